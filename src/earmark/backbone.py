@@ -1,0 +1,157 @@
+"""The second stage: the paper's four-block CNN, log-mel to segments (§4.3)."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from earmark.errors import ConfigError
+
+N_BLOCKS = 4
+
+
+def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
+    """Zeroes each element with probability `p` (to 1/65536) and scales the others by `1 / (1 - p)`.
+
+    The same law as `torch.nn.functional.dropout`, whose Bernoulli draws are a tenth of a training step on the CPU;
+    here one 64-bit draw decides four elements. Draws come from PyTorch's own generator, as there.
+    """
+    if p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.int16)[: x.numel()] >= round(p * 65536) - 32768
+    scale = kept.to(x.dtype).mul_(1.0 / (1.0 - p))
+    # the draws have no order of their own: they are laid out as x lies in memory, channels last or not
+    return x * (
+        scale.as_strided(x.shape, x.stride()) if x.is_contiguous() or _channels_last(x) else scale.view(x.shape)
+    )
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics in training count real positions only.
+
+    With no mask it is `torch.nn.BatchNorm2d` itself. With one, padding changes neither the statistics nor, since it
+    is set to zero afterwards, what the next convolution sees beyond a clip's end.
+    """
+
+    def forward(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
+    ) -> Float[Tensor, "batch channel frame mel"]:
+        if mask is None:
+            return super().forward(x)
+        if not self.training:
+            return super().forward(x) * mask
+        weight = mask.to(x.dtype)
+        count = weight.sum() * x.shape[3]
+        mean = (x * weight).sum((0, 2, 3), keepdim=True) / count
+        deviation = (x - mean) * weight
+        variance = deviation.square().sum((0, 2, 3), keepdim=True) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            with torch.no_grad():
+                momentum = 0.1 if self.momentum is None else self.momentum
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), momentum)
+                unbiased = variance.flatten() * count / (count - 1).clamp(min=1)
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+        scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
+        return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
+
+
+class ConvBlock(nn.Module):
+    """(3x3 convolution without bias, batch norm, ReLU) twice, then 2x2 average pooling."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+        self.bn1 = MaskedBatchNorm(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.bn2 = MaskedBatchNorm(n_out)
+        nn.init.xavier_uniform_(self.conv1.weight)
+        nn.init.xavier_uniform_(self.conv2.weight)
+
+    def forward(
+        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None
+    ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
+        x = F.relu_(self.bn1(self.conv1(x), mask))
+        x = F.relu_(self.bn2(self.conv2(x), mask))
+        x = F.avg_pool2d(x, 2)
+        if mask is not None:
+            # a last frame without a partner is its own average
+            share = F.avg_pool2d(mask.to(x.dtype), (2, 1))
+            x = x / share.clamp(min=0.5)
+        return x
+
+
+class Backbone(nn.Module):
+    """The paper's CNN: 4 blocks of `width`, 2, 4 and 8 times `width` channels, then the mean over frequency.
+
+    A segment comes from 16 frames of its own and sees `halo` frames more on either side. A clip whose frames are no
+    multiple of 16 ends in a partial segment, averaged over the frames that it has, so that no sound is left unheard.
+    """
+
+    frames_per_segment = 2**N_BLOCKS
+    halo = 2 * (2**N_BLOCKS - 1)
+    """Frames beyond its own, on either side, that a segment depends on: two 3x3 convolutions at steps 1, 2, 4, 8."""
+
+    def __init__(self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2) -> None:
+        super().__init__()
+        if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
+            raise ConfigError(f"n_mels: a multiple of {2**N_BLOCKS} was expected, not {n_mels}")
+        if width < 1:
+            raise ConfigError(f"width: a positive whole number was expected, not {width}")
+        channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
+        self.n_channels = channels[-1]
+        self.block_dropout = block_dropout
+        self.bn0 = MaskedBatchNorm(n_mels)
+        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(channels))
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one segment depends on, its own among them."""
+        return self.frames_per_segment + 2 * self.halo
+
+    def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Segments of clips of so many frames."""
+        return -(-n_frames // self.frames_per_segment)
+
+    def forward(
+        self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch segment channel"]:
+        """Segments of each clip; those past a clip's own end are to be masked (`Network.segment_mask`).
+
+        Args:
+            log_mel: Shorter clips are padded at their end, with anything finite.
+            n_frames: Frames of each clip before padding; all of them when missing. In evaluation a padded clip gives
+                the segments that it gives alone.
+        """
+        mask = self._frame_mask(log_mel, n_frames)
+        x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
+        x = self.bn0(x, mask)
+        x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
+        missing = -x.shape[2] % self.frames_per_segment
+        if missing:
+            x = F.pad(x, (0, 0, 0, missing))
+            mask = F.pad(mask, (0, 0, 0, missing)) if mask is not None else None
+        for block in self.blocks:
+            x = block(x, mask)
+            mask = mask[:, :, ::2] if mask is not None else None
+            x = dropout(x, self.block_dropout) if self.training else x
+        return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
+
+    def _frame_mask(self, log_mel: Tensor, n_frames: Tensor | None) -> Tensor | None:
+        """(batch, 1, frame, 1), True = a real frame; None where all are real and fill whole segments."""
+        length = log_mel.shape[1]
+        if n_frames is None or bool((n_frames == length).all()):
+            if length % self.frames_per_segment == 0:
+                return None
+            n_frames = torch.full((len(log_mel),), length)
+        frame = torch.arange(length, device=log_mel.device)
+        return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]

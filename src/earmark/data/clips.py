@@ -1,0 +1,170 @@
+"""The common currency of all data sources: a clip, and a data set of clips."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from earmark.audio import Audio, load_audio
+from earmark.errors import DataError
+from earmark.labels import LabelSet
+
+
+@runtime_checkable
+class AudioReader(Protocol):
+    """Anything that yields a clip's sound on demand; small and picklable, so that it travels to workers."""
+
+    def load(self, sample_rate: int) -> Audio:
+        """The sound, mono, at that rate."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileAudio:
+    """A file, or a part of one."""
+
+    path: Path
+    onset: float = 0.0
+    """Where the clip starts in the file, in seconds."""
+    duration: float | None = None
+    """How long the clip is, in seconds; None is to the end of the file, and no clip reaches further."""
+
+    def load(self, sample_rate: int) -> Audio:
+        """The sound, mono, at that rate; decodes no more of the file than asked for.
+
+        Raises:
+            AudioError: The file can't be read, is cut off or ends before the clip starts.
+        """
+        return load_audio(self.path, sample_rate, self.onset, self.duration)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The labelled unit: known is what sounds in it, not when. In the words of the paper, the bag."""
+
+    id: str
+    """Unique within its data set."""
+    labels: tuple[str, ...]
+    """Names of the label set; none at all is a clip in which no label sounds."""
+    audio: AudioReader
+    split: str | None = None
+    """The part of the data set it belongs to, such as `train` or a fold."""
+    group: str | None = None
+    """Clips of one group come from the same source and must stay on one side of every split."""
+
+    def load(self, sample_rate: int) -> Audio:
+        """The sound, mono float32, at that rate.
+
+        Raises:
+            AudioError: The sound can't be read.
+        """
+        return self.audio.load(sample_rate)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Clips and the labels they may carry.
+
+    Raises:
+        DataError: No clip, an id twice, or a clip with a label that is not in the set.
+    """
+
+    name: str
+    labels: LabelSet
+    clips: tuple[Clip, ...]
+    missing: tuple[str, ...] = ()
+    """Ids of clips that the source lists but whose files are not there, where the reader was told to skip them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clips", tuple(self.clips))
+        if not self.clips:
+            raise DataError(f"{self.name}: no clip in it, and a data set needs at least one")
+        seen: dict[str, int] = {}
+        for clip in self.clips:
+            seen[clip.id] = seen.get(clip.id, 0) + 1
+        _refuse(self.name, "clip ids are there more than once", [i for i, times in seen.items() if times > 1])
+        names = frozenset(self.labels.names)
+        _refuse(
+            self.name,
+            f"clips carry a label that is not among the {len(names)} of the set",
+            [f"{c.id} ({', '.join(set(c.labels) - names)})" for c in self.clips if not names.issuperset(c.labels)],
+        )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips)
+
+    def __getitem__(self, position: int) -> Clip:
+        return self.clips[position]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, sorted; clips outside every split don't count."""
+        return tuple(sorted({clip.split for clip in self.clips if clip.split is not None}))
+
+    def select(
+        self, splits: Iterable[str] | None = None, labels: Iterable[str] | None = None
+    ) -> "Dataset":
+        """The clips of some splits, or with at least one of some labels, or both.
+
+        Selecting labels (by name or id) narrows the label set to them; a clip keeps those of its labels that are left.
+
+        Raises:
+            DataError: There is no such split or label (the text lists what there is), or no clip is left.
+        """
+        clips: Iterable[Clip] = self.clips
+        label_set = self.labels
+        if splits is not None:
+            wanted = {splits} if isinstance(splits, str) else set(splits)
+            if unknown := wanted - set(self.splits):
+                there = ", ".join(self.splits) or "none at all"
+                raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; the splits are {there}")
+            clips = (clip for clip in clips if clip.split in wanted)
+        if labels is not None:
+            label_set = self.labels.subset(labels)
+            names = frozenset(label_set.names)
+            clips = (
+                replace(clip, labels=tuple(label for label in clip.labels if label in names))
+                for clip in clips
+                if not names.isdisjoint(clip.labels)
+            )
+        return replace(self, labels=label_set, clips=tuple(clips))
+
+    def targets(self) -> Float32[np.ndarray, "clip label"]:
+        """The multi-hot targets of all clips."""
+        return np.stack([self.labels.encode(clip.labels) for clip in self.clips])
+
+    def fingerprint(self) -> str:
+        """A SHA-256 that changes when a clip comes, goes or is labelled anew; the order of clips doesn't matter."""
+        digest = hashlib.sha256()
+        for clip in sorted(self.clips, key=lambda clip: clip.id):
+            digest.update("\t".join((clip.id, *sorted(clip.labels))).encode() + b"\n")
+        return digest.hexdigest()
+
+    def clip_ids_sha256(self) -> str:
+        """A SHA-256 of the sorted clip ids, one a line: which clips a figure was measured on."""
+        return hashlib.sha256("\n".join(sorted(clip.id for clip in self.clips)).encode()).hexdigest()
+
+
+def check_disjoint(train: Dataset, valid: Dataset) -> None:
+    """Refuses two data sets that share a source: clips of one source sound alike, and the result would flatter.
+
+    A clip without a group is its own source.
+
+    Raises:
+        DataError: Groups, or clips, are on both sides.
+    """
+    shared = {clip.group or clip.id for clip in train} & {clip.group or clip.id for clip in valid}
+    _refuse(f"{train.name} and {valid.name}", "sources are in both", sorted(shared))
+
+
+def _refuse(name: str, what: str, offenders: list[str]) -> None:
+    if offenders:
+        shown = ", ".join(offenders[:3]) + (", ..." if len(offenders) > 3 else "")
+        raise DataError(f"{name}: {len(offenders)} {what}: {shown}")

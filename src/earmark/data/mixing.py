@@ -1,0 +1,246 @@
+"""One soundscape as a recipe: which cuts of which sounds lie where, over which noise. Rendered when it is read."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Int16
+
+from earmark.audio import Audio, resample
+from earmark.data.clips import AudioReader
+from earmark.errors import DataError
+
+_BLOCKS_PER_SECOND = 100
+_ACTIVE_RANGE_DB = 20.0
+_SHORTEST_GAP = 0.25
+_SHORTEST_PART = 0.05
+# below this mean power (-100 dBFS) there is nothing but the rounding noise of 16 bits
+_SILENT_POWER = 1e-10
+# the loudest sample of a mix; what is louder scales the whole mix down
+_PEAK = 0.99
+_NOISE_FLOOR_HZ = 40.0
+_CACHE_BYTES = 512 * 2**20
+_QUADRANTS = np.array([1 + 1j, 1 - 1j, -1 + 1j, -1 - 1j], np.complex64)
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveSound:
+    """A decoded sound and where in it something sounds.
+
+    The recording is judged in blocks of 10 ms. A block is active when its power lies at most 20 dB under that
+    of the loudest block; gaps under 0.25 s are bridged, so that a click train is one part and not many; parts
+    under 0.05 s are dropped where a longer one exists.
+    """
+
+    waveform: Float[np.ndarray, " sample"]
+    """The recording from the begin of its first active part to the end of its last."""
+    start: int
+    """Sample of the recording at which `waveform` begins."""
+    active: Bool[np.ndarray, " block"]
+    """Which blocks of the recording are active."""
+    parts: Int[np.ndarray, "part 2"]
+    """First and last-plus-one sample of each active part, counted in the recording."""
+    block: int
+    """Samples a block."""
+
+    @classmethod
+    def of(cls, waveform: Float[np.ndarray, " sample"], sample_rate: int) -> "ActiveSound":
+        """Find the active parts; a silent recording has none.
+
+        >>> click = np.zeros(16000, np.float32)
+        >>> click[8000:9600] = 0.5
+        >>> ActiveSound.of(click, 16000).parts.tolist()
+        [[8000, 9600]]
+        """
+        block = max(1, sample_rate // _BLOCKS_PER_SECOND)
+        starts = np.arange(0, len(waveform), block)
+        widths = np.diff(starts, append=len(waveform))
+        power = np.add.reduceat(np.square(waveform, dtype=np.float64), starts) / widths
+        loudest = power.max()
+        active = power > max(_SILENT_POWER, loudest * 10 ** (-_ACTIVE_RANGE_DB / 10))
+        parts = _bridged(np.flatnonzero(active), round(_SHORTEST_GAP * _BLOCKS_PER_SECOND))
+        long_enough = parts[:, 1] - parts[:, 0] >= round(_SHORTEST_PART * _BLOCKS_PER_SECOND)
+        if long_enough.any():
+            parts = parts[long_enough]
+        parts = np.minimum(parts * block, len(waveform))
+        start, stop = (int(parts[0, 0]), int(parts[-1, 1])) if len(parts) else (0, 0)
+        return cls(waveform[start:stop].copy(), start, active, parts, block)
+
+    def draw_cut(self, shortest: int, longest: int, rng: np.random.Generator) -> tuple[int, int]:
+        """A random cut of one active part, as its first sample and its number of samples.
+
+        The part is drawn by its length among those that last `shortest` samples (among all, when none does; such
+        a part is taken whole), the length log-uniformly, and the place so that the cut holds an active block.
+        """
+        lengths = self.parts[:, 1] - self.parts[:, 0]
+        fits = np.flatnonzero(lengths >= shortest)
+        fits = fits if len(fits) else np.arange(len(lengths))
+        part = fits[rng.choice(len(fits), p=lengths[fits] / lengths[fits].sum())]
+        begin, end = (int(sample) for sample in self.parts[part])
+        longest = min(longest, end - begin)
+        n_samples = longest
+        if longest > shortest:
+            n_samples = min(longest, round(float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))))
+        anchors = np.flatnonzero(self.active[begin // self.block : -(-end // self.block)]) * self.block + begin
+        anchor = int(anchors[rng.integers(len(anchors))])
+        first, last = max(begin, anchor - n_samples + self.block), min(anchor, end - n_samples)
+        return int(rng.integers(min(first, last), last + 1)), n_samples
+
+    def cut(self, start: int, n_samples: int) -> Float[np.ndarray, " sample"]:
+        """Samples `start` to `start + n_samples` of the recording."""
+        return self.waveform[start - self.start : start - self.start + n_samples]
+
+
+def _bridged(blocks: Int[np.ndarray, " active"], gap: int) -> Int[np.ndarray, "part 2"]:
+    # runs of block numbers as (first, last + 1), joined where fewer than `gap` blocks lie between them
+    if not len(blocks):
+        return np.empty((0, 2), np.int64)
+    breaks = np.flatnonzero(np.diff(blocks) > gap)
+    firsts = blocks[np.concatenate([[0], breaks + 1])]
+    lasts = blocks[np.concatenate([breaks, [len(blocks) - 1]])]
+    return np.stack([firsts, lasts + 1], axis=1)
+
+
+class _SoundCache:
+    """The decoded sounds of this process, least recently used ones dropped first."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._limit = n_bytes
+        self._n_bytes = 0
+        self._sounds: OrderedDict[tuple[AudioReader, int], ActiveSound] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, reader: AudioReader, sample_rate: int) -> ActiveSound:
+        key = (reader, sample_rate)
+        with self._lock:
+            if key in self._sounds:
+                self._sounds.move_to_end(key)
+                return self._sounds[key]
+        # decoded outside the lock: two threads may do it twice, but never wait for each other
+        sound = ActiveSound.of(reader.load(sample_rate).waveform, sample_rate)
+        with self._lock:
+            if key not in self._sounds:
+                self._sounds[key] = sound
+                self._n_bytes += sound.waveform.nbytes
+            while self._n_bytes > self._limit and len(self._sounds) > 1:
+                _, dropped = self._sounds.popitem(last=False)
+                self._n_bytes -= dropped.waveform.nbytes
+        return sound
+
+
+active_sound = _SoundCache(_CACHE_BYTES)
+"""`active_sound(reader, sample_rate)` decodes a sound, once a process as long as 512 MB hold what is in use."""
+
+
+@dataclass(frozen=True)
+class PlacedSound:
+    """A cut of a bank sound and where it lies in the soundscape; all counts are samples at the soundscape's rate."""
+
+    label: str
+    source: AudioReader
+    cut: int
+    """First sample of the cut, in the bank sound."""
+    onset: int
+    """First sample of the event, in the soundscape."""
+    n_samples: int
+    gain_db: float
+    """RMS of the event over RMS of the background, in dB."""
+
+
+@dataclass(frozen=True)
+class Soundscape:
+    """The recipe of one soundscape; an AudioReader, and small enough to be sent to a loader worker."""
+
+    sample_rate: int
+    n_samples: int
+    sounds: tuple[PlacedSound, ...]
+    background_db: float
+    """RMS of the background in dB, 0 being that of a full-scale square wave."""
+    background_tilt: float
+    """Power of the background falls with frequency to this power: 0 is white, 1 pink, 2 brown noise."""
+    fade: int
+    """Samples of the fade at either end of a cut."""
+    noise_seed: tuple[int, ...]
+
+    def load(self, sample_rate: int) -> Audio:
+        """Mix it; the same samples as its FLAC file would give, whatever the rate asked for.
+
+        Raises:
+            AudioError: A bank sound cannot be read.
+            DataError: A bank sound is shorter than it was when the soundscape was drawn.
+        """
+        waveform = self.render().astype(np.float32) / np.float32(32768)
+        return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
+
+    def render(self) -> Int16[np.ndarray, " sample"]:
+        """Mix it on the 16-bit grid."""
+        mix = noise(self.n_samples, self.sample_rate, self.background_tilt, np.random.default_rng(self.noise_seed))
+        mix *= np.float32(_amplitude(self.background_db) / _rms(mix))
+        for placed in self.sounds:
+            event = active_sound(placed.source, self.sample_rate).cut(placed.cut, placed.n_samples)
+            if len(event) != placed.n_samples:
+                raise DataError(f"{placed.source}: shorter than when the soundscapes were drawn; draw them again")
+            event = _faded(event, self.fade)
+            # a cut may be digital silence but for its faded ends; then nothing is added, and nothing divided by 0
+            level = max(_rms(event), np.sqrt(_SILENT_POWER))
+            gain = np.float32(_amplitude(self.background_db + placed.gain_db) / level)
+            mix[placed.onset : placed.onset + placed.n_samples] += gain * event
+        peak = float(np.abs(mix).max())
+        if peak > _PEAK:
+            mix *= np.float32(_PEAK / peak)
+        return np.rint(mix * np.float32(32768)).astype(np.int16)
+
+
+def noise(n_samples: int, sample_rate: int, tilt: float, rng: np.random.Generator) -> Float32[np.ndarray, " sample"]:
+    """Noise whose power falls with frequency to the power `tilt`, level below 40 Hz, of any level.
+
+    Made from a spectrum of given magnitude whose phases are one of four at random, which costs a fifth of drawing
+    normal samples; as a sum of very many such waves it is as good as Gaussian.
+    """
+    n_fft = _smooth_size(n_samples)
+    n_bins = n_fft // 2 + 1
+    spectrum = _QUADRANTS[rng.integers(0, 4, n_bins, dtype=np.uint8)]
+    spectrum *= np.exp(np.float32(-tilt / 2) * _log_frequency(n_bins, sample_rate))
+    spectrum[0] = 0
+    return np.fft.irfft(spectrum, n_fft)[:n_samples].copy()
+
+
+@lru_cache(maxsize=4)
+def _log_frequency(n_bins: int, sample_rate: int) -> Float32[np.ndarray, " bin"]:
+    frequency = np.linspace(0, sample_rate / 2, n_bins)
+    log_frequency = np.log(np.maximum(frequency, _NOISE_FLOOR_HZ) / 1000).astype(np.float32)
+    log_frequency.flags.writeable = False
+    return log_frequency
+
+
+def _smooth_size(n_samples: int) -> int:
+    # the next even number without a prime factor above 5: an FFT of a prime length is many times slower
+    size = n_samples + n_samples % 2
+    while True:
+        rest = size
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 2
+
+
+def _faded(event: Float[np.ndarray, " sample"], fade: int) -> Float[np.ndarray, " sample"]:
+    fade = min(fade, len(event) // 2)
+    event = event.copy()
+    if fade:
+        ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
+        event[:fade] *= ramp
+        event[-fade:] *= ramp[::-1]
+    return event
+
+
+def _rms(waveform: Float[np.ndarray, " sample"]) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def _amplitude(level_db: float) -> float:
+    return float(10 ** (level_db / 20))

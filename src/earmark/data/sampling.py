@@ -1,0 +1,54 @@
+"""In which order the clips of a training set are shown."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from earmark.errors import DataError
+
+
+def shuffled_order(n_clips: int, n_draws: int, rng: np.random.Generator) -> Int[np.ndarray, " draw"]:
+    """Clip indices in random order, every clip once before any comes again.
+
+    >>> sorted(shuffled_order(3, 6, np.random.default_rng(0)).tolist())
+    [0, 0, 1, 1, 2, 2]
+
+    Raises:
+        DataError: There is no clip.
+    """
+    if n_clips < 1:
+        raise DataError("at least one clip to draw from was expected; the training set is empty")
+    n_rounds = -(-n_draws // n_clips)
+    rounds = np.tile(np.arange(n_clips, dtype=np.int64), (n_rounds, 1))
+    order: np.ndarray = rng.permuted(rounds, axis=1).reshape(-1)[:n_draws]
+    return order
+
+
+def balanced_order(
+    target: Float[np.ndarray, "clip label"], n_draws: int, rng: np.random.Generator
+) -> Int[np.ndarray, " draw"]:
+    """Clip indices such that each label is drawn equally often, rare or not.
+
+    Labels take turns in rounds of random order; a label whose turn it is gives the next clip of its own shuffled
+    cycle. Labels without clips have no turn, clips without labels are never drawn.
+
+    Args:
+        target: The truth; a clip has the labels whose entry is above 0.
+        n_draws: Length of the order.
+        rng: The only source of randomness.
+
+    Raises:
+        DataError: No clip has a label.
+    """
+    labels = np.flatnonzero((target > 0).any(axis=0))
+    if not len(labels):
+        raise DataError("at least one labelled clip to draw from was expected; no clip of the training set has a label")
+    turns = labels[shuffled_order(len(labels), n_draws, rng)]
+    order = np.empty(n_draws, dtype=np.int64)
+    by_label = np.argsort(turns, kind="stable")
+    counts = np.bincount(turns, minlength=target.shape[1])
+    ends = np.cumsum(counts)
+    for label in labels:
+        places = by_label[ends[label] - counts[label] : ends[label]]
+        clips = np.flatnonzero(target[:, label] > 0)
+        order[places] = clips[shuffled_order(len(clips), len(places), rng)]
+    return order

@@ -1,0 +1,389 @@
+"""Soundscapes: weakly labelled clips mixed from a bank of single sounds, with the truth about when kept apart."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from earmark.audio import Audio, samples_to_seconds, save_audio, seconds_to_samples
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.mixing import PlacedSound, Soundscape, active_sound
+from earmark.errors import ConfigError, DataError
+from earmark.files import atomic_write
+from earmark.labels import LabelSet
+
+GROUP_SEPARATOR = "+"
+_FORMAT = 1
+_TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
+_MANIFEST_COLUMNS = ("path", "labels", "split", "group")
+
+
+@dataclass(frozen=True)
+class SoundscapeConfig:
+    """How soundscapes are drawn. A pair is the range that a value is drawn from, uniformly unless said otherwise."""
+
+    duration: float = 10.0
+    """Seconds a soundscape lasts."""
+    sample_rate: int = 16000
+    """Sample rate in Hz."""
+    n_events: tuple[int, int] = (1, 4)
+    """Fewest and most events a soundscape, each of another label."""
+    event_duration: tuple[float, float] = (0.3, 4.0)
+    """Shortest and longest cut of a sound in seconds, drawn log-uniformly; a sound that is shorter is taken whole."""
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    """Lowest and highest level of an event over the background in dB, both as RMS."""
+    background_db: tuple[float, float] = (-50.0, -30.0)
+    """Lowest and highest RMS of the background in dB relative to full scale."""
+    background_tilt: tuple[float, float] = (0.0, 2.0)
+    """Colour of the background: its power falls with frequency to this power (0 white, 1 pink, 2 brown)."""
+    fade: float = 0.008
+    """Seconds of the fade at either end of a cut."""
+    seed: int = 0
+    """Soundscape i depends on the bank, this configuration and i, not on how many are drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not all(np.isfinite(pair)) or pair[0] > pair[1]:
+                raise ConfigError(f"{name} must be two numbers, the smaller first, but is {pair}")
+            object.__setattr__(self, name, tuple(pair))
+        if not (np.isfinite(self.duration) and self.duration > 0):
+            raise ConfigError(f"duration must be a positive number of seconds, but is {self.duration}")
+        if self.sample_rate < 1000:
+            raise ConfigError(f"sample_rate must be at least 1000 Hz, but is {self.sample_rate}")
+        if self.n_events[0] < 1 or any(n != int(n) for n in self.n_events):
+            raise ConfigError(f"n_events must be whole numbers from 1 on, but is {self.n_events}")
+        if not 0.01 <= self.event_duration[0] <= self.event_duration[1] <= self.duration:
+            raise ConfigError(
+                f"event_duration must lie between 0.01 s and the duration of {self.duration} s, "
+                f"but is {self.event_duration}"
+            )
+        if self.background_db[1] > 0:
+            raise ConfigError(f"background_db must not exceed full scale (0 dB), but is {self.background_db}")
+        if not 0 <= self.fade <= 1:
+            raise ConfigError(f"fade must lie between 0 and 1 s, but is {self.fade}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must not be negative, but is {self.seed}")
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "SoundscapeConfig":
+        """The configuration that `dataclasses.asdict` made JSON of.
+
+        Raises:
+            ConfigError: A setting is unknown or outside what it can be.
+        """
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ConfigError(f"unknown soundscape settings {', '.join(unknown)}")
+        return cls(**settings)
+
+
+class TruthEvent(NamedTuple):
+    """What sounds when in a soundscape; the names are those of the DCASE tables."""
+
+    filename: str
+    onset: float
+    offset: float
+    event_label: str
+    gain_db: float
+    """RMS of the event over RMS of the background, in dB."""
+
+
+@dataclass(frozen=True)
+class Soundscapes:
+    """Soundscapes that are mixed when they are read.
+
+    `dataset` is what a training may see: clips and what sounds in them. When it sounds is in `truth`.
+    """
+
+    dataset: Dataset
+    config: SoundscapeConfig
+    bank_fingerprint: str
+    """Fingerprint of the bank that the sounds were drawn from."""
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def truth(self) -> list[TruthEvent]:
+        """Every event, clip by clip, by onset."""
+        events = []
+        for clip, recipe in zip(self.dataset, self.recipes, strict=True):
+            for sound in sorted(recipe.sounds, key=lambda sound: (sound.onset, sound.label)):
+                onset = samples_to_seconds(sound.onset, recipe.sample_rate)
+                offset = samples_to_seconds(sound.onset + sound.n_samples, recipe.sample_rate)
+                events.append(TruthEvent(_filename(clip), onset, offset, sound.label, sound.gain_db))
+        return events
+
+    @property
+    def recipes(self) -> tuple[Soundscape, ...]:
+        """What each clip is mixed of."""
+        return tuple(clip.audio for clip in self.dataset if isinstance(clip.audio, Soundscape))
+
+
+def mix_soundscapes(
+    bank: Dataset,
+    config: SoundscapeConfig,
+    n_clips: int,
+    *,
+    split: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Soundscapes:
+    """Draw soundscapes from a bank of single sounds, each of which must have exactly one label.
+
+    A split never shares a source with another when their banks do not: `bank.select(splits=...)` first. The group
+    of a soundscape names the groups of all its sounds, joined by `+`.
+
+    Args:
+        bank: The single sounds; those that are drawn are decoded once, to find where in them something sounds.
+        config: Ranges to draw from, and the seed.
+        n_clips: How many soundscapes.
+        split: Name of the split that the soundscapes will belong to.
+        progress: Called with the soundscapes drawn so far and `n_clips`.
+
+    Raises:
+        DataError: The bank has sounds of several labels or of none, too few labels, or silent sounds.
+        AudioError: A sound cannot be read.
+    """
+    if n_clips < 1:
+        raise DataError(f"the number of soundscapes must be positive, but is {n_clips}")
+    shelves = _shelves(bank)
+    if len(shelves) < config.n_events[1]:
+        raise DataError(
+            f"{bank.name}: up to {config.n_events[1]} events of different labels were asked for, "
+            f"but the bank has sounds of {len(shelves)} only; lower n_events"
+        )
+    clips = []
+    for index in range(n_clips):
+        clips.append(_draw_clip(shelves, config, index, split))
+        if progress is not None:
+            progress(index + 1, n_clips)
+    dataset = Dataset(name=f"soundscapes of {bank.name}", labels=bank.labels, clips=tuple(clips))
+    return Soundscapes(dataset, config, bank.fingerprint())
+
+
+def _shelves(bank: Dataset) -> list[list[Clip]]:
+    # the sounds of each label that has any, in an order that does not depend on how the bank was listed
+    by_label: dict[str, list[Clip]] = {name: [] for name in bank.labels}
+    for clip in sorted(bank, key=lambda clip: clip.id):
+        if len(clip.labels) != 1:
+            raise DataError(
+                f"{bank.name}: a bank holds single sounds, but clip {clip.id!r} has {len(clip.labels)} labels"
+            )
+        by_label[clip.labels[0]].append(clip)
+    return [clips for _, clips in sorted(by_label.items()) if clips]
+
+
+def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, index: int, split: str | None) -> Clip:
+    rng = np.random.default_rng((config.seed, index))
+    n_samples = seconds_to_samples(config.duration, config.sample_rate)
+    shortest, longest = (
+        min(n_samples, seconds_to_samples(seconds, config.sample_rate)) for seconds in config.event_duration
+    )
+    sounds, groups = [], set()
+    n_events = int(rng.integers(config.n_events[0], config.n_events[1] + 1))
+    for shelf in rng.choice(len(shelves), n_events, replace=False):
+        clip = shelves[shelf][rng.integers(len(shelves[shelf]))]
+        sound = active_sound(clip.audio, config.sample_rate)
+        if not len(sound.parts):
+            raise DataError(f"bank sound {clip.id!r} is silent; leave it out of the bank")
+        cut, length = sound.draw_cut(shortest, longest, rng)
+        onset = int(rng.integers(n_samples - length + 1))
+        gain_db = float(rng.uniform(*config.snr_db))
+        sounds.append(PlacedSound(clip.labels[0], clip.audio, cut, onset, length, gain_db))
+        groups.add(clip.id if clip.group is None else clip.group)
+    recipe = Soundscape(
+        sample_rate=config.sample_rate,
+        n_samples=n_samples,
+        sounds=tuple(sounds),
+        background_db=float(rng.uniform(*config.background_db)),
+        background_tilt=float(rng.uniform(*config.background_tilt)),
+        fade=seconds_to_samples(config.fade, config.sample_rate),
+        # a stream of its own, so that the noise does not depend on how many numbers the draw above took
+        noise_seed=(config.seed, index, 1),
+    )
+    return Clip(
+        id=f"soundscape-{config.seed}-{index:06d}",
+        labels=tuple(sorted(sound.label for sound in sounds)),
+        audio=recipe,
+        split=split,
+        group=GROUP_SEPARATOR.join(sorted(groups)),
+    )
+
+
+def render_soundscapes(
+    soundscapes: Soundscapes,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write soundscapes to a folder: `audio/*.flac`, `clips.csv`, `truth.tsv` and `soundscapes.json`.
+
+    Interrupted, it goes on where it stopped when called again with the same soundscapes (or more of them); the
+    manifest `clips.csv` is written last, so a folder that has it is complete.
+
+    Args:
+        soundscapes: What `mix_soundscapes` drew.
+        out: The folder, made when missing.
+        jobs: Threads that mix and compress; as many as there are processors when None.
+        progress: Called with the files done so far and their number.
+
+    Raises:
+        DataError: The folder holds other soundscapes, or other files.
+        OSError: The folder cannot be written.
+    """
+    _claim(soundscapes, out)
+    folder = out / "audio"
+    folder.mkdir(exist_ok=True)
+    clips = soundscapes.dataset.clips
+    done = {entry.name for entry in os.scandir(folder)}
+    todo = [clip for clip in clips if _filename(clip) not in done]
+    n_done = len(clips) - len(todo)
+
+    def write(clip: Clip) -> None:
+        rate = soundscapes.config.sample_rate
+        save_audio(folder / _filename(clip), clip.load(rate))
+
+    pool = ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    try:
+        pending = {pool.submit(write, clip) for clip in todo}
+        while pending:
+            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            n_done += len(finished)
+            if progress is not None:
+                progress(n_done, len(clips))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    _write_table(out / "truth.tsv", "\t", _TRUTH_COLUMNS, soundscapes.truth)
+    rows = ((f"audio/{_filename(c)}", ";".join(c.labels), c.split or "", c.group or "") for c in clips)
+    _write_table(out / "clips.csv", ",", _MANIFEST_COLUMNS, rows)
+
+
+def _claim(soundscapes: Soundscapes, out: Path) -> None:
+    # soundscapes.json says whose folder it is; it is there before the first sound
+    description = out / "soundscapes.json"
+    labels = soundscapes.dataset.labels
+    joined = [name for name in labels if ";" in name]
+    if joined:
+        raise DataError(f"a manifest joins labels by `;`, which label {joined[0]!r} holds itself; rename it")
+    mine = {
+        "format": _FORMAT,
+        "config": json.loads(json.dumps(asdict(soundscapes.config))),
+        "bank": soundscapes.bank_fingerprint,
+        "splits": list(soundscapes.dataset.splits),
+        "labels": [{"name": name, "id": id_} for name, id_ in zip(labels.names, labels.ids, strict=True)],
+        "n_clips": len(soundscapes),
+    }
+    if not description.exists():
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out}: holds other files; render into a new or empty folder")
+    else:
+        theirs = _description(out)
+        differing = [key for key in mine if key != "n_clips" and mine[key] != theirs.get(key)]
+        if differing:
+            raise DataError(f"{out}: holds other soundscapes (other {', '.join(differing)}); render into a new folder")
+        if theirs["n_clips"] > len(soundscapes):
+            raise DataError(
+                f"{out}: {theirs['n_clips']} soundscapes were begun here, {len(soundscapes)} asked for now; "
+                "render into a new folder"
+            )
+    with atomic_write(description) as path:
+        path.write_text(json.dumps(mine, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / "soundscapes.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no soundscapes here (soundscapes.json is missing)") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise DataError(f"{path}: not a description of soundscapes of format {_FORMAT}")
+    missing = {"config", "bank", "splits", "labels", "n_clips"} - set(description)
+    if missing:
+        raise DataError(f"{path}: {', '.join(sorted(missing))} missing")
+    return description
+
+
+def read_soundscapes(folder: Path) -> Dataset:
+    """The weakly labelled clips of a rendered folder; the truth is not read.
+
+    Raises:
+        DataError: No soundscapes are there, or their rendering did not come to its end.
+    """
+    description = _description(folder)
+    manifest = folder / "clips.csv"
+    rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
+    if len(rows) < description["n_clips"]:
+        raise DataError(f"{folder}: rendered in part only; run the same command again to go on")
+    clips = tuple(
+        Clip(
+            id=Path(row["path"]).stem,
+            labels=tuple(row["labels"].split(";")),
+            audio=FileAudio(folder / row["path"]),
+            split=row["split"] or None,
+            group=row["group"] or None,
+        )
+        for row in rows
+    )
+    names = tuple(label["name"] for label in description["labels"])
+    ids = tuple(label["id"] for label in description["labels"])
+    return Dataset(name=f"soundscapes:{folder}", labels=LabelSet(names, ids), clips=clips)
+
+
+def read_truth(folder: Path) -> list[TruthEvent]:
+    """When the sounds of a rendered folder happen.
+
+    Raises:
+        DataError: The table is missing or damaged.
+    """
+    path = folder / "truth.tsv"
+    try:
+        return [
+            TruthEvent(
+                row["filename"],
+                float(row["onset"]),
+                float(row["offset"]),
+                row["event_label"],
+                float(row["gain_db"]),
+            )
+            for row in _read_table(path, "\t", _TRUTH_COLUMNS)
+        ]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _filename(clip: Clip) -> str:
+    return f"{clip.id}.flac"
+
+
+def _write_table(path: Path, delimiter: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _read_table(path: Path, delimiter: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            if tuple(reader.fieldnames or ()) != columns:
+                raise DataError(f"{path}: expected the columns {', '.join(columns)}, found {reader.fieldnames}")
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if any(None in row or None in row.values() for row in rows):
+        raise DataError(f"{path}: a row has more or fewer values than there are columns")
+    return rows

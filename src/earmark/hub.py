@@ -1,0 +1,70 @@
+"""A name or a path -> a network, ready to tag."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from earmark.errors import CheckpointError
+from earmark.tagger import Tagger
+
+if TYPE_CHECKING:
+    from earmark.network import Network
+
+DEFAULT_MODEL: Final = "earmark-esc50"
+"""What is loaded when nobody says which model."""
+
+_PLANNED: Final = {
+    "earmark-esc50": "is not shipped with this version yet",
+    "panns-cnn10": "cannot be fetched with this version yet",
+}
+_PLANNED_SUFFIXES: Final = {".onnx": "exported graphs", ".pth": "published PANNs weights"}
+_ADVICE: Final = (
+    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` trains one, RUN/best.safetensors"
+)
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Tagger:
+    """The tagger of a checkpoint, or of a model that earmark knows by name.
+
+    Args:
+        name_or_path: Path of a `.safetensors` checkpoint, as training writes them.
+
+    Raises:
+        CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
+    """
+    network = load_network(name_or_path)
+    from earmark.network import TorchEngine
+
+    return Tagger(TorchEngine(network))
+
+
+def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
+    """The network itself, in evaluation mode, for those who want more than tags.
+
+    Raises:
+        CheckpointError: As for `load`.
+    """
+    path = _checkpoint(os.fspath(name_or_path))
+    # PyTorch takes seconds to import: a misspelt name is told at once
+    from earmark.network import Network
+
+    return Network.load(path)
+
+
+def _checkpoint(name: str) -> Path:
+    """The file meant by `name`, or an error that says what would have been one."""
+    path = Path(name)
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"))
+        hint = f"; did you mean {found[0]}?" if found else " without checkpoints in it"
+        raise CheckpointError(f"{name}: a checkpoint file was expected, this is a folder{hint}")
+    if path.suffix in _PLANNED_SUFFIXES:
+        raise CheckpointError(f"{name}: this version of earmark reads no {_PLANNED_SUFFIXES[path.suffix]} yet; {_ADVICE}")
+    if path.is_file():
+        return path
+    if name in _PLANNED:
+        raise CheckpointError(f"the model {name!r} {_PLANNED[name]}; {_ADVICE}")
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        raise CheckpointError(f"{name}: no such file; {_ADVICE}")
+    names = " and ".join(_PLANNED)
+    raise CheckpointError(f"there is no model called {name!r} ({names} come with later versions); {_ADVICE}")

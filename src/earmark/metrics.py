@@ -1,0 +1,316 @@
+"""How well scores rank clips: average precision, area under the ROC curve, d', each per label, and their uncertainty.
+
+All of them need no more of a label than, at the score of each of its positives, how many clips lie above it and how
+many lie level with it. One sort per label and a binary search for its (few) positives give that, ties included.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from earmark.errors import ConfigError, DataError
+
+Metric = Literal["mAP", "mAUC", "d_prime"]
+
+_Array = np.ndarray[Any, np.dtype[Any]]
+_Result = TypeVar("_Result")
+
+# NumPy's sorts and gathers release the GIL; beyond a few threads memory is the limit
+_N_THREADS = min(8, os.cpu_count() or 1)
+_LABELS_PER_TASK = 32
+_RESAMPLES_PER_BLOCK = 64
+
+
+def average_precision(
+    target: Shaped[np.ndarray, "clip label"], scores: Shaped[np.ndarray, "clip label"]
+) -> Float[np.ndarray, "label"]:
+    """Average precision of each label: the mean, over its positives, of the precision at that positive's score.
+
+    Equal to scikit-learn's, tied scores being one threshold; but a label without positives gives nan (not 0).
+
+    Args:
+        target: The truth, 0 or 1 (or bool).
+        scores: Any numbers whose order is the ranking; logits and probabilities rank alike.
+
+    Raises:
+        DataError: The shapes differ, `target` holds something else than 0 and 1, or `scores` holds nan.
+
+    Example:
+        >>> target = np.array([[1, 0], [0, 0], [1, 0], [0, 0]])
+        >>> scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.1, 0.4]])
+        >>> average_precision(target, scores).round(4)
+        array([0.8333,    nan])
+    """
+    return np.array(_by_label(_label_precision, *_checked(target, scores)), np.float64)
+
+
+def roc_auc(
+    target: Shaped[np.ndarray, "clip label"], scores: Shaped[np.ndarray, "clip label"]
+) -> Float[np.ndarray, "label"]:
+    """Area under each label's ROC curve: the chance that a positive outranks a negative, a tie counting half.
+
+    A label whose clips are all positive or all negative gives nan. Arguments and errors as in `average_precision`.
+
+    Example:
+        >>> roc_auc(np.array([[1], [0], [0], [1]]), np.array([[0.9], [0.1], [0.4], [0.4]]))
+        array([0.875])
+    """
+    return np.array(_by_label(_label_area, *_checked(target, scores)), np.float64)
+
+
+@overload
+def d_prime(auc: float) -> float: ...
+@overload
+def d_prime(auc: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]: ...
+def d_prime(auc: float | Float[np.ndarray, "*shape"]) -> float | Float[np.ndarray, "*shape"]:
+    """Sensitivity index d' = sqrt(2) * ppf(AUC): how many deviations apart two normal score distributions would be.
+
+    An AUC of 1 gives inf, of 0 gives -inf, nan stays nan. The literature prints the d' of the mean AUC.
+
+    Raises:
+        DataError: An AUC outside 0 to 1.
+
+    Example:
+        >>> round(d_prime(0.9697), 3)
+        2.654
+    """
+    if isinstance(auc, np.ndarray):
+        return np.array([_d_prime(value) for value in auc.ravel().tolist()], np.float64).reshape(auc.shape)
+    return _d_prime(auc)
+
+
+def label_mean(values: Float[np.ndarray, "label"]) -> float:
+    """The mean over the labels that have a value; nan when none has.
+
+    Example:
+        >>> label_mean(np.array([0.5, np.nan, 1.0]))
+        0.75
+    """
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else float("nan")
+
+
+def bootstrap_samples(
+    target: Shaped[np.ndarray, "clip label"],
+    scores: Shaped[np.ndarray, "clip label"],
+    metric: Metric = "mAP",
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Float[np.ndarray, "resample"]:
+    """The metric on resamples of the clips, drawn with replacement.
+
+    Resample i depends only on the seed, i and the number of clips: two models measured on the same clips see the
+    same resamples, and the difference of their samples is a paired bootstrap.
+
+    Raises:
+        DataError: As in `average_precision`.
+        ConfigError: An unknown metric, or fewer than one resample.
+    """
+    curve = _curve(metric)
+    if n_resamples < 1:
+        raise ConfigError(f"n_resamples={n_resamples}: at least 1 was expected")
+    positive, scores = _checked(target, scores)
+    rankings = [ranking for ranking in _by_label(_Ranking.of, positive, scores) if ranking is not None]
+    samples = np.full(n_resamples, np.nan)
+    if not rankings:
+        return samples
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        for first in range(0, n_resamples, _RESAMPLES_PER_BLOCK):
+            block = range(first, min(first + _RESAMPLES_PER_BLOCK, n_resamples))
+            weights = _multiplicities(len(positive), block, seed)
+            values = pool.map(lambda ranking, weights=weights: curve(*ranking.counts(weights)), rankings)
+            samples[first : block.stop] = _column_means(np.stack(list(values)))[: len(block)]
+    return d_prime(samples) if metric == "d_prime" else samples
+
+
+def bootstrap_interval(
+    target: Shaped[np.ndarray, "clip label"],
+    scores: Shaped[np.ndarray, "clip label"],
+    metric: Metric = "mAP",
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Bounds between which the metric lies at the given level, as far as the choice of clips goes.
+
+    Raises:
+        DataError: As in `average_precision`.
+        ConfigError: An unknown metric, fewer than one resample, or a level outside 0 to 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level={level}: a share between 0 and 1 was expected, as 0.95")
+    samples = bootstrap_samples(target, scores, metric, n_resamples, seed)
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return float("nan"), float("nan")
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array]:
+    """The truth as booleans and the scores in a type that sorts exactly."""
+    target, scores = np.asarray(target), np.asarray(scores)
+    if target.ndim != 2 or target.shape != scores.shape:
+        raise DataError(
+            f"target {target.shape} and scores {scores.shape}: one shape (clip, label) was expected for both"
+        )
+    positive = target.astype(bool, copy=False)
+    if target.dtype != bool and not np.array_equal(target[positive], np.ones(np.count_nonzero(positive))):
+        raise DataError("target holds something else than 0 and 1; threshold soft labels first")
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    if np.isnan(scores).any():
+        raise DataError("scores hold nan, which has no place in a ranking; the model may have diverged")
+    return positive, scores
+
+
+def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, scores: _Array) -> list[_Result]:
+    """`function(positive, scores)` of each label's column, laid out contiguously, on a few threads."""
+
+    def chunk(first: int) -> list[_Result]:
+        columns = slice(first, first + _LABELS_PER_TASK)
+        rows = zip(positive[:, columns].T.copy(), scores[:, columns].T.copy(), strict=True)
+        return [function(truth, values) for truth, values in rows]
+
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        chunks = pool.map(chunk, range(0, scores.shape[1], _LABELS_PER_TASK))
+        return [result for results in chunks for result in results]
+
+
+def _label_precision(positive: _Array, scores: _Array) -> float:
+    if not positive.any():
+        return float("nan")
+    found, _, at_least = _thresholds(np.sort(scores), scores[positive])
+    return float(_precision(found, at_least))
+
+
+def _label_area(positive: _Array, scores: _Array) -> float:
+    if not positive.any():
+        return float("nan")
+    return float(_area(*_thresholds(np.sort(scores), scores[positive]), len(scores)))
+
+
+def _thresholds(rising: _Array, positives: _Array) -> tuple[_Array, _Array, _Array]:
+    """At each score that a positive has, highest first: positives there, clips above it, clips at or above it."""
+    values, n_found = np.unique(positives, return_counts=True)
+    above = len(rising) - np.searchsorted(rising, values, side="right")
+    at_least = len(rising) - np.searchsorted(rising, values, side="left")
+    return n_found[::-1], above[::-1], at_least[::-1]
+
+
+def _precision(found: _Array, at_least: _Array) -> _Array:
+    """Average precision from the weights (..., threshold) of positives at, and of clips at or above a threshold."""
+    with np.errstate(invalid="ignore"):  # without positives 0 / 0 is the nan that is meant
+        hits = np.cumsum(found, axis=-1, dtype=np.float64)
+        # a threshold that no clip of a resample reaches weighs nothing, whatever its precision
+        return np.asarray((found * hits / np.maximum(at_least, 1)).sum(axis=-1) / hits[..., -1])
+
+
+def _area(found: _Array, above: _Array, at_least: _Array, n_clips: int) -> _Array:
+    """Area under the ROC curve: negatives below each positive, those level with it counting half."""
+    with np.errstate(invalid="ignore"):
+        hits = np.cumsum(found, axis=-1, dtype=np.float64)
+        n_positive = hits[..., -1:]
+        n_negative = n_clips - n_positive
+        negatives_above = above - (hits - found)
+        negatives_at_least = at_least - hits
+        beaten = n_negative - (negatives_above + negatives_at_least) / 2
+        return np.asarray((found * beaten).sum(axis=-1) / (n_positive * n_negative)[..., 0])
+
+
+def _curve(metric: Metric) -> Callable[[_Array, _Array, _Array, int], _Array]:
+    curves: dict[str, Callable[[_Array, _Array, _Array, int], _Array]] = {
+        "mAP": lambda found, above, at_least, n_clips: _precision(found, at_least),
+        "mAUC": _area,
+        "d_prime": _area,
+    }
+    if metric not in curves:
+        raise ConfigError(f"metric {metric!r}: one of {', '.join(curves)} was expected")
+    return curves[metric]
+
+
+def _d_prime(auc: float) -> float:
+    if math.isnan(auc):
+        return auc
+    if not 0 <= auc <= 1:
+        raise DataError(f"an AUC of {auc}: 0 to 1 was expected")
+    if auc in (0, 1):
+        return math.inf if auc else -math.inf
+    return math.sqrt(2) * NormalDist().inv_cdf(auc)
+
+
+def _column_means(values: _Array) -> _Array:
+    """The mean of each column over the rows that have a value there; nan where none has."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(present, values, 0).sum(axis=0) / present.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """One label's clips by falling score, sorted once for all resamples."""
+
+    n_clips: int
+    order: _Array
+    """Clips by falling score, down to the last positive: those below it never count."""
+    positives: _Array
+    """Positive clips by falling score."""
+    starts: _Array
+    """Where in `positives` each threshold's own begin."""
+    above: _Array
+    at_least: _Array
+
+    @classmethod
+    def of(cls, positive: _Array, scores: _Array) -> "_Ranking | None":
+        """The ranking of one label; None without positives."""
+        if not positive.any():
+            return None
+        order = np.argsort(scores)[::-1]
+        found, above, at_least = _thresholds(scores[order][::-1], scores[positive])
+        starts = np.cumsum(found) - found
+        kept = order[: at_least[-1]].astype(np.int32)  # half the memory of 527 such rows
+        return cls(len(scores), kept, order[positive[order]], starts, above, at_least)
+
+    def counts(self, weights: _Array) -> tuple[_Array, _Array, _Array, int]:
+        """What `_thresholds` counts, in each resample: (resample, threshold) arrays, and the number of clips."""
+        lane = _lane(self.n_clips)
+        order = self.order.astype(np.intp)
+        running = np.zeros(len(order) + 1, np.uint64)
+        found, above, at_least = [], [], []
+        for packed in weights:
+            np.cumsum(np.take(packed, order, mode="clip"), out=running[1:])
+            found.append(np.add.reduceat(packed[self.positives], self.starts))
+            above.append(running[self.above])
+            at_least.append(running[self.at_least])
+        unpacked = [
+            np.stack(rows).view(lane).reshape(len(rows), len(self.starts), -1) for rows in (found, above, at_least)
+        ]
+        by_resample = [counts.transpose(0, 2, 1).reshape(-1, len(self.starts)) for counts in unpacked]
+        return by_resample[0], by_resample[1], by_resample[2], self.n_clips
+
+
+def _lane(n_clips: int) -> type[np.uint16] | type[np.uint32]:
+    """The narrowest type that counts every clip of a resample."""
+    return np.uint16 if n_clips <= np.iinfo(np.uint16).max else np.uint32
+
+
+def _multiplicities(n_clips: int, resamples: range, seed: int) -> _Array:
+    """How often each resample draws each clip, several resamples side by side in one integer: (pack, clip) uint64.
+
+    The draws of a resample add up to `n_clips`, so that its lane of 16 (32) bits never carries into the next: one
+    gather and one running sum of the integers serve 4 (2) resamples at once.
+    """
+    lane = _lane(n_clips)
+    n_lanes = 8 // np.dtype(lane).itemsize
+    drawn = np.zeros((-(-len(resamples) // n_lanes), n_clips, n_lanes), lane)
+    for position, index in enumerate(resamples):
+        clips = np.random.default_rng((seed, index)).integers(n_clips, size=n_clips)
+        drawn[position // n_lanes, :, position % n_lanes] = np.bincount(clips, minlength=n_clips)
+    return drawn.view(np.uint64)[..., 0]

@@ -1,0 +1,130 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from earmark.backbone import Backbone, MaskedBatchNorm, dropout
+from earmark.errors import ConfigError
+
+
+def backbone(width: int = 4, n_mels: int = 32) -> Backbone:
+    """In evaluation, with batch-norm statistics as unlike 0 and 1 as trained ones."""
+    torch.manual_seed(0)
+    net = Backbone(n_mels=n_mels, width=width).eval()
+    for module in net.modules():
+        if isinstance(module, MaskedBatchNorm):
+            torch.nn.init.normal_(module.running_mean, std=0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(module.bias, std=0.5)
+    return net
+
+
+def plain(net: Backbone, log_mel: torch.Tensor) -> torch.Tensor:
+    """The paper's CNN written down plainly, for whole segments."""
+    x = net.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
+    for block in net.blocks:
+        x = F.relu(F.batch_norm(F.conv2d(x, block.conv1.weight, padding=1), *stats(block.bn1)))
+        x = F.relu(F.batch_norm(F.conv2d(x, block.conv2.weight, padding=1), *stats(block.bn2)))
+        x = F.avg_pool2d(x, 2)
+    return x.mean(3).transpose(1, 2)
+
+
+def stats(bn):
+    return bn.running_mean, bn.running_var, bn.weight, bn.bias
+
+
+def test_the_papers_shape():
+    net = Backbone()
+    assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
+    assert (net.n_channels, net.frames_per_segment, net.halo, net.receptive_field) == (512, 16, 30, 76)
+
+
+def test_equals_the_plain_definition():
+    net, log_mel = backbone(), torch.randn(2, 64, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(net(log_mel), plain(net, log_mel), rtol=1e-5, atol=1e-5)
+
+
+def test_the_receptive_field_is_exact():
+    net = backbone()
+    log_mel = torch.randn(1, 16 * 12, 32, requires_grad=True)
+    net(log_mel)[0, 6].sum().backward()
+    touched = log_mel.grad[0].abs().sum(1).nonzero().flatten()
+    assert touched.min() == 6 * 16 - net.halo
+    assert touched.max() == 6 * 16 + 15 + net.halo
+    assert len(touched) == net.receptive_field
+
+
+@pytest.mark.parametrize("lengths", [[1], [15, 16, 17], [160, 3, 97, 64], [33, 400]])
+@pytest.mark.parametrize("filler", [0.0, -100.0, 1e4])
+def test_padding_does_not_leak(lengths, filler):
+    net = backbone()
+    clips = [torch.randn(n, 32) for n in lengths]
+    batch = torch.full((len(clips), max(lengths), 32), filler)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    with torch.no_grad():
+        together = net(batch, torch.tensor(lengths))
+        for row, clip in zip(together, clips, strict=True):
+            alone = net(clip[None])[0]
+            assert len(alone) == -(-len(clip) // 16)
+            torch.testing.assert_close(row[: len(alone)], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_partial_segment_averages_the_frames_that_it_has():
+    torch.manual_seed(0)
+    net = Backbone(n_mels=16, width=2).eval()
+    for block in net.blocks:  # identity-like convolutions: the block only averages
+        for conv in (block.conv1, block.conv2):
+            torch.nn.init.zeros_(conv.weight)
+            conv.weight.data[:, :, 1, 1] = 1.0 / conv.weight.shape[1]
+    # halves are averaged two by two, so a frame without a partner weighs as much as two: 2 frames and 1 give means
+    segments = net(torch.tensor([1.0, 3.0, 8.0]).repeat(16, 1).T[None])
+    scale = (1 + 1e-5) ** -4.5
+    assert segments[0, 0, 0].item() == pytest.approx(((1 + 3) / 2 + 8) / 2 * scale, rel=1e-3)
+
+
+def test_masked_statistics_are_those_of_the_real_positions():
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 8, 5)
+    mask = (torch.arange(8) < torch.tensor([8, 3, 5])[:, None])[:, None, :, None]
+    masked, plain_bn = MaskedBatchNorm(4), torch.nn.BatchNorm2d(4)
+    y = masked(x.masked_fill(~mask, 99.0), mask)
+    real = x.permute(0, 2, 3, 1)[mask[:, 0, :, 0]].flatten(0, 1)  # (position, channel)
+    expected = plain_bn(real.T[None, :, :, None])
+    torch.testing.assert_close(y.permute(0, 2, 3, 1)[mask[:, 0, :, 0]].flatten(0, 1), expected[0, :, :, 0].T)
+    torch.testing.assert_close(masked.running_mean, plain_bn.running_mean)
+    torch.testing.assert_close(masked.running_var, plain_bn.running_var)
+    assert (y.masked_select(~mask.expand_as(y)) == 0).all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_is_dropout(layout):
+    torch.manual_seed(0)
+    x = torch.ones(8, 16, 50, 32).contiguous(memory_format=layout)
+    y = dropout(x, 0.2)
+    assert set(y.unique().tolist()) == {0.0, 1.25}
+    assert (y == 0).float().mean().item() == pytest.approx(0.2, abs=0.003)
+    assert ((y[1:] == 0) & (y[:-1] == 0)).float().mean().item() == pytest.approx(0.04, abs=0.003)
+    assert not torch.equal(y, dropout(x, 0.2))
+    assert torch.equal(dropout(x, 0.0), x)
+
+
+def test_dropout_takes_any_layout():
+    torch.manual_seed(0)
+    x = torch.randn(5, 7, 6).transpose(0, 2)[::2]
+    y = dropout(x, 0.5)
+    torch.testing.assert_close(y[y != 0], 2 * x[y != 0])
+
+
+def test_training_drops_and_evaluation_does_not():
+    net = backbone()
+    log_mel = torch.randn(1, 64, 32)
+    assert torch.equal(net(log_mel), net(log_mel))
+    net.train()
+    assert not torch.equal(net(log_mel), net(log_mel))
+
+
+@pytest.mark.parametrize("values, text", [({"n_mels": 40}, "a multiple of 16"), ({"width": 0}, "width")])
+def test_bad_settings_say_so(values, text):
+    with pytest.raises(ConfigError, match=text):
+        Backbone(**values)

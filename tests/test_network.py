@@ -1,0 +1,178 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from earmark.errors import CheckpointError, ConfigError
+from earmark.frontend import FrontendConfig
+from earmark.labels import LabelSet
+from earmark.network import Network, NetworkConfig, TorchEngine
+from earmark.pooling import POOLINGS
+
+LABELS = LabelSet(("dog", "rain", "siren"))
+SMALL = NetworkConfig(frontend=FrontendConfig.at_16k(), width=2, n_heads=2)
+
+
+def network(**changes) -> Network:
+    torch.manual_seed(0)
+    net = Network(NetworkConfig(**{**SMALL.__dict__, **changes}), LABELS)
+    # one step of statistics, so that batch norm in evaluation is not the identity
+    net.train()(torch.randn(8, 16000))
+    return net.eval()
+
+
+def test_gmap_for_audioset_has_the_papers_parameters():
+    assert Network(NetworkConfig(), LabelSet.audioset()).n_parameters == 6_531_535
+
+
+def test_panns_pooling_has_the_published_parameters():
+    assert Network(NetworkConfig(pooling="max_mean"), LabelSet.audioset()).n_parameters == 5_219_279
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_waveform_through_the_four_stages(pooling):
+    net = network(pooling=pooling)
+    waveform = torch.randn(2, 160000)
+    log_mel = net.frontend(waveform)
+    segments = net.backbone(log_mel)
+    clip = net.pooling(segments)
+    logits = net.classifier(clip)
+    assert log_mel.shape == (2, 400, 64)
+    assert segments.shape == (2, 25, 16)
+    assert clip.shape == (2, net.pooling.n_features)
+    torch.testing.assert_close(net(waveform), logits)
+    torch.testing.assert_close(net.classify(net.encode(waveform)), logits)
+    torch.testing.assert_close(net.logits_from_log_mel(log_mel), logits)
+    assert net.seconds_per_segment == pytest.approx(0.4) and net.receptive_field == pytest.approx(1.9)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("lengths", [[1], [16000, 100, 9999], [6400, 6401, 12799, 160000]])
+def test_a_clips_result_does_not_depend_on_its_batch(pooling, lengths):
+    net = network(pooling=pooling)
+    generator = torch.Generator().manual_seed(len(lengths))
+    clips = [torch.randn(n, generator=generator) for n in lengths]
+    batch = torch.randn(len(clips), max(lengths), generator=generator)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    with torch.inference_mode():
+        together = net(batch, torch.tensor(lengths))
+        for row, clip in zip(together, clips, strict=True):
+            torch.testing.assert_close(row, net(clip[None])[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_checkpoint_describes_itself(pooling, tmp_path):
+    net = network(pooling=pooling)
+    net.thresholds = (0.25, 0.5, 0.75)
+    net.save(tmp_path / "a.safetensors", {"seed": 7})
+    again = Network.load(tmp_path / "a.safetensors")
+    assert (again.config, again.labels, again.thresholds, again.extra) == (
+        net.config,
+        LABELS,
+        net.thresholds,
+        {"seed": 7},
+    )
+    assert not again.training
+    waveform = torch.randn(1, 20000)
+    assert torch.equal(net(waveform), again(waveform))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (None, "no such file"),
+        (b"", "not a readable .safetensors file"),
+        (b"PK\x03\x04 this is a pickle", "not a readable .safetensors file"),
+        ("no metadata", "does not describe itself"),
+        ({"format": 2}, "checkpoint format 2, this version of earmark reads up to 1"),
+        ({"format": 1}, "do not fit together"),
+        (
+            {"format": 1, "network": {"wodth": 2}, "labels": {"names": ["a"], "ids": ["a"]}},
+            "NetworkConfig has no wodth",
+        ),
+        ({"format": 1, "network": {"width": 1}, "labels": {"names": ["a"], "ids": ["a"]}}, "do not fit together"),
+    ],
+)
+def test_a_bad_checkpoint_is_one_clear_line(tmp_path, content, text):
+    path = tmp_path / "bad.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        about = None if isinstance(content, str) else {"earmark": json.dumps(content)}
+        save_file({"x": torch.zeros(1)}, path, metadata=about)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        Network.load(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    network().save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a readable"):
+        Network.load(path)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    network().save(path)
+    before = path.read_bytes()
+    monkeypatch.setattr("earmark.network.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        network().save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_holds_tensors_only(tmp_path):
+    network().save(tmp_path / "a.safetensors")
+    assert set(load_file(tmp_path / "a.safetensors")) == set(network().state_dict())
+
+
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ({"pooling": "median"}, "one of max, mean, max_mean, attention, attentive_stats, gmap was expected"),
+        ({"n_heads": 3, "width": 2}, "a divisor of the 16 channels"),
+        ({"dropout": 1.0}, "a share from 0 up to 1"),
+        ({"width": 0}, "width: a positive whole number"),
+    ],
+)
+def test_bad_settings_say_so(values, text):
+    with pytest.raises(ConfigError, match=text):
+        NetworkConfig(**values)
+
+
+def test_config_survives_json():
+    config = NetworkConfig(frontend=FrontendConfig.at_16k(), width=8, gate=False)
+    assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    with pytest.raises(ConfigError, match="FrontendConfig has no hop"):
+        NetworkConfig.from_json({"frontend": {"hop": 3}})
+
+
+def test_attention_needs_an_attentive_pooling():
+    with pytest.raises(ConfigError, match="'mean' has no attention; those that have: attention, attentive_stats, gmap"):
+        network(pooling="mean").attention(torch.zeros(1, 4, 16))
+
+
+def test_the_engine_speaks_numpy():
+    net = network()
+    engine = TorchEngine(net)
+    waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)
+    segments = engine.encode(waveform)
+    assert segments.shape == (8, 16) and isinstance(segments, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(engine.classify(segments)), net(torch.from_numpy(waveform)[None]))
+    masks = ~np.eye(8, dtype=bool)
+    without = engine.classify(segments, masks)
+    assert without.shape == (8, 3) and engine.pool(segments, masks).shape == (8, net.pooling.n_features)
+    np.testing.assert_allclose(without[0], engine.classify(segments[1:])[0], atol=1e-5)
+    np.testing.assert_allclose(engine.attention(segments).sum(1), 1, atol=1e-5)
+
+
+def test_mixed_precision_pools_and_classifies_in_single():
+    net = network()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert net(torch.randn(1, 16000)).dtype == torch.float32
