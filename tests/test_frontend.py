@@ -30,8 +30,8 @@ def test_equals_librosa(rate):
     assert log_mel.shape == expected.shape == (20, 64)
     # where the exact value lies near the floor, single precision of two Fourier transforms is all that is compared
     audible = expected > -80
-    assert audible.mean() > 0.4 and (log_mel[expected == -100] == FLOOR_DB).all()
-    assert np.abs(log_mel - expected)[audible].max() < 2e-3
+    assert audible.mean() > 0.4 and (log_mel[expected < -99.9] == FLOOR_DB).all()
+    assert np.abs(log_mel - expected)[audible].max() < 0.03
     assert np.abs(log_mel - expected)[expected > -20].max() < 5e-5
 
 
@@ -93,7 +93,7 @@ def test_half_precision_never_reaches_the_spectrum():
 def test_filters_have_unit_area():
     config = FrontendConfig(n_fft=65536)
     area = mel_filters(config).sum(0) * config.sample_rate / config.n_fft
-    assert np.abs(area - 1).max() < 2e-3
+    assert np.abs(area - 1).max() < 0.03
     edges = mel_edges(config)
     assert edges[0] == pytest.approx(50) and edges[-1] == pytest.approx(14000) and (np.diff(edges) > 0).all()
 

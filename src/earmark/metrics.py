@@ -138,7 +138,10 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Bounds between which the metric lies at the given level, as far as the choice of clips goes.
+    """Bounds between which the metric would lie, at the given level, on another choice of as many clips.
+
+    Resampling repeats positives, which raises the average precision of rare labels: plain percentiles may not even
+    hold the measured value. So the percentiles are moved, their median onto it (that of d' is moved as the AUC).
 
     Raises:
         DataError: As in `average_precision`.
@@ -146,12 +149,16 @@ def bootstrap_interval(
     """
     if not 0 < level < 1:
         raise ConfigError(f"level={level}: a share between 0 and 1 was expected, as 0.95")
+    if metric == "d_prime":
+        low, high = bootstrap_interval(target, scores, "mAUC", n_resamples, seed, level)
+        return d_prime(low), d_prime(high)
     samples = bootstrap_samples(target, scores, metric, n_resamples, seed)
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    measured = label_mean((average_precision if metric == "mAP" else roc_auc)(target, scores))
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]) - np.median(samples) + measured
+    return max(float(low), 0.0), min(float(high), 1.0)
 
 
 def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array]:
@@ -264,7 +271,10 @@ class _Ranking:
     """Positive clips by falling score."""
     starts: _Array
     """Where in `positives` each threshold's own begin."""
+    edges: _Array
+    """The places in `order` between which clips are counted, from 0 to its end."""
     above: _Array
+    """Which of the edges lies before the clips at a threshold, and `at_least` the one behind them."""
     at_least: _Array
 
     @classmethod
@@ -274,26 +284,31 @@ class _Ranking:
             return None
         order = np.argsort(scores)[::-1]
         found, above, at_least = _thresholds(scores[order][::-1], scores[positive])
-        starts = np.cumsum(found) - found
-        kept = order[: at_least[-1]].astype(np.int32)  # half the memory of 527 such rows
-        return cls(len(scores), kept, order[positive[order]], starts, above, at_least)
+        edges = np.unique(np.concatenate([[0], above, at_least]))
+        return cls(
+            n_clips=len(scores),
+            order=order[: at_least[-1]].astype(np.int32),  # half the memory, which 527 labels make felt
+            positives=order[positive[order]],
+            starts=np.cumsum(found) - found,
+            edges=edges,
+            above=np.searchsorted(edges, above),
+            at_least=np.searchsorted(edges, at_least),
+        )
 
     def counts(self, weights: _Array) -> tuple[_Array, _Array, _Array, int]:
         """What `_thresholds` counts, in each resample: (resample, threshold) arrays, and the number of clips."""
-        lane = _lane(self.n_clips)
         order = self.order.astype(np.intp)
-        running = np.zeros(len(order) + 1, np.uint64)
-        found, above, at_least = [], [], []
-        for packed in weights:
-            np.cumsum(np.take(packed, order, mode="clip"), out=running[1:])
-            found.append(np.add.reduceat(packed[self.positives], self.starts))
-            above.append(running[self.above])
-            at_least.append(running[self.at_least])
-        unpacked = [
-            np.stack(rows).view(lane).reshape(len(rows), len(self.starts), -1) for rows in (found, above, at_least)
-        ]
-        by_resample = [counts.transpose(0, 2, 1).reshape(-1, len(self.starts)) for counts in unpacked]
-        return by_resample[0], by_resample[1], by_resample[2], self.n_clips
+        found = np.stack([np.add.reduceat(pack[self.positives], self.starts) for pack in weights])
+        running = np.zeros((len(weights), len(self.edges)), np.uint64)
+        for pack, row in zip(weights, running, strict=True):  # one at a time, they stay in the cache
+            between = np.add.reduceat(np.take(pack, order, mode="clip"), self.edges[:-1])
+            np.cumsum(between, out=row[1:])
+        above, at_least = running[:, self.above], running[:, self.at_least]
+        return self._unpack(found), self._unpack(above), self._unpack(at_least), self.n_clips
+
+    def _unpack(self, packs: _Array) -> _Array:
+        lanes = packs.view(_lane(self.n_clips)).reshape(*packs.shape, -1)
+        return lanes.transpose(0, 2, 1).reshape(-1, packs.shape[1])
 
 
 def _lane(n_clips: int) -> type[np.uint16] | type[np.uint32]:

@@ -108,9 +108,7 @@ class Dataset:
         """The names of the splits, sorted; clips outside every split don't count."""
         return tuple(sorted({clip.split for clip in self.clips if clip.split is not None}))
 
-    def select(
-        self, splits: Iterable[str] | None = None, labels: Iterable[str] | None = None
-    ) -> "Dataset":
+    def select(self, splits: Iterable[str] | None = None, labels: Iterable[str] | None = None) -> "Dataset":
         """The clips of some splits, or with at least one of some labels, or both.
 
         Selecting labels (by name or id) narrows the label set to them; a clip keeps those of its labels that are left.

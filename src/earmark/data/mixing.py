@@ -15,7 +15,6 @@ from earmark.errors import DataError
 _BLOCKS_PER_SECOND = 100
 _ACTIVE_RANGE_DB = 20.0
 _SHORTEST_GAP = 0.25
-_SHORTEST_PART = 0.05
 # below this mean power (-100 dBFS) there is nothing but the rounding noise of 16 bits
 _SILENT_POWER = 1e-10
 # the loudest sample of a mix; what is louder scales the whole mix down
@@ -30,18 +29,14 @@ class ActiveSound:
     """A decoded sound and where in it something sounds.
 
     The recording is judged in blocks of 10 ms. A block is active when its power lies at most 20 dB under that
-    of the loudest block; gaps under 0.25 s are bridged, so that a click train is one part and not many; parts
-    under 0.05 s are dropped where a longer one exists.
+    of the loudest block; gaps under 0.25 s are bridged, so that a click train is one part and not many.
     """
 
     waveform: Float[np.ndarray, " sample"]
-    """The recording from the begin of its first active part to the end of its last."""
-    start: int
-    """Sample of the recording at which `waveform` begins."""
     active: Bool[np.ndarray, " block"]
-    """Which blocks of the recording are active."""
+    """Which blocks are active."""
     parts: Int[np.ndarray, "part 2"]
-    """First and last-plus-one sample of each active part, counted in the recording."""
+    """First and last-plus-one sample of each active part."""
     block: int
     """Samples a block."""
 
@@ -49,48 +44,41 @@ class ActiveSound:
     def of(cls, waveform: Float[np.ndarray, " sample"], sample_rate: int) -> "ActiveSound":
         """Find the active parts; a silent recording has none.
 
-        >>> click = np.zeros(16000, np.float32)
-        >>> click[8000:9600] = 0.5
-        >>> ActiveSound.of(click, 16000).parts.tolist()
+        >>> thud = np.zeros(16000, np.float32)
+        >>> thud[8000:9600] = 0.5
+        >>> ActiveSound.of(thud, 16000).parts.tolist()
         [[8000, 9600]]
         """
         block = max(1, sample_rate // _BLOCKS_PER_SECOND)
         starts = np.arange(0, len(waveform), block)
         widths = np.diff(starts, append=len(waveform))
         power = np.add.reduceat(np.square(waveform, dtype=np.float64), starts) / widths
-        loudest = power.max()
-        active = power > max(_SILENT_POWER, loudest * 10 ** (-_ACTIVE_RANGE_DB / 10))
+        active = power > max(_SILENT_POWER, power.max() * 10 ** (-_ACTIVE_RANGE_DB / 10))
         parts = _bridged(np.flatnonzero(active), round(_SHORTEST_GAP * _BLOCKS_PER_SECOND))
-        long_enough = parts[:, 1] - parts[:, 0] >= round(_SHORTEST_PART * _BLOCKS_PER_SECOND)
-        if long_enough.any():
-            parts = parts[long_enough]
-        parts = np.minimum(parts * block, len(waveform))
-        start, stop = (int(parts[0, 0]), int(parts[-1, 1])) if len(parts) else (0, 0)
-        return cls(waveform[start:stop].copy(), start, active, parts, block)
+        return cls(waveform, active, np.minimum(parts * block, len(waveform)), block)
 
     def draw_cut(self, shortest: int, longest: int, rng: np.random.Generator) -> tuple[int, int]:
         """A random cut of one active part, as its first sample and its number of samples.
 
-        The part is drawn by its length among those that last `shortest` samples (among all, when none does; such
-        a part is taken whole), the length log-uniformly, and the place so that the cut holds an active block.
+        Parts that last `shortest` samples are drawn by their length; the length of the cut is drawn log-uniformly,
+        its place so that it holds an active block. Where all parts are shorter (a single click), one of them is
+        taken together with what follows it in the recording, `shortest` samples in all.
         """
         lengths = self.parts[:, 1] - self.parts[:, 0]
         fits = np.flatnonzero(lengths >= shortest)
-        fits = fits if len(fits) else np.arange(len(lengths))
+        if not len(fits):
+            n_samples = min(shortest, len(self.waveform))
+            begin = int(self.parts[rng.choice(len(lengths), p=lengths / lengths.sum()), 0])
+            # a block earlier, where the attack may have begun
+            return max(0, min(begin - self.block, len(self.waveform) - n_samples)), n_samples
         part = fits[rng.choice(len(fits), p=lengths[fits] / lengths[fits].sum())]
         begin, end = (int(sample) for sample in self.parts[part])
         longest = min(longest, end - begin)
-        n_samples = longest
-        if longest > shortest:
-            n_samples = min(longest, round(float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))))
+        n_samples = min(longest, round(float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))))
         anchors = np.flatnonzero(self.active[begin // self.block : -(-end // self.block)]) * self.block + begin
         anchor = int(anchors[rng.integers(len(anchors))])
         first, last = max(begin, anchor - n_samples + self.block), min(anchor, end - n_samples)
         return int(rng.integers(min(first, last), last + 1)), n_samples
-
-    def cut(self, start: int, n_samples: int) -> Float[np.ndarray, " sample"]:
-        """Samples `start` to `start + n_samples` of the recording."""
-        return self.waveform[start - self.start : start - self.start + n_samples]
 
 
 def _bridged(blocks: Int[np.ndarray, " active"], gap: int) -> Int[np.ndarray, "part 2"]:
@@ -179,7 +167,8 @@ class Soundscape:
         mix = noise(self.n_samples, self.sample_rate, self.background_tilt, np.random.default_rng(self.noise_seed))
         mix *= np.float32(_amplitude(self.background_db) / _rms(mix))
         for placed in self.sounds:
-            event = active_sound(placed.source, self.sample_rate).cut(placed.cut, placed.n_samples)
+            sound = active_sound(placed.source, self.sample_rate)
+            event = sound.waveform[placed.cut : placed.cut + placed.n_samples]
             if len(event) != placed.n_samples:
                 raise DataError(f"{placed.source}: shorter than when the soundscapes were drawn; draw them again")
             event = _faded(event, self.fade)
