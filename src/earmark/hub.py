@@ -18,9 +18,7 @@ _PLANNED: Final = {
     "panns-cnn10": "cannot be fetched with this version yet",
 }
 _PLANNED_SUFFIXES: Final = {".onnx": "exported graphs", ".pth": "published PANNs weights"}
-_ADVICE: Final = (
-    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` trains one, RUN/best.safetensors"
-)
+_ADVICE: Final = "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` trains one, RUN/best.safetensors"
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Tagger:
@@ -59,7 +57,9 @@ def _checkpoint(name: str) -> Path:
         hint = f"; did you mean {found[0]}?" if found else " without checkpoints in it"
         raise CheckpointError(f"{name}: a checkpoint file was expected, this is a folder{hint}")
     if path.suffix in _PLANNED_SUFFIXES:
-        raise CheckpointError(f"{name}: this version of earmark reads no {_PLANNED_SUFFIXES[path.suffix]} yet; {_ADVICE}")
+        raise CheckpointError(
+            f"{name}: this version of earmark reads no {_PLANNED_SUFFIXES[path.suffix]} yet; {_ADVICE}"
+        )
     if path.is_file():
         return path
     if name in _PLANNED:

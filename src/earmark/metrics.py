@@ -303,7 +303,7 @@ class _Ranking:
         for pack, row in zip(weights, running, strict=True):  # one at a time, they stay in the cache
             between = np.add.reduceat(np.take(pack, order, mode="clip"), self.edges[:-1])
             np.cumsum(between, out=row[1:])
-        above, at_least = running[:, self.above], running[:, self.at_least]
+        above, at_least = (np.take(running, edges, axis=1) for edges in (self.above, self.at_least))
         return self._unpack(found), self._unpack(above), self._unpack(at_least), self.n_clips
 
     def _unpack(self, packs: _Array) -> _Array:

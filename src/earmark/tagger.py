@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,6 +20,7 @@ _VALUES_PER_CALL: Final = 2**24
 """Bags x segments x channels of one call of `classify`: 64 MiB of float32."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What a Tagger needs of a network: arrays in, arrays out, one recording at a time."""
 

@@ -1,6 +1,7 @@
 """The common currency of all data sources: a clip, and a data set of clips."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from jaxtyping import Float32
 from earmark.audio import Audio, load_audio
 from earmark.errors import DataError
 from earmark.labels import LabelSet
+
+GROUP_SEPARATOR = "+"
+"""Joins the groups of a clip that was mixed of several sources."""
 
 
 @runtime_checkable
@@ -153,13 +157,20 @@ class Dataset:
 def check_disjoint(train: Dataset, valid: Dataset) -> None:
     """Refuses two data sets that share a source: clips of one source sound alike, and the result would flatter.
 
-    A clip without a group is its own source.
+    The sources of a clip are its group or, without one, its file.
 
     Raises:
-        DataError: Groups, or clips, are on both sides.
+        DataError: Sources are on both sides.
     """
-    shared = {clip.group or clip.id for clip in train} & {clip.group or clip.id for clip in valid}
+    shared = set().union(*map(_sources, train)) & set().union(*map(_sources, valid))
     _refuse(f"{train.name} and {valid.name}", "sources are in both", sorted(shared))
+
+
+def _sources(clip: Clip) -> set[str]:
+    if clip.group is not None:
+        return set(clip.group.split(GROUP_SEPARATOR))
+    # two folders may both have a dog/1.wav; that is one source only if it is one file
+    return {os.path.realpath(clip.audio.path)} if isinstance(clip.audio, FileAudio) else {clip.id}
 
 
 def _refuse(name: str, what: str, offenders: list[str]) -> None:

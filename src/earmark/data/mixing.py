@@ -190,10 +190,10 @@ def noise(n_samples: int, sample_rate: int, tilt: float, rng: np.random.Generato
     """
     n_fft = _smooth_size(n_samples)
     n_bins = n_fft // 2 + 1
-    spectrum = _QUADRANTS[rng.integers(0, 4, n_bins, dtype=np.uint8)]
+    spectrum = _QUADRANTS[np.frombuffer(rng.bytes(n_bins), np.uint8) & 3]
     spectrum *= np.exp(np.float32(-tilt / 2) * _log_frequency(n_bins, sample_rate))
     spectrum[0] = 0
-    return np.fft.irfft(spectrum, n_fft)[:n_samples].copy()
+    return np.fft.irfft(spectrum, n_fft)[:n_samples]
 
 
 @lru_cache(maxsize=4)

@@ -5,14 +5,15 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from earmark.audio import Audio, samples_to_seconds, save_audio, seconds_to_samples
+from earmark.audio import samples_to_seconds, save_audio, seconds_to_samples
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.manifest import drop_missing
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write
@@ -71,26 +72,14 @@ class SoundscapeConfig:
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, but is {self.seed}")
 
-    @classmethod
-    def from_json(cls, settings: dict[str, Any]) -> "SoundscapeConfig":
-        """The configuration that `dataclasses.asdict` made JSON of.
-
-        Raises:
-            ConfigError: A setting is unknown or outside what it can be.
-        """
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ConfigError(f"unknown soundscape settings {', '.join(unknown)}")
-        return cls(**settings)
-
 
 class TruthEvent(NamedTuple):
-    """What sounds when in a soundscape; the names are those of the DCASE tables."""
+    """what sounds when in a soundscape: a row of the DCASE tables, and its level."""
 
     filename: str
     onset: float
     offset: float
-    event_label: str
+    label: str
     gain_db: float
     """RMS of the event over RMS of the background, in dB."""
 
@@ -327,7 +316,7 @@ def read_soundscapes(folder: Path) -> Dataset:
     rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
     if len(rows) < description["n_clips"]:
         raise DataError(f"{folder}: rendered in part only; run the same command again to go on")
-    clips = tuple(
+    clips = [
         Clip(
             id=Path(row["path"]).stem,
             labels=tuple(row["labels"].split(";")),
@@ -336,10 +325,11 @@ def read_soundscapes(folder: Path) -> Dataset:
             group=row["group"] or None,
         )
         for row in rows
-    )
+    ]
+    found, _ = drop_missing(str(folder), clips, missing="error")
     names = tuple(label["name"] for label in description["labels"])
     ids = tuple(label["id"] for label in description["labels"])
-    return Dataset(name=f"soundscapes:{folder}", labels=LabelSet(names, ids), clips=clips)
+    return Dataset(name=f"soundscapes:{folder}", labels=LabelSet(names, ids), clips=found)
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:

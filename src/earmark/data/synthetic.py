@@ -30,8 +30,8 @@ class SyntheticSound:
         before, after = (np.zeros(round(rng.uniform(0.1, 0.5) * _RATE)) for _ in range(2))
         time = np.arange(round(rng.uniform(1.5, 4.0) * _RATE)) / _RATE
         sound = SOUNDS[self.kind](time, rng)
-        sound *= np.minimum(1, np.minimum(time, time[::-1]) / 0.01) / (3 * np.abs(sound).max())
-        waveform = np.concatenate([before, sound, after]).astype(np.float32)
+        sound *= np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
+        waveform = np.concatenate([before, sound / (3 * np.abs(sound).max()), after]).astype(np.float32)
         return Audio(resample(waveform, _RATE, sample_rate), sample_rate)
 
 

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -99,39 +99,158 @@ class Batch:
         return replace(self, features=self.features.pin_memory(), target=self.target.pin_memory())
 
 
-class _Reader:
-    """Clips by number to a batch; the part that training and validation share."""
+class _Clips:
+    """Clips by number to a batch: what training and validation share."""
 
     def __init__(self, features: Features, target: Float32[np.ndarray, "clip label"], ids: Sequence[str]) -> None:
         self.features = features
         self.target = target
         self.ids = ids
 
-    def read(self, step: int, clips: Int[np.ndarray, " batch"], crops: "Crops | None") -> Batch:
-        arrays: list[np.ndarray | None] = []
-        failed = []
-        for row, clip in enumerate(clips.tolist()):
+    def read(self, clips: Sequence[int]) -> tuple[list[tuple[int, np.ndarray]], tuple[tuple[str, str], ...]]:
+        """(number, features) of the readable clips; (id, error) of the others."""
+        readable, failed = [], []
+        for clip in clips:
             try:
-                arrays.append(self.features[clip])
+                readable.append((clip, self.features[clip]))
             except (EarmarkError, OSError) as error:
-                arrays.append(None)
+                # errors travel as text: raised in a loader worker they would arrive wrapped in a traceback
                 failed.append((self.ids[clip], str(error)))
-                continue
-            if crops is not None:
-                arrays[row] = crops.cut(row, self.features[clip] if arrays[row] is None else arrays[row])
-        readable = [row for row, array in enumerate(arrays) if array is not None]
-        # a batch of unreadable clips alone is still a batch: who gets it reads `failed` first
-        stand_in = readable[0] if readable else None
-        rows = [row if array is not None else stand_in for row, array in enumerate(arrays)]
-        kept = np.array([row for row in rows if row is not None], dtype=np.int64)
-        features, lengths = self._padded([arrays[row] for row in kept.tolist()])
-        chosen = clips[kept]
+        return readable, tuple(failed)
+
+    def batch(self, step: int, rows: list[tuple[int, np.ndarray]], failed: tuple[tuple[str, str], ...]) -> Batch:
+        """The rows as one batch, padded to the longest."""
+        clips = [clip for clip, _ in rows]
+        lengths = [len(array) for _, array in rows]
+        shape = (len(rows), max(lengths, default=0), *(rows[0][1].shape[1:] if rows else ()))
+        features = np.empty(shape, dtype=np.float32)
+        for row, (_, array) in enumerate(rows):
+            features[row, : len(array)] = array
+            features[row, len(array) :] = self.features.padding
         return Batch(
             step,
-            tuple(self.ids[clip] for clip in chosen.tolist()),
-            features,
-            lengths,
-            torch.from_numpy(self.target[chosen]),
+            tuple(self.ids[clip] for clip in clips),
+            torch.from_numpy(features),
+            torch.tensor(lengths, dtype=torch.int64),
+            torch.from_numpy(self.target[clips]),
             self.features.are_log_mels,
-            tuple(failed),
+            failed,
         )
+
+
+class TrainBatches(Dataset[Batch]):
+    """The batch of each step of a run; it depends on the seed and the step alone, not on the steps before.
+
+    Args:
+        features: The training clips, in the order of `target` and `ids`.
+        target: Their truth.
+        ids: Their ids, for messages.
+        plan: How many steps, how large.
+        balanced: Draw labels equally often rather than clips.
+        crop: Longest stretch shown of a clip, in frames or samples as `features` has it.
+        seed: The seed of the run.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        target: Float32[np.ndarray, "clip label"],
+        ids: Sequence[str],
+        plan: Plan,
+        balanced: bool,
+        crop: int,
+        seed: int,
+    ) -> None:
+        self._clips = _Clips(features, target, ids)
+        self.plan = plan
+        self.balanced = balanced
+        self.crop = crop
+        self.seed = seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return self.plan.n_steps
+
+    def order(self, epoch: int) -> Int[np.ndarray, " draw"]:
+        """Numbers of the clips of an epoch, in the order shown."""
+        if self._order[0] != epoch:
+            rng = np.random.default_rng((self.seed, ORDER, epoch))
+            target, n_draws = self._clips.target, self.plan.steps_per_epoch * self.plan.batch_size
+            if self.balanced:
+                # clips without a label have their turn too, as if "nothing" were one
+                nothing = ~(target > 0).any(axis=1, keepdims=True)
+                order = balanced_order(np.hstack([target, nothing.astype(target.dtype)]), n_draws, rng)
+            else:
+                order = shuffled_order(len(target), n_draws, rng)
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, position = divmod(step, self.plan.steps_per_epoch)
+        first = position * self.plan.batch_size
+        clips = self.order(epoch)[first : first + self.plan.batch_size].tolist()
+        rows, failed = self._clips.read(clips)
+        places = np.random.default_rng((self.seed, CROPS, step)).random(len(clips))
+        rows = [(clip, self._cropped(array, place)) for (clip, array), place in zip(rows, places, strict=False)]
+        if rows:
+            # readable clips of the batch stand in for the others, so that every batch is full
+            rows = [rows[row % len(rows)] for row in range(len(clips))]
+        return self._clips.batch(step, rows, failed)
+
+    def _cropped(self, array: np.ndarray, place: float) -> np.ndarray:
+        start = int(place * (max(0, len(array) - self.crop) + 1))
+        return array[start : start + self.crop]
+
+
+class ValidBatches(Dataset[Batch]):
+    """All clips in their order, whole, each once; clips that cannot be read are left out."""
+
+    def __init__(
+        self, features: Features, target: Float32[np.ndarray, "clip label"], ids: Sequence[str], batch_size: int
+    ) -> None:
+        self._clips = _Clips(features, target, ids)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._clips.ids) // self.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        first = step * self.batch_size
+        rows, failed = self._clips.read(range(first, min(first + self.batch_size, len(self._clips.ids))))
+        return self._clips.batch(step, rows, failed)
+
+
+class Steps(Sampler[int]):
+    """The steps from one to the last."""
+
+    def __init__(self, first: int, n_steps: int) -> None:
+        self.steps = range(first, n_steps)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def loader(batches: TrainBatches | ValidBatches, first: int, n_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """The batches from step `first` on, made ahead by worker processes if there are any."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=Steps(first, len(batches)),
+        num_workers=n_workers,
+        collate_fn=_unchanged,
+        pin_memory=pin_memory,
+        worker_init_fn=_let_the_parent_decide,
+    )
+
+
+def _unchanged(batch: Batch) -> Batch:
+    return batch
+
+
+def _let_the_parent_decide(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent finishes its step and then ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

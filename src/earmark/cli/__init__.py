@@ -1,0 +1,121 @@
+"""The command line: parse, call, print. Each command is a module of its own, loaded when it is called."""
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+import earmark
+from earmark.cli.screen import one_line, report_error
+from earmark.errors import EarmarkError
+
+_EXTRAS: Final = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
+
+_COMMANDS: Final = {
+    "demo": (
+        "Show the whole idea on made-up sounds; nothing to download.",
+        "Learns when sounds happen from clips that only say what sounds in them, by GMAP and by mean pooling.",
+        "earmark demo --out demo",
+    ),
+    "tag": (
+        "Tag recordings: the sounds in each file, by falling score.",
+        "A file that cannot be read is told on standard error and the others are tagged; the exit status is then 1.",
+        "earmark tag street.wav --model run/best.safetensors",
+        "earmark tag recordings/ --threshold 0.3 --json --model run/best.safetensors",
+    ),
+    "timeline": (
+        "Show when the sounds of a recording happen.",
+        "",
+        "earmark timeline street.wav --window 1 --model run/best.safetensors",
+        "earmark timeline street.wav --format audacity --out labels.txt",
+    ),
+    "evidence": (
+        "Show which moments of a recording made a tag.",
+        "Prints how far the logit of the label falls when a moment is left out.",
+        "earmark evidence street.wav dog --model run/best.safetensors",
+    ),
+    "train": (
+        "Train a tagger on weakly labelled clips.",
+        "RUN receives best.safetensors, last.safetensors, run.json, metrics.csv and TensorBoard events. Ctrl-C saves.",
+        "earmark train folder:clips --out run",
+        "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 5 --out run",
+        "earmark train --config run/run.json --out again --pooling mean",
+    ),
+    "evaluate": (
+        "Measure a tagger on labelled clips: mAP, mAUC and d'.",
+        "",
+        "earmark evaluate run/best.safetensors esc50:ESC-50 --split 5",
+    ),
+    "soundscapes": (
+        "Mix weakly labelled clips from a bank of single sounds.",
+        "OUT receives audio/, clips.csv (what sounds in each clip) and truth.tsv (when). Interrupted, the same command "
+        "goes on where it stopped. The result is data for the other commands: soundscapes:OUT.",
+        "earmark soundscapes esc50:ESC-50 mixed --split 1,2,3 --n-clips 4000",
+    ),
+}
+"""Each command: one line for the list, more for its own help, examples. `earmark.cli.<command>` holds its function."""
+
+
+def _app() -> App:
+    app = App(
+        name="earmark",
+        help="Tag the sounds in a recording, learned from clips of which one knows only what sounds in them, not when.",
+        help_format="plaintext",
+        help_epilogue="`earmark COMMAND --help` explains a command and shows an example.",
+        version=earmark.__version__,
+        suppress_keyboard_interrupt=False,
+    )
+    for position, (name, (summary, more, *examples)) in enumerate(_COMMANDS.items()):
+        app.command(
+            f"earmark.cli.{name}:{name}",
+            name=name,
+            help=f"{summary}\n\n{more}".strip(),
+            help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
+            sort_key=position,
+        )
+    return app
+
+
+app: Final = _app()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 not done, 2 wrong usage, 130 interrupted.
+
+    Args:
+        arguments: The words after `earmark`; those of the process when missing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names can hold bytes that are no text
+    try:
+        status = app(
+            None if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        sys.stdout.flush()
+        return int(status or 0)
+    except CycloptsError as error:
+        command = " ".join(["earmark", *(error.command_chain or ())])
+        report_error(f"{one_line(error)} (`{command} --help` explains)")
+        return 2
+    except BrokenPipeError:
+        # the reader has what it wanted, as in `earmark tag ... | head`; Python must not complain at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (EarmarkError, OSError) as error:
+        report_error(error)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        report_error(f"{error.name} is not installed, which this command needs: pip install 'earmark[{extra}]'")
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return 130
+    return 1

@@ -1,0 +1,56 @@
+"""`earmark soundscapes`: weakly labelled clips mixed from a bank of single sounds."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, note, progress, say, write_json
+from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
+
+_DEFAULTS = SoundscapeConfig()
+
+
+def soundscapes(
+    bank: str,
+    out: Path,
+    /,
+    *,
+    n_clips: Annotated[int, Parameter(validator=Number(gte=1))],
+    split: str | None = None,
+    labels: str | None = None,
+    settings: Annotated[SoundscapeConfig, Parameter(name="*", negative="")] = _DEFAULTS,
+    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 2,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Mix weakly labelled clips from a bank of single sounds; when each sounds is kept apart as truth.
+
+    OUT receives audio/*.flac, clips.csv (what sounds in each clip) and truth.tsv (when it does). Interrupted, the
+    same command goes on where it stopped. `soundscapes:OUT` names the result as data.
+
+    Args:
+        bank: Clips of one sound each: a source and a path, such as esc50:DIR.
+        out: The folder to write, new or empty or begun by the same command.
+        n_clips: How many.
+        split: Splits of the bank to take sounds from, joined by commas.
+        labels: Labels to take sounds of, joined by commas; or esc10.
+        jobs: Threads that mix and compress.
+        json: Print a JSON summary.
+        quiet: Nothing but errors on standard error.
+    """
+    sounds = select(bank, split, labels)
+    name = None if split is None else split.replace(",", "+")
+    with progress("drawing", quiet) as show:
+        mixed = mix_soundscapes(sounds, settings, n_clips, split=name, progress=show)
+    with progress("mixing", quiet) as show:
+        render_soundscapes(mixed, out, jobs=jobs, progress=show)
+    n_events = len(mixed.truth)
+    if json:
+        summary = {"data": f"soundscapes:{out}", "n_clips": len(mixed), "n_events": n_events}
+        write_json({**summary, "n_labels": len(sounds.labels), "bank": bank, "seed": settings.seed})
+        return
+    note(f"{len(mixed)} soundscapes with {n_events} events of {len(sounds.labels)} labels", quiet)
+    say(f"soundscapes:{out}")

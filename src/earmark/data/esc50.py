@@ -1,0 +1,51 @@
+"""ESC-50: 2,000 clips of 5 s, 50 sounds, five folds (Piczak 2015, https://github.com/karolpiczak/ESC-50)."""
+
+import csv
+from pathlib import Path
+
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.manifest import Missing, drop_missing
+from earmark.errors import DataError
+from earmark.labels import LabelSet
+
+_COLUMNS = ("filename", "fold", "target", "category", "src_file")
+
+
+def read_esc50(path: Path | str, missing: Missing = "error") -> Dataset:
+    """The clips of the folder that holds ESC-50's `audio` and `meta`, as wav or converted to flac.
+
+    The splits are the folds `1` to `5`, the group is the Freesound source. The label set is all of ESC-50's also
+    where the folder holds a part of the clips.
+
+    Raises:
+        DataError: The folder is not laid out like ESC-50, its table is damaged, or files are missing.
+    """
+    path = Path(path)
+    table = path / "meta" / "esc50.csv"
+    if not table.is_file():
+        below = sorted(path.glob("*/meta/esc50.csv"))
+        hint = f"; is it {below[0].parent.parent}?" if below else ""
+        raise DataError(f"{path}: not an ESC-50 folder, it has no meta/esc50.csv{hint}")
+    labels = LabelSet.esc50()
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if absent := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
+                raise DataError(f"{table}: the columns {', '.join(absent)} are missing")
+            clips = [_clip(path, f"{table}, row {number}", row, labels) for number, row in enumerate(reader, 2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    found, not_there = drop_missing(str(path), clips, missing)
+    return Dataset("ESC-50", labels, found, not_there)
+
+
+def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet) -> Clip:
+    filename, fold, target, category, src_file = (row[name] for name in _COLUMNS)
+    if not (filename and fold and target and category and src_file):
+        raise DataError(f"{place}: {', '.join(_COLUMNS)} must be filled in")
+    if category not in labels or target not in labels or labels.index(category) != labels.index(target):
+        raise DataError(f"{place}: {category!r} is not the category of target {target!r} in ESC-50")
+    file = folder / "audio" / filename
+    if not file.is_file() and file.with_suffix(".flac").is_file():
+        file = file.with_suffix(".flac")  # converted to save space, with the table as it was
+    return Clip(id=Path(filename).stem, labels=(category,), audio=FileAudio(file), split=fold, group=src_file)

@@ -1,0 +1,226 @@
+"""What happens between the steps: clocks, the progress bar, and at the end of an epoch validation and checkpoints."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch.utils.data import DataLoader
+
+from earmark.errors import EarmarkError
+from earmark.metrics import average_precision, d_prime, label_mean, roc_auc
+from earmark.training.batches import Batch
+from earmark.training.folder import Epoch, RunFolder
+from earmark.training.interruption import Interruption
+from earmark.training.lightning_module import WeakLabelModule, unreadable_clips
+
+_STEPS_PER_LOG: Final = 25
+
+
+class Journal(pl.Callback):
+    """Keeps the history of a run and writes it down.
+
+    Args:
+        module: What is trained.
+        folder: Where to write.
+        valid: Batches of the validation clips, if there are any.
+        about: Facts to keep with every checkpoint.
+        bar: Progress bar to draw on.
+        interruption: Whether someone wants to stop.
+    """
+
+    def __init__(
+        self,
+        module: WeakLabelModule,
+        folder: RunFolder,
+        valid: DataLoader[Batch] | None,
+        about: dict[str, Any],
+        bar: Progress,
+        interruption: Interruption,
+    ) -> None:
+        self.module = module
+        self.folder = folder
+        self.valid = valid
+        self.about = about
+        self.bar = bar
+        self.interruption = interruption
+        self.history: list[Epoch] = []
+        self.stopped = False
+        self._seconds = 0.0
+        self._epoch_seconds = 0.0
+        self._data_seconds = 0.0
+        self._mark = 0.0
+        self._logged = (0.0, 0)
+        self._note = ""
+
+    def state(self) -> dict[str, Any]:
+        """All that resuming needs, the module's part included."""
+        return {
+            "module": self.module.training_state(),
+            "history": [asdict(row) for row in self.history],
+            "seconds": self._seconds,
+            "epoch_seconds": self._epoch_seconds,
+            "data_seconds": self._data_seconds,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes up where `state` was taken."""
+        self.module.load_training_state(state["module"])
+        self.history = [Epoch(**row) for row in state["history"]]
+        self._seconds = state["seconds"]
+        self._epoch_seconds = state["epoch_seconds"]
+        self._data_seconds = state["data_seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        plan, done = self.module.plan, self.module.n_steps_done
+        self._logged = (self.module.loss_sum, self.module.n_losses)
+        self._task = self.bar.add_task(
+            "training", total=plan.n_steps * plan.batch_size, completed=done * plan.batch_size, note=self._note
+        )
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        waited = time.perf_counter() - self._mark
+        self._data_seconds += waited
+        self._lap()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        plan, done = self.module.plan, self.module.n_steps_done
+        if plan.ends_epoch(done):
+            self.module.check_losses()  # on a GPU this waits for the steps, which belong to the epoch's time
+        self._lap()
+        if done % _STEPS_PER_LOG == 0:
+            self._log_loss(trainer)
+        self.bar.update(self._task, completed=done * plan.batch_size, note=self._note)
+        if plan.ends_epoch(done):
+            self._end_epoch(trainer)
+        if self.interruption.requested and done < plan.n_steps:
+            self.module.check_losses()
+            if not plan.ends_epoch(done):
+                self.folder.write_state(self.state())
+            self.stopped = trainer.should_stop = True
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        self._epoch_seconds += now - self._mark
+        self._seconds += now - self._mark
+        self._mark = now
+
+    def _log_loss(self, trainer: pl.Trainer) -> None:
+        loss_sum, n_losses = (self.module.loss_sum, self.module.n_losses)
+        if n_losses > self._logged[1]:
+            recent = (loss_sum - self._logged[0]) / (n_losses - self._logged[1])
+            self._logged = (loss_sum, n_losses)
+            learning_rate = self.module.plan.learning_rate(self.module.n_steps_done - 1, self.module.config)
+            self._log(trainer, {"train/loss": recent, "train/learning_rate": learning_rate})
+            self._note = f"loss {recent:.4f}{self._score_note()}"
+
+    def _score_note(self) -> str:
+        score = self.history[-1].valid_mAP if self.history else None
+        return "" if score is None else f"  mAP {score:.3f}"
+
+    def _log(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=self.module.n_steps_done)
+
+    def _end_epoch(self, trainer: pl.Trainer) -> None:
+        module = self.module
+        self._check_weights()
+        scores = self._validate() if self.valid is not None else None
+        now = time.perf_counter()
+        self._seconds += now - self._mark
+        self._mark = now
+        previous = self.history[-1].step if self.history else 0
+        n_clips = (module.n_steps_done - previous) * module.plan.batch_size
+        row = Epoch(
+            epoch=len(self.history) + 1,
+            step=module.n_steps_done,
+            clips_seen=module.n_steps_done * module.plan.batch_size,
+            seconds=self._seconds,
+            train_loss=module.loss_sum / module.n_losses,
+            valid_mAP=scores[0] if scores else None,
+            valid_mAUC=scores[1] if scores else None,
+            valid_d_prime=scores[2] if scores else None,
+            clips_per_second=n_clips / self._epoch_seconds,
+            data_share=self._data_seconds / self._epoch_seconds,
+        )
+        is_best = is_best_so_far(self.history, row)
+        self.history.append(row)
+        module.loss_sum, module.n_losses = 0.0, 0
+        self._logged = (0.0, 0)
+        self._epoch_seconds = self._data_seconds = 0.0
+        self._write(row, is_best)
+        self._note = f"loss {row.train_loss:.4f}{self._score_note()}"
+        self.bar.update(self._task, note=self._note)
+        figures = {f"epoch/{name}": value for name, value in asdict(row).items() if isinstance(value, float)}
+        self._log(trainer, figures)
+        now = time.perf_counter()
+        self._seconds += now - self._mark
+        self._mark = now
+
+    def _write(self, row: Epoch, is_best: bool) -> None:
+        # the state comes last: a run killed in between repeats the epoch and writes the same again
+        extra = {**self.about, "epoch": row.epoch, "clips_seen": row.clips_seen, "valid_mAP": row.valid_mAP}
+        self.module.averaged.save(self.folder.last, extra)
+        if is_best:
+            self.module.averaged.save(self.folder.best, extra)
+        self.folder.write_metrics(self.history)
+        self.folder.write_state(self.state())
+
+    def _check_weights(self) -> None:
+        for name, tensor in self.module.averaged.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise EarmarkError(
+                    f"the weights {name} are no longer finite numbers after step {self.module.n_steps_done}; the "
+                    "checkpoints of the last epoch are untouched: lower the learning rate or set gradient_clip=1"
+                )
+
+    def _validate(self) -> tuple[float, float, float]:
+        """mAP, mAUC and d' of the averaged weights, the fits of `earmark evaluate`'s figures of the same names."""
+        network = self.module.averaged
+        task = self.bar.add_task("validation", total=len(self.valid or ()), note="")
+        target, scores = [], []
+        network.eval()
+        try:
+            with torch.inference_mode():
+                for batch in self.valid or ():
+                    self._take_failures(batch)
+                    if batch.ids:
+                        moved = batch.to(self.module.device)
+                        log_mel, n_frames = self.module.log_mel(moved)
+                        scores.append(network.logits_from_log_mel(log_mel, n_frames).float().cpu().numpy())
+                        target.append(batch.target.numpy())
+                    self.bar.advance(task)
+        finally:
+            self.bar.remove_task(task)
+            self.module.network.train()
+        return mean_figures(target, scores)
+
+    def _take_failures(self, batch: Batch) -> None:
+        self.module.bad_clips.update(batch.failed)
+        if batch.failed and not self.module.config.skip_bad:
+            raise unreadable_clips(list(batch.failed), "the validation set")
+
+
+def is_best_so_far(history: Sequence[Epoch], row: Epoch) -> bool:
+    """Whether the row's mAP is above all before; without validation the newest is the best."""
+    if row.valid_mAP is None:
+        return True
+    return all(before.valid_mAP is None or row.valid_mAP > before.valid_mAP for before in history)
+
+
+def mean_figures(target: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """mAP, mAUC and the d' of the mean AUC over the labels that have a positive, of batches of clips."""
+    if not target:
+        raise EarmarkError("no clip of the validation set can be read; validation needs at least one")
+    truth, ranking = np.concatenate(target), np.concatenate(scores)
+    area = label_mean(roc_auc(truth, ranking))
+    return label_mean(average_precision(truth, ranking)), area, float(d_prime(area))

@@ -1,0 +1,79 @@
+"""What the machine at hand offers a training run, and what is asked of it."""
+
+import ctypes
+import os
+import platform
+import sys
+from typing import Final, Literal
+
+import torch
+
+from earmark.errors import ConfigError
+from earmark.training.settings import TrainConfig
+
+_M_TRIM_THRESHOLD: Final = -1  # malloc.h
+_M_MMAP_THRESHOLD: Final = -3
+
+
+def chosen_device(config: TrainConfig) -> torch.device:
+    """The device that the config names, or the best there is.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device: {name} was asked for, PyTorch sees {torch.cuda.device_count()} CUDA devices; take auto or cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device: mps was asked for, PyTorch sees no Apple GPU; take auto or cpu")
+    return device
+
+
+def chosen_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bf16"]:
+    """The precision that the config names; auto is bf16 where the hardware computes in it faster than in float32."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
+    if device.type == "cpu":
+        # without these instructions bf16 is emulated, at a fraction of the speed
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if any(getattr(torch.cpu, name, lambda: False)() for name in names):
+            return "bf16"
+    return "float32"
+
+
+def describe(device: torch.device) -> str:
+    """The kind of device, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def n_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_big_buffers() -> None:
+    """Has the C library keep the memory of freed tensors; on Linux with glibc, elsewhere nothing happens.
+
+    A step on the CPU frees and asks for the same buffers of tens of megabytes again and again. By default glibc
+    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as
+    the process, whose memory then stays at its peak.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

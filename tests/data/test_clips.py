@@ -1,0 +1,258 @@
+"""Data sets in general, and what every source must keep to."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earmark.audio import Audio, save_audio
+from earmark.data import SOURCES, AudioReader, Clip, Dataset, FileAudio, check_disjoint, open_data
+from earmark.errors import AudioError, DataError
+from earmark.labels import LabelSet
+
+RATE = 16000
+
+
+def save_noise(path: Path, seed: int, sample_rate: int = RATE) -> None:
+    waveform = np.random.default_rng(seed).uniform(-0.5, 0.5, sample_rate // 2)
+    save_audio(path, Audio(waveform, sample_rate))
+
+
+def made_csv(folder: Path) -> str:
+    for seed in range(4):
+        save_noise(folder / f"{seed}.wav", seed, 44100)
+    rows = [
+        "path,labels,split,group",
+        "0.wav,dog;rain,train,a",
+        "1.wav,rain,train,a",
+        "2.wav,dog,test,b",
+        "3.wav,,test,b",
+    ]
+    (folder / "clips.csv").write_text("\n".join(rows))
+    return f"csv:{folder / 'clips.csv'}"
+
+
+def made_folder(folder: Path) -> str:
+    for seed, name in enumerate(["train/dog/1.wav", "train/rain/1.wav", "test/dog/2.flac"]):
+        save_noise(folder / name, seed)
+    return f"folder:{folder}"
+
+
+def made_esc50(folder: Path, suffix: str = "wav", sample_rate: int = 44100) -> str:
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for seed, (fold, target, category) in enumerate([(1, 0, "dog"), (2, 49, "hand_saw"), (2, 10, "rain")]):
+        filename = f"{fold}-{1000 + seed}-A-{target}.{suffix}"
+        save_noise(folder / "audio" / filename, seed, sample_rate)
+        rows.append(f"{filename},{fold},{target},{category},False,{1000 + seed},A")
+    (folder / "meta").mkdir()
+    (folder / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return f"esc50:{folder}"
+
+
+def made_soundscapes(folder: Path) -> str:
+    from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
+    from earmark.data.synthetic import synthetic_bank
+
+    bank = synthetic_bank(n_per_label=2)
+    soundscapes = mix_soundscapes(bank, SoundscapeConfig(duration=2.0, event_duration=(0.3, 1.0)), 3, split="train")
+    render_soundscapes(soundscapes, folder, jobs=1)
+    return f"soundscapes:{folder}"
+
+
+MADE: dict[str, Callable[[Path], str]] = {
+    "csv": made_csv,
+    "folder": made_folder,
+    "esc50": made_esc50,
+    "esc50 as flac": lambda folder: made_esc50(folder, "flac", RATE),
+    "soundscapes": made_soundscapes,
+}
+
+
+@pytest.fixture(scope="module", params=MADE)
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_data(MADE[request.param](tmp_path_factory.mktemp("source")))
+
+
+def test_every_source_is_under_contract() -> None:
+    assert {name.split()[0] for name in MADE} == set(SOURCES)
+
+
+def test_a_source_yields_labelled_clips(source: Dataset) -> None:
+    assert len(source) == len(list(source)) == len({clip.id for clip in source}) >= 3
+    assert source[0] == next(iter(source))
+    assert source.splits
+    assert source.missing == ()
+    for clip in source:
+        assert set(clip.labels) <= set(source.labels)
+        assert len(set(clip.labels)) == len(clip.labels)
+        assert isinstance(clip.audio, AudioReader)
+    targets = source.targets()
+    assert (targets.dtype, targets.shape) == (np.float32, (len(source), len(source.labels)))
+    assert targets.sum() == sum(len(clip.labels) for clip in source)
+
+
+@pytest.mark.parametrize("sample_rate", [16000, 32000])
+def test_a_clip_sounds_mono_at_the_rate_asked_for(source: Dataset, sample_rate: int) -> None:
+    for clip in source:
+        audio = clip.load(sample_rate)
+        assert (audio.sample_rate, audio.waveform.dtype, audio.waveform.ndim) == (sample_rate, np.float32, 1)
+        assert 0.4 < audio.duration < 2.1
+        np.testing.assert_array_equal(clip.load(sample_rate).waveform, audio.waveform)
+
+
+def test_a_clip_travels_small(source: Dataset) -> None:
+    for clip in source:
+        packed = pickle.dumps(clip)
+        assert len(packed) < 4000
+        again = pickle.loads(packed)  # noqa: S301
+        assert again == clip
+        np.testing.assert_array_equal(again.load(RATE).waveform, clip.load(RATE).waveform)
+
+
+def test_a_source_read_twice_is_the_same(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert pickle.loads(pickle.dumps(source)) == source  # noqa: S301
+    assert source.fingerprint() == source.select(splits=source.splits).fingerprint()
+
+
+def test_data_needs_no_torch() -> None:
+    code = (
+        "import sys, earmark.data.manifest, earmark.data.esc50, earmark.audio, earmark.labels\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# data sets
+
+
+class Silence:
+    """The least that a reader must be."""
+
+    def load(self, sample_rate: int) -> Audio:
+        return Audio(np.zeros(sample_rate), sample_rate)
+
+
+LABELS = LabelSet(("dog", "rain", "siren"))
+
+
+def clip(id: str, *labels: str, split: str | None = None, group: str | None = None) -> Clip:
+    return Clip(id, labels, Silence(), split, group)
+
+
+def dataset(*clips: Clip, name: str = "made") -> Dataset:
+    return Dataset(name, LABELS, clips)
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_contradictory_data_is_refused() -> None:
+    assert refusal(lambda: dataset()) == "made: no clip in it, and a data set needs at least one"
+    doubles = [clip(id) for id in "abcdaabbccdde"]
+    assert refusal(lambda: dataset(*doubles)) == "made: 4 clip ids are there more than once: a, b, c, ..."
+    text = refusal(lambda: dataset(clip("a", "dog"), clip("b", "dog", "cat"), clip("c", "Dog")))
+    assert text == "made: 2 clips carry a label that is not among the 3 of the set: b (cat), c (Dog)"
+
+
+def test_select_splits() -> None:
+    data = dataset(clip("a", "dog", split="train"), clip("b", "rain", split="test"), clip("c", "dog"))
+    assert data.splits == ("test", "train")
+    assert [c.id for c in data.select(splits=["train"])] == ["a"]
+    assert [c.id for c in data.select(splits="train")] == ["a"]
+    assert data.select(splits=["train"]).labels == LABELS
+    assert data.select() == data
+    assert refusal(lambda: data.select(splits=["valid", "train"])) == "made: no split valid; the splits are test, train"
+    assert refusal(lambda: dataset(clip("a")).select(splits="x")) == "made: no split x; the splits are none at all"
+
+
+def test_select_labels_narrows_the_label_set() -> None:
+    data = dataset(clip("a", "dog", "rain"), clip("b", "siren"), clip("c"), clip("d", "rain"))
+    some = data.select(labels=["siren", "rain"])
+    assert some.labels.names == ("rain", "siren")
+    assert [(c.id, c.labels) for c in some] == [("a", ("rain",)), ("b", ("siren",)), ("d", ("rain",))]
+    assert some.targets().tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert refusal(lambda: data.select(labels=["syren"])) == "unknown label 'syren': did you mean 'siren'?"
+    none_left = dataset(clip("a", "dog", split="x"), clip("b", "rain", split="y"))
+    assert refusal(lambda: none_left.select(splits="x", labels="rain")).startswith("made: no clip in it")
+
+
+def test_labels_are_selected_by_id_too() -> None:
+    data = Dataset("made", LabelSet(("Dog", "Rain"), ("/m/1", "/m/2")), (clip("a", "Dog"), clip("b", "Rain")))
+    assert [c.id for c in data.select(labels=["/m/2"])] == ["b"]
+
+
+@given(st.permutations(["a", "b", "c"]), st.permutations(["dog", "rain"]))
+def test_fingerprints_know_no_order(ids: list[str], labels: list[str]) -> None:
+    data = dataset(*(clip(id, *labels) for id in ids))
+    assert data.fingerprint() == dataset(*(clip(id, "dog", "rain") for id in "abc")).fingerprint()
+    assert data.clip_ids_sha256() == hashlib.sha256(b"a\nb\nc").hexdigest()
+
+
+def test_fingerprints_know_every_clip_and_label() -> None:
+    sets = [
+        dataset(clip("a", "dog")),
+        dataset(clip("a", "rain")),
+        dataset(clip("b", "dog")),
+        dataset(clip("a", "dog"), clip("b")),
+        dataset(clip("a", "dog", "rain")),
+    ]
+    assert len({data.fingerprint() for data in sets}) == 5
+    assert len({data.clip_ids_sha256() for data in sets}) == 3
+
+
+def test_shared_sources_are_refused(tmp_path: Path) -> None:
+    train = dataset(clip("a", group="1"), clip("b", group="2+3"), name="train")
+    check_disjoint(train, dataset(clip("a", group="4"), clip("c", group="5+6"), name="valid"))
+    assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="1")))) == (
+        "train and made: 1 sources are in both: 1"
+    )
+    # a soundscape has the sources of all its sounds
+    assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="3+7")))).endswith(": 3")
+
+    def folder(name: str) -> Dataset:
+        return dataset(Clip("dog/1.wav", ("dog",), FileAudio(tmp_path / name / "dog" / "1.wav")), name=name)
+
+    check_disjoint(folder("one"), folder("two"))
+    assert refusal(lambda: check_disjoint(folder("one"), folder("one"))).endswith(
+        f"1 sources are in both: {os.path.realpath(tmp_path / 'one' / 'dog' / '1.wav')}"
+    )
+
+
+def test_file_audio_reads_its_part(tmp_path: Path) -> None:
+    save_noise(tmp_path / "a.wav", 0)
+    whole = FileAudio(tmp_path / "a.wav").load(RATE)
+    part = FileAudio(tmp_path / "a.wav", onset=0.125, duration=0.25).load(RATE)
+    np.testing.assert_array_equal(part.waveform, whole.waveform[2000:6000])
+    with pytest.raises(AudioError, match=r"none\.wav: no such file"):
+        FileAudio(tmp_path / "none.wav").load(RATE)
+
+
+# open_data
+
+
+def test_specs_that_name_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = "there are csv:, folder:, esc50:, soundscapes:"
+    assert refusal(lambda: open_data(str(tmp_path))) == (
+        f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
+    )
+    assert refusal(lambda: open_data("clips")).startswith(
+        "'clips': say what kind of data it is, for example folder:clips"
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("clips.csv").touch()
+    assert "for example csv:clips.csv" in refusal(lambda: open_data("clips.csv"))
+    assert refusal(lambda: open_data("zip:clips")) == f"'zip:clips': unknown source 'zip'; {choices}"
+    assert refusal(lambda: open_data("csv:")) == "'csv:': expected a path after csv:, as in csv:PATH"
+    assert refusal(lambda: open_data("esc50")) == "'esc50': expected a path after esc50:, as in esc50:PATH"

@@ -1,0 +1,194 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.audio import Audio, save_audio
+from earmark.data.clips import Dataset, FileAudio
+from earmark.data.manifest import read_csv, read_folder
+from earmark.errors import DataError
+
+RATE = 16000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the recordings a.wav, b.wav and more/c.wav, each 1 s."""
+    for name in ("a.wav", "b.wav", "more/c.wav"):
+        save_audio(tmp_path / name, Audio(np.linspace(-0.5, 0.5, RATE), RATE))
+    return tmp_path
+
+
+def read(folder: Path, content: str | bytes, **options: str) -> Dataset:
+    path = folder / "clips.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_csv(path, **options)  # type: ignore[arg-type]
+
+
+def refusal(folder: Path, content: str | bytes) -> str:
+    with pytest.raises(DataError) as caught:
+        read(folder, content)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(str(folder / "clips.csv"))
+    return text.removeprefix(str(folder / "clips.csv")).lstrip(":, ")
+
+
+# csv
+
+
+def test_every_column(folder: Path) -> None:
+    data = read(
+        folder,
+        "group,split,path,labels,onset,offset,duration,remark\n"
+        "g1,train,a.wav,rain; dog ;rain,,,,fine\n"
+        "g1,train,a.wav,dog,0.25,0.75,,\n"
+        ",,more/c.wav,,,,0.5,\n"
+        f",test,{folder / 'b.wav'},dog,0.5,,,\n",
+    )
+    assert data.name == "clips.csv"
+    assert data.labels.names == ("dog", "rain")
+    assert [clip.id for clip in data] == ["a.wav", "a.wav@0.25", "more/c.wav", f"{folder / 'b.wav'}@0.5"]
+    assert [clip.labels for clip in data] == [("rain", "dog"), ("dog",), (), ("dog",)]
+    assert [clip.split for clip in data] == ["train", "train", None, "test"]
+    assert [clip.group for clip in data] == ["g1", "g1", None, None]
+    assert [clip.load(RATE).duration for clip in data] == [1.0, 0.5, 0.5, 0.5]
+    assert data[1].audio == FileAudio(folder / "a.wav", 0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,labels\na.wav,dog;rain\nb.wav,dog\n",
+        "path,labels\r\na.wav,dog;rain\r\nb.wav,dog",
+        "path,labels\ra.wav,dog;rain\rb.wav,dog\r",
+        "\ufeffpath,labels\na.wav,dog;rain\nb.wav,dog\n",
+        "Path, Labels\na.wav, dog;rain\nb.wav, dog\n",
+        "path,labels,,\na.wav,dog;rain,,\n,,,\nb.wav,dog,,\n\n",
+        'path,labels\n"a.wav","dog;rain"\n"b.wav","dog"\n',
+        'path;labels\na.wav;"dog;rain"\nb.wav;dog\n',
+        "path\tlabels\na.wav\tdog;rain\nb.wav\tdog\n",
+    ],
+)
+def test_every_dialect(folder: Path, content: str) -> None:
+    data = read(folder, content)
+    assert [(clip.id, clip.labels) for clip in data] == [("a.wav", ("dog", "rain")), ("b.wav", ("dog",))]
+
+
+def test_names_in_any_language(folder: Path) -> None:
+    (folder / "a.wav").rename(folder / "über, все.wav")
+    data = read(folder, 'path,labels\n"über, все.wav",Männer;犬')
+    assert data[0].labels == ("Männer", "犬")
+    assert data[0].load(RATE).duration == 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("", "needs the columns path and labels in its first row, got none"),
+        ("path\na.wav\n", "needs the columns path and labels in its first row, got path"),
+        ("path,label\na.wav,dog\n", "first row, got path, label; is 'label' the one?"),
+        ("a.wav,dog\nb.wav,rain\n", "first row, got a.wav, dog"),
+        ("path,labels,path\n", "the column path is there 2 times"),
+        ("path,labels\n", "no row below the column names"),
+        ("path,labels\na.wav,\nb.wav,;\n", "none of its 2 rows has a label"),
+        ("path,labels\na.wav,dog\n\n,dog\n", "row 4: no path"),
+        ("path,labels\na.wav,dog,rain\n", "row 2: expected 2 columns, got 3"),
+        ("path;labels\na.wav;dog;rain\n", "row 2: expected 2 columns, got 3; quote labels that are joined by ;"),
+        ("path,labels,split\na.wav,dog\n", "row 2: expected 3 columns, got 2"),
+        ("path,labels\na.wav,dog\na.wav,rain\n", "row 3: a.wav is in row 2 already; write all labels of a clip in one"),
+        ("path,labels,onset\na.wav,dog,1:30\n", "row 2: expected onset in seconds, 0 or more, got '1:30'"),
+        ("path,labels,onset\na.wav,dog,-1\n", "row 2: expected onset in seconds, 0 or more, got '-1'"),
+        ("path,labels,duration\na.wav,dog,nan\n", "row 2: expected duration in seconds, 0 or more, got 'nan'"),
+        ("path,labels,duration\na.wav,dog,0\n", "row 2: the duration is 0 s"),
+        ("path,labels,onset,offset\na.wav,dog,2,1\n", "row 2: the offset 1.0 s is not after the onset 2.0 s"),
+        ("path,labels,offset,duration\na.wav,dog,2,1\n", "row 2: expected an offset or a duration, got both"),
+        ('path,labels\n"a.wav,dog\n', "line 2: not valid CSV: unexpected end of data"),
+        (b"path,labels\na.wav,\xe4\n", "cannot be read: it is not UTF-8 text; save it as CSV UTF-8"),
+    ],
+)
+def test_wrong_tables(folder: Path, content: str | bytes, text: str) -> None:
+    assert text in refusal(folder, content)
+
+
+def test_no_table(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: cannot be read: No such file or directory"):
+        read_csv(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_csv(tmp_path)
+
+
+def test_missing_files_are_counted_and_named(folder: Path) -> None:
+    content = "path,labels\na.wav,dog\n" + "".join(f"{n}.wav,rain\n" for n in range(5))
+    shown = ", ".join(str(folder / f"{n}.wav") for n in range(3))
+    assert refusal(folder, content) == f"5 of 6 audio files are missing: {shown}, ..."
+    data = read(folder, content, missing="skip")
+    assert [clip.id for clip in data] == ["a.wav"]
+    assert data.missing == ("0.wav", "1.wav", "2.wav", "3.wav", "4.wav")
+    assert data.select(labels=["dog"]).missing == data.missing
+    with pytest.raises(DataError, match="1 of 1 audio files are missing"):
+        read(folder, "path,labels\nnone.wav,dog\n", missing="skip")
+
+
+# folders
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def labelled(folder: Path) -> list[tuple[str, str, str | None]]:
+    return [(clip.id, *clip.labels, clip.split) for clip in read_folder(folder)]
+
+
+def test_sub_folders_are_labels(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "dog/1.wav",
+        "dog/old/2.flac",
+        "rain/1.wav",
+        "rain/.1.wav",
+        ".trash/x.wav",
+        "empty/readme.txt",
+        "x.txt",
+    )
+    assert labelled(tmp_path) == [
+        ("dog/1.wav", "dog", None),
+        ("dog/old/2.flac", "dog", None),
+        ("rain/1.wav", "rain", None),
+    ]
+    assert read_folder(tmp_path).labels.names == ("dog", "rain")
+    assert read_folder(tmp_path).name == tmp_path.name
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    make(tmp_path, "train/dog/1.wav", "train/rain/2.wav", "test/dog/3.wav")
+    assert labelled(tmp_path) == [
+        ("test/dog/3.wav", "dog", "test"),
+        ("train/dog/1.wav", "dog", "train"),
+        ("train/rain/2.wav", "rain", "train"),
+    ]
+
+
+def test_a_train_is_also_a_sound(tmp_path: Path) -> None:
+    make(tmp_path, "train/1.wav", "airplane/2.wav")
+    assert labelled(tmp_path) == [("airplane/2.wav", "airplane", None), ("train/1.wav", "train", None)]
+    assert labelled(make(tmp_path / "alone", "train/1.wav")) == [("train/1.wav", "train", None)]
+
+
+def test_folders_without_meaning(tmp_path: Path) -> None:
+    def refused(folder: Path) -> str:
+        with pytest.raises(DataError) as caught:
+            read_folder(folder)
+        return str(caught.value).removeprefix(f"{folder}: ")
+
+    assert refused(tmp_path / "none") == "expected a folder, there is none"
+    assert refused(make(tmp_path, "a.txt") / "a.txt") == "expected a folder, got a file"
+    assert refused(tmp_path).startswith("no recording in this folder; looked for .aif")
+    bare = make(tmp_path / "bare", "dog/1.wav", "2.wav", "1.wav")
+    assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, the first is 1.wav; put")
+    mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
+    assert refused(mixed).startswith("train look like splits, but beside them lies rain; put every label folder into")

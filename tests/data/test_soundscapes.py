@@ -1,0 +1,453 @@
+"""Soundscapes: the same from memory and from a folder, true to their truth, and silent about it to a training."""
+
+import json
+import pickle
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from earmark.audio import Audio, load_audio, resample
+from earmark.data import open_data
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.mixing import ActiveSound, Soundscape, _SoundCache, noise
+from earmark.data.soundscapes import (
+    SoundscapeConfig,
+    TruthEvent,
+    mix_soundscapes,
+    read_soundscapes,
+    read_truth,
+    render_soundscapes,
+)
+from earmark.data.synthetic import synthetic_bank
+from earmark.errors import ConfigError, DataError
+from earmark.labels import LabelSet
+
+SMALL = SoundscapeConfig(duration=3.0, sample_rate=8000, n_events=(1, 3), event_duration=(0.2, 1.0), seed=7)
+
+
+@dataclass(frozen=True)
+class Burst:
+    """A reader: silence but for noise from `onset` to `offset`."""
+
+    onset: float = 1.0
+    offset: float = 1.6
+    duration: float = 3.0
+    seed: int = 0
+    level: float = 0.3
+
+    def load(self, sample_rate):
+        waveform = np.zeros(round(self.duration * sample_rate), np.float32)
+        start, stop = (round(seconds * sample_rate) for seconds in (self.onset, self.offset))
+        waveform[start:stop] = self.level * np.random.default_rng(self.seed).standard_normal(stop - start)
+        return Audio(waveform, sample_rate)
+
+
+def bank_of(*readers, labels=None):
+    labels = labels or [f"label {number}" for number in range(len(readers))]
+    clips = tuple(
+        Clip(f"sound {number}", (label,), reader)
+        for number, (label, reader) in enumerate(zip(labels, readers, strict=True))
+    )
+    return Dataset("bank", LabelSet(tuple(sorted(set(labels)))), clips)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return synthetic_bank(n_per_label=4)
+
+
+@pytest.fixture(scope="module")
+def soundscapes(bank):
+    return mix_soundscapes(bank.select(splits="train"), SMALL, 12, split="train")
+
+
+def waveforms(dataset, sample_rate=8000):
+    return [clip.load(sample_rate).waveform for clip in dataset]
+
+
+def same(left, right):
+    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+# --- drawing and mixing ---
+
+
+def test_same_seed_same_samples_other_index_and_other_seed_others(bank, soundscapes):
+    again = mix_soundscapes(bank.select(splits="train"), SMALL, 12, split="train")
+    assert again.truth == soundscapes.truth
+    assert same(waveforms(again.dataset), waveforms(soundscapes.dataset))
+    assert len({waveform.tobytes() for waveform in waveforms(soundscapes.dataset)}) == 12
+    other = mix_soundscapes(bank.select(splits="train"), replace(SMALL, seed=8), 12)
+    assert not {e[1:] for e in other.truth} & {e[1:] for e in soundscapes.truth}
+
+
+def test_a_soundscape_depends_neither_on_how_many_are_drawn_nor_on_the_order_of_the_bank(bank, soundscapes):
+    train = bank.select(splits="train")
+    backwards = replace(train, clips=train.clips[::-1])
+    fewer = mix_soundscapes(backwards, SMALL, 5, split="train")
+    assert fewer.dataset.clips == soundscapes.dataset.clips[:5]
+
+
+def test_recipes_travel_to_workers_as_plain_small_data(soundscapes):
+    sent = pickle.dumps(soundscapes.dataset)
+    assert len(sent) < 2000 * len(soundscapes)
+    assert same(waveforms(pickle.loads(sent)), waveforms(soundscapes.dataset))  # noqa: S301 (made here)
+
+
+def test_events_keep_to_the_configuration(bank):
+    config = replace(SMALL, n_events=(2, 3), snr_db=(3.0, 9.0), background_db=(-60.0, -50.0))
+    soundscapes = mix_soundscapes(bank, config, 60)
+    counts = set()
+    for clip in soundscapes.dataset:
+        recipe = clip.audio
+        counts.add(len(recipe.sounds))
+        labels = [sound.label for sound in recipe.sounds]
+        assert clip.labels == tuple(sorted(set(labels)))
+        assert len(set(labels)) == len(labels)
+        assert -60 <= recipe.background_db <= -50
+        for sound in recipe.sounds:
+            assert sound.onset >= 0
+            assert sound.onset + sound.n_samples <= 24000
+            assert 1600 <= sound.n_samples <= 8000
+            assert 3 <= sound.gain_db <= 9
+    assert counts == {2, 3}
+
+
+def test_the_group_names_every_source(bank):
+    clip = mix_soundscapes(bank, replace(SMALL, n_events=(3, 3)), 1).dataset[0]
+    assert clip.group == "+".join(
+        sorted(sound.source.kind + f"-{sound.source.seed[2]:03d}" for sound in clip.audio.sounds)
+    )
+
+
+def test_splits_of_a_bank_share_no_source(bank):
+    train, test = (
+        {
+            group
+            for clip in mix_soundscapes(bank.select(splits=split), SMALL, 40).dataset
+            for group in clip.group.split("+")
+        }
+        for split in ("train", "test")
+    )
+    assert train
+    assert not train & test
+
+
+def test_an_event_is_as_loud_as_the_truth_says():
+    config = SoundscapeConfig(duration=4.0, n_events=(1, 1), event_duration=(0.5, 1.0), fade=0.0, snr_db=(5.0, 20.0))
+    soundscapes = mix_soundscapes(bank_of(Burst(0.0, 3.0), Burst(0.0, 3.0, seed=1)), config, 20)
+    for clip, event in zip(soundscapes.dataset, soundscapes.truth, strict=True):
+        waveform = clip.load(16000).waveform.astype(float)
+        onset, offset = round(event.onset * 16000), round(event.offset * 16000)
+        background = np.mean(np.concatenate([waveform[:onset], waveform[offset:]]) ** 2)
+        ratio = np.mean(waveform[onset:offset] ** 2) / background - 1
+        # brown noise wanders: its power differs from part to part of a clip
+        assert 10 * np.log10(ratio) == pytest.approx(event.gain_db, abs=2.5)
+        assert clip.audio.background_db == pytest.approx(10 * np.log10(background), abs=1.5)
+
+
+def test_audible_by_default():
+    assert SoundscapeConfig().snr_db[0] >= 0
+
+
+def test_onsets_spread_over_the_clip():
+    config = SoundscapeConfig(duration=5.0, n_events=(1, 1), event_duration=(0.5, 0.6))
+    onsets = [event.onset for event in mix_soundscapes(bank_of(Burst()), config, 400).truth]
+    assert min(onsets) < 0.1
+    assert max(onsets) > 4.2
+    assert np.mean(onsets) == pytest.approx(2.22, abs=0.25)
+
+
+def test_a_loud_mix_is_scaled_down_and_never_clipped():
+    config = SoundscapeConfig(
+        duration=1.0, n_events=(1, 1), event_duration=(0.3, 0.6), snr_db=(40.0, 40.0), background_db=(0.0, 0.0)
+    )
+    loud = mix_soundscapes(bank_of(Burst()), config, 3)
+    for clip in loud.dataset:
+        assert np.abs(clip.load(16000).waveform).max() == pytest.approx(0.99, abs=1e-3)
+
+
+def test_another_rate_is_the_same_mix_resampled(soundscapes):
+    clip = soundscapes.dataset[0]
+    assert np.array_equal(clip.load(16000).waveform, resample(clip.load(8000).waveform, 8000, 16000))
+
+
+def test_a_bank_sound_that_shrank_is_an_error():
+    recipe = mix_soundscapes(bank_of(Burst()), SoundscapeConfig(duration=4.0, n_events=(1, 1)), 1).recipes[0]
+    shrunk = replace(recipe, sounds=(replace(recipe.sounds[0], cut=47990),))
+    with pytest.raises(DataError, match="shorter than when"):
+        shrunk.load(16000)
+
+
+# --- where a sound sounds ---
+
+
+def test_cuts_come_from_where_something_sounds():
+    rng = np.random.default_rng(0)
+    sound = ActiveSound.of(Burst(1.0, 1.6).load(16000).waveform, 16000)
+    assert sound.parts.tolist() == [[16000, 25600]]
+    for _ in range(100):
+        start, n_samples = sound.draw_cut(1600, 64000, rng)
+        assert 16000 <= start < start + n_samples <= 25600
+        assert n_samples >= 1600
+
+
+def test_short_gaps_are_bridged_long_ones_are_not():
+    waveform = np.zeros(32000, np.float32)
+    for start in (1600, 4800, 24000):
+        waveform[start : start + 1600] = 0.5
+    assert ActiveSound.of(waveform, 16000).parts.tolist() == [[1600, 6400], [24000, 25600]]
+
+
+def test_a_cut_never_falls_into_a_bridged_gap():
+    waveform = np.zeros(32000, np.float32)
+    waveform[::3200] = 0.5  # clicks, 0.2 s apart
+    sound = ActiveSound.of(waveform, 16000)
+    assert len(sound.parts) == 1
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        start, n_samples = sound.draw_cut(320, 640, rng)
+        assert np.abs(waveform[start : start + n_samples]).max() == 0.5
+
+
+def test_a_sound_shorter_than_the_shortest_event_is_taken_with_what_follows():
+    sound = ActiveSound.of(Burst(1.0, 1.02).load(16000).waveform, 16000)
+    start, n_samples = sound.draw_cut(4800, 64000, np.random.default_rng(0))
+    assert (start, n_samples) == (15840, 4800)
+    at_the_end = ActiveSound.of(Burst(2.98, 3.0).load(16000).waveform, 16000)
+    assert at_the_end.draw_cut(4800, 64000, np.random.default_rng(0)) == (48000 - 4800, 4800)
+    tiny = ActiveSound.of(np.ones(100, np.float32), 16000)
+    assert tiny.draw_cut(4800, 64000, np.random.default_rng(0)) == (0, 100)
+
+
+@pytest.mark.parametrize(("tilt", "decay_db"), [(0.0, 0.0), (1.0, 3.01), (2.0, 6.02)])
+def test_noise_falls_with_frequency_as_asked(tilt, decay_db):
+    power = np.abs(np.fft.rfft(noise(160000, 16000, tilt, np.random.default_rng(1)))) ** 2
+    octaves = [10 * np.log10(power[start : 2 * start].mean()) for start in (2000, 4000, 8000, 16000, 32000)]
+    assert np.diff(octaves) == pytest.approx(-decay_db * np.ones(4), abs=0.3)
+
+
+def test_noise_is_gaussian_and_any_length_is_quick():
+    for n_samples in (160000, 159979, 1):  # 159,979 is a prime
+        assert noise(n_samples, 16000, 0.5, np.random.default_rng(0)).shape == (n_samples,)
+    waveform = noise(159979, 16000, 0.0, np.random.default_rng(0)).astype(float)
+    waveform /= waveform.std()
+    assert np.mean(waveform**4) == pytest.approx(3.0, abs=0.1)
+    assert np.mean(np.abs(waveform) > 1.96) == pytest.approx(0.05, abs=0.003)
+
+
+def test_the_cache_drops_what_was_used_least_recently():
+    loads = []
+
+    @dataclass(frozen=True)
+    class Counted(Burst):
+        def load(self, sample_rate):
+            loads.append(self.seed)
+            return super().load(sample_rate)
+
+    cache = _SoundCache(n_bytes=2 * 3 * 8000 * 4)  # two sounds of 3 s
+    for seed in (0, 1, 0, 2, 0, 1):
+        cache(Counted(seed=seed), 8000)
+    assert loads == [0, 1, 2, 1]
+
+
+# --- on disk ---
+
+
+@pytest.fixture(scope="module")
+def rendered(soundscapes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rendered") / "train"
+    render_soundscapes(soundscapes, folder, jobs=2)
+    return folder
+
+
+def test_the_folder_holds_the_same_samples_as_memory(soundscapes, rendered):
+    read = read_soundscapes(rendered)
+    assert [(c.id, c.labels, c.split, c.group) for c in read] == [
+        (c.id, c.labels, c.split, c.group) for c in soundscapes.dataset
+    ]
+    assert read.labels == soundscapes.dataset.labels
+    assert read.fingerprint() == soundscapes.dataset.fingerprint()
+    assert same(waveforms(read), waveforms(soundscapes.dataset))
+    assert same(waveforms(read, 16000), waveforms(soundscapes.dataset, 16000))
+
+
+def test_the_folder_is_also_a_source_and_a_manifest(soundscapes, rendered):
+    assert len(open_data(f"soundscapes:{rendered}")) == len(soundscapes)
+    table = open_data(f"csv:{rendered / 'clips.csv'}")
+    assert [clip.labels for clip in table] == [clip.labels for clip in soundscapes.dataset]
+    assert np.array_equal(table[3].load(8000).waveform, soundscapes.dataset[3].load(8000).waveform)
+
+
+def test_truth_is_read_back_exactly_and_follows_dcase(soundscapes, rendered):
+    assert read_truth(rendered) == soundscapes.truth
+    header, first, *_ = (rendered / "truth.tsv").read_text().splitlines()
+    assert header == "filename\tonset\toffset\tevent_label\tgain_db"
+    assert (rendered / "audio" / first.split("\t")[0]).is_file()
+
+
+def test_truth_is_out_of_reach_of_a_training(rendered, tmp_path):
+    read = read_soundscapes(rendered)
+    for clip in read:
+        assert type(clip) is Clip
+        assert clip.audio == FileAudio(rendered / "audio" / f"{clip.id}.flac")
+    assert type(read) is Dataset
+    onsets = {repr(event.onset) for event in read_truth(rendered)}
+    for path in (rendered / "clips.csv", rendered / "soundscapes.json"):
+        assert not [onset for onset in onsets if onset in path.read_text()]
+    hidden = (rendered / "truth.tsv").rename(tmp_path / "truth.tsv")
+    try:
+        assert len(read_soundscapes(rendered)) == len(read)
+    finally:
+        hidden.rename(rendered / "truth.tsv")
+
+
+class Stop(Exception):
+    """Ctrl-C, as far as rendering can tell."""
+
+
+def test_an_interrupted_rendering_goes_on_where_it_stopped(soundscapes, rendered, tmp_path):
+    def interrupt(done, total):
+        raise Stop
+
+    with pytest.raises(Stop):
+        render_soundscapes(soundscapes, tmp_path / "out", jobs=1, progress=interrupt)
+    audio = tmp_path / "out" / "audio"
+    assert not (tmp_path / "out" / "clips.csv").exists()
+    for clip in soundscapes.dataset.clips[8:]:  # however far it came, some are missing now
+        (audio / f"{clip.id}.flac").unlink(missing_ok=True)
+    with pytest.raises(DataError, match="in part only; run the same command again"):
+        read_soundscapes(tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in audio.iterdir()}
+    seen = []
+    render_soundscapes(soundscapes, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (12, 12)
+    assert seen == sorted(seen)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in audio.iterdir()}.items()
+    for path in rendered.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "out" / path.relative_to(rendered)).read_bytes()
+
+
+def test_more_soundscapes_extend_a_folder_and_fewer_are_refused(bank, soundscapes, tmp_path):
+    few = mix_soundscapes(bank.select(splits="train"), SMALL, 3, split="train")
+    render_soundscapes(few, tmp_path, jobs=1)
+    render_soundscapes(soundscapes, tmp_path, jobs=1)
+    assert len(read_soundscapes(tmp_path)) == 12
+    with pytest.raises(DataError, match="12 soundscapes were begun here, 3 asked for now"):
+        render_soundscapes(few, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"seed": 8}, "config"), ({"snr_db": (1.0, 2.0)}, "config"), ({}, "bank"), ({"split": "valid"}, "splits")],
+)
+def test_a_folder_of_other_soundscapes_is_refused(bank, rendered, change, named):
+    split = change.pop("split", "train")
+    sounds = bank.select(splits="train") if change or split != "train" else bank.select(splits="test")
+    others = mix_soundscapes(sounds, replace(SMALL, **change), 12, split=split)
+    with pytest.raises(DataError, match=f"holds other soundscapes .other .*{named}.*; render into a new folder"):
+        render_soundscapes(others, rendered)
+
+
+def test_a_folder_of_other_files_is_refused(soundscapes, tmp_path):
+    (tmp_path / "thesis.doc").touch()
+    with pytest.raises(DataError, match="holds other files"):
+        render_soundscapes(soundscapes, tmp_path)
+
+
+def test_a_label_with_a_semicolon_cannot_be_rendered(tmp_path):
+    odd = mix_soundscapes(bank_of(Burst(), labels=["a;b"]), replace(SMALL, n_events=(1, 1)), 1)
+    with pytest.raises(DataError, match="joins labels by `;`, which label 'a;b' holds"):
+        render_soundscapes(odd, tmp_path)
+
+
+def test_damaged_folders_say_what_is_wrong(soundscapes, tmp_path):
+    with pytest.raises(DataError, match=r"no soundscapes here \(soundscapes.json is missing\)"):
+        read_soundscapes(tmp_path)
+    folder = tmp_path / "out"
+    render_soundscapes(soundscapes, folder, jobs=2)
+    (folder / "audio" / f"{soundscapes.dataset[2].id}.flac").unlink()
+    with pytest.raises(DataError, match="1 of 12 audio files are missing"):
+        read_soundscapes(folder)
+    truth = (folder / "truth.tsv").read_text()
+    for damaged, message in [
+        (truth.replace("onset", "begin"), "expected the columns filename, onset"),
+        (truth + "a.flac\t1.0\n", "more or fewer values"),
+        (truth + "a.flac\tx\t1\tdog\t0\n", "could not convert string"),
+    ]:
+        (folder / "truth.tsv").write_text(damaged)
+        with pytest.raises(DataError, match=message):
+            read_truth(folder)
+    description = json.loads((folder / "soundscapes.json").read_text())
+    for damaged, message in [
+        ("{", "cannot be read"),
+        ("[]", "not a description of soundscapes"),
+        (json.dumps(description | {"format": 99}), "not a description of soundscapes of format 1"),
+        (json.dumps({"format": 1}), "bank, config, labels, n_clips, splits missing"),
+    ]:
+        (folder / "soundscapes.json").write_text(damaged)
+        with pytest.raises(DataError, match=message):
+            read_soundscapes(folder)
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"duration": 0.0}, "duration must be a positive number of seconds, but is 0.0"),
+        ({"duration": float("nan")}, "duration must be a positive"),
+        ({"sample_rate": 8}, "sample_rate must be at least 1000 Hz, but is 8"),
+        ({"n_events": (0, 2)}, "n_events must be whole numbers from 1 on"),
+        ({"n_events": (4, 1)}, "n_events must be two numbers, the smaller first"),
+        ({"event_duration": (0.3, 40.0)}, "event_duration must lie between 0.01 s and the duration of 10.0 s"),
+        ({"event_duration": (0.0, 4.0)}, "event_duration must lie between"),
+        ({"snr_db": (0.0, float("inf"))}, "snr_db must be two numbers"),
+        ({"background_db": (-10.0, 3.0)}, "background_db must not exceed full scale"),
+        ({"fade": -1.0}, "fade must lie between"),
+        ({"seed": -1}, "seed must not be negative"),
+    ],
+)
+def test_settings_outside_what_they_can_be_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        SoundscapeConfig(**settings)
+
+
+def test_banks_that_cannot_be_mixed_are_refused():
+    one = replace(SMALL, n_events=(1, 1))
+    with pytest.raises(DataError, match="must be positive, but is 0"):
+        mix_soundscapes(bank_of(Burst()), one, 0)
+    with pytest.raises(DataError, match=r"3 events of different labels.*sounds of 1 only; lower n_events"):
+        mix_soundscapes(bank_of(Burst()), SMALL, 1)
+    with pytest.raises(DataError, match="'sound 0' is silent; leave it out"):
+        mix_soundscapes(bank_of(Burst(level=0.0)), one, 1)
+    both = Dataset("both", LabelSet(("a", "b")), (Clip("x", ("a", "b"), Burst()),))
+    with pytest.raises(DataError, match="a bank holds single sounds, but clip 'x' has 2 labels"):
+        mix_soundscapes(both, one, 1)
+
+
+def test_progress_counts_up(bank):
+    seen = []
+    mix_soundscapes(bank, SMALL, 3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+# --- real recordings ---
+
+
+def test_real_recordings_are_mixed_without_their_silence(esc50_dir):
+    bank = open_data(f"esc50:{esc50_dir}").select(splits=("5",), labels=("dog", "mouse_click", "rain"))
+    config = SoundscapeConfig(n_events=(1, 3), snr_db=(10.0, 20.0))
+    soundscapes = mix_soundscapes(bank, config, 20)
+    assert {type(event) for event in soundscapes.truth} == {TruthEvent}
+    for clip in soundscapes.dataset:
+        assert isinstance(clip.audio, Soundscape)
+        for sound in clip.audio.sounds:
+            source = load_audio(sound.source.path, 16000).waveform
+            cut = source[sound.cut : sound.cut + sound.n_samples]
+            # within every cut something is at most 20 dB under the loudest 10 ms of the recording
+            blocks = [np.mean(part**2) for part in np.split(source, range(160, len(source), 160))]
+            assert max(np.mean(cut[i : i + 160] ** 2) for i in range(0, len(cut), 40)) > max(blocks) / 100 * 0.9

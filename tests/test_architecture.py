@@ -1,0 +1,109 @@
+"""The house rules that a machine can check."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import earmark
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+MAX_FILE, MAX_FUNCTION = 400, 60
+FORBIDDEN_NAMES = {"utils", "helpers", "core", "base", "types", "config", "constants"}
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+def test_no_file_and_no_function_is_too_long(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+def test_library_code_has_no_assert_no_forbidden_name_and_no_loose_end(path):
+    assert path.stem not in FORBIDDEN_NAMES
+    text = path.read_text()
+    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
+    tree = ast.parse(text)
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    assert ast.get_docstring(tree) or not text.strip(), "a module says what it is"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+def test_nothing_unpickles_and_nothing_runs_a_shell(path):
+    text = path.read_text()
+    assert not re.search(r"^\s*(import|from) (pickle|shelve|dill|cloudpickle|joblib)\b", text, re.M)
+    assert "shell=True" not in text and "os.system" not in text and "allow_pickle=True" not in text
+    for call in re.findall(r"torch\.load\([^)]*\)", text):
+        assert "weights_only=True" in call
+
+
+def test_tests_mirror_sources():
+    missing = []
+    for path in SOURCES:
+        relative = path.relative_to(ROOT / "src" / "earmark")
+        if path.stem in ("__init__", "__main__", "errors") or not path.read_text().strip():
+            continue
+        here = ROOT / "tests" / relative.parent
+        mirrored = here / f"test_{relative.stem}.py"
+        # a package may be tested as one: training/batches.py in test_training.py
+        whole = ROOT / "tests" / f"test_{relative.parent.name}.py"
+        if not mirrored.exists() and not (relative.parent.name and whole.exists()):
+            missing.append(str(relative))
+    assert not missing
+
+
+def test_public_api():
+    assert sorted(earmark.__all__) == [
+        "Audio",
+        "AudioError",
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "EarmarkError",
+        "LabelSet",
+        "Tagger",
+        "load",
+        "load_audio",
+        "open_data",
+    ]
+    assert all(hasattr(earmark, name) for name in earmark.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        earmark.nonsense  # noqa: B018
+
+
+def test_importing_earmark_is_light():
+    heavy = "{'torch', 'numpy', 'lightning', 'matplotlib', 'soundfile', 'cyclopts'}"
+    assert python(f"import earmark, sys; print({heavy} & set(sys.modules))") == "set()"
+
+
+def test_audio_labels_data_metrics_and_tagger_need_no_torch():
+    code = "import sys, earmark.data, earmark.metrics, earmark.labels, earmark.audio, earmark.tagger, earmark.hub"
+    assert python(f"{code}; print('torch' in sys.modules)") == "False"
+
+
+def test_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == earmark.__version__
+    assert f"version: {earmark.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{earmark.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_imports_point_down():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    tool = Path(sys.executable).parent / "lint-imports"
+    result = subprocess.run([tool], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,141 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earmark.errors import DataError
+from earmark.labels import ESC10, LabelSet
+
+NAME = st.text(st.characters(categories=("L", "N", "P"), include_characters=" "), min_size=1).filter(
+    lambda text: text == text.strip()
+)
+NAMES = st.lists(NAME, min_size=1, max_size=20, unique=True).map(tuple)
+
+
+@given(NAMES, st.data())
+def test_what_is_encoded_is_decoded(names: tuple[str, ...], data: st.DataObject) -> None:
+    labels = LabelSet(names)
+    chosen = data.draw(st.lists(st.sampled_from(names)))
+    target = labels.encode(chosen)
+    assert target.dtype == np.float32
+    assert target.shape == (len(labels),)
+    assert labels.decode(target) == tuple(name for name in names if name in chosen)
+
+
+@given(NAMES, st.data())
+def test_a_subset_keeps_order_and_ids(names: tuple[str, ...], data: st.DataObject) -> None:
+    labels = LabelSet(names, tuple(f"/m/{position}\u00df" for position in range(len(names))))
+    chosen = data.draw(st.lists(st.sampled_from([*labels.names, *labels.ids]), min_size=1))
+    subset = labels.subset(chosen)
+    positions = sorted({labels.index(label) for label in chosen})
+    assert subset.names == tuple(names[p] for p in positions)
+    assert subset.ids == tuple(labels.ids[p] for p in positions)
+    assert labels.subset(names) == labels
+
+
+@given(NAMES)
+def test_names_and_ids_lead_to_the_position(names: tuple[str, ...]) -> None:
+    labels = LabelSet(names)
+    assert labels.ids == labels.names == tuple(labels)
+    assert [labels.index(name) for name in names] == list(range(len(labels)))
+    assert all(name in labels for name in names)
+    assert "no such label" not in labels
+
+
+def test_label_sets_are_values() -> None:
+    labels = LabelSet(["dog", "rain"])  # type: ignore[arg-type]
+    assert labels.index("rain") == 1  # fills the cache, which is no part of the value
+    assert labels == LabelSet(("dog", "rain")) == pickle.loads(pickle.dumps(labels))  # noqa: S301
+    assert len({labels, LabelSet(("dog", "rain")), LabelSet(("rain", "dog"))}) == 2
+
+
+def test_audioset_is_in_the_order_of_the_published_models() -> None:
+    labels = LabelSet.audioset()
+    assert len(labels) == len(set(labels.ids)) == 527
+    assert (labels.names[0], labels.ids[0]) == ("Speech", "/m/09x0r")
+    assert labels.names[1] == "Male speech, man speaking"
+    assert (labels.names[526], labels.ids[526]) == ("Field recording", "/m/07hvw1")
+    assert labels.index("/m/068hy") == labels.index("Domestic animals, pets") == 73
+    assert all(id_.startswith(("/m/", "/t/", "/g/")) for id_ in labels.ids)
+
+
+def test_esc50_ids_are_the_targets() -> None:
+    labels = LabelSet.esc50()
+    assert labels.ids == tuple(str(target) for target in range(50))
+    assert (labels.names[0], labels.names[49]) == ("dog", "hand_saw")
+    assert set(ESC10) < set(labels)
+    assert len(labels.subset(ESC10)) == 10
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("Dog", "unknown label 'Dog': did you mean 'dog'?"),
+        ("dgo", "unknown label 'dgo': did you mean 'dog'?"),
+        ("sea waves", "unknown label 'sea waves': did you mean 'sea_waves'?"),
+        ("zzz", "unknown label 'zzz': none of the 50 labels (dog, rooster, pig, cow, frog, cat, hen, insects, ...)"),
+    ],
+)
+def test_unknown_labels_get_suggestions(label: str, text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        LabelSet.esc50().encode(["dog", label])
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "text"),
+    [
+        ((), (), "at least one label, got none"),
+        (("a", "b"), ("1",), "one id for each label, got 2 names and 1 ids"),
+        (("a", "b", "a"), (), "the label name 'a' is there twice"),
+        (("a", "b"), ("1", "1"), "the label id '1' is there twice"),
+        (("a", "b"), ("b", "1"), "'b' is the id of 'a' and the name of another label"),
+        (("a", ""), (), "got ''"),
+        (("a", " b"), (), "got ' b'"),
+        (("a", "b\tc"), (), r"got 'b\\tc'"),
+    ],
+)
+def test_ambiguous_label_sets_are_refused(names: tuple[str, ...], ids: tuple[str, ...], text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        LabelSet(names, ids)
+
+
+def test_targets_of_another_length_are_refused() -> None:
+    with pytest.raises(DataError, match=r"one value for each of 2 labels, got shape \(3,\)"):
+        LabelSet(("a", "b")).decode(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"dog\nrain\n", LabelSet(("dog", "rain"))),
+        (b"\xef\xbb\xbfdog\r\n\r\nrain", LabelSet(("dog", "rain"))),
+        ("/m/1\tMale speech, man\n/m/2\tÄsche\n".encode(), LabelSet(("Male speech, man", "Äsche"), ("/m/1", "/m/2"))),
+    ],
+)
+def test_labels_from_a_file(tmp_path: Path, content: bytes, expected: LabelSet) -> None:
+    (tmp_path / "labels.txt").write_bytes(content)
+    assert LabelSet.from_file(tmp_path / "labels.txt") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"\n\n", "holds no label; write one name a line, or an id, a tab and a name"),
+        (b"dog\n1\train\n", "line 2: expected a name, got 2 columns"),
+        (b"1\tdog\n\nrain\n", "line 3: expected an id, a tab and a name, got 1 columns"),
+        (b"dog\ndog\n", "the label name 'dog' is there twice"),
+        (b"\xff\xfe", "cannot be read as a list of labels: it is not UTF-8 text"),
+        (None, "cannot be read as a list of labels: No such file or directory"),
+    ],
+)
+def test_files_that_list_no_labels(tmp_path: Path, content: bytes | None, text: str) -> None:
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=text) as caught:
+        LabelSet.from_file(path)
+    assert str(caught.value).startswith(str(path))
