@@ -1,8 +1,10 @@
-"""What several test files need: the folder of real recordings."""
+"""What several test files need."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 
@@ -17,3 +19,11 @@ def esc50_dir() -> Path:
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(f"{reason} (in CI the real recordings must be there)")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the type checks that the tests put around the package: as a user has it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

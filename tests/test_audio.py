@@ -1,12 +1,9 @@
 import os
 import pickle
-import struct
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import soundfile
@@ -75,14 +72,6 @@ def test_half_a_sample_rounds_up(seconds: float, n_samples: int) -> None:
 
 
 # Audio
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the type checks of the tests, as a user has it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize(
@@ -327,49 +316,11 @@ def test_not_a_number_in_a_file(tmp_path: Path, value: float) -> None:
     assert load_audio(path, RATE, onset=0.5).duration == 0.5
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.98])
-@pytest.mark.parametrize("suffix", ["wav", "rf64", "w64", "aiff", "au", "flac", "ogg", "opus", "mp3", "caf"])
-def test_files_cut_off(tmp_path: Path, suffix: str, share: float) -> None:
-    path = write(tmp_path / f"a.{suffix}", noise(10 * RATE))
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    text = refusal(path)
-    if suffix == "flac":
-        assert text.startswith("damaged or cut off after 0.00 s; copy it again (")
-    elif suffix == "caf":
-        assert "cannot be read as audio; it is damaged" in text or text.startswith("cut off")
-    else:
-        assert text.startswith("cut off")
-        assert text.endswith("; copy or download it again")
-
-
-def test_cut_off_says_how_much_is_there(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", noise(RATE))
-    path.write_bytes(path.read_bytes()[:1044])
-    expected = "cut off, its header states 32000 bytes of sound but the file holds 1000; copy or download it again"
-    assert refusal(path) == expected
-
-
 def with_bytes(path: Path, at: int, replacement: bytes) -> Path:
     content = bytearray(path.read_bytes())
     content[at : at + len(replacement)] = replacement
     path.write_bytes(content)
     return path
-
-
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFFDB, 0x7FFFFFFF, 0x7FFFF000, 0x80000000])
-def test_wav_from_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
-    waveform = noise(RATE)
-    path = with_bytes(write(tmp_path / "a.wav", waveform, subtype="FLOAT"), 4, struct.pack("<I", size))
-    at = path.read_bytes().index(b"data") + 4
-    with_bytes(path, at, struct.pack("<I", size))
-    # libsndfile appends a PEAK chunk before the data of float files, so nothing follows the sound
-    np.testing.assert_array_equal(load_audio(path, RATE).waveform, waveform)
-
-
-def test_wav_with_a_stated_size_of_nothing(tmp_path: Path) -> None:
-    path = with_bytes(write(tmp_path / "a.wav", noise(RATE)), 40, struct.pack("<I", 0))
-    assert refusal(path) == "holds no samples, only a header"
 
 
 def flac_stating(path: Path, n_samples: int) -> Path:
@@ -399,7 +350,7 @@ def test_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
 def test_flac_damaged_in_the_middle(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", noise(10 * RATE))
     with_bytes(path, path.stat().st_size // 2, bytes(5000))
-    assert refusal(path).startswith("damaged or cut off after 0.00 s; copy it again (")
+    assert refusal(path).startswith("damaged or cut off somewhere from 0.00 s on; copy it again (")
 
 
 def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
@@ -413,17 +364,6 @@ def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
     assert level_db(audio.waveform[-30000:]) == pytest.approx(level_db(whole[-30000:]), abs=0.2)
     part = load_audio(path, RATE, onset=3.0, duration=0.5).waveform
     np.testing.assert_allclose(part, audio.waveform[48000:56000], atol=1e-6)
-
-
-def test_mp3_behind_a_tag_with_a_picture(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.mp3", tone(440, RATE, 5.0))
-    n_tag = 300_000
-    size = bytes((n_tag >> shift) & 0x7F for shift in (21, 14, 7, 0))
-    content = path.read_bytes()
-    path.write_bytes(b"ID3\x03\0\0" + size + bytes(n_tag) + content)
-    assert load_audio(path, RATE).duration == pytest.approx(5.0, abs=0.1)
-    path.write_bytes(path.read_bytes()[: n_tag + len(content) // 2])
-    assert refusal(path).startswith("cut off, its header states ")
 
 
 def test_shorter_than_a_sample(tmp_path: Path) -> None:
@@ -440,6 +380,11 @@ def test_the_16_bit_grid_survives_a_file(tmp_path_factory: pytest.TempPathFactor
     audio = Audio(np.array(steps, np.int16), RATE)
     save_audio(path, audio)
     np.testing.assert_array_equal(load_audio(path, RATE).waveform, audio.waveform)
+
+
+def test_between_two_steps_the_nearest_is_written(tmp_path: Path) -> None:
+    save_audio(tmp_path / "a.wav", Audio(np.array([0.6, 0.4, -0.6, -0.4]) / 32768, RATE))
+    assert (load_audio(tmp_path / "a.wav", RATE).waveform * 32768).tolist() == [1, 0, -1, 0]
 
 
 def test_too_loud_is_clipped(tmp_path: Path) -> None:

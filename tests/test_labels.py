@@ -22,7 +22,7 @@ def test_what_is_encoded_is_decoded(names: tuple[str, ...], data: st.DataObject)
     target = labels.encode(chosen)
     assert target.dtype == np.float32
     assert target.shape == (len(labels),)
-    assert labels.decode(target) == tuple(name for name in names if name in chosen)
+    assert labels.decode(target) == labels.decode(target > 0.5) == tuple(name for name in names if name in chosen)
 
 
 @given(NAMES, st.data())
@@ -45,7 +45,7 @@ def test_names_and_ids_lead_to_the_position(names: tuple[str, ...]) -> None:
     assert "no such label" not in labels
 
 
-def test_label_sets_are_values() -> None:
+def test_label_sets_are_values(unchecked: None) -> None:
     labels = LabelSet(["dog", "rain"])  # type: ignore[arg-type]
     assert labels.index("rain") == 1  # fills the cache, which is no part of the value
     assert labels == LabelSet(("dog", "rain")) == pickle.loads(pickle.dumps(labels))  # noqa: S301
@@ -73,7 +73,7 @@ def test_esc50_ids_are_the_targets() -> None:
 @pytest.mark.parametrize(
     ("label", "text"),
     [
-        ("Dog", "unknown label 'Dog': did you mean 'dog'?"),
+        ("DOG", "unknown label 'DOG': did you mean 'dog'?"),
         ("dgo", "unknown label 'dgo': did you mean 'dog'?"),
         ("sea waves", "unknown label 'sea waves': did you mean 'sea_waves'?"),
         ("zzz", "unknown label 'zzz': none of the 50 labels (dog, rooster, pig, cow, frog, cat, hen, insects, ...)"),
@@ -101,6 +101,13 @@ def test_unknown_labels_get_suggestions(label: str, text: str) -> None:
 def test_ambiguous_label_sets_are_refused(names: tuple[str, ...], ids: tuple[str, ...], text: str) -> None:
     with pytest.raises(DataError, match=text):
         LabelSet(names, ids)
+
+
+def test_a_single_text_is_no_sequence_of_names(unchecked: None) -> None:
+    with pytest.raises(DataError, match="a sequence of label names, got the single text 'dog'"):
+        LabelSet("dog")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a label name is text, got 3"):
+        LabelSet(("dog", 3))  # type: ignore[arg-type]
 
 
 def test_targets_of_another_length_are_refused() -> None:

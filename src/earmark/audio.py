@@ -231,7 +231,7 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
         )
     samples = audio.waveform.T
     if subtype == "PCM_16":
-        # left to libsndfile, floats are scaled by 32767 but read back by 32768
+        # libsndfile rounds down, which shifts every sound by half a step
         samples = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
     try:
         with atomic_write(path) as temporary:
@@ -371,7 +371,7 @@ def _mono_blocks(path: Path, file: _SequentialFile, start: int, stop: int | None
             yield mono
     except soundfile.SoundFileError as error:
         raise AudioError(
-            f"{path}: damaged or cut off after {position / rate:.2f} s; copy it again ({error})"
+            f"{path}: damaged or cut off somewhere from {position / rate:.2f} s on; copy it again ({error})"
         ) from error
     if position == start:
         raise AudioError(f"{path}: holds no sound from {start / rate:.3f} s on")

@@ -99,5 +99,4 @@ def _last_page_is_whole(stream: BinaryIO, size: int) -> bool:
     if len(page) < 27:
         return False
     n_lacing = page[26]
-    lacing = page[27 : 27 + n_lacing]
-    return len(lacing) == n_lacing and 27 + n_lacing + sum(lacing) <= len(page)
+    return 27 + n_lacing + sum(page[27 : 27 + n_lacing]) <= len(page)

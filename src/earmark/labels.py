@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Num
+from jaxtyping import Bool, Float32, Num
 
 from earmark.errors import DataError
 
@@ -101,7 +101,9 @@ class LabelSet:
             target[self.index(label)] = 1.0
         return target
 
-    def decode(self, target: Num[np.ndarray, "label"] | Sequence[float]) -> tuple[str, ...]:
+    def decode(
+        self, target: Num[np.ndarray, "label"] | Bool[np.ndarray, "label"] | Sequence[int | float]
+    ) -> tuple[str, ...]:
         """The names at which a multi-hot target is not 0, in the order of the set.
 
         Raises:

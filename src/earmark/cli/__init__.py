@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Final
+from typing import Any, Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
 from earmark.cli.screen import one_line, report_error
-from earmark.errors import EarmarkError
+from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
 
@@ -66,8 +66,8 @@ def _app() -> App:
         help_format="plaintext",
         help_epilogue="`earmark COMMAND --help` explains a command and shows an example.",
         version=earmark.__version__,
-        suppress_keyboard_interrupt=False,
     )
+    special: dict[str, dict[str, Any]] = {"train": {"config": _fill_in}}
     for position, (name, (summary, more, *examples)) in enumerate(_COMMANDS.items()):
         app.command(
             f"earmark.cli.{name}:{name}",
@@ -75,8 +75,15 @@ def _app() -> App:
             help=f"{summary}\n\n{more}".strip(),
             help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
             sort_key=position,
+            **special.get(name, {}),
         )
     return app
+
+
+def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    from earmark.cli.train import fill_in
+
+    fill_in(app, commands, arguments)
 
 
 app: Final = _app()
@@ -91,17 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names can hold bytes that are no text
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = app(
-            None if arguments is None else list(arguments),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        status = _run(words)
         sys.stdout.flush()
-        return int(status or 0)
+        return status
     except CycloptsError as error:
-        command = " ".join(["earmark", *(error.command_chain or ())])
+        command = " ".join(["earmark", *(word for word in words[:1] if word in _COMMANDS)])
         report_error(f"{one_line(error)} (`{command} --help` explains)")
         return 2
     except BrokenPipeError:
@@ -115,7 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         report_error(f"{error.name} is not installed, which this command needs: pip install 'earmark[{extra}]'")
-    except KeyboardInterrupt:
-        report_error("interrupted")
+    except KeyboardInterrupt as error:
+        report_error(str(error) or "interrupted")
         return 130
     return 1
+
+
+def _run(words: list[str]) -> int:
+    try:
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    except ConfigError as error:
+        # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
+        raise CycloptsError(str(error)) from error
+    return int(command(*bound.args, **bound.kwargs) or 0)

@@ -1,5 +1,7 @@
 """What the commands that take DATA share: which clips of it, with which labels."""
 
+from dataclasses import replace
+
 from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 from earmark.labels import ESC10
@@ -20,7 +22,10 @@ def select(data: str, splits: str | None = None, labels: str | None = None) -> D
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else _words("labels", labels)
-    return dataset.select(splits=_words("split", splits), labels=names)
+    selected = dataset.select(splits=_words("split", splits), labels=names)
+    # a report of these clips says which they were
+    chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
+    return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
 
 
 def _words(name: str, text: str | None) -> tuple[str, ...] | None:

@@ -22,7 +22,9 @@ Progress = Callable[[int, int], None]
 def one_line(error: BaseException | str) -> str:
     """The text of an error without line breaks or control characters, whatever file names it quotes."""
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        # of a failed rename the second name is the one that its user knows
+        name = error.filename2 or error.filename
+        text = error.strerror if name is None else f"{name}: {error.strerror}"
     else:
         text = str(error) or type(error).__name__
     return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else " " for c in text).strip()

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from earmark.audio import samples_to_seconds, save_audio, seconds_to_samples
-from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio
 from earmark.data.manifest import drop_missing
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write
 from earmark.labels import LabelSet
 
-GROUP_SEPARATOR = "+"
 _FORMAT = 1
 _TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
 _MANIFEST_COLUMNS = ("path", "labels", "split", "group")

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earmark.data.clips import Clip
 from earmark.data.sampling import balanced_order, shuffled_order
-from earmark.errors import EarmarkError
+from earmark.errors import DataError, EarmarkError
 from earmark.frontend import FLOOR_DB
 from earmark.training.settings import Plan
 
@@ -26,25 +26,11 @@ def derived_seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class Features(Protocol):
-    """Every clip of a data set as one array whose first axis is time."""
-
-    padding: float
-    """What a shorter clip of a batch is filled up with."""
-    are_log_mels: bool
-    """(frame, mel) log-mels; otherwise (sample,) waveforms."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, clip: int) -> Float32[np.ndarray, "time ..."]:
-        """Raises EarmarkError or OSError for a clip that cannot be read."""
-        ...
-
-
 class LogMels:
-    """Log-mels in memory."""
+    """Log-mels in memory, by the number of the clip."""
 
     padding = FLOOR_DB
+    """What a shorter clip of a batch is filled up with."""
     are_log_mels = True
 
     def __init__(self, log_mels: Sequence[Float32[np.ndarray, "frame mel"]]) -> None:
@@ -58,7 +44,7 @@ class LogMels:
 
 
 class Waveforms:
-    """Waveforms, read anew each time."""
+    """Waveforms by the number of the clip, read anew each time."""
 
     padding = 0.0
     are_log_mels = False
@@ -71,7 +57,12 @@ class Waveforms:
         return len(self.clips)
 
     def __getitem__(self, clip: int) -> Float32[np.ndarray, " sample"]:
+        """Raises EarmarkError or OSError for a clip that cannot be read."""
         return self.clips[clip].load(self.sample_rate).waveform
+
+
+Features = LogMels | Waveforms
+"""Every clip of a data set as one array whose first axis is time."""
 
 
 @dataclass(frozen=True)
@@ -171,24 +162,34 @@ class TrainBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return self.plan.n_steps
 
-    def order(self, epoch: int) -> Int[np.ndarray, " draw"]:
-        """Numbers of the clips of an epoch, in the order shown."""
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self.seed, ORDER, epoch))
-            target, n_draws = self._clips.target, self.plan.steps_per_epoch * self.plan.batch_size
+    def clips(self, step: int) -> Int[np.ndarray, " batch"]:
+        """Numbers of the step's clips.
+
+        Draws are counted through the whole run and come in passes as long as the data set, so that batches do not
+        depend on how often the run is validated.
+        """
+        n_clips, first = len(self._clips.ids), step * self.plan.batch_size
+        last = first + self.plan.batch_size
+        passes = range(first // n_clips, -(-last // n_clips))
+        drawn = np.concatenate([self._pass(number) for number in passes])
+        start = first - passes.start * n_clips
+        return drawn[start : start + self.plan.batch_size]
+
+    def _pass(self, number: int) -> np.ndarray:
+        if self._order[0] != number:
+            rng = np.random.default_rng((self.seed, ORDER, number))
+            target = self._clips.target
             if self.balanced:
                 # clips without a label have their turn too, as if "nothing" were one
                 nothing = ~(target > 0).any(axis=1, keepdims=True)
-                order = balanced_order(np.hstack([target, nothing.astype(target.dtype)]), n_draws, rng)
+                order = balanced_order(np.hstack([target, nothing.astype(target.dtype)]), len(target), rng)
             else:
-                order = shuffled_order(len(target), n_draws, rng)
-            self._order = (epoch, order)
+                order = shuffled_order(len(target), len(target), rng)
+            self._order = (number, order)
         return self._order[1]
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, position = divmod(step, self.plan.steps_per_epoch)
-        first = position * self.plan.batch_size
-        clips = self.order(epoch)[first : first + self.plan.batch_size].tolist()
+        clips = self.clips(step).tolist()
         rows, failed = self._clips.read(clips)
         places = np.random.default_rng((self.seed, CROPS, step)).random(len(clips))
         rows = [(clip, self._cropped(array, place)) for (clip, array), place in zip(rows, places, strict=False)]
@@ -246,7 +247,7 @@ def loader(batches: TrainBatches | ValidBatches, first: int, n_workers: int, pin
     )
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
@@ -254,3 +255,12 @@ def _let_the_parent_decide(_: int) -> None:
     # Ctrl-C reaches every process of the terminal; the parent finishes its step and then ends the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int | None = None) -> DataError:
+    """The one error for clips that cannot be read, however many."""
+    shown = "; ".join(f"{name} ({reason})" for name, reason in failed[:3]) + ("; ..." if len(failed) > 3 else "")
+    count = len(failed) if n_clips is None else f"{len(failed)} of {n_clips}"
+    return DataError(
+        f"{where}: {count} clips cannot be read: {shown}; mend or remove them, or set skip_bad to go on without"
+    )

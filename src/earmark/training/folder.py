@@ -187,6 +187,6 @@ def commit() -> str | None:
     return answer.stdout.strip() or None
 
 
-def finite(value: float | None) -> float | None:
+def finite(value: int | float | None) -> int | float | None:
     """The value as JSON can say it: null for what is no finite number."""
     return value if value is not None and math.isfinite(value) else None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import lightning.pytorch as pl
@@ -13,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from earmark.errors import EarmarkError
 from earmark.metrics import average_precision, d_prime, label_mean, roc_auc
-from earmark.training.batches import Batch
+from earmark.training.batches import Batch, unreadable_clips
 from earmark.training.folder import Epoch, RunFolder
 from earmark.training.interruption import Interruption
-from earmark.training.lightning_module import WeakLabelModule, unreadable_clips
+from earmark.training.lightning_module import WeakLabelModule
 
 _STEPS_PER_LOG: Final = 25
 
@@ -103,9 +104,8 @@ class Journal(pl.Callback):
         if plan.ends_epoch(done):
             self._end_epoch(trainer)
         if self.interruption.requested and done < plan.n_steps:
-            self.module.check_losses()
             if not plan.ends_epoch(done):
-                self.folder.write_state(self.state())
+                self._save_within_epoch()
             self.stopped = trainer.should_stop = True
 
     def _lap(self) -> None:
@@ -168,12 +168,21 @@ class Journal(pl.Callback):
 
     def _write(self, row: Epoch, is_best: bool) -> None:
         # the state comes last: a run killed in between repeats the epoch and writes the same again
-        extra = {**self.about, "epoch": row.epoch, "clips_seen": row.clips_seen, "valid_mAP": row.valid_mAP}
-        self.module.averaged.save(self.folder.last, extra)
+        self._save_weights(self.folder.last, row.valid_mAP)
         if is_best:
-            self.module.averaged.save(self.folder.best, extra)
+            self._save_weights(self.folder.best, row.valid_mAP)
         self.folder.write_metrics(self.history)
         self.folder.write_state(self.state())
+
+    def _save_within_epoch(self) -> None:
+        self.module.check_losses()
+        self._check_weights()
+        self._save_weights(self.folder.last, None)
+        self.folder.write_state(self.state())
+
+    def _save_weights(self, path: Path, valid_mAP: float | None) -> None:
+        n_clips = self.module.n_steps_done * self.module.plan.batch_size
+        self.module.averaged.save(path, {**self.about, "clips_seen": n_clips, "valid_mAP": valid_mAP})
 
     def _check_weights(self) -> None:
         for name, tensor in self.module.averaged.state_dict().items():
@@ -207,7 +216,7 @@ class Journal(pl.Callback):
     def _take_failures(self, batch: Batch) -> None:
         self.module.bad_clips.update(batch.failed)
         if batch.failed and not self.module.config.skip_bad:
-            raise unreadable_clips(list(batch.failed), "the validation set")
+            raise unreadable_clips(batch.failed, "validation")
 
 
 def is_best_so_far(history: Sequence[Epoch], row: Epoch) -> bool:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from earmark.augment import mixup, spec_augment
 from earmark.errors import DataError
 from earmark.network import Network
-from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed
+from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed, unreadable_clips
 from earmark.training.settings import Plan, TrainConfig
 
 _UNCHECKED_ON_GPU = 32
@@ -92,10 +92,8 @@ class WeakLabelModule(pl.LightningModule):
 
     def _note_failures(self, batch: Batch) -> None:
         self.bad_clips.update(batch.failed)
-        if batch.failed and not self.config.skip_bad:
-            raise unreadable_clips(list(batch.failed), "a batch")
-        if not batch.ids:
-            raise unreadable_clips(list(batch.failed), "a batch of which no clip can be read")
+        if batch.failed and (not batch.ids or not self.config.skip_bad):
+            raise unreadable_clips(batch.failed, f"step {batch.step}")
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.config.gradient_clip > 0:
@@ -173,11 +171,3 @@ class WeakLabelModule(pl.LightningModule):
         if self._optimizer_state is not None:
             self.trainer.optimizers[0].load_state_dict(self._optimizer_state)
             self._optimizer_state = None
-
-
-def unreadable_clips(failed: list[tuple[str, str]], where: str) -> DataError:
-    """The one error for clips that cannot be read, however many."""
-    shown = "; ".join(f"{name} ({reason})" for name, reason in failed[:3]) + ("; ..." if len(failed) > 3 else "")
-    return DataError(
-        f"{len(failed)} clips of {where} cannot be read: {shown}; mend or remove them, or set skip_bad to go on without"
-    )

@@ -9,16 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from earmark.data.clips import Dataset, check_disjoint
-from earmark.errors import ConfigError, DataError
+from earmark.audio import seconds_to_samples
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError
 from earmark.network import Network
 from earmark.training.batches import WEIGHTS, TrainBatches, ValidBatches, derived_seed, loader
-from earmark.training.features import FeatureSet, read_features
+from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, commit, data_facts, finite, versions
 from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
@@ -44,7 +44,7 @@ class TrainResult:
     @property
     def best_epoch(self) -> Epoch:
         """The epoch that `best` comes from."""
-        return max(reversed(self.history), key=lambda row: (row.valid_mAP or 0.0, 0.0 if row.valid_mAP else row.epoch))
+        return _best(self.history)
 
 
 def train(
@@ -82,10 +82,220 @@ def train(
         raise ConfigError("training needs Lightning, which is not installed: pip install 'earmark[train]'")
     check_data(config, data, valid)
     folder = RunFolder(out)
-    record = _opened(folder, config, data, valid, resume, request)
-    state = folder.read_state() if resume else None
-    plan = Plan.of(config, record["n_train_clips"] if "n_train_clips" in record else len(data))
-    if state is not None and state["module"]["n_steps_done"] >= plan.n_steps:
-        return TrainResult(folder.last, folder.best, tuple(Epoch(**row) for row in state["history"]))
+    facts = {"train": data_facts(data), "valid": data_facts(valid)}
+    state = None
+    record: dict[str, Any] = {}
+    if resume:
+        record = folder.read_record()
+        folder.check_same(record, config, facts)
+        state = folder.read_state()
+        if state is not None and state["module"]["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
+            return _result(folder, [Epoch(**row) for row in state["history"]])
+    else:
+        folder.check_new()
+        record = {"request": dict(request)} if request is not None else {}
     keep_big_buffers()
-    return _run(config, data, valid, folder, record, state, progress)
+    device = chosen_device(config)
+    record |= {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
+    record |= {"data": facts, "device": describe(device)}
+    with _progress_bar(progress) as bar:
+        return _Run(config, data, valid, folder, record, device, bar).go(state)
+
+
+class _Run:
+    """One call of `train`, its arguments checked."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        valid: Dataset | None,
+        folder: RunFolder,
+        record: dict[str, Any],
+        device: torch.device,
+        bar: Progress,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.valid = valid
+        self.folder = folder
+        self.record = record
+        self.device = device
+        self.bar = bar
+
+    def go(self, state: dict[str, Any] | None) -> TrainResult:
+        """Trains from `state` on, or from the start."""
+        config, record = self.config, self.record
+        with torch.random.fork_rng([]):
+            torch.manual_seed(derived_seed(config.seed, WEIGHTS))
+            network = Network(config.network_config(), self.data.labels)
+        # what `auto` meant when the run started is what it means when the run goes on
+        record.setdefault(
+            "resolved",
+            {
+                "cache": chosen_cache(config, (self.data, self.valid), network.frontend),
+                "precision": chosen_precision(config, self.device),
+            },
+        )
+        train_set = self._features(network, self.data, "training")
+        valid_set = self._features(network, self.valid, "validation") if self.valid is not None else None
+        skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
+        plan = Plan.of(config, len(train_set.ids))
+        batches = TrainBatches(
+            train_set.features, train_set.target, train_set.ids, plan, config.balanced, self._crop(network), config.seed
+        )
+        valid_batches = None
+        if valid_set is not None:
+            valid_batches = ValidBatches(valid_set.features, valid_set.target, valid_set.ids, config.batch_size)
+        self._write_record("running", skipped, None)
+        journal = self._fit(network, plan, batches, valid_batches, state)
+        skipped += sorted(journal.module.bad_clips.items())
+        self._write_record("interrupted" if journal.stopped else "finished", skipped, journal.history)
+        if journal.interruption.requested:
+            how = f"stopped after step {journal.module.n_steps_done} of {plan.n_steps}" if journal.stopped else "ended"
+            raise TrainingInterrupted(f"training {how} and is saved in {self.folder.path}: --resume goes on from there")
+        return _result(self.folder, journal.history)
+
+    @property
+    def _is_cached(self) -> bool:
+        return bool(self.record["resolved"]["cache"] == "log_mel")
+
+    @property
+    def _n_readers(self) -> int:
+        return min(8, n_processors()) if self.config.n_workers is None else self.config.n_workers
+
+    def _features(self, network: Network, dataset: Dataset, part: str) -> FeatureSet:
+        return read_features(
+            self.config,
+            dataset,
+            self.data.labels,
+            network.frontend,
+            self._is_cached,
+            self._n_readers,
+            self.bar,
+            part,
+        )
+
+    def _crop(self, network: Network) -> int:
+        n_samples = seconds_to_samples(self.config.clip_duration, self.config.sample_rate)
+        return -(-n_samples // network.config.frontend.hop_length) if self._is_cached else n_samples
+
+    def _write_record(self, status: str, skipped: Sequence[tuple[str, str]], history: Sequence[Epoch] | None) -> None:
+        self.record["status"] = status
+        self.record["skipped"] = [{"id": clip, "error": error} for clip, error in skipped]
+        if history:
+            rows = [{name: finite(value) for name, value in asdict(row).items()} for row in history]
+            best = history.index(_best(history))
+            self.record["result"] = {"last": rows[-1], "best": rows[best]}
+        self.folder.write_record(self.record)
+
+    def _fit(
+        self,
+        network: Network,
+        plan: Plan,
+        batches: TrainBatches,
+        valid_batches: ValidBatches | None,
+        state: dict[str, Any] | None,
+    ) -> "Journal":
+        from earmark.training.journal import Journal
+        from earmark.training.lightning_module import WeakLabelModule
+
+        n_workers = 0 if self._is_cached else self._n_readers
+        pin_memory = self.device.type == "cuda"
+        module = WeakLabelModule(network, self.config, plan)
+        with Interruption() as interruption:
+            journal = Journal(
+                module,
+                self.folder,
+                loader(valid_batches, 0, n_workers, pin_memory) if valid_batches is not None else None,
+                self._about(),
+                self.bar,
+                interruption,
+            )
+            if state is not None:
+                journal.load_state(state)
+            steps = loader(batches, module.n_steps_done, n_workers, pin_memory)
+            with _quiet_lightning(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+                trainer = _trainer(self.device, self.record["resolved"]["precision"], self.folder.path, journal)
+                try:
+                    trainer.fit(module, steps)
+                except SystemExit:
+                    # Lightning makes this of SIGTERM, which the journal has noted, and of a second Ctrl-C
+                    if not journal.stopped:
+                        raise KeyboardInterrupt(
+                            f"stopped at once; {self.folder.path} holds its last checkpoint"
+                        ) from None
+        return journal
+
+    def _about(self) -> dict[str, Any]:
+        """What every checkpoint says about its training."""
+        valid = self.record["data"]["valid"]
+        return {
+            "data": self.data.name,
+            "data_fingerprint": self.record["data"]["train"]["fingerprint"],
+            "valid": valid and valid["name"],
+            "seed": self.config.seed,
+            "earmark": self.record["versions"].get("earmark"),
+        }
+
+
+def _trainer(device: torch.device, precision: str, folder: Path, journal: "Journal") -> "Trainer":
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    accelerator = "gpu" if device.type == "cuda" else device.type
+    return Trainer(
+        accelerator=accelerator,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        # the whole run is one epoch to Lightning: where a run stopped is known to the step, by the journal alone
+        max_epochs=1,
+        callbacks=[journal],
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[LightningEnvironment()],
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # its advice is about data loaders and loops that this package has its own reasons for
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _progress_bar(enabled: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        disable=not enabled,
+        redirect_stdout=False,
+    )
+
+
+def _best(history: Sequence[Epoch]) -> Epoch:
+    validated = [row for row in history if row.valid_mAP is not None]
+    return max(validated, key=lambda row: row.valid_mAP or 0.0) if validated else history[-1]
+
+
+def _result(folder: RunFolder, history: Sequence[Epoch]) -> TrainResult:
+    return TrainResult(folder.last, folder.best, tuple(history))

@@ -71,7 +71,8 @@ class TrainConfig:
     n_clips_seen: int = 48_000
     """The budget: clips shown to the network in the whole run, rounded up to whole batches."""
     clips_per_epoch: int | None = None
-    """Clips between two validations and checkpoints; as many as the training set has when not given."""
+    """Clips between two validations and checkpoints; when not given as many as the training set has, but no less
+    than a 50th and no more than a 10th of the budget."""
     batch_size: int = 32
     """Clips of one step."""
     learning_rate: float = 1e-3
@@ -213,9 +214,9 @@ class TrainConfig:
 class Plan:
     """The steps of a run, counted in clips: all that the step number alone decides.
 
-    >>> plan = Plan.of(TrainConfig(n_clips_seen=1000, batch_size=32), n_clips=320)
+    >>> plan = Plan.of(TrainConfig(n_clips_seen=10_000, batch_size=32), n_clips=640)
     >>> plan.n_steps, plan.steps_per_epoch, plan.n_epochs
-    (32, 10, 4)
+    (313, 20, 16)
     """
 
     n_steps: int
@@ -231,7 +232,8 @@ class Plan:
     def of(cls, config: TrainConfig, n_clips: int) -> "Plan":
         """The plan of `config` for a training set of `n_clips` clips."""
         n_steps = -(-config.n_clips_seen // config.batch_size)
-        per_epoch = max(1, round((config.clips_per_epoch or n_clips) / config.batch_size))
+        usual = max(config.n_clips_seen / 50, min(n_clips, config.n_clips_seen / 10))
+        per_epoch = max(1, round((config.clips_per_epoch or usual) / config.batch_size))
         return cls(n_steps, min(per_epoch, n_steps), config.batch_size, round(config.warmup * n_steps))
 
     @property

@@ -1,0 +1,96 @@
+"""`earmark evaluate`: how well a tagger does on labelled clips."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+
+from earmark import hub
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, bar, note, paper, progress, write_json
+
+if TYPE_CHECKING:
+    from earmark.evaluation import LabelFigures, Report
+
+_SHOWN: Final = 60
+
+
+def evaluate(
+    model: str,
+    data: str,
+    /,
+    *,
+    split: str | None = None,
+    labels: str | None = None,
+    out: Path | None = None,
+    batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
+    device: str = "cpu",
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a tagger on labelled clips.
+
+    Args:
+        model: A .safetensors checkpoint.
+        data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
+        split: Measure on these splits, joined by commas; on all of DATA when not given.
+        labels: Measure on the clips of these labels, joined by commas; or esc10.
+        out: Write report.json, report.md and the scores to this folder.
+        batch_size: Clips that the network hears at a time; the figures do not depend on it.
+        device: cpu, cuda, cuda:N or mps.
+        json: Print what report.json holds.
+        quiet: Nothing but errors on standard error.
+    """
+    dataset = select(data, split, labels)
+    network = hub.load_network(model)
+    from earmark.evaluation import evaluate as measure
+
+    with progress("listening", quiet) as show:
+        report = measure(network, dataset, model=model, batch_size=batch_size, progress=show, device=device)
+    if out is not None:
+        report.save(out)
+        note(f"{out}: report.json, report.md, scores.npz", quiet)
+    if report.failed:
+        first = report.failed[0]
+        note(f"{len(report.failed)} clips could not be read and are not in the figures; {first.error}", quiet)
+    if json:
+        write_json(report.to_json())
+    else:
+        _print(report)
+
+
+def _print(report: "Report") -> None:
+    console = paper(sys.stdout)
+    low, high = report.mAP_interval
+    figures = Table.grid(padding=(0, 2))
+    figures.add_row("mAP", _digits(report.mAP), f"95 % interval {_digits(low)} to {_digits(high)}")
+    figures.add_row("mAUC", _digits(report.mAUC))
+    figures.add_row("d'", _digits(report.d_prime), "of the mAUC")
+    if report.top1 is not None:
+        figures.add_row("top-1", _digits(report.top1), "accuracy")
+    n_labels = f"{report.n_labels_with_positives} of {len(report.labels)} labels"
+    figures.add_row("clips", str(len(report.ids)), f"{n_labels} occur; SHA-256 of ids {report.clip_ids_sha256[:12]}...")
+    console.print(figures)
+    console.print()
+    # labels without positives compare with nothing and come last
+    ranked = sorted(report.labels, key=lambda f: (f.n_positive == 0, -f.average_precision if f.n_positive else 0.0))
+    table = Table("label", "clips", "average precision", "", "AUC", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for figure in ranked[:_SHOWN]:
+        table.add_row(*_cells(figure))
+    console.print(table)
+    if len(ranked) > _SHOWN:
+        console.print(f"and {len(ranked) - _SHOWN} more: --out DIR writes them all")
+
+
+def _cells(figures: "LabelFigures") -> tuple[str, ...]:
+    precision, auc = figures.average_precision, figures.auc
+    strength = "" if math.isnan(precision) else bar(precision)
+    return figures.label, str(figures.n_positive), _digits(precision), strength, _digits(auc)
+
+
+def _digits(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,120 @@
+"""`earmark train`: weakly labelled clips to a tagger."""
+
+import json as jsonlib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts.config import Dict
+
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, say, write_json
+from earmark.errors import ConfigError
+from earmark.training import TrainConfig
+
+_DEFAULTS: Final = TrainConfig()
+_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
+"""The flags that say which clips to take; they are kept in `run.json` beside the settings."""
+
+
+def train(
+    data: str | None = None,
+    *,
+    out: Path,
+    split: str | None = None,
+    valid: str | None = None,
+    valid_split: str | None = None,
+    labels: str | None = None,
+    config: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    settings: Annotated[TrainConfig, Parameter(name="*", group="Settings", negative_iterable="")] = _DEFAULTS,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a tagger on weakly labelled clips.
+
+    Args:
+        data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
+        out: Folder of the run, new unless --resume.
+        split: Train on these splits of DATA, joined by commas; on all of it when not given.
+        valid: Validate after each epoch on this, named as DATA is.
+        valid_split: Validate on these splits of --valid, or of DATA.
+        labels: Learn these labels only, joined by commas; or esc10.
+        config: A run.json, whose run is repeated, or a JSON or TOML file of settings. Flags override it.
+        resume: Go on with the run in --out, with its settings and data.
+        json: Print a JSON summary.
+        quiet: Nothing but errors on standard error.
+    """
+    if data is None and resume:
+        raise ConfigError(f"{out}: no run to resume there (no run.json); start it without --resume")
+    if data is None:
+        raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
+    request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
+    clips = select(data, split, labels)
+    held_out = None
+    if valid is not None or valid_split is not None:
+        held_out = select(valid or data, valid_split, labels)
+    from earmark.training import train as run_training
+
+    result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
+    best = result.best_epoch
+    if json:
+        figures = {name: value if math.isfinite(value or 0) else None for name, value in asdict(best).items()}
+        write_json({"best": str(result.best), "last": str(result.last), "best_epoch": figures})
+        return
+    score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
+    say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Has the file of --config, or the run of --resume, stand in for flags that were not given.
+
+    Raises:
+        ConfigError: The file has settings that there are not, or is no JSON or TOML.
+        OSError: The file cannot be read.
+    """
+    given = {name: [token.value for token in arguments.get(f"--{name}").tokens] for name in ("config", "out", "data")}
+    path = Path(given["config"][-1]) if given["config"] else None
+    if path is None and arguments.get("--resume").tokens and given["out"]:
+        path = Path(given["out"][-1]) / "run.json"
+        if not path.is_file():
+            return  # that there is no run to resume is told later
+    if path is None:
+        return
+    settings, request = _read(path)
+    if given["data"]:
+        request = {}  # a file's splits and labels mean its own data
+    values = {name: value for name, value in {**settings, **request}.items() if value is not None}
+    Dict(data=values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings and the request of a `run.json`, or of a file that holds them side by side."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text) if path.suffix.lower() == ".toml" else jsonlib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: neither a run.json nor a JSON or TOML file of settings ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: settings by name were expected, not a {type(content).__name__}")
+    if isinstance(content.get("config"), dict):
+        settings, request = content["config"], content.get("request") or {}
+    else:
+        settings = {name: value for name, value in content.items() if name not in _REQUEST}
+        request = {name: value for name, value in content.items() if name in _REQUEST}
+    _check(path, settings, request)
+    return settings, request
+
+
+def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+    try:
+        TrainConfig.from_json({**asdict(_DEFAULTS), **settings})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for name, value in request.items():
+        if name not in _REQUEST or not (value is None or isinstance(value, str)):
+            raise ConfigError(f"{path}: {name}={value!r} is no description of data; there are {', '.join(_REQUEST)}")

@@ -1,0 +1,108 @@
+"""Data sets made ready for training: checked, read or remembered, and turned to numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float32
+from rich.progress import Progress
+
+from earmark.data.clips import Clip, Dataset, check_disjoint
+from earmark.errors import DataError
+from earmark.frontend import LogMel
+from earmark.labels import LabelSet
+from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
+from earmark.training.cache import available_bytes, estimated_bytes, log_mels
+from earmark.training.settings import TrainConfig
+
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """A data set as the batches want it: entry i of each is clip i."""
+
+    features: Features
+    target: Float32[np.ndarray, "clip label"]
+    ids: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Id and error of clips that were left out."""
+
+
+def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
+    """Refuses what no training can learn from, or no validation can measure.
+
+    Raises:
+        DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; the validation clips
+            carry labels that the training set lacks, or share sources with it.
+    """
+    for part, dataset in (("training", data), ("validation", valid)):
+        if dataset is not None:
+            _check_labelled(dataset, part, config.allow_unlabelled)
+    if valid is None:
+        return
+    used = {label for clip in valid for label in clip.labels}
+    if unknown := sorted(used - set(data.labels.names)):
+        raise DataError(
+            f"{valid.name}: {len(unknown)} labels of the validation clips are not among the {len(data.labels)} of the "
+            f"training set: {_first(unknown)}; select the labels that both have"
+        )
+    check_disjoint(data, valid)
+
+
+def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
+    bare = [clip.id for clip in dataset if not clip.labels]
+    if len(bare) == len(dataset):
+        raise DataError(f"{dataset.name}: none of the {len(dataset)} {part} clips has a label; label them first")
+    if bare and not allowed:
+        raise DataError(
+            f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {_first(bare)}; label or "
+            "remove them, or set allow_unlabelled if none of the labels sounds in them"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def chosen_cache(
+    config: TrainConfig, datasets: Sequence[Dataset | None], frontend: LogMel
+) -> Literal["log_mel", "none"]:
+    """What the config says; auto keeps the log-mels if they fit into its share of memory, half of what is free."""
+    if config.cache != "auto":
+        return config.cache
+    limit = config.cache_gib * 2**30
+    if (available := available_bytes()) is not None:
+        limit = min(limit, available / 2)
+    needed = sum(estimated_bytes(dataset.clips, frontend) for dataset in datasets if dataset is not None)
+    return "log_mel" if needed <= limit else "none"
+
+
+def read_features(
+    config: TrainConfig,
+    dataset: Dataset,
+    labels: LabelSet,
+    frontend: LogMel,
+    cached: bool,
+    n_readers: int,
+    bar: Progress,
+    part: str,
+) -> FeatureSet:
+    """The data set with its features: all log-mels at once if `cached`, otherwise waveforms to be read on demand.
+
+    Raises:
+        DataError: Clips cannot be read and the config does not skip those, or none can.
+    """
+    clips: Sequence[Clip] = dataset.clips
+    skipped: list[tuple[str, str]] = []
+    features: Features = Waveforms(clips, frontend.config.sample_rate)
+    if cached:
+        task = bar.add_task(f"reading {part} clips", total=len(clips), note="")
+        mels, skipped = log_mels(clips, frontend, n_readers, lambda n: bar.advance(task, n))
+        if len(skipped) == len(clips) or (skipped and not config.skip_bad):
+            raise unreadable_clips(skipped, dataset.name, len(clips))
+        clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
+        features = LogMels([mel for mel in mels if mel is not None])
+    target = np.stack([labels.encode(clip.labels) for clip in clips])
+    return FeatureSet(features, target, tuple(clip.id for clip in clips), tuple(skipped))

@@ -1,0 +1,604 @@
+"""Training as a whole (the folder `earmark/training`), on clips of a second made here."""
+
+import ast
+import csv
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earmark.audio import Audio
+from earmark.data.clips import Clip, Dataset
+from earmark.errors import AudioError, ConfigError, DataError
+from earmark.frontend import FLOOR_DB, FrontendConfig, LogMel
+from earmark.labels import LabelSet
+from earmark.network import Network
+from earmark.pooling import POOLINGS
+from earmark.training import TrainConfig, TrainingInterrupted, settings, train
+from earmark.training.batches import LogMels, TrainBatches, ValidBatches, Waveforms
+from earmark.training.cache import log_mels
+from earmark.training.folder import RunFolder
+from earmark.training.journal import Journal
+from earmark.training.lightning_module import WeakLabelModule
+from earmark.training.machine import chosen_device, keep_big_buffers
+from earmark.training.settings import Plan
+
+TONES = {"low": 300.0, "mid": 1000.0, "high": 3000.0}
+LABELS = LabelSet(tuple(TONES))
+SMALL = TrainConfig(
+    width=2,
+    n_heads=2,
+    sample_rate=16000,
+    n_clips_seen=48,
+    clips_per_epoch=16,
+    batch_size=4,
+    clip_duration=1.0,
+    ema_decay=0.9,
+    n_workers=0,
+    seed=3,
+    device="cpu",
+    precision="float32",
+)
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A sound made on the spot."""
+
+    labels: tuple[str, ...]
+    seed: int
+    seconds: float = 1.0
+
+    def load(self, sample_rate: int) -> Audio:
+        rng = np.random.default_rng(self.seed)
+        time = np.arange(round(sample_rate * self.seconds)) / sample_rate
+        waveform = 0.01 * rng.standard_normal(len(time))
+        for label in self.labels:
+            waveform += 0.3 * np.sin(2 * np.pi * TONES[label] * time)
+        return Audio(waveform.astype(np.float32), sample_rate)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A sound that cannot be read."""
+
+    def load(self, sample_rate: int) -> Audio:
+        raise AudioError("broken.wav: damaged")
+
+
+def tones(name="tones", n_clips=16, seconds=1.0, first=0) -> Dataset:
+    clips = []
+    for number in range(first, first + n_clips):
+        labels = tuple(label for bit, label in enumerate(TONES) if (number % 7 + 1) >> bit & 1)
+        clips.append(Clip(f"{name}-{number}", labels, Tone(labels, number, seconds)))
+    return Dataset(name, LABELS, tuple(clips))
+
+
+def with_broken(data: Dataset, n_broken: int) -> Dataset:
+    broken = tuple(Clip(f"broken-{i}", ("low",), Broken()) for i in range(n_broken))
+    return replace(data, clips=(*broken, *data.clips))
+
+
+def run(out, config=SMALL, data=None, valid=None, **options):
+    return train(config, data or tones(), out, valid, progress=False, **options)
+
+
+def state_of(out: Path):
+    return RunFolder(out).read_state()
+
+
+def assert_same_state(a, b, path="state"):
+    """Equal to the bit, clocks aside."""
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            if not str(key).endswith("seconds") and key not in ("clips_per_second", "data_share"):
+                assert_same_state(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), path
+        for i, (one, other) in enumerate(zip(a, b, strict=True)):
+            assert_same_state(one, other, f"{path}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def at_step(monkeypatch, step: int, action):
+    """Calls `action` when the batch of the step is asked for, once."""
+    original, done = TrainBatches.__getitem__, []
+
+    def patched(self, number):
+        if number == step and not done:
+            done.append(number)
+            action()
+        return original(self, number)
+
+    monkeypatch.setattr(TrainBatches, "__getitem__", patched)
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_config_survives_json():
+    config = TrainConfig(width=16, clips_per_epoch=100, device="cuda:1", schedule="constant")
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"pooling": "median"}, "pooling: one of max, mean, .* was expected, not 'median'"),
+        ({"sample_rate": 44100}, "sample_rate: one of 32000, 16000"),
+        ({"width": 0}, "width: 1 or more was expected, not 0"),
+        ({"n_heads": 3}, "n_heads: a divisor of the 512 channels"),
+        ({"dropout": 1.0}, "dropout: a number from 0 up to 1 was expected, not 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate: a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: a number was expected, not nan"),
+        ({"batch_size": 2.5}, "batch_size: a whole number was expected, not 2.5"),
+        ({"batch_size": True}, "batch_size: a whole number was expected, not True"),
+        ({"gate": 1}, "gate: true or false was expected, not 1"),
+        ({"clips_per_epoch": 0}, "clips_per_epoch: 1 or more"),
+        ({"clips_per_epoch": "all"}, "clips_per_epoch: a whole number"),
+        ({"device": "tpu"}, "device: auto, cpu, cuda, cuda:N or mps was expected, not 'tpu'"),
+        ({"seed": -1}, "seed: 0 or more"),
+        ({"seed": None}, "seed: a whole number was expected, not None"),
+        ({"bach_size": 3}, "no setting 'bach_size'; did you mean 'batch_size'"),
+    ],
+)
+def test_config_refuses(values, text, unchecked):
+    with pytest.raises(ConfigError, match=text):
+        TrainConfig.from_json(values)
+
+
+def test_every_setting_is_documented_and_every_pooling_can_be_set():
+    body = next(
+        node
+        for node in ast.parse(Path(settings.__file__).read_text()).body
+        if getattr(node, "name", "") == "TrainConfig"
+    ).body
+    documented = [
+        a.target.id
+        for a, b in pairwise(body)
+        if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
+    ]
+    assert documented == [entry.name for entry in fields(TrainConfig)]
+    assert set(settings.PoolingName.__args__) == set(POOLINGS)
+
+
+def test_settings_need_no_torch():
+    code = (
+        "import sys, earmark.training; earmark.training.TrainConfig(); print({'torch', 'lightning'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_learning_rate_warms_up_and_falls():
+    config = TrainConfig(n_clips_seen=3200, warmup=0.1, learning_rate=0.5)
+    plan = Plan.of(config, 320)
+    rates = [plan.learning_rate(step, config) for step in range(plan.n_steps)]
+    assert plan.n_steps == 100
+    np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11))
+    assert (
+        max(rates) == 0.5 and np.all(np.diff(rates[10:]) < 0) and rates[55] == pytest.approx(0.25) and rates[-1] < 1e-3
+    )
+    constant = replace(config, schedule="constant")
+    assert {plan.learning_rate(step, constant) for step in range(10, 100)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("n_clips", "clips_per_epoch", "steps"),
+    [(640, None, 20), (3, None, 10), (10**6, None, 50), (640, 64, 2), (640, 10**9, 500), (640, 1, 1)],
+)
+def test_an_epoch_in_steps(n_clips, clips_per_epoch, steps):
+    plan = Plan.of(TrainConfig(n_clips_seen=16000, clips_per_epoch=clips_per_epoch), n_clips)
+    assert (plan.n_steps, plan.steps_per_epoch) == (500, steps)
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def batches_of(data, features, crop=16000, balanced=True, seed=0, n_steps=50):
+    ids = [clip.id for clip in data]
+    return TrainBatches(features, data.targets(), ids, Plan(n_steps, 7, 4, 0), balanced, crop, seed)
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_batch_depends_on_the_seed_and_its_step_alone(balanced):
+    data = tones(n_clips=7, seconds=1.5)
+    features = Waveforms(data.clips, 16000)
+    one, other = (batches_of(data, features, balanced=balanced) for _ in range(2))
+    forth, back = [one[step] for step in range(8)], [other[step] for step in range(7, -1, -1)][::-1]
+    for a, b in zip(forth, back, strict=True):
+        assert a.ids == b.ids and torch.equal(a.features, b.features) and torch.equal(a.target, b.target)
+    assert any(a.ids != batches_of(data, features, balanced=balanced, seed=1)[i].ids for i, a in enumerate(forth))
+    if not balanced:
+        shown = [name for batch in forth for name in batch.ids][:28]
+        assert all(len(set(shown[i : i + 7])) == 7 for i in range(0, 28, 7)), "each pass shows each clip once"
+
+
+def test_a_batch_is_padded_and_its_rows_belong_together():
+    clips = tuple(Clip(str(i), ("low",), Tone(("low",), i, 0.25 * (i + 1))) for i in range(4))
+    data = Dataset("lengths", LABELS, clips)
+    batch = batches_of(data, Waveforms(clips, 16000), balanced=False)[0]
+    assert sorted(batch.ids) == ["0", "1", "2", "3"] and batch.features.shape == (4, 16000)
+    for row, name in enumerate(batch.ids):
+        length = 4000 * (int(name) + 1)
+        assert batch.lengths[row] == length
+        np.testing.assert_array_equal(batch.features[row, :length], clips[int(name)].load(16000).waveform)
+        assert not batch.features[row, length:].any()
+
+
+def test_long_clips_are_cropped_at_random():
+    array = np.arange(100, dtype=np.float32)[:, None] * np.ones(64, np.float32)
+    data = tones(n_clips=1)
+    batches = batches_of(data, LogMels([array]), crop=40)
+    starts = set()
+    for step in range(50):
+        for row in batches[step].features[:, :, 0]:
+            assert torch.equal(row, torch.arange(row[0].item(), row[0].item() + 40))
+            starts.add(int(row[0]))
+    assert min(starts) <= 2 and max(starts) >= 58 and len(starts) > 40
+    valid = ValidBatches(LogMels([array]), data.targets(), ["a"], 4)[0]
+    assert valid.features.shape == (1, 100, 64)
+
+
+def test_shorter_log_mels_are_padded_with_silence():
+    data = tones(n_clips=2)
+    arrays = [np.zeros((n, 64), np.float32) for n in (10, 20)]
+    batch = ValidBatches(LogMels(arrays), data.targets(), ["a", "b"], 4)[0]
+    assert (batch.features[0, 10:] == FLOOR_DB).all() and (batch.features[1] == 0).all()
+
+
+def test_unlabelled_clips_have_their_turn():
+    data = tones(n_clips=14)
+    data = replace(data, clips=(*data.clips, Clip("nothing", (), Tone((), 99))))
+    batches = batches_of(data, Waveforms(data.clips, 16000))
+    shown = [number for step in range(45) for number in batches.clips(step).tolist()]
+    assert 0.2 < shown.count(14) / len(shown) < 0.3, "a quarter, beside three labels"
+
+
+def test_readable_clips_stand_in_for_the_others():
+    data = with_broken(tones(n_clips=4), 2)
+    batches = batches_of(data, Waveforms(data.clips, 16000), balanced=False)
+    for step in range(9):
+        batch = batches[step]
+        assert len(batch.ids) == 4 and not any(name.startswith("broken") for name in batch.ids)
+    assert {name for step in range(9) for name, _ in batches[step].failed} == {"broken-0", "broken-1"}
+
+
+def test_cached_log_mels_are_those_of_each_clip_alone():
+    frontend = LogMel(FrontendConfig.at_16k())
+    clips = [Clip(str(i), (), Tone(("low",), i, 0.5 + 0.25 * (i // 11))) for i in range(30)]
+    clips.insert(5, Clip("broken", (), Broken()))
+    ticks = []
+    mels, failed = log_mels(clips, frontend, 3, ticks.append)
+    assert failed == [("broken", "broken.wav: damaged")] and mels[5] is None and sum(ticks) == 31
+    for clip, mel in zip(clips, mels, strict=True):
+        if mel is not None:
+            alone = frontend(torch.from_numpy(clip.load(16000).waveform)[None])[0]
+            torch.testing.assert_close(torch.from_numpy(mel), alone, rtol=0, atol=1e-4)
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_and_leaves_its_folder(tmp_path, capfd):
+    config = replace(SMALL, width=4, n_clips_seen=480, clips_per_epoch=96, batch_size=8, learning_rate=0.01)
+    valid = tones("other", 12, first=500)
+    result = run(tmp_path / "run", config, valid=valid, request={"data": "tones:"})
+    assert capfd.readouterr() == ("", "")
+    assert len(result.history) == 5 and result.best_epoch.valid_mAP > 0.9
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert result.history[-1].clips_seen == 480
+
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished" and record["request"] == {"data": "tones:"}
+    assert TrainConfig.from_json(record["config"]) == config
+    assert record["data"]["train"]["fingerprint"] == tones().fingerprint()
+    assert record["data"]["valid"]["n_clips"] == 12 and record["versions"]["torch"]
+    assert record["result"]["last"]["clips_per_second"] > 0 and record["result"]["last"]["seconds"] > 0
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == list("12345")
+    assert float(rows[2]["valid_mAP"]) == result.history[2].valid_mAP
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+    best = Network.load(result.best)
+    assert best.extra["valid_mAP"] == result.best_epoch.valid_mAP and best.extra["data"] == "tones"
+    assert best.labels == LABELS
+    clip = valid[2]
+    with torch.inference_mode():
+        logits = best(torch.from_numpy(clip.load(16000).waveform)[None])[0]
+    assert logits[LABELS.encode(clip.labels) == 1].min() > logits[LABELS.encode(clip.labels) == 0].max()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema_decay": 0.0},
+        {"pooling": "mean", "gradient_clip": 0.5, "weight_decay": 0.01},
+        {"mixup_alpha": 0.0, "spec_augment": False, "balanced": False, "schedule": "constant"},
+        {"precision": "bf16"},
+        {"clip_duration": 0.6, "cache": "none"},
+        {"clip_duration": 0.6, "cache": "log_mel"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_settings_that_change_a_step(tmp_path, changes):
+    config = replace(SMALL, n_clips_seen=16, clips_per_epoch=8, **changes)
+    result = run(tmp_path, config, valid=tones("other", 4, first=50))
+    assert np.isfinite([row.train_loss for row in result.history]).all()
+    usual = state_of(tmp_path)["module"]
+    run(tmp_path / "plain", replace(SMALL, n_clips_seen=16, clips_per_epoch=8))
+    plain = state_of(tmp_path / "plain")["module"]
+    assert any(not torch.equal(plain["averaged"][name], usual["averaged"].get(name)) for name in plain["averaged"])
+
+
+def test_reading_beside_the_training_changes_nothing(tmp_path):
+    config = replace(SMALL, n_clips_seen=32)
+    run(tmp_path / "main", replace(config, cache="none"))
+    run(tmp_path / "workers", replace(config, cache="none", n_workers=2), valid=tones("other", 4, first=50))
+    run(tmp_path / "cache", replace(config, cache="log_mel"))
+    states = [state_of(tmp_path / name)["module"] for name in ("main", "workers", "cache")]
+    assert_same_state(states[0]["averaged"], states[1]["averaged"])
+    for name, value in states[0]["averaged"].items():
+        torch.testing.assert_close(states[2]["averaged"][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_saved_weights_are_the_average_batch_norm_included(tmp_path, monkeypatch):
+    seen = []
+    original = WeakLabelModule._average
+
+    def noting(self):
+        original(self)
+        seen.append({name: value.clone() for name, value in self.network.state_dict().items()})
+
+    monkeypatch.setattr(WeakLabelModule, "_average", noting)
+    start = {}
+    monkeypatch.setattr(
+        WeakLabelModule,
+        "on_train_start",
+        lambda self: start.update({k: v.clone() for k, v in self.averaged.state_dict().items()}),
+    )
+    result = run(tmp_path, replace(SMALL, n_clips_seen=16))
+    expected = {name: value.double() for name, value in start.items()}
+    for step, weights in enumerate(seen):
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, value in weights.items():
+            floating = value.is_floating_point()
+            expected[name] = decay * expected[name] + (1 - decay) * value.double() if floating else value.double()
+    saved = Network.load(result.last).state_dict()
+    assert any("running_var" in name for name in saved)
+    for name, value in saved.items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+# --- stopping and going on --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", ["log_mel", "none"])
+@pytest.mark.parametrize("step", [5, 7], ids=["within an epoch", "at its last step"])
+def test_ctrl_c_and_resume_end_where_an_uninterrupted_run_ends(tmp_path, monkeypatch, cache, step):
+    config = replace(SMALL, cache=cache)
+    valid = tones("other", 5, first=50)
+    whole = run(tmp_path / "whole", config, valid=valid)
+    at_step(monkeypatch, step, ctrl_c)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(TrainingInterrupted, match=f"stopped after step {step + 1} of 12 .* --resume"):
+        run(tmp_path / "halves", config, valid=valid)
+    assert signal.getsignal(signal.SIGINT) is handler
+    halves = RunFolder(tmp_path / "halves")
+    assert (
+        halves.read_record()["status"] == "interrupted" and state_of(halves.path)["module"]["n_steps_done"] == step + 1
+    )
+    assert Network.load(halves.last).extra["clips_seen"] == 4 * (step + 1)
+
+    resumed = run(halves.path, config, valid=valid, resume=True)
+    assert_same_state(state_of(tmp_path / "whole"), state_of(halves.path))
+    assert [row.valid_mAP for row in resumed.history] == [row.valid_mAP for row in whole.history]
+    assert resumed.last.read_bytes() == whole.last.read_bytes()
+    assert halves.read_record()["status"] == "finished"
+
+
+def test_two_interruptions_in_one_epoch(tmp_path, monkeypatch):
+    run(tmp_path / "whole")
+    for step, resume in ((4, False), (5, True)):
+        at_step(monkeypatch, step, ctrl_c)
+        with pytest.raises(TrainingInterrupted):
+            run(tmp_path / "parts", resume=resume)
+    run(tmp_path / "parts", resume=True)
+    assert_same_state(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+
+
+def test_sigterm_saves_too(tmp_path, monkeypatch):
+    run(tmp_path / "whole")
+    at_step(monkeypatch, 6, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(TrainingInterrupted, match="step 7 of 12"):
+        run(tmp_path / "halves")
+    run(tmp_path / "halves", resume=True)
+    assert_same_state(state_of(tmp_path / "whole"), state_of(tmp_path / "halves"))
+
+
+def _killed():
+    raise MemoryError("killed")
+
+
+def _pressed_twice():
+    ctrl_c()
+    ctrl_c()
+
+
+@pytest.mark.parametrize(
+    ("action", "error"), [(_killed, MemoryError), (_pressed_twice, KeyboardInterrupt)], ids=["killed", "Ctrl-C twice"]
+)
+@pytest.mark.parametrize("step", [1, 9])
+def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch, action, error, step):
+    run(tmp_path / "whole")
+    at_step(monkeypatch, step, action)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(error) as caught:
+        run(tmp_path / "killed")
+    assert not isinstance(caught.value, TrainingInterrupted) and signal.getsignal(signal.SIGINT) is handler
+    state = state_of(tmp_path / "killed")
+    assert (state is None) if step == 1 else (state["module"]["n_steps_done"] == 8)
+    run(tmp_path / "killed", resume=True)
+    assert_same_state(state_of(tmp_path / "whole"), state_of(tmp_path / "killed"))
+
+
+def test_a_finished_run_resumes_to_its_result(tmp_path, monkeypatch):
+    result = run(tmp_path)
+    monkeypatch.setattr(Journal, "on_train_start", lambda *_: pytest.fail("it trained"))
+    assert run(tmp_path, resume=True) == result
+
+
+def test_what_cannot_be_resumed_or_started(tmp_path):
+    with pytest.raises(ConfigError, match=r"no run to resume there .* without --resume"):
+        run(tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+    out = tmp_path / "run"
+    run(out)
+    with pytest.raises(ConfigError, match=r"there is a run already \(run.json.* --resume"):
+        run(out)
+    with pytest.raises(ConfigError, match=r"these differ: learning_rate 0.001 -> 0.01, seed 3 -> 4;"):
+        run(out, replace(SMALL, seed=4, learning_rate=0.01, n_workers=1), resume=True)
+    with pytest.raises(DataError, match=r"the train clips differ \(16 clips of tones -> 17 clips of tones\)"):
+        run(out, data=tones(n_clips=17), resume=True)
+    with pytest.raises(DataError, match=r"the valid clips differ \(none -> 3 clips of other\)"):
+        run(out, valid=tones("other", 3, first=50), resume=True)
+    (out / "resume.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(Exception, match=r"resume.ckpt: not readable .* start another run"):
+        run(out, resume=True)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match="a folder for the run was expected"):
+        run(file)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_data_that_nothing_can_be_learned_from(tmp_path):
+    bare = tuple(replace(clip, labels=()) for clip in tones())
+    with pytest.raises(DataError, match="none of the 16 training clips has a label"):
+        run(tmp_path, replace(SMALL, allow_unlabelled=True), replace(tones(), clips=bare))
+    some = replace(tones(), clips=(*bare[:4], *tones().clips[4:]))
+    with pytest.raises(DataError, match=r"4 of 16 training clips have no label: tones-0, tones-1, tones-2, ...;"):
+        run(tmp_path, data=some)
+    with pytest.raises(DataError, match="2 of 3 validation clips have no label"):
+        other = tones("other", 3, first=50).clips
+        run(
+            tmp_path,
+            valid=Dataset("other", LABELS, tuple(replace(c, labels=c.labels[: i == 0]) for i, c in enumerate(other))),
+        )
+    assert not list(tmp_path.iterdir())
+    run(tmp_path, replace(SMALL, allow_unlabelled=True, n_clips_seen=8), some)
+
+
+def test_validation_must_fit_training(tmp_path):
+    other = Dataset("other", LabelSet(("low", "noise")), (Clip("a", ("noise",), Tone((), 1)),))
+    with pytest.raises(DataError, match=r"1 labels of the validation clips are not among the 3 .*: noise;"):
+        run(tmp_path, valid=other)
+    with pytest.raises(DataError, match="4 sources are in both"):
+        run(tmp_path, valid=replace(tones(n_clips=4), name="again"))
+
+
+def test_validation_labels_are_matched_by_name(tmp_path):
+    clips = tuple(Clip(f"o{i}", (label,), Tone((label,), 70 + i)) for i, label in enumerate(["high", "low", "high"]))
+    swapped = Dataset("swapped", LabelSet(("high", "low")), clips)
+    ordered = Dataset("swapped", LABELS, clips)
+    histories = [
+        run(tmp_path / name, replace(SMALL, n_clips_seen=16), valid=valid).history
+        for name, valid in (("swapped", swapped), ("ordered", ordered))
+    ]
+    assert histories[0][0].valid_mAP == histories[1][0].valid_mAP
+
+
+@pytest.mark.parametrize("cache", ["log_mel", "none"])
+def test_clips_that_cannot_be_read(tmp_path, cache):
+    config = replace(SMALL, cache=cache, balanced=False, n_clips_seen=32)
+    data = with_broken(tones(n_clips=6), 2)
+    with pytest.raises(DataError, match=r"clips cannot be read: broken-\d \(broken.wav: damaged\).* skip_bad"):
+        run(tmp_path / "strict", config, data)
+    valid = with_broken(tones("other", 4, first=50), 2)
+    valid = replace(valid, clips=tuple(replace(clip, id=f"v-{clip.id}") for clip in valid))
+    result = run(tmp_path / "lenient", replace(config, skip_bad=True), data, valid)
+    record = json.loads((tmp_path / "lenient" / "run.json").read_text())
+    assert {entry["id"] for entry in record["skipped"]} == {"broken-0", "broken-1", "v-broken-0", "v-broken-1"}
+    assert record["skipped"][0]["error"] == "broken.wav: damaged"
+    assert result.history[-1].clips_seen == 32
+
+
+def test_data_of_which_nothing_can_be_read(tmp_path):
+    data = Dataset("broken", LABELS, tuple(Clip(str(i), ("low",), Broken()) for i in range(5)))
+    for cache in ("log_mel", "none"):
+        with pytest.raises(DataError, match="clips cannot be read"):
+            run(tmp_path / cache, replace(SMALL, skip_bad=True, cache=cache), data)
+
+
+def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_path, monkeypatch):
+    original = WeakLabelModule._augmented
+    kept = {}
+
+    def spoiled(self, batch):
+        log_mel, target, n_frames = original(self, batch)
+        if batch.step == 6:
+            kept.update({p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}, ids=batch.ids)
+            log_mel = log_mel * float("nan")
+        return log_mel, target, n_frames
+
+    monkeypatch.setattr(WeakLabelModule, "_augmented", spoiled)
+    with pytest.raises(DataError, match="the loss became nan") as caught:
+        run(tmp_path)
+    ids = kept.pop("ids")
+    assert f"clips {', '.join(ids)};" in str(caught.value)
+    assert "last.safetensors" in kept and all((tmp_path / name).read_bytes() == kept[name] for name in kept)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
+    def spoil():
+        monkeypatch.setattr(
+            WeakLabelModule, "_average", lambda self: self.averaged.backbone.bn0.running_mean.fill_(float("inf"))
+        )
+
+    at_step(monkeypatch, 7, spoil)
+    with pytest.raises(Exception, match=r"weights backbone.bn0.running_mean are no longer finite numbers after step 8"):
+        run(tmp_path)
+    assert state_of(tmp_path)["module"]["n_steps_done"] == 4
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(ConfigError, match="device: cuda:99 was asked for, PyTorch sees"):
+        chosen_device(replace(SMALL, device="cuda:99"))
+
+
+def test_big_buffers_can_be_kept_anywhere(monkeypatch):
+    keep_big_buffers()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", lambda *_: pytest.fail("only glibc has these settings"))
+    keep_big_buffers()
+
+
+def test_training_without_lightning(tmp_path, monkeypatch):
+    monkeypatch.setattr("earmark.training.run.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'earmark\[train\]'"):
+        run(tmp_path)
+
+
+def test_the_cache_is_chosen_by_size(tmp_path):
+    for gib, choice in ((4.0, "log_mel"), (1e-6, "none")):
+        out = tmp_path / choice
+        run(out, replace(SMALL, n_clips_seen=4, cache_gib=gib))
+        assert json.loads((out / "run.json").read_text())["resolved"]["cache"] == choice
