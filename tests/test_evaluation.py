@@ -289,8 +289,8 @@ def test_report_to_read() -> None:
     target = rng.random((200, 3)) < [0.2, 0.3, 0.0]
     scores = (target * [2.0, 1.0, 0.0] + rng.standard_normal((200, 3))).astype(np.float32)
     report = measure(
-        scores,
         target,
+        scores,
         ids=[str(i) for i in range(200)],
         labels=LabelSet(("dog", "rain | hail", "wind")),
         model="m",

@@ -86,6 +86,17 @@ def test_tags_come_by_falling_score(tagger: Tagger) -> None:
     assert tagger.tag(levels(0.1, 0.3), top=99) == tags
 
 
+def test_equal_scores_keep_the_order_of_the_labels() -> None:
+    class Even(MeanEngine):
+        labels = LabelSet(tuple(f"label {i:02d}" for i in range(40)))
+
+        def classify(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+            return (np.arange(40.0) % 2)[None]
+
+    names = Even.labels.names
+    assert [tag.label for tag in Tagger(Even()).tag(levels(0.0), top=40)] == [*names[1::2], *names[::2]]
+
+
 def test_threshold_takes_as_many_as_reach_it(tagger: Tagger) -> None:
     assert [tag.label for tag in tagger.tag(levels(0.0), threshold=0.5)] == ["low", "high"]
     assert tagger.tag(levels(0.0), threshold=0.6) == []
@@ -200,6 +211,13 @@ def test_windows_of_the_same_segments_are_classified_once(engine: MeanEngine) ->
     timeline = Tagger(engine).timeline(levels(0.1, 0.2, 0.3), window=0.4, hop=0.01)
     assert len(timeline.onsets) == 101
     assert sum(engine.n_bags) < 7
+
+
+def test_a_window_of_one_segment_is_never_empty() -> None:
+    # the middles lie a rounding error further apart than the window is long, which begins right after the first
+    middles = np.array([0.2, 0.600003])
+    _, first, end = tagger_module._windows(middles, window=0.4, hop=0.200002)
+    assert (end > first).all()
 
 
 def test_window_and_hop_have_limits(tagger: Tagger) -> None:

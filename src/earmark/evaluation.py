@@ -199,42 +199,25 @@ def evaluate(
             f"batch_size={batch_size}, n_workers={n_workers}: at least 1 clip a batch and 0 workers were expected"
         )
     columns = _columns(network.labels, dataset)
-    sample_rate = network.config.frontend.sample_rate
-    failed = [FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing]
-    measured: list[Clip] = []
-    scores = [np.zeros((0, len(columns)), np.float32)]
-    n_done = 0
-    with (
-        _evaluating(network, device),
-        closing(_batches(_sounds(dataset.clips, sample_rate, n_workers), batch_size, sample_rate)) as in_turn,
-        closing(_one_ahead(in_turn) if n_workers else in_turn) as batches,
-    ):
-        for batch in batches:
-            readable = [sound for sound in batch if sound.error is None]
-            failed += [FailedClip(sound.clip.id, sound.error) for sound in batch if sound.error is not None]
-            if readable:
-                scores.append(_scores(network, readable)[:, columns])
-                measured += [sound.clip for sound in readable]
-            n_done += len(batch)
-            if progress is not None:
-                progress(n_done, len(dataset))
+    with _evaluating(network, device):
+        measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
     if not measured:
-        first = failed[len(dataset.missing)]
+        first = unreadable[0]
         raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
     return measure(
-        np.concatenate(scores),
         np.stack([dataset.labels.encode(clip.labels) for clip in measured]) > 0,
+        scores[:, columns],
         ids=[clip.id for clip in measured],
         labels=dataset.labels,
         model=model or f"{network.config.pooling}, {network.n_parameters:,} parameters",
         data=dataset.name,
-        failed=failed,
+        failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
     )
 
 
 def measure(
-    scores: Float32[np.ndarray, "clip label"],
     target: Bool[np.ndarray, "clip label"],
+    scores: Float32[np.ndarray, "clip label"],
     *,
     ids: Sequence[str],
     labels: LabelSet,
@@ -319,6 +302,35 @@ def _one_ahead(items: Iterator[_Item]) -> Generator[_Item]:
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
+
+
+def _score_clips(
+    network: Network,
+    dataset: Dataset,
+    batch_size: int,
+    n_workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Clip], np.ndarray[Any, np.dtype[np.float32]], list[FailedClip]]:
+    """The clips that can be read, their scores (clip, label of the network), and the other clips."""
+    measured: list[Clip] = []
+    scores = [np.zeros((0, len(network.labels)), np.float32)]
+    unreadable: list[FailedClip] = []
+    n_done = 0
+    sample_rate = network.config.frontend.sample_rate
+    with (
+        closing(_batches(_sounds(dataset.clips, sample_rate, n_workers), batch_size, sample_rate)) as in_turn,
+        closing(_one_ahead(in_turn) if n_workers else in_turn) as batches,
+    ):
+        for batch in batches:
+            readable = [sound for sound in batch if sound.error is None]
+            unreadable += [FailedClip(sound.clip.id, sound.error) for sound in batch if sound.error is not None]
+            if readable:
+                scores.append(_scores(network, readable))
+                measured += [sound.clip for sound in readable]
+            n_done += len(batch)
+            if progress is not None:
+                progress(n_done, len(dataset))
+    return measured, np.concatenate(scores), unreadable
 
 
 @contextmanager

@@ -18,7 +18,9 @@ _PLANNED: Final = {
     "panns-cnn10": "cannot be fetched with this version yet",
 }
 _PLANNED_SUFFIXES: Final = {".onnx": "exported graphs", ".pth": "published PANNs weights"}
-_ADVICE: Final = "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` trains one, RUN/best.safetensors"
+_ADVICE: Final = (
+    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
+)
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Tagger:

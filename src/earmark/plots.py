@@ -242,7 +242,7 @@ def _draw_scores(
 
 
 def _style(rank: int) -> tuple[int, Sequence[float]]:
-    return (_SOLID, (0, (1.5, 1)), (0, (6, 1, 1, 1)))[rank % 3]
+    return (_SOLID, (0, (1.5, 1.0)), (0, (6.0, 1.0, 1.0, 1.0)))[rank % 3]
 
 
 def _lanes(panel: "Axes", names: Sequence[str]) -> None:

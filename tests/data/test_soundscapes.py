@@ -78,6 +78,7 @@ def test_same_seed_same_samples_other_index_and_other_seed_others(bank, soundsca
     assert again.truth == soundscapes.truth
     assert same(waveforms(again.dataset), waveforms(soundscapes.dataset))
     assert len({waveform.tobytes() for waveform in waveforms(soundscapes.dataset)}) == 12
+    assert len({recipe.noise_seed for recipe in soundscapes.recipes}) == 12
     other = mix_soundscapes(bank.select(splits="train"), replace(SMALL, seed=8), 12)
     assert not {e[1:] for e in other.truth} & {e[1:] for e in soundscapes.truth}
 

@@ -38,7 +38,7 @@ def evaluate(
         model: A .safetensors checkpoint.
         data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
         split: Measure on these splits, joined by commas; on all of DATA when not given.
-        labels: Measure on the clips of these labels, joined by commas; or esc10.
+        labels: Measure on the clips of these labels, names or ids joined by commas; or esc10.
         out: Write report.json, report.md and the scores to this folder.
         batch_size: Clips that the network hears at a time; the figures do not depend on it.
         device: cpu, cuda, cuda:N or mps.

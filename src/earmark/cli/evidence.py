@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
@@ -42,9 +41,10 @@ def evidence(
 def _write_table(file: str, evidence: Evidence) -> None:
     console = paper(sys.stdout)
     console.print(f"{file}  {evidence.label}", style="bold", soft_wrap=True)
-    largest = max(float(np.abs(evidence.weights).max()), np.finfo(np.float32).tiny)
+    weights = evidence.weights.tolist()
+    largest = max(map(abs, weights)) or 1.0
     table = Table.grid(padding=(0, 2))
-    for onset, offset, weight in zip(evidence.onsets, evidence.offsets, evidence.weights, strict=True):
+    for onset, offset, weight in zip(evidence.onsets, evidence.offsets, weights, strict=True):
         strength = Text(bar(abs(weight) / largest), style="green" if weight > 0 else "red")
         table.add_row("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", strength)
     console.print(table)

@@ -36,7 +36,7 @@ def soundscapes(
         out: The folder to write, new or empty or begun by the same command.
         n_clips: How many.
         split: Splits of the bank to take sounds from, joined by commas.
-        labels: Labels to take sounds of, joined by commas; or esc10.
+        labels: Labels to take sounds of, names or ids joined by commas; or esc10.
         jobs: Threads that mix and compress.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.

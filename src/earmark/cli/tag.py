@@ -122,8 +122,8 @@ def _decode(file: Path | Tagged, sample_rate: int) -> Audio | Tagged:
     try:
         return load_audio(file, sample_rate)
     except (AudioError, OSError) as error:
-        reason = one_line(error)
-        return Tagged(str(file), error=reason if str(file) in reason else f"{file}: {reason}")
+        named = "" if str(file) in str(error) else f"{file}: "
+        return Tagged(str(file), error=one_line(f"{named}{one_line(error)}"))
 
 
 def _write_table(results: Iterable[Tagged], stream: TextIO) -> None:

@@ -43,7 +43,7 @@ def train(
         split: Train on these splits of DATA, joined by commas; on all of it when not given.
         valid: Validate after each epoch on this, named as DATA is.
         valid_split: Validate on these splits of --valid, or of DATA.
-        labels: Learn these labels only, joined by commas; or esc10.
+        labels: Learn these labels only, names or ids joined by commas; or esc10.
         config: A run.json, whose run is repeated, or a JSON or TOML file of settings. Flags override it.
         resume: Go on with the run in --out, with its settings and data.
         json: Print a JSON summary.

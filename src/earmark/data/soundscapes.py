@@ -36,8 +36,8 @@ class SoundscapeConfig:
     """Fewest and most events a soundscape, each of another label."""
     event_duration: tuple[float, float] = (0.3, 4.0)
     """Shortest and longest cut of a sound in seconds, drawn log-uniformly; a sound that is shorter is taken whole."""
-    snr_db: tuple[float, float] = (0.0, 20.0)
-    """Lowest and highest level of an event over the background in dB, both as RMS."""
+    snr_db: tuple[float, float] = (6.0, 30.0)
+    """Lowest and highest level of an event over the background in dB, both as RMS; the default is DESED's range."""
     background_db: tuple[float, float] = (-50.0, -30.0)
     """Lowest and highest RMS of the background in dB relative to full scale."""
     background_tilt: tuple[float, float] = (0.0, 2.0)

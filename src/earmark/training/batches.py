@@ -33,7 +33,7 @@ class LogMels:
     """What a shorter clip of a batch is filled up with."""
     are_log_mels = True
 
-    def __init__(self, log_mels: Sequence[Float32[np.ndarray, "frame mel"]]) -> None:
+    def __init__(self, log_mels: Sequence[np.ndarray]) -> None:
         self.log_mels = log_mels
 
     def __len__(self) -> int:

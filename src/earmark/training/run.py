@@ -78,8 +78,8 @@ def train(
             became nan or infinite.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
     """
-    if find_spec("lightning") is None:
-        raise ConfigError("training needs Lightning, which is not installed: pip install 'earmark[train]'")
+    if missing := [package for package in ("lightning", "tensorboard") if find_spec(package) is None]:
+        raise ConfigError(f"training needs {' and '.join(missing)}, not installed here: pip install 'earmark[train]'")
     check_data(config, data, valid)
     folder = RunFolder(out)
     facts = {"train": data_facts(data), "valid": data_facts(valid)}

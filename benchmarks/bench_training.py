@@ -1,0 +1,177 @@
+"""Training speed: clips a second with the data included, what share is data, and how near its peak the arithmetic is.
+
+python benchmarks/bench_training.py [--width 16] [--seconds 10] [--batch-size 32] [--clips 64] [--steps 40]
+
+Writes FLAC files of noise to a temporary folder and trains on them as `earmark train` does. Other programs running at
+the same time spoil the figures. Waiting for data is what the step waits: reading beside it costs processors only.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from earmark.audio import Audio, save_audio
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.frontend import LogMel
+from earmark.labels import LabelSet
+from earmark.network import Network
+from earmark.training import TrainConfig, train
+from earmark.training.cache import log_mels
+from earmark.training.machine import chosen_device, describe, keep_big_buffers, n_processors
+
+N_LABELS = 10
+
+
+def noise(folder: Path, n_clips: int, seconds: float, sample_rate: int) -> Dataset:
+    """FLAC files of noise, each with two of ten labels."""
+    labels = LabelSet(tuple(f"label {number}" for number in range(N_LABELS)))
+    clips = []
+    for number in range(n_clips):
+        rng = np.random.default_rng(number)
+        waveform = (0.1 * rng.standard_normal(round(seconds * sample_rate))).astype(np.float32)
+        path = folder / f"{number}.flac"
+        save_audio(path, Audio(waveform, sample_rate))
+        chosen = rng.choice(N_LABELS, 2, replace=False)
+        clips.append(Clip(path.stem, tuple(labels.names[label] for label in chosen), FileAudio(path)))
+    return Dataset("noise", labels, tuple(clips))
+
+
+def fastest(function: Callable[[], object], times: int = 5) -> float:
+    """Seconds of the fastest of several calls, the first left out."""
+    function()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def gemm_peak(device: torch.device, size: int = 2048) -> float:
+    """Floating-point operations a second of a float32 matrix product."""
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    return 2 * size**3 / fastest(lambda: a @ b)
+
+
+@dataclass
+class Convolution:
+    """One convolution of the backbone as a step sees it."""
+
+    module: nn.Conv2d
+    shape: tuple[int, ...]
+    needs_input_gradient: bool
+
+    @property
+    def operations(self) -> float:
+        """Of one step: forward, gradient of the weights and (but for the first) of the input."""
+        n_clips, n_in, height, width = self.shape
+        once = 2.0 * 9 * n_clips * n_in * self.module.out_channels * height * width
+        return once * (3 if self.needs_input_gradient else 2)
+
+    def seconds(self, device: torch.device) -> float:
+        """Of one step, alone."""
+        x = torch.randn(self.shape, device=device).to(memory_format=torch.channels_last)
+        x.requires_grad_(self.needs_input_gradient)
+        y = self.module(x)
+        gradient = torch.randn_like(y)
+        wanted = [self.module.weight, *([x] if self.needs_input_gradient else [])]
+        return fastest(lambda: torch.autograd.grad(self.module(x), wanted, gradient), times=3)
+
+
+def convolutions(network: Network, log_mel: torch.Tensor) -> list[Convolution]:
+    """The network's convolutions and the shapes that they see."""
+    found: list[Convolution] = []
+    modules = [module for module in network.backbone.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, inputs: found.append(Convolution(module, tuple(inputs[0].shape), bool(found)))
+        )
+        for module in modules
+    ]
+    with torch.no_grad():
+        network.logits_from_log_mel(log_mel)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def bare_step(network: Network, log_mel: torch.Tensor) -> float:
+    """Seconds of a step without loop, data, augmentation and averaging."""
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    target = torch.zeros(len(log_mel), N_LABELS, device=log_mel.device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(network.logits_from_log_mel(log_mel), target).backward()
+        optimizer.step()
+
+    return fastest(step, times=10)
+
+
+def main() -> None:
+    """Prints the figures, one line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("width", 16), ("batch-size", 32), ("clips", 64), ("steps", 40)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    arguments = parser.parse_args()
+    config = TrainConfig(
+        width=arguments.width,
+        batch_size=arguments.batch_size,
+        clip_duration=arguments.seconds,
+        n_clips_seen=arguments.steps * arguments.batch_size,
+        clips_per_epoch=arguments.steps // 4 * arguments.batch_size,
+        precision="float32",
+    )
+    device = chosen_device(config)
+    keep_big_buffers()
+    torch.manual_seed(0)
+    frontend = LogMel(config.network_config().frontend)
+    print(
+        f"{describe(device)}; width {config.width}, {arguments.seconds:g} s clips, batch {config.batch_size}, float32"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        data = noise(Path(name), arguments.clips, arguments.seconds, config.sample_rate)
+        start = time.perf_counter()
+        mels, _ = log_mels(data.clips, frontend, n_processors(), lambda n: None)
+        once = (time.perf_counter() - start) / len(data)
+        print(f"{'decoding and log-mel':32}{1 / once:8.1f} clips/s, once for each clip ({1e3 * once:.1f} ms)")
+        for cache, what in (("log_mel", "training, log-mels in memory"), ("none", "training, reading each time")):
+            result = train(replace(config, cache=cache), data, Path(name) / cache, progress=False)
+            # the first epoch also warms up
+            rows = result.history[1:] or result.history
+            speed, share = (float(np.median([getattr(r, f) for r in rows])) for f in ("clips_per_second", "data_share"))
+            print(f"{what:32}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
+            if cache == "log_mel":
+                trained = speed
+    network = Network(config.network_config(), data.labels).to(device)
+    log_mel = torch.from_numpy(np.resize(np.stack(mels), (config.batch_size, *mels[0].shape))).to(device)
+    bare = config.batch_size / bare_step(network, log_mel)
+    print(f"{'bare step':32}{bare:8.1f} clips/s, the training adds {100 * (bare / trained - 1):.1f} %")
+    layers = convolutions(network, log_mel)
+    operations = sum(layer.operations for layer in layers)
+    alone = sum(layer.seconds(device) for layer in layers)
+    peak = gemm_peak(device)
+    print(f"{'matrix product, float32':32}{peak / 1e9:8.1f} GFLOP/s, taken as the peak")
+    per_clip = operations / config.batch_size
+    for what, rate in (
+        ("convolutions alone", operations / alone),
+        ("convolutions, whole training", per_clip * trained),
+    ):
+        print(f"{what:32}{rate / 1e9:8.1f} GFLOP/s, {100 * rate / peak:.0f} % of the peak")
+    print(f"{'convolutions, share of a step':32}{100 * alone * bare / config.batch_size:8.1f} %")
+
+
+if __name__ == "__main__":
+    main()

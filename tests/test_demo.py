@@ -1,0 +1,133 @@
+"""The demo, with a budget of seconds: everything is there, in order, the same for the same seed."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from earmark import demo
+from earmark.audio import load_audio
+from earmark.data.soundscapes import TruthEvent
+from earmark.demo import DemoConfig, DemoResult, run_demo
+from earmark.errors import ConfigError, EarmarkError
+from earmark.evaluation import Report
+from earmark.network import Network
+from earmark.tagger import Event
+from earmark.training import TrainingInterrupted
+
+TINY = DemoConfig(
+    n_sounds=4,
+    n_train_clips=24,
+    n_test_clips=20,
+    n_clips_seen=48,
+    width=2,
+    duration=2.0,
+    event_duration=(0.3, 1.0),
+    scene_duration=4.0,
+    n_scene_events=3,
+)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return run_demo(tmp_path_factory.mktemp("demo") / "out", config=TINY, progress=False)
+
+
+def printed(result):
+    console = Console(file=io.StringIO(), width=160, highlight=False, markup=False)
+    result.show(console)
+    return console.file.getvalue()
+
+
+def test_both_poolings_are_measured_on_the_same_clips(result):
+    assert list(result.reports) == ["GMAP", "mean pooling"]
+    gmap, mean = result.reports.values()
+    assert gmap.clip_ids_sha256 == mean.clip_ids_sha256
+    assert len(gmap.ids) == 20
+    assert not np.array_equal(gmap.scores, mean.scores)
+    assert [Network.load(path).config.pooling for path in result.checkpoints.values()] == ["gmap", "mean"]
+
+
+def test_it_leaves_a_scene_a_picture_and_two_networks_and_nothing_else(result):
+    out = result.picture.parent
+    assert sorted(path.name for path in out.iterdir()) == [
+        "demo.png",
+        "gmap.safetensors",
+        "mean.safetensors",
+        "scene.flac",
+    ]
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    assert load_audio(result.scene, 16000).duration == 4.0
+    assert len(result.truth) == 3
+
+
+def test_it_prints_figures_and_the_scene_beside_its_truth(result):
+    text = printed(result)
+    for report in result.reports.values():
+        assert f"{report.mAP:.3f}" in text
+    for event in result.truth:
+        assert f"{event.onset:.1f} - {event.offset:.1f}" in text
+    assert str(result.picture) in text
+    assert f"earmark tag {result.scene} --model {result.checkpoints['GMAP']}" in text
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_same_seed_same_result_again_into_the_same_folder(result):
+    picture = result.picture.read_bytes()
+    again = run_demo(result.picture.parent, config=TINY, progress=False)
+    assert again.to_json() == result.to_json()
+    assert again.picture.read_bytes() == picture
+
+
+def test_another_seed_another_scene(result, tmp_path):
+    other = run_demo(tmp_path, seed=1, config=TINY, progress=False)
+    assert other.truth != result.truth
+
+
+def test_rows_put_what_was_heard_beside_what_was_there(tmp_path):
+    truth = (TruthEvent("scene", 1.0, 2.0, "bell", 9.0), TruthEvent("scene", 3.0, 3.5, "siren", 9.0))
+    heard = {
+        "GMAP": (Event("bell", 0.8, 1.6, 0.95), Event("bell", 1.8, 2.4, 0.6), Event("hiss", 3.0, 4.0, 0.7)),
+        "mean pooling": (Event("siren", 0.0, 2.0, 0.8),),
+    }
+    rows = DemoResult({}, truth, heard, tmp_path, tmp_path, {"GMAP": tmp_path}).rows()
+    assert rows == [
+        ("bell", "1.0 - 2.0", "0.8 - 1.6 (0.95), 1.8 - 2.4 (0.60)", "not heard"),
+        ("siren", "3.0 - 3.5", "not heard", "not heard"),
+        ("hiss", "not there", "3.0 - 4.0 (0.70)", ""),
+        ("siren", "not there", "", "0.0 - 2.0 (0.80)"),
+    ]
+
+
+def test_the_picture_is_asked_for_before_the_work(monkeypatch, tmp_path):
+    def missing():
+        raise EarmarkError("no matplotlib")
+
+    monkeypatch.setattr(demo, "require_matplotlib", missing)
+    monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("trained in vain"))
+    with pytest.raises(EarmarkError, match="no matplotlib"):
+        run_demo(tmp_path, config=TINY, progress=False)
+
+
+def test_an_interrupted_demo_leaves_no_half_run(monkeypatch, tmp_path):
+    def interrupted(config, data, out, progress):
+        out.mkdir()
+        raise TrainingInterrupted("--resume goes on")
+
+    monkeypatch.setattr(demo, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path, config=TINY, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_outside_what_they_can_be_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="n_clips_seen: a positive whole number was expected, not 0"):
+        DemoConfig(n_clips_seen=0)
+    with pytest.raises(ConfigError, match="seed must not be negative"):
+        run_demo(tmp_path, seed=-1, config=TINY, progress=False)
+
+
+def test_reports_are_the_evaluation_s_own(result):
+    assert {type(report) for report in result.reports.values()} == {Report}
