@@ -1,0 +1,49 @@
+"""A checkpoint, recordings and labelled clips for all commands."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earmark.audio import Audio, save_audio
+from earmark.data.synthetic import synthetic_bank
+from earmark.frontend import FrontendConfig
+from earmark.labels import LabelSet
+from earmark.network import Network, NetworkConfig
+
+LABELS = LabelSet(("dog", "[bold]rain[/bold]", "Male speech, man speaking"), ("/d", "/r", "/s"))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "best.safetensors"
+    Network(NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2), LABELS).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recordings in different formats and rates, one in a sub-folder, and a damaged one among them."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    (folder / "d").mkdir()
+    for name, rate, n_channels in (("a.wav", 44100, 2), ("c.flac", 16000, 1), ("d/e.ogg", 22050, 1)):
+        waveform = (rng.standard_normal((n_channels, 2 * rate)) / 10).astype(np.float32)
+        save_audio(folder / name, Audio(waveform, rate), subtype="VORBIS" if name.endswith("ogg") else "PCM_16")
+    whole = (folder / "a.wav").read_bytes()
+    (folder / "b.wav").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("no recording")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of labelled clips with two splits, one second each."""
+    folder = tmp_path_factory.mktemp("clips")
+    for clip in synthetic_bank(n_per_label=4).select(labels=("bell", "hiss", "siren")):
+        path = folder / str(clip.split) / clip.labels[0] / f"{clip.id}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_audio(path, Audio(clip.load(16000).waveform[8000:24000], 16000))
+    return folder

@@ -1,0 +1,61 @@
+"""`earmark evaluate`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from earmark import cli
+from earmark.cli.clips import select
+from earmark.frontend import FrontendConfig
+from earmark.network import Network, NetworkConfig
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def knows_the_clips(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
+    config = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)
+    Network(config, select(f"folder:{clips}").labels).save(path)
+    return str(path)
+
+
+def test_evaluate_prints_what_it_saves(clips: Path, knows_the_clips: str, tmp_path: Path, capfd: Capture) -> None:
+    words = ["evaluate", knows_the_clips, f"folder:{clips}", "--split", "test", "--json", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    captured = capfd.readouterr()
+    report = json.loads(captured.out)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert (report["n_clips"], report["n_labels"], report["model"]) == (3, 3, knows_the_clips)
+    assert "(split test)" in report["data"]
+    assert "report.json" in captured.err
+
+
+def test_evaluate_for_people(clips: Path, knows_the_clips: str, capfd: Capture) -> None:
+    assert cli.main(["evaluate", knows_the_clips, f"folder:{clips}", "--labels", "bell, siren", "--quiet"]) == 0
+    captured = capfd.readouterr()
+    assert [line.split()[0] for line in captured.out.splitlines()[:5]] == ["mAP", "mAUC", "d'", "top-1", "clips"]
+    assert "bell" in captured.out
+    assert "hiss" not in captured.out
+    assert captured.err == ""
+
+
+def test_evaluate_with_one_label_has_no_auc(clips: Path, knows_the_clips: str, capfd: Capture) -> None:
+    assert cli.main(["evaluate", knows_the_clips, f"folder:{clips}", "--labels", "bell"]) == 0
+    printed = capfd.readouterr().out.splitlines()
+    assert printed[1].split() == ["mAUC", "-"]
+    assert printed[-1].split() == ["bell", "4", "1.000", "━" * 20, "-"]
+
+
+def test_clips_that_cannot_be_read_are_named(clips: Path, knows_the_clips: str, tmp_path: Path, capfd: Capture) -> None:
+    for label, name in (("bell", "whole.wav"), ("hiss", "cut.wav")):
+        (tmp_path / label).mkdir()
+        data = next((clips / "test" / label).iterdir()).read_bytes()
+        (tmp_path / label / name).write_bytes(data if name == "whole.wav" else data[:1000])
+    assert cli.main(["evaluate", knows_the_clips, f"folder:{tmp_path}"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err.startswith("1 clips could not be read and are not in the figures; ")
+    assert "cut.wav" in captured.err

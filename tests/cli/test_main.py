@@ -1,0 +1,195 @@
+"""How commands explain themselves, and how they end."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import earmark
+from earmark import cli
+from earmark.errors import EarmarkError
+
+Capture = pytest.CaptureFixture[str]
+LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
+
+
+EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.exit(main())"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("tga x", 'Unknown command "tga"'),
+        ("tag", "FILES requires an argument"),
+        ("tag x --topp 3", "Did you mean --top?"),
+        ("tag x --top 3 --threshold 0.5", "--top, --threshold"),
+        ("tag x --top 0", "Must be >= 1"),
+        ("tag x --threshold 2", "Must be <= 1"),
+        ("tag x --format xml", '"table", "json", "csv"'),
+        ("timeline", "FILE requires an argument"),
+        ("timeline x --window long", 'unable to convert "long" into float'),
+        ("evidence x", "LABEL requires an argument"),
+        ("train", "--out requires an argument"),
+        ("train --out y", "DATA is missing"),
+        ("train folder:x --out y --pooling gmpa", 'Did you mean "gmap"?'),
+        ("train folder:x --out y --width 0", "width: 1 or more was expected, not 0"),
+        ("evaluate model", "DATA requires an argument"),
+        ("soundscapes folder:x y", "--n-clips requires an argument"),
+        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "n_events must be two numbers, the smaller first"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:
+    assert cli.main(words.split()) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert "--help` explains" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("timeline {c} --window 0.1 --model {model}", "window: at least 0.4 s"),
+        ("evidence {c} dgo --model {model}", "did you mean 'dog'"),
+        ("tag {c} --model nothing", "no model called 'nothing'"),
+        ("tag {c} --model {model} --out {folder}", "error: {folder}: Is a directory"),
+        ("train folder:{folder}/gone --out {folder}/run", "gone"),
+        ("train {folder} --out {folder}/run", "say what kind of data it is"),
+        ("train folder:x --out {folder}/run --config {folder}/gone.json", "gone.json: No such file"),
+        ("train --out {folder}/run --resume", "no run to resume there"),
+        ("evaluate {model} folder:{clips} --labels ,", "names joined by commas were expected"),
+        ("evaluate {model} esc50:{folder}", "meta/esc50.csv"),
+        ("soundscapes nowhere:x y --n-clips 1", "unknown source 'nowhere'"),
+    ],
+)
+def test_work_that_cannot_be_done_is_one_line_and_1(
+    words: str, message: str, model: str, recordings: Path, clips: Path, capfd: Capture
+) -> None:
+    places = {"c": recordings / "c.flac", "model": model, "folder": recordings, "clips": clips}
+    filled = [word.format(**places) for word in words.split()]
+    assert cli.main(filled) == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message.format(**places) in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["timeline", "evidence"])
+def test_one_recording_that_cannot_be_read_is_one_line(
+    command: str, model: str, recordings: Path, capfd: Capture
+) -> None:
+    label = ["dog"] if command == "evidence" else []
+    assert cli.main([command, str(recordings / "b.wav"), *label, "--model", model]) == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith(f"error: {recordings / 'b.wav'}: ")
+
+
+@pytest.mark.parametrize("command", list(cli._COMMANDS))
+def test_every_command_explains_itself_with_an_example(command: str, capfd: Capture) -> None:
+    assert cli.main([command, "--help"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.startswith(f"Usage: earmark {command}")
+    assert f"Example:\n\n    earmark {command}" in printed
+    arguments = cli.app[command].assemble_argument_collection(parse_docstring=True)
+    undescribed = [argument.name for argument in arguments if argument.show and not argument.parameter.help]
+    assert undescribed == []
+
+
+def test_the_list_of_commands_and_the_version(capfd: Capture) -> None:
+    assert cli.main(["--help"]) == 0
+    printed = capfd.readouterr().out
+    for command, (summary, *_) in cli._COMMANDS.items():
+        assert f"{command:<12} {summary}"[:60] in printed
+    assert cli.main(["--version"]) == 0
+    assert capfd.readouterr().out == f"{earmark.__version__}\n"
+
+
+def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    for command, (_, _, *examples) in cli._COMMANDS.items():
+        assert examples, f"{command} shows no example"
+        for example in examples:
+            words = example.split()
+            assert words[:2] == ["earmark", command]
+            if "--config" not in words:  # which reads a file
+                cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
+
+
+def test_what_goes_wrong_beyond_the_expected(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    def ending(error: BaseException) -> int:
+        def run(words: list[str]) -> int:
+            raise error
+
+        monkeypatch.setattr(cli, "_run", run)
+        return cli.main([])
+
+    assert ending(KeyboardInterrupt()) == 130
+    assert ending(KeyboardInterrupt("stopped; go on with --resume")) == 130
+    assert ending(ModuleNotFoundError("No module named 'matplotlib.pyplot'", name="matplotlib.pyplot")) == 1
+    assert ending(EarmarkError("two\nlines\x1b[31m")) == 1
+    assert ending(FileNotFoundError(2, "No such file or directory", "x\ny")) == 1
+    assert capfd.readouterr().err.splitlines() == [
+        "error: interrupted",
+        "error: stopped; go on with --resume",
+        "error: matplotlib.pyplot is not installed, which this command needs: pip install 'earmark[plot]'",
+        "error: two lines [31m",
+        "error: x y: No such file or directory",
+    ]
+    with pytest.raises(ModuleNotFoundError):
+        ending(ModuleNotFoundError("No module named 'earmark.gone'", name="earmark.gone"))
+
+
+# the process
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["tag", "--help"], ["train", "--help"], ["tga"]])
+def test_help_comes_without_the_heavy_libraries(words: list[str]) -> None:
+    code = """
+import sys
+from earmark.cli import main
+main(sys.argv[1:])
+heavy = {"torch", "lightning", "matplotlib", "sklearn", "scipy"} & set(sys.modules)
+sys.exit(f"loaded {heavy}" if heavy else 0)
+"""
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_list_of_commands_does_without_numpy() -> None:
+    code = "import sys; from earmark.cli import main; main(['--help']); sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_reader_that_has_had_enough(model: str, recordings: Path) -> None:
+    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 50), "--model", model, "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read().decode()
+        assert process.wait() == 1
+    assert "Traceback" not in told
+    assert "Exception" not in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
+def test_ctrl_c_is_one_line_and_130(model: str, recordings: Path) -> None:
+    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", model, "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "error: interrupted\n"
+    assert time.monotonic() - start < 10

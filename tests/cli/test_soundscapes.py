@@ -1,0 +1,36 @@
+"""`earmark soundscapes`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from earmark import cli
+from earmark.data import open_data
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_soundscapes_are_data_for_the_other_commands(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+    out = tmp_path / "mixed"
+    words = ["soundscapes", f"folder:{clips}", str(out), "--n-clips", "6", "--split", "train", "--labels", "bell,hiss"]
+    short = ["--duration", "1", "--event-duration", "0.2", "0.4", "--n-events", "1", "2", "--seed"]
+    assert cli.main([*words, *short, "3"]) == 0
+    captured = capfd.readouterr()
+    assert captured.out == f"soundscapes:{out}\n"
+    assert captured.err.startswith("6 soundscapes with ")
+    mixed = open_data(f"soundscapes:{out}")
+    assert len(mixed) == 6
+    assert mixed.labels.names == ("bell", "hiss")
+    assert mixed.splits == ("train",)
+    assert mixed[0].load(16000).duration == 1.0
+
+    assert cli.main([*words, *short, "3", "--json", "-q"]) == 0
+    captured = capfd.readouterr()
+    told = json.loads(captured.out)
+    assert told.items() >= {"data": f"soundscapes:{out}", "n_clips": 6, "n_labels": 2, "seed": 3}.items()
+    assert told["n_events"] == len((out / "truth.tsv").read_text().splitlines()) - 1
+    assert captured.err == ""
+
+    assert cli.main([*words, *short, "4"]) == 1
+    assert "holds other soundscapes" in capfd.readouterr().err

@@ -1,0 +1,116 @@
+"""`earmark tag`."""
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import earmark
+from earmark import cli
+
+Capture = pytest.CaptureFixture[str]
+LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
+
+
+def test_tag_prints_json_lines_in_order_and_fails_for_the_damaged_file(
+    model: str, recordings: Path, capfd: Capture
+) -> None:
+    missing = str(recordings / "gone.wav")
+    assert cli.main(["tag", missing, str(recordings), "--model", model, "--format", "json", "--top", "2"]) == 1
+    captured = capfd.readouterr()
+    results = [json.loads(line) for line in captured.out.splitlines()]
+    names = [missing, *(str(recordings / name) for name in ("a.wav", "b.wav", "c.flac", "d/e.ogg"))]
+    assert [result["file"] for result in results] == names
+    assert [set(result) for result in results] == [
+        {"file", "error"},
+        {"file", "duration", "tags"},
+        {"file", "error"},
+        {"file", "duration", "tags"},
+        {"file", "duration", "tags"},
+    ]
+    assert results[1]["duration"] == 2.0
+    assert [set(tag) for tag in results[1]["tags"]] == [{"label", "score"}] * 2
+    assert results[1]["tags"][0]["score"] >= results[1]["tags"][1]["score"]
+    assert missing in results[0]["error"]
+    told = captured.err.splitlines()
+    assert [line.startswith("error: ") for line in told] == [True, True, False]
+    assert "b.wav" in told[1]
+    assert told[2].startswith("tagged 3 of 5 files in ")
+    assert told[2].endswith(", 2 could not be read")
+
+
+def test_tag_says_what_the_library_says(model: str, recordings: Path, capfd: Capture) -> None:
+    path = recordings / "c.flac"
+    assert cli.main(["tag", str(path), "--model", model, "--json", "--threshold", "0", "--quiet"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    tags = earmark.load(model).tag(path, threshold=0.0)
+    expected = [{"label": tag.label, "score": pytest.approx(tag.score, rel=1e-5)} for tag in tags]
+    assert json.loads(captured.out)["tags"] == expected
+
+
+def test_tag_prints_csv(model: str, recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(recordings / "a.wav"), "--model", model, "--format", "csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
+    assert rows[0] == ["file", "label", "score"]
+    assert {row[0] for row in rows[1:]} == {str(recordings / "a.wav")}
+    assert {row[1] for row in rows[1:]} == set(LABELS)
+    assert all(0 < float(row[2]) < 1 for row in rows[1:])
+
+
+def test_tag_prints_a_table_that_takes_labels_literally(model: str, recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model]) == 0
+    printed = capfd.readouterr().out
+    assert printed.splitlines()[0] == f"{recordings / 'c.flac'}  2.0 s"
+    assert all(label in printed for label in LABELS)
+    assert "━━━" in printed
+
+
+def test_tag_says_when_nothing_reaches_the_threshold(model: str, recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--threshold", "1"]) == 0
+    assert "nothing reaches the threshold" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "form"), [("t.csv", "csv"), ("t.jsonl", "json"), ("t.txt", "table")])
+def test_tag_writes_a_file_whose_suffix_says_the_format(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture, name: str, form: str
+) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model]
+    assert cli.main([*words, "--format", form]) == 0
+    printed = capfd.readouterr().out
+    assert cli.main([*words, "--out", str(tmp_path / "new" / name)]) == 0
+    assert (tmp_path / "new" / name).read_text(encoding="utf-8") == printed
+    assert capfd.readouterr().out == ""
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / name]
+
+
+def test_tag_of_a_folder_without_recordings(model: str, tmp_path: Path, recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(tmp_path), str(recordings / "c.flac"), "--model", model, "--json"]) == 1
+    captured = capfd.readouterr()
+    assert [set(json.loads(line)) for line in captured.out.splitlines()] == [
+        {"file", "error"},
+        {"file", "duration", "tags"},
+    ]
+    assert captured.err.startswith(f"error: {tmp_path}: no recording in this folder")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_tag_of_names_that_are_no_text(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b[31m.flac")
+    for form in ("json", "csv", "table"):
+        assert cli.main(["tag", odd, str(recordings / "c.flac"), "--model", model, "--format", form]) == 1
+        captured = capfd.readouterr()
+        assert captured.err.splitlines()[0] == f"error: {tmp_path}/\\udcff [31m.flac: no such file"
+        assert "c.flac" in captured.out
+
+
+def test_tag_without_a_model_says_how_to_get_one(recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(recordings)]) == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: the model 'earmark-esc50' is not shipped")
+    assert len(captured.err.splitlines()) == 1

@@ -1,0 +1,43 @@
+"""`earmark timeline`."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark import cli
+
+Capture = pytest.CaptureFixture[str]
+LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
+
+
+def test_timeline_prints_the_object_of_the_contract(model: str, recordings: Path, capfd: Capture) -> None:
+    words = ["timeline", str(recordings / "c.flac"), "--model", model, "--window", "0.8", "--threshold", "0"]
+    assert cli.main([*words, "--format", "json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert list(told) == ["file", "duration", "window", "hop", "labels", "onsets", "scores", "events"]
+    assert (told["duration"], told["window"], told["hop"]) == (2.0, 0.8, 0.4)
+    assert told["labels"] == list(LABELS)
+    assert told["onsets"] == [0.0, 0.4, 0.8, 1.2, 1.6]
+    assert np.shape(told["scores"]) == (5, 3)
+    assert [event["label"] for event in told["events"]] == list(LABELS)
+    assert told["events"][0].items() >= {"onset": 0.0, "offset": 2.0}.items()
+
+
+def test_timeline_for_people_spreadsheets_and_audacity(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ["timeline", str(recordings / "c.flac"), "--model", model, "--threshold", "0"]
+    assert cli.main(words) == 0
+    assert "0.0 - 2.0 s" in capfd.readouterr().out
+    assert cli.main([*words, "--format", "csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
+    assert rows[0] == ["file", "label", "onset", "offset", "score"]
+    assert rows[1][1:4] == ["dog", "0.0", "2.0"]
+    assert cli.main([*words, "--format", "audacity", "--out", str(tmp_path / "labels.txt")]) == 0
+    assert (tmp_path / "labels.txt").read_text().splitlines()[0] == "0.000000\t2.000000\tdog"
+    assert cli.main([*words[:-1], "1"]) == 0
+    assert "nothing reaches the threshold" in capfd.readouterr().out

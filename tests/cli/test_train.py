@@ -1,0 +1,81 @@
+"""`earmark train`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from earmark import cli
+
+Capture = pytest.CaptureFixture[str]
+
+
+SMALL = ["--width", "2", "--n-heads", "2", "--sample-rate", "16000", "--n-workers", "0", "--device", "cpu", "-q"]
+
+
+def test_a_run_and_its_repetition(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    words = ["train", f"folder:{clips}", "--split", "train", "--valid-split", "test", "--out", str(run)]
+    assert cli.main([*words, *SMALL, "--n-clips-seen", "8", "--batch-size", "4", "--no-balanced", "--json"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    summary = json.loads(captured.out)
+    assert (summary["best"], summary["last"]) == (str(run / "best.safetensors"), str(run / "last.safetensors"))
+    assert 0 < summary["best_epoch"]["valid_mAP"] <= 1
+    record = json.loads((run / "run.json").read_text())
+    asked = {"data": f"folder:{clips}", "split": "train", "valid": None, "valid_split": "test", "labels": None}
+    assert record["request"] == asked
+    assert record["config"].items() >= {"width": 2, "balanced": False, "batch_size": 4}.items()
+
+    assert cli.main(["train", "--config", str(run / "run.json"), "--out", str(again), "-q"]) == 0
+    assert capfd.readouterr().out.startswith(f"{again / 'best.safetensors'}  (epoch ")
+    assert (again / "last.safetensors").read_bytes() == (run / "last.safetensors").read_bytes()
+
+    assert cli.main(["train", "--resume", "--out", str(run), "-q"]) == 0, "a finished run is its result"
+    assert cli.main(["train", "--resume", "--out", str(run), "--width", "4"]) == 1
+    assert "width 2 -> 4" in capfd.readouterr().err
+
+
+def test_flags_override_a_file_of_settings(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    settings = tmp_path / "small.toml"
+    settings.write_text('width = 3\nn_heads = 2\nbalanced = false\nlearning_rate = 0.1\nn_workers = 0\nlabels = "bell"')
+    words = ["train", f"folder:{clips}", "--config", str(settings), "--out", str(tmp_path / "run"), "--width", "2"]
+    tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--sample-rate", "16000", "--labels", "bell,hiss", "--balanced"]
+    assert cli.main([*words, *tiny, "-q"]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    expected = {"width": 2, "n_heads": 2, "balanced": True, "learning_rate": 0.1, "n_workers": 0, "batch_size": 2}
+    assert record["config"].items() >= expected.items()
+    assert record["request"]["labels"] == "bell,hiss"
+
+
+def test_data_of_the_command_line_leave_the_splits_and_labels_of_a_file_behind(
+    tmp_path: Path, clips: Path, capfd: Capture
+) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"data": "folder:gone", "split": "1", "valid": "folder:gone", "labels": "cat", "width": 2}')
+    words = ["train", "--config", str(settings), "--out", str(tmp_path / "run"), "--split", "third"]
+    assert cli.main([*words, f"folder:{clips}"]) == 1
+    assert f"{clips.name}: no split third; the splits are test, train" in capfd.readouterr().err
+    assert cli.main(words) == 1
+    assert "gone" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"widht": 3}', "did you mean 'width'"),
+        ('{"config": {"width": 0}}', "width: 1 or more was expected, not 0"),
+        ('{"config": {}, "request": {"dat": "x"}}', "dat='x' is no description of data"),
+        ('{"split": [1, 2]}', "split=[1, 2] is no description of data"),
+        ("[1]", "settings by name were expected, not a list"),
+        ("{", "neither a run.json nor a JSON or TOML file of settings"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be(tmp_path: Path, capfd: Capture, text: str, message: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    assert cli.main(["train", "folder:x", "--out", str(tmp_path / "run"), "--config", str(path)]) == 2
+    told = capfd.readouterr().err
+    assert told.startswith(f"error: {path}: ")
+    assert message in told
+    assert len(told.splitlines()) == 1
