@@ -433,3 +433,11 @@ def test_real_recordings_are_whole(esc50_dir: Path) -> None:
     assert len(paths) == 40
     for path in paths:
         assert probe(path).n_samples == load_audio(path, RATE).waveform.size == 5 * RATE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_need_not_be_text(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(100, 0.25), 8000)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.wav"))
+    (tmp_path / "a.wav").rename(path)
+    assert load_audio(path, 8000).waveform.shape == (100,)

@@ -298,8 +298,11 @@ def _open(path: Path) -> Iterator[_SequentialFile]:
     try:
         if path.stat().st_size == 0:
             raise AudioError(f"{path}: empty, 0 bytes; copy or download it again")
+        if path.suffix.lower() == ".raw":  # soundfile would ask for a rate
+            raise AudioError(f"{path}: cannot be read as audio; it has no header")
         with path.open("rb"):  # libsndfile says no more than "System error"
-            file = _SequentialFile(path)
+            # bytes, since a name need not be text in any encoding
+            file = _SequentialFile(os.fsencode(path) if os.name == "posix" else path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened: {error.strerror or error}") from error
     except soundfile.SoundFileError as error:

@@ -1,6 +1,5 @@
 """Files that are either whole or not there."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,6 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     try:
         temporary.touch(exist_ok=False)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 Run in an environment of its own (librosa is 480 MB and no dependency of earmark):
 
-    python -m venv /tmp/golden && /tmp/golden/bin/pip install librosa && /tmp/golden/bin/python tests/golden/make_log_mel.py
+    python -m venv golden-env && golden-env/bin/pip install librosa
+    golden-env/bin/python tests/golden/make_log_mel.py
 """
 
 import json

@@ -1,0 +1,50 @@
+"""The README's code runs, its commands exist, its file tree is the one that there is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from earmark.cli import app
+from earmark.demo import DemoConfig, run_demo
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = DemoConfig(n_sounds=8, n_train_clips=16, n_test_clips=8, n_clips_seen=32, width=2, duration=2.0)
+    run_demo(Path("demo"), config=tiny, progress=False)
+    assert blocks("python")
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+
+
+def commands() -> list[str]:
+    lines = (line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines())
+    return [line for line in lines if line.startswith("earmark ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_parse(line):
+    app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_file_tree_is_the_one_there_is():
+    tree = re.search(r"^src/earmark/\n((?:  .*\n)+)", README, re.M).group(1)
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
+    no_room = {"__init__.py", "py.typed", "__pycache__"}
+    there = {path.name for path in (ROOT / "src/earmark").iterdir()} - no_room
+    assert named == there
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
