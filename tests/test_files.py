@@ -27,6 +27,7 @@ def test_a_failure_changes_nothing(tmp_path, error):
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
 def test_a_result_is_as_readable_as_any_file(tmp_path):
     with atomic_write(tmp_path / "a") as temporary:
-        temporary.write_text("x")
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     (tmp_path / "b").write_text("x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)

@@ -66,7 +66,7 @@ def synthetic_bank(n_per_label: int = 40, seed: int = 0) -> Dataset:
 
 def _beeps(time: Waveform, rng: np.random.Generator) -> Waveform:
     # an alarm clock: a pure tone, switched on and off
-    period, pitch = rng.uniform(0.2, 0.4), rng.uniform(1800, 3200)
+    period, pitch = rng.uniform(0.2, 0.4), rng.uniform(2400, 3800)
     return np.sin(2 * np.pi * pitch * time) * _smooth_gate(time % period, rng.uniform(0.4, 0.6) * period)
 
 
@@ -140,7 +140,7 @@ def _siren(time: Waveform, rng: np.random.Generator) -> Waveform:
 
 def _whistle(time: Waveform, rng: np.random.Generator) -> Waveform:
     # lips: a nearly pure tone with vibrato, stepping through a few notes, and some breath
-    notes = rng.uniform(900, 1700) * 2 ** (rng.integers(-4, 5, 12) / 12)
+    notes = rng.uniform(800, 1400) * 2 ** (rng.integers(-4, 5, 12) / 12)
     pitch = _smoothed(notes[(time / rng.uniform(0.4, 0.8)).astype(int) % 12], 800)
     vibrato = 1 + 0.015 * np.sin(2 * np.pi * rng.uniform(5, 7) * time)
     breath = np.diff(rng.standard_normal(len(time) + 1))
