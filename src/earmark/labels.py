@@ -88,7 +88,7 @@ class LabelSet:
         shown = ", ".join(self.names[:8]) + (", ..." if len(self) > 8 else "")
         return f"unknown label {label!r}: none of the {len(self)} labels ({shown}) is like it"
 
-    def encode(self, labels: Iterable[str]) -> Float32[np.ndarray, "label"]:
+    def encode(self, labels: Iterable[str]) -> Float32[np.ndarray, " label"]:
         """The multi-hot target of a clip that carries these names or ids.
 
         Raises:
@@ -102,7 +102,7 @@ class LabelSet:
         return target
 
     def decode(
-        self, target: Num[np.ndarray, "label"] | Bool[np.ndarray, "label"] | Sequence[int | float]
+        self, target: Num[np.ndarray, " label"] | Bool[np.ndarray, "label"] | Sequence[int | float]
     ) -> tuple[str, ...]:
         """The names at which a multi-hot target is not 0, in the order of the set.
 

@@ -30,7 +30,7 @@ _RESAMPLES_PER_BLOCK = 64
 
 def average_precision(
     target: Shaped[np.ndarray, "clip label"], scores: Shaped[np.ndarray, "clip label"]
-) -> Float[np.ndarray, "label"]:
+) -> Float[np.ndarray, " label"]:
     """Average precision of each label: the mean, over its positives, of the precision at that positive's score.
 
     Equal to scikit-learn's, tied scores being one threshold; but a label without positives gives nan (not 0).
@@ -53,7 +53,7 @@ def average_precision(
 
 def roc_auc(
     target: Shaped[np.ndarray, "clip label"], scores: Shaped[np.ndarray, "clip label"]
-) -> Float[np.ndarray, "label"]:
+) -> Float[np.ndarray, " label"]:
     """Area under each label's ROC curve: the chance that a positive outranks a negative, a tie counting half.
 
     A label whose clips are all positive or all negative gives nan. Arguments and errors as in `average_precision`.
@@ -86,7 +86,7 @@ def d_prime(auc: float | Float[np.ndarray, "*shape"]) -> float | Float[np.ndarra
     return _d_prime(auc)
 
 
-def label_mean(values: Float[np.ndarray, "label"]) -> float:
+def label_mean(values: Float[np.ndarray, " label"]) -> float:
     """The mean over the labels that have a value; nan when none has.
 
     Example:
@@ -103,7 +103,7 @@ def bootstrap_samples(
     metric: Metric = "mAP",
     n_resamples: int = 1000,
     seed: int = 0,
-) -> Float[np.ndarray, "resample"]:
+) -> Float[np.ndarray, " resample"]:
     """The metric on resamples of the clips, drawn with replacement.
 
     Resample i depends only on the seed, i and the number of clips: two models measured on the same clips see the

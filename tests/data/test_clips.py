@@ -213,13 +213,13 @@ def test_fingerprints_know_every_clip_and_label() -> None:
 
 
 def test_shared_sources_are_refused(tmp_path: Path) -> None:
-    train = dataset(clip("a", group="1"), clip("b", group="2+3"), name="train")
-    check_disjoint(train, dataset(clip("a", group="4"), clip("c", group="5+6"), name="valid"))
+    train = dataset(clip("a", group="1"), clip("b", group="2 + 3"), name="train")
+    check_disjoint(train, dataset(clip("a", group="4"), clip("c", group="5 + 6"), name="valid"))
     assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="1")))) == (
         "train and made: 1 sources are in both: 1"
     )
     # a soundscape has the sources of all its sounds
-    assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="3+7")))).endswith(": 3")
+    assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="3 + 7")))).endswith(": 3")
 
     def folder(name: str) -> Dataset:
         return dataset(Clip("dog/1.wav", ("dog",), FileAudio(tmp_path / name / "dog" / "1.wav")), name=name)

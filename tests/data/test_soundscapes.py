@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, load_audio, resample
+from earmark.audio import Audio, load_audio, resample, save_audio
 from earmark.data import open_data
 from earmark.data.clips import Clip, Dataset, FileAudio, check_disjoint
 from earmark.data.mixing import ActiveSound, Soundscape, _SoundCache, noise
@@ -115,9 +115,36 @@ def test_events_keep_to_the_configuration(bank):
     assert counts == {2, 3}
 
 
+def test_one_seed_on_two_splits_shares_nothing(bank):
+    one, two = (mix_soundscapes(bank.select(splits=split), SMALL, 40).dataset for split in ("train", "test"))
+    assert sum(a.labels == b.labels for a, b in zip(one, two, strict=True)) < 10
+    assert not {clip.audio.noise_seed for clip in one} & {clip.audio.noise_seed for clip in two}
+    assert not {clip.id for clip in one} & {clip.id for clip in two}
+    check_disjoint(one, two)
+
+
+def test_sources_are_told_apart_by_group_or_by_file(tmp_path):
+    for folder in ("one", "two"):
+        for label in ("bell", "knock"):
+            (tmp_path / folder / label).mkdir(parents=True)
+            save_audio(tmp_path / folder / label / "1.wav", Audio(np.full(4000, 0.1, np.float32), 8000))
+    config = replace(SMALL, n_events=(1, 1))
+    banks = [open_data(f"folder:{tmp_path / folder}") for folder in ("one", "two")]
+    mixes = [mix_soundscapes(bank, config, 6).dataset for bank in banks]
+    check_disjoint(*mixes)
+    with pytest.raises(DataError, match="sources are in both"):
+        check_disjoint(mixes[0], banks[0])
+
+
+def test_a_source_that_looks_like_several_is_refused(bank):
+    named = replace(bank, clips=tuple(replace(clip, group="C + 1") for clip in bank))
+    with pytest.raises(DataError, match="which joins sources; rename it"):
+        mix_soundscapes(named, SMALL, 1)
+
+
 def test_the_group_names_every_source(bank):
     clip = mix_soundscapes(bank, replace(SMALL, n_events=(3, 3)), 1).dataset[0]
-    assert clip.group == "+".join(
+    assert clip.group == " + ".join(
         sorted(sound.source.kind + f"-{sound.source.seed[2]:03d}" for sound in clip.audio.sounds)
     )
 

@@ -14,8 +14,8 @@ from earmark.audio import Audio, load_audio
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
-GROUP_SEPARATOR = "+"
-"""Joins the groups of a clip that was mixed of several sources."""
+GROUP_SEPARATOR = " + "
+"""Joins the sources of a clip that was mixed of several."""
 
 
 @runtime_checkable
@@ -162,11 +162,12 @@ def check_disjoint(train: Dataset, valid: Dataset) -> None:
     Raises:
         DataError: Sources are on both sides.
     """
-    shared = set().union(*map(_sources, train)) & set().union(*map(_sources, valid))
+    shared = set().union(*map(sources, train)) & set().union(*map(sources, valid))
     _refuse(f"{train.name} and {valid.name}", "sources are in both", sorted(shared))
 
 
-def _sources(clip: Clip) -> set[str]:
+def sources(clip: Clip) -> set[str]:
+    """What a clip was taken or mixed from: its group, or the groups joined in it; without one its file, or itself."""
     if clip.group is not None:
         return set(clip.group.split(GROUP_SEPARATOR))
     # two folders may both have a dog/1.wav; that is one source only if it is one file

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from earmark.audio import samples_to_seconds, save_audio, seconds_to_samples
-from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio
+from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio, sources
 from earmark.data.manifest import drop_missing
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ class SoundscapeConfig:
     n_events: tuple[int, int] = (1, 4)
     """Fewest and most events a soundscape, each of another label."""
     event_duration: tuple[float, float] = (0.3, 4.0)
-    """Shortest and longest cut of a sound in seconds, drawn log-uniformly; a sound that is shorter is taken whole."""
+    """Shortest and longest cut of a sound in seconds, drawn log-uniformly up to the length of what sounds in it."""
     snr_db: tuple[float, float] = (6.0, 30.0)
     """Lowest and highest level of an event over the background in dB, both as RMS; the default is DESED's range."""
     background_db: tuple[float, float] = (-50.0, -30.0)
@@ -45,7 +45,8 @@ class SoundscapeConfig:
     fade: float = 0.008
     """Seconds of the fade at either end of a cut."""
     seed: int = 0
-    """Soundscape i depends on the bank, this configuration and i, not on how many are drawn."""
+    """Soundscape i depends on the bank, this configuration and i, not on how many are drawn: the same seed gives others
+    on the sounds of another split."""
 
     def __post_init__(self) -> None:
         for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
@@ -141,7 +142,7 @@ def mix_soundscapes(
     """
     if n_clips < 1:
         raise DataError(f"the number of soundscapes must be positive, but is {n_clips}")
-    shelves = _shelves(bank)
+    shelves, fingerprint = _shelves(bank), bank.fingerprint()
     if len(shelves) < config.n_events[1]:
         raise DataError(
             f"{bank.name}: up to {config.n_events[1]} events of different labels were asked for, "
@@ -149,11 +150,11 @@ def mix_soundscapes(
         )
     clips = []
     for index in range(n_clips):
-        clips.append(_draw_clip(shelves, config, index, split))
+        clips.append(_draw_clip(shelves, config, fingerprint, index, split))
         if progress is not None:
             progress(index + 1, n_clips)
     dataset = Dataset(name=f"soundscapes of {bank.name}", labels=bank.labels, clips=tuple(clips))
-    return Soundscapes(dataset, config, bank.fingerprint())
+    return Soundscapes(dataset, config, fingerprint)
 
 
 def _shelves(bank: Dataset) -> list[list[Clip]]:
@@ -164,17 +165,24 @@ def _shelves(bank: Dataset) -> list[list[Clip]]:
             raise DataError(
                 f"{bank.name}: a bank holds single sounds, but clip {clip.id!r} has {len(clip.labels)} labels"
             )
+        if any(GROUP_SEPARATOR in source for source in ({clip.group} if clip.group else sources(clip))):
+            raise DataError(
+                f"{bank.name}: the source of {clip.id!r} holds {GROUP_SEPARATOR!r}, which joins sources; rename it"
+            )
         by_label[clip.labels[0]].append(clip)
     return [clips for _, clips in sorted(by_label.items()) if clips]
 
 
-def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, index: int, split: str | None) -> Clip:
-    rng = np.random.default_rng((config.seed, index))
+def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
+    # the bank is part of the seed: else a training and a test set of one seed would share labels, levels and noise
+    entropy = (config.seed, index, int(bank[:16], 16))
+    rng = np.random.default_rng(entropy)
     n_samples = seconds_to_samples(config.duration, config.sample_rate)
     shortest, longest = (
         min(n_samples, seconds_to_samples(seconds, config.sample_rate)) for seconds in config.event_duration
     )
-    sounds, groups = [], set()
+    sounds: list[PlacedSound] = []
+    groups: set[str] = set()
     n_events = int(rng.integers(config.n_events[0], config.n_events[1] + 1))
     for shelf in rng.choice(len(shelves), n_events, replace=False):
         clip = shelves[shelf][rng.integers(len(shelves[shelf]))]
@@ -185,7 +193,7 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, index: int, 
         onset = int(rng.integers(n_samples - length + 1))
         gain_db = float(rng.uniform(*config.snr_db))
         sounds.append(PlacedSound(clip.labels[0], clip.audio, cut, onset, length, gain_db))
-        groups.add(clip.id if clip.group is None else clip.group)
+        groups |= sources(clip)
     recipe = Soundscape(
         sample_rate=config.sample_rate,
         n_samples=n_samples,
@@ -194,10 +202,10 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, index: int, 
         background_tilt=float(rng.uniform(*config.background_tilt)),
         fade=seconds_to_samples(config.fade, config.sample_rate),
         # a stream of its own, so that the noise does not depend on how many numbers the draw above took
-        noise_seed=(config.seed, index, 1),
+        noise_seed=(*entropy, 1),
     )
     return Clip(
-        id=f"soundscape-{config.seed}-{index:06d}",
+        id=f"soundscape-{bank[:8]}-{config.seed}-{index:06d}",
         labels=tuple(sorted(sound.label for sound in sounds)),
         audio=recipe,
         split=split,

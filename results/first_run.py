@@ -1,0 +1,65 @@
+"""Writes results/first-run.md and the reports it is made of, from the folder that results/first_run.sh filled.
+
+python results/first_run.py WORK-FOLDER     # collects, then writes the page
+python results/first_run.py                 # writes the page anew from results/first-run/
+"""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+KEPT = HERE / "first-run"
+RUNS = ("esc10-gmap", "esc10-mean", "esc50-gmap", "esc50-mean")
+
+
+def collect(work: Path) -> None:
+    """Copies what the page needs: report, history and settings of each run, nothing large and no audio."""
+    for name in RUNS:
+        target = KEPT / name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(work / "reports" / name / "report.json", target)
+        shutil.copy(work / "runs" / name / "metrics.csv", target)
+        shutil.copy(work / "runs" / name / "run.json", target)
+
+
+def page() -> str:
+    """The page: settings, figures, learning curves."""
+    reports = {name: json.loads((KEPT / name / "report.json").read_text()) for name in RUNS}
+    runs = {name: json.loads((KEPT / name / "run.json").read_text()) for name in RUNS}
+    curves = {name: list(csv.DictReader((KEPT / name / "metrics.csv").open())) for name in RUNS}
+    text = (HERE / "first-run.head.md").read_text()
+    text += "\n## Figures on fold 5\n\n"
+    text += "| labels | pooling | clips seen | mAP | 95 % interval | mAUC | d' | test clips | parameters |\n"
+    text += "|---|---|---|---|---|---|---|---|---|\n"
+    for name in RUNS:
+        report, run = reports[name], runs[name]
+        low, high = report["mAP_interval"]
+        text += (
+            f"| {report['n_labels']} | {run['config']['pooling']} | {curves[name][-1]['clips_seen']} "
+            f"| **{report['mAP']:.3f}** | {low:.3f} to {high:.3f} | {report['mAUC']:.3f} | {report['d_prime']:.3f} "
+            f"| {report['n_clips']} | {run['n_parameters']:,} |\n"
+        )
+    text += "\nIntervals: bootstrap over the test clips, one seed of training; they say nothing of the spread over seeds.\n"
+    text += "\n## mAP as the budget is spent\n\nmAP on the same test clips after each epoch (clips seen: mAP).\n\n"
+    for name in RUNS:
+        points = ", ".join(f"{row['clips_seen']}: {float(row['valid_mAP']):.3f}" for row in curves[name])
+        text += f"- `{name}`: {points}\n"
+    text += "\n## Where it comes from\n\n| run | commit | machine | training seconds | clips/s |\n|---|---|---|---|---|\n"
+    for name in RUNS:
+        last = curves[name][-1]
+        rate = float(last["clips_seen"]) / float(last["seconds"])
+        text += f"| `{name}` | `{runs[name]['commit'][:10]}` | {runs[name]['device']} | {float(last['seconds']):.0f} | {rate:.0f} |\n"
+    return text
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        collect(Path(sys.argv[1]))
+    (HERE / "first-run.md").write_text(page())
+
+
+if __name__ == "__main__":
+    main()
