@@ -29,9 +29,11 @@ docs: $(STAMP)  ## the command line's own pages, written to docs/cli.md
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# without the constraints a CUDA build of PyTorch, several gigabytes, would be taken
+# PyTorch first and by itself, pinned by the constraints: where the package index also has a CPU build of that version
+# (or TORCH_INDEX names one that has), pip takes it, and nothing drags in a newer one with several gigabytes of CUDA
+TORCH_INDEX ?=
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]'
 	touch $(STAMP)

@@ -42,12 +42,16 @@ def page() -> str:
             f"| **{report['mAP']:.3f}** | {low:.3f} to {high:.3f} | {report['mAUC']:.3f} | {report['d_prime']:.3f} "
             f"| {report['n_clips']} | {run['n_parameters']:,} |\n"
         )
-    text += "\nIntervals: bootstrap over the test clips, one seed of training; they say nothing of the spread over seeds.\n"
+    text += (
+        "\nIntervals: bootstrap over the test clips, one seed of training; they say nothing of the spread over seeds.\n"
+    )
     text += "\n## mAP as the budget is spent\n\nmAP on the same test clips after each epoch (clips seen: mAP).\n\n"
     for name in RUNS:
         points = ", ".join(f"{row['clips_seen']}: {float(row['valid_mAP']):.3f}" for row in curves[name])
         text += f"- `{name}`: {points}\n"
-    text += "\n## Where it comes from\n\n| run | commit | machine | training seconds | clips/s |\n|---|---|---|---|---|\n"
+    text += (
+        "\n## Where it comes from\n\n| run | commit | machine | training seconds | clips/s |\n|---|---|---|---|---|\n"
+    )
     for name in RUNS:
         last = curves[name][-1]
         rate = float(last["clips_seen"]) / float(last["seconds"])

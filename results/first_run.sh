@@ -10,7 +10,8 @@ bank="esc50:$(realpath "$1")"
 mkdir -p "$2" && cd "$2"
 
 mix() { # name, splits, clips, seed, labels
-  earmark soundscapes "$bank" "$1" --split "$2" --n-clips "$3" --seed "$4" --event-duration 0.4 2.0 ${5:+--labels "$5"}
+  earmark soundscapes "$bank" "$1" --split "$2" --n-clips "$3" --seed "$4" --event-duration 0.4 2.0 \
+    --sample-rate 16000 ${5:+--labels "$5"}
 }
 learn() { # labels, pooling, clips seen, clips an epoch
   local run="runs/$1-$2" resume=()

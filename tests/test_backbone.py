@@ -97,6 +97,31 @@ def test_masked_statistics_are_those_of_the_real_positions():
     assert (y.masked_select(~mask.expand_as(y)) == 0).all()
 
 
+def test_masked_statistics_are_exact_under_mixed_precision():
+    torch.manual_seed(0)
+    x = (3 + 0.5 * torch.randn(8, 4, 63, 16)).bfloat16()
+    mask = (torch.arange(63) < torch.arange(56, 64)[:, None])[:, None, :, None]
+    single, mixed = MaskedBatchNorm(4), MaskedBatchNorm(4)
+    single(x.float(), mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert mixed(x, mask).dtype == torch.bfloat16
+    torch.testing.assert_close(mixed.running_mean, single.running_mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(mixed.running_var, single.running_var, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_frames", [1, 13, 200])
+def test_training_on_clips_of_one_length_needs_no_mask(n_frames):
+    net, other = backbone().train(), backbone().train()
+    net.block_dropout = other.block_dropout = 0.0
+    log_mel = torch.randn(3, n_frames, 32)
+    longer = torch.cat([log_mel, torch.full((3, 16, 32), 9.0)], 1)
+    masked = other(longer, torch.full((3,), n_frames))
+    segments = net(log_mel)
+    torch.testing.assert_close(masked[:, : segments.shape[1]], segments, rtol=1e-4, atol=1e-4)
+    for one, two in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_dropout_is_dropout(layout):
     torch.manual_seed(0)

@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -146,3 +147,10 @@ def test_files_that_list_no_labels(tmp_path: Path, content: bytes | None, text: 
     with pytest.raises(DataError, match=text) as caught:
         LabelSet.from_file(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_audiosets_labels_are_the_published_ones_in_their_order() -> None:
+    labels = LabelSet.audioset()
+    table = "\n".join(f"{id_}\t{name}" for id_, name in zip(labels.ids, labels.names, strict=True))
+    expected = "9d635e38533c460d5549e1d647fe389f322664bbf32cfd4c09ada9052886c69f"
+    assert hashlib.sha256(table.encode()).hexdigest() == expected

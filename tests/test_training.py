@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from earmark.audio import Audio
-from earmark.data.clips import Clip, Dataset
-from earmark.errors import AudioError, ConfigError, DataError
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.errors import AudioError, CheckpointError, ConfigError, DataError
 from earmark.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.labels import LabelSet
 from earmark.network import Network
@@ -28,6 +28,7 @@ from earmark.training.folder import RunFolder
 from earmark.training.journal import Journal
 from earmark.training.lightning_module import WeakLabelModule
 from earmark.training.machine import chosen_device, keep_big_buffers
+from earmark.training.provenance import exact_sha256
 from earmark.training.settings import Plan
 
 TONES = {"low": 300.0, "mid": 1000.0, "high": 3000.0}
@@ -91,16 +92,22 @@ def run(out, config=SMALL, data=None, valid=None, **options):
 
 
 def state_of(out: Path):
-    return RunFolder(out).read_state()
+    folder = RunFolder(out)
+    folder.read_record()
+    return folder.read_state()
+
+
+def record_of(out: Path):
+    return json.loads((out / "run.json").read_text())
 
 
 def assert_same_state(a, b, path="state"):
-    """Equal to the bit, clocks aside."""
+    """Equal to the bit, clocks and the id of the run aside."""
     assert type(a) is type(b), path
     if isinstance(a, dict):
         assert a.keys() == b.keys(), path
         for key in a:
-            if not str(key).endswith("seconds") and key not in ("clips_per_second", "data_share"):
+            if not str(key).endswith("seconds") and key not in ("clips_per_second", "data_share", "run_id"):
                 assert_same_state(a[key], b[key], f"{path}.{key}")
     elif isinstance(a, list):
         assert len(a) == len(b), path
@@ -319,12 +326,14 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path, capfd):
     assert TrainConfig.from_json(record["config"]) == config
     assert record["data"]["train"]["fingerprint"] == tones().fingerprint()
     assert record["data"]["valid"]["n_clips"] == 12 and record["versions"]["torch"]
+    assert record["n_parameters"] == Network.load(result.last).n_parameters
     assert record["result"]["last"]["clips_per_second"] > 0 and record["result"]["last"]["seconds"] > 0
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == list("12345")
     assert float(rows[2]["valid_mAP"]) == result.history[2].valid_mAP
-    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    assert all(file.name.startswith("events") for file in (tmp_path / "run" / "tensorboard").iterdir())
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
 
     best = Network.load(result.best)
     assert best.extra["valid_mAP"] == result.best_epoch.valid_mAP and best.extra["data"] == "tones"
@@ -335,26 +344,74 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path, capfd):
     assert logits[LABELS.encode(clip.labels) == 1].min() > logits[LABELS.encode(clip.labels) == 0].max()
 
 
+TWO_EPOCHS = replace(SMALL, n_clips_seen=16, clips_per_epoch=8)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """The averaged weights that TWO_EPOCHS ends with, by its cache."""
+    weights = {}
+    for cache in ("log_mel", "none"):
+        out = tmp_path_factory.mktemp(f"usual-{cache}")
+        run(out, replace(TWO_EPOCHS, cache=cache))
+        weights[cache] = state_of(out)["module"]["averaged"]
+    return weights
+
+
+@pytest.mark.parametrize("cache", ["log_mel", "none"])
+def test_a_repeated_run_ends_with_the_same_weights(tmp_path, usual, cache):
+    run(tmp_path, replace(TWO_EPOCHS, cache=cache))
+    assert_same_state(state_of(tmp_path)["module"]["averaged"], usual[cache])
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "value", "cache"),
     [
-        {"ema_decay": 0.0},
-        {"pooling": "mean", "gradient_clip": 0.5, "weight_decay": 0.01},
-        {"mixup_alpha": 0.0, "spec_augment": False, "balanced": False, "schedule": "constant"},
-        {"precision": "bf16"},
-        {"clip_duration": 0.6, "cache": "none"},
-        {"clip_duration": 0.6, "cache": "log_mel"},
+        ("ema_decay", 0.0, "log_mel"),
+        ("pooling", "mean", "log_mel"),
+        ("learning_rate", 0.01, "log_mel"),
+        ("weight_decay", 0.1, "log_mel"),
+        ("gradient_clip", 0.01, "log_mel"),
+        ("schedule", "constant", "log_mel"),
+        ("warmup", 0.5, "log_mel"),
+        ("dropout", 0.0, "log_mel"),
+        ("block_dropout", 0.0, "log_mel"),
+        ("mixup_alpha", 0.0, "log_mel"),
+        ("spec_augment", False, "log_mel"),
+        ("balanced", False, "log_mel"),
+        ("precision", "bf16", "log_mel"),
+        ("seed", 4, "log_mel"),
+        ("clip_duration", 0.6, "log_mel"),
+        ("clip_duration", 0.6, "none"),
     ],
-    ids=lambda changes: next(iter(changes)),
 )
-def test_settings_that_change_a_step(tmp_path, changes):
-    config = replace(SMALL, n_clips_seen=16, clips_per_epoch=8, **changes)
-    result = run(tmp_path, config, valid=tones("other", 4, first=50))
+def test_settings_that_change_a_step(tmp_path, usual, name, value, cache):
+    result = run(tmp_path, replace(TWO_EPOCHS, cache=cache, **{name: value}), valid=tones("other", 4, first=50))
     assert np.isfinite([row.train_loss for row in result.history]).all()
-    usual = state_of(tmp_path)["module"]
-    run(tmp_path / "plain", replace(SMALL, n_clips_seen=16, clips_per_epoch=8))
-    plain = state_of(tmp_path / "plain")["module"]
-    assert any(not torch.equal(plain["averaged"][name], usual["averaged"].get(name)) for name in plain["averaged"])
+    changed = state_of(tmp_path)["module"]["averaged"]
+    # the backbone is the same with every pooling, what follows it is not
+    backbone = [key for key in changed if key.startswith("backbone.")]
+    assert any(not torch.equal(usual[cache][key], changed[key]) for key in backbone)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.01])
+def test_gradient_clip_bounds_the_norm(tmp_path, monkeypatch, limit):
+    norms = []
+    original = WeakLabelModule._average
+
+    def noting(self):
+        # the gradients are those that the optimizer has just used
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        norms.append(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])).item())
+        original(self)
+
+    monkeypatch.setattr(WeakLabelModule, "_average", noting)
+    run(tmp_path, replace(TWO_EPOCHS, gradient_clip=limit))
+    assert len(norms) == 4
+    if limit:
+        assert norms == pytest.approx([limit] * 4, rel=1e-3)
+    else:
+        assert min(norms) > 0.02
 
 
 def test_reading_beside_the_training_changes_nothing(tmp_path):
@@ -461,7 +518,11 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch, action,
     assert not isinstance(caught.value, TrainingInterrupted) and signal.getsignal(signal.SIGINT) is handler
     state = state_of(tmp_path / "killed")
     assert (state is None) if step == 1 else (state["module"]["n_steps_done"] == 8)
+    record = record_of(tmp_path / "killed")
+    assert record["status"] == "failed" and record["error"] == f"{type(caught.value).__name__}: {caught.value}"
     run(tmp_path / "killed", resume=True)
+    record = record_of(tmp_path / "killed")
+    assert record["status"] == "finished" and "error" not in record
     assert_same_state(whole, state_of(tmp_path / "killed"))
 
 
@@ -469,6 +530,152 @@ def test_a_finished_run_resumes_to_its_result(tmp_path, monkeypatch):
     result = run(tmp_path)
     monkeypatch.setattr(Journal, "on_train_start", lambda *_: pytest.fail("it trained"))
     assert run(tmp_path, resume=True) == result
+    record = record_of(tmp_path)
+    before = {**record, "status": "running", "error": "killed before it could say that it was done"}
+    (tmp_path / "run.json").write_text(json.dumps({name: before[name] for name in before if name != "result"}))
+    assert run(tmp_path, resume=True) == result
+    assert record_of(tmp_path) == record
+
+
+def test_ctrl_c_in_the_last_step_does_not_promise_more(tmp_path, monkeypatch, whole):
+    at_step(monkeypatch, 11, ctrl_c)
+    with pytest.raises(TrainingInterrupted) as caught:
+        run(tmp_path)
+    assert "had just finished" in str(caught.value) and "--resume" not in str(caught.value)
+    assert record_of(tmp_path)["status"] == "finished"
+    assert_same_state(whole, state_of(tmp_path))
+
+
+# --- the folder is one run's ------------------------------------------------------------------------------------------
+
+
+def while_reading(monkeypatch, action):
+    """Calls `action` when the clips are to be read, once."""
+    original, done = log_mels, []
+
+    def patched(*words):
+        if not done:
+            done.append(True)
+            action()
+        return original(*words)
+
+    monkeypatch.setattr("earmark.training.features.log_mels", patched)
+
+
+def test_a_run_takes_its_folder_before_it_reads_the_clips(tmp_path, monkeypatch):
+    seen = []
+
+    def another():
+        seen.append(record_of(tmp_path))
+        with pytest.raises(ConfigError, match=r"there is a run already \(run.json\)"):
+            run(tmp_path)
+        monkeypatch.setattr(RunFolder, "check_new", lambda self: None)
+        with pytest.raises(ConfigError, match=r"there is a run already \(run.json\)"):
+            run(tmp_path)
+
+    while_reading(monkeypatch, another)
+    run(tmp_path, TWO_EPOCHS)
+    assert seen[0]["status"] == "preparing" and seen[0]["run_id"] == record_of(tmp_path)["run_id"]
+    assert state_of(tmp_path)["run_id"] == seen[0]["run_id"]
+
+
+def test_ctrl_c_while_the_clips_are_read(tmp_path, monkeypatch, whole):
+    while_reading(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(TrainingInterrupted, match="stopped while the clips were read: --resume goes on"):
+        run(tmp_path)
+    assert record_of(tmp_path)["status"] == "interrupted" and state_of(tmp_path) is None
+    run(tmp_path, resume=True)
+    assert_same_state(whole, state_of(tmp_path))
+
+
+def test_a_run_killed_while_the_clips_are_read_starts_from_its_beginning(tmp_path, monkeypatch, whole):
+    kept = []
+    while_reading(monkeypatch, lambda: kept.append((tmp_path / "run.json").read_bytes()) or _killed())
+    with pytest.raises(MemoryError):
+        run(tmp_path)
+    assert record_of(tmp_path)["status"] == "failed"
+    (tmp_path / "run.json").write_bytes(kept[0])  # as SIGKILL leaves it
+    run(tmp_path, resume=True)
+    assert_same_state(whole, state_of(tmp_path))
+
+
+def test_clips_that_cannot_be_read_leave_the_folder_free(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(DataError, match="cannot be read"):
+        run(out, TWO_EPOCHS, with_broken(tones(), 1))
+    assert not out.exists()
+    run(out, TWO_EPOCHS)
+
+
+@pytest.mark.parametrize("name", ["resume.ckpt", "last.safetensors", "best.safetensors", "metrics.csv"])
+def test_a_folder_with_leftovers_of_a_run_is_refused(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"there are files of a run \({name}\) without its run.json"):
+        run(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_state_of_another_run_is_refused(tmp_path):
+    for name in ("one", "other"):
+        run(tmp_path / name, TWO_EPOCHS)
+    (tmp_path / "one" / "resume.ckpt").write_bytes((tmp_path / "other" / "resume.ckpt").read_bytes())
+    with pytest.raises(CheckpointError, match=r"resume.ckpt: of another run \(\w{16}\) than run.json"):
+        run(tmp_path / "one", TWO_EPOCHS, resume=True)
+
+
+def _in_another_order(data):
+    return replace(data, clips=data.clips[::-1])
+
+
+def _of_other_sounds(data):
+    return replace(data, clips=(replace(data[0], audio=replace(data[0].audio, seconds=0.7)), *data.clips[1:]))
+
+
+def _with_labels_in_another_order(data):
+    return replace(data, labels=LabelSet(LABELS.names[::-1]))
+
+
+@pytest.mark.parametrize("change", [_in_another_order, _of_other_sounds, _with_labels_in_another_order])
+def test_the_same_ids_and_labels_are_not_enough_to_resume(tmp_path, monkeypatch, change):
+    at_step(monkeypatch, 1, ctrl_c)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path)
+    changed = change(tones())
+    assert changed.fingerprint() == tones().fingerprint()
+    with pytest.raises(DataError, match="the train clips as they were when it started; their order"):
+        run(tmp_path, data=changed, resume=True)
+
+
+def test_other_unreadable_clips_than_at_the_start_are_refused(tmp_path, monkeypatch):
+    config = replace(SMALL, skip_bad=True)
+    data = with_broken(tones(), 1)
+    at_step(monkeypatch, 1, ctrl_c)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, config, data)
+    monkeypatch.setattr(Broken, "load", lambda self, sample_rate: Tone(("low",), 7).load(sample_rate))
+    with pytest.raises(DataError, match=r"1 cannot be read now or could not then: broken-0 \(then\);"):
+        run(tmp_path, config, data, resume=True)
+    monkeypatch.undo()
+    run(tmp_path, config, data, resume=True)
+
+
+def test_files_may_move_as_a_whole_between_start_and_resumption(tmp_path, monkeypatch):
+    def files(folder, **values):
+        clips = (Clip(n, ("low",), FileAudio(Path(folder, n, "x.wav"), **values)) for n in ("a", "b"))
+        return exact_sha256(Dataset("files", LABELS, tuple(clips)))
+
+    monkeypatch.chdir(tmp_path)
+    assert files("here") == files(tmp_path / "here") == files("/elsewhere/there")
+    assert len({files("here"), files("here", onset=1.0), files("here", duration=1.0)}) == 3
+
+
+def test_a_reader_without_a_text_of_its_own():
+    class Plain:
+        def load(self, sample_rate: int) -> Audio:
+            return Tone(("low",), 1).load(sample_rate)
+
+    one, other = (Dataset("plain", LABELS, (Clip("a", ("low",), Plain()),)) for _ in range(2))
+    assert repr(one[0].audio) != repr(other[0].audio) and exact_sha256(one) == exact_sha256(other)
 
 
 def test_what_cannot_be_resumed_or_started(tmp_path):
@@ -571,7 +778,10 @@ def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_pat
         run(tmp_path)
     ids = kept.pop("ids")
     assert f"clips {', '.join(ids)};" in str(caught.value)
+    del kept["run.json"]
     assert "last.safetensors" in kept and all((tmp_path / name).read_bytes() == kept[name] for name in kept)
+    record = record_of(tmp_path)
+    assert record["status"] == "failed" and record["error"].startswith("DataError: the loss became nan")
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):

@@ -49,7 +49,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         if not self.training:
             return super().forward(x) * mask
-        weight = mask.to(x.dtype)
+        dtype = x.dtype
+        with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
+            return self._masked(x.float(), mask.float()).to(dtype)
+
+    def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
+        """In training: statistics over the positions of weight 1, zero at those of weight 0."""
         count = weight.sum() * x.shape[3]
         mean = (x * weight).sum((0, 2, 3), keepdim=True) / count
         deviation = (x - mean) * weight
@@ -82,10 +87,10 @@ class ConvBlock(nn.Module):
     ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
         x = F.relu_(self.bn1(self.conv1(x), mask))
         x = F.relu_(self.bn2(self.conv2(x), mask))
-        x = F.avg_pool2d(x, 2)
+        # a last frame without a partner is its own average, at the end of the batch and, below, of a clip in it
+        x = F.avg_pool2d(x, 2, ceil_mode=True)
         if mask is not None:
-            # a last frame without a partner is its own average
-            share = F.avg_pool2d(mask.to(x.dtype), (2, 1))
+            share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
             x = x / share.clamp(min=0.5)
         return x
 
@@ -136,10 +141,6 @@ class Backbone(nn.Module):
         x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
         x = self.bn0(x, mask)
         x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
-        missing = -x.shape[2] % self.frames_per_segment
-        if missing:
-            x = F.pad(x, (0, 0, 0, missing))
-            mask = F.pad(mask, (0, 0, 0, missing)) if mask is not None else None
         for block in self.blocks:
             x = block(x, mask)
             mask = mask[:, :, ::2] if mask is not None else None
@@ -147,11 +148,9 @@ class Backbone(nn.Module):
         return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
     def _frame_mask(self, log_mel: Tensor, n_frames: Tensor | None) -> Tensor | None:
-        """(batch, 1, frame, 1), True = a real frame; None where all are real and fill whole segments."""
+        """(batch, 1, frame, 1), True = a real frame; None where all are."""
         length = log_mel.shape[1]
         if n_frames is None or bool((n_frames == length).all()):
-            if length % self.frames_per_segment == 0:
-                return None
-            n_frames = torch.full((len(log_mel),), length)
+            return None
         frame = torch.arange(length, device=log_mel.device)
         return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]

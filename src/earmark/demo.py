@@ -46,7 +46,7 @@ class DemoConfig:
     """Clips shown to each network."""
     width: int = 8
     """Channels of the backbone's first block."""
-    duration: float = 5.0
+    duration: float = 4.8
     """Seconds a clip."""
     event_duration: tuple[float, float] = (0.3, 1.5)
     """Shortest and longest event in seconds."""
@@ -62,7 +62,9 @@ class DemoConfig:
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
         """Short clips, in which few and short sounds happen."""
-        return SoundscapeConfig(duration=self.duration, event_duration=self.event_duration, n_events=(1, 3), seed=seed)
+        return SoundscapeConfig(
+            sample_rate=16000, duration=self.duration, event_duration=self.event_duration, n_events=(1, 3), seed=seed
+        )
 
     def training(self, pooling: PoolingName, seed: int) -> TrainConfig:
         """The same for each pooling; so short a run needs neither mixup nor SpecAugment, but a quick average."""

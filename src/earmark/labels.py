@@ -102,7 +102,7 @@ class LabelSet:
         return target
 
     def decode(
-        self, target: Num[np.ndarray, " label"] | Bool[np.ndarray, "label"] | Sequence[int | float]
+        self, target: Num[np.ndarray, " label"] | Bool[np.ndarray, " label"] | Sequence[int | float]
     ) -> tuple[str, ...]:
         """The names at which a multi-hot target is not 0, in the order of the set.
 

@@ -167,10 +167,10 @@ class Network(nn.Module):
         return self.classify(segments, mask)
 
     def _mask_of_frames(self, n_frames: Tensor, n_segments: int) -> Tensor | None:
-        real = self.backbone.n_segments(n_frames).to(self.device)
-        if bool((real == n_segments).all()):
+        real = self.backbone.n_segments(n_frames)
+        if bool((real == n_segments).all()):  # asked before the move, which would make the processor wait for a GPU
             return None
-        return torch.arange(n_segments, device=real.device) < real[:, None]
+        return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
     def attention(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None

@@ -23,6 +23,7 @@ from earmark.data.synthetic import synthetic_bank
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
 
+AT_16K = SoundscapeConfig(sample_rate=16000)
 SMALL = SoundscapeConfig(duration=3.0, sample_rate=8000, n_events=(1, 3), event_duration=(0.2, 1.0), seed=7)
 
 
@@ -157,7 +158,7 @@ def test_splits_of_a_bank_share_no_source(bank):
 
 
 def test_an_event_is_as_loud_as_the_truth_says():
-    config = SoundscapeConfig(duration=4.0, n_events=(1, 1), event_duration=(0.5, 1.0), fade=0.0, snr_db=(5.0, 20.0))
+    config = replace(AT_16K, duration=4.0, n_events=(1, 1), event_duration=(0.5, 1.0), fade=0.0, snr_db=(5.0, 20.0))
     soundscapes = mix_soundscapes(bank_of(Burst(0.0, 3.0), Burst(0.0, 3.0, seed=1)), config, 20)
     for clip, event in zip(soundscapes.dataset, soundscapes.truth, strict=True):
         waveform = clip.load(16000).waveform.astype(float)
@@ -174,7 +175,7 @@ def test_audible_by_default():
 
 
 def test_onsets_spread_over_the_clip():
-    config = SoundscapeConfig(duration=5.0, n_events=(1, 1), event_duration=(0.5, 0.6))
+    config = replace(AT_16K, duration=5.0, n_events=(1, 1), event_duration=(0.5, 0.6))
     onsets = [event.onset for event in mix_soundscapes(bank_of(Burst()), config, 400).truth]
     assert min(onsets) < 0.1
     assert max(onsets) > 4.2
@@ -182,8 +183,8 @@ def test_onsets_spread_over_the_clip():
 
 
 def test_a_loud_mix_is_scaled_down_and_never_clipped():
-    config = SoundscapeConfig(
-        duration=1.0, n_events=(1, 1), event_duration=(0.3, 0.6), snr_db=(40.0, 40.0), background_db=(0.0, 0.0)
+    config = replace(
+        AT_16K, duration=1.0, n_events=(1, 1), event_duration=(0.3, 0.6), snr_db=(40.0, 40.0), background_db=(0.0, 0.0)
     )
     loud = mix_soundscapes(bank_of(Burst()), config, 3)
     for clip in loud.dataset:
@@ -196,7 +197,7 @@ def test_another_rate_is_the_same_mix_resampled(soundscapes):
 
 
 def test_a_bank_sound_that_shrank_is_an_error():
-    recipe = mix_soundscapes(bank_of(Burst()), SoundscapeConfig(duration=4.0, n_events=(1, 1)), 1).recipes[0]
+    recipe = mix_soundscapes(bank_of(Burst()), replace(AT_16K, duration=4.0, n_events=(1, 1)), 1).recipes[0]
     shrunk = replace(recipe, sounds=(replace(recipe.sounds[0], cut=47990),))
     with pytest.raises(DataError, match="shorter than when"):
         shrunk.load(16000)
@@ -462,7 +463,7 @@ def test_progress_counts_up(bank):
 
 def test_real_recordings_are_mixed_without_their_silence(esc50_dir):
     bank = open_data(f"esc50:{esc50_dir}").select(splits=("5",), labels=("dog", "mouse_click", "rain"))
-    config = SoundscapeConfig(n_events=(1, 3), snr_db=(10.0, 20.0))
+    config = replace(AT_16K, n_events=(1, 3), snr_db=(10.0, 20.0))
     soundscapes = mix_soundscapes(bank, config, 20)
     assert {type(event) for event in soundscapes.truth} == {TruthEvent}
     for clip in soundscapes.dataset:

@@ -30,7 +30,7 @@ _COMMANDS: Final = {
         "Show when the sounds of a recording happen.",
         "",
         "earmark timeline street.wav --window 1 --model run/best.safetensors",
-        "earmark timeline street.wav --format audacity --out labels.txt",
+        "earmark timeline street.wav --format audacity --out labels.txt --model run/best.safetensors",
     ),
     "evidence": (
         "Show which moments of a recording made a tag.",
@@ -41,7 +41,7 @@ _COMMANDS: Final = {
         "Train a tagger on weakly labelled clips.",
         "RUN receives best.safetensors, last.safetensors, run.json, metrics.csv and TensorBoard events. Ctrl-C saves.",
         "earmark train folder:clips --out run",
-        "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 5 --out run",
+        "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 4 --out run",
         "earmark train --config run/run.json --out again --pooling mean",
     ),
     "evaluate": (

@@ -30,8 +30,8 @@ class SoundscapeConfig:
 
     duration: float = 10.0
     """Seconds a soundscape lasts."""
-    sample_rate: int = 16000
-    """Sample rate in Hz."""
+    sample_rate: int = 32000
+    """Sample rate in Hz; the default is that of the paper's front end."""
     n_events: tuple[int, int] = (1, 4)
     """Fewest and most events a soundscape, each of another label."""
     event_duration: tuple[float, float] = (0.3, 4.0)

@@ -3,24 +3,21 @@
 import csv
 import json
 import math
-import platform
-import subprocess
+import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from earmark.data.clips import Dataset
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.files import atomic_write
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "cache_gib")
 """Settings that a resumed run may have otherwise: they decide how fast, not what."""
-_PACKAGES: Final = ("earmark", "torch", "lightning", "numpy", "soundfile", "soxr", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -58,19 +55,49 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
+        self.run_id: str | None = None
+        """Of the run in the folder, once it was claimed or its record read; its states carry it too."""
 
     def check_new(self) -> None:
-        """Refuses a folder with a run in it.
+        """Refuses a folder with a run in it, or with what one left there.
 
         Raises:
-            ConfigError: There is a run, or the path is no folder.
+            ConfigError: There is a run or a file of one, or the path is no folder.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path}: a folder for the run was expected, this is a file")
-        if found := [file.name for file in (self.record, self.state, self.last, self.best) if file.exists()]:
+        if self.record.exists():
+            raise self._taken()
+        if found := [file.name for file in (self.state, self.last, self.best, self.metrics) if file.exists()]:
             raise ConfigError(
-                f"{self.path}: there is a run already ({', '.join(found)}); resume it (--resume) or take another folder"
+                f"{self.path}: there are files of a run ({', '.join(found)}) without its run.json, which resuming "
+                "needs; remove them or take another folder"
             )
+
+    def claim(self, record: dict[str, Any]) -> None:
+        """Takes the folder for a new run: writes its record, with an id of the run added, unless there is one.
+
+        Raises:
+            ConfigError: Another run was faster.
+        """
+        self.run_id = record["run_id"] = secrets.token_hex(8)
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.record.open("x", encoding="utf-8") as file:
+                file.write(_as_text(record))
+        except FileExistsError:
+            raise self._taken() from None
+
+    def withdraw(self) -> None:
+        """Undoes `claim`, for a run that left nothing else."""
+        self.record.unlink(missing_ok=True)
+        with suppress(OSError):  # other files are in the folder
+            self.path.rmdir()
+
+    def _taken(self) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: there is a run already (run.json); resume it (--resume) or take another folder"
+        )
 
     def read_record(self) -> dict[str, Any]:
         """The run's `run.json`.
@@ -86,6 +113,7 @@ class RunFolder:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
             raise ConfigError(f"{self.record}: not the record of a training run (no config in it)")
+        self.run_id = record.get("run_id")
         return record
 
     def check_same(self, record: Mapping[str, Any], config: TrainConfig, data: Mapping[str, Any]) -> None:
@@ -113,11 +141,32 @@ class RunFolder:
                     f"{self.path}: a run goes on with the clips it started with, the {part} clips differ "
                     f"({_brief(before)} -> {_brief(facts)}); put them back or start another run"
                 )
+            # records of before this check lack the entry
+            if facts and facts["exact_sha256"] != (before or {}).get("exact_sha256", facts["exact_sha256"]):
+                raise DataError(
+                    f"{self.path}: a run goes on with the {part} clips as they were when it started; their order, "
+                    "their audio (file, onset, duration) or the order of the labels differs: put them back or start "
+                    "another run"
+                )
+
+    def check_same_skipped(self, record: Mapping[str, Any], skipped: Sequence[tuple[str, str]]) -> None:
+        """Refuses to go on when other clips cannot be read than when the run started.
+
+        Raises:
+            DataError: The clips left out differ; names them.
+        """
+        then = {entry["id"] for entry in record.get("skipped", ())}
+        now = {clip for clip, _ in skipped}
+        if differing := sorted(then ^ now):
+            shown = ", ".join(f"{clip} ({'now' if clip in now else 'then'})" for clip in differing[:3])
+            raise DataError(
+                f"{self.path}: a run goes on with the clips it started with, {len(differing)} cannot be read now or "
+                f"could not then: {shown}{', ...' if len(differing) > 3 else ''}; put them back or start another run"
+            )
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         with atomic_write(self.record) as temporary:
-            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(_as_text(record), encoding="utf-8")
 
     def write_metrics(self, history: Sequence[Epoch]) -> None:
         with atomic_write(self.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -127,13 +176,13 @@ class RunFolder:
 
     def write_state(self, state: dict[str, Any]) -> None:
         with atomic_write(self.state) as temporary:
-            torch.save(state, temporary)
+            torch.save({**state, "run_id": self.run_id}, temporary)
 
     def read_state(self) -> dict[str, Any] | None:
-        """Where the run stopped, on the CPU; None before its first checkpoint.
+        """Where the run whose record was read stopped, on the CPU; None before its first checkpoint.
 
         Raises:
-            CheckpointError: The file is damaged.
+            CheckpointError: The file is damaged, or another run's.
         """
         if not self.state.exists():
             return None
@@ -142,49 +191,21 @@ class RunFolder:
         except Exception as error:  # torch.load raises whatever its unpickler and zip reader raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{self.state}: not readable ({reason}); start another run") from error
+        run_id = state.get("run_id") if isinstance(state, dict) else "unknown"
+        if run_id != self.run_id:
+            raise CheckpointError(
+                f"{self.state}: of another run ({run_id}) than run.json beside it ({self.run_id}); put this run's own "
+                "resume.ckpt there, or start another run"
+            )
         return state
+
+
+def _as_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _brief(facts: Mapping[str, Any] | None) -> str:
     return f"{facts['n_clips']} clips of {facts['name']}" if facts else "none"
-
-
-def data_facts(data: Dataset | None) -> dict[str, Any] | None:
-    """What `run.json` says about a data set."""
-    if data is None:
-        return None
-    return {
-        "name": data.name,
-        "n_clips": len(data),
-        "n_labels": len(data.labels),
-        "fingerprint": data.fingerprint(),
-        "clip_ids_sha256": data.clip_ids_sha256(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what takes part in a run."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def commit() -> str | None:
-    """Commit of earmark's own source, `-dirty` if edited since; None where it is not under version control."""
-    here = Path(__file__).resolve()
-    try:
-        tracked = ["git", "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
-        if subprocess.run(tracked, capture_output=True, timeout=10, check=False).returncode:
-            return None
-        describe = ["git", "-C", str(here.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        answer = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
 
 
 def finite(value: int | float | None) -> int | float | None:

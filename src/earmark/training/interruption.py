@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C or SIGTERM, after it had been saved; the text says how to go on.
+    """Training was stopped by Ctrl-C or SIGTERM, after it had been saved; the text says how to go on, if need be.
 
     A KeyboardInterrupt, so that a script with several trainings stops as a whole.
     """

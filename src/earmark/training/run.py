@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from earmark.audio import seconds_to_samples
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, EarmarkError
 from earmark.network import Network
 from earmark.training.batches import WEIGHTS, TrainBatches, ValidBatches, derived_seed, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
-from earmark.training.folder import Epoch, RunFolder, commit, data_facts, finite, versions
+from earmark.training.folder import Epoch, RunFolder, finite
 from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
+from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.settings import Plan, TrainConfig
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ def train(
 
     Raises:
         ConfigError: There is a run in `out` already; or none to resume, or one with other settings.
-        DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or the loss
-            became nan or infinite.
+        CheckpointError: The state to resume from is damaged, or another run's.
+        DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
+            of the run to resume; or the loss became nan or infinite.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
     """
     if missing := [package for package in ("lightning", "tensorboard") if find_spec(package) is None]:
@@ -90,7 +92,7 @@ def train(
         folder.check_same(record, config, facts)
         state = folder.read_state()
         if state is not None and state["module"]["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
-            return _result(folder, [Epoch(**row) for row in state["history"]])
+            return _finished(folder, record, [Epoch(**row) for row in state["history"]])
     else:
         folder.check_new()
         record = {"request": dict(request)} if request is not None else {}
@@ -98,6 +100,10 @@ def train(
     device = chosen_device(config)
     record |= {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
     record |= {"data": facts, "device": describe(device)}
+    if not resume:
+        # reading the clips may take minutes, and no other run must take the folder meanwhile
+        record["status"] = "preparing"
+        folder.claim(record)
     with _progress_bar(progress) as bar:
         return _Run(config, data, valid, folder, record, device, bar).go(state)
 
@@ -122,13 +128,43 @@ class _Run:
         self.record = record
         self.device = device
         self.bar = bar
+        self._skipped: list[tuple[str, str]] = []
 
     def go(self, state: dict[str, Any] | None) -> TrainResult:
         """Trains from `state` on, or from the start."""
+        try:
+            network, train_set, valid_set = self._prepare(state)
+        except KeyboardInterrupt:
+            self._note_end("interrupted")
+            raise TrainingInterrupted(
+                f"stopped while the clips were read: --resume goes on with the run in {self.folder.path}"
+            ) from None
+        except BaseException as error:
+            if isinstance(error, EarmarkError) and self.record.get("status") == "preparing" and state is None:
+                self.folder.withdraw()  # so that the same command works in the same folder once this is mended
+            else:
+                self._note_end("failed", error)
+            raise
+        try:
+            journal = self._fit(network, train_set, valid_set, state)
+            skipped = self._skipped + sorted(journal.module.bad_clips.items())
+            self._write_record("interrupted" if journal.stopped else "finished", skipped, journal.history)
+        except BaseException as error:
+            self._note_end("failed", error)
+            raise
+        if journal.stopped:
+            how = f"stopped after step {journal.module.n_steps_done} of {journal.module.plan.n_steps}"
+            raise TrainingInterrupted(f"training {how} and is saved in {self.folder.path}: --resume goes on from there")
+        if journal.interruption.requested:
+            raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {self.folder.path}")
+        return _result(self.folder, journal.history)
+
+    def _prepare(self, state: dict[str, Any] | None) -> tuple[Network, FeatureSet, FeatureSet | None]:
         config, record = self.config, self.record
         with torch.random.fork_rng([]):
             torch.manual_seed(derived_seed(config.seed, WEIGHTS))
             network = Network(config.network_config(), self.data.labels)
+        record["n_parameters"] = network.n_parameters
         # what `auto` meant when the run started is what it means when the run goes on
         record.setdefault(
             "resolved",
@@ -139,22 +175,15 @@ class _Run:
         )
         train_set = self._features(network, self.data, "training")
         valid_set = self._features(network, self.valid, "validation") if self.valid is not None else None
-        skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
-        plan = Plan.of(config, len(train_set.ids))
-        batches = TrainBatches(
-            train_set.features, train_set.target, train_set.ids, plan, config.balanced, self._crop(network), config.seed
-        )
-        valid_batches = None
-        if valid_set is not None:
-            valid_batches = ValidBatches(valid_set.features, valid_set.target, valid_set.ids, config.batch_size)
-        self._write_record("running", skipped, None)
-        journal = self._fit(network, plan, batches, valid_batches, state)
-        skipped += sorted(journal.module.bad_clips.items())
-        self._write_record("interrupted" if journal.stopped else "finished", skipped, journal.history)
-        if journal.interruption.requested:
-            how = f"stopped after step {journal.module.n_steps_done} of {plan.n_steps}" if journal.stopped else "ended"
-            raise TrainingInterrupted(f"training {how} and is saved in {self.folder.path}: --resume goes on from there")
-        return _result(self.folder, journal.history)
+        self._skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
+        known = self._skipped
+        if state is not None and self._is_cached:
+            # clips that are read anew each time may come and go in any run, stopped or not
+            self.folder.check_same_skipped(record, known)
+        elif state is not None:
+            known = sorted(state["module"]["bad_clips"].items())
+        self._write_record("running", known, None)
+        return network, train_set, valid_set
 
     @property
     def _is_cached(self) -> bool:
@@ -182,24 +211,42 @@ class _Run:
 
     def _write_record(self, status: str, skipped: Sequence[tuple[str, str]], history: Sequence[Epoch] | None) -> None:
         self.record["status"] = status
+        self.record.pop("error", None)
         self.record["skipped"] = [{"id": clip, "error": error} for clip, error in skipped]
         if history:
-            rows = [{name: finite(value) for name, value in asdict(row).items()} for row in history]
-            best = history.index(_best(history))
-            self.record["result"] = {"last": rows[-1], "best": rows[best]}
+            self.record["result"] = _figures(history)
         self.folder.write_record(self.record)
+
+    def _note_end(self, status: str, error: BaseException | None = None) -> None:
+        self.record["status"] = status
+        if error is not None:
+            lines = str(error).splitlines()
+            self.record["error"] = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        # the error that ended the run is what must be heard of, not that it could not be written down
+        with suppress(OSError, ValueError):
+            self.folder.write_record(self.record)
+
+    def _batches(self, network: Network, plan: Plan, train_set: FeatureSet) -> TrainBatches:
+        config, crop = self.config, self._crop(network)
+        return TrainBatches(
+            train_set.features, train_set.target, train_set.ids, plan, config.balanced, crop, config.seed
+        )
 
     def _fit(
         self,
         network: Network,
-        plan: Plan,
-        batches: TrainBatches,
-        valid_batches: ValidBatches | None,
+        train_set: FeatureSet,
+        valid_set: FeatureSet | None,
         state: dict[str, Any] | None,
     ) -> "Journal":
         from earmark.training.journal import Journal
         from earmark.training.lightning_module import WeakLabelModule
 
+        plan = Plan.of(self.config, len(train_set.ids))
+        batches = self._batches(network, plan, train_set)
+        valid_batches = None
+        if valid_set is not None:
+            valid_batches = ValidBatches(valid_set.features, valid_set.target, valid_set.ids, self.config.batch_size)
         n_workers = 0 if self._is_cached else self._n_readers
         pin_memory = self.device.type == "cuda"
         module = WeakLabelModule(network, self.config, plan)
@@ -244,6 +291,11 @@ def _trainer(device: torch.device, precision: str, folder: Path, journal: "Journ
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    class EventFiles(TensorBoardLogger):
+        def save(self) -> None:
+            # all that Lightning's own adds is a hparams.yaml, empty here: the settings are in run.json
+            self.experiment.flush()
+
     accelerator = "gpu" if device.type == "cuda" else device.type
     return Trainer(
         accelerator=accelerator,
@@ -252,7 +304,7 @@ def _trainer(device: torch.device, precision: str, folder: Path, journal: "Journ
         # the whole run is one epoch to Lightning: where a run stopped is known to the step, by the journal alone
         max_epochs=1,
         callbacks=[journal],
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        logger=EventFiles(folder, name="", version="tensorboard"),
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -295,6 +347,22 @@ def _progress_bar(enabled: bool) -> Progress:
 def _best(history: Sequence[Epoch]) -> Epoch:
     validated = [row for row in history if row.valid_mAP is not None]
     return max(validated, key=lambda row: row.valid_mAP or 0.0) if validated else history[-1]
+
+
+def _figures(history: Sequence[Epoch]) -> dict[str, Any]:
+    """What `run.json` says about how the run ended."""
+    return {
+        part: {name: finite(value) for name, value in asdict(row).items()}
+        for part, row in (("last", history[-1]), ("best", _best(history)))
+    }
+
+
+def _finished(folder: RunFolder, record: dict[str, Any], history: Sequence[Epoch]) -> TrainResult:
+    """The result of a run that needs no step more, though it may have been killed before it could say so."""
+    if record.get("status") != "finished":
+        record.pop("error", None)
+        folder.write_record({**record, "status": "finished", "result": _figures(history)})
+    return _result(folder, history)
 
 
 def _result(folder: RunFolder, history: Sequence[Epoch]) -> TrainResult:
