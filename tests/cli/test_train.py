@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from earmark import cli
+from earmark.audio import Audio, save_audio
+from earmark.cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -79,3 +82,23 @@ def test_a_file_of_settings_that_cannot_be(tmp_path: Path, capfd: Capture, text:
     assert told.startswith(f"error: {path}: ")
     assert message in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(16000, True), (32000, False)])
+def test_recordings_below_the_rate_of_the_network_are_told(
+    tmp_path: Path, capfd: Capture, rate: int, warned: bool
+) -> None:
+    for label in ("dog", "rain"):
+        save_audio(tmp_path / "clips" / label / "1.wav", Audio(np.full(rate, 0.1, np.float32), rate))
+    arguments = [
+        "train",
+        f"folder:{tmp_path / 'clips'}",
+        "--out",
+        str(tmp_path / "run"),
+        "--width",
+        "2",
+        "--n-heads",
+        "2",
+    ]
+    assert main([*arguments, "--n-clips-seen", "2", "--batch-size", "2"]) == 0
+    assert ("the network listens at 32000 Hz" in capfd.readouterr().err) is warned

@@ -4,6 +4,7 @@ import json as jsonlib
 import math
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
+from earmark.audio import probe
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, say, write_json
-from earmark.errors import ConfigError
+from earmark.cli.screen import AsJson, Quiet, note, say, write_json
+from earmark.data.clips import Dataset, FileAudio
+from earmark.errors import AudioError, ConfigError
 from earmark.training import TrainConfig
 
 _DEFAULTS: Final = TrainConfig()
@@ -58,6 +61,7 @@ def train(
     held_out = None
     if valid is not None or valid_split is not None:
         held_out = select(valid or data, valid_split, labels)
+    _warn_of_rate(clips, settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
@@ -68,6 +72,19 @@ def train(
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def _warn_of_rate(clips: Dataset, sample_rate: int, quiet: bool) -> None:
+    """Says so when the recordings, judged by the first few, hold nothing in the upper part of what is heard."""
+    files = [clip.audio.path for clip in clips.clips[:8] if isinstance(clip.audio, FileAudio)]
+    with suppress(AudioError):
+        rate = max((probe(path).sample_rate for path in files), default=sample_rate)
+        if rate < sample_rate:
+            note(
+                f"note: the recordings are at {rate} Hz, the network listens at {sample_rate} Hz and would learn that "
+                f"nothing sounds above {rate // 2} Hz; --sample-rate 16000 may fit them better",
+                quiet,
+            )
 
 
 def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
