@@ -24,9 +24,9 @@ learn() { # labels, pooling, clips seen, clips an epoch
 
 mix esc10-train 1,2,3 12000 1 esc10
 mix esc10-test 5 1000 2 esc10
-mix esc50-train 1,2,3 12000 1
+mix esc50-train 1,2,3 8000 1
 mix esc50-test 5 1000 2
 for pooling in gmap mean; do
   learn esc10 "$pooling" 24000 4800
-  learn esc50 "$pooling" 48000 9600
+  learn esc50 "$pooling" 48000 4800
 done

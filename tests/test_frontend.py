@@ -30,7 +30,7 @@ def test_equals_librosa(rate):
     assert log_mel.shape == expected.shape == (20, 64)
     # where the exact value lies near the floor, single precision of two Fourier transforms is all that is compared
     audible = expected > -80
-    assert audible.mean() > 0.4 and (log_mel[expected < -99.9] < -99.9).all()
+    assert audible.mean() > 0.4 and (log_mel[expected < -99.9] < -95).all()
     assert np.abs(log_mel - expected)[audible].max() < 0.03
     assert np.abs(log_mel - expected)[expected > -20].max() < 5e-5
 

@@ -36,19 +36,19 @@ _THRESHOLD: Final = 0.5
 class DemoConfig:
     """How much work the demo is; the defaults take about two minutes on two processors."""
 
-    n_sounds: int = 40
+    n_sounds: int = 80
     """Made-up sounds a label, a quarter of which the networks never hear in training."""
-    n_train_clips: int = 2000
+    n_train_clips: int = 2500
     """Different weakly labelled clips to learn from."""
     n_test_clips: int = 300
     """Clips of unheard sounds to measure on."""
-    n_clips_seen: int = 8000
+    n_clips_seen: int = 10_000
     """Clips shown to each network."""
-    width: int = 8
+    width: int = 12
     """Channels of the backbone's first block."""
-    duration: float = 4.8
+    duration: float = 4.0
     """Seconds a clip."""
-    event_duration: tuple[float, float] = (0.3, 1.5)
+    event_duration: tuple[float, float] = (0.2, 0.8)
     """Shortest and longest event in seconds."""
     scene_duration: float = 10.0
     """Seconds of the scene that is tagged at the end."""
@@ -61,9 +61,14 @@ class DemoConfig:
                 raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
-        """Short clips, in which few and short sounds happen."""
+        """Short clips, in which few and short sounds happen, some of them hardly louder than the background."""
         return SoundscapeConfig(
-            sample_rate=16000, duration=self.duration, event_duration=self.event_duration, n_events=(1, 3), seed=seed
+            sample_rate=16000,
+            duration=self.duration,
+            event_duration=self.event_duration,
+            n_events=(1, 3),
+            snr_db=(0.0, 20.0),
+            seed=seed,
         )
 
     def training(self, pooling: PoolingName, seed: int) -> TrainConfig:
@@ -74,7 +79,7 @@ class DemoConfig:
             sample_rate=16000,
             n_clips_seen=self.n_clips_seen,
             batch_size=16,
-            learning_rate=2e-3,
+            learning_rate=1.5e-3,
             mixup_alpha=0.0,
             spec_augment=False,
             dropout=0.2,
