@@ -26,6 +26,7 @@ TINY = DemoConfig(
     duration=2.0,
     event_duration=(0.3, 1.0),
     scene_duration=4.0,
+    scene_event_duration=(0.3, 1.0),
     n_scene_events=3,
 )
 

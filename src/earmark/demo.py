@@ -38,11 +38,11 @@ class DemoConfig:
 
     n_sounds: int = 80
     """Made-up sounds a label, a quarter of which the networks never hear in training."""
-    n_train_clips: int = 2500
+    n_train_clips: int = 2000
     """Different weakly labelled clips to learn from."""
     n_test_clips: int = 300
     """Clips of unheard sounds to measure on."""
-    n_clips_seen: int = 10_000
+    n_clips_seen: int = 8000
     """Clips shown to each network."""
     width: int = 12
     """Channels of the backbone's first block."""
@@ -52,6 +52,8 @@ class DemoConfig:
     """Shortest and longest event in seconds."""
     scene_duration: float = 10.0
     """Seconds of the scene that is tagged at the end."""
+    scene_event_duration: tuple[float, float] = (0.8, 2.0)
+    """Shortest and longest event in it; long enough to be seen in a picture."""
     n_scene_events: int = 4
     """Events in it."""
 
@@ -110,15 +112,14 @@ class DemoResult:
 
     def show(self, console: Console) -> None:
         """Prints the figures, then when the sounds of the scene happened and when they were heard."""
-        figures = Table(
-            "pooling", "mAP", "95 % interval", "mAUC", title="Clips of unheard sounds", title_justify="left"
-        )
+        console.print("Clips mixed of sounds never heard in training:")
+        figures = Table("pooling", "mAP", "95 % interval", "mAUC")
         for name, report in self.reports.items():
             low, high = report.mAP_interval
             figures.add_row(name, f"{report.mAP:.3f}", f"{low:.3f} to {high:.3f}", f"{report.mAUC:.3f}")
         console.print(figures)
-        title = f"A scene of unheard sounds ({self.scene}): when each happens (s), and when it was heard (score)"
-        scene = Table("sound", "truth", *self.heard, title=title, title_justify="left")
+        console.print(f"A scene of unheard sounds, {self.scene}: seconds of each sound, and when it was heard (score)")
+        scene = Table("sound", "truth", *self.heard)
         for row in self.rows():
             scene.add_row(*row)
         console.print(scene)
@@ -220,6 +221,7 @@ def _scene(bank: Dataset, config: DemoConfig, seed: int) -> tuple[Clip, tuple[Tr
     settings = replace(
         config.soundscapes(seed),
         duration=config.scene_duration,
+        event_duration=config.scene_event_duration,
         n_events=(config.n_scene_events, config.n_scene_events),
     )
     mixed = mix_soundscapes(bank.select(splits=["test"]), settings, 1)
@@ -248,7 +250,7 @@ def _draw(
         seconds_per_segment=engine.seconds_per_segment,
         truth=[Span(event.label, event.onset, event.offset) for event in truth],
         threshold=_THRESHOLD,
-        title="A scene of sounds never heard in training, from clips that said what sounds in them, not when",
+        title="Sounds never heard in training; the network learned from clips that said what sounds, not when",
     )
 
 
