@@ -124,7 +124,9 @@ class Report:
             "",
             f"Measured on {len(self.ids)} of {n_all} clips ({len(self.ids) / n_all:.1%}). Means are over the "
             f"{self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
-            "The interval is a bootstrap over clips: how far another choice of as many clips would move the mAP.",
+            "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: how far another "
+            "choice of as many clips would move it. Clips that share recordings count as independent: other recordings "
+            "would move it more.",
             "",
             f"SHA-256 of the clip ids: `{self.clip_ids_sha256}`",
             "",

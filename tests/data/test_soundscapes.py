@@ -1,7 +1,9 @@
 """Soundscapes: the same from memory and from a folder, true to their truth, and silent about it to a training."""
 
 import json
+import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +97,17 @@ def test_recipes_travel_to_workers_as_plain_small_data(soundscapes):
     sent = pickle.dumps(soundscapes.dataset)
     assert len(sent) < 2000 * len(soundscapes)
     assert same(waveforms(pickle.loads(sent)), waveforms(soundscapes.dataset))  # noqa: S301 (made here)
+
+
+def test_loader_workers_mix_the_same_samples(soundscapes):
+    # processes of their own, that share nothing with this one
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as workers:
+        there = list(workers.map(_waveform, soundscapes.dataset))
+    assert same(there, waveforms(soundscapes.dataset))
+
+
+def _waveform(clip):
+    return clip.load(8000).waveform
 
 
 def test_events_keep_to_the_configuration(bank):
