@@ -30,6 +30,7 @@ from earmark.training.lightning_module import WeakLabelModule
 from earmark.training.machine import chosen_device, keep_big_buffers
 from earmark.training.provenance import exact_sha256
 from earmark.training.settings import Plan
+from earmark.training.store import FeatureStore
 
 TONES = {"low": 300.0, "mid": 1000.0, "high": 3000.0}
 LABELS = LabelSet(tuple(TONES))
@@ -819,3 +820,33 @@ def test_the_cache_is_chosen_by_size(tmp_path):
         out = tmp_path / choice
         run(out, replace(SMALL, n_clips_seen=4, cache_gib=gib))
         assert json.loads((out / "run.json").read_text())["resolved"]["cache"] == choice
+
+
+def _forbidden(*_):
+    raise RuntimeError("log-mels were computed although they are kept")
+
+
+def test_kept_log_mels_are_not_computed_again_and_change_nothing(tmp_path, monkeypatch, whole):
+    store = tmp_path / "features"
+    run(tmp_path / "first", features=store)
+    assert_same_state(state_of(tmp_path / "first"), whole)
+    monkeypatch.setattr("earmark.training.features.log_mels", _forbidden)
+    run(tmp_path / "second", features=store)
+    assert_same_state(state_of(tmp_path / "second"), whole)
+    with pytest.raises(RuntimeError, match="computed"):
+        run(tmp_path / "other clips", data=tones(first=1), features=store)
+
+
+def test_kept_log_mels_have_each_clips_own_length(tmp_path):
+    data = replace(tones(), clips=(*tones("long", 2, 1.1).clips, *tones(n_clips=2).clips))
+    mels = log_mels(data.clips, LogMel(FrontendConfig.at_16k()), 0, lambda n: None)[0]
+    store, config = FeatureStore(tmp_path), FrontendConfig.at_16k()
+    assert store.find(data, config) is None
+    store.keep(data, config, mels)
+    found = store.find(data, config)
+    assert [np.array_equal(a, b) for a, b in zip(found, mels, strict=True)] == [True] * 4
+    assert store.find(data, FrontendConfig()) is None
+    (values,) = tmp_path.glob("*.npy")
+    values.write_bytes(values.read_bytes()[:-4])
+    with pytest.raises(DataError, match="damaged; delete it and run again"):
+        store.find(data, config)

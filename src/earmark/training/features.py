@@ -15,6 +15,7 @@ from earmark.labels import LabelSet
 from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import TrainConfig
+from earmark.training.store import FeatureStore
 
 _SHOWN: Final = 3
 
@@ -88,8 +89,12 @@ def read_features(
     n_readers: int,
     bar: Progress,
     part: str,
+    store: FeatureStore | None = None,
 ) -> FeatureSet:
     """The data set with its features: all log-mels at once if `cached`, otherwise waveforms to be read on demand.
+
+    Args:
+        store: Where log-mels are looked for before they are computed, and kept afterwards.
 
     Raises:
         DataError: Clips cannot be read and the config does not skip those, or none can.
@@ -99,7 +104,14 @@ def read_features(
     features: Features = Waveforms(clips, frontend.config.sample_rate)
     if cached:
         task = bar.add_task(f"reading {part} clips", total=len(clips), note="")
-        mels, skipped = log_mels(clips, frontend, n_readers, lambda n: bar.advance(task, n))
+        found = store.find(dataset, frontend.config) if store is not None else None
+        if found is None:
+            mels, skipped = log_mels(clips, frontend, n_readers, lambda n: bar.advance(task, n))
+            if store is not None and not skipped:
+                store.keep(dataset, frontend.config, mels)
+        else:
+            mels = found
+            bar.advance(task, len(clips))
         if len(skipped) == len(clips) or (skipped and not config.skip_bad):
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]

@@ -24,6 +24,7 @@ from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
 from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.settings import Plan, TrainConfig
+from earmark.training.store import FeatureStore
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -57,6 +58,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     request: Mapping[str, Any] | None = None,
+    features: Path | str | None = None,
 ) -> TrainResult:
     """Trains a network and returns where it is.
 
@@ -72,6 +74,8 @@ def train(
         resume: Go on with the run in `out`; on a finished run, return its result.
         progress: Draw a progress bar on standard error.
         request: What to keep in `run.json` under that name: how the caller came by the data, plain JSON.
+        features: Folder in which the log-mels of a data set are kept for the next run that needs the same; the result
+            does not depend on it. Used where the log-mels are kept in memory (the setting `cache`).
 
     Raises:
         ConfigError: There is a run in `out` already; or none to resume, or one with other settings.
@@ -105,7 +109,8 @@ def train(
         record["status"] = "preparing"
         folder.claim(record)
     with _progress_bar(progress) as bar:
-        return _Run(config, data, valid, folder, record, device, bar).go(state)
+        store = None if features is None else FeatureStore(features)
+        return _Run(config, data, valid, folder, record, device, bar, store).go(state)
 
 
 class _Run:
@@ -120,6 +125,7 @@ class _Run:
         record: dict[str, Any],
         device: torch.device,
         bar: Progress,
+        store: FeatureStore | None,
     ) -> None:
         self.config = config
         self.data = data
@@ -128,6 +134,7 @@ class _Run:
         self.record = record
         self.device = device
         self.bar = bar
+        self.store = store
         self._skipped: list[tuple[str, str]] = []
 
     def go(self, state: dict[str, Any] | None) -> TrainResult:
@@ -203,6 +210,7 @@ class _Run:
             self._n_readers,
             self.bar,
             part,
+            self.store,
         )
 
     def _crop(self, network: Network) -> int:
