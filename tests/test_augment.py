@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from earmark.augment import SpecAugmentConfig, mixup, spec_augment
+from earmark import frontend
+from earmark.augment import FLOOR_DB, SpecAugmentConfig, mixup, overlay, recolour, spec_augment, wander
 from earmark.errors import ConfigError
 
 
@@ -89,3 +90,104 @@ def test_the_generator_decides_everything():
 def test_bad_stripes_say_so():
     with pytest.raises(ConfigError, match="time_width: 0 or more was expected, not -1"):
         SpecAugmentConfig(time_width=-1)
+
+
+def ramp(n_clips: int = 32, n_frames: int = 100, n_mels: int = 32):
+    """Clips in which a place can be read off its value: 100 x frame + mel."""
+    place = 100.0 * torch.arange(n_frames)[:, None] + torch.arange(n_mels)
+    return place.expand(n_clips, -1, -1).clone(), torch.full((n_clips,), n_frames)
+
+
+def test_a_wandering_clip_only_starts_elsewhere():
+    log_mel, n_frames = ramp()
+    moved = wander(log_mel, n_frames, generator(), 0.0, 0.0)
+    starts = moved[:, 0, 0] / 100
+    assert starts.std() > 15
+    steps = moved.diff(dim=1)[..., 0]
+    # one step leads from the last frame to the first, two where it is between frames
+    assert ((steps - 100).abs() > 0.1).sum(1).max() <= 2
+    torch.testing.assert_close(moved - moved[..., :1], log_mel - log_mel[..., :1], rtol=0, atol=1e-2)
+
+
+def test_wandering_changes_speed_and_pitch_within_bounds():
+    log_mel, n_frames = ramp(256)
+    moved = wander(log_mel, n_frames, generator(), 0.25, 3.0)
+    speed = (moved.diff(dim=1)[..., 16] / 100).median(1).values
+    assert 1 / 1.26 < speed.min() < 0.82
+    assert 1.22 < speed.max() < 1.26
+    shift = moved[:, 50, 16] % 100 - 16
+    usual = ((moved[:, 50, 20] - moved[:, 50, 16] - 4).abs() < 1e-2) & (moved[:, 50, 16] < 9800)
+    assert usual.sum() > 200
+    fraction = moved[:, 50, 16] - 100 * (moved[:, 50, 0] / 100).floor()
+    assert torch.isfinite(fraction).all() and torch.isfinite(shift).all()
+    low = moved[:, 50, 31] - moved[:, 50, 0]
+    assert low.min() < 31 - 2.5  # bins beyond the edge repeat it
+    assert low.max() <= 31 + 1e-2
+
+
+def test_wandering_leaves_padding_alone():
+    log_mel, _ = ramp(8)
+    n_frames = torch.tensor([1, 2, 10, 50, 99, 100, 37, 16])
+    for clip, length in enumerate(n_frames.tolist()):
+        log_mel[clip, length:] = FLOOR_DB
+    moved = wander(log_mel, n_frames, generator(), 0.3, 4.0)
+    for clip, length in enumerate(n_frames.tolist()):
+        assert (moved[clip, length:] == FLOOR_DB).all()
+        assert moved[clip, :length].min() >= 0
+        assert moved[clip, :length].max() <= 100 * (length - 1) + 31.01
+
+
+def test_an_overlay_adds_powers_and_labels():
+    log_mel, target, n_frames = batch(64)
+    log_mel = -log_mel  # levels from 0 to -63 dB
+    mixed, both, _ = overlay(log_mel, target, n_frames, generator(), 0.5, 6.0)
+    alone = both.sum(1) == 1
+    assert 20 < alone.sum() < 44
+    assert torch.equal(mixed[alone], log_mel[alone])
+    assert (both.sum(1)[~alone] == 2).all() and (both.diagonal() == 1).all()
+    # the company lies within 6 dB of the clip: together they are 0.97 to 6.97 dB louder than it
+    louder = (mixed - log_mel)[~alone][:, 0, 0]
+    assert 0.96 < louder.min() < 2 and 6 < louder.max() < 6.98
+
+
+def test_an_overlay_is_as_long_as_its_longer_part_and_silence_adds_nothing():
+    log_mel, target, _ = batch(16, 20)
+    log_mel = -log_mel
+    n_frames = torch.tensor([20, 10] * 8)
+    log_mel[1::2, 10:] = FLOOR_DB
+    log_mel[4] = FLOOR_DB
+    mixed, both, lengths = overlay(log_mel, target, n_frames, generator(1), 1.0, 10.0)
+    assert torch.isfinite(mixed).all() and mixed.min() >= FLOOR_DB
+    for clip in range(16):
+        parts = both[clip].nonzero().flatten()
+        assert lengths[clip] == n_frames[parts].max()
+        if 4 in parts and clip != 4:
+            torch.testing.assert_close(mixed[clip], log_mel[clip])
+
+
+def test_recolouring_changes_level_and_response_but_not_silence():
+    log_mel = torch.full((200, 10, 64), -40.0)
+    log_mel[:, 3] = FLOOR_DB
+    changed = recolour(log_mel, generator(), 10.0, 0.0) + 40
+    assert (changed[:, 3] == FLOOR_DB + 40).all()
+    torch.testing.assert_close(changed[:, 0], changed[:, :1, 0].expand(-1, 64))
+    assert -10 <= changed[:, 0].min() < -9 and 9 < changed[:, 0].max() <= 10
+    coloured = recolour(log_mel, generator(), 0.0, 6.0)[:, 0] + 40
+    assert 5 < coloured.abs().max() <= 6
+    assert coloured.diff(dim=1).abs().max() < 12 / (63 / 5)  # straight between six points
+
+
+def test_silence_is_that_of_the_front_end():
+    assert FLOOR_DB == frontend.FLOOR_DB
+
+
+def test_the_new_augmentations_follow_their_generator():
+    log_mel, n_frames = ramp(16)
+    log_mel, target = -log_mel / 200, torch.eye(16)
+    for change in (
+        lambda g: wander(log_mel, n_frames, g, 0.2, 2.0),
+        lambda g: overlay(log_mel, target, n_frames, g, 0.7, 10.0)[0],
+        lambda g: recolour(log_mel, g, 10.0, 6.0),
+    ):
+        assert torch.equal(change(generator(5)), change(generator(5)))
+        assert not torch.equal(change(generator(5)), change(generator(6)))

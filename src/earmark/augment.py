@@ -1,13 +1,21 @@
 """Augmentation of log-mels and their targets: pure functions of their input and an explicit generator."""
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from earmark.errors import ConfigError
+
+FLOOR_DB: Final = -100.0
+"""Level of digital silence in a log-mel (dB): that of `earmark.frontend`, its sibling."""
+N_EQUALISER_POINTS: Final = 6
+"""Points of a random frequency response, evenly over the mel bins."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +110,104 @@ def _stripes(lengths: Tensor, size: int, n_stripes: int, width: int, generator: 
     place = torch.arange(size)
     inside = (place >= starts[..., None]) & (place < (starts + widths)[..., None])  # (batch, stripe, size)
     return inside.any(1)
+
+
+def wander(
+    log_mel: Float[Tensor, "batch frame mel"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    time_stretch: float,
+    mel_shift: float,
+) -> Float[Tensor, "batch frame mel"]:
+    """Each clip from a random moment on, going round, somewhat slower or faster and lower or higher.
+
+    A clip keeps its length: one that runs faster begins anew, one that runs slower loses a part as long as the change.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        n_frames: Frames of each clip before padding.
+        generator: On the CPU; decides moments, speeds and shifts.
+        time_stretch: Largest change of speed: 0.2 is 1/1.2 to 1.2 times as fast, evenly on a logarithmic scale.
+        mel_shift: Furthest shift in frequency (mel bins, in fractions of a bin too); the edge bin fills what is left.
+    """
+    device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
+    start, speed, shift = torch.rand((3, n_clips, 1), generator=generator).to(device)
+    real = n_frames.to(device)[:, None]
+    frame = torch.arange(length, device=device)
+    place = (start * real + frame * (2 * speed - 1).mul(math.log1p(time_stretch)).exp()) % real
+    place = torch.where(frame < real, place, frame)  # padding stays where it is
+    bins = (torch.arange(n_mels, device=device) + (2 * shift - 1) * mel_shift).clamp(0, n_mels - 1)
+    before, here = place.floor().long(), torch.where(frame < real, real, length)
+    log_mel = _between(log_mel, before.clamp(max=length - 1), (before + 1) % here, place - before, 1)
+    below = bins.floor().long()
+    return _between(log_mel, below, (below + 1).clamp(max=n_mels - 1), bins - below, 2)
+
+
+def _between(x: Tensor, left: Tensor, right: Tensor, share: Tensor, axis: int) -> Tensor:
+    """Linear interpolation along an axis of (batch, frame, mel): `share` of the way from `left` to `right`."""
+    left, right, share = (each.unsqueeze(3 - axis) for each in (left, right, share))
+    shape = [x.shape[0], *(n if i == axis else x.shape[i] for i, n in ((1, left.shape[1]), (2, left.shape[2])))]
+    return torch.lerp(x.gather(axis, left.expand(shape)), x.gather(axis, right.expand(shape)), share.to(x.dtype))
+
+
+def overlay(
+    log_mel: Float[Tensor, "batch frame mel"],
+    target: Float[Tensor, "batch label"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    probability: float,
+    range_db: float,
+) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
+    """Another clip of the batch sounds along: energies add, and both clips' labels are true.
+
+    Adding powers is what adding waveforms does on average, phases being random. A mix is as long as the longer clip.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        target: Truth in 0..1.
+        n_frames: Frames of each clip before padding.
+        generator: On the CPU; decides partners, levels and which clips stay alone.
+        probability: Share of the clips that get company.
+        range_db: The company's mean power lies this far above or below the clip's at most, evenly in decibels.
+    """
+    device, n_clips = log_mel.device, len(log_mel)
+    partner = torch.randperm(n_clips, generator=generator)
+    chance, place = torch.rand((2, n_clips), generator=generator)
+    # a clip paired with itself would only become louder
+    joined = ((chance < probability) & (partner != torch.arange(n_clips))).to(device)
+    partner, offset_db = partner.to(device), ((2 * place - 1) * range_db).to(device)
+    real = torch.arange(log_mel.shape[1], device=device) < n_frames.to(device)[:, None]
+    # digital silence has no power, however much louder it is made
+    power = torch.where(real[..., None] & (log_mel > FLOOR_DB), log_mel * (math.log(10) / 10), -torch.inf)
+    level = (power.logsumexp((1, 2)) - n_frames.to(device).log()).clamp(min=FLOOR_DB)
+    louder = (level - level[partner] + offset_db * (math.log(10) / 10))[:, None, None]
+    mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
+    longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
+    mixed = torch.where(joined[:, None, None], mixed.clamp(min=FLOOR_DB), log_mel)
+    both = torch.maximum(target, target[partner])
+    return (
+        mixed,
+        torch.where(joined[:, None], both, target),
+        torch.where(joined.to(n_frames.device), longest, n_frames),
+    )
+
+
+def recolour(
+    log_mel: Float[Tensor, "batch frame mel"], generator: torch.Generator, gain_db: float, equaliser_db: float
+) -> Float[Tensor, "batch frame mel"]:
+    """Each clip as another microphone would have heard it: another level, another frequency response.
+
+    Digital silence stays what it is.
+
+    Args:
+        log_mel: Shorter clips padded at their end with `FLOOR_DB`.
+        generator: On the CPU; decides levels and responses.
+        gain_db: The level changes by this much at most, up or down, evenly in decibels.
+        equaliser_db: So does each of `N_EQUALISER_POINTS` points of a response that runs straight between them.
+    """
+    n_clips, _, n_mels = log_mel.shape
+    gain = (2 * torch.rand((n_clips, 1, 1), generator=generator) - 1) * gain_db
+    points = (2 * torch.rand((n_clips, 1, N_EQUALISER_POINTS), generator=generator) - 1) * equaliser_db
+    response = F.interpolate(points, n_mels, mode="linear", align_corners=True)
+    changed = log_mel + (gain + response).to(log_mel.device, log_mel.dtype)
+    return torch.where(log_mel > FLOOR_DB, changed.clamp(min=FLOOR_DB), log_mel)

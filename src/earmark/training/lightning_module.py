@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from earmark.augment import mixup, spec_augment
+from earmark.augment import mixup, overlay, recolour, spec_augment, wander
 from earmark.errors import DataError
 from earmark.network import Network
 from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed, unreadable_clips
@@ -66,10 +66,18 @@ class WeakLabelModule(pl.LightningModule):
             torch.manual_seed(derived_seed(self.config.seed, DROPOUT, batch.step))
             logits = self.network.logits_from_log_mel(log_mel, n_frames)
         with torch.autocast(log_mel.device.type, enabled=False):
-            loss = F.binary_cross_entropy_with_logits(logits.float(), target)
+            loss = self._loss(logits.float(), target)
         self._unchecked.append((batch.ids, loss.detach()))
         if len(self._unchecked) >= (1 if loss.device.type == "cpu" else _UNCHECKED_ON_GPU):
             self.check_losses()
+        return loss
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        loss = F.binary_cross_entropy_with_logits(logits, target)
+        if self.config.softmax_weight > 0:
+            # a clip of several labels wants them all alike; one of none has no say
+            shares = target / target.sum(1, keepdim=True).clamp(min=1e-6)
+            loss = loss + self.config.softmax_weight * F.cross_entropy(logits, shares)
         return loss
 
     @torch.no_grad()
@@ -77,8 +85,15 @@ class WeakLabelModule(pl.LightningModule):
         log_mel, n_frames = self.log_mel(batch)
         target = batch.target
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, AUGMENTATION, batch.step))
-        if self.config.mixup_alpha > 0:
-            log_mel, target, n_frames = mixup(log_mel, target, n_frames, self.config.mixup_alpha, generator)
+        config = self.config
+        if config.wander:
+            log_mel = wander(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
+        if config.overlay > 0:
+            log_mel, target, n_frames = overlay(log_mel, target, n_frames, generator, config.overlay, config.overlay_db)
+        if config.gain_db > 0 or config.equaliser_db > 0:
+            log_mel = recolour(log_mel, generator, config.gain_db, config.equaliser_db)
+        if config.mixup_alpha > 0:
+            log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
         if self._stripes is not None:
             log_mel = spec_augment(log_mel, n_frames, generator, self._stripes)
         return log_mel, target, n_frames

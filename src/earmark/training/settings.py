@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from earmark.errors import ConfigError
@@ -30,12 +30,19 @@ _AT_LEAST: dict[str, float] = {
     "time_width": 0,
     "n_mel_stripes": 0,
     "mel_width": 0,
+    "time_stretch": 0,
+    "mel_shift": 0,
+    "overlay_db": 0,
+    "gain_db": 0,
+    "equaliser_db": 0,
+    "softmax_weight": 0,
     "cache_gib": 0,
     "n_workers": 0,
     "seed": 0,
 }
+_UP_TO_ONE = ("overlay",)
 _BELOW_ONE = ("block_dropout", "dropout", "warmup", "ema_decay")
-_ABOVE_ZERO = ("learning_rate", "clip_duration")
+_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "pooling": get_args(PoolingName),
     "schedule": get_args(Schedule),
@@ -68,6 +75,10 @@ class TrainConfig:
     """Dropout before the classifier."""
     sample_rate: Literal[32000, 16000] = 32000
     """Rate that recordings are brought to (Hz); 16000 is for recordings that hold nothing above 8 kHz."""
+    n_mels: int = 64
+    """Mel bins of the front end, a multiple of 16."""
+    hop_ms: float = 25.0
+    """Step from frame to frame of the front end (ms); a segment is 16 frames."""
     n_clips_seen: int = 48_000
     """The budget: clips shown to the network in the whole run, rounded up to whole batches."""
     clips_per_epoch: int | None = None
@@ -97,6 +108,22 @@ class TrainConfig:
     """SpecAugment's stripes of frequency a clip."""
     mel_width: int = 8
     """Widest stripe of frequency (mel bins)."""
+    wander: bool = False
+    """Start each clip at a random moment and go round; with the two below, at another speed and pitch."""
+    time_stretch: float = 0.0
+    """Largest change of speed when clips wander: 0.2 is 1/1.2 to 1.2 times as fast."""
+    mel_shift: float = 0.0
+    """Furthest shift in frequency when clips wander (mel bins)."""
+    overlay: float = 0.0
+    """Share of the clips over which another clip of the batch is laid, with its labels."""
+    overlay_db: float = 10.0
+    """How far the level of an overlaid clip lies above or below at most (dB)."""
+    gain_db: float = 0.0
+    """Largest random change of level, up or down (dB)."""
+    equaliser_db: float = 0.0
+    """Largest random change of the frequency response, up or down (dB)."""
+    softmax_weight: float = 0.0
+    """Weight of a softmax cross entropy over the labels beside the binary one; helps where clips have one label."""
     balanced: bool = True
     """Draw labels equally often, rather than clips."""
     ema_decay: float = 0.999
@@ -130,6 +157,9 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name}: {least} or more was expected, not {value}")
+        for name in _UP_TO_ONE:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: a share from 0 to 1 was expected, not {getattr(self, name)}")
         for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: a number from 0 up to 1 was expected, not {getattr(self, name)}")
@@ -190,8 +220,10 @@ class TrainConfig:
         from earmark.frontend import FrontendConfig
         from earmark.network import NetworkConfig
 
+        frontend = FrontendConfig() if self.sample_rate == 32000 else FrontendConfig.at_16k()
+        hop_length = round(self.hop_ms * self.sample_rate / 1000)
         return NetworkConfig(
-            frontend=FrontendConfig() if self.sample_rate == 32000 else FrontendConfig.at_16k(),
+            frontend=replace(frontend, n_mels=self.n_mels, hop_length=hop_length),
             width=self.width,
             pooling=self.pooling,
             n_heads=self.n_heads,
