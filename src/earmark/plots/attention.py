@@ -1,0 +1,125 @@
+"""A recording, and where the heads of several networks looked in it."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from jaxtyping import Float
+
+from earmark.errors import ConfigError
+from earmark.plots import panels
+from earmark.plots.panels import COLOURS, DASHES, INK, LANE, Span, Spectrogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROW: Final = 0.26
+"""Inches of a row of true events."""
+_TINT: Final = 0.3
+"""Opacity of what marks an event: light enough for dark letters and lines on it."""
+
+
+def plot_attention(
+    path: str | PathLike[str],
+    spectrogram: Spectrogram,
+    attentions: Mapping[str, Float[np.ndarray, "_ _"]],
+    *,
+    truth: Sequence[Span] = (),
+    seconds_per_segment: float = 0.4,
+    title: str = "",
+) -> None:
+    """One recording from top to bottom: what truly sounds when, its spectrogram, where each head of each network looks.
+
+    All lanes of attention have one scale, so that a head that spreads its attention looks as flat as it is; a dotted
+    line marks the weight that each segment would have if none were preferred. Below the bar of a true event its time is
+    shaded, and fenced by dashed lines in the spectrogram.
+
+    Args:
+        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        spectrogram: The recording.
+        attentions: Weights over the segments by the name of the network, (head, segment), summing to 1 per head; all of
+            them over the same recording.
+        truth: The events that truly happen; without any there is no panel of them.
+        seconds_per_segment: How far the segments are apart.
+        title: What the picture shows, in a line.
+
+    Raises:
+        ConfigError: There is no network, or their segments are not equally many.
+        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        OSError: The file cannot be written.
+    """
+    panels.require_matplotlib()
+    if len({weights.shape[-1] for weights in attentions.values()}) != 1:
+        raise ConfigError("a picture of attention needs at least one network, and all of them over the same segments")
+    duration = spectrogram.duration
+    names = [name for network, weights in attentions.items() for name in _head_names(network, len(weights))]
+    shown = sorted(truth, key=lambda span: (span.onset, span.label))
+    rows = panels.rows([_reach(span, duration) for span in shown])
+    heights = [*([_ROW * (1 + max(rows))] if rows else []), 2.4, 0.3 + LANE * len(names)]
+    figure, stack = panels.stacked(heights, 0.9)
+    *bars, image, lanes = stack
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(span.label for span in shown))}
+
+    for panel in bars:
+        _draw_events(panel, shown, rows, colours, duration)
+    panels.draw_spectrogram(figure, image, spectrogram)
+    panels.draw_attention(lanes, names, np.concatenate(list(attentions.values())), seconds_per_segment, duration)
+    for lane in np.cumsum([len(weights) for weights in attentions.values()])[:-1].tolist():
+        lanes.axhline(1 - lane, color=INK, linewidth=1.6)
+    for span in shown:
+        for moment in (span.onset, span.offset):
+            image.axvline(moment, color="white", linewidth=0.9, linestyle=DASHES)
+        lanes.axvspan(span.onset, span.offset, color=colours[span.label], alpha=_TINT, linewidth=0, zorder=0)
+    panels.finish(figure, stack, duration, title)
+    panels.save(figure, Path(path))
+
+
+def _head_names(network: str, n_heads: int) -> list[str]:
+    return [network] if n_heads == 1 else [f"{network} head {number}" for number in range(1, n_heads + 1)]
+
+
+def _draw_events(
+    panel: "Axes", spans: Sequence[Span], rows: Sequence[int], colours: Mapping[str, str], duration: float
+) -> None:
+    for span, row in zip(spans, rows, strict=True):
+        panel.broken_barh(
+            [(span.onset, span.offset - span.onset)],
+            (-row - 0.42, 0.84),
+            facecolor=(colours[span.label], _TINT),
+            edgecolor=INK,
+            linewidth=0.8,
+        )
+        place, towards = _name_place(span, duration)
+        panel.annotate(
+            span.label,
+            (place, -row),
+            xytext=(3 if towards == "left" else -3, 0),
+            textcoords="offset points",
+            ha=towards,
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+    panel.set_ylim(-max(rows) - 0.6, 0.6)
+    panel.set_yticks([])
+    panel.set_ylabel("truth")
+    panel.tick_params(axis="x", length=0)
+    panel.spines[:].set_visible(False)
+
+
+def _name_place(span: Span, duration: float) -> tuple[float, str]:
+    """Where the name of an event is fixed, and by which of its ends: within the bar if it fits, else beside it."""
+    width = panels.name_width(span.label, duration)
+    if span.offset - span.onset >= width:
+        return span.onset, "left"
+    return (span.offset, "left") if span.offset + width <= duration else (span.onset, "right")
+
+
+def _reach(span: Span, duration: float) -> tuple[float, float]:
+    """From when to when the bar of an event and its name extend."""
+    place, towards = _name_place(span, duration)
+    width = panels.name_width(span.label, duration)
+    end = place + width if towards == "left" else place - width
+    return min(span.onset, end), max(span.offset, end)
