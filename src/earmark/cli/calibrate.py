@@ -1,0 +1,107 @@
+"""`earmark calibrate`: scores that are probabilities, and a threshold for each label."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import CycloptsError, Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+
+from earmark import hub
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, note, paper, progress, say, write_json
+from earmark.data import Dataset, open_data
+from earmark.errors import DataError
+
+if TYPE_CHECKING:
+    from earmark.calibration import Calibration
+
+_ROWS = (
+    ("expected calibration error", "expected_calibration_error"),
+    ("cross entropy", "cross_entropy"),
+    ("F1, mean over labels", "f1_macro"),
+    ("F1, all tags together", "f1_micro"),
+)
+
+
+def calibrate(
+    model: str,
+    data: list[str],
+    /,
+    *,
+    out: Path,
+    split: str | None = None,
+    min_positives: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
+    batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
+    device: str = "cpu",
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a tagger's scores and thresholds to clips that it was not trained on.
+
+    Args:
+        model: A .safetensors checkpoint; it stays as it is.
+        data: Sources and paths: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR. Each weighs the same.
+        out: The calibrated checkpoint to write, another file than MODEL.
+        split: Take these splits, joined by commas, of each DATA that has splits; all of it when not given.
+        min_positives: A label with fewer clips takes the threshold that is best for all labels together.
+        batch_size: Clips that the network hears at a time; the figures do not depend on it.
+        device: cpu, cuda, cuda:N or mps.
+        json: Print a JSON summary.
+        quiet: Nothing but errors on standard error.
+    """
+    _check_out(out, model)
+    datasets = _select(data, split)
+    network = hub.load_network(model)
+    from earmark.calibration import apply
+    from earmark.calibration import calibrate as fit
+
+    with progress("listening", quiet) as show:
+        calibration = fit(
+            network, datasets, min_positives=min_positives, batch_size=batch_size, progress=show, device=device
+        )
+    apply(network, calibration).save(out)
+    if calibration.failed:
+        first = calibration.failed[0]
+        note(f"{len(calibration.failed)} clips could not be read and are not in the figures; {first.error}", quiet)
+    if json:
+        write_json({"model": model, "out": str(out), **calibration.to_json()})
+    else:
+        _print(calibration)
+        say(f"\n{out}")
+
+
+def _check_out(out: Path, model: str) -> None:
+    # told before the network listens, not after
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise CycloptsError(f"--out: a .safetensors file was expected, not {out}")
+    if out.exists() and Path(model).exists() and out.samefile(model):
+        raise CycloptsError(f"--out: {out} is MODEL itself, which is kept; give another name")
+
+
+def _select(data: list[str], splits: str | None) -> list[Dataset]:
+    datasets = [open_data(spec) for spec in data]
+    if splits is None:
+        return datasets
+    if not any(dataset.splits for dataset in datasets):
+        raise DataError(f"--split {splits}: none of {', '.join(data)} has splits; leave it out")
+    return [select(spec, splits) if dataset.splits else dataset for spec, dataset in zip(data, datasets, strict=True)]
+
+
+def _print(calibration: "Calibration") -> None:
+    console = paper(sys.stdout)
+    table = Table("", "before", "after", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title, name in _ROWS:
+        table.add_row(title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")
+    console.print(table)
+    console.print()
+    n_clips = " + ".join(str(clips.n_clips) for clips in calibration.data)
+    low, high = min(calibration.thresholds), max(calibration.thresholds)
+    console.print(f"logit' = {calibration.scale:.4g} * logit {calibration.offset:+.4g}, on {n_clips} clips")
+    console.print(f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; chosen on these clips: others give a lower F1")
+    if calibration.n_pooled:
+        console.print(
+            f"{calibration.n_pooled} of {len(calibration.labels)} labels have fewer than {calibration.min_positives} "
+            f"clips and take the threshold {calibration.pooled_threshold:.3f}, the best for all together"
+        )

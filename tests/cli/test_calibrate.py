@@ -1,0 +1,116 @@
+"""`earmark calibrate`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark import cli, hub
+from earmark.audio import Audio, save_audio
+from earmark.network import Network
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def noises(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of noises, one with splits and one without, of which the random network knows something."""
+    folder = tmp_path_factory.mktemp("noises")
+    rng = np.random.default_rng(0)
+    tagger = hub.load(model)
+    scores = np.zeros((40, 3))
+    for i, row in enumerate(scores):
+        noise = np.convolve(rng.standard_normal(8000), np.ones(rng.integers(1, 30)), "same")
+        save_audio(folder / f"{i}.wav", Audio((0.02 * noise).astype(np.float32), 16000))
+        tags = tagger.tag(folder / f"{i}.wav", top=3)
+        row[:] = [next(tag.score for tag in tags if tag.label == name) for name in tagger.labels]
+    target = (scores - scores.mean()) / scores.std() + rng.standard_normal(scores.shape) > 0
+    labels = [";".join(tagger.labels.decode(row)) for row in target]
+    lines = [f'{i}.wav,"{row}"' for i, row in enumerate(labels)]
+    (folder / "plain.csv").write_text("\n".join(["path,labels", *lines[:20]]))
+    lines = [f'{i}.wav,"{row}",{"valid" if i < 30 else "test"}' for i, row in enumerate(labels)]
+    (folder / "split.csv").write_text("\n".join(["path,labels,split", *lines]))
+    return folder
+
+
+def words(model: str, noises: Path, out: Path, *more: str) -> list[str]:
+    data = [f"csv:{noises}/split.csv", f"csv:{noises}/plain.csv"]
+    return ["calibrate", model, *data, "--out", str(out), *more]
+
+
+def test_calibrate_writes_a_checkpoint_and_prints_what_it_holds(
+    model: str, noises: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    out = tmp_path / "new" / "calibrated.safetensors"
+    before = Path(model).read_bytes()
+    assert cli.main(words(model, noises, out, "--split", "valid", "--json")) == 0
+    captured = capfd.readouterr()
+    summary = json.loads(captured.out)
+    assert captured.err == ""
+    assert (summary["model"], summary["out"]) == (model, str(out))
+    assert [(clips["name"], clips["n_clips"]) for clips in summary["data"]] == [
+        ("split.csv (split valid)", 30),
+        ("plain.csv", 20),
+    ]
+    network = Network.load(out)
+    assert network.thresholds == tuple(row["threshold"] for row in summary["labels"])
+    assert network.extra["calibration"]["scale"] == summary["scale"]
+    assert summary["after"]["cross_entropy"] < summary["before"]["cross_entropy"]
+    assert Path(model).read_bytes() == before
+
+
+def test_calibrate_for_people(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+    out = tmp_path / "c.safetensors"
+    assert cli.main(words(model, noises, out, "--min-positives", "1000", "--quiet")) == 0
+    captured = capfd.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split() == ["before", "after"]
+    assert [line[:13] for line in lines[1:5]] == ["expected cali", "cross entropy", "F1, mean over", "F1, all tags "]
+    assert "on 40 + 20 clips" in captured.out
+    assert "3 of 3 labels have fewer than 1000 clips and take the threshold" in captured.out
+    assert lines[-1] == str(out)
+    assert captured.err == ""
+
+
+def test_clips_that_cannot_be_read_are_told(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+    cut = noises / "cut.wav"
+    cut.write_bytes((noises / "0.wav").read_bytes()[:1000])
+    table = noises / "cut.csv"
+    table.write_text((noises / "plain.csv").read_text() + "\ncut.wav,dog\n")
+    assert cli.main(["calibrate", model, f"csv:{table}", "--out", str(tmp_path / "c.safetensors")]) == 0
+    told = capfd.readouterr().err
+    assert told.startswith("1 clips could not be read and are not in the figures; ") and "cut.wav" in told
+
+
+@pytest.mark.parametrize(
+    ("out", "more", "status", "message"),
+    [
+        ("c.pt", (), 2, "a .safetensors file was expected, not"),
+        ("folder.safetensors", (), 2, "a .safetensors file was expected, not"),
+        ("c.safetensors", ("--min-positives", "0"), 2, "Must be >= 1"),
+        ("c.safetensors", ("--split", "train"), 1, "no split train; the splits are test, valid"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    out: str, more: tuple[str, ...], status: int, message: str, model: str, noises: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / "folder.safetensors").mkdir()
+    assert cli.main(words(model, noises, tmp_path / out, *more)) == status
+    captured = capfd.readouterr()
+    assert message in captured.err and len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_the_model_itself_is_never_overwritten(model: str, noises: Path, capfd: Capture) -> None:
+    before = Path(model).read_bytes()
+    assert cli.main(words(model, noises, Path(model).parent / ".." / Path(model).parent.name / "best.safetensors")) == 2
+    assert "is MODEL itself, which is kept; give another name" in capfd.readouterr().err
+    assert Path(model).read_bytes() == before
+
+
+def test_a_split_where_there_are_none_is_an_error(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+    data = f"csv:{noises}/plain.csv"
+    assert cli.main(["calibrate", model, data, "--out", str(tmp_path / "c.safetensors"), "--split", "valid"]) == 1
+    assert f"none of {data} has splits; leave it out" in capfd.readouterr().err
