@@ -1,0 +1,20 @@
+"""How well curves of scores find when sounds happen, measured on plain arrays: PSDS, segment-based F1, pointing."""
+
+from earmark.localisation.intersections import PSDS1, PSDS2, Scenario, psds
+from earmark.localisation.recordings import ScoredRecording, TrueEvent
+from earmark.localisation.segments import SegmentF1, best_thresholds, segment_f1
+from earmark.localisation.weights import Pointing, pointing
+
+__all__ = [
+    "PSDS1",
+    "PSDS2",
+    "Pointing",
+    "Scenario",
+    "ScoredRecording",
+    "SegmentF1",
+    "TrueEvent",
+    "best_thresholds",
+    "pointing",
+    "psds",
+    "segment_f1",
+]

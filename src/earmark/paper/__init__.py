@@ -1,0 +1,1 @@
+"""The evidence of the paper, made again on recordings that one can have: one file an artefact."""

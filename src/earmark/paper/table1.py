@@ -1,0 +1,157 @@
+"""Table 1 of the paper on soundscapes: its runs, one after the other or side by side, and its tables."""
+
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError, DataError
+from earmark.files import atomic_write
+from earmark.paper.jobs import failure, side_by_side, sigterm_as_interrupt
+from earmark.paper.lines import Line, append_line, read_lines
+from earmark.paper.plan import Run, TablePlan
+from earmark.paper.sounds import n_soundscapes, open_part, render_part, unrendered
+from earmark.paper.tables import ablations_page, comparisons, table1_page
+
+Progress = Callable[[int, int], None]
+Show = Callable[[str], AbstractContextManager[Progress]]
+"""From what is being done to a context in which its progress can be told."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `make_table` ended."""
+
+    n_done: int
+    """Runs that are done, those of earlier calls included."""
+    failed: tuple[tuple[Run, str], ...]
+    """Runs that are not, and why."""
+    tables: tuple[Path, ...]
+
+
+def _no_progress(doing: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+def make_table(
+    out: Path,
+    plan: TablePlan,
+    bank: Dataset,
+    runs: Sequence[Run],
+    *,
+    n_jobs: int = 1,
+    show: Show = _no_progress,
+    tell: Callable[[str], None] = lambda text: None,
+    training_progress: bool = False,
+) -> Outcome:
+    """Draws the soundscapes, does the runs that are not done yet and writes the tables.
+
+    Each finished run is a line of `runs.jsonl` at once. Interrupted at any time, the same call goes on.
+
+    Args:
+        out: The table's folder.
+        plan: What the table is.
+        bank: The sounds, as `make_plan` returned them.
+        runs: Runs of the plan, in the order to do them.
+        n_jobs: Runs side by side, each in a process of its own; 1 does them here.
+        show: Shows the progress of long work.
+        tell: Told a line for people when a run has ended.
+        training_progress: Whether a run that is done here draws a progress bar of its own.
+
+    Raises:
+        ConfigError: `out` holds another table or other files, or another process is at work there.
+        DataError: The bank does not serve, or a file of the table is damaged.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; what was under way is saved.
+    """
+    if n_jobs < 1:
+        raise ConfigError(f"n_jobs: 1 or more was expected, not {n_jobs}")
+    plan.claim(out)
+    failed: list[tuple[Run, str]] = []
+    with _alone(out), sigterm_as_interrupt():
+        done = {line.run for line in read_lines(out / "runs.jsonl")}
+        todo = [run for run in runs if run not in done]
+        try:
+            _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
+            with closing(_results(out, plan, todo, n_jobs, training_progress)) as results:
+                for run, result in results:
+                    if isinstance(result, Line):
+                        append_line(out / "runs.jsonl", result)
+                        done.add(run)
+                        tell(f"{run}: {_brief(result)}; {len(done & set(runs))} of {len(runs)} runs done")
+                    else:
+                        failed.append((run, result))
+                        tell(f"{run}: failed, {result}")
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped, and all is saved in {out}: the same command goes on") from None
+        tables = write_tables(out)
+    return Outcome(len(done & set(runs)), tuple(failed), tables)
+
+
+def write_tables(out: Path) -> tuple[Path, ...]:
+    """Writes `table1.md` and `ablations.md` anew from `runs.jsonl` and the scores, and returns where they are.
+
+    Raises:
+        DataError: No run is finished, a file is damaged, or runs do not belong together.
+    """
+    lines = read_lines(out / "runs.jsonl")
+    if not lines:
+        raise DataError(f"{out}: no finished run there (runs.jsonl), a table needs one; `earmark paper table1` trains")
+    compared = comparisons(out, lines)
+    pages = {"table1.md": table1_page(lines, compared), "ablations.md": ablations_page(lines, compared)}
+    for name, text in pages.items():
+        with atomic_write(out / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return tuple(out / name for name in pages)
+
+
+def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[str], show: Show) -> None:
+    """Soundscapes and shared log-mels of the difficulties."""
+    from earmark.paper.runs import share_features
+
+    for difficulty, part in unrendered(plan, out):
+        if difficulty in difficulties:
+            with show(f"mixing {n_soundscapes(plan, part)} {difficulty} {part} soundscapes") as progress:
+                render_part(plan, bank, out, difficulty, part, progress)
+    for difficulty in difficulties:
+        for part in ("train", "valid"):
+            with show(f"log-mels, {difficulty} {part}") as progress:
+                share_features(plan, out, open_part(plan, out, difficulty, part), progress)
+
+
+def _results(
+    out: Path, plan: TablePlan, runs: Sequence[Run], n_jobs: int, training_progress: bool
+) -> Generator[tuple[Run, Line | str]]:
+    if n_jobs > 1:
+        yield from side_by_side(out, runs, n_jobs)
+        return
+    from earmark.paper.runs import perform
+
+    for run in runs:
+        try:
+            result: Line | str = perform(out, plan, run, progress=training_progress)
+        except Exception as error:  # the other runs go on; this one is told of
+            result = failure(error)
+        yield run, result
+
+
+def _brief(line: Line) -> str:
+    score = "no mAP" if line.mAP is None else f"mAP {line.mAP:.3f}"
+    return f"{score}, {line.seconds / 60:.1f} min at {line.clips_per_second:.0f} clips/s"
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps a second call out of the same folder, where it would train the same runs; where there are file locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it") from None
+        yield
