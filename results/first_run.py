@@ -16,7 +16,11 @@ from earmark.training import TrainConfig
 
 HERE = Path(__file__).parent
 KEPT = HERE / "first-run"
-RUNS = ("esc10-gmap", "esc10-mean", "esc50-gmap", "esc50-mean")
+RUNS = (
+    "esc10-gmap",
+    "esc10-mean",
+    *(f"esc50-{pooling}-{n_clips}" for n_clips in (12000, 36000) for pooling in ("gmap", "mean")),
+)
 
 
 def collect(work: Path) -> None:
