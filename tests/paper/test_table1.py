@@ -26,7 +26,8 @@ def make(planned, out):
     def made(cells=CELLS, n_seeds=2, n_jobs=1, **changes):
         plan, bank = planned(n_seeds=n_seeds, **changes)
         told = []
-        outcome = make_table(out, plan, bank, plan.runs(cells), n_jobs=n_jobs, tell=told.append)
+        runs = plan.runs(cells)
+        outcome = make_table(out, plan, bank, runs, n_jobs=n_jobs, tell=told.append, complain=told.append)
         return outcome, told
 
     return made
@@ -53,7 +54,7 @@ def test_a_table_is_made_once(make, out, performed):
     calls, _ = performed
     outcome, told = make()
     assert (outcome.n_done, outcome.failed, len(told)) == (4, (), 4)
-    assert told[0].startswith("sparse max seed 0: mAP 0.") and told[-1].endswith("4 of 4 runs done")
+    assert told[0].startswith("sparse max seed 0: mAP 0.") and told[-1].endswith("0 runs left")
     assert calls == [Run("sparse", cell, seed) for seed in (0, 1) for cell in ("max", "gmap")]
     lines = read_lines(out / "runs.jsonl")
     assert [line.run for line in lines] == calls
@@ -111,10 +112,16 @@ def test_a_failed_run_is_told_and_the_others_go_on(make, out, performed):
     plan["fail"] = Run("sparse", "max", 0)
     outcome, told = make(("max", "mean"), n_seeds=1)
     assert outcome.failed == ((Run("sparse", "max", 0), "RuntimeError: out of paper"),)
-    assert told[0] == "sparse max seed 0: failed, RuntimeError: out of paper"
+    assert told[0] == "sparse max seed 0: RuntimeError: out of paper"
     assert (outcome.n_done, calls) == (1, [Run("sparse", "mean", 0)])
     plan["fail"] = None
     assert make(("max", "mean"), n_seeds=1)[0].n_done == 2
+
+
+def test_a_table_of_failures_is_no_table(make, out, performed):
+    performed[1]["fail"] = Run("sparse", "max", 0)
+    outcome, _ = make(("max",), n_seeds=1)
+    assert (outcome.n_done, outcome.tables) == (0, ())
 
 
 def test_a_table_gets_more_seeds(make, out, performed):
@@ -142,7 +149,7 @@ out = Path(sys.argv[1])
 plan = read_plan(out)
 _, bank = make_plan(sys.argv[2], plan.profile)
 try:
-    make_table(out, plan, bank, plan.runs(["max", "mean"]), n_jobs=2)
+    make_table(out, plan, bank, plan.runs(["max", "mean"]), n_jobs=3, tell=lambda text: print(text, file=sys.stderr))
 except KeyboardInterrupt as error:
     sys.exit(f"interrupted: {error}")
 """
@@ -161,7 +168,10 @@ def test_side_by_side_a_signal_saves_what_is_under_way(planned, bank, out):
         time.sleep(0.1)
     process.terminate()
     _, told = process.communicate(timeout=60)
-    assert told == f"interrupted: stopped, and all is saved in {out}: the same command goes on\n"
+    assert told.splitlines() == [
+        "stopping; 2 runs under way are saved first",
+        f"interrupted: stopped, and all is saved in {out}: the same command goes on",
+    ]
     for folder in folders:
         assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
         assert (folder / "resume.ckpt").is_file()

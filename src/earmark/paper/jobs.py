@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,9 @@ from earmark.paper.plan import Run, read_plan
 _POLL_SECONDS: Final = 0.1
 
 
-def side_by_side(out: Path, runs: Sequence[Run], n_jobs: int) -> Generator[tuple[Run, Line | str]]:
+def side_by_side(
+    out: Path, runs: Sequence[Run], n_jobs: int, tell: Callable[[str], None] = lambda text: None
+) -> Generator[tuple[Run, Line | str]]:
     """Each run as it ends, with its line, or with why there is none.
 
     Closed or interrupted, it waits until the runs under way are saved; interrupted once more, it ends them at once.
@@ -35,6 +37,7 @@ def side_by_side(out: Path, runs: Sequence[Run], n_jobs: int) -> Generator[tuple
         out: The table's folder, with plan and soundscapes.
         runs: What to do, in this order.
         n_jobs: How many at a time.
+        tell: Told when there is something to wait for before the end.
     """
     waiting = deque(runs)
     working: dict[subprocess.Popen[str], Run] = {}
@@ -49,7 +52,9 @@ def side_by_side(out: Path, runs: Sequence[Run], n_jobs: int) -> Generator[tuple
                 yield run, _result(process)
             time.sleep(_POLL_SECONDS)
     finally:
-        _stop(list(working))
+        if working:
+            tell(f"stopping; {len(working)} runs under way are saved first")
+            _stop(list(working))
 
 
 def _start(out: Path, run: Run, n_jobs: int) -> subprocess.Popen[str]:

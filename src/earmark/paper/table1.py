@@ -16,6 +16,7 @@ from earmark.paper.sounds import n_soundscapes, open_part, render_part, unrender
 from earmark.paper.tables import ablations_page, comparisons, table1_page
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
 Show = Callable[[str], AbstractContextManager[Progress]]
 """From what is being done to a context in which its progress can be told."""
 
@@ -31,6 +32,10 @@ class Outcome:
     tables: tuple[Path, ...]
 
 
+def _silence(text: str) -> None:
+    pass
+
+
 def _no_progress(doing: str) -> AbstractContextManager[Progress]:
     return nullcontext(lambda done, total: None)
 
@@ -43,7 +48,8 @@ def make_table(
     *,
     n_jobs: int = 1,
     show: Show = _no_progress,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Tell = _silence,
+    complain: Tell = _silence,
     training_progress: bool = False,
 ) -> Outcome:
     """Draws the soundscapes, does the runs that are not done yet and writes the tables.
@@ -57,7 +63,8 @@ def make_table(
         runs: Runs of the plan, in the order to do them.
         n_jobs: Runs side by side, each in a process of its own; 1 does them here.
         show: Shows the progress of long work.
-        tell: Told a line for people when a run has ended.
+        tell: Told a line for people when a run is done.
+        complain: Told a line when a run has failed; the others go on.
         training_progress: Whether a run that is done here draws a progress bar of its own.
 
     Raises:
@@ -68,25 +75,37 @@ def make_table(
     if n_jobs < 1:
         raise ConfigError(f"n_jobs: 1 or more was expected, not {n_jobs}")
     plan.claim(out)
-    failed: list[tuple[Run, str]] = []
     with _alone(out), sigterm_as_interrupt():
         done = {line.run for line in read_lines(out / "runs.jsonl")}
         todo = [run for run in runs if run not in done]
         try:
             _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
-            with closing(_results(out, plan, todo, n_jobs, training_progress)) as results:
-                for run, result in results:
-                    if isinstance(result, Line):
-                        append_line(out / "runs.jsonl", result)
-                        done.add(run)
-                        tell(f"{run}: {_brief(result)}; {len(done & set(runs))} of {len(runs)} runs done")
-                    else:
-                        failed.append((run, result))
-                        tell(f"{run}: failed, {result}")
+            if n_jobs > 1 and len(todo) > 1:
+                ending = side_by_side(out, todo, min(n_jobs, len(todo)), tell)
+            else:
+                ending = _one_by_one(out, plan, todo, training_progress)
+            failed = _write_down(out, ending, len(todo), tell, complain)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped, and all is saved in {out}: the same command goes on") from None
-        tables = write_tables(out)
-    return Outcome(len(done & set(runs)), tuple(failed), tables)
+        tables = write_tables(out) if len(done) + len(todo) > len(failed) else ()
+    return Outcome(len(runs) - len(failed), failed, tables)
+
+
+def _write_down(
+    out: Path, ending: Generator[tuple[Run, Line | str]], n_runs: int, tell: Tell, complain: Tell
+) -> tuple[tuple[Run, str], ...]:
+    """A line for each run that ends well; the others with why they did not."""
+    n_done, failed = 0, list[tuple[Run, str]]()
+    with closing(ending):
+        for run, result in ending:
+            if isinstance(result, Line):
+                append_line(out / "runs.jsonl", result)
+                n_done += 1
+                tell(f"{run}: {_brief(result)}; {n_runs - n_done - len(failed)} runs left")
+            else:
+                failed.append((run, result))
+                complain(f"{run}: {result}")
+    return tuple(failed)
 
 
 def write_tables(out: Path) -> tuple[Path, ...]:
@@ -120,12 +139,9 @@ def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[s
                 share_features(plan, out, open_part(plan, out, difficulty, part), progress)
 
 
-def _results(
-    out: Path, plan: TablePlan, runs: Sequence[Run], n_jobs: int, training_progress: bool
+def _one_by_one(
+    out: Path, plan: TablePlan, runs: Sequence[Run], training_progress: bool
 ) -> Generator[tuple[Run, Line | str]]:
-    if n_jobs > 1:
-        yield from side_by_side(out, runs, n_jobs)
-        return
     from earmark.paper.runs import perform
 
     for run in runs:
