@@ -1,10 +1,10 @@
 """`earmark paper ...`: the tables and figures of the paper, made again."""
 
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -14,10 +14,44 @@ from earmark.labels import ESC10
 from earmark.paper.profiles import CELLS, DIFFICULTIES, PROFILES, Profile, ProfileName
 
 if TYPE_CHECKING:
+    from earmark.data.clips import Dataset
     from earmark.paper.estimate import Outlook
     from earmark.paper.plan import Run, TablePlan
 
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a table, or a trial of one, has otherwise than its profile."""
+
+    labels: str | None = None
+    """Other labels than the profile's: names or ids joined by commas, esc10 or all."""
+    n_clips_seen: Count | None = None
+    """Another budget of a run."""
+    n_train: Count | None = None
+    """Another number of training soundscapes."""
+    n_valid: Count | None = None
+    """Another number of validation soundscapes."""
+    n_test: Count | None = None
+    """Another number of test soundscapes."""
+
+    def of(self, profile: Profile) -> Profile:
+        """The profile as changed."""
+        if self.labels is not None:
+            chosen = {"all": None, "esc10": ESC10}.get(self.labels, self.labels)
+            profile = replace(profile, labels=_names("labels", chosen) if isinstance(chosen, str) else chosen)
+        if self.n_clips_seen is not None:
+            profile = replace(profile, training=replace(profile.training, n_clips_seen=self.n_clips_seen))
+        return replace(
+            profile,
+            n_train=self.n_train or profile.n_train,
+            n_valid=self.n_valid or profile.n_valid,
+            n_test=self.n_test or profile.n_test,
+        )
+
+
+_NONE = Changes()
 
 
 def table1(
@@ -31,11 +65,7 @@ def table1(
     ablations: bool = True,
     train_splits: str = "1,2,3",
     test_splits: str = "5",
-    labels: str | None = None,
-    n_clips_seen: Count | None = None,
-    n_train: Count | None = None,
-    n_valid: Count | None = None,
-    n_test: Count | None = None,
+    changes: Annotated[Changes, Parameter(name="*", group="Other than the profile says")] = _NONE,
     jobs: Count = 1,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     tables_only: Annotated[bool, Parameter(negative="")] = False,
@@ -54,11 +84,6 @@ def table1(
         ablations: Also train GMAP's ablations, on sparse soundscapes.
         train_splits: Splits of the bank to learn from, joined by commas; a sixth of their sounds chooses the epochs.
         test_splits: Splits of the bank to measure on.
-        labels: Names or ids of labels joined by commas, esc10 or all; what the profile says when not given.
-        n_clips_seen: Another budget of a run than the profile's, for a trial.
-        n_train: Another number of training soundscapes.
-        n_valid: Another number of validation soundscapes.
-        n_test: Another number of test soundscapes.
         jobs: Runs side by side, which share the processors.
         dry_run: Only tell what would be done, and about how long it would take.
         tables_only: Only write the tables anew from the runs that are done.
@@ -69,40 +94,37 @@ def table1(
         return _tables_only(out, json)
     if bank is None:
         raise CycloptsError("--bank is missing, such as esc50:DIR; or --tables-only")
-    chosen_cells = None if cells is None else _names("cells", cells, CELLS)
-    difficulties = _names("difficulty", difficulty, DIFFICULTIES)
-    sizes = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
-    chosen = _profile(profile, labels, n_clips_seen, sizes)
+    chosen = None if cells is None else _names("cells", cells, CELLS)
+    asked = {"difficulties": _names("difficulty", difficulty, DIFFICULTIES)}
+    asked |= {"train_splits": _names("train-splits", train_splits), "test_splits": _names("test-splits", test_splits)}
     from earmark.paper.plan import make_plan
 
-    plan, sounds = make_plan(
-        bank,
-        chosen,
-        train_splits=_names("train-splits", train_splits),
-        test_splits=_names("test-splits", test_splits),
-        difficulties=difficulties,
-        n_seeds=n_seeds,
-    )
-    runs = plan.runs(chosen_cells, ablations)
+    plan, sounds = make_plan(bank, changes.of(PROFILES[profile]), n_seeds=n_seeds, **asked)
+    runs = plan.runs(chosen, ablations)
     if dry_run:
         from earmark.paper.estimate import look_ahead
 
         _tell_outlook(plan, look_ahead(out, plan, runs), json)
         return 0
+    return _make_table(out, plan, sounds, runs, jobs, json, quiet)
+
+
+def _make_table(
+    out: Path, plan: "TablePlan", bank: "Dataset", runs: "Sequence[Run]", jobs: int, json: bool, quiet: bool
+) -> int:
     from earmark.paper.table1 import make_table
 
     outcome = make_table(
         out,
         plan,
-        sounds,
+        bank,
         runs,
         n_jobs=jobs,
         show=lambda doing: progress(doing, quiet),
         tell=lambda text: note(text, quiet),
+        complain=report_error,
         training_progress=not quiet and sys.stderr.isatty(),
     )
-    for run, reason in outcome.failed:
-        report_error(f"{run}: {reason}")
     if json:
         failed = [{**run._asdict(), "error": reason} for run, reason in outcome.failed]
         files = [str(path) for path in outcome.tables]
@@ -207,18 +229,6 @@ def _names(flag: str, text: str, choices: Iterable[str] | None = None) -> tuple[
     if choices is not None and (unknown := [word for word in words if word not in set(choices)]):
         raise CycloptsError(f"--{flag}: some of {', '.join(choices)} were expected, not {', '.join(unknown)}")
     return words
-
-
-def _profile(name: str, labels: str | None, n_clips_seen: int | None, sizes: dict[str, int | None]) -> Profile:
-    """The profile with what the flags change of it."""
-    profile = PROFILES[name]
-    given: dict[str, Any] = {size: number for size, number in sizes.items() if number is not None}
-    if labels is not None:
-        chosen = {"all": None, "esc10": ESC10}.get(labels, labels)
-        profile = replace(profile, labels=_names("labels", chosen) if isinstance(chosen, str) else chosen)
-    if n_clips_seen is not None:
-        profile = replace(profile, training=replace(profile.training, n_clips_seen=n_clips_seen))
-    return replace(profile, **given)
 
 
 def _tell_outlook(plan: "TablePlan", outlook: "Outlook", json: bool) -> None:
