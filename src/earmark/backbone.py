@@ -1,6 +1,8 @@
 """The second stage: the paper's four-block CNN, log-mel to segments (§4.3)."""
 
+from functools import cache
 from itertools import pairwise
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +37,16 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
+@cache
+def _kernels() -> ModuleType | None:
+    """`earmark.fused`; None where it can't be had."""
+    try:
+        from earmark import fused
+    except (ImportError, RuntimeError):  # the latter: numba finds no folder for what it compiles
+        return None
+    return fused
+
+
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training count real positions only.
 
@@ -53,19 +65,40 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
             return self._masked(x.float(), mask.float()).to(dtype)
 
+    def rectified(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, pool: int = 1
+    ) -> Float[Tensor, "batch channel pooled_frame pooled_mel"]:
+        """Batch norm, ReLU and `pool` x `pool` average pooling, in training on the CPU in one go where that can be.
+
+        A last frame or mel bin without a partner is averaged alone.
+        """
+        kernels = _kernels() if self.training and mask is None and x.device.type == "cpu" else None
+        if kernels is None or not kernels.fits(x):
+            x = F.relu_(self(x, mask))
+            return F.avg_pool2d(x, pool, ceil_mode=True) if pool > 1 else x
+        mean, variance = kernels.statistics(x)
+        self._track(mean, variance, x.numel() / x.shape[1])
+        y: Tensor = kernels.rectified(x, self.weight, self.bias, mean, (variance + self.eps).sqrt(), pool)
+        return y
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
+        """Moves the running statistics towards a batch's, taken over `count` positions."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        unbiased = variance * (count / torch.as_tensor(count - 1).clamp(min=1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+
     def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
         """In training: statistics over the positions of weight 1, zero at those of weight 0."""
         count = weight.sum() * x.shape[3]
         mean = (x * weight).sum((0, 2, 3), keepdim=True) / count
         deviation = (x - mean) * weight
         variance = deviation.square().sum((0, 2, 3), keepdim=True) / count
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            with torch.no_grad():
-                momentum = 0.1 if self.momentum is None else self.momentum
-                self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), momentum)
-                unbiased = variance.flatten() * count / (count - 1).clamp(min=1)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+        self._track(mean.flatten(), variance.flatten(), count)
         scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
         return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
 
@@ -85,11 +118,10 @@ class ConvBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None
     ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
-        x = F.relu_(self.bn1(self.conv1(x), mask))
-        x = F.relu_(self.bn2(self.conv2(x), mask))
-        # a last frame without a partner is its own average, at the end of the batch and, below, of a clip in it
-        x = F.avg_pool2d(x, 2, ceil_mode=True)
+        x = self.bn1.rectified(self.conv1(x), mask)
+        x = self.bn2.rectified(self.conv2(x), mask, pool=2)
         if mask is not None:
+            # a last frame without a partner is its own average, at the end of the batch as of a clip in it
             share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
             x = x / share.clamp(min=0.5)
         return x
