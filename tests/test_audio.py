@@ -2,11 +2,13 @@ import os
 import pickle
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,9 +21,10 @@ from earmark.audio import (
     resample,
     samples_to_seconds,
     save_audio,
+    scan_audio,
     seconds_to_samples,
 )
-from earmark.errors import AudioError
+from earmark.errors import AudioError, EarmarkWarning
 
 RATE = 16000
 
@@ -115,8 +118,13 @@ def test_audio_refuses_a_rate_that_is_none(rate: object, unchecked: None) -> Non
 
 
 def test_audio_refuses_a_list(unchecked: None) -> None:
-    with pytest.raises(AudioError, match="a NumPy array, got list"):
+    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy.asarray\(it, numpy.float32\)"):
         Audio([0.0, 1.0], RATE)  # type: ignore[arg-type]
+
+
+def test_audio_refuses_a_tensor(unchecked: None) -> None:
+    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give \.numpy\(\) of it"):
+        Audio(torch.zeros(8), RATE)  # type: ignore[arg-type]
 
 
 def test_audio_travels_to_other_processes(unchecked: None) -> None:
@@ -221,6 +229,40 @@ def test_channels_are_averaged_at_every_rate(tmp_path: Path, n_channels: int, sa
     assert (audio.sample_rate, audio.waveform.shape) == (RATE, (3200,))
     expected = tone(500, RATE, 0.2, amplitude=0.1 * (n_channels + 1) / 2)
     np.testing.assert_allclose(audio.waveform[800:-800], expected[800:-800], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gains", "warned"),
+    [
+        ((1.0, -1.0), True),
+        ((1.0, -0.9), True),
+        ((1.0, -0.7), False),
+        ((1.0, 0.0), False),
+        ((1.0, 1.0), False),
+        ((0.0, 0.0), False),
+    ],
+)
+def test_channels_that_cancel_each_other_are_told_once(
+    tmp_path: Path, gains: tuple[float, float], warned: bool
+) -> None:
+    sound = noise(3 * RATE)
+    path = tmp_path / "s.wav"
+    save_audio(path, Audio(np.stack([gain * sound for gain in gains]), RATE), subtype="FLOAT")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        audio = load_audio(path, RATE)
+    np.testing.assert_allclose(audio.waveform, sound * sum(gains) / 2, atol=1e-6)
+    text = "channels cancel each other, almost nothing is left of the sound in their mean"
+    assert [str(one.message).startswith(f"{path}: {text}") for one in told] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize("n_channels", [2, 8, 200])
+def test_channels_that_have_nothing_in_common_do_not_cancel(tmp_path: Path, n_channels: int) -> None:
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (n_channels, RATE)).astype(np.float32)
+    save_audio(tmp_path / "s.wav", Audio(waveform, RATE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_audio(tmp_path / "s.wav", RATE)
 
 
 @pytest.mark.parametrize("sample_rate", [RATE, 44100])
@@ -419,6 +461,21 @@ def test_recordings_are_found_in_order(tmp_path: Path) -> None:
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert [str(file.relative_to(tmp_path)) for file in find_audio(tmp_path)] == ["a/1.mp3", "a/2.flac", "b.WAV"]
     assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # named outright
+
+
+def test_recordings_in_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    for name in ("1.m4a", "a/2.M4A", "a/3.m4a", "v.mkv", ".hidden.m4a", "notes.txt", "cover.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(AudioError, match=r"no recording in this folder; .*, there are 3 \.m4a, 1 \.mkv: convert them"):
+        find_audio(tmp_path)
+    (tmp_path / "b.wav").touch()
+    with pytest.warns(EarmarkWarning) as told:
+        assert find_audio(tmp_path) == [tmp_path / "b.wav"]
+    assert [str(one.message) for one in told] == [
+        f"{tmp_path}: 4 files skipped, no audio that is read here: 3 .m4a, 1 .mkv; convert them, for example to wav"
+    ]
+    assert [file.name for file in scan_audio(tmp_path)[1]] == ["1.m4a", "2.M4A", "3.m4a", "v.mkv"]
 
 
 def test_nothing_found(tmp_path: Path) -> None:

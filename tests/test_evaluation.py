@@ -106,7 +106,7 @@ def test_labels_are_matched_by_name() -> None:
 
 
 def test_labels_that_the_network_lacks_are_named() -> None:
-    with pytest.raises(DataError, match=r"levels: the network does not know 2 of its 3 labels \(bell, rain\); leave"):
+    with pytest.raises(DataError, match=r"levels: the network does not know 2 of its 3 labels \(bell, rain\); select"):
         evaluate(Listener(LabelSet(("dog", "wind"))), levels())
 
 

@@ -1,9 +1,13 @@
+import errno
 import os
 import stat
+import threading
 
 import pytest
 
 from earmark.files import atomic_write
+
+posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
 
 def test_whole_or_not_there(tmp_path):
@@ -24,10 +28,72 @@ def test_a_failure_changes_nothing(tmp_path, error):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="file modes")
+@posix
 def test_a_result_is_as_readable_as_any_file(tmp_path):
     with atomic_write(tmp_path / "a") as temporary:
         temporary.unlink()
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     (tmp_path / "b").write_text("x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one_and_its_file_is_written(tmp_path, there):
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "a.txt", tmp_path / "link.txt"
+    if there:
+        target.write_text("old")
+    link.symlink_to("real/a.txt")
+    with atomic_write(link) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == target.parent, "a rename between two disks is not atomic"
+    assert link.is_symlink() and target.read_text() == "new"
+    assert sorted(p.name for p in target.parent.iterdir()) == ["a.txt"]
+
+
+@posix
+def test_a_link_to_itself_is_no_file(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "loop"):
+        pass
+    assert caught.value.errno == errno.ELOOP and (tmp_path / "loop").is_symlink()
+
+
+@posix
+def test_a_pipe_receives_the_bytes_and_stays_one(tmp_path):
+    pipe, received = tmp_path / "pipe.txt", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    with atomic_write(pipe) as temporary:
+        assert temporary.parent != tmp_path and temporary.suffix == ".txt"
+        # a writer that renames a file of its own over the one that it is given
+        (temporary.parent / "own").write_bytes(b"whole")
+        (temporary.parent / "own").replace(temporary)
+    reader.join(timeout=10)
+    assert received == [b"whole"] and stat.S_ISFIFO(pipe.stat().st_mode) and not temporary.parent.exists()
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
+    (tmp_path / "file").write_text("x")
+    long = tmp_path / ("a." + "x" * 300)
+    for path, number, named in (
+        (tmp_path, errno.EISDIR, tmp_path),
+        (tmp_path / "file" / "a", errno.ENOTDIR, tmp_path / "file"),
+        (long, errno.ENAMETOOLONG, long),
+    ):
+        began = False
+        with pytest.raises(OSError) as caught, atomic_write(path):
+            began = True
+        assert (caught.value.errno, caught.value.filename, caught.value.filename2) == (number, str(named), None)
+        assert not began, "told before the work"
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "a"):
+        (tmp_path / "input").read_text()
+    assert caught.value.filename == str(tmp_path / "input"), "another file's error stays its own"

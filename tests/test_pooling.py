@@ -170,6 +170,34 @@ def test_an_empty_bag_is_refused(name):
         pooling(segments(), torch.tensor([[True] * 11, [False] * 11, [True] * 11]))
 
 
+@pytest.mark.parametrize("name", [*POOLINGS])
+@pytest.mark.parametrize(
+    ("bags", "mask", "message"),
+    [
+        (
+            torch.zeros(2, 5, 8),
+            None,
+            r"\(batch, segment, 16 channels\) were expected, not float32 of shape \(2, 5, 8\)",
+        ),
+        (torch.zeros(5, 16), None, r"not float32 of shape \(5, 16\)"),
+        (torch.zeros(2, 5, 16, dtype=torch.int64), None, r"not int64 of shape \(2, 5, 16\)"),
+        (
+            torch.zeros(2, 5, 16),
+            torch.ones(2, 5),
+            r"mask: booleans of shape \(2, 5\), .* not float32 of shape \(2, 5\)",
+        ),
+        (torch.zeros(2, 5, 16), torch.ones(2, 4, dtype=torch.bool), r"not bool of shape \(2, 4\)"),
+        (torch.zeros(2, 5, 16), torch.ones(5, dtype=torch.bool), r"not bool of shape \(5,\)"),
+    ],
+)
+def test_what_is_no_bag_is_refused_in_one_line(name, bags, mask, message, unchecked):
+    with pytest.raises(ConfigError, match=message):
+        build(name)(bags, mask)
+    if name in ATTENTIVE:
+        with pytest.raises(ValueError, match=message):
+            build(name).attention(bags, mask)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_half_precision_segments_are_pooled_in_single(name):
     clips = build(name)(segments().bfloat16())

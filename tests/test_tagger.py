@@ -276,6 +276,7 @@ def test_evidence_is_what_the_logit_loses(engine: MeanEngine) -> None:
     np.testing.assert_allclose(evidence.offsets, [0.4, 0.8, 0.9])
     assert evidence.attention is not None
     assert evidence.attention.shape == (2, 3)
+    assert evidence.score == pytest.approx(1 / (1 + np.exp(-whole)), rel=1e-5)
     assert engine.n_encoded == 1
     assert engine.n_bags == [1, 3]
 
@@ -293,11 +294,14 @@ def test_evidence_without_attention() -> None:
     assert Tagger(MeanEngine(attentive=False)).evidence(levels(0.1, 0.2), "low").attention is None
 
 
-def test_evidence_refuses(tagger: Tagger) -> None:
+def test_evidence_refuses(tagger: Tagger, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'low'"):
         tagger.evidence(levels(0.1, 0.2), "lwo")
     with pytest.raises(AudioError, match=r"one segment of 0.4 s at a time, and 0.40 s are only one"):
         tagger.evidence(levels(0.1), "low")
+    save_audio(tmp_path / "short.wav", levels(0.1))
+    with pytest.raises(AudioError, match=r"short\.wav: evidence leaves out one segment"):
+        tagger.evidence(tmp_path / "short.wav", "low")
 
 
 def test_embedding_is_the_pooled_clip(tagger: Tagger) -> None:
@@ -307,6 +311,7 @@ def test_embedding_is_the_pooled_clip(tagger: Tagger) -> None:
 def test_what_a_tagger_tells_of_itself(tagger: Tagger) -> None:
     assert tagger.labels is LABELS
     assert (tagger.sample_rate, tagger.seconds_per_segment) == (RATE, 0.4)
+    assert repr(tagger) == f"Tagger(MeanEngine: {len(LABELS)} labels, {RATE} Hz, 0.4 s a segment)"
 
 
 # a real network

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,18 +17,18 @@ import torch
 
 from earmark.audio import Audio
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.errors import AudioError, CheckpointError, ConfigError, DataError
+from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkWarning
 from earmark.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.labels import LabelSet
 from earmark.network import Network
 from earmark.pooling import POOLINGS
-from earmark.training import TrainConfig, TrainingInterrupted, settings, train
+from earmark.training import TrainConfig, TrainingInterrupted, journal, machine, settings, train
 from earmark.training.batches import LogMels, TrainBatches, ValidBatches, Waveforms
 from earmark.training.cache import log_mels
-from earmark.training.folder import RunFolder
+from earmark.training.folder import RunFolder, best_epoch
 from earmark.training.journal import Journal
 from earmark.training.lightning_module import WeakLabelModule
-from earmark.training.machine import chosen_device, keep_big_buffers
+from earmark.training.machine import chosen_device, keep_big_buffers, long_run
 from earmark.training.provenance import exact_sha256
 from earmark.training.settings import Plan
 from earmark.training.store import FeatureStore
@@ -589,7 +590,7 @@ def test_a_run_takes_its_folder_before_it_reads_the_clips(tmp_path, monkeypatch)
 
 def test_ctrl_c_while_the_clips_are_read(tmp_path, monkeypatch, whole):
     while_reading(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(TrainingInterrupted, match="stopped while the clips were read: --resume goes on"):
+    with pytest.raises(TrainingInterrupted, match="stopped before the first step: --resume starts"):
         run(tmp_path)
     assert record_of(tmp_path)["status"] == "interrupted" and state_of(tmp_path) is None
     run(tmp_path, resume=True)
@@ -621,6 +622,47 @@ def test_a_folder_with_leftovers_of_a_run_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=rf"there are files of a run \({name}\) without its run.json"):
         run(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    for name in ("thesis.doc", ".DS_Store"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"holds other files \(thesis.doc\); give a new or empty folder"):
+        run(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".DS_Store", "thesis.doc"]
+    (tmp_path / "thesis.doc").unlink()
+    RunFolder(tmp_path).check_new()  # what the system puts there is no work of anyone's
+
+
+def test_of_equal_epochs_the_latest_is_the_best(tmp_path, monkeypatch):
+    figures = iter([(0.5, 0.5, 0.0), (0.9, 0.6, 0.1), (0.9, 0.7, 0.2)])
+    monkeypatch.setattr(Journal, "_validate", lambda self: next(figures))
+    result = run(tmp_path, valid=tones("valid", first=100))
+    assert [row.valid_mAP for row in result.history] == [0.5, 0.9, 0.9]
+    assert result.best_epoch.epoch == record_of(tmp_path)["result"]["best"]["epoch"] == 3
+    assert Network.load(result.best).extra["clips_seen"] == result.best_epoch.clips_seen
+    first, better, equal = result.history
+    assert best_epoch([first, better]) is better and best_epoch([better, first]) is better
+    assert best_epoch([replace(row, valid_mAP=None) for row in (equal, first)]).epoch == first.epoch
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.0, 1), (1800.0, 0)])
+def test_a_run_of_hours_on_the_cpu_is_told_once(tmp_path, monkeypatch, limit, told):
+    monkeypatch.setattr(machine, "_LONG", limit)
+    monkeypatch.setattr(journal, "_STEPS_TO_JUDGE", (1, 3))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EarmarkWarning)
+        run(tmp_path, replace(SMALL, n_clips_seen=24))
+    texts = [str(one.message) for one in caught if issubclass(one.category, EarmarkWarning)]
+    assert len(texts) == told
+    assert all(text.endswith("min to go on the CPU; faster is n_clips_seen below 24, or a GPU") for text in texts)
+
+
+def test_a_long_run_is_told_of_on_the_cpu_alone():
+    assert long_run(torch.device("cuda"), 1e6, SMALL) is None
+    assert long_run(torch.device("cpu"), 1799.0, SMALL) is None
+    told = "about 31 min to go on the CPU; faster is n_clips_seen below 48, or a GPU"
+    assert long_run(torch.device("cpu"), 31 * 60.0, SMALL) == told
 
 
 def test_a_state_of_another_run_is_refused(tmp_path):

@@ -2,10 +2,10 @@
 
 import math
 import os
-import shutil
-import threading
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,24 @@ import soxr
 from jaxtyping import Float32
 
 from earmark import containers
-from earmark.errors import AudioError
+from earmark.errors import AudioError, EarmarkWarning
 from earmark.files import atomic_write
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
 )
 """Suffixes that a scan of a folder takes for recordings; a file named outright may have any."""
+_UNREAD_SUFFIXES = frozenset(
+    {".3gp", ".aac", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wma", ".wv"}
+)
 
 _BLOCK_VALUES = 1 << 20
 """Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
 _MAX_CHANNELS = 1024
 _MP3_SLACK = 1152
 """Samples, one frame; encoders count the padding at the ends in different ways."""
+_CANCELLED = 0.02
+"""Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
 _UNKNOWN_LENGTH = 1 << 62
 """libsndfile gives such lengths to files that don't state one, such as FLAC written to a pipe."""
 
@@ -92,7 +97,8 @@ def _checked_rate(sample_rate: object) -> int:
 
 def _checked_waveform(waveform: object) -> np.ndarray:
     if not isinstance(waveform, np.ndarray):
-        raise AudioError(f"a waveform is a NumPy array, got {type(waveform).__name__}")
+        how = ".numpy() of it" if hasattr(waveform, "numpy") else "numpy.asarray(it, numpy.float32)"
+        raise AudioError(f"a waveform is a NumPy array, got {type(waveform).__name__}: give {how}")
     if waveform.ndim not in (1, 2):
         raise AudioError(f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}")
     if waveform.size == 0:
@@ -173,7 +179,9 @@ def probe(path: Path | str) -> AudioInfo:
 def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:
     """A file, or `duration` seconds of it from `onset` on, as mono at that rate.
 
-    Only what is asked for is decoded; where the file ends before the asked-for end, so does the sound.
+    Only what is asked for is decoded; where the file ends before the asked-for end, so does the sound. Channels are
+    averaged; where they cancel each other, as those of a stereo recording with one channel upside down do, an
+    `EarmarkWarning` says so.
 
     Raises:
         AudioError: The file is missing, empty, no audio, damaged, shorter than its header says, ends before `onset`
@@ -243,6 +251,8 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
 def find_audio(path: Path | str) -> list[Path]:
     """The recordings in a folder and its sub-folders, sorted, without hidden ones; of a file, the file.
 
+    Files in formats of sound or video that are not read here are counted in an `EarmarkWarning`.
+
     Raises:
         AudioError: There is nothing of that name, or no recording in it.
     """
@@ -250,39 +260,48 @@ def find_audio(path: Path | str) -> list[Path]:
     if not path.is_dir():
         _check_is_file(path)
         return [path]
+    return scan_audio(path)[0]
+
+
+def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
+    """`find_audio` of a folder, and beside it the files that were skipped for their format.
+
+    Raises:
+        AudioError: There is no recording.
+    """
     found: list[Path] = []
+    unread: list[Path] = []
     visited: set[str] = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
         if real in visited:  # a link that leads back up
             folders.clear()
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
-        ]
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            kind = found if suffix in AUDIO_SUFFIXES else unread if suffix in _UNREAD_SUFFIXES else None
+            if kind is not None and not name.startswith("."):
+                kind.append(Path(place, name))
     if not found:
-        raise AudioError(f"{path}: no recording in this folder; looked for {' '.join(sorted(AUDIO_SUFFIXES))}")
-    return sorted(found)
+        there = f", there are {count_suffixes(unread)}: convert them, for example to wav" if unread else ""
+        looked_for = " ".join(sorted(AUDIO_SUFFIXES))
+        raise AudioError(f"{folder}: no recording in this folder; looked for {looked_for}{there}")
+    if unread:
+        text = f"{len(unread)} files skipped, no audio that is read here: {count_suffixes(unread)}"
+        warnings.warn(f"{folder}: {text}; convert them, for example to wav", EarmarkWarning, stacklevel=2)
+    return sorted(found), sorted(unread)
 
 
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read forwards; `seek` works where the format allows."""
+def count_suffixes(files: Iterable[Path]) -> str:
+    """How many files there are of each suffix, as people say it.
 
-    def seekable(self) -> bool:
-        # After every read of a seekable file soundfile seeks to where it already is. That fails at the end of a FLAC
-        # without stated length, losing the last block, and costs an mp3 its speed.
-        return False
-
-    def skip(self, n_samples: int) -> None:
-        if super().seekable():
-            self.seek(n_samples)
-            return
-        while n_samples > 0:
-            n_samples -= len(self.read(min(n_samples, 65536), always_2d=True)) or n_samples
+    >>> count_suffixes([Path("a.m4a"), Path("b.M4A"), Path("c.mp4")])
+    '2 .m4a, 1 .mp4'
+    """
+    counts = Counter(file.suffix.lower() for file in files)
+    return ", ".join(f"{n} {suffix}" for suffix, n in counts.most_common())
 
 
 def _check_is_file(path: Path) -> None:
@@ -293,7 +312,7 @@ def _check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[_SequentialFile]:
+def _open(path: Path) -> Iterator[containers.SequentialFile]:
     _check_is_file(path)
     try:
         if path.stat().st_size == 0:
@@ -302,7 +321,7 @@ def _open(path: Path) -> Iterator[_SequentialFile]:
             raise AudioError(f"{path}: cannot be read as audio; it has no header")
         with path.open("rb"):  # libsndfile says no more than "System error"
             # bytes, since a name need not be text in any encoding
-            file = _SequentialFile(os.fsencode(path) if os.name == "posix" else path)
+            file = containers.SequentialFile(os.fsencode(path) if os.name == "posix" else path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened: {error.strerror or error}") from error
     except soundfile.SoundFileError as error:
@@ -318,22 +337,8 @@ def _open(path: Path) -> Iterator[_SequentialFile]:
         if file.format != "MP3" or containers.mp3_states_length(path):
             yield file
             return
-    with _piped(path) as file:
+    with containers.piped(path) as file:
         yield file
-
-
-def _piped(path: Path) -> _SequentialFile:
-    # From the first frame's bit rate libsndfile guesses the length of an mp3 that doesn't state it, and stops there,
-    # be it at a sixth of the sound. What comes out of a pipe it reads to the end.
-    source, sink = os.pipe()
-
-    def feed() -> None:
-        # the reader may have enough before the end
-        with suppress(BrokenPipeError), path.open("rb") as stream, os.fdopen(sink, "wb") as pipe:
-            shutil.copyfileobj(stream, pipe)
-
-    threading.Thread(target=feed, daemon=True).start()
-    return _SequentialFile(source, closefd=True)
 
 
 def _load_blocks(path: Path, sample_rate: int, onset: float, duration: float | None) -> Iterator[np.ndarray]:
@@ -348,7 +353,7 @@ def _load_blocks(path: Path, sample_rate: int, onset: float, duration: float | N
         yield from _resampled(_mono_blocks(path, file, start, stop), file.samplerate, sample_rate)
 
 
-def _mono_blocks(path: Path, file: _SequentialFile, start: int, stop: int | None) -> Iterator[np.ndarray]:
+def _mono_blocks(path: Path, file: containers.SequentialFile, start: int, stop: int | None) -> Iterator[np.ndarray]:
     stated = _stated_samples(file)
     rate = file.samplerate
     if stated == 0:
@@ -358,6 +363,7 @@ def _mono_blocks(path: Path, file: _SequentialFile, start: int, stop: int | None
             raise AudioError(f"{path}: ends at {stated / rate:.3f} s, before the onset at {start / rate:.3f} s")
         stop = stated if stop is None else min(stop, stated)
     position = start
+    power_in = power_out = 0.0
     n_block = max(1, _BLOCK_VALUES // file.channels)
     try:
         if start:
@@ -370,6 +376,9 @@ def _mono_blocks(path: Path, file: _SequentialFile, start: int, stop: int | None
             mono = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
             if not np.isfinite(mono).all():
                 raise AudioError(f"{path}: damaged, {_count_not_finite(samples)} from {position / rate:.2f} s on")
+            if file.channels > 1:
+                power_in += float(np.vdot(samples, samples)) / file.channels
+                power_out += float(np.vdot(mono, mono))
             position += len(mono)
             yield mono
     except soundfile.SoundFileError as error:
@@ -380,7 +389,10 @@ def _mono_blocks(path: Path, file: _SequentialFile, start: int, stop: int | None
         raise AudioError(f"{path}: holds no sound from {start / rate:.3f} s on")
     if stated is not None and stop is not None and stop - position > (_MP3_SLACK if file.format == "MP3" else 0):
         raise containers.cut_off(path, f"{stated} samples", f"{position}")
+    if power_out * file.channels < _CANCELLED * power_in:
+        text = "channels cancel each other, almost nothing is left of the sound in their mean"
+        warnings.warn(f"{path}: {text}; turn one of them round, or keep one alone", EarmarkWarning, stacklevel=2)
 
 
-def _stated_samples(file: _SequentialFile) -> int | None:
+def _stated_samples(file: containers.SequentialFile) -> int | None:
     return None if file.frames >= _UNKNOWN_LENGTH else int(file.frames)

@@ -19,3 +19,7 @@ class CheckpointError(EarmarkError):
 
 class ConfigError(EarmarkError, ValueError):
     """A setting outside what it can be."""
+
+
+class EarmarkWarning(UserWarning):
+    """Something that is likely a mistake but may be meant; the command line prints it as a note."""

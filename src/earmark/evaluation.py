@@ -82,7 +82,7 @@ class Report:
         return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values; one that is not finite is None."""
+        """The figures as plain JSON values; one that is not finite is None, such as the d' of a mean AUC of 1."""
         low, high = self.mAP_interval
         return {
             "model": self.model,
@@ -378,7 +378,7 @@ def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise DataError(
             f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
-            "leave them out (Dataset.select(labels=...)) or take a network that was trained on them"
+            "select the labels that it knows, or take a network that was trained on them"
         )
     return [positions[name] for name in dataset.labels]
 

@@ -1,6 +1,10 @@
 """Files that are either whole or not there."""
 
+import errno
+import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +15,60 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix, that takes its name when the block ends well.
 
     Parent folders are made. When the block raises (Ctrl-C included) nothing of `path` has changed and the
-    temporary file is gone.
+    temporary file is gone. A symbolic link stays one, and the file that it leads to is written. What is no regular
+    file (a pipe, a device) is never replaced: it receives the bytes when the block ends well.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The file cannot be written; it names `path`, not the temporary file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}{path.suffix}")
+    if path.is_dir():  # told before the work, not after
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    write = _through if path.exists() and not path.is_file() else _replaced
+    with write(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    # what a link leads to; a replaced link would leave that file as it was
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
     try:
+        _make_folder(target.parent)
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         # some writers put a private file in its place; a result is as readable as any file that its user makes
         temporary.chmod(mode)
-        temporary.replace(path)
+        temporary.replace(target)
+    except OSError as error:
+        # a full disk is told without a name, and the temporary file is none that its user knows
+        is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or error.filename == str(temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        # whatever kept it from being made must not hide behind what keeps it from being looked for
+        if os.path.lexists(temporary):
+            temporary.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
+
+
+@contextmanager
+def _through(path: Path) -> Iterator[Path]:
+    # some writers rename a file of their own over the one that they are given: they never get to see a device
+    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
+        temporary = Path(folder, f"out{path.suffix}")
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as source, path.open("wb") as sink:
+            shutil.copyfileobj(source, sink)

@@ -37,14 +37,28 @@ class PeakAndMoments(NamedTuple):
     moments: Moments
 
 
-def _checked(segments: Segments, mask: Mask | None) -> tuple[Tensor, Tensor | None]:
-    """Segments in at least single precision, zero where masked; refuses an empty bag."""
+def _checked(segments: Segments, mask: Mask | None, n_channels: int) -> tuple[Tensor, Tensor | None]:
+    """Segments in at least single precision, zero where masked; refuses what is no bag, or an empty one."""
+    if segments.ndim != 3 or segments.shape[2] != n_channels or not segments.is_floating_point():
+        raise ConfigError(
+            f"segments: floats of shape (batch, segment, {n_channels} channels) were expected, not "
+            f"{_described(segments)}"
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != segments.shape[:2]):
+        raise ConfigError(
+            f"mask: booleans of shape {tuple(segments.shape[:2])}, True for a real segment, were expected, not "
+            f"{_described(mask)}"
+        )
     if segments.shape[1] == 0 or (mask is not None and not bool(mask.any(1).all())):
-        raise ValueError("a bag without segments cannot be pooled: every clip of the batch needs a real segment")
+        raise ConfigError("a bag without segments cannot be pooled: every clip of the batch needs a real segment")
     if segments.dtype in (torch.float16, torch.bfloat16):
         segments = segments.float()
     # whatever lies in masked places, NaN included, must leave no trace
     return (segments if mask is None else segments.masked_fill(~mask[..., None], 0.0)), mask
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def _moments(segments: Tensor, scores: Tensor, mask: Tensor | None) -> Moments:
@@ -88,7 +102,7 @@ class Pooling(nn.Module, Generic[State]):
             mask: True = a real segment; the others count as if they had never been there.
 
         Raises:
-            ValueError: A bag is empty.
+            ConfigError: Shapes or kinds of number are others, or a bag is empty; a ConfigError is a ValueError.
         """
         raise TypeError(f"{type(self).__name__} does not say how it summarizes")
 
@@ -113,7 +127,7 @@ class MaxPooling(Pooling[Tensor]):
         super().__init__(n_channels)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> Tensor:
-        segments, mask = _checked(segments, mask)
+        segments, mask = _checked(segments, mask, self.n_channels)
         return (segments if mask is None else segments.masked_fill(~mask[..., None], -torch.inf)).amax(1)
 
     def merge(self, left: Tensor, right: Tensor) -> Tensor:
@@ -130,7 +144,7 @@ class MeanPooling(Pooling[Moments]):
         super().__init__(n_channels)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> Moments:
-        segments, mask = _checked(segments, mask)
+        segments, mask = _checked(segments, mask, self.n_channels)
         return _moments(segments[:, :, None], segments.new_zeros(*segments.shape[:2], 1), mask)
 
     def merge(self, left: Moments, right: Moments) -> Moments:
@@ -197,17 +211,17 @@ class GatedMultiHeadAttentionPooling(Pooling[Moments]):
         """How each head spreads its attention over the segments: sums to 1 over the real ones, 0 elsewhere (eq. 9).
 
         Raises:
-            ValueError: A bag is empty.
+            ConfigError: As for `summarize`.
         """
         with torch.autocast(segments.device.type, enabled=False):
-            segments, mask = _checked(segments, mask)
+            segments, mask = _checked(segments, mask, self.n_channels)
             scores = self._scores(self._split(segments))
             if mask is not None:
                 scores = scores.masked_fill(~mask[..., None], -torch.inf)
             return scores.softmax(1).transpose(1, 2)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> Moments:
-        segments, mask = _checked(segments, mask)
+        segments, mask = _checked(segments, mask, self.n_channels)
         heads = self._split(segments)
         return _moments(heads, self._scores(heads), mask)
 

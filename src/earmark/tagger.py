@@ -125,6 +125,8 @@ class Evidence:
     some of what a segment covers.)"""
     attention: Float[np.ndarray, "head segment"] | None
     """The weights of the pooling, summing to 1 per head; None when it pays no attention."""
+    score: float
+    """Of the label for the whole recording, from 0 to 1."""
 
 
 class Tagger:
@@ -136,6 +138,10 @@ class Tagger:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+
+    def __repr__(self) -> str:
+        engine, n_labels = type(self.engine).__name__, len(self.labels)
+        return f"Tagger({engine}: {n_labels} labels, {self.sample_rate} Hz, {self.seconds_per_segment:g} s a segment)"
 
     @property
     def labels(self) -> LabelSet:
@@ -216,11 +222,12 @@ class Tagger:
         segments = self.engine.encode(recording.waveform)
         n_segments = len(segments)
         if n_segments < 2:
+            named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
             raise AudioError(
-                f"evidence leaves out one segment of {self.seconds_per_segment:g} s at a time, and "
+                f"{named}evidence leaves out one segment of {self.seconds_per_segment:g} s at a time, and "
                 f"{recording.duration:.2f} s are only one; a longer recording was expected"
             )
-        whole = self.engine.classify(segments)[0, index]
+        whole = self.engine.classify(segments)[0]
         n_bags = max(1, _VALUES_PER_CALL // segments.size)
         without = np.concatenate(
             [
@@ -230,7 +237,8 @@ class Tagger:
             ]
         )[:, index]
         onsets, offsets = self._spans(n_segments, recording.duration)
-        return Evidence(self.labels.names[index], onsets, offsets, whole - without, self._attention(segments))
+        score, weights = float(_sigmoid(whole)[index]), whole[index] - without
+        return Evidence(self.labels.names[index], onsets, offsets, weights, self._attention(segments), score)
 
     def embed(self, audio: Audio | str | os.PathLike[str]) -> Float[np.ndarray, " feature"]:
         """The pooled clip, of which the classifier makes the logits: similar recordings lie close together.

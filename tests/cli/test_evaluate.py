@@ -59,3 +59,20 @@ def test_clips_that_cannot_be_read_are_named(clips: Path, knows_the_clips: str, 
     captured = capfd.readouterr()
     assert captured.err.startswith("1 clips could not be read and are not in the figures; ")
     assert "cut.wav" in captured.err
+
+
+def test_evaluate_refuses_to_write_over_what_it_reads(
+    clips: Path, knows_the_clips: str, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ["evaluate", knows_the_clips, f"folder:{clips}", "--out"]
+    assert cli.main([*words, knows_the_clips]) == 2
+    assert "a folder was expected, this is a file" in capfd.readouterr().err
+    (tmp_path / "scores.npz").symlink_to(knows_the_clips)
+    assert cli.main([*words, str(tmp_path)]) == 2
+    assert "itself, which would be lost" in capfd.readouterr().err
+
+
+def test_evaluate_says_what_null_means(capfd: Capture) -> None:
+    assert cli.main(["evaluate", "--help"]) == 0
+    told = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "is null: d_prime where the mAUC is 1; top1, the accuracy of the first tag, unless each" in told

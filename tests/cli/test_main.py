@@ -38,7 +38,7 @@ EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.
         ("train folder:x --out y --width 0", "width: 1 or more was expected, not 0"),
         ("evaluate model", "DATA requires an argument"),
         ("soundscapes folder:x y", "--n-clips requires an argument"),
-        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "n_events must be two numbers, the smaller first"),
+        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events must be two numbers, the smaller first"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:
@@ -57,7 +57,7 @@ def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture)
         ("timeline {c} --window 0.1 --model {model}", "window: at least 0.4 s"),
         ("evidence {c} dgo --model {model}", "did you mean 'dog'"),
         ("tag {c} --model nothing", "no model called 'nothing'"),
-        ("tag {c} --model {model} --out {folder}", "error: {folder}: Is a directory"),
+        ("tag {c} --model {model} --out {folder} --format csv", "error: {folder}: Is a directory"),
         ("train folder:{folder}/gone --out {folder}/run", "gone"),
         ("train {folder} --out {folder}/run", "say what kind of data it is"),
         ("train folder:x --out {folder}/run --config {folder}/gone.json", "gone.json: No such file"),

@@ -1,11 +1,17 @@
 """What the commands share."""
 
+import os
+import warnings
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
 
+from earmark import cli
 from earmark.cli import screen
-from earmark.errors import AudioError, EarmarkError
+from earmark.errors import AudioError, EarmarkError, EarmarkWarning
+
+FORMS = ("table", "json", "csv")
 
 
 def test_an_error_is_one_line_whatever_it_quotes() -> None:
@@ -36,3 +42,88 @@ def test_bars(share: float, bar: str) -> None:
 
 def test_six_digits() -> None:
     assert screen.rounded(1.2345678e-9) == 1.23457e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("width: 1 or more was expected", "--width: 1 or more was expected"),
+        ("n_events must be two numbers", "--n-events must be two numbers"),
+        ("mend them, or set skip_bad to go on", "mend them, or set --skip-bad to go on"),
+        ("lower it or set gradient_clip=1", "lower it or set --gradient-clip 1"),
+        ("x.json: n_heads: a divisor was expected", "x.json: n_heads: a divisor was expected"),
+        ("labels are dog, sea_waves, rain", "labels are dog, sea_waves, rain"),
+        ("folder/n_events/a.wav: no such file", "folder/n_events/a.wav: no such file"),
+    ],
+)
+def test_errors_call_settings_as_the_command_line_does(text: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    screen.report_error(EarmarkError(text))
+    assert capfd.readouterr().err == f"error: {told}\n"
+
+
+def test_warnings_are_notes_each_once(capfd: pytest.CaptureFixture[str]) -> None:
+    screen.tell_warnings(quiet=False)
+    for text in ("a\nb", "set skip_bad", "a\nb"):
+        warnings.warn(text, EarmarkWarning, stacklevel=1)
+    assert capfd.readouterr().err == "note: a b\nnote: set --skip-bad\n"
+    screen.tell_warnings(quiet=True)
+    warnings.warn("a", EarmarkWarning, stacklevel=1)
+    assert capfd.readouterr().err == ""
+    warnings.warn("another library's", UserWarning, stacklevel=1)
+    assert "UserWarning: another library's" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "json", "out", "chosen"),
+    [
+        (None, False, None, "table"),
+        (None, True, None, "json"),
+        ("json", True, "x.csv", "json"),
+        ("csv", False, "x.json", "csv"),
+        (None, False, "x.JSONL", "json"),
+        (None, False, "x.json", "json"),
+        (None, False, "x.csv", "csv"),
+        (None, False, "x.txt", "table"),
+        (None, False, "pipe", "table"),
+    ],
+)
+def test_the_form_of_a_result(form: str | None, json: bool, out: str | None, chosen: str) -> None:
+    assert screen.chosen_form(form, json, Path(out) if out else None, FORMS) == chosen
+
+
+@pytest.mark.parametrize(
+    ("form", "json", "out", "forms", "message"),
+    [
+        ("csv", True, None, FORMS, "--format csv says otherwise"),
+        (None, False, "x.xml", FORMS, "x.xml: its suffix names none of the formats table, json, csv; say which"),
+        (None, False, "x.csv", ("table", "json"), "its suffix names none of the formats table, json;"),
+        (None, False, "x.parquet", FORMS, "this version writes table, json, csv; Parquet comes with a later one"),
+    ],
+)
+def test_a_form_that_cannot_be(
+    form: str | None, json: bool, out: str | None, forms: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CycloptsError, match=message):
+        screen.chosen_form(form, json, Path(out) if out else None, forms)
+
+
+def test_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
+    recording, link = tmp_path / "a.wav", tmp_path / "link"
+    recording.touch()
+    screen.refuse_overwriting(None, [recording])
+    screen.refuse_overwriting(tmp_path / "new.csv", [recording])
+    (tmp_path / "other").touch()
+    screen.refuse_overwriting(tmp_path / "other", [recording, tmp_path / "gone", "earmark-esc50"])
+    os.link(recording, link)
+    for out in (recording, link):
+        with pytest.raises(CycloptsError, match=r"is .*a\.wav itself, which would be lost; give another name"):
+            screen.refuse_overwriting(out, [tmp_path / "gone", recording])
+
+
+def test_no_help_text_spans_lines_of_its_source() -> None:
+    # help is printed as it is written: a line break in a docstring would be one in the middle of a sentence
+    names = [(name,) for name in cli._COMMANDS]
+    for command in names:
+        arguments = cli.app[command[0]].assemble_argument_collection(parse_docstring=True)
+        broken = [argument.name for argument in arguments if "\n" in (argument.parameter.help or "")]
+        assert broken == [], command

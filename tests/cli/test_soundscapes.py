@@ -34,3 +34,16 @@ def test_soundscapes_are_data_for_the_other_commands(clips: Path, tmp_path: Path
 
     assert cli.main([*words, *short, "4"]) == 1
     assert "holds other soundscapes" in capfd.readouterr().err
+
+
+def test_ctrl_c_while_mixing_says_how_to_go_on(
+    clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("earmark.cli.soundscapes.render_soundscapes", interrupted)
+    words = ["soundscapes", f"folder:{clips}", str(tmp_path / "out"), "--n-clips", "2", "--duration", "1"]
+    short = ["--event-duration", "0.2", "0.4", "--n-events", "1", "1"]
+    assert cli.main([*words, *short]) == 130
+    assert capfd.readouterr().err == "error: interrupted; the same command goes on where it stopped\n"

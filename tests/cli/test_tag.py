@@ -54,12 +54,15 @@ def test_tag_says_what_the_library_says(model: str, recordings: Path, capfd: Cap
 
 
 def test_tag_prints_csv(model: str, recordings: Path, capfd: Capture) -> None:
-    assert cli.main(["tag", str(recordings / "a.wav"), "--model", model, "--format", "csv"]) == 0
-    rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
-    assert rows[0] == ["file", "label", "score"]
-    assert {row[0] for row in rows[1:]} == {str(recordings / "a.wav")}
-    assert {row[1] for row in rows[1:]} == set(LABELS)
-    assert all(0 < float(row[2]) < 1 for row in rows[1:])
+    words = [str(recordings / "b.wav"), str(recordings / "a.wav")]
+    assert cli.main(["tag", *words, "--model", model, "--format", "csv"]) == 1
+    header, failed, *rows = csv.reader(io.StringIO(capfd.readouterr().out))
+    assert header == ["file", "label", "score", "error"]
+    assert failed[:3] == [str(recordings / "b.wav"), "", ""]
+    assert "cut off" in failed[3]
+    assert {row[0] for row in rows} == {str(recordings / "a.wav")}
+    assert {row[1] for row in rows} == set(LABELS)
+    assert all(0 < float(row[2]) < 1 and row[3] == "" for row in rows)
 
 
 def test_tag_prints_a_table_that_takes_labels_literally(model: str, recordings: Path, capfd: Capture) -> None:
@@ -114,3 +117,33 @@ def test_tag_without_a_model_says_how_to_get_one(recordings: Path, capfd: Captur
     assert captured.out == ""
     assert captured.err.startswith("error: the model 'earmark-esc50' is not shipped")
     assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("which", ["model", "recording", "in a folder", "link"])
+def test_tag_does_not_write_over_what_it_reads(
+    which: str, model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / "r").mkdir()
+    recording, own_model = tmp_path / "r" / "c.flac", tmp_path / "m.safetensors"
+    recording.write_bytes((recordings / "c.flac").read_bytes())
+    own_model.write_bytes(Path(model).read_bytes())
+    (tmp_path / "link").symlink_to(recording)
+    out = {"model": own_model, "link": tmp_path / "link"}.get(which, recording)
+    files = tmp_path / "r" if which == "in a folder" else recording
+    before = out.read_bytes()
+    assert cli.main(["tag", str(files), "--model", str(own_model), "--out", str(out), "--format", "csv"]) == 2
+    assert "itself, which would be lost" in capfd.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_tag_tells_of_recordings_in_formats_that_are_not_read(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / "c.flac").write_bytes((recordings / "c.flac").read_bytes())
+    for name in ("1.m4a", "2.M4A", "v.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    assert cli.main(["tag", str(tmp_path), "--model", model]) == 0
+    told = capfd.readouterr().err
+    assert told.startswith(f"note: {tmp_path}: 3 files skipped, no audio that is read here: 2 .m4a, 1 .mp4;")
+    assert cli.main(["tag", str(tmp_path), "--model", model, "--quiet"]) == 0
+    assert capfd.readouterr().err == ""

@@ -41,3 +41,28 @@ def test_timeline_for_people_spreadsheets_and_audacity(
     assert (tmp_path / "labels.txt").read_text().splitlines()[0] == "0.000000\t2.000000\tdog"
     assert cli.main([*words[:-1], "1"]) == 0
     assert "nothing reaches the threshold" in capfd.readouterr().out
+
+
+def test_timeline_in_a_file_of_the_form_that_its_suffix_says(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ["timeline", str(recordings / "c.flac"), "--model", model, "--quiet"]
+    for name, form in (("t.json", "json"), ("t.csv", "csv"), ("t.txt", "table")):
+        assert cli.main([*words, "--out", str(tmp_path / name)]) == 0
+        assert capfd.readouterr() == ("", "")
+        assert cli.main([*words, "--format", form]) == 0
+        assert capfd.readouterr().out == (tmp_path / name).read_text(encoding="utf-8")
+    for wrong, message in (
+        (["--out", str(tmp_path / "t.xml")], "say which by --format"),
+        (["--json", "--format", "csv"], "give one of them"),
+        (["--out", model, "--json"], "itself, which would be lost"),
+    ):
+        assert cli.main([*words, *wrong]) == 2
+        assert message in capfd.readouterr().err
+
+
+def test_timeline_of_a_damaged_file_is_told_in_json_too(model: str, recordings: Path, capfd: Capture) -> None:
+    damaged = str(recordings / "b.wav")
+    assert cli.main(["timeline", damaged, "--model", model, "--json"]) == 1
+    captured = capfd.readouterr()
+    assert json.loads(captured.out) == {"file": damaged, "error": captured.err.removeprefix("error: ").strip()}

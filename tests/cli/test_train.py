@@ -63,6 +63,43 @@ def test_data_of_the_command_line_leave_the_splits_and_labels_of_a_file_behind(
     assert "gone" in capfd.readouterr().err
 
 
+def test_a_run_repeated_or_resumed_from_another_folder(
+    tmp_path: Path, clips: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "clips").symlink_to(clips)
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli.main(["train", "folder:clips", "--out", "run", *SMALL, "--n-clips-seen", "2", "--batch-size", "2"]) == 0
+    assert str(tmp_path) not in (tmp_path / "here" / "run" / "run.json").read_text(), "a record may be published"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    record = "../here/run/run.json"
+    for words in (["--resume", "--out", "../here/run"], ["--config", record, "--out", "again"]):
+        capfd.readouterr()
+        assert cli.main(["train", *words, "-q"]) == 1
+        told = capfd.readouterr().err
+        assert told.startswith("error: clips: expected a folder, there is none; ")
+        assert f"{record} names its data as seen from the folder where that run was started" in told
+    assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
+    assert "as seen from" not in capfd.readouterr().err, "said of a file's data alone"
+
+
+def test_a_run_wants_a_folder_of_its_own(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    (tmp_path / "thesis.doc").touch()
+    assert cli.main(["train", f"folder:{clips}", "--out", str(tmp_path), *SMALL]) == 1
+    assert f"error: {tmp_path}: holds other files (thesis.doc); give a new or empty" in capfd.readouterr().err
+
+
+def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    words = ["train", f"folder:{clips}", "--out", str(tmp_path / "run"), "-q"]
+    assert cli.main([*words, "--width", "2", "--n-heads", "3"]) == 2
+    assert capfd.readouterr().err.startswith("error: --n-heads: a divisor of the 16 channels")
+    (tmp_path / "clips" / "dog").mkdir(parents=True)
+    (tmp_path / "clips" / "dog" / "1.wav").write_bytes(b"nothing")
+    assert cli.main([words[0], f"folder:{tmp_path / 'clips'}", *words[2:-1], *SMALL]) == 1
+    assert "mend or remove them, or set --skip-bad to go on without" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

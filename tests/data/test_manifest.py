@@ -1,12 +1,14 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from earmark.audio import Audio, save_audio
+from earmark.data import manifest
 from earmark.data.clips import Dataset, FileAudio
 from earmark.data.manifest import read_csv, read_folder
-from earmark.errors import DataError
+from earmark.errors import DataError, EarmarkWarning
 
 RATE = 16000
 
@@ -130,6 +132,60 @@ def test_missing_files_are_counted_and_named(folder: Path) -> None:
         read(folder, "path,labels\nnone.wav,dog\n", missing="skip")
 
 
+@pytest.mark.parametrize(
+    ("times", "part"),
+    [
+        ("onset,offset\na.wav,dog,0.5,2.5", "0.5 s to 2.5 s"),
+        ("onset,duration\na.wav,dog,0.5,0.7", "0.5 s to 1.2 s"),
+        ("onset\na.wav,dog,1500", "1500 s to 1500 s"),
+        ("duration\na.wav,dog,1000", "0 s to 1000 s"),
+    ],
+)
+def test_a_part_beyond_the_end_of_its_file(folder: Path, times: str, part: str) -> None:
+    text = f"row 3: the part from {part} reaches beyond the end of {folder / 'a.wav'}, which lasts 1.000 s; correct"
+    assert refusal(folder, f"path,labels,{times}\n".replace("\n", "\n\n", 1)).startswith(text)
+
+
+def test_only_parts_are_checked_and_rounding_is_forgiven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: list[Path] = []
+    original = manifest.probe
+    monkeypatch.setattr(manifest, "probe", lambda path: probed.append(path) or original(path))
+    (folder / "broken.wav").write_bytes(b"nothing")
+    table = "path,labels,onset,duration\na.wav,dog,0.5,0.55\na.wav,dog,0.75,\nb.wav,rain,,\nbroken.wav,rain,1,\n"
+    assert len(read(folder, table)) == 4
+    assert probed == [folder / "a.wav", folder / "broken.wav"]
+
+
+def test_an_mp3_that_does_not_state_its_length_is_not_decoded_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.mp3").write_bytes(b"\xff\xfb" + bytes(3000))
+    monkeypatch.setattr(manifest, "probe", lambda path: pytest.fail("probed"))
+    assert len(read(folder, "path,labels,onset\na.mp3,dog,5\n")) == 1
+
+
+def told(folder: Path, content: str) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EarmarkWarning)
+        read(folder, content)
+    return [str(one.message).removeprefix(str(folder / "clips.csv")).lstrip(": ") for one in caught]
+
+
+def test_what_looks_like_a_slip_is_told(folder: Path) -> None:
+    assert told(folder, "path,labels,splt,gruop,remark,rate\na.wav,dog,,,,\nb.wav,rain,,,,\n") == [
+        "the column 'splt' is not read; if 'split' is meant, call it so",
+        "the column 'gruop' is not read; if 'group' is meant, call it so",
+    ]
+    assert told(folder, "path,labels\na.wav,dog\nb.wav,Dog\n") == [
+        "the labels 'Dog' and 'dog' differ in case alone and count as different ones"
+    ]
+    assert told(folder, "path,labels\na.wav,dog;rain\nb.wav,dog\n") == [
+        "every one of the 2 clips has the label 'dog', nothing tells what is not 'dog'; add clips without it"
+    ]
+    assert told(folder, "path,labels\na.wav,dog\n") == []
+    assert told(folder, "path,labels\na.wav,dog\nb.wav,\n") == []
+
+
 # folders
 
 
@@ -184,3 +240,21 @@ def test_folders_without_meaning(tmp_path: Path) -> None:
     assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, the first is 1.wav; put")
     mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
     assert refused(mixed).startswith("train look like splits, but beside them lies rain; put every label folder into")
+
+
+def test_a_label_that_would_vanish_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "dog/1.wav", "rain/1.wav", "cat/1.m4a", "cat/old/2.m4a", "cat/x.txt", "bird/3.mp4")
+    with pytest.raises(DataError, match=r"'bird' has no recording in a format that .*, only 1 \.mp4; convert them"):
+        read_folder(tmp_path)
+    make(tmp_path, "bird/1.wav")
+    with pytest.warns(EarmarkWarning), pytest.raises(DataError, match=r"the label 'cat' .*, only 2 \.m4a; convert"):
+        read_folder(tmp_path)
+    make(tmp_path, "cat/1.wav")
+    with pytest.warns(EarmarkWarning, match=r"3 files skipped, no audio that is read here: 2 \.m4a, 1 \.mp4"):
+        assert read_folder(tmp_path).labels.names == ("bird", "cat", "dog", "rain")
+
+
+def test_a_label_that_would_vanish_from_all_splits_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "train/cat/1.m4a", "test/rain/1.wav")
+    with pytest.raises(DataError, match="the label 'cat' has no recording"):
+        read_folder(tmp_path)

@@ -305,7 +305,12 @@ def test_more_soundscapes_extend_a_folder_and_fewer_are_refused(bank, soundscape
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"seed": 8}, "config"), ({"snr_db": (1.0, 2.0)}, "config"), ({}, "bank"), ({"split": "valid"}, "splits")],
+    [
+        ({"seed": 8}, r"seed \d+ -> 8"),
+        ({"snr_db": (1.0, 2.0), "fade": 0.0}, r"snr_db \[.*\] -> \[1.0, 2.0\], fade .* -> 0.0"),
+        ({}, "bank"),
+        ({"split": "valid"}, "splits"),
+    ],
 )
 def test_a_folder_of_other_soundscapes_is_refused(bank, rendered, change, named):
     split = change.pop("split", "train")

@@ -5,18 +5,32 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, bar, note, paper, progress, write_json
+from earmark.cli.screen import (
+    AsJson,
+    Quiet,
+    bar,
+    note,
+    paper,
+    progress,
+    refuse_overwriting,
+    tell_warnings,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from earmark.evaluation import LabelFigures, Report
 
 _SHOWN: Final = 60
+_JSON_HELP: Final = (
+    "Print what report.json holds. A figure that is no finite number is null: d_prime where the mAUC is 1; top1, the "
+    "accuracy of the first tag, unless each clip has exactly one label; and those of labels without clips."
+)
 
 
 def evaluate(
@@ -29,7 +43,7 @@ def evaluate(
     out: Path | None = None,
     batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
     device: str = "cpu",
-    json: AsJson = False,
+    json: Annotated[AsJson, Parameter(help=_JSON_HELP)] = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a tagger on labelled clips.
@@ -42,9 +56,10 @@ def evaluate(
         out: Write report.json, report.md and the scores to this folder.
         batch_size: Clips that the network hears at a time; the figures do not depend on it.
         device: cpu, cuda, cuda:N or mps.
-        json: Print what report.json holds.
         quiet: Nothing but errors on standard error.
     """
+    tell_warnings(quiet)
+    _check_out(out, model, data.partition(":")[2])
     dataset = select(data, split, labels)
     network = hub.load_network(model)
     from earmark.evaluation import evaluate as measure
@@ -61,6 +76,14 @@ def evaluate(
         write_json(report.to_json())
     else:
         _print(report)
+
+
+def _check_out(out: Path | None, *inputs: str) -> None:
+    if out is not None and out.exists() and not out.is_dir():
+        raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
+    if out is not None:
+        for name in ("report.json", "report.md", "scores.npz"):
+            refuse_overwriting(out / name, inputs)
 
 
 def _print(report: "Report") -> None:

@@ -1,15 +1,28 @@
 """`earmark evidence`: which moments of a recording made a tag."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TextIO
 
 from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from earmark import hub
-from earmark.cli.screen import AsJson, bar, paper, rounded, write_json
+from earmark.cli.screen import (
+    AsJson,
+    Quiet,
+    bar,
+    chosen_form,
+    destination,
+    paper,
+    refuse_overwriting,
+    rounded,
+    tell_warnings,
+    write_failure,
+    write_json,
+)
+from earmark.errors import AudioError
 from earmark.tagger import Evidence
 
 
@@ -19,46 +32,64 @@ def evidence(
     /,
     *,
     model: str = hub.DEFAULT_MODEL,
-    format: Literal["table", "json"] = "table",
+    format: Literal["table", "json"] | None = None,
+    out: Path | None = None,
     json: AsJson = False,
-) -> None:
+    quiet: Quiet = False,
+) -> int:
     """Show which moments of a recording made a tag: how far its logit falls when a moment is left out.
 
     Args:
         file: A recording.
         label: Name or id of a label.
         model: A .safetensors checkpoint.
-        format: A table for people, or JSON.
+        format: A table for people, or JSON; what --out ends in says it too.
+        out: Write to this file instead of standard output.
         json: Short for --format json.
+        quiet: Nothing but errors on standard error.
     """
-    result = hub.load(model).evidence(file, label)
-    if json or format == "json":
-        _write_json(str(file), result)
-    else:
-        _write_table(str(file), result)
+    tell_warnings(quiet)
+    form = chosen_form(format, json, out, _WRITERS)
+    refuse_overwriting(out, [model, file])
+    try:
+        result = hub.load(model).evidence(file, label)
+    except AudioError as error:
+        return write_failure(str(file), error, form, out)
+    with destination(out) as stream:
+        _WRITERS[form](str(file), result, stream)
+    return 0
 
 
-def _write_table(file: str, evidence: Evidence) -> None:
-    console = paper(sys.stdout)
-    console.print(f"{file}  {evidence.label}", style="bold", soft_wrap=True)
+def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
+    console = paper(stream)
+    console.print(f"{file}  {evidence.label}  score {evidence.score:.3f}", style="bold", soft_wrap=True)
+    console.print("How far its logit falls when a moment is left out: + spoke for the label (━), - against it (-).")
     weights = evidence.weights.tolist()
     largest = max(map(abs, weights)) or 1.0
     table = Table.grid(padding=(0, 2))
     for onset, offset, weight in zip(evidence.onsets, evidence.offsets, weights, strict=True):
-        strength = Text(bar(abs(weight) / largest), style="green" if weight > 0 else "red")
-        table.add_row("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", strength)
+        speaks_for = weight > 0
+        strength = bar(abs(weight) / largest, mark="━" if speaks_for else "-")
+        # colour only repeats what the mark says
+        styled = Text(strength, style="green" if speaks_for else "red")
+        table.add_row("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", styled)
     console.print(table)
 
 
-def _write_json(file: str, evidence: Evidence) -> None:
+def _write_json(file: str, evidence: Evidence, stream: TextIO) -> None:
     attention = evidence.attention
     write_json(
         {
             "file": file,
             "label": evidence.label,
+            "score": rounded(evidence.score),
             "onsets": [rounded(onset) for onset in evidence.onsets.tolist()],
             "offsets": [rounded(offset) for offset in evidence.offsets.tolist()],
             "weights": [rounded(weight) for weight in evidence.weights.tolist()],
             "attention": None if attention is None else [[rounded(w) for w in head] for head in attention.tolist()],
-        }
+        },
+        stream,
     )
+
+
+_WRITERS: Final[dict[str, Callable[[str, Evidence, TextIO], None]]] = {"table": _write_table, "json": _write_json}

@@ -1,20 +1,27 @@
 """What the commands share: errors of one line, progress on standard error, results on standard output or in a file."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Final, TextIO
 
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
+from earmark.errors import EarmarkWarning
 from earmark.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 _WIDTH_OF_FILES = 160
+_SUFFIXES: Final = {".json": "json", ".jsonl": "json", ".csv": "csv", ".txt": "table", "": "table"}
+_LATER: Final = {".parquet": "Parquet"}
+_SETTING: Final = re.compile(r"^([a-z_]+): |(?:^|(?<= ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
 
@@ -32,7 +39,53 @@ def one_line(error: BaseException | str) -> str:
 
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
-    sys.stderr.write(f"error: {one_line(error)}\n")
+    sys.stderr.write(f"error: {in_flags(one_line(error))}\n")
+
+
+def in_flags(text: str) -> str:
+    """The text of an error of the library with settings called as the command line calls them.
+
+    >>> in_flags("n_heads: a divisor of 16 was expected; or set gradient_clip=1")
+    '--n-heads: a divisor of 16 was expected; or set --gradient-clip 1'
+    """
+
+    def as_flag(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in _settings():
+            return match[0]
+        flag = f"--{name.replace('_', '-')}"
+        return f"{flag}: " if match[1] else f"{flag} {match[3]}" if match[3] else flag
+
+    return _SETTING.sub(as_flag, text)
+
+
+@cache
+def _settings() -> frozenset[str]:
+    # loaded only when there is an error that may name one
+    from dataclasses import fields
+
+    from earmark.data.soundscapes import SoundscapeConfig
+    from earmark.training.settings import TrainConfig
+
+    named = {entry.name for settings in (TrainConfig, SoundscapeConfig) for entry in fields(settings)}
+    return frozenset(named | {"top", "threshold", "window", "hop", "labels", "split"})
+
+
+def tell_warnings(quiet: bool) -> None:
+    """Has the library's warnings printed as notes on standard error, each once; every command begins with this."""
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        if not issubclass(category, EarmarkWarning):
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif (text := in_flags(one_line(str(message)))) not in told:
+            told.add(text)
+            note(f"note: {text}", quiet)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", EarmarkWarning)
 
 
 def note(text: str, quiet: bool) -> None:
@@ -66,13 +119,62 @@ def progress(doing: str, quiet: bool) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def chosen_form(form: str | None, json: bool, out: Path | None, forms: Collection[str]) -> str:
+    """The form of a result: what --format or --json says, else the suffix of --out, else a table.
+
+    Args:
+        form: Of --format.
+        json: Of --json.
+        out: Of --out.
+        forms: What the command can write.
+
+    Raises:
+        CycloptsError: --json and --format contradict each other, or the suffix names none of the forms.
+    """
+    if json and form not in (None, "json"):
+        raise CycloptsError(f"--json is short for --format json, and --format {form} says otherwise: give one of them")
+    if json or form is not None:
+        return form or "json"
+    suffix = out.suffix.lower() if out is not None else ""
+    named = _SUFFIXES.get(suffix)
+    if named in forms:
+        return str(named)
+    listed = ", ".join(forms)
+    if suffix in _LATER:
+        raise CycloptsError(f"--out {out}: this version writes {listed}; {_LATER[suffix]} comes with a later one")
+    raise CycloptsError(f"--out {out}: its suffix names none of the formats {listed}; say which by --format")
+
+
+def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
+    """Refuses an --out that is one of the files that the command reads, by whatever name.
+
+    Raises:
+        CycloptsError: It is.
+    """
+    if out is None or not out.exists():
+        return
+    for path in inputs:
+        with suppress(OSError):  # a file that is not there is told when it is read
+            if out.samefile(path):
+                raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
+
+
 @contextmanager
 def destination(out: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that is there when the block has ended well."""
     if out is None:
         yield sys.stdout
         return
-    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(out) as temporary,
+        temporary.open(
+            # names of files need not be text: the bytes that are none pass through as they came
+            "w",
+            encoding="utf-8",
+            errors="surrogateescape",
+            newline="",
+        ) as stream,
+    ):
         yield stream
 
 
@@ -83,15 +185,24 @@ def write_json(value: Any, stream: TextIO | None = None) -> None:
     stream.flush()
 
 
+def write_failure(file: str, error: BaseException, form: str, out: Path | None) -> int:
+    """Reports that a file cannot be read, to a machine that reads JSON too; returns the exit status."""
+    report_error(error)
+    if form == "json":
+        with destination(out) as stream:
+            write_json({"file": file, "error": one_line(error)}, stream)
+    return 1
+
+
 def rounded(value: float) -> float:
     """Six significant digits: more would be noise."""
     return float(f"{value:.6g}")
 
 
-def bar(share: float, width: int = 20) -> str:
+def bar(share: float, width: int = 20, mark: str = "━") -> str:
     """A bar for a share of 1.
 
     >>> bar(0.5, width=4)
     '━━  '
     """
-    return ("━" * round(min(max(share, 0.0), 1.0) * width)).ljust(width)
+    return (mark * round(min(max(share, 0.0), 1.0) * width)).ljust(width)

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, write_json
+from earmark.cli.screen import AsJson, Quiet, note, progress, say, tell_warnings, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 
 _DEFAULTS = SoundscapeConfig()
@@ -41,12 +41,16 @@ def soundscapes(
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
     """
+    tell_warnings(quiet)
     sounds = select(bank, split, labels)
     name = None if split is None else split.replace(",", "+")
     with progress("drawing", quiet) as show:
         mixed = mix_soundscapes(sounds, settings, n_clips, split=name, progress=show)
     with progress("mixing", quiet) as show:
-        render_soundscapes(mixed, out, jobs=jobs, progress=show)
+        try:
+            render_soundscapes(mixed, out, jobs=jobs, progress=show)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
     n_events = len(mixed.truth)
     if json:
         summary = {"data": f"soundscapes:{out}", "n_clips": len(mixed), "n_events": n_events}

@@ -19,20 +19,22 @@ from earmark.cli.screen import (
     AsJson,
     Quiet,
     bar,
+    chosen_form,
     destination,
     note,
     one_line,
     paper,
     progress,
+    refuse_overwriting,
     report_error,
     rounded,
+    tell_warnings,
     write_json,
 )
 from earmark.errors import AudioError, EarmarkError
 from earmark.tagger import Tag, Tagger
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
-_SUFFIXES: Final = {".json": "json", ".jsonl": "json", ".csv": "csv"}
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,17 @@ def tag(
         model: A .safetensors checkpoint.
         top: Print this many tags of each file; 5 unless a threshold is given.
         threshold: Print all tags that score this or more.
-        format: A table for people, one JSON object a line, or CSV with a row for each tag. What the suffix of --out
-            says, else a table.
+        format: A table for people, JSON with one object a line, or CSV; what --out ends in says it too.
         out: Write to this file instead of standard output.
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
-    form = "json" if json else format or _SUFFIXES.get(out.suffix.lower() if out else "", "table")
+    tell_warnings(quiet)
+    form = chosen_form(format, json, out, _WRITERS)
+    found = list(chain.from_iterable(map(_recordings, files)))
+    refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     tagger = hub.load(model)
     start, n_failed = time.perf_counter(), 0
-    found = list(chain.from_iterable(map(_recordings, files)))
 
     def reported(results: Iterable[Tagged], show: Callable[[int, int], None]) -> Iterator[Tagged]:
         nonlocal n_failed
@@ -149,9 +152,11 @@ def _write_json(results: Iterable[Tagged], stream: TextIO) -> None:
 
 def _write_csv(results: Iterable[Tagged], stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("file", "label", "score"))
+    writer.writerow(("file", "label", "score", "error"))
     for result in results:
-        writer.writerows((result.file, tag.label, rounded(tag.score)) for tag in result.tags)
+        writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
+        if result.error is not None:
+            writer.writerow((result.file, "", "", result.error))
         stream.flush()
 
 

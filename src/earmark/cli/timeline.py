@@ -10,7 +10,20 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark import hub
-from earmark.cli.screen import AsJson, bar, destination, paper, rounded, write_json
+from earmark.cli.screen import (
+    AsJson,
+    Quiet,
+    bar,
+    chosen_form,
+    destination,
+    paper,
+    refuse_overwriting,
+    rounded,
+    tell_warnings,
+    write_failure,
+    write_json,
+)
+from earmark.errors import AudioError
 from earmark.tagger import Event, Timeline
 
 
@@ -22,10 +35,11 @@ def timeline(
     window: float = 2.0,
     hop: float = 0.4,
     threshold: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5,
-    format: Literal["table", "json", "csv", "audacity"] = "table",
+    format: Literal["table", "json", "csv", "audacity"] | None = None,
     out: Path | None = None,
     json: AsJson = False,
-) -> None:
+    quiet: Quiet = False,
+) -> int:
     """Show when the sounds of a recording happen.
 
     Args:
@@ -34,13 +48,21 @@ def timeline(
         window: Seconds that are heard for one row of scores.
         hop: Seconds from one row to the next.
         threshold: A label sounds while it scores this or more.
-        format: A table for people; JSON with all scores; CSV with a row for each event; or an Audacity label track.
+        format: A table, JSON with all scores, CSV or an Audacity label track; what --out ends in says it too.
         out: Write to this file instead of standard output.
         json: Short for --format json.
+        quiet: Nothing but errors on standard error.
     """
-    result = hub.load(model).timeline(file, window=window, hop=hop)
+    tell_warnings(quiet)
+    form = chosen_form(format, json, out, _WRITERS)
+    refuse_overwriting(out, [model, file])
+    try:
+        result = hub.load(model).timeline(file, window=window, hop=hop)
+    except AudioError as error:
+        return write_failure(str(file), error, form, out)
     with destination(out) as stream:
-        _WRITERS["json" if json else format](str(file), result, result.events(threshold), stream)
+        _WRITERS[form](str(file), result, result.events(threshold), stream)
+    return 0
 
 
 def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:

@@ -14,9 +14,9 @@ from cyclopts.config import Dict
 
 from earmark.audio import probe
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, say, write_json
+from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
 from earmark.data.clips import Dataset, FileAudio
-from earmark.errors import AudioError, ConfigError
+from earmark.errors import AudioError, ConfigError, DataError
 from earmark.training import TrainConfig
 
 _DEFAULTS: Final = TrainConfig()
@@ -42,7 +42,7 @@ def train(
 
     Args:
         data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
-        out: Folder of the run, new unless --resume.
+        out: Folder of the run, new or empty unless --resume.
         split: Train on these splits of DATA, joined by commas; on all of it when not given.
         valid: Validate after each epoch on this, named as DATA is.
         valid_split: Validate on these splits of --valid, or of DATA.
@@ -56,11 +56,16 @@ def train(
         raise ConfigError(f"{out}: no run to resume there (no run.json); start it without --resume")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
+    tell_warnings(quiet)
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
-    clips = select(data, split, labels)
     held_out = None
-    if valid is not None or valid_split is not None:
-        held_out = select(valid or data, valid_split, labels)
+    try:
+        clips = select(data, split, labels)
+        if valid is not None or valid_split is not None:
+            held_out = select(valid or data, valid_split, labels)
+    except DataError as error:
+        record = out / "run.json" if resume else config
+        raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
     _warn_of_rate(clips, settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
@@ -72,6 +77,15 @@ def train(
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
+    """What to add to an error about data that a file names, when they may lie where the run was started."""
+    paths = [Path(spec.partition(":")[2]) for spec in specs if spec is not None]
+    if record is None or all(path.exists() or path.is_absolute() for path in paths):
+        return ""
+    # run.json holds no absolute paths: it may be published
+    return f"; {record} names its data as seen from the folder where that run was started: start this one there too"
 
 
 def _warn_of_rate(clips: Dataset, sample_rate: int, quiet: bool) -> None:

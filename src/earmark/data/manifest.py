@@ -2,14 +2,17 @@
 
 import csv
 import math
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from earmark.audio import find_audio
+from earmark.audio import count_suffixes, probe, scan_audio
+from earmark.containers import mp3_states_length
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.errors import AudioError, DataError
+from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
 Missing = Literal["error", "skip"]
@@ -18,6 +21,8 @@ Missing = Literal["error", "skip"]
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
 _SPLITS = frozenset({"train", "valid", "test"})
+_SLACK = 0.1
+"""Seconds that a part may reach beyond the end of its file: tables round their times, encoders pad."""
 
 
 def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
@@ -26,10 +31,12 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     `path` is relative to the CSV file, `labels` are joined by `;` (none at all: no label sounds in the clip). Optional
     are `onset` and either `offset` (the end) or `duration`, in seconds, for a part of the file; `split`; and `group`,
     the source that clips share. Other columns are ignored. Columns may be separated by commas, semicolons or tabs.
-    A clip's id is its path, with the onset behind it where there is one.
+    A clip's id is its path, with the onset behind it where there is one. What looks like a slip, such as a column
+    `splt`, is told in an `EarmarkWarning`.
 
     Raises:
-        DataError: The file is no such table, a row is wrong (the text names the row), or files are missing.
+        DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
+            reaches beyond the end of its file.
     """
     path = Path(path)
     clips: list[Clip] = []
@@ -49,6 +56,8 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, not_there = drop_missing(str(path), clips, missing)
+    _check_ends(path, found, row_of)
+    _tell_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, not_there)
 
 
@@ -97,6 +106,10 @@ def _columns(path: Path, header: list[str]) -> list[str]:
     for name in (*_REQUIRED, *_OPTIONAL):
         if columns.count(name) > 1:
             raise DataError(f"{path}: the column {name} is there {columns.count(name)} times")
+    for name in columns:
+        if name not in (*_REQUIRED, *_OPTIONAL) and (close := get_close_matches(name, _OPTIONAL, n=1, cutoff=0.75)):
+            text = f"the column {name!r} is not read; if {close[0]!r} is meant, call it so"
+            warnings.warn(f"{path}: {text}", EarmarkWarning, stacklevel=2)
     return columns
 
 
@@ -120,6 +133,49 @@ def _clip(table: Path, number: int, row: dict[str, str]) -> Clip:
         split=row.get("split") or None,
         group=row.get("group") or None,
     )
+
+
+def _check_ends(table: Path, clips: Sequence[Clip], row_of: dict[str, int]) -> None:
+    """Refuses a part of a file that reaches beyond its end, by the file's header alone."""
+    seconds: dict[Path, float] = {}
+    for clip in clips:
+        audio = clip.audio
+        if not isinstance(audio, FileAudio) or (audio.onset == 0 and audio.duration is None):
+            continue
+        if audio.path not in seconds:
+            seconds[audio.path] = _stated_seconds(audio.path)
+        end = audio.onset + (audio.duration or 0.0)
+        if end > seconds[audio.path] + _SLACK:
+            raise DataError(
+                f"{table}, row {row_of[clip.id]}: the part from {audio.onset:g} s to {end:g} s reaches beyond the end "
+                f"of {audio.path}, which lasts {seconds[audio.path]:.3f} s; correct the times, they are in seconds"
+            )
+
+
+def _stated_seconds(path: Path) -> float:
+    """How long a file is, as far as its header tells."""
+    try:
+        # without it the whole file would have to be decoded, and a table may have many
+        is_stated = path.suffix.lower() != ".mp3" or mp3_states_length(path)
+        return probe(path).duration if is_stated else math.inf
+    except (AudioError, OSError):
+        return math.inf  # that it cannot be read is told, or passed over, when it is read
+
+
+def _tell_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
+    """Warns of labels from which nothing can be learned, or that look like one label written in two ways."""
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        spellings.setdefault(label.casefold(), []).append(label)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            text = f"the labels {' and '.join(map(repr, alike))} differ in case alone and count as different ones"
+            warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=3)
+    n_clips = Counter(label for clip in clips for label in clip.labels)
+    for label in labels:
+        if n_clips[label] == len(clips) > 1:
+            text = f"every one of the {len(clips)} clips has the label {label!r}, nothing tells what is not {label!r}"
+            warnings.warn(f"{name}: {text}; add clips without it", EarmarkWarning, stacklevel=3)
 
 
 def _seconds(table: Path, number: int, name: str, cell: str) -> float | None:
@@ -159,13 +215,14 @@ def read_folder(path: Path | str) -> Dataset:
     `train/dog/1.wav`. Hidden files are passed over. A clip's id is its path below the folder.
 
     Raises:
-        DataError: No such folder, no recording in it, recordings outside the sub-folders, or splits beside labels.
+        DataError: No such folder, no recording in it, recordings outside the sub-folders, a label with recordings in
+            formats that are not read here alone, or splits beside labels.
     """
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path}: expected a folder, {'got a file' if path.exists() else 'there is none'}")
     try:
-        files = [file.relative_to(path) for file in find_audio(path)]
+        files, unread = ([file.relative_to(path) for file in kind] for kind in scan_audio(path))
     except AudioError as error:
         raise DataError(str(error)) from error
     if bare := [file for file in files if len(file.parts) == 1]:
@@ -183,16 +240,22 @@ def read_folder(path: Path | str) -> Dataset:
         )
     n_above = 1 if splits else 0
     names = tuple(sorted({file.parts[n_above] for file in files}))
-    return Dataset(
-        path.resolve().name,
-        LabelSet(names),
-        tuple(
-            Clip(
-                id=file.as_posix(),
-                labels=(file.parts[n_above],),
-                audio=FileAudio(path / file),
-                split=file.parts[0] if splits else None,
-            )
-            for file in files
-        ),
+    lost = {file.parts[n_above] for file in unread if len(file.parts) > n_above + 1} - set(names)
+    if lost:
+        label = min(lost)
+        of_it = count_suffixes(file for file in unread if label in file.parts[n_above : n_above + 1])
+        raise DataError(
+            f"{path}: the label {label!r} has no recording in a format that is read here, only {of_it}; convert them, "
+            "for example to wav, or take its folder away"
+        )
+    clips = tuple(
+        Clip(
+            id=file.as_posix(),
+            labels=(file.parts[n_above],),
+            audio=FileAudio(path / file),
+            split=file.parts[0] if splits else None,
+        )
+        for file in files
     )
+    _tell_of_labels(str(path), names, clips)
+    return Dataset(path.resolve().name, LabelSet(names), clips)

@@ -45,8 +45,7 @@ class SoundscapeConfig:
     fade: float = 0.008
     """Seconds of the fade at either end of a cut."""
     seed: int = 0
-    """Soundscape i depends on the bank, this configuration and i, not on how many are drawn: the same seed gives others
-    on the sounds of another split."""
+    """Soundscape i follows from it, the bank (another split gives others), the other settings and i alone."""
 
     def __post_init__(self) -> None:
         for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
@@ -286,7 +285,8 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
         theirs = _description(out)
         differing = [key for key in mine if key != "n_clips" and mine[key] != theirs.get(key)]
         if differing:
-            raise DataError(f"{out}: holds other soundscapes (other {', '.join(differing)}); render into a new folder")
+            named = [_changed(theirs["config"], mine["config"]) if key == "config" else key for key in differing]
+            raise DataError(f"{out}: holds other soundscapes (other {', '.join(named)}); render into a new folder")
         if theirs["n_clips"] > len(soundscapes):
             raise DataError(
                 f"{out}: {theirs['n_clips']} soundscapes were begun here, {len(soundscapes)} asked for now; "
@@ -294,6 +294,12 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
             )
     with atomic_write(description) as path:
         path.write_text(json.dumps(mine, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _changed(theirs: Any, mine: dict[str, Any]) -> str:
+    """The settings that differ, with both values."""
+    then = theirs if isinstance(theirs, dict) else {}
+    return ", ".join(f"{name} {then.get(name)} -> {mine[name]}" for name in mine if then.get(name) != mine[name])
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a step is shown: features of clips read or remembered, and batches that the step number alone decides."""
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earmark.data.clips import Clip
 from earmark.data.sampling import balanced_order, shuffled_order
-from earmark.errors import DataError, EarmarkError
+from earmark.errors import DataError, EarmarkError, EarmarkWarning
 from earmark.frontend import FLOOR_DB
 from earmark.training.settings import Plan
 
@@ -255,6 +256,8 @@ def _let_the_parent_decide(_: int) -> None:
     # Ctrl-C reaches every process of the terminal; the parent finishes its step and then ends the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # each worker meets the same recordings again and again
+    warnings.simplefilter("ignore", EarmarkWarning)
 
 
 def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int | None = None) -> DataError:

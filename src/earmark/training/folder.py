@@ -45,6 +45,13 @@ class Epoch:
     """Share of that time in which the step waited for its data."""
 
 
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """The epoch with the highest validation mAP, of equals the latest; without validation the last one."""
+    validated = [row for row in history if row.valid_mAP is not None]
+    # the later of two equals has seen more clips, and `max` takes the first that it meets
+    return max(reversed(validated), key=lambda row: row.valid_mAP or 0.0) if validated else history[-1]
+
+
 class RunFolder:
     """Names of the files of a run, and their reading and writing, each whole or not at all."""
 
@@ -59,10 +66,10 @@ class RunFolder:
         """Of the run in the folder, once it was claimed or its record read; its states carry it too."""
 
     def check_new(self) -> None:
-        """Refuses a folder with a run in it, or with what one left there.
+        """Refuses a folder with a run in it, with what one left there, or with other files.
 
         Raises:
-            ConfigError: There is a run or a file of one, or the path is no folder.
+            ConfigError: There is a run, a file of one or any other that is not hidden, or the path is no folder.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path}: a folder for the run was expected, this is a file")
@@ -73,6 +80,11 @@ class RunFolder:
                 f"{self.path}: there are files of a run ({', '.join(found)}) without its run.json, which resuming "
                 "needs; remove them or take another folder"
             )
+        # a hidden file is the system's own, such as .DS_Store
+        others = sorted(file.name for file in self.path.glob("[!.]*"))
+        if others:
+            shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            raise ConfigError(f"{self.path}: holds other files ({shown}); give a new or empty folder for the run")
 
     def claim(self, record: dict[str, Any]) -> None:
         """Takes the folder for a new run: writes its record, with an id of the run added, unless there is one.

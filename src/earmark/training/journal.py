@@ -1,6 +1,7 @@
 """What happens between the steps: clocks, the progress bar, and at the end of an epoch validation and checkpoints."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +13,17 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from earmark.errors import EarmarkError
+from earmark.errors import EarmarkError, EarmarkWarning
 from earmark.metrics import average_precision, d_prime, label_mean, roc_auc
 from earmark.training.batches import Batch, unreadable_clips
-from earmark.training.folder import Epoch, RunFolder
+from earmark.training.folder import Epoch, RunFolder, best_epoch
 from earmark.training.interruption import Interruption
 from earmark.training.lightning_module import WeakLabelModule
+from earmark.training.machine import long_run
 
 _STEPS_PER_LOG: Final = 25
+_STEPS_TO_JUDGE: Final = (5, 20)
+"""From the first of these steps of a sitting to the second one its pace is measured: the very first are slower."""
 
 
 class Journal(pl.Callback):
@@ -57,6 +61,8 @@ class Journal(pl.Callback):
         self._mark = 0.0
         self._logged = (0.0, 0)
         self._note = ""
+        self._first_step = 0
+        self._pace_mark = 0.0
 
     def state(self) -> dict[str, Any]:
         """All that resuming needs, the module's part included."""
@@ -82,6 +88,7 @@ class Journal(pl.Callback):
         self._task = self.bar.add_task(
             "training", total=plan.n_steps * plan.batch_size, completed=done * plan.batch_size, note=self._note
         )
+        self._first_step = done
         self._mark = time.perf_counter()
 
     def on_train_batch_start(
@@ -101,12 +108,23 @@ class Journal(pl.Callback):
         if done % _STEPS_PER_LOG == 0:
             self._log_loss(trainer)
         self.bar.update(self._task, completed=done * plan.batch_size, note=self._note)
+        self._judge_pace(done)
         if plan.ends_epoch(done):
             self._end_epoch(trainer)
         if self.interruption.requested and done < plan.n_steps:
             if not plan.ends_epoch(done):
                 self._save_within_epoch()
             self.stopped = trainer.should_stop = True
+
+    def _judge_pace(self, done: int) -> None:
+        first, last = (self._first_step + steps for steps in _STEPS_TO_JUDGE)
+        if done == first:
+            self._pace_mark = self._seconds
+        elif done == last:
+            pace = (self._seconds - self._pace_mark) / (last - first)
+            text = long_run(self.module.device, pace * (self.module.plan.n_steps - done), self.module.config)
+            if text is not None:
+                warnings.warn(text, EarmarkWarning, stacklevel=2)
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -152,8 +170,8 @@ class Journal(pl.Callback):
             clips_per_second=n_clips / self._epoch_seconds,
             data_share=self._data_seconds / self._epoch_seconds,
         )
-        is_best = is_best_so_far(self.history, row)
         self.history.append(row)
+        is_best = best_epoch(self.history) is row
         module.loss_sum, module.n_losses = 0.0, 0
         self._logged = (0.0, 0)
         self._epoch_seconds = self._data_seconds = 0.0
@@ -217,13 +235,6 @@ class Journal(pl.Callback):
         self.module.bad_clips.update(batch.failed)
         if batch.failed and not self.module.config.skip_bad:
             raise unreadable_clips(batch.failed, "validation")
-
-
-def is_best_so_far(history: Sequence[Epoch], row: Epoch) -> bool:
-    """Whether the row's mAP is above all before; without validation the newest is the best."""
-    if row.valid_mAP is None:
-        return True
-    return all(before.valid_mAP is None or row.valid_mAP > before.valid_mAP for before in history)
 
 
 def mean_figures(target: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> tuple[float, float, float]:

@@ -11,6 +11,8 @@ import torch
 from earmark.errors import ConfigError
 from earmark.training.settings import TrainConfig
 
+_LONG: Final = 30 * 60
+"""Seconds from which on a run on the CPU is worth a word."""
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 
@@ -53,6 +55,20 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def long_run(device: torch.device, seconds: float, config: TrainConfig) -> str | None:
+    """What to tell someone whose run will go on for so long; None when it is short, or on a GPU.
+
+    >>> long_run(torch.device("cpu"), 7200.0, TrainConfig())
+    'about 2 h 00 min to go on the CPU; width=16 is faster, so is n_clips_seen below 48000, or a GPU'
+    """
+    if device.type != "cpu" or seconds <= _LONG:
+        return None
+    hours, minutes = divmod(round(seconds / 60), 60)
+    left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    narrower = "width=16 is faster, so is " if config.width > 16 else "faster is "
+    return f"about {left} to go on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
 
 
 def n_processors() -> int:

@@ -19,7 +19,7 @@ from earmark.errors import ConfigError, EarmarkError
 from earmark.network import Network
 from earmark.training.batches import WEIGHTS, TrainBatches, ValidBatches, derived_seed, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
-from earmark.training.folder import Epoch, RunFolder, finite
+from earmark.training.folder import Epoch, RunFolder, best_epoch, finite
 from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
 from earmark.training.provenance import commit, data_facts, versions
@@ -39,14 +39,14 @@ class TrainResult:
     last: Path
     """Checkpoint of the last epoch."""
     best: Path
-    """Checkpoint of the epoch with the highest validation mAP; of the last one without validation."""
+    """Checkpoint of the epoch with the highest validation mAP, of equals the latest; without validation the last."""
     history: tuple[Epoch, ...]
     """One entry an epoch, as in `metrics.csv`."""
 
     @property
     def best_epoch(self) -> Epoch:
         """The epoch that `best` comes from."""
-        return _best(self.history)
+        return best_epoch(self.history)
 
 
 def train(
@@ -68,17 +68,15 @@ def train(
     Args:
         config: How to train.
         data: The training clips; the network learns their label set.
-        out: Folder of the run: `run.json`, `metrics.csv`, `last.safetensors`, `best.safetensors`, TensorBoard's
-            event files, and `resume.ckpt` to go on from.
+        out: Folder of the run, new or empty: run.json, metrics.csv, checkpoints, TensorBoard's events, resume.ckpt.
         valid: Clips to validate on after each epoch; their labels are matched by name.
         resume: Go on with the run in `out`; on a finished run, return its result.
         progress: Draw a progress bar on standard error.
         request: What to keep in `run.json` under that name: how the caller came by the data, plain JSON.
-        features: Folder in which the log-mels of a data set are kept for the next run that needs the same; the result
-            does not depend on it. Used where the log-mels are kept in memory (the setting `cache`).
+        features: Folder that keeps the log-mels for the next run on the same clips, where `cache` has them in memory.
 
     Raises:
-        ConfigError: There is a run in `out` already; or none to resume, or one with other settings.
+        ConfigError: `out` holds a run already, or other files; or none to resume, or one with other settings.
         CheckpointError: The state to resume from is damaged, or another run's.
         DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
             of the run to resume; or the loss became nan or infinite.
@@ -143,9 +141,8 @@ class _Run:
             network, train_set, valid_set = self._prepare(state)
         except KeyboardInterrupt:
             self._note_end("interrupted")
-            raise TrainingInterrupted(
-                f"stopped while the clips were read: --resume goes on with the run in {self.folder.path}"
-            ) from None
+            how = "before the first step: --resume starts" if state is None else "early on: --resume goes on with"
+            raise TrainingInterrupted(f"stopped {how} the run in {self.folder.path}") from None
         except BaseException as error:
             if isinstance(error, EarmarkError) and self.record.get("status") == "preparing" and state is None:
                 self.folder.withdraw()  # so that the same command works in the same folder once this is mended
@@ -352,16 +349,11 @@ def _progress_bar(enabled: bool) -> Progress:
     )
 
 
-def _best(history: Sequence[Epoch]) -> Epoch:
-    validated = [row for row in history if row.valid_mAP is not None]
-    return max(validated, key=lambda row: row.valid_mAP or 0.0) if validated else history[-1]
-
-
 def _figures(history: Sequence[Epoch]) -> dict[str, Any]:
     """What `run.json` says about how the run ended."""
     return {
         part: {name: finite(value) for name, value in asdict(row).items()}
-        for part, row in (("last", history[-1]), ("best", _best(history)))
+        for part, row in (("last", history[-1]), ("best", best_epoch(history)))
     }
 
 

@@ -82,8 +82,7 @@ class TrainConfig:
     n_clips_seen: int = 48_000
     """The budget: clips shown to the network in the whole run, rounded up to whole batches."""
     clips_per_epoch: int | None = None
-    """Clips between two validations and checkpoints; when not given as many as the training set has, but no less
-    than a 50th and no more than a 10th of the budget."""
+    """Clips between two validations; by default those of the training set, from a 50th to a 10th of the budget."""
     batch_size: int = 32
     """Clips of one step."""
     learning_rate: float = 1e-3
