@@ -39,7 +39,7 @@ def test_commands_parse(line):
 def test_the_file_tree_is_the_one_there_is():
     tree = re.search(r"^src/earmark/\n((?:  .*\n)+)", README, re.M).group(1)
     named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
-    no_room = {"__init__.py", "py.typed", "__pycache__"}
+    no_room = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
     there = {path.name for path in (ROOT / "src/earmark").iterdir()} - no_room
     assert named == there
 

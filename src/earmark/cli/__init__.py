@@ -9,7 +9,7 @@ from typing import Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
-from earmark.cli.screen import one_line, report_error
+from earmark.cli.screen import one_line, report_error, tell_warnings
 from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
@@ -183,6 +183,7 @@ def _named(words: Sequence[str]) -> str:
 
 
 def _run(words: list[str]) -> int:
+    tell_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except ConfigError as error:

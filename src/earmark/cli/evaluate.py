@@ -19,7 +19,6 @@ from earmark.cli.screen import (
     paper,
     progress,
     refuse_overwriting,
-    tell_warnings,
     write_json,
 )
 
@@ -58,7 +57,6 @@ def evaluate(
         device: cpu, cuda, cuda:N or mps.
         quiet: Nothing but errors on standard error.
     """
-    tell_warnings(quiet)
     _check_out(out, model, data.partition(":")[2])
     dataset = select(data, split, labels)
     network = hub.load_network(model)

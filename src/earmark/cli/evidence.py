@@ -18,7 +18,6 @@ from earmark.cli.screen import (
     paper,
     refuse_overwriting,
     rounded,
-    tell_warnings,
     write_failure,
     write_json,
 )
@@ -48,7 +47,6 @@ def evidence(
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
-    tell_warnings(quiet)
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
     try:

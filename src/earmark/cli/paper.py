@@ -259,7 +259,7 @@ def _tell_outlook(plan: "TablePlan", outlook: "Outlook", json: bool) -> None:
 def _duration(seconds: float) -> str:
     """A duration as people say it.
 
-    >>> _duration(50), _duration(3900)
+    >>> _duration(50.0), _duration(3900.0)
     ('1 min', '1 h 05 min')
     """
     hours, minutes = divmod(max(1, round(seconds / 60)), 60)

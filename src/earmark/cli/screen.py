@@ -72,7 +72,7 @@ def _settings() -> frozenset[str]:
 
 
 def tell_warnings(quiet: bool) -> None:
-    """Has the library's warnings printed as notes on standard error, each once; every command begins with this."""
+    """Has the library's warnings printed as notes on standard error, each once."""
     told: set[str] = set()
 
     def show(

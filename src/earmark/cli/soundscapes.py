@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, tell_warnings, write_json
+from earmark.cli.screen import AsJson, Quiet, note, progress, say, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 
 _DEFAULTS = SoundscapeConfig()
@@ -41,7 +41,6 @@ def soundscapes(
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
     """
-    tell_warnings(quiet)
     sounds = select(bank, split, labels)
     name = None if split is None else split.replace(",", "+")
     with progress("drawing", quiet) as show:

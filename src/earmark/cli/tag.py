@@ -28,7 +28,6 @@ from earmark.cli.screen import (
     refuse_overwriting,
     report_error,
     rounded,
-    tell_warnings,
     write_json,
 )
 from earmark.errors import AudioError, EarmarkError
@@ -71,7 +70,6 @@ def tag(
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
-    tell_warnings(quiet)
     form = chosen_form(format, json, out, _WRITERS)
     found = list(chain.from_iterable(map(_recordings, files)))
     refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])

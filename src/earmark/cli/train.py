@@ -14,9 +14,10 @@ from cyclopts.config import Dict
 
 from earmark.audio import probe
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
+from earmark.cli.screen import AsJson, Quiet, note, say, write_json
 from earmark.data.clips import Dataset, FileAudio
 from earmark.errors import AudioError, ConfigError, DataError
+from earmark.recipes import RECIPES
 from earmark.training import TrainConfig
 
 _DEFAULTS: Final = TrainConfig()
@@ -47,7 +48,7 @@ def train(
         valid: Validate after each epoch on this, named as DATA is.
         valid_split: Validate on these splits of --valid, or of DATA.
         labels: Learn these labels only, names or ids joined by commas; or esc10.
-        config: A run.json, whose run is repeated, or a JSON or TOML file of settings. Flags override it.
+        config: A recipe (paper, small, esc50), a run.json to repeat, or a JSON or TOML file; flags override it.
         resume: Go on with the run in --out, with its settings and data.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
@@ -56,7 +57,6 @@ def train(
         raise ConfigError(f"{out}: no run to resume there (no run.json); start it without --resume")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
-    tell_warnings(quiet)
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
     held_out = None
     try:
@@ -124,7 +124,9 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and the request of a `run.json`, or of a file that holds them side by side."""
+    """The settings and the request of a recipe, a `run.json`, or of a file that holds them side by side."""
+    if str(path) in RECIPES and not path.exists():
+        return asdict(RECIPES[str(path)].config), {}
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else jsonlib.loads(text)
