@@ -23,6 +23,7 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.frontend import LogMel
 from earmark.labels import LabelSet
 from earmark.network import Network
+from earmark.recipes import recipe
 from earmark.training import TrainConfig, train
 from earmark.training.cache import log_mels
 from earmark.training.machine import chosen_device, describe, keep_big_buffers, n_processors
@@ -147,13 +148,20 @@ def main() -> None:
         mels, _ = log_mels(data.clips, frontend, n_processors(), lambda n: None)
         once = (time.perf_counter() - start) / len(data)
         print(f"{'decoding and log-mel':32}{1 / once:8.1f} clips/s, once for each clip ({1e3 * once:.1f} ms)")
-        for cache, what in (("log_mel", "training, log-mels in memory"), ("none", "training, reading each time")):
-            result = train(replace(config, cache=cache), data, Path(name) / cache, progress=False)
+        cached = replace(config, cache="log_mel")
+        small = recipe("small")
+        plain = {n: getattr(small, n) for n in ("block_dropout", "dropout", "spec_augment", "mixup_alpha")}
+        for what, setting in (
+            ("training, log-mels in memory", cached),
+            ("... as in the recipe small", replace(cached, **plain)),
+            ("training, reading each time", replace(config, cache="none")),
+        ):
+            result = train(setting, data, Path(name) / what, progress=False)
             # the first epoch also warms up
             rows = result.history[1:] or result.history
             speed, share = (float(np.median([getattr(r, f) for r in rows])) for f in ("clips_per_second", "data_share"))
             print(f"{what:32}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
-            if cache == "log_mel":
+            if setting is cached:
                 trained = speed
     network = Network(config.network_config(), data.labels).to(device)
     log_mel = torch.from_numpy(np.resize(np.stack(mels), (config.batch_size, *mels[0].shape))).to(device)

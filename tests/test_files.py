@@ -1,7 +1,10 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,14 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "a"):
         (tmp_path / "input").read_text()
     assert caught.value.filename == str(tmp_path / "input"), "another file's error stays its own"
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
+def test_standard_output_is_added_to_whatever_file_it_is(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    script = "import sys; from earmark.files import atomic_write\n"
+    script += "with atomic_write('/dev/stdout') as path: path.write_text('new\\n')"
+    with log.open("a") as stream:
+        subprocess.run([sys.executable, "-c", script], stdout=stream, check=True)
+    assert log.read_text() == "old\nnew\n"

@@ -179,7 +179,10 @@ def overlay(
     real = torch.arange(log_mel.shape[1], device=device) < n_frames.to(device)[:, None]
     # digital silence has no power, however much louder it is made
     power = torch.where(real[..., None] & (log_mel > FLOOR_DB), log_mel * (math.log(10) / 10), -torch.inf)
-    level = (power.logsumexp((1, 2)) - n_frames.to(device).log()).clamp(min=FLOOR_DB)
+    heard = power.amax((1, 2)) > -torch.inf
+    # nothing can be as loud as silence: where one of the two is silent the clip stays alone
+    joined &= heard & heard[partner]
+    level = torch.where(heard, power.logsumexp((1, 2)) - n_frames.to(device).log(), 0.0)
     louder = (level - level[partner] + offset_db * (math.log(10) / 10))[:, None, None]
     mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
     longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])

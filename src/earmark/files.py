@@ -24,7 +24,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():  # told before the work, not after
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    write = _through if path.exists() and not path.is_file() else _replaced
+    write = _through if path.exists() and (not path.is_file() or _is_stream(path)) else _replaced
     with write(path) as temporary:
         yield temporary
 
@@ -56,6 +56,11 @@ def _replaced(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether the path is a name of an open file, such as /dev/stdout, whatever file that is."""
+    return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,5 +75,6 @@ def _through(path: Path) -> Iterator[Path]:
         temporary = Path(folder, f"out{path.suffix}")
         temporary.touch()
         yield temporary
-        with temporary.open("rb") as source, path.open("wb") as sink:
+        # at its end: /dev/stdout may be someone's log
+        with temporary.open("rb") as source, os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as sink:
             shutil.copyfileobj(source, sink)

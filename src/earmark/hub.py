@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 DEFAULT_MODEL: Final = "earmark-esc50"
 """What is loaded when nobody says which model."""
 
-_PLANNED: Final = {
-    "earmark-esc50": "is not shipped with this version yet",
-    "panns-cnn10": "cannot be fetched with this version yet",
-}
+_SHIPPED: Final = {"earmark-esc50": "earmark-esc50.safetensors"}
+"""Models inside the package (`earmark/models`, with a card each), by name."""
+_PLANNED: Final = {"panns-cnn10": "cannot be fetched with this version yet"}
 _PLANNED_SUFFIXES: Final = {".onnx": "exported graphs", ".pth": "published PANNs weights"}
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
@@ -27,7 +26,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Tagger:
     """The tagger of a checkpoint, or of a model that earmark knows by name.
 
     Args:
-        name_or_path: Path of a `.safetensors` checkpoint, as training writes them.
+        name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
+            training writes them. A file of a model's name goes before the model.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
@@ -64,9 +64,10 @@ def _checkpoint(name: str) -> Path:
         )
     if path.is_file():
         return path
+    if name in _SHIPPED:
+        return Path(__file__).parent / "models" / _SHIPPED[name]
     if name in _PLANNED:
         raise CheckpointError(f"the model {name!r} {_PLANNED[name]}; {_ADVICE}")
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
-    names = " and ".join(_PLANNED)
-    raise CheckpointError(f"there is no model called {name!r} ({names} come with later versions); {_ADVICE}")
+    raise CheckpointError(f"there is no model called {name!r}; this version has {', '.join(_SHIPPED)}; {_ADVICE}")

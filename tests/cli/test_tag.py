@@ -11,6 +11,7 @@ import pytest
 
 import earmark
 from earmark import cli
+from earmark.labels import LabelSet
 
 Capture = pytest.CaptureFixture[str]
 LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
@@ -111,12 +112,12 @@ def test_tag_of_names_that_are_no_text(model: str, recordings: Path, tmp_path: P
         assert "c.flac" in captured.out
 
 
-def test_tag_without_a_model_says_how_to_get_one(recordings: Path, capfd: Capture) -> None:
-    assert cli.main(["tag", str(recordings)]) == 1
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: the model 'earmark-esc50' is not shipped")
-    assert len(captured.err.splitlines()) == 1
+def test_tag_without_a_model_takes_the_shipped_one(recordings: Path, capfd: Capture) -> None:
+    assert cli.main(["tag", str(recordings / "c.flac"), "--json", "--top", "3"]) == 0
+    (line,) = capfd.readouterr().out.splitlines()
+    tags = json.loads(line)["tags"]
+    assert len(tags) == 3
+    assert {tag["label"] for tag in tags} <= set(LabelSet.esc50().names)
 
 
 @pytest.mark.parametrize("which", ["model", "recording", "in a folder", "link"])

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +16,8 @@ from earmark.files import atomic_write
 from earmark.frontend import FrontendConfig
 from earmark.training.provenance import exact_sha256
 
+_FORMAT: Final = 1
+"""To be raised when the front end gives other values for the same sound."""
 LogMelOrNone = Float32[np.ndarray, "_ mel"] | None
 """Frames differ from clip to clip; None is a clip that could not be read."""
 
@@ -23,7 +26,8 @@ class FeatureStore:
     """A folder of log-mels, one array a data set and front end; several processes may use it at once.
 
     An entry is found again by the clips in their order, their files' sizes and times of change, and the front end.
-    Arrays are mapped, not read: runs side by side share the memory.
+    Arrays are mapped, not read: runs side by side share the memory. Only data sets of files are kept: whether two
+    readers of another kind yield the same sound cannot be told.
 
     Args:
         folder: Made when first written to.
@@ -39,17 +43,17 @@ class FeatureStore:
             DataError: What is here is damaged.
         """
         lengths_path, values_path = self._paths(dataset, frontend)
-        if not (lengths_path.is_file() and values_path.is_file()):
+        if not (_are_files(dataset) and lengths_path.is_file() and values_path.is_file()):
             return None
         try:
             lengths = json.loads(lengths_path.read_text(encoding="utf-8"))
             values = np.load(values_path, mmap_mode="r", allow_pickle=False)
-            ends = np.cumsum(lengths)
-        except (ValueError, OSError) as error:
+            ends = np.cumsum([0, *lengths])[1:]
+        except (ValueError, TypeError, OSError) as error:
             raise _damaged(values_path) from error
         if len(lengths) != len(dataset) or values.shape != (ends[-1], frontend.n_mels) or values.dtype != np.float32:
             raise _damaged(values_path)
-        return [values[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+        return [values[end - length : end] if length else None for end, length in zip(ends, lengths, strict=True)]
 
     def keep(
         self,
@@ -57,7 +61,9 @@ class FeatureStore:
         frontend: FrontendConfig,
         log_mels: Sequence[LogMelOrNone],
     ) -> None:
-        """Writes the log-mels of all clips, in their order."""
+        """Writes the log-mels of all clips, in their order; nothing where they are no files."""
+        if not _are_files(dataset):
+            return
         lengths_path, values_path = self._paths(dataset, frontend)
         self.folder.mkdir(parents=True, exist_ok=True)
         lengths = [0 if one is None else len(one) for one in log_mels]
@@ -72,7 +78,7 @@ class FeatureStore:
             partial.write_text(json.dumps(lengths), encoding="utf-8")
 
     def _paths(self, dataset: Dataset, frontend: FrontendConfig) -> tuple[Path, Path]:
-        digest = hashlib.sha256(exact_sha256(dataset).encode())
+        digest = hashlib.sha256(f"{_FORMAT} {exact_sha256(dataset)}".encode())
         digest.update(json.dumps(asdict(frontend), sort_keys=True).encode())
         for clip in dataset:
             if isinstance(clip.audio, FileAudio):
@@ -83,6 +89,10 @@ class FeatureStore:
                 digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
         stem = digest.hexdigest()[:24]
         return self.folder / f"{stem}.json", self.folder / f"{stem}.npy"
+
+
+def _are_files(dataset: Dataset) -> bool:
+    return all(isinstance(clip.audio, FileAudio) for clip in dataset)
 
 
 def _damaged(path: Path) -> DataError:
