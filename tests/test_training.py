@@ -507,6 +507,22 @@ def test_sigterm_saves_too(tmp_path, monkeypatch, whole):
     assert_same_state(whole, state_of(tmp_path / "halves"))
 
 
+def test_sigterm_between_two_steps_saves_too(tmp_path, monkeypatch, whole):
+    def after_the_step(self, *_):
+        if self.n_steps_done == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    # called when the journal is done with the step, before Lightning looks whether to end
+    monkeypatch.setattr(WeakLabelModule, "on_train_batch_end", after_the_step)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path)
+    assert record_of(tmp_path)["status"] == "interrupted"
+    assert state_of(tmp_path)["module"]["n_steps_done"] == 6
+    monkeypatch.undo()
+    run(tmp_path, resume=True)
+    assert_same_state(state_of(tmp_path), whole)
+
+
 def _killed():
     raise MemoryError("killed")
 

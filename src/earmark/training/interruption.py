@@ -30,6 +30,11 @@ class Interruption:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
+    def take_over(self) -> None:
+        """Puts aside handlers that were installed since: Lightning's ends the run between two steps, unsaved."""
+        for number in self._previous:
+            signal.signal(number, self._note)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -83,6 +83,7 @@ class Journal(pl.Callback):
         self._data_seconds = state["data_seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.interruption.take_over()
         plan, done = self.module.plan, self.module.n_steps_done
         self._logged = (self.module.loss_sum, self.module.n_losses)
         self._task = self.bar.add_task(
