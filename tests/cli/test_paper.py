@@ -57,7 +57,8 @@ def test_a_table_and_what_follows_from_it(table1: Make, tmp_path: Path, capfd: C
     assert captured.err.startswith("sparse max seed 0: mAP ")
     assert len(captured.err.splitlines()) == 1
     page = pages[0].read_text()
-    assert "--labels all --n-train 8 --n-valid 4 --n-test 8 --n-clips-seen 16 --train-splits 1`" in page
+    changed = "--labels all --n-train 8 --n-valid 4 --n-test 8 --n-clips-seen 16 --train-splits 1"
+    assert f"{changed} --difficulty sparse --n-seeds 1`" in page
     assert str(tmp_path) not in page and str(tmp_path) not in (out / "runs.jsonl").read_text()
 
     assert cli.main(table1("--cells", "max", "--json", "--quiet")) == 0
@@ -157,6 +158,10 @@ def test_table2_prints_or_writes(tmp_path: Path, capfd: Capture) -> None:
     assert printed.startswith("# Table 2")
     assert cli.main(["paper", "table2", "--out", str(tmp_path / "table2.md")]) == 0
     assert (tmp_path / "table2.md").read_text() == printed
+    report = tmp_path / "report.json"
+    report.write_text("{}")
+    assert cli.main(["paper", "table2", "--report", str(report), "--out", str(report)]) == 2
+    assert "which would be lost" in capfd.readouterr().err and report.read_text() == "{}"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ def test_looking_ahead_writes_nothing(planned, out, line_of, monkeypatch):
 
     plan.claim(out)
     for cell in ("gmap", "max"):
-        append_line(out / "runs.jsonl", line_of("sparse", cell, 0))
+        line = line_of("sparse", cell, 0)
+        append_line(out / "runs.jsonl", line)
+        line.run.scores(out).parent.mkdir(parents=True, exist_ok=True)
+        line.run.scores(out).touch()
     assert look_ahead(out, plan, plan.runs()).n_done == 2
     assert look_ahead(out, plan, plan.runs(["gmap", "max"])).estimate is None
     other, _ = planned(n_train=13)

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import torch
 
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import DataError
+from earmark.errors import ConfigError, DataError
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
 from earmark.network import Network, NetworkConfig
 from earmark.paper import localisation
 from earmark.paper.lines import Line, append_line
 from earmark.paper.localisation import localise, read_localisation, table, write_table
+from earmark.paper.lock import alone
 from earmark.paper.plan import Run
 from earmark.paper.profiles import PROFILES
 
@@ -59,7 +61,10 @@ def save(out: Path, run: Run, torch_seed: int = 0) -> None:
 def found(run: Run, **figures: Any) -> dict[str, Any]:
     """A line of localisation.jsonl."""
     pointing = {"n_clips": 9, "chance": 0.1, "evidence": 0.2}
-    return {**run._asdict(), "PSDS1": 0.3, "PSDS2": 0.4, "F1": 0.6, "pointing": pointing, **figures}
+    return {**run._asdict(), "PSDS1": 0.3, "PSDS2": 0.4, "F1": 0.6, "pointing": pointing} | {
+        "test_ids_sha256": "d" * 64,
+        **figures,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +202,18 @@ def test_the_table_has_mean_spread_and_what_is_missing() -> None:
         "seeds: 0, 1, 2",
     ):
         assert fact in page
+
+
+def test_measures_of_other_soundscapes_are_left_out() -> None:
+    run = Run("sparse", "gmap", 0)
+    (_, row) = rows(table([line(run)], [found(run, test_ids_sha256="e" * 64)]))
+    assert row[-1] == "0 of 1" and row[1] == "missing"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
+def test_it_keeps_out_of_a_table_in_work(out: Path) -> None:
+    with alone(out), pytest.raises(ConfigError, match="another process is at work on this table"):
+        localise(out)
 
 
 def test_a_table_for_each_difficulty() -> None:

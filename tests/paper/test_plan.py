@@ -74,6 +74,8 @@ def test_another_plan_is_refused(planned, out, changes, message):
 def test_a_folder_of_something_else_is_refused(planned, out):
     plan, _ = planned()
     out.mkdir()
+    (out / ".lock").touch()
+    plan.check(out)
     (out / "holiday.jpg").touch()
     with pytest.raises(ConfigError, match="this holds other files"):
         plan.check(out)
@@ -102,10 +104,15 @@ def test_a_plan_of_a_later_format_is_told(planned, out):
 
 def test_the_command_names_what_differs_and_nobodys_folders(bank, planned):
     plan, _ = planned()
-    assert plan.command == "earmark paper table1 --bank csv:DIR --out OUT --profile tiny"
+    assert (
+        plan.command == "earmark paper table1 --bank csv:DIR --out OUT --profile tiny --difficulty sparse --n-seeds 1"
+    )
+    assert planned(("dense", "sparse"), n_seeds=3)[0].command.endswith("--profile tiny")
     small = replace(PROFILES["small"], labels=("bell", "hiss", "siren", "a b"), n_test=9)
     other = replace(plan, profile=small, train_splits=("1",))
-    assert other.command.endswith("--profile small --labels 'bell,hiss,siren,a b' --n-test 9 --train-splits 1")
+    assert other.command.endswith(
+        "--profile small --labels 'bell,hiss,siren,a b' --n-test 9 --train-splits 1 --difficulty sparse --n-seeds 1"
+    )
     other = replace(other, profile=replace(small, labels=None, training=replace(small.training, n_clips_seen=5)))
     assert "--labels all" in other.command and "--n-clips-seen 5" in other.command
     assert bank.rpartition("/")[0].partition(":")[2] not in json.dumps(plan.to_json())

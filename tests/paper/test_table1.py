@@ -73,7 +73,14 @@ def test_a_table_is_made_once(make, out, performed):
     again, told = make()
     assert (again.n_done, told, len(calls)) == (4, [], 4)
     assert [path.read_bytes() for path in again.tables] == tables
-    assert "| max | 0.396 | 0." in outcome.tables[0].read_text()
+    page = outcome.tables[0].read_text()
+    assert "| max | 0.396 | 0." in page and " recordings of fold 5, mixed into 16 sparse soundscapes, " in page
+    scores = Run("sparse", "max", 0).scores(out)
+    kept, weights = scores.read_bytes(), Run("sparse", "max", 0).folder(out) / "best.safetensors"
+    trained = weights.stat().st_mtime_ns
+    scores.unlink()
+    assert make()[0].n_done == 4 and len(calls) == 5
+    assert scores.stat().st_size == len(kept) and weights.stat().st_mtime_ns == trained, "measured, not trained again"
 
 
 def test_an_interrupted_table_goes_on(make, out, performed):
@@ -183,10 +190,12 @@ def test_two_calls_do_not_work_on_one_table(make, out):
     import fcntl
 
     make(("max",), n_seeds=1)
+    before = (out / "plan.json").read_bytes()
     with (out / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(ConfigError, match="another process is at work on this table"):
-            make(("max",), n_seeds=1)
+            make(("max",), n_seeds=2)
+    assert (out / "plan.json").read_bytes() == before
 
 
 def test_tables_from_lines_and_scores_alone(make, out, tmp_path):
@@ -195,6 +204,10 @@ def test_tables_from_lines_and_scores_alone(make, out, tmp_path):
     kept.mkdir()
     (out / "runs.jsonl").rename(kept / "runs.jsonl")
     (out / "scores").rename(kept / "scores")
+    (out / "plan.json").rename(kept / "plan.json")
+    part = kept / "data" / "sparse" / "test"
+    part.mkdir(parents=True)
+    (out / "data" / "sparse" / "test" / "clips.csv").rename(part / "clips.csv")
     tables = write_tables(kept)
     assert [path.read_bytes() for path in tables] == [path.read_bytes() for path in outcome.tables]
     with pytest.raises(DataError, match=r"no finished run there \(runs.jsonl\)"):

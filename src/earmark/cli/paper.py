@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from earmark.cli.screen import AsJson, Quiet, destination, note, progress, report_error, say, write_json
+from earmark.cli.screen import (
+    AsJson,
+    Quiet,
+    destination,
+    note,
+    progress,
+    refuse_overwriting,
+    report_error,
+    say,
+    write_json,
+)
 from earmark.labels import ESC10
 from earmark.paper.profiles import CELLS, DIFFICULTIES, PROFILES, Profile, ProfileName
 
@@ -204,6 +214,7 @@ def table2(*, report: Path | None = None, out: Path | None = None) -> None:
     """
     from earmark.paper.table2 import table2 as literature
 
+    refuse_overwriting(out, [] if report is None else [report])
     text = literature(report)
     with destination(out) as stream:
         stream.write(text.rstrip("\n") + "\n")

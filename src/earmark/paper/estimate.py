@@ -11,7 +11,7 @@ import torch
 from earmark.audio import seconds_to_samples
 from earmark.labels import LabelSet
 from earmark.network import Network
-from earmark.paper.lines import Line, read_lines
+from earmark.paper.lines import Line, done_runs, read_lines
 from earmark.paper.plan import Run, TablePlan
 from earmark.paper.runs import machine
 from earmark.paper.sounds import n_soundscapes, unrendered
@@ -55,7 +55,7 @@ def look_ahead(out: Path, plan: TablePlan, runs: Sequence[Run]) -> Outlook:
     """
     plan.check(out)
     lines = read_lines(out / "runs.jsonl")
-    done = {line.run for line in lines}
+    done = done_runs(out, lines)
     left = [run for run in runs if run not in done]
     missing = tuple((*where, n_soundscapes(plan, where[1])) for where in unrendered(plan, out))
     return Outlook(len(runs), len(runs) - len(left), missing, estimate(plan, left, lines) if left else None)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,11 @@ def read_lines(path: Path) -> list[Line]:
             ) from error
         lines[line.run] = line
     return list(lines.values())
+
+
+def done_runs(out: Path, lines: Iterable[Line]) -> set[Run]:
+    """The runs whose line and test scores are both there; of the others the scores must be measured again."""
+    return {line.run for line in lines if line.run.scores(out).is_file()}
 
 
 def append_line(path: Path, line: Line) -> None:

@@ -14,6 +14,7 @@ from earmark.errors import DataError
 from earmark.files import atomic_write
 from earmark.paper.lines import Line, read_lines
 from earmark.paper.listening import HOP, WINDOWS, measure
+from earmark.paper.lock import alone
 from earmark.paper.plan import Run
 from earmark.paper.profiles import CELLS, DIFFICULTIES
 from earmark.paper.sounds import part_folder
@@ -42,9 +43,16 @@ def localise(out: Path, progress: Callable[[str, int, int], None] | None = None)
 
     Raises:
         DataError: No run is finished, or a file is damaged.
+        ConfigError: Another process is at work on the table.
         EarmarkError: As for `measure`.
     """
-    runs, path = _runs(out), out / "localisation.jsonl"
+    runs = _runs(out)
+    with alone(out):
+        return _localise(out, runs, progress)
+
+
+def _localise(out: Path, runs: Sequence[Line], progress: Callable[[str, int, int], None] | None) -> Localised:
+    path = out / "localisation.jsonl"
     done, new, missing = {_run(line): line for line in read_localisation(path)}, [], []
     for line in runs:
         checkpoint = line.run.folder(out) / "best.safetensors"
@@ -130,10 +138,15 @@ def table(tagging_lines: Sequence[Line], localisation_lines: Sequence[Mapping[st
         parts += ["|".join(["", *_HEAD, ""]), "|" + "---|" * len(_HEAD)]
         for cell in CELLS:
             if of_cell := [line for line in runs if line.cell == cell]:
-                both = [(line, measured[line.run]) for line in of_cell if line.run in measured]
+                both = [(line, measured[line.run]) for line in of_cell if _is_of(line, measured)]
                 parts.append("|".join(["", cell, *_figures(both), f"{len(both)} of {len(of_cell)}", ""]))
         parts.append("")
     return "\n".join([*parts, _NOTES])
+
+
+def _is_of(line: Line, measured: Mapping[Run, Mapping[str, Any]]) -> bool:
+    """Whether the run was measured, and on the soundscapes that its mAP is of."""
+    return measured.get(line.run, {}).get("test_ids_sha256") == line.test_ids_sha256
 
 
 _FIGURES: Final[Mapping[str, Callable[[Line, Mapping[str, Any]], float | None]]] = {

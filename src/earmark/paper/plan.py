@@ -13,6 +13,7 @@ from earmark.data import open_data
 from earmark.data.clips import Dataset, FileAudio, check_disjoint
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.files import atomic_write
+from earmark.paper.lock import LOCK
 from earmark.paper.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
 from earmark.training.settings import TrainConfig
 
@@ -20,6 +21,7 @@ _FORMAT: Final = 1
 _PROBED: Final = 8
 TRAIN_SPLITS: Final = ("1", "2", "3")
 TEST_SPLITS: Final = ("5",)
+N_SEEDS: Final = 3
 
 
 class Run(NamedTuple):
@@ -108,6 +110,10 @@ class TablePlan:
         ):
             if splits != default:
                 given[flag] = ",".join(splits)
+        if self.difficulties != tuple(DIFFICULTIES):
+            given["--difficulty"] = ",".join(self.difficulties)
+        if self.n_seeds != N_SEEDS:
+            given["--n-seeds"] = self.n_seeds
         return " ".join([*words, *(shlex.quote(str(word)) for pair in given.items() for word in pair)])
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +137,7 @@ class TablePlan:
         """
         if (out / "plan.json").exists():
             self._check_same(out, read_plan(out))
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        elif out.exists() and (not out.is_dir() or any(file.name != LOCK for file in out.iterdir())):
             raise ConfigError(f"{out}: a new folder or one with a plan.json was expected, this holds other files")
 
     def claim(self, out: Path) -> None:
@@ -171,7 +177,7 @@ def make_plan(
     train_splits: Iterable[str] = TRAIN_SPLITS,
     test_splits: Iterable[str] = TEST_SPLITS,
     difficulties: Iterable[str] = tuple(DIFFICULTIES),
-    n_seeds: int = 3,
+    n_seeds: int = N_SEEDS,
 ) -> tuple[TablePlan, Dataset]:
     """The plan of a table, and the sounds of its splits and labels.
 

@@ -1,5 +1,6 @@
 """The soundscapes of a table: drawn and rendered once, from parts of the bank that share no source."""
 
+import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -7,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from earmark.data.clips import Clip, Dataset, sources
+from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.errors import DataError
 from earmark.paper.plan import TablePlan
@@ -80,6 +81,16 @@ def part_folder(out: Path, difficulty: str, part: str) -> Path:
 def n_soundscapes(plan: TablePlan, part: str) -> int:
     """How many soundscapes a part has."""
     return {"train": plan.profile.n_train, "valid": plan.profile.n_valid, "test": plan.profile.n_test}[part]
+
+
+def n_recordings(out: Path, difficulty: str, part: str, ids_sha256: str) -> int | None:
+    """Of how many sources the soundscapes of a part were mixed; None where their list is gone or is that of others."""
+    path = part_folder(out, difficulty, part) / "clips.csv"
+    with suppress(OSError, KeyError), path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+        if _digest("\n".join(sorted(Path(row["path"]).stem for row in rows))) == ids_sha256:
+            return len({source for row in rows for source in row["group"].split(GROUP_SEPARATOR)})
+    return None
 
 
 def open_part(plan: TablePlan, out: Path, difficulty: str, part: str) -> Dataset:

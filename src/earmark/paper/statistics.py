@@ -1,4 +1,4 @@
-"""Is one pooling better than another? A paired bootstrap over test clips and over seeds."""
+"""Is one pooling better than another? A paired t test whose variance is that over test clips and that over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from earmark.errors import DataError
 from earmark.metrics import average_precision, bootstrap_samples, label_mean
 
 N_RESAMPLES: Final = 2000
+_LEVEL: Final = 0.95
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Comparison:
     p: float
     """Two-sided, of no difference."""
     n_seeds: int
-    """Pairs of runs of one seed."""
+    """Pairs of runs of one seed; of a single one interval and p know the test clips only."""
 
     @property
     def is_clear(self) -> bool:
@@ -62,38 +64,81 @@ def resample_clips(
     )
 
 
-def compare(ours: ResampledRuns, theirs: ResampledRuns, generator: np.random.Generator) -> Comparison:
-    """The mean of ours minus that of theirs, as it varies with test clips and seeds.
+def compare(ours: ResampledRuns, theirs: ResampledRuns) -> Comparison:
+    """The mean of ours minus that of theirs, with what test clips and seeds leave open about it.
 
-    Run i of both shares its seed, and with it weights of the backbone and order of the clips: the pairs are resampled.
-    In each resample both see the same clips, so that what makes clips hard for all cancels. Clips and seeds are
-    crossed, and resampled independently (Owen 2007, "The pigeonhole bootstrap").
+    Run i of both shares its seed, and with it weights of the backbone and order of the clips. In each resample both
+    see the same clips, so that what makes clips hard for all cancels. Clips and seeds are crossed; the variances of
+    both add up, and the degrees of freedom are those of Satterthwaite (1946).
 
     Args:
         ours: Runs of one cell.
         theirs: Runs of another, of the same seeds in the same order, resampled with a generator of the same seed.
-        generator: Draws the seeds.
 
     Raises:
-        DataError: The runs are not pairs.
+        DataError: The runs are not pairs, or no label of the clips has positives.
     """
     if ours.resampled.shape != theirs.resampled.shape:
         raise DataError(
             f"runs in pairs on the same resamples were expected, not arrays of {ours.resampled.shape} and "
             f"{theirs.resampled.shape}"
         )
-    n_seeds, n_resamples = ours.resampled.shape
-    by_seed = ours.resampled - theirs.resampled
-    drawn = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples).T / n_seeds
-    # drawing n of n seeds shows only (n - 1) / n of their variance, which matters where n is 3
-    wider = math.sqrt(n_seeds / (n_seeds - 1)) if n_seeds > 1 else 0.0
-    weights = 1 / n_seeds + wider * (drawn - 1 / n_seeds)
-    samples = (weights * by_seed).sum(axis=0)
-    samples = samples[~np.isnan(samples)]
-    difference = float((ours.measured - theirs.measured).mean())
-    # resampling repeats positives, which moves the average precision: the median goes back to what was measured
-    samples += difference - np.median(samples)
-    low, high = np.quantile(samples, [0.025, 0.975])
-    # of 2000 resamples without one on the other side of 0 nobody knows more than p < 1/1000; hence the 1
-    tail = 1 + min(np.count_nonzero(samples <= 0), np.count_nonzero(samples >= 0))
-    return Comparison(difference, (float(low), float(high)), min(1.0, float(2 * tail / (len(samples) + 1))), n_seeds)
+    measured, resampled = ours.measured - theirs.measured, ours.resampled - theirs.resampled
+    resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
+    if np.isnan(measured).any() or resampled.shape[1] < 2:
+        raise DataError("runs with a mAP were expected, on two resamples or more; do the test clips have labels?")
+    difference, n_seeds = float(measured.mean()), len(measured)
+    error, freedom = _error(measured, resampled)
+    half = t_quantile(_LEVEL, freedom) * error
+    if error == 0:
+        return Comparison(difference, (difference, difference), float(difference == 0), n_seeds)
+    p = t_tails(abs(difference) / error, freedom)
+    return Comparison(difference, (difference - half, difference + half), p, n_seeds)
+
+
+def _error(measured: Float[np.ndarray, " run"], resampled: Float[np.ndarray, "run resample"]) -> tuple[float, float]:
+    """Standard error of the mean over runs, and its degrees of freedom."""
+    n_runs, n_resamples = resampled.shape
+    of_clips = float(resampled.mean(axis=0).var(ddof=1))
+    if n_runs == 1:
+        return math.sqrt(of_clips), float(n_resamples - 1)
+    over_seeds = float(measured.var(ddof=1)) / n_runs
+    # which clips there are moves each run a little differently: that is in both variances, and belongs in the sum once
+    moved = resampled - resampled.mean(axis=1, keepdims=True)
+    in_both = float(moved.var(axis=0, ddof=1).mean()) / n_runs
+    variance = of_clips + max(0.0, over_seeds - in_both)
+    # the part of the seeds is as uncertain as the whole that it was estimated from
+    doubt = over_seeds**2 / (n_runs - 1) + of_clips**2 / (n_resamples - 1)
+    freedom = variance**2 / doubt if doubt > 0 else 0.0
+    return math.sqrt(variance), max(freedom, n_runs - 1.0)
+
+
+def t_tails(t: float, freedom: float) -> float:
+    """How probable a value beyond t, to either side, is in Student's distribution.
+
+    >>> round(t_tails(4.3027, 2), 4)
+    0.05
+    """
+    # with t = sqrt(freedom) tan(angle) the density is a power of the cosine
+    start = math.atan(t / math.sqrt(freedom))
+    # many degrees of freedom crowd it near 0, where few nodes would miss it
+    end = min(math.pi / 2, start + 40 / math.sqrt(freedom))
+    angles = start + (end - start) * (_NODES + 1) / 2
+    area = (end - start) / 2 * float((_WEIGHTS * np.cos(angles) ** (freedom - 1)).sum())
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    return min(1.0, 2 / math.sqrt(math.pi) * math.exp(log_scale) * area)
+
+
+def t_quantile(level: float, freedom: float) -> float:
+    """The t that holds this share of Student's distribution between -t and t.
+
+    >>> round(t_quantile(0.95, 2), 4)
+    4.3027
+    """
+    low, high = 0.0, 1.0
+    while t_tails(high, freedom) > 1 - level:
+        high *= 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_tails(middle, freedom) > 1 - level else (low, middle)
+    return high

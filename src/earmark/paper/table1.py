@@ -1,8 +1,7 @@
 """Table 1 of the paper on soundscapes: its runs, one after the other or side by side, and its tables."""
 
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write
 from earmark.paper.jobs import failure, side_by_side, sigterm_as_interrupt
-from earmark.paper.lines import Line, append_line, read_lines
-from earmark.paper.plan import Run, TablePlan
-from earmark.paper.sounds import n_soundscapes, open_part, render_part, unrendered
+from earmark.paper.lines import Line, append_line, done_runs, read_lines
+from earmark.paper.lock import alone
+from earmark.paper.plan import Run, TablePlan, read_plan
+from earmark.paper.sounds import n_recordings, n_soundscapes, open_part, render_part, unrendered
 from earmark.paper.tables import ablations_page, comparisons, table1_page
 
 Progress = Callable[[int, int], None]
@@ -74,9 +74,11 @@ def make_table(
     """
     if n_jobs < 1:
         raise ConfigError(f"n_jobs: 1 or more was expected, not {n_jobs}")
-    plan.claim(out)
-    with _alone(out), sigterm_as_interrupt():
-        done = {line.run for line in read_lines(out / "runs.jsonl")}
+    plan.check(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out), sigterm_as_interrupt():
+        plan.claim(out)  # by whoever has the lock: a call that is refused leaves the plan of the other as it is
+        done = done_runs(out, read_lines(out / "runs.jsonl"))
         todo = [run for run in runs if run not in done]
         try:
             _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
@@ -118,11 +120,25 @@ def write_tables(out: Path) -> tuple[Path, ...]:
     if not lines:
         raise DataError(f"{out}: no finished run there (runs.jsonl), a table needs one; `earmark paper table1` trains")
     compared = comparisons(out, lines)
-    pages = {"table1.md": table1_page(lines, compared), "ablations.md": ablations_page(lines, compared)}
+    pages = {
+        "table1.md": table1_page(lines, compared, _recordings(out, lines)),
+        "ablations.md": ablations_page(lines, compared),
+    }
     for name, text in pages.items():
         with atomic_write(out / name) as path:
             path.write_text(text, encoding="utf-8")
     return tuple(out / name for name in pages)
+
+
+def _recordings(out: Path, lines: Sequence[Line]) -> dict[str, str]:
+    """What the test soundscapes of a difficulty were mixed from, where it is still to be seen."""
+    found = {}
+    with suppress(ConfigError):
+        splits = ", ".join(read_plan(out).test_splits)
+        for line in lines:
+            if (n := n_recordings(out, line.difficulty, "test", line.test_ids_sha256)) is not None:
+                found[line.difficulty] = f"{n} recordings of fold {splits}"
+    return found
 
 
 def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[str], show: Show) -> None:
@@ -155,19 +171,3 @@ def _one_by_one(
 def _brief(line: Line) -> str:
     score = "no mAP" if line.mAP is None else f"mAP {line.mAP:.3f}"
     return f"{score}, {line.seconds / 60:.1f} min at {line.clips_per_second:.0f} clips/s"
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keeps a second call out of the same folder, where it would train the same runs; where there are file locks."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it") from None
-        yield

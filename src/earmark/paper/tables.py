@@ -1,10 +1,12 @@
 """`table1.md` and `ablations.md`: made of `runs.jsonl` and the test scores alone."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median, stdev
+from types import MappingProxyType
 from typing import Any, Final
 from zipfile import BadZipFile
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from earmark.errors import DataError
 from earmark.paper.lines import Line
+from earmark.paper.plan import Run
 from earmark.paper.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
 from earmark.paper.statistics import N_RESAMPLES, Comparison, ResampledRuns, compare, resample_clips
 
@@ -64,27 +67,42 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
         DataError: Runs of one difficulty were measured on different clips. So does the function that is returned, and
             when a file of scores is damaged.
     """
-    there: dict[tuple[str, str], dict[int, Path]] = {}
+    there: dict[tuple[str, str], dict[int, Line]] = {}
     for line in lines:
-        if (path := line.run.scores(out)).is_file():
-            there.setdefault((line.difficulty, line.cell), {})[line.seed] = path
+        if line.run.scores(out).is_file():
+            there.setdefault((line.difficulty, line.cell), {})[line.seed] = line
     for difficulty in DIFFICULTIES:
         if len({line.test_ids_sha256 for line in lines if line.difficulty == difficulty}) > 1:
             raise DataError(f"{out}: the {difficulty} runs were measured on different clips; a table needs the same")
 
     @cache
-    def resampled(path: Path) -> ResampledRuns:
-        scores = read_scores(path)
+    def resampled(run: Run, ids_sha256: str) -> tuple[ResampledRuns, bytes]:
+        scores = read_scores(run.scores(out))
+        if hashlib.sha256("\n".join(sorted(map(str, scores.ids))).encode()).hexdigest() != ids_sha256:
+            raise DataError(
+                f"{run.scores(out)}: scores of the clips that the line of {run} is of were expected, these are of "
+                "others; remove the file, and `earmark paper table1` measures the run again"
+            )
         order = np.argsort(scores.ids)  # so that clip i is clip i of every run
-        return resample_clips(scores.target[order], [scores.scores[order]], np.random.default_rng(_SEED), n_resamples)
+        target = scores.target[order]
+        runs = resample_clips(target, [scores.scores[order]], np.random.default_rng(_SEED), n_resamples)
+        return runs, target.tobytes()
 
     def compared(difficulty: str, cell: str) -> Comparison | None:
         ours, theirs = there.get((difficulty, _REFERENCE), {}), there.get((difficulty, cell), {})
         seeds = sorted(ours.keys() & theirs.keys())
         if cell == _REFERENCE or not seeds:
             return None
-        mine, other = (_stacked([resampled(side[seed]) for seed in seeds]) for side in (ours, theirs))
-        return compare(mine, other, np.random.default_rng(_SEED))
+        mine, other = (
+            [resampled(side[seed].run, side[seed].test_ids_sha256) for seed in seeds] for side in (ours, theirs)
+        )
+        for seed, (_, our_target), (_, their_target) in zip(seeds, mine, other, strict=True):
+            if our_target != their_target:
+                raise DataError(
+                    f"{out}: one target was expected in the scores of {ours[seed].run} and {theirs[seed].run}, they "
+                    "hold different ones; remove both files, and `earmark paper table1` measures the runs again"
+                )
+        return compare(*(_stacked([runs for runs, _ in side]) for side in (mine, other)))
 
     return compared
 
@@ -95,8 +113,14 @@ def _stacked(runs: Sequence[ResampledRuns]) -> ResampledRuns:
     )
 
 
-def table1_page(lines: Sequence[Line], compared: Compared) -> str:
-    """The poolings side by side on every difficulty that has a run, Markdown."""
+def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The poolings side by side on every difficulty that has a run, Markdown.
+
+    Args:
+        lines: Of `runs.jsonl`.
+        compared: As `comparisons` returned it.
+        recordings: What the test soundscapes of a difficulty were mixed from, in words, where known.
+    """
     of_table = [line for line in lines if line.cell in POOLING_CELLS]
     parts = ["# Table 1 on soundscapes: the pooling is all that differs\n", _header(of_table)]
     for difficulty in DIFFICULTIES:
@@ -110,7 +134,10 @@ def table1_page(lines: Sequence[Line], compared: Compared) -> str:
             figures = [*_figures(runs), *_against(compared(difficulty, cell)), _parameters(runs)]
             rows.append([_shown(cell), f"{PRINTED_MAP[cell]:.3f}", *figures])
         head = ["pooling", "paper, AudioSet: mAP", *_FIGURE_HEAD]
-        parts += [_table(head, rows), f"**{_verdict(difficulty, there, compared)}**\n"]
+        parts += [
+            _table(head, rows),
+            f"**{_where(difficulty, there, recordings)} {_verdict(difficulty, there, compared)}**\n",
+        ]
     return "\n".join([*parts, _NOTES])
 
 
@@ -142,10 +169,10 @@ def ablations_page(lines: Sequence[Line], compared: Compared) -> str:
 
 _NOTES: Final = f"""Figures: mean ± standard deviation over seeds, of the epoch with the highest validation mAP.
 d' is that of the mean AUC. Differences: mAP, mean over the seeds that both have, with the 95 % interval and the
-two-sided p of a paired bootstrap over test clips and over seeds ({N_RESAMPLES} resamples: no p can be
-below {2 / (N_RESAMPLES + 1):.4f}). No p is adjusted for the number of comparisons. Three seeds say little about seeds:
-in simulations of two equal poolings the interval covered 0 in 83 % of cases when seeds made nearly all the difference,
-and in all when they made none. Clips that share recordings count as independent.
+two-sided p of a paired t test; its variance is that over test clips ({N_RESAMPLES} resamples of the soundscapes) plus
+that over seeds, its degrees of freedom are Satterthwaite's. "clips only": one seed, whose spread nobody knows. No p is
+adjusted for the number of comparisons. Soundscapes that share recordings count as independent, so the figures are of
+these recordings, and others would spread more than the intervals say.
 """
 
 
@@ -205,15 +232,25 @@ def _against(comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return ["", ""]
     low, high = comparison.interval
-    return [f"{comparison.difference:+.3f} [{low:+.3f}, {high:+.3f}]", f"{comparison.p:.4f}"]
+    alone = ", clips only" if comparison.n_seeds == 1 else ""
+    p = f"{comparison.p:.4f}" if comparison.p >= 1e-4 else "< 0.0001"
+    return [f"{comparison.difference:+.3f} [{low:+.3f}, {high:+.3f}]{alone}", p]
 
 
 def _parameters(runs: Sequence[Line]) -> str:
     return _listed(f"{line.n_parameters:,}" for line in runs) if runs else "missing"
 
 
+def _where(difficulty: str, lines: Sequence[Line], recordings: Mapping[str, str]) -> str:
+    """What a verdict is about, and no more than that."""
+    mixed = f"{_listed(line.n_test_clips for line in lines)} {difficulty} soundscapes"
+    return (
+        f"On these {recordings[difficulty]}, mixed into {mixed}," if difficulty in recordings else f"On these {mixed}"
+    )
+
+
 def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
-    """One sentence: whether GMAP is first, and which differences are clear."""
+    """The rest of the sentence: whether GMAP is first, and which differences are clear."""
     means = {
         cell: fmean(values)
         for cell in POOLING_CELLS
@@ -221,7 +258,7 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
     }
     missing = [_shown(cell) for cell in POOLING_CELLS if cell not in means]
     if _REFERENCE not in means or len(means) < 2:
-        return f"On {difficulty} soundscapes too few poolings are measured yet to say which is first."
+        return "too few poolings are measured yet to say which is first."
     ranked = sorted(means, key=lambda cell: -means[cell])
     place = ranked.index(_REFERENCE)
     if place == 0:
@@ -243,7 +280,7 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
     doubts += ["one seed only: the spread over seeds is not in the intervals"] if fewest == 1 else []
     tail = f" ({'; '.join(doubts)})" if doubts else ""
     judged = f"; judged by whether the interval excludes 0, {said}" if said else "; there are no scores to compare"
-    return f"On {difficulty} soundscapes {text}{judged}{tail}."
+    return f"{text}{judged}{tail}."
 
 
 def _enumerated(cells: Sequence[str]) -> str:

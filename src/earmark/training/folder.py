@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -94,11 +95,14 @@ class RunFolder:
         """
         self.run_id = record["run_id"] = secrets.token_hex(8)
         self.path.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / f".run-{self.run_id}.json"
         try:
-            with self.record.open("x", encoding="utf-8") as file:
-                file.write(_as_text(record))
+            temporary.write_text(_as_text(record), encoding="utf-8")
+            os.link(temporary, self.record)  # whole, and only if there is none: renaming would replace another's
         except FileExistsError:
             raise self._taken() from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def withdraw(self) -> None:
         """Undoes `claim`, for a run that left nothing else."""

@@ -1,0 +1,32 @@
+"""One process at a time in a table's folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from earmark.errors import ConfigError
+
+LOCK: Final = ".lock"
+"""Name of the file that is locked; that it is there says nothing."""
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keeps a second call out of the same folder, where it would do the same work; where there are file locks.
+
+    Raises:
+        ConfigError: Another process is at work there.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (out / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it") from None
+        yield
