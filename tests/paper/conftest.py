@@ -81,6 +81,7 @@ def line_of():
             commit="0123456789abcdef",
             earmark="0.0",
             machine="abacus",
+            precision="float32",
             n_parameters=1234,
             n_clips_seen=16,
             clips_per_second=4.0,

@@ -32,6 +32,7 @@ def line(run: Run, mAP: float = 0.5) -> Line:
         commit=None,
         earmark="0",
         machine="a machine",
+        precision="float32",
         n_parameters=1,
         n_clips_seen=16000,
         clips_per_second=1.0,

@@ -78,7 +78,7 @@ def test_the_header_names_what_the_figures_are_of(out, lines):
         "| test soundscapes | 40 sparse |",
         "| seeds | 0, 1 |",
         "| commit | `0123456789` |",
-        "| machine | abacus, 2 runs at a time |",
+        "| machine | abacus, float32, 2 runs at a time |",
         "| command | `earmark paper table1` |",
     ):
         assert text in page

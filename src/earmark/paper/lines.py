@@ -30,6 +30,8 @@ class Line:
     """Its version."""
     machine: str
     """The kind of machine: its GPU, or processor and number of cores."""
+    precision: str
+    """What its training computed in: float32 or bf16, which `auto` decides by the machine."""
     n_parameters: int
     n_clips_seen: int
     clips_per_second: float

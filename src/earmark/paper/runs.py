@@ -110,6 +110,7 @@ def _line(
         commit=record["commit"],
         earmark=version("earmark"),
         machine=machine(chosen_device(config)),
+        precision=record["resolved"]["precision"],
         n_parameters=record["n_parameters"],
         n_clips_seen=last.clips_seen,
         clips_per_second=last.clips_seen / seconds,

@@ -116,7 +116,7 @@ def _error(measured: Float[np.ndarray, " run"], resampled: Float[np.ndarray, "ru
 def t_tails(t: float, freedom: float) -> float:
     """How probable a value beyond t, to either side, is in Student's distribution.
 
-    >>> round(t_tails(4.3027, 2), 4)
+    >>> round(t_tails(4.3027, 2.0), 4)
     0.05
     """
     # with t = sqrt(freedom) tan(angle) the density is a power of the cosine
@@ -132,7 +132,7 @@ def t_tails(t: float, freedom: float) -> float:
 def t_quantile(level: float, freedom: float) -> float:
     """The t that holds this share of Student's distribution between -t and t.
 
-    >>> round(t_quantile(0.95, 2), 4)
+    >>> round(t_quantile(0.95, 2.0), 4)
     4.3027
     """
     low, high = 0.0, 1.0

@@ -200,7 +200,7 @@ def _header(lines: Sequence[Line]) -> str:
             ),
         ],
         ["earmark", _listed(line.earmark for line in lines)],
-        ["machine", _listed(f"{line.machine}, {line.n_beside} runs at a time" for line in lines)],
+        ["machine", _listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
         ["command", _listed(f"`{line.command}`" for line in lines)],
     ]
     return _table(["what", ""], rows)
