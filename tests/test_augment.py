@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from earmark import frontend
-from earmark.augment import FLOOR_DB, SpecAugmentConfig, mixup, overlay, recolour, spec_augment, wander
+from earmark.augment import FLOOR_DB, SpecAugmentConfig, crop, mixup, overlay, recolour, spec_augment, wander
 from earmark.errors import ConfigError
 
 
@@ -137,6 +137,42 @@ def test_wandering_leaves_padding_alone():
         assert moved[clip, :length].max() <= 100 * (length - 1) + 31.01
 
 
+def test_a_crop_holds_a_loud_moment_of_every_clip():
+    log_mel, _ = ramp(200)
+    log_mel /= 1000.0  # 0 to 10 dB, by the place
+    n_frames = torch.tensor([100, 60] * 100)
+    quiet = torch.ones(200, 100, dtype=torch.bool)
+    quiet[:, 20:23] = False  # the loud part
+    log_mel[quiet] -= 60
+    log_mel[1::2, 60:] = FLOOR_DB
+    lengths, places = set(), set()
+    for seed in range(40):
+        cut, kept = crop(log_mel, n_frames, generator(seed), 0.1)
+        length = cut.shape[1]
+        assert 10 <= length <= 100
+        assert torch.equal(kept, n_frames.clamp(max=length))
+        loud = cut[..., 0] > -5
+        assert loud.any(1).all()
+        lengths.add(length)
+        places |= set(loud.float().argmax(1).tolist())
+        inside = torch.arange(length) < kept[:, None]
+        assert (cut[~inside] == FLOOR_DB).all()
+        # what is kept is one piece of the clip
+        where = torch.where(cut > -5, cut, cut + 60)[..., 0] * 10
+        steps = where.diff(dim=1)[inside[:, 1:]]
+        torch.testing.assert_close(steps, torch.ones_like(steps), rtol=0, atol=1e-3)
+    assert len(lengths) > 20 and min(lengths) < 14 and max(lengths) > 80
+    assert len(places) > 15
+
+
+def test_a_crop_of_silence_or_of_everything_is_harmless():
+    log_mel, n_frames = ramp(4)
+    whole, kept = crop(log_mel, n_frames, generator(), 1.0)
+    assert torch.equal(whole, log_mel) and torch.equal(kept, n_frames)
+    silent, kept = crop(torch.full((4, 100, 32), FLOOR_DB), n_frames, generator(), 0.2)
+    assert (silent == FLOOR_DB).all() and (kept == silent.shape[1]).all()
+
+
 def test_an_overlay_adds_powers_and_labels():
     log_mel, target, n_frames = batch(64)
     log_mel = -log_mel  # levels from 0 to -63 dB
@@ -188,6 +224,7 @@ def test_the_new_augmentations_follow_their_generator():
     log_mel, target = -log_mel / 200, torch.eye(16)
     for change in (
         lambda g: wander(log_mel, n_frames, g, 0.2, 2.0),
+        lambda g: crop(log_mel, n_frames, g, 0.2)[0],
         lambda g: overlay(log_mel, target, n_frames, g, 0.7, 10.0)[0],
         lambda g: recolour(log_mel, g, 10.0, 6.0),
     ):

@@ -382,6 +382,7 @@ def test_a_repeated_run_ends_with_the_same_weights(tmp_path, usual, cache):
         ("mixup_alpha", 0.0, "log_mel"),
         ("spec_augment", False, "log_mel"),
         ("wander", True, "log_mel"),
+        ("shortest_crop", 0.3, "log_mel"),
         ("overlay", 1.0, "log_mel"),
         ("gain_db", 10.0, "log_mel"),
         ("equaliser_db", 6.0, "log_mel"),

@@ -14,6 +14,8 @@ from earmark.errors import ConfigError
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in a log-mel (dB): that of `earmark.frontend`, its sibling."""
+LOUD_DB: Final = 30.0
+"""Moments that lie less than this below the loudest of their clip are loud (dB)."""
 N_EQUALISER_POINTS: Final = 6
 """Points of a random frequency response, evenly over the mel bins."""
 
@@ -148,6 +150,39 @@ def _between(x: Tensor, left: Tensor, right: Tensor, share: Tensor, axis: int) -
     left, right, share = (each.unsqueeze(3 - axis) for each in (left, right, share))
     shape = [x.shape[0], *(n if i == axis else x.shape[i] for i, n in ((1, left.shape[1]), (2, left.shape[2])))]
     return torch.lerp(x.gather(axis, left.expand(shape)), x.gather(axis, right.expand(shape)), share.to(x.dtype))
+
+
+def crop(
+    log_mel: Float[Tensor, "batch frame mel"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    shortest: float,
+) -> tuple[Float[Tensor, "batch crop mel"], Int[Tensor, " batch"]]:
+    """Each clip cut to one length, drawn for the whole batch, around a loud moment of its own.
+
+    What a label stands for need not sound in a random part of a clip; a loud moment most likely belongs to it.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        n_frames: Frames of each clip before padding; clips that are shorter than the crop stay whole.
+        generator: On the CPU; decides the length and the moments.
+        shortest: Least share of the batch's length, above 0; lengths are even on a logarithmic scale from there to 1.
+    """
+    device, (n_clips, longest, n_mels) = log_mel.device, log_mel.shape
+    share = shortest ** float(torch.rand((), generator=generator))
+    length = min(longest, max(1, round(share * longest)))
+    chance = torch.rand((n_clips, longest), generator=generator).to(device)
+    place = torch.rand((n_clips, 1), generator=generator).to(device)
+    real = torch.arange(longest, device=device) < n_frames.to(device)[:, None]
+    level = (log_mel * (math.log(10) / 10)).logsumexp(2) * (10 / math.log(10))
+    level = level.masked_fill(~real, -torch.inf)
+    loud = real & (level > level.amax(1, keepdim=True) - LOUD_DB)
+    # the largest of independent draws is any of the loud frames alike
+    moment = torch.where(loud, chance, -1.0).argmax(1, keepdim=True)
+    last = (n_frames.to(device)[:, None] - length).clamp(min=0)
+    start = (moment - (place * length).long()).clamp(min=0).minimum(last)
+    frames = (start + torch.arange(length, device=device))[..., None].expand(-1, -1, n_mels)
+    return log_mel.gather(1, frames), n_frames.clamp(max=length)
 
 
 def overlay(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from earmark.augment import mixup, overlay, recolour, spec_augment, wander
+from earmark.augment import crop, mixup, overlay, recolour, spec_augment, wander
 from earmark.errors import DataError
 from earmark.network import Network
 from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed, unreadable_clips
@@ -88,6 +88,8 @@ class WeakLabelModule(pl.LightningModule):
         config = self.config
         if config.wander:
             log_mel = wander(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
+        if config.shortest_crop < 1:
+            log_mel, n_frames = crop(log_mel, n_frames, generator, config.shortest_crop)
         if config.overlay > 0:
             log_mel, target, n_frames = overlay(log_mel, target, n_frames, generator, config.overlay, config.overlay_db)
         if config.gain_db > 0 or config.equaliser_db > 0:

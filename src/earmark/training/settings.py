@@ -40,9 +40,9 @@ _AT_LEAST: dict[str, float] = {
     "n_workers": 0,
     "seed": 0,
 }
-_UP_TO_ONE = ("overlay",)
+_UP_TO_ONE = ("overlay", "shortest_crop")
 _BELOW_ONE = ("block_dropout", "dropout", "warmup", "ema_decay")
-_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms")
+_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms", "shortest_crop")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "pooling": get_args(PoolingName),
     "schedule": get_args(Schedule),
@@ -113,6 +113,8 @@ class TrainConfig:
     """Largest change of speed when clips wander: 0.2 is 1/1.2 to 1.2 times as fast."""
     mel_shift: float = 0.0
     """Furthest shift in frequency when clips wander (mel bins)."""
+    shortest_crop: float = 1.0
+    """Cut each batch to a random length, from this share of its own up, every clip around a loud moment of it."""
     overlay: float = 0.0
     """Share of the clips over which another clip of the batch is laid, with its labels."""
     overlay_db: float = 10.0
