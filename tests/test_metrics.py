@@ -237,12 +237,12 @@ def test_interval_covers_other_test_sets_of_the_size() -> None:
     """19 of 20 intervals hold the expected value; of 60, fewer than 52 would be odd."""
     rng = np.random.default_rng(0)
 
-    def test_set() -> Scored:
+    def drawn() -> Scored:
         target = rng.random((150, 10)) < 0.1
         return target, rng.standard_normal((150, 10)) + 1.5 * target
 
-    expected = np.mean([label_mean(average_precision(*test_set())) for _ in range(400)])
-    intervals = [bootstrap_interval(*test_set(), n_resamples=200) for _ in range(60)]
+    expected = np.mean([label_mean(average_precision(*drawn())) for _ in range(400)])
+    intervals = [bootstrap_interval(*drawn(), n_resamples=200) for _ in range(60)]
     assert sum(low <= expected <= high for low, high in intervals) >= 52
 
 

@@ -33,7 +33,8 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_parse(line):
-    app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+    command, bound, *_ = app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+    assert callable(command) and bound.arguments
 
 
 def test_the_file_tree_is_the_one_there_is():

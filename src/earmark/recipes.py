@@ -1,7 +1,7 @@
 """Settings of whole trainings under a name, with what they are for and what they cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
 
@@ -21,83 +21,78 @@ class Recipe:
 
 
 # all that makes a recipe what it is stands here: it must not change when a default does
+_PAPER: Final = TrainConfig(
+    pooling="gmap",
+    width=64,
+    n_heads=4,
+    sample_rate=32000,
+    n_mels=64,
+    hop_ms=25.0,
+    # the paper gives no budget; PANNs, its reference [23], stop after 600,000 steps of 32
+    n_clips_seen=600_000 * 32,
+    batch_size=32,
+    learning_rate=1e-3,
+    # nor does it mention a schedule or averaged weights, and PANNs have neither
+    schedule="constant",
+    warmup=0.0,
+    ema_decay=0.0,
+    weight_decay=0.0,
+    gradient_clip=0.0,
+    mixup_alpha=1.0,
+    spec_augment=True,
+    n_time_stripes=2,
+    time_width=26,
+    n_mel_stripes=2,
+    mel_width=8,
+    balanced=True,
+    block_dropout=0.2,
+    dropout=0.5,
+    clip_duration=10.0,
+    # among two million files some are damaged in everyone's copy, and one must not end a run of days
+    skip_bad=True,
+)
+
+_ON_FEW_CORES: Final = replace(
+    _PAPER,
+    sample_rate=16000,
+    learning_rate=2e-3,
+    schedule="cosine",
+    warmup=0.05,
+    ema_decay=0.999,
+    mixup_alpha=0.0,
+    block_dropout=0.0,
+    skip_bad=False,
+)
+
 RECIPES: Final[Mapping[str, Recipe]] = {
     "paper": Recipe(
         description="the paper's GMAP on AudioSet; where the paper is silent, trained as PANNs were",
         cost="19.2 million clips, ten times through AudioSet: days on one GPU (PANNs took 3 on a Tesla V100)",
-        config=TrainConfig(
-            pooling="gmap",
-            width=64,
-            n_heads=4,
-            sample_rate=32000,
-            n_mels=64,
-            hop_ms=25.0,
-            # the paper gives no budget; PANNs, its reference [23], stop after 600,000 steps of 32
-            n_clips_seen=600_000 * 32,
-            batch_size=32,
-            learning_rate=1e-3,
-            # nor does it mention a schedule or averaged weights, and PANNs have neither
-            schedule="constant",
-            warmup=0.0,
-            ema_decay=0.0,
-            weight_decay=0.0,
-            gradient_clip=0.0,
-            mixup_alpha=1.0,
-            spec_augment=True,
-            n_time_stripes=2,
-            time_width=26,
-            n_mel_stripes=2,
-            mel_width=8,
-            balanced=True,
-            block_dropout=0.2,
-            dropout=0.5,
-            clip_duration=10.0,
-            # among two million files some are damaged in everyone's copy, and one must not end a run of days
-            skip_bad=True,
-        ),
+        config=_PAPER,
     ),
     "small": Recipe(
         description="one's own clips on a laptop: a narrow network at 16 kHz, a short run without augmentation",
         cost="16,000 clips: 5 to 10 minutes on 2 processor cores, for clips of 10 s",
-        config=TrainConfig(
-            pooling="gmap",
+        config=replace(
+            _ON_FEW_CORES,
             width=16,
-            n_heads=4,
-            sample_rate=16000,
-            n_mels=64,
-            hop_ms=25.0,
             n_clips_seen=16_000,
             batch_size=16,
-            learning_rate=2e-3,
-            schedule="cosine",
-            warmup=0.05,
-            ema_decay=0.999,
-            mixup_alpha=0.0,
             spec_augment=False,
-            balanced=True,
-            block_dropout=0.0,
             dropout=0.2,
         ),
     ),
     "esc50": Recipe(
         description="some thousand clips of one sound each, such as ESC-50: hard augmentation; made earmark-esc50",
         cost="480,000 clips of 1.25 to 5 s: two hours on one processor core with bf16 instructions",
-        config=TrainConfig(
-            pooling="gmap",
+        config=replace(
+            _ON_FEW_CORES,
             width=32,
-            n_heads=4,
-            sample_rate=16000,
-            n_mels=64,
-            hop_ms=25.0,
             n_clips_seen=480_000,
             clips_per_epoch=24_000,
             batch_size=32,
-            learning_rate=2e-3,
-            schedule="cosine",
-            warmup=0.05,
             weight_decay=0.05,
             ema_decay=0.9995,
-            mixup_alpha=0.0,
             spec_augment=True,
             n_time_stripes=2,
             time_width=16,
@@ -113,7 +108,6 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             equaliser_db=6.0,
             softmax_weight=0.1,
             balanced=False,
-            block_dropout=0.0,
             dropout=0.3,
             clip_duration=5.0,
         ),

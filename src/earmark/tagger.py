@@ -88,7 +88,7 @@ class Timeline:
             ConfigError: The threshold is no score.
         """
         _check_threshold(threshold)
-        starts, stops = self._cells()
+        starts, stops = self.cells()
         found: list[tuple[float, int, Event]] = []
         active = self.scores >= threshold
         for label in np.flatnonzero(active.any(axis=0)).tolist():
@@ -100,7 +100,7 @@ class Timeline:
                 found.append((onset, label, Event(self.labels[label], onset, offset, score)))
         return [event for _, _, event in sorted(found, key=lambda item: item[:2])]
 
-    def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Onset and offset of the moments that each window speaks for; it never does for what it has not heard."""
         ends = np.minimum(self.onsets + self.window, self.duration)
         middles = (self.onsets + ends) / 2

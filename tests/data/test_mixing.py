@@ -5,30 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from earmark.audio import Audio
 from earmark.data.mixing import ActiveSound, _SoundCache, noise
 
 
-@dataclass(frozen=True)
-class Burst:
-    """A reader: silence but for noise from `onset` to `offset`."""
-
-    onset: float = 1.0
-    offset: float = 1.6
-    duration: float = 3.0
-    seed: int = 0
-    level: float = 0.3
-
-    def load(self, sample_rate):
-        waveform = np.zeros(round(self.duration * sample_rate), np.float32)
-        start, stop = (round(seconds * sample_rate) for seconds in (self.onset, self.offset))
-        waveform[start:stop] = self.level * np.random.default_rng(self.seed).standard_normal(stop - start)
-        return Audio(waveform, sample_rate)
-
-
-def test_cuts_come_from_where_something_sounds():
+def test_cuts_come_from_where_something_sounds(burst):
     rng = np.random.default_rng(0)
-    sound = ActiveSound.of(Burst(1.0, 1.6).load(16000).waveform, 16000)
+    sound = ActiveSound.of(burst(1.0, 1.6).load(16000).waveform, 16000)
     assert sound.parts.tolist() == [[16000, 25600]]
     for _ in range(100):
         start, n_samples = sound.draw_cut(1600, 64000, rng)
@@ -54,11 +36,11 @@ def test_a_cut_never_falls_into_a_bridged_gap():
         assert np.abs(waveform[start : start + n_samples]).max() == 0.5
 
 
-def test_a_sound_shorter_than_the_shortest_event_is_taken_with_what_follows():
-    sound = ActiveSound.of(Burst(1.0, 1.02).load(16000).waveform, 16000)
+def test_a_sound_shorter_than_the_shortest_event_is_taken_with_what_follows(burst):
+    sound = ActiveSound.of(burst(1.0, 1.02).load(16000).waveform, 16000)
     start, n_samples = sound.draw_cut(4800, 64000, np.random.default_rng(0))
     assert (start, n_samples) == (15840, 4800)
-    at_the_end = ActiveSound.of(Burst(2.98, 3.0).load(16000).waveform, 16000)
+    at_the_end = ActiveSound.of(burst(2.98, 3.0).load(16000).waveform, 16000)
     assert at_the_end.draw_cut(4800, 64000, np.random.default_rng(0)) == (48000 - 4800, 4800)
     tiny = ActiveSound.of(np.ones(100, np.float32), 16000)
     assert tiny.draw_cut(4800, 64000, np.random.default_rng(0)) == (0, 100)
@@ -80,11 +62,11 @@ def test_noise_is_gaussian_and_any_length_is_quick():
     assert np.mean(np.abs(waveform) > 1.96) == pytest.approx(0.05, abs=0.003)
 
 
-def test_the_cache_drops_what_was_used_least_recently():
+def test_the_cache_drops_what_was_used_least_recently(burst):
     loads = []
 
     @dataclass(frozen=True)
-    class Counted(Burst):
+    class Counted(burst):
         def load(self, sample_rate):
             loads.append(self.seed)
             return super().load(sample_rate)

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,23 +27,6 @@ from earmark.labels import LabelSet
 
 AT_16K = SoundscapeConfig(sample_rate=16000)
 SMALL = SoundscapeConfig(duration=3.0, sample_rate=8000, n_events=(1, 3), event_duration=(0.2, 1.0), seed=7)
-
-
-@dataclass(frozen=True)
-class Burst:
-    """A reader: silence but for noise from `onset` to `offset`."""
-
-    onset: float = 1.0
-    offset: float = 1.6
-    duration: float = 3.0
-    seed: int = 0
-    level: float = 0.3
-
-    def load(self, sample_rate):
-        waveform = np.zeros(round(self.duration * sample_rate), np.float32)
-        start, stop = (round(seconds * sample_rate) for seconds in (self.onset, self.offset))
-        waveform[start:stop] = self.level * np.random.default_rng(self.seed).standard_normal(stop - start)
-        return Audio(waveform, sample_rate)
 
 
 def bank_of(*readers, labels=None):
@@ -170,9 +153,9 @@ def test_splits_of_a_bank_share_no_source(bank):
         check_disjoint(train, mix_soundscapes(bank, SMALL, 20).dataset)
 
 
-def test_an_event_is_as_loud_as_the_truth_says():
+def test_an_event_is_as_loud_as_the_truth_says(burst):
     config = replace(AT_16K, duration=4.0, n_events=(1, 1), event_duration=(0.5, 1.0), fade=0.0, snr_db=(5.0, 20.0))
-    soundscapes = mix_soundscapes(bank_of(Burst(0.0, 3.0), Burst(0.0, 3.0, seed=1)), config, 20)
+    soundscapes = mix_soundscapes(bank_of(burst(0.0, 3.0), burst(0.0, 3.0, seed=1)), config, 20)
     for clip, event in zip(soundscapes.dataset, soundscapes.truth, strict=True):
         waveform = clip.load(16000).waveform.astype(float)
         onset, offset = round(event.onset * 16000), round(event.offset * 16000)
@@ -187,19 +170,19 @@ def test_audible_by_default():
     assert SoundscapeConfig().snr_db[0] >= 0
 
 
-def test_onsets_spread_over_the_clip():
+def test_onsets_spread_over_the_clip(burst):
     config = replace(AT_16K, duration=5.0, n_events=(1, 1), event_duration=(0.5, 0.6))
-    onsets = [event.onset for event in mix_soundscapes(bank_of(Burst()), config, 400).truth]
+    onsets = [event.onset for event in mix_soundscapes(bank_of(burst()), config, 400).truth]
     assert min(onsets) < 0.1
     assert max(onsets) > 4.2
     assert np.mean(onsets) == pytest.approx(2.22, abs=0.25)
 
 
-def test_a_loud_mix_is_scaled_down_and_never_clipped():
+def test_a_loud_mix_is_scaled_down_and_never_clipped(burst):
     config = replace(
         AT_16K, duration=1.0, n_events=(1, 1), event_duration=(0.3, 0.6), snr_db=(40.0, 40.0), background_db=(0.0, 0.0)
     )
-    loud = mix_soundscapes(bank_of(Burst()), config, 3)
+    loud = mix_soundscapes(bank_of(burst()), config, 3)
     for clip in loud.dataset:
         assert np.abs(clip.load(16000).waveform).max() == pytest.approx(0.99, abs=1e-3)
 
@@ -209,8 +192,8 @@ def test_another_rate_is_the_same_mix_resampled(soundscapes):
     assert np.array_equal(clip.load(16000).waveform, resample(clip.load(8000).waveform, 8000, 16000))
 
 
-def test_a_bank_sound_that_shrank_is_an_error():
-    recipe = mix_soundscapes(bank_of(Burst()), replace(AT_16K, duration=4.0, n_events=(1, 1)), 1).recipes[0]
+def test_a_bank_sound_that_shrank_is_an_error(burst):
+    recipe = mix_soundscapes(bank_of(burst()), replace(AT_16K, duration=4.0, n_events=(1, 1)), 1).recipes[0]
     shrunk = replace(recipe, sounds=(replace(recipe.sounds[0], cut=47990),))
     with pytest.raises(DataError, match="shorter than when"):
         shrunk.load(16000)
@@ -326,8 +309,8 @@ def test_a_folder_of_other_files_is_refused(soundscapes, tmp_path):
         render_soundscapes(soundscapes, tmp_path)
 
 
-def test_a_label_with_a_semicolon_cannot_be_rendered(tmp_path):
-    odd = mix_soundscapes(bank_of(Burst(), labels=["a;b"]), replace(SMALL, n_events=(1, 1)), 1)
+def test_a_label_with_a_semicolon_cannot_be_rendered(tmp_path, burst):
+    odd = mix_soundscapes(bank_of(burst(), labels=["a;b"]), replace(SMALL, n_events=(1, 1)), 1)
     with pytest.raises(DataError, match="joins labels by `;`, which label 'a;b' holds"):
         render_soundscapes(odd, tmp_path)
 
@@ -385,15 +368,15 @@ def test_settings_outside_what_they_can_be_are_refused(settings, message):
         SoundscapeConfig(**settings)
 
 
-def test_banks_that_cannot_be_mixed_are_refused():
+def test_banks_that_cannot_be_mixed_are_refused(burst):
     one = replace(SMALL, n_events=(1, 1))
     with pytest.raises(DataError, match="must be positive, but is 0"):
-        mix_soundscapes(bank_of(Burst()), one, 0)
+        mix_soundscapes(bank_of(burst()), one, 0)
     with pytest.raises(DataError, match=r"3 events of different labels.*sounds of 1 only; lower n_events"):
-        mix_soundscapes(bank_of(Burst()), SMALL, 1)
+        mix_soundscapes(bank_of(burst()), SMALL, 1)
     with pytest.raises(DataError, match="'sound 0' is silent; leave it out"):
-        mix_soundscapes(bank_of(Burst(level=0.0)), one, 1)
-    both = Dataset("both", LabelSet(("a", "b")), (Clip("x", ("a", "b"), Burst()),))
+        mix_soundscapes(bank_of(burst(level=0.0)), one, 1)
+    both = Dataset("both", LabelSet(("a", "b")), (Clip("x", ("a", "b"), burst()),))
     with pytest.raises(DataError, match="a bank holds single sounds, but clip 'x' has 2 labels"):
         mix_soundscapes(both, one, 1)
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,16 @@ from earmark.paper.profiles import PROFILES
 LABELS = ("beeps", "buzz", "hiss")
 
 
-def line(run: Run, mAP: float = 0.5) -> Line:
-    config = PROFILES["small"].config(run.cell, run.seed)
-    return Line(
-        *run,
-        profile="small",
-        config=config.to_json(),
-        config_sha256="c" * 64,
-        commit=None,
-        earmark="0",
-        machine="a machine",
-        precision="float32",
-        n_parameters=1,
-        n_clips_seen=16000,
-        clips_per_second=1.0,
-        seconds=1.0,
-        seconds_per_step=1.0,
-        n_beside=1,
-        best_epoch=1,
-        valid_mAP=0.5,
-        n_test_clips=1000,
-        test_ids_sha256="d" * 64,
-        mAP=mAP,
-        mAUC=0.9,
-        d_prime=1.8,
-        bank="esc50:bank",
-        n_labels=10,
-        n_train_clips=12000,
-        command="earmark paper table1",
-    )
+@pytest.fixture
+def line(line_of: Callable[..., Line]) -> Callable[..., Line]:
+    """The line of a run of the small profile."""
+
+    def of(run: Run, mAP: float = 0.5) -> Line:
+        config = PROFILES["small"].config(run.cell, run.seed).to_json()
+        about = {"profile": "small", "config": config, "bank": "esc50:bank", "n_labels": 10}
+        return line_of(*run, mAP=mAP, n_clips_seen=16000, n_test_clips=1000, test_ids_sha256="d" * 64, **about)
+
+    return of
 
 
 def save(out: Path, run: Run, torch_seed: int = 0) -> None:
@@ -81,7 +63,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(rendered: Path, tmp_path: Path) -> Path:
+def out(rendered: Path, tmp_path: Path, line: Callable[..., Line]) -> Path:
     (tmp_path / "data").symlink_to(rendered)
     for run in (Run("sparse", "mean", 0), Run("sparse", "gmap", 0)):
         append_line(tmp_path / "runs.jsonl", line(run))
@@ -162,7 +144,7 @@ def rows(page: str) -> list[list[str]]:
     return [row for row in cells if not set(row[0]) <= {"-"}]
 
 
-def test_the_table_has_mean_spread_and_what_is_missing() -> None:
+def test_the_table_has_mean_spread_and_what_is_missing(line: Callable[..., Line]) -> None:
     runs = [Run("sparse", "gmap", seed) for seed in range(3)] + [Run("sparse", "max", 0), Run("sparse", "mean", 0)]
     heads = {"n_clips": 9, "chance": 0.1, "evidence": 0.2, "attention": 0.5, "heads": [0.7, 0.1]}
     heads |= {"best": {"head": 0, "accuracy": 0.7}, "worst": {"head": 1, "accuracy": 0.1}}
@@ -205,7 +187,7 @@ def test_the_table_has_mean_spread_and_what_is_missing() -> None:
         assert fact in page
 
 
-def test_measures_of_other_soundscapes_are_left_out() -> None:
+def test_measures_of_other_soundscapes_are_left_out(line: Callable[..., Line]) -> None:
     run = Run("sparse", "gmap", 0)
     (_, row) = rows(table([line(run)], [found(run, test_ids_sha256="e" * 64)]))
     assert row[-1] == "0 of 1" and row[1] == "missing"
@@ -217,7 +199,7 @@ def test_it_keeps_out_of_a_table_in_work(out: Path) -> None:
         localise(out)
 
 
-def test_a_table_for_each_difficulty() -> None:
+def test_a_table_for_each_difficulty(line: Callable[..., Line]) -> None:
     runs = [Run("dense", "gmap", 0), Run("sparse", "gmap", 0), Run("sparse", "gmap-heads-8", 0)]
     page = table([line(run) for run in runs], [found(run) for run in runs])
     assert page.index("## sparse: events of 0.3 to 1 s") < page.index("## dense: events of 1 to 4 s")

@@ -175,7 +175,8 @@ def test_side_by_side_a_signal_saves_what_is_under_way(planned, bank, out):
         time.sleep(0.1)
     process.terminate()
     _, told = process.communicate(timeout=60)
-    assert told.splitlines() == [
+    # on a slow machine the runs have told before that they would take long
+    assert told.splitlines()[-2:] == [
         "stopping; 2 runs under way are saved first",
         f"interrupted: stopped, and all is saved in {out}: the same command goes on",
     ]

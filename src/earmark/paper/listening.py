@@ -185,7 +185,7 @@ def _encode(network: Network, clips: Sequence[Clip], batch_size: int) -> Iterato
 
 def _curve(tagger: Tagger, audio: Audio, events: Sequence[TruthEvent], window: float) -> ScoredRecording:
     timeline = tagger.timeline(audio, window=window, hop=HOP)
-    starts, stops = timeline._cells()  # as Timeline.events has them; no window is shorter than the hop: no gaps
+    starts, stops = timeline.cells()  # no window is shorter than the hop: no gaps
     true = (TrueEvent(tagger.labels.index(event.label), event.onset, event.offset) for event in events)
     return ScoredRecording(np.append(starts, stops[-1]), timeline.scores, tuple(true))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, Final
 
 from earmark.errors import DataError
@@ -18,6 +17,7 @@ from earmark.paper.lock import alone
 from earmark.paper.plan import Run
 from earmark.paper.profiles import CELLS, DIFFICULTIES
 from earmark.paper.sounds import part_folder
+from earmark.paper.tables import spread
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
 
@@ -175,14 +175,7 @@ and worst), or the evidence: what the label's logit loses without the segment. C
 def _figures(both: Sequence[tuple[Line, Mapping[str, Any]]]) -> list[str]:
     if not both:
         return ["missing"] * len(_FIGURES)
-    return [_spread([figure(*lines) for lines in both]) for figure in _FIGURES.values()]
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    present = [value for value in values if value is not None]
-    if len(present) < len(values):
-        return "-"
-    return f"{fmean(present):.3f}" + (f" ± {stdev(present):.3f}" if len(present) > 1 else "")
+    return [spread([figure(*lines) for lines in both], absent="-") for figure in _FIGURES.values()]
 
 
 def _circumstances(runs: Sequence[Line]) -> str:

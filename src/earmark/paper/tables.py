@@ -215,15 +215,20 @@ def _figures(runs: Sequence[Line]) -> list[str]:
     if not runs:
         return ["missing"] * 3 + ["0"]
     return [
-        *(_spread([getattr(line, name) for line in runs]) for name in ("mAP", "mAUC", "d_prime")),
+        *(spread([getattr(line, name) for line in runs]) for name in ("mAP", "mAUC", "d_prime")),
         str(len(runs)),
     ]
 
 
-def _spread(values: Sequence[float | None]) -> str:
+def spread(values: Sequence[float | None], absent: str = "not finite") -> str:
+    """Mean ± standard deviation; `absent` where one of the values is missing.
+
+    >>> spread([0.25, 0.75]), spread([0.25, None])
+    ('0.500 ± 0.354', 'not finite')
+    """
     present = [value for value in values if value is not None]
     if len(present) < len(values):
-        return "not finite"
+        return absent
     deviation = f" ± {stdev(present):.3f}" if len(present) > 1 else ""
     return f"{fmean(present):.3f}{deviation}"
 
