@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from earmark import backbone
 from earmark.audio import Audio, save_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.frontend import LogMel
@@ -26,7 +27,7 @@ from earmark.network import Network
 from earmark.recipes import recipe
 from earmark.training import TrainConfig, train
 from earmark.training.cache import log_mels
-from earmark.training.machine import chosen_device, describe, keep_big_buffers, n_processors
+from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
 
 N_LABELS = 10
 
@@ -106,18 +107,28 @@ def convolutions(network: Network, log_mel: torch.Tensor) -> list[Convolution]:
     return found
 
 
-def bare_step(network: Network, log_mel: torch.Tensor) -> float:
-    """Seconds of a step without loop, data, augmentation and averaging."""
+def bare_step(network: Network, log_mel: torch.Tensor, precision: str, n_threads: int, kernels: bool = True) -> float:
+    """Seconds of a step without loop, data, augmentation and averaging; with earmark's own kernels or without."""
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     target = torch.zeros(len(log_mel), N_LABELS, device=log_mel.device)
 
     def step() -> None:
         optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(network.logits_from_log_mel(log_mel), target).backward()
+        with torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = network.logits_from_log_mel(log_mel)
+        F.binary_cross_entropy_with_logits(logits.float(), target).backward()
         optimizer.step()
 
-    return fastest(step, times=10)
+    usual, own = torch.get_num_threads(), backbone._kernels
+    try:
+        torch.set_num_threads(n_threads)
+        if not kernels:
+            backbone._kernels = lambda: None
+        return fastest(step, times=10)
+    finally:
+        torch.set_num_threads(usual)
+        backbone._kernels = own
 
 
 def main() -> None:
@@ -136,49 +147,56 @@ def main() -> None:
         precision="float32",
     )
     device = chosen_device(config)
+    # bf16 where the machine has instructions for it
+    precisions = sorted({"float32", chosen_precision(replace(config, precision="auto"), device)}, reverse=True)
     keep_big_buffers()
     torch.manual_seed(0)
     frontend = LogMel(config.network_config().frontend)
-    print(
-        f"{describe(device)}; width {config.width}, {arguments.seconds:g} s clips, batch {config.batch_size}, float32"
-    )
+    print(f"{describe(device)}; width {config.width}, {arguments.seconds:g} s clips, batch {config.batch_size}")
     with tempfile.TemporaryDirectory() as name:
         data = noise(Path(name), arguments.clips, arguments.seconds, config.sample_rate)
         start = time.perf_counter()
         mels, _ = log_mels(data.clips, frontend, n_processors(), lambda n: None)
         once = (time.perf_counter() - start) / len(data)
-        print(f"{'decoding and log-mel':32}{1 / once:8.1f} clips/s, once for each clip ({1e3 * once:.1f} ms)")
+        print(f"{'decoding and log-mel':44}{1 / once:8.1f} clips/s, once for each clip ({1e3 * once:.1f} ms)")
         cached = replace(config, cache="log_mel")
         small = recipe("small")
         plain = {n: getattr(small, n) for n in ("block_dropout", "dropout", "spec_augment", "mixup_alpha")}
-        for what, setting in (
-            ("training, log-mels in memory", cached),
-            ("... as in the recipe small", replace(cached, **plain)),
-            ("training, reading each time", replace(config, cache="none")),
-        ):
-            result = train(setting, data, Path(name) / what, progress=False)
-            # the first epoch also warms up
-            rows = result.history[1:] or result.history
-            speed, share = (float(np.median([getattr(r, f) for r in rows])) for f in ("clips_per_second", "data_share"))
-            print(f"{what:32}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
-            if setting is cached:
-                trained = speed
+        trained = {}
+        for precision in precisions:
+            for what, setting in (
+                ("training, log-mels in memory", cached),
+                ("... as in the recipe small", replace(cached, **plain)),
+                ("training, reading each time", replace(config, cache="none")),
+            ):
+                told = f"{what}, {precision}"
+                result = train(replace(setting, precision=precision), data, Path(name) / told, progress=False)
+                # the first epoch also warms up
+                rows = result.history[1:] or result.history
+                speed, share = (
+                    float(np.median([getattr(r, f) for r in rows])) for f in ("clips_per_second", "data_share")
+                )
+                print(f"{told:44}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
+                trained.setdefault(precision, speed)
     network = Network(config.network_config(), data.labels).to(device)
     log_mel = torch.from_numpy(np.resize(np.stack(mels), (config.batch_size, *mels[0].shape))).to(device)
-    bare = config.batch_size / bare_step(network, log_mel)
-    print(f"{'bare step':32}{bare:8.1f} clips/s, the training adds {100 * (bare / trained - 1):.1f} %")
+    for n_threads in sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [1]:
+        for precision in precisions:
+            kinds = (False, True) if precision == "float32" and device.type == "cpu" else (False,)
+            for kernels in kinds:
+                rate = config.batch_size / bare_step(network, log_mel, precision, n_threads, kernels)
+                told = f"bare step, {precision}, {n_threads} thread{'s'[: n_threads - 1]}"
+                print(f"{told + (', fused kernels' if kernels else ''):44}{rate:8.1f} clips/s")
     layers = convolutions(network, log_mel)
     operations = sum(layer.operations for layer in layers)
     alone = sum(layer.seconds(device) for layer in layers)
     peak = gemm_peak(device)
-    print(f"{'matrix product, float32':32}{peak / 1e9:8.1f} GFLOP/s, taken as the peak")
-    per_clip = operations / config.batch_size
+    print(f"{'matrix product, float32':44}{peak / 1e9:8.1f} GFLOP/s, taken as the peak")
     for what, rate in (
-        ("convolutions alone", operations / alone),
-        ("convolutions, whole training", per_clip * trained),
+        ("convolutions alone, float32", operations / alone),
+        ("convolutions, whole training, float32", operations / config.batch_size * trained["float32"]),
     ):
-        print(f"{what:32}{rate / 1e9:8.1f} GFLOP/s, {100 * rate / peak:.0f} % of the peak")
-    print(f"{'convolutions, share of a step':32}{100 * alone * bare / config.batch_size:8.1f} %")
+        print(f"{what:44}{rate / 1e9:8.1f} GFLOP/s, {100 * rate / peak:.0f} % of the peak")
 
 
 if __name__ == "__main__":
