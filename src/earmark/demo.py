@@ -42,13 +42,13 @@ class DemoConfig:
     """Different weakly labelled clips to learn from."""
     n_test_clips: int = 300
     """Clips of unheard sounds to measure on."""
-    n_clips_seen: int = 8000
+    n_clips_seen: int = 7200
     """Clips shown to each network."""
-    width: int = 12
+    width: int = 10
     """Channels of the backbone's first block."""
-    duration: float = 4.0
+    duration: float = 6.0
     """Seconds a clip."""
-    event_duration: tuple[float, float] = (0.2, 0.8)
+    event_duration: tuple[float, float] = (0.15, 0.5)
     """Shortest and longest event in seconds."""
     scene_duration: float = 10.0
     """Seconds of the scene that is tagged at the end."""
@@ -63,7 +63,7 @@ class DemoConfig:
                 raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
-        """Short clips, in which few and short sounds happen, some of them hardly louder than the background."""
+        """Clips in which few and short sounds happen, some of them hardly louder than the background."""
         return SoundscapeConfig(
             sample_rate=16000,
             duration=self.duration,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from earmark.errors import DataError
-from earmark.paper.lines import Line, append_line, read_lines
+from earmark.paper.lines import Line, append_line, done_runs, read_lines
 
 
 def test_lines_come_back_as_they_were(tmp_path, line_of):
@@ -61,3 +61,12 @@ def test_a_damaged_line_is_told_with_its_number(tmp_path, line_of, text):
 def test_unknown_entries_are_told(line_of):
     with pytest.raises(DataError, match="not colour"):
         Line.from_json({**line_of("sparse", "gmap", 0).to_json(), "colour": "red"})
+
+
+def test_a_run_is_done_when_its_scores_are_there_too(line_of, tmp_path):
+    with_scores, without = line_of("sparse", "gmap", 0), line_of("sparse", "gmap", 1)
+    scores = with_scores.run.scores(tmp_path)
+    scores.parent.mkdir(parents=True)
+    scores.touch()
+    assert done_runs(tmp_path, [with_scores, without]) == {with_scores.run}
+    assert done_runs(tmp_path, []) == set()
