@@ -159,11 +159,13 @@ def main() -> None:
     parser.add_argument("model", nargs="?")
     parser.add_argument("bank", nargs="?")
     parser.add_argument("--split", default="5")
+    parser.add_argument("--name", help="what the page calls the model; by default its file")
     parser.add_argument("--soundscapes", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=KEPT)
     words = parser.parse_args()
     if words.model:
         results = measure(words.model, words.bank, words.split, words.soundscapes)
+        results["model"] = words.name or results["model"]
         words.out.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(words.out.read_text())
     words.out.with_suffix(".md").write_text(page(results))
