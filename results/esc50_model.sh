@@ -20,5 +20,5 @@ earmark train "esc50:$bank" --split 1,2,3 --valid-split 5 --out run --config esc
 mix dense5 5 1 4 300
 mix sparse5 6 0.3 1 300
 mix mixed5 7 0.3 4 600
-earmark calibrate run/last.safetensors "esc50:$bank" soundscapes:mixed5 --split 5 --out earmark-esc50.safetensors
+earmark calibrate run/last.safetensors "esc50:$bank" soundscapes:mixed5 --split 5 --out earmark-esc50.safetensors | tee calibrate.txt
 python "$here/esc50_model.py" run/last.safetensors "$bank" --soundscapes sparse5 dense5 --name "earmark-esc50, before calibration,"

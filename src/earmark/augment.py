@@ -161,6 +161,8 @@ def crop(
     """Each clip cut to one length, drawn for the whole batch, around a loud moment of its own.
 
     What a label stands for need not sound in a random part of a clip; a loud moment most likely belongs to it.
+    Where a background lies less than `LOUD_DB` below the loudest moment, all moments count as loud. The labels of a
+    clip stay what they are: of several sounds a crop may lack one.
 
     Args:
         log_mel: Shorter clips padded at their end.

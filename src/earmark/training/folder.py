@@ -139,7 +139,8 @@ class RunFolder:
             ConfigError: Settings differ; names them.
             DataError: The data differ.
         """
-        then, now = record["config"], config.to_json()
+        # a setting that an earlier version did not have was at its default
+        then, now = {**TrainConfig().to_json(), **record["config"]}, config.to_json()
         differing = [
             f"{name} {then.get(name)!r} -> {now.get(name)!r}"
             for name in sorted(set(then) | set(now))

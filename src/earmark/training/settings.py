@@ -40,9 +40,9 @@ _AT_LEAST: dict[str, float] = {
     "n_workers": 0,
     "seed": 0,
 }
-_UP_TO_ONE = ("overlay", "shortest_crop")
+_UP_TO_ONE = ("overlay",)
 _BELOW_ONE = ("block_dropout", "dropout", "warmup", "ema_decay")
-_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms", "shortest_crop")
+_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "pooling": get_args(PoolingName),
     "schedule": get_args(Schedule),
@@ -114,7 +114,8 @@ class TrainConfig:
     mel_shift: float = 0.0
     """Furthest shift in frequency when clips wander (mel bins)."""
     shortest_crop: float = 1.0
-    """Cut each batch to a random length, from this share of its own up, every clip around a loud moment of it."""
+    """Cut each batch to a random length, from this share of its own up, every clip around a loud moment of it;
+    for clips of one sound: a crop of a clip with several may lack one that its labels still name."""
     overlay: float = 0.0
     """Share of the clips over which another clip of the batch is laid, with its labels."""
     overlay_db: float = 10.0
@@ -161,6 +162,8 @@ class TrainConfig:
         for name in _UP_TO_ONE:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: a share from 0 to 1 was expected, not {getattr(self, name)}")
+        if not 0 < self.shortest_crop <= 1:
+            raise ConfigError(f"shortest_crop: a share above 0, 1 at most, was expected, not {self.shortest_crop}")
         for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: a number from 0 up to 1 was expected, not {getattr(self, name)}")
