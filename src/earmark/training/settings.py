@@ -114,8 +114,7 @@ class TrainConfig:
     mel_shift: float = 0.0
     """Furthest shift in frequency when clips wander (mel bins)."""
     shortest_crop: float = 1.0
-    """Cut each batch to a random length, from this share of its own up, every clip around a loud moment of it;
-    for clips of one sound: a crop of a clip with several may lack one that its labels still name."""
+    """For clips of one sound: cut batches at random to this share of their length or more, around loud moments."""
     overlay: float = 0.0
     """Share of the clips over which another clip of the batch is laid, with its labels."""
     overlay_db: float = 10.0
