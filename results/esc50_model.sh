@@ -4,7 +4,7 @@
 #   results/esc50_model.sh ESC-50-FOLDER WORK-FOLDER
 #
 # Two hours on one processor core with bf16 instructions, nearly all of it the training, which goes on where it stopped when the command is repeated.
-# Leaves WORK-FOLDER/earmark-esc50.safetensors and the page esc50-model.md beside this script.
+# Leaves WORK-FOLDER/earmark-esc50.safetensors and, beside this script, the page esc50-model.md and the folder esc50-model.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 bank="$(realpath "$1")"
@@ -20,5 +20,6 @@ earmark train "esc50:$bank" --split 1,2,3 --valid-split 5 --out run --config esc
 mix dense5 5 1 4 300
 mix sparse5 6 0.3 1 300
 mix mixed5 7 0.3 4 600
-earmark calibrate run/last.safetensors "esc50:$bank" soundscapes:mixed5 --split 5 --out earmark-esc50.safetensors | tee calibrate.txt
+earmark calibrate run/last.safetensors "esc50:$bank" soundscapes:mixed5 --split 5 --out earmark-esc50.safetensors | tee "$here/esc50-model/calibrate.txt"
 python "$here/esc50_model.py" run/last.safetensors "$bank" --soundscapes sparse5 dense5 --name "earmark-esc50, before calibration,"
+cp run/metrics.csv run/run.json "$here/esc50-model/"

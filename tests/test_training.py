@@ -408,6 +408,22 @@ def test_settings_that_change_a_step(tmp_path, usual, name, value, cache):
     assert any(not torch.equal(usual[cache][key], changed[key]) for key in backbone)
 
 
+@pytest.mark.parametrize(("shortest", "cut"), [(1.0, False), (0.3, True)])
+def test_the_network_sees_the_crops(tmp_path, monkeypatch, shortest, cut):
+    seen = []
+    original = Network.logits_from_log_mel
+
+    def spied(self, log_mel, n_frames=None):
+        if self.training:
+            seen.append((log_mel.shape[1], int(n_frames.max())))
+        return original(self, log_mel, n_frames)
+
+    monkeypatch.setattr(Network, "logits_from_log_mel", spied)
+    run(tmp_path, replace(SMALL, shortest_crop=shortest))
+    assert all(length == longest for length, longest in seen)
+    assert (len(set(seen)) > 1) == cut
+
+
 @pytest.mark.parametrize("limit", [0.0, 0.01])
 def test_gradient_clip_bounds_the_norm(tmp_path, monkeypatch, limit):
     norms = []

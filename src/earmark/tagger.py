@@ -101,7 +101,7 @@ class Timeline:
         return [event for _, _, event in sorted(found, key=lambda item: item[:2])]
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Onset and offset of the moments that each window speaks for; it never does for what it has not heard."""
+        """Onset and offset (s) of the moments that each window speaks for, each (window,); never of what none heard."""
         ends = np.minimum(self.onsets + self.window, self.duration)
         middles = (self.onsets + ends) / 2
         borders = (middles[1:] + middles[:-1]) / 2
