@@ -122,6 +122,20 @@ class Network(nn.Module):
         """Seconds of the recording that one segment depends on (the Fourier window's own length aside)."""
         return self.backbone.receptive_field * self.config.frontend.seconds_per_frame
 
+    @property
+    def halo(self) -> int:
+        """Segments on either side whose samples a segment depends on, the Fourier window's own length included."""
+        frontend = self.config.frontend
+        # the first frames of a piece hear its beginning mirrored
+        n_frames = self.backbone.halo + -(-(frontend.n_fft // 2) // frontend.hop_length)
+        return -(-n_frames // self.backbone.frames_per_segment)
+
+    @property
+    def clip_duration(self) -> float | None:
+        """Seconds of the clips that it was trained on; None where the checkpoint does not say."""
+        seconds = self.extra.get("clip_duration")
+        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch label"]:
@@ -257,25 +271,27 @@ class TorchEngine:
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
         self.labels = network.labels
-        self.sample_rate = network.config.frontend.sample_rate
-        self.seconds_per_segment = network.seconds_per_segment
         self.thresholds: Sequence[float] | None = network.thresholds
+        self.clip_duration = network.clip_duration
+        self.sample_rate = network.config.frontend.sample_rate
+        self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
+        self.halo = network.halo
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording."""
         return self._numpy(self.network.encode, self._tensor(waveform)[None])[0]
 
     def classify(
-        self, segments: Float[np.ndarray, "segment channel"], masks: Bool[np.ndarray, "bag segment"] | None = None
+        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag label"]:
-        """Logits of each bag of the recording's segments; of the one bag of all of them without masks."""
-        return self._numpy(self.network.classify, *self._bags(segments, masks))
+        """Logits of each bag of segments; True in the mask is a real segment."""
+        return self._numpy(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
 
     def pool(
-        self, segments: Float[np.ndarray, "segment channel"], masks: Bool[np.ndarray, "bag segment"] | None = None
+        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
         """The pooled clip of each bag."""
-        return self._numpy(self.network.pooling, *self._bags(segments, masks))
+        return self._numpy(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
 
     def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
         """Attention of each head over the whole recording.
@@ -287,12 +303,6 @@ class TorchEngine:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
-
-    def _bags(self, segments: np.ndarray, masks: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
-        bag = self._tensor(segments)[None]
-        if masks is None:
-            return bag, None
-        return bag.expand(len(masks), -1, -1), self._tensor(masks)
 
     def _numpy(self, stage: Any, *inputs: Tensor | None) -> np.ndarray:
         with torch.inference_mode():
