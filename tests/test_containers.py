@@ -115,9 +115,9 @@ def test_chunks_before_the_sound_are_stepped_over(tmp_path: Path) -> None:
 def test_something_behind_the_last_ogg_page(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ogg", noise(RATE))
     path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
-    check_whole(path, "OGG")
+    check_whole(path, "a.ogg", "OGG")
     path.write_bytes(path.read_bytes() + bytes(200_000))
-    check_whole(path, "OGG")
+    check_whole(path, "a.ogg", "OGG")
 
 
 @pytest.mark.parametrize("n_bytes", [10, 30])
@@ -134,5 +134,5 @@ def test_headers_of_nonsense_are_no_cut(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     for file_format in ("WAV", "AIFF", "CAF", "OGG"):
-        check_whole(path, file_format)
+        check_whole(path, "a.wav", file_format)
     assert not mp3_states_length(path)

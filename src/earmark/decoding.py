@@ -1,0 +1,237 @@
+"""Recordings opened, whatever they are, and read forwards as one channel."""
+
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import soundfile
+
+from earmark import containers
+from earmark.containers import Source
+from earmark.errors import AudioError, EarmarkWarning
+
+_BLOCK_VALUES = 1 << 20
+"""Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
+_MP3_SLACK = 1152
+"""Samples, one frame; encoders count the padding at the ends in different ways."""
+_CANCELLED = 0.02
+"""Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
+_UNKNOWN_LENGTH = 1 << 62
+"""libsndfile gives such lengths to files that don't state one, such as FLAC written to a pipe."""
+
+
+class DecodingError(Exception):
+    """What a decoder says of damage, to be told with the file and the place."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A recording read forwards."""
+
+    sample_rate: int
+    """Hz."""
+    n_channels: int
+    n_samples: int | None
+    """Of each channel, as the header states them; None where it does not."""
+    slack: int
+    """Samples that may be missing at the end."""
+
+    def read(self, n_samples: int) -> np.ndarray:
+        """The next samples, (sample, channel) of float32, as many or fewer; none at the end.
+
+        Raises:
+            DecodingError: They are damaged.
+        """
+
+    def skip(self, n_samples: int) -> None:
+        """Goes on after so many samples of each channel.
+
+        Raises:
+            DecodingError: They are damaged.
+        """
+
+    def close(self) -> None:
+        """Gives the file back."""
+
+
+def check_is_file(path: Path) -> None:
+    """Refuses what is no file.
+
+    Raises:
+        AudioError: It is a folder, or there is nothing of that name.
+    """
+    if path.is_dir():
+        raise AudioError(f"{path}: expected an audio file, got a folder")
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+
+
+@contextmanager
+def opened(source: Source, name: str) -> Iterator[Decoder]:
+    """A recording, open while the block runs.
+
+    Args:
+        source: A file in any format, or its bytes.
+        name: What errors call it.
+
+    Raises:
+        AudioError: It is missing, empty, no audio, or shorter than its header says.
+    """
+    if isinstance(source, Path):
+        check_is_file(source)
+    try:
+        if containers.size_of(source) == 0:
+            raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
+        decoder = _opened(source, name)
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
+    with closing(decoder):
+        yield decoder
+
+
+def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """The mean of the channels from sample `start` to `stop` (or the end), in blocks of some size.
+
+    Args:
+        decoder: Nothing was read from it yet.
+        name: What errors and warnings call it.
+        start: In samples, as `stop`.
+        stop: It may lie beyond the end.
+
+    Raises:
+        AudioError: The recording is damaged, cut off, ends before `start` or holds NaN or infinity.
+    """
+    stated, rate = decoder.n_samples, decoder.sample_rate
+    if stated == 0:
+        raise AudioError(f"{name}: holds no samples, only a header")
+    if stated is not None:
+        if start >= stated:
+            raise AudioError(f"{name}: ends at {stated / rate:.3f} s, before the onset at {start / rate:.3f} s")
+        stop = stated if stop is None else min(stop, stated)
+    position = start
+    power_in = power_out = 0.0
+    n_block = max(1, _BLOCK_VALUES // decoder.n_channels)
+    try:
+        if start:
+            decoder.skip(start)
+        while stop is None or position < stop:
+            samples = decoder.read(n_block if stop is None else min(n_block, stop - position))
+            n_read, n_channels = samples.shape
+            if not n_read:
+                break
+            mono = samples[:, 0] if n_channels == 1 else samples.mean(axis=1)
+            if not np.isfinite(mono).all():
+                n_bad = np.count_nonzero(~np.isfinite(samples))
+                place = f"among {samples.size} samples from {position / rate:.2f} s on"
+                raise AudioError(f"{name}: damaged, {n_bad} NaN or infinite {place}")
+            if n_channels > 1:
+                power_in += float(np.vdot(samples, samples)) / n_channels**2
+                power_out += float(np.vdot(mono, mono))
+            position += n_read
+            yield mono
+    except DecodingError as error:
+        raise AudioError(
+            f"{name}: damaged or cut off somewhere from {position / rate:.2f} s on; copy it again ({error})"
+        ) from error
+    if position == start:
+        raise AudioError(f"{name}: holds no sound from {start / rate:.3f} s on")
+    if stated is not None and stop is not None and stop - position > decoder.slack:
+        raise containers.cut_off(name, f"{stated} samples", f"{position}")
+    if power_out < _CANCELLED * power_in:
+        text = "channels cancel each other, almost nothing is left of the sound in their mean"
+        warnings.warn(f"{name}: {text}; turn one of them round, or keep one alone", EarmarkWarning, stacklevel=2)
+
+
+def _opened(source: Source, name: str) -> Decoder:
+    if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile would ask for a rate
+        raise AudioError(f"{name}: cannot be read as audio; it has no header")
+    stream = containers.stream_of(source)  # of a file that may not be read, libsndfile says no more than "System error"
+    try:
+        if isinstance(source, Path):
+            stream.close()
+            # by its name, which need not be text in any encoding: from callbacks libsndfile reads at half the speed
+            file = _SequentialFile(os.fsencode(source) if os.name == "posix" else source)
+        else:
+            file = _SequentialFile(stream)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
+            "aiff, au, caf and w64: convert it, for example to wav"
+        ) from error
+    try:
+        # by the suffix alone libsndfile takes any bytes for samples
+        if file.format == "RAW":
+            raise AudioError(f"{name}: cannot be read as audio; it has no header")
+        containers.check_whole(source, name, file.format)
+        if file.format == "MP3" and not containers.mp3_states_length(source):
+            file.close()
+            file = _piped(source)
+    except BaseException:
+        file.close()
+        raise
+    return _SoundFileDecoder(file)
+
+
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file read forwards; `seek` works where the format allows."""
+
+    def seekable(self) -> bool:
+        # After every read of a seekable file soundfile seeks to where it already is. That fails at the end of a FLAC
+        # without stated length, losing the last block, and costs an mp3 its speed.
+        return False
+
+    @property
+    def can_seek(self) -> bool:
+        return bool(super().seekable())
+
+
+class _SoundFileDecoder:
+    """What libsndfile reads."""
+
+    def __init__(self, file: _SequentialFile) -> None:
+        self._file = file
+        self.sample_rate: int = file.samplerate
+        self.n_channels: int = file.channels
+        self.n_samples = None if file.frames >= _UNKNOWN_LENGTH else int(file.frames)
+        self.slack = _MP3_SLACK if file.format == "MP3" else 0
+
+    def read(self, n_samples: int) -> np.ndarray:
+        try:
+            samples: np.ndarray = self._file.read(n_samples, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise DecodingError(str(error)) from error
+        return samples
+
+    def skip(self, n_samples: int) -> None:
+        if self._file.can_seek:
+            try:
+                self._file.seek(n_samples)
+            except soundfile.SoundFileError as error:
+                raise DecodingError(str(error)) from error
+            return
+        while n_samples > 0:
+            n_samples -= len(self.read(min(n_samples, 65536))) or n_samples
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _piped(source: Source) -> _SequentialFile:
+    """A recording whose header doesn't state its length, opened so that it is read to its end."""
+    # From the first frame's bit rate libsndfile guesses the length of an mp3 that doesn't state it, and stops there,
+    # be it at a sixth of the sound. What comes out of a pipe it reads to the end.
+    incoming, outgoing = os.pipe()
+
+    def feed() -> None:
+        # the reader may have enough before the end
+        with suppress(BrokenPipeError), containers.stream_of(source) as stream, os.fdopen(outgoing, "wb") as pipe:
+            shutil.copyfileobj(stream, pipe)
+
+    threading.Thread(target=feed, daemon=True).start()
+    return _SequentialFile(incoming, closefd=True)
