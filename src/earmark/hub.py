@@ -51,6 +51,15 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     return Network.load(path)
 
 
+def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that `load` would read.
+
+    Raises:
+        CheckpointError: As for `load`.
+    """
+    return _checkpoint(os.fspath(name_or_path))
+
+
 def _checkpoint(name: str) -> Path:
     """The file meant by `name`, or an error that says what would have been one."""
     path = Path(name)
