@@ -338,30 +338,28 @@ def test_the_same_call_goes_on_where_it_stopped(
         raise KeyboardInterrupt
 
     out = str(tmp_path / "out")
+    job = run.make_job(str(folder), model=model, rows_per_part=1)
     monkeypatch.setattr(run, "do_parts", stops)
     with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
-        run.run(str(folder), out, model=model, rows_per_part=1)
+        run.run(job, out)
     monkeypatch.setattr(run, "do_parts", do_parts)
     told: list[tuple[int, int]] = []
-    outcome = run.run(
-        str(folder), out, model=model, rows_per_part=1, tell=lambda o: told.append((o.n_before, len(o.done)))
-    )
+    outcome = run.run(job, out, tell=lambda o: told.append((o.n_before, len(o.done))))
     assert done == [f"part-00000{i}.parquet" for i in range(4)]
     assert told == [(2, 2), (2, 3), (2, 4)]
     assert (outcome.n_parts, outcome.n_files, outcome.n_failed) == (4, 4, 1)
     assert outcome.seconds_of_audio == 1.5
     assert "b.wav: cut off" in str(outcome.first_error)
-    again = run.run(str(folder), out, model=model, rows_per_part=1)
+    again = run.run(job, out)
     assert len(done) == 4
     assert replace(again, seconds=0.0) == replace(outcome, seconds=0.0, n_before=4)
 
 
-def test_settings_that_cannot_be_are_told_before_anything_is_written(folder: Path, model: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_are_told_before_anything_is_done(folder: Path, model: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     for settings in ({"top": 1, "threshold": 0.5}, {"threshold": 2.0}, {"threshold": "auto"}):
         with pytest.raises(ConfigError):
-            run.run(str(folder), str(tmp_path / "out"), model=model, **settings)
-    assert not (tmp_path / "out").exists()
+            run.make_job(str(folder), model=model, **settings)
 
 
 def test_results_on_the_disks_of_other_machines_are_missed(
@@ -372,13 +370,13 @@ def test_results_on_the_disks_of_other_machines_are_missed(
         run, "do_parts", lambda *a: a[-1]("part-000000.parquet", Done("part-000000.parquet", 4, 0, 1.0))
     )
     with pytest.raises(DataError, match="written, but on another machine"):
-        run.run(str(folder), str(tmp_path / "out"), model=model)
+        run.run(run.make_job(str(folder), model=model), str(tmp_path / "out"))
 
 
-def test_without_ray_that_is_told_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_that_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        run.run(str(folder), str(tmp_path / "out"))
+        run.make_job(str(folder))
     assert caught.value.name == "ray"
 
 
@@ -434,13 +432,13 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     out = str(tmp_path / "out")
     complaints: list[str] = []
-    settings = {"model": model, "threshold": 0.0, "embed": True, "rows_per_part": 2, "complain": complaints.append}
+    job = run.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "Worker", Mortal)
-            outcome = run.run(str(tmp_path / "list.txt"), out, fleet=cluster.Fleet(2), **settings)
+            outcome = run.run(job, out, cluster.Fleet(2), complain=complaints.append)
         assert ray.is_initialized()  # what this process has started it keeps
     finally:
         ray.shutdown()
@@ -453,7 +451,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
     check_dead([int(mark.name.split("-")[1]) for mark in marks.glob("worker-*")])
 
     # with a Ray of its own, and nothing that kills
-    outcome = run.run(str(tmp_path / "list.txt"), out, **settings)
+    outcome = run.run(job, out)
     assert not ray.is_initialized()
     assert (len(outcome.done), outcome.n_before, outcome.failed, outcome.n_files) == (5, 4, (), 10)
     written = [row for i in range(5) for row in rows(tmp_path / "out" / f"part-00000{i}.parquet")]
