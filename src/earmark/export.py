@@ -11,10 +11,10 @@ import base64
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import earmark
+from earmark.backbone import ConvBlock
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.files import atomic_write
@@ -181,7 +182,7 @@ class _Encoder(nn.Module):
         self.spectrum = _Spectrum(network.frontend, network.backbone.bn0)
         self.convolutions = nn.ModuleList(
             _folded(convolution, norm)
-            for block in network.backbone.blocks
+            for block in cast(Iterable[ConvBlock], network.backbone.blocks)
             for convolution, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2))
         )
 
@@ -284,7 +285,7 @@ def _describe(whole: "ModelProto", network: Network, precision: str) -> None:
 
 
 def _graph(
-    module: nn.Module, inputs: dict[str, tuple[Tensor, tuple[str, ...]]], outputs: tuple[str, ...]
+    module: nn.Module, inputs: Mapping[str, tuple[Tensor, tuple[str, ...]]], outputs: tuple[str, ...]
 ) -> "ModelProto":
     """A module as an ONNX model whose first axes, by name, may have any length."""
     import onnx
