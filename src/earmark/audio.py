@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 from jaxtyping import Float32
 
 from earmark import containers, decoding, media
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.files import atomic_write
+from earmark.resampling import StreamResampler, checked_rate
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
@@ -63,7 +63,7 @@ class Audio:
     """Hz."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
+        object.__setattr__(self, "sample_rate", checked_rate(self.sample_rate))
         object.__setattr__(self, "waveform", _checked_waveform(self.waveform))
 
     @property
@@ -79,13 +79,6 @@ class Audio:
         """
         waveform = self.waveform if self.waveform.ndim == 1 else self.waveform.mean(axis=0)
         return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
-
-
-def _checked_rate(sample_rate: object) -> int:
-    # np.integer comes from headers read by other libraries; 44100.0 or True is a mistake somewhere
-    if isinstance(sample_rate, int | np.integer) and not isinstance(sample_rate, bool) and sample_rate > 0:
-        return int(sample_rate)
-    raise AudioError(f"a sample rate is a positive whole number of Hz, got {sample_rate!r}")
 
 
 def _checked_waveform(waveform: object) -> np.ndarray:
@@ -123,20 +116,17 @@ def resample(
 
     It has `seconds_to_samples(n_samples / from_rate, to_rate)` samples.
     """
-    if _checked_rate(from_rate) == _checked_rate(to_rate):
+    if checked_rate(from_rate) == checked_rate(to_rate):
         return waveform
     return np.concatenate(list(_resampled([waveform], from_rate, to_rate)))
 
 
 def _resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Blocks at the new rate; joined they are the same to the bit, however the sound was cut into blocks."""
-    if from_rate == to_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    stream = StreamResampler(from_rate, to_rate)
     for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+        yield stream.push(block)
+    yield stream.finish()
 
 
 @dataclass(frozen=True)
@@ -214,7 +204,7 @@ def blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float
     Raises:
         AudioError: As `load_audio`, when the place is reached, and for blocks shorter than a sample.
     """
-    n_block = seconds_to_samples(seconds, _checked_rate(sample_rate))
+    n_block = seconds_to_samples(seconds, checked_rate(sample_rate))
     if n_block < 1:
         raise AudioError(f"expected blocks of at least one sample, got {seconds} s at {sample_rate} Hz")
     path = Path(path)
@@ -241,7 +231,7 @@ def blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float
 def _load_blocks(
     source: containers.Source, name: str, sample_rate: int, onset: float, duration: float | None
 ) -> Iterator[np.ndarray]:
-    _checked_rate(sample_rate)
+    checked_rate(sample_rate)
     if not (math.isfinite(onset) and onset >= 0):
         raise AudioError(f"{name}: expected an onset of 0 s or later, got {onset}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):

@@ -19,6 +19,8 @@ from earmark.errors import AudioError, EarmarkWarning
 
 _BLOCK_VALUES: Final = 1 << 20
 """Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
+_BLOCK_SECONDS: Final = 60
+"""And no longer, since at a higher rate it takes more memory."""
 _MP3_SLACK: Final = 1152
 """Samples, one frame; encoders count the padding at the ends in different ways."""
 _CANCELLED: Final = 0.02
@@ -122,7 +124,7 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
         stop = stated if stop is None else min(stop, stated)
     position = start
     power_in = power_out = 0.0
-    n_block = max(1, _BLOCK_VALUES // decoder.n_channels)
+    n_block = max(1, min(_BLOCK_VALUES // decoder.n_channels, _BLOCK_SECONDS * rate))
     try:
         if start:
             decoder.skip(start)

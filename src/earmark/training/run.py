@@ -287,6 +287,7 @@ class _Run:
             "data_fingerprint": self.record["data"]["train"]["fingerprint"],
             "valid": valid and valid["name"],
             "seed": self.config.seed,
+            "clip_duration": self.config.clip_duration,
             "earmark": self.record["versions"].get("earmark"),
         }
 
