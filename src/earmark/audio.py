@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from earmark import containers, decoding
+from earmark import containers, decoding, media
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.files import atomic_write
 from earmark.resampling import StreamResampler, checked_rate
@@ -24,11 +24,8 @@ from earmark.resampling import StreamResampler, checked_rate
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
 )
-"""Suffixes that a scan of a folder takes for recordings; a file named outright may have any."""
-_UNREAD_SUFFIXES = frozenset(
-    {".3gp", ".aac", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wma", ".wv"}
-)
-
+"""Suffixes that a scan of a folder takes for recordings, and those of `earmark.media` where PyAV is installed; a file
+named outright may have any."""
 _MAX_CHANNELS = 1024
 _SPOOLED_BYTES = 1 << 20
 
@@ -304,7 +301,7 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
 def find_audio(path: Path | str) -> list[Path]:
     """The recordings in a folder and its sub-folders, sorted, without hidden ones; of a file, the file.
 
-    Files in formats of sound or video that are not read here are counted in an `EarmarkWarning`.
+    Files in formats that only the extra `media` reads are counted in an `EarmarkWarning` where it is not installed.
 
     Raises:
         AudioError: There is nothing of that name, or no recording in it.
@@ -317,11 +314,12 @@ def find_audio(path: Path | str) -> list[Path]:
 
 
 def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
-    """`find_audio` of a folder, and beside it the files that were skipped for their format.
+    """`find_audio` of a folder, and beside it the files that were skipped for want of the extra `media`.
 
     Raises:
         AudioError: There is no recording.
     """
+    is_read = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     found: list[Path] = []
     unread: list[Path] = []
     visited: set[str] = set()
@@ -334,16 +332,16 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             suffix = Path(name).suffix.lower()
-            kind = found if suffix in AUDIO_SUFFIXES else unread if suffix in _UNREAD_SUFFIXES else None
+            kind = found if suffix in is_read else unread if suffix in media.SUFFIXES else None
             if kind is not None and not name.startswith("."):
                 kind.append(Path(place, name))
     if not found:
-        there = f", there are {count_suffixes(unread)}: convert them, for example to wav" if unread else ""
-        looked_for = " ".join(sorted(AUDIO_SUFFIXES))
+        there = f", there are {count_suffixes(unread)}, which the extra reads: {media.INSTALL}" if unread else ""
+        looked_for = " ".join(sorted(is_read))
         raise AudioError(f"{folder}: no recording in this folder; looked for {looked_for}{there}")
     if unread:
-        text = f"{len(unread)} files skipped, no audio that is read here: {count_suffixes(unread)}"
-        warnings.warn(f"{folder}: {text}; convert them, for example to wav", EarmarkWarning, stacklevel=2)
+        text = f"{len(unread)} files skipped, {count_suffixes(unread)}: they are read with the extra"
+        warnings.warn(f"{folder}: {text}: {media.INSTALL}", EarmarkWarning, stacklevel=2)
     return sorted(found), sorted(unread)
 
 

@@ -6,28 +6,31 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
 
-from earmark import containers
-from earmark.containers import Source
+from earmark import containers, media
+from earmark.containers import DecodingError, Source
 from earmark.errors import AudioError, EarmarkWarning
 
-_BLOCK_VALUES = 1 << 20
+_BLOCK_VALUES: Final = 1 << 20
 """Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
-_MP3_SLACK = 1152
+_BLOCK_SECONDS: Final = 60
+"""And no longer, since at a higher rate it takes more memory."""
+_MP3_SLACK: Final = 1152
 """Samples, one frame; encoders count the padding at the ends in different ways."""
-_CANCELLED = 0.02
+_CANCELLED: Final = 0.02
 """Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
-_UNKNOWN_LENGTH = 1 << 62
+_UNKNOWN_LENGTH: Final = 1 << 62
 """libsndfile gives such lengths to files that don't state one, such as FLAC written to a pipe."""
-
-
-class DecodingError(Exception):
-    """What a decoder says of damage, to be told with the file and the place."""
+_SECOND: Final = {b"OggS": "ogg", b"caff": "caf"}
+"""First bytes of formats of which libsndfile reads a part, such as no Speex and no AAC, and FFmpeg's names for them."""
+_RATES: Final = range(100, 10_000_001)
+"""Hz; beyond them it is a damaged header, and a few bytes would be hours of sound."""
 
 
 @runtime_checkable
@@ -92,6 +95,11 @@ def opened(source: Source, name: str) -> Iterator[Decoder]:
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
+        if decoder.sample_rate not in _RATES:
+            reason = f"its header states {decoder.sample_rate} Hz"
+            raise AudioError(
+                f"{name}: cannot be read as audio; {reason}, from {_RATES[0]} to {_RATES[-1]} was expected"
+            )
         yield decoder
 
 
@@ -116,7 +124,7 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
         stop = stated if stop is None else min(stop, stated)
     position = start
     power_in = power_out = 0.0
-    n_block = max(1, _BLOCK_VALUES // decoder.n_channels)
+    n_block = max(1, min(_BLOCK_VALUES // decoder.n_channels, _BLOCK_SECONDS * rate))
     try:
         if start:
             decoder.skip(start)
@@ -151,18 +159,19 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
 def _opened(source: Source, name: str) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile would ask for a rate
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
-    stream = containers.stream_of(source)  # of a file that may not be read, libsndfile says no more than "System error"
+    media_format = containers.media_format(source)
+    if media_format is not None:
+        return media.MediaDecoder(source, name, media_format)
     try:
-        if isinstance(source, Path):
-            stream.close()
-            # by its name, which need not be text in any encoding: from callbacks libsndfile reads at half the speed
-            file = _SequentialFile(os.fsencode(source) if os.name == "posix" else source)
-        else:
-            file = _SequentialFile(stream)
+        file = _SequentialFile(BytesIO(source) if isinstance(source, bytes) else _address(source))
     except soundfile.SoundFileError as error:
+        with containers.stream_of(source) as stream:
+            second = _SECOND.get(stream.read(4))
+        if second is not None and media.is_installed():
+            return media.MediaDecoder(source, name, second)
         raise AudioError(
             f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
-            "aiff, au, caf and w64: convert it, for example to wav"
+            "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
         ) from error
     try:
         # by the suffix alone libsndfile takes any bytes for samples
@@ -176,6 +185,10 @@ def _opened(source: Source, name: str) -> Decoder:
         file.close()
         raise
     return _SoundFileDecoder(file)
+
+
+def _address(path: Path) -> Path | bytes:
+    return os.fsencode(path) if os.name == "posix" else path  # a name need not be text in any encoding
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]

@@ -18,6 +18,9 @@ _EXTRAS: Final = {
     "matplotlib": "plot",
     "ray": "bulk",
     "fsspec": "bulk",
+    "onnxruntime": "onnx",
+    "onnx": "export",
+    "onnxscript": "export",
 }
 
 _COMMANDS: Final = {
@@ -60,6 +63,13 @@ _COMMANDS: Final = {
         "Fits both to clips that it was not trained on. The order of its tags stays. OUT is a checkpoint like MODEL.",
         "earmark calibrate run/best.safetensors esc50:ESC-50 --split 5 --out calibrated.safetensors",
         "earmark calibrate run/best.safetensors esc50:ESC-50 soundscapes:mixed --split 5 --out calibrated.safetensors",
+    ),
+    "export": (
+        "Write a tagger as one ONNX file, which runs without PyTorch.",
+        "Compares the scores of both before OUT is there. The other commands take OUT for a model, and ONNX Runtime in "
+        "any language runs it: waveform (batch, sample) gives scores (batch, label).",
+        "earmark export run/best.safetensors tagger.onnx",
+        "earmark export run/best.safetensors small.onnx --int8 --calibrate folder:clips",
     ),
     "soundscapes": (
         "Mix weakly labelled clips from a bank of single sounds.",
