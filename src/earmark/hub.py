@@ -22,13 +22,14 @@ _ADVICE: Final = (
 )
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Tagger:
+def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> Tagger:
     """The tagger of a checkpoint, or of a model that earmark knows by name.
 
     Args:
         name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
             training writes them, or of an `.onnx` file, as `earmark export` does: it runs without PyTorch. A file of a
             model's name goes before the model.
+        n_threads: That ONNX Runtime computes with; PyTorch's are a setting of the process.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
@@ -38,7 +39,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Tagger:
     if path.suffix == ".onnx":
         from earmark.onnx_network import OnnxEngine
 
-        return Tagger(OnnxEngine(path))
+        return Tagger(OnnxEngine(path, n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
     from earmark.network import Network, TorchEngine
 

@@ -95,7 +95,9 @@ def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
     hours = outcome.seconds_of_audio / 3600
     note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)
     if len(outcome.done) > outcome.n_before:
-        note(f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet)
+        note(
+            f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet
+        )
     if outcome.failed:
         note(f"{len(outcome.failed)} of {outcome.n_parts} parts failed; the same command tries them again", quiet)
 
