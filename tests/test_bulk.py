@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,7 +237,7 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_heard(tmp_p
     written = parquet.read_table(io.BytesIO(out.child("part-000000.parquet").read())).to_pylist()
     assert written[0]["tags"][0] == written[2]["tags"][0] == {"label": "dog", "score": 0.25}
     assert written[1]["error"].startswith("memory://far/b.wav: cannot be read as audio")
-    assert "gone.wav" in written[3]["error"]
+    assert written[3]["error"] == "FileNotFoundError: /far/gone.wav"
     assert [Path(heard).suffix for heard in tagger.heard] == [".wav", ".wav"]
     assert not any(Path(heard).exists() for heard in tagger.heard)
 
@@ -392,6 +393,18 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
         cluster.Fleet(0)
     with pytest.raises(ConfigError, match="cpus_per_actor: more than 0"):
         cluster.Fleet(cpus_per_actor=0.0)
+
+
+def test_an_address_where_nobody_answers_is_told_soon() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(ConfigError, match=f"{address}: no Ray cluster answers there"),
+            cluster._ray(cluster.Fleet(address=address)),
+        ):
+            pass
 
 
 @pytest.mark.timeout(220)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from earmark import hub
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
-from earmark.bulk.storage import Place
+from earmark.bulk.storage import Place, is_url
 from earmark.bulk.work import do_part, why
 from earmark.errors import ConfigError, DataError
 
@@ -26,6 +27,7 @@ DEATHS: Final = 3
 """Times that a part may take its worker down before it is given up."""
 _SECONDS_TO_START: Final = 600
 """Until all workers must have started; machines of a cluster may have to be booted."""
+_SECONDS_TO_ANSWER: Final = 10
 _STORE_BYTES: Final = 256 * 1024**2
 """Of Ray's object store where this process starts Ray: the model and the descriptions of the parts lie there."""
 
@@ -152,7 +154,9 @@ def do_parts(
                 f"{_SECONDS_TO_START} s, the cluster has no room for them: give fewer, or a smaller cpus_per_actor"
             ) from error
         except ray.exceptions.RayError as error:
-            raise DataError(f"the workers cannot start: {why(error)}") from error
+            # the last line of a traceback on another machine
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise DataError(f"the workers cannot do their work: {reason}") from error
     for part in parts:
         if part.name not in told:
             tell(part.name, f"{DEATHS} workers died over it, one after the other; perhaps they had too little memory")
@@ -183,16 +187,29 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
         return
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     options = local if fleet.address is None else {"address": fleet.address}
+    _check_answers(fleet.address or "")
     try:
         with _without_stderr():
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        where = fleet.address or "this machine"
-        raise ConfigError(f"{where}: Ray cannot be started or reached there: {why(error)}") from error
+        if fleet.address is None:
+            raise ConfigError(f"Ray cannot be started: {why(error)}") from error
+        hint = "if it asks for a token (RAY_AUTH_MODE=token on its machines), set the same here"
+        raise ConfigError(f"{fleet.address}: no Ray cluster can be joined there: {why(error)}; {hint}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Tells in seconds what Ray takes minutes to find out."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and not is_url(address):
+        try:
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"{address}: no Ray cluster answers there: {why(error)}") from error
 
 
 @contextmanager

@@ -131,16 +131,14 @@ def read_done(out: Place, fingerprint: str, part: Part) -> Done | None:
     try:
         with out.child(part.name).open() as stream:
             kept = json.loads((parquet.read_metadata(stream).metadata or {})[b"earmark"])
-    except (ArrowInvalid, FileNotFoundError, KeyError, ValueError):
+        return Done(**kept["done"]) if kept["job"] == fingerprint else None
+    except (ArrowInvalid, FileNotFoundError, KeyError, TypeError, ValueError):
         return None
-    if kept.pop("job", None) != fingerprint:
-        return None
-    return Done(**kept)
 
 
 def footer(done: Done, fingerprint: str) -> dict[bytes, bytes]:
     """What a part says of itself, as `read_done` reads it."""
-    return {b"earmark": json.dumps({"job": fingerprint, **asdict(done)}).encode()}
+    return {b"earmark": json.dumps({"job": fingerprint, "done": asdict(done)}).encode()}
 
 
 def _decisive(plan: dict[str, Any]) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def why(error: BaseException) -> str:
     """One line about an error; with its kind, unless it was meant for people to read."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
-        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return text if isinstance(error, EarmarkError | OSError) and text else f"{type(error).__name__}: {text}"
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return text if isinstance(error, EarmarkError) else f"{type(error).__name__}: {text}"
 
 
 def _of_files(part: Part) -> Iterator[_Recording]:
