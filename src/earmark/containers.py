@@ -38,6 +38,22 @@ class DecodingError(Exception):
     """What a decoder says of damage, to be told with the file and the place."""
 
 
+class LenientFile:
+    """A file as C libraries want it: they print an exception that comes out of it, and read on."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.read = file.read
+        self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new place; -1 where there is none, such as before the beginning, to which damaged files lead."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+
 def stream_of(source: Source) -> BufferedIOBase:
     """The bytes from the first one on, to be closed after use."""
     return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
@@ -147,6 +163,8 @@ def _box_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
         if position + stated > size and head[4:8] in (b"ftyp", b"moov", b"mdat", b"moof"):
             return stated - n_head, size - position - n_head
         position += stated
+        if position > size:
+            break
     return 0, 0
 
 
@@ -196,6 +214,8 @@ def _chunk_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
         if name in (b"data", b"SSND"):
             return in_ds64 if in_ds64 and stated == 0xFFFFFFFF else stated, size - position
         position += max(0, stated) + (0 if is_caf else stated % 2)
+        if position > size:
+            break
     return 0, 0
 
 

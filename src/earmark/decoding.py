@@ -163,7 +163,9 @@ def _opened(source: Source, name: str) -> Decoder:
     if media_format is not None:
         return media.MediaDecoder(source, name, media_format)
     try:
-        file = _SequentialFile(BytesIO(source) if isinstance(source, bytes) else _address(source))
+        file = _SequentialFile(
+            containers.LenientFile(BytesIO(source)) if isinstance(source, bytes) else _address(source)
+        )
     except soundfile.SoundFileError as error:
         with containers.stream_of(source) as stream:
             second = _SECOND.get(stream.read(4))
