@@ -16,7 +16,7 @@ DEFAULT_MODEL: Final = "earmark-esc50"
 _SHIPPED: Final = {"earmark-esc50": "earmark-esc50.safetensors"}
 """Models inside the package (`earmark/models`, with a card each), by name."""
 _PLANNED: Final = {"panns-cnn10": "cannot be fetched with this version yet"}
-_PLANNED_SUFFIXES: Final = {".onnx": "exported graphs", ".pth": "published PANNs weights"}
+_PLANNED_SUFFIXES: Final = {".pth": "published PANNs weights"}
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
 )
@@ -27,15 +27,22 @@ def load(name_or_path: str | os.PathLike[str]) -> Tagger:
 
     Args:
         name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
-            training writes them. A file of a model's name goes before the model.
+            training writes them, or of an `.onnx` file, as `earmark export` does: it runs without PyTorch. A file of a
+            model's name goes before the model.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
+        ModuleNotFoundError: ONNX Runtime is not installed, which an `.onnx` file needs.
     """
-    network = load_network(name_or_path)
-    from earmark.network import TorchEngine
+    path = _checkpoint(os.fspath(name_or_path))
+    if path.suffix == ".onnx":
+        from earmark.onnx_network import OnnxEngine
 
-    return Tagger(TorchEngine(network))
+        return Tagger(OnnxEngine(path))
+    # PyTorch takes seconds to import: a misspelt name is told at once
+    from earmark.network import Network, TorchEngine
+
+    return Tagger(TorchEngine(Network.load(path)))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
@@ -45,17 +52,30 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
         CheckpointError: As for `load`.
     """
     path = _checkpoint(os.fspath(name_or_path))
-    # PyTorch takes seconds to import: a misspelt name is told at once
+    if path.suffix == ".onnx":
+        raise CheckpointError(
+            f"{path}: an exported network only tags, it can't be trained, measured or exported; a .safetensors "
+            "checkpoint was expected, such as the one that it was exported from"
+        )
     from earmark.network import Network
 
     return Network.load(path)
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that `load` would read.
+
+    Raises:
+        CheckpointError: As for `load`.
+    """
+    return _checkpoint(os.fspath(name_or_path))
 
 
 def _checkpoint(name: str) -> Path:
     """The file meant by `name`, or an error that says what would have been one."""
     path = Path(name)
     if path.is_dir():
-        found = sorted(path.glob("*.safetensors"))
+        found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.onnx"))
         hint = f"; did you mean {found[0]}?" if found else " without checkpoints in it"
         raise CheckpointError(f"{name}: a checkpoint file was expected, this is a folder{hint}")
     if path.suffix in _PLANNED_SUFFIXES:
@@ -68,6 +88,6 @@ def _checkpoint(name: str) -> Path:
         return Path(__file__).parent / "models" / _SHIPPED[name]
     if name in _PLANNED:
         raise CheckpointError(f"the model {name!r} {_PLANNED[name]}; {_ADVICE}")
-    if path.suffix == ".safetensors" or len(path.parts) > 1:
+    if path.suffix in (".safetensors", ".onnx") or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(f"there is no model called {name!r}; this version has {', '.join(_SHIPPED)}; {_ADVICE}")

@@ -49,7 +49,9 @@ def _checked(segments: Segments, mask: Mask | None, n_channels: int) -> tuple[Te
             f"mask: booleans of shape {tuple(segments.shape[:2])}, True for a real segment, were expected, not "
             f"{_described(mask)}"
         )
-    if segments.shape[1] == 0 or (mask is not None and not bool(mask.any(1).all())):
+    # an exported graph can't refuse; who runs it looks at the mask before
+    is_exported = torch.compiler.is_exporting()
+    if segments.shape[1] == 0 or (mask is not None and not is_exported and not bool(mask.any(1).all())):
         raise ConfigError("a bag without segments cannot be pooled: every clip of the batch needs a real segment")
     if segments.dtype in (torch.float16, torch.bfloat16):
         segments = segments.float()

@@ -13,7 +13,16 @@ import earmark
 from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_warnings
 from earmark.errors import ConfigError, EarmarkError
 
-_EXTRAS: Final = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
+_EXTRAS: Final = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "matplotlib": "plot",
+    "ray": "bulk",
+    "fsspec": "bulk",
+    "onnxruntime": "onnx",
+    "onnx": "export",
+    "onnxscript": "export",
+}
 
 _COMMANDS: Final = {
     "demo": (
@@ -56,11 +65,26 @@ _COMMANDS: Final = {
         "earmark calibrate run/best.safetensors esc50:ESC-50 --split 5 --out calibrated.safetensors",
         "earmark calibrate run/best.safetensors esc50:ESC-50 soundscapes:mixed --split 5 --out calibrated.safetensors",
     ),
+    "export": (
+        "Write a tagger as one ONNX file, which runs without PyTorch.",
+        "Compares the scores of both before OUT is there. The other commands take OUT for a model, and ONNX Runtime in "
+        "any language runs it: waveform (batch, sample) gives scores (batch, label).",
+        "earmark export run/best.safetensors tagger.onnx",
+        "earmark export run/best.safetensors small.onnx --int8 --calibrate folder:clips",
+    ),
     "soundscapes": (
         "Mix weakly labelled clips from a bank of single sounds.",
         "OUT receives audio/, clips.csv (what sounds in each clip) and truth.tsv (when). Interrupted, the same command "
         "goes on where it stopped. The result is data for the other commands: soundscapes:OUT.",
         "earmark soundscapes esc50:ESC-50 mixed --split 1,2,3 --n-clips 4000",
+    ),
+    "bulk": (
+        "Tag very many recordings, on one machine or a cluster.",
+        "OUT receives Parquet files: file, duration, tags, error, and the embedding if asked for. A recording that "
+        "cannot be read is a row with an error, and the others are tagged. Interrupted, the same command goes on where "
+        "it stopped.",
+        "earmark bulk recordings/ tags/",
+        'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),
 }
 """Each command: one line for the list, more for its own help, examples. `earmark.cli.<command>` holds its function."""

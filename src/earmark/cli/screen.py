@@ -69,7 +69,9 @@ def _settings() -> frozenset[str]:
     from earmark.training.settings import TrainConfig
 
     named = {entry.name for settings in (TrainConfig, SoundscapeConfig) for entry in fields(settings)}
-    return frozenset(named | {"top", "threshold", "window", "hop", "labels", "split"})
+    return frozenset(
+        named | {"top", "threshold", "window", "hop", "labels", "split", "actors", "cpus_per_actor", "rows_per_part"}
+    )
 
 
 def tell_warnings(quiet: bool) -> None:

@@ -1,0 +1,68 @@
+"""What 8 bits cost: the shipped model as PyTorch has it, exported, and exported in 8 bits, on recordings it never met.
+
+python results/int8.py ESC-50-FOLDER [--model MODEL] [--n-clips 200]
+
+Calibrated on folds 1 to 3, measured on fold 5.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from earmark import hub
+from earmark.data import Dataset, open_data
+from earmark.engine import Engine
+from earmark.evaluation import Report, measure
+from earmark.export import export
+from earmark.network import TorchEngine
+from earmark.onnx_network import OnnxEngine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bank", type=Path, help="folder of ESC-50")
+    parser.add_argument("--model", default=hub.DEFAULT_MODEL)
+    parser.add_argument("--n-clips", type=int, default=200, help="to calibrate with")
+    arguments = parser.parse_args()
+    bank = open_data(f"esc50:{arguments.bank}")
+    network = hub.load_network(arguments.model)
+    known, clips = bank.select(splits=("1", "2", "3")), bank.select(splits=("5",))
+    places = np.linspace(0, len(known) - 1, arguments.n_clips).round().astype(int)
+    rate = network.config.frontend.sample_rate
+    with tempfile.TemporaryDirectory() as folder:
+        engines: dict[str, Engine] = {"PyTorch": TorchEngine(network)}
+        for name, recordings in (("float32", None), ("int8", (known[i].load(rate).waveform for i in places.tolist()))):
+            path = Path(folder, f"{name}.onnx")
+            export(network, path, recordings)
+            engines[name] = OnnxEngine(path)
+        reports = {name: _report(name, engine, clips) for name, engine in engines.items()}
+    sys.stdout.write(f"{clips.name}, {len(clips)} clips; calibrated with {len(places)} of {known.name}\n\n")
+    sys.stdout.write("| | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n")
+    first = reports["PyTorch"]
+    for name, report in reports.items():
+        change = np.abs(report.scores - first.scores)
+        sys.stdout.write(
+            f"| {name} | {report.mAP:.4f} | {report.mAP - first.mAP:+.4f} | {report.top1 or 0:.4f} | "
+            f"{change.max():.2g}, {change.mean():.2g} |\n"
+        )
+
+
+def _report(name: str, engine: Engine, clips: Dataset) -> Report:
+    columns = [engine.labels.index(label) for label in clips.labels]
+    waveforms = (clip.load(engine.sample_rate).waveform for clip in clips)
+    logits = np.stack([engine.classify(engine.encode(waveform)[None])[0, columns] for waveform in waveforms])
+    return measure(
+        np.stack([clips.labels.encode(clip.labels) for clip in clips]) > 0,
+        np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32),
+        ids=[clip.id for clip in clips],
+        labels=clips.labels,
+        model=name,
+        data=clips.name,
+    )
+
+
+if __name__ == "__main__":
+    main()

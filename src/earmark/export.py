@@ -1,0 +1,328 @@
+"""A network as one `.onnx` file that ONNX Runtime runs without PyTorch; the only door to the onnx package.
+
+The file's own graph is the whole network: `waveform (batch, sample)` gives `segments (batch, segment, channel)` and
+`scores (batch, label)`, so that ONNX Runtime in any language tags with nothing else. A second, small graph is a string
+of its metadata, for `earmark.onnx_network.OnnxEngine`: `segments (bag, segment, channel)` and `mask (bag, segment)`
+give `logits (bag, label)`, `clip (bag, feature)` and, of poolings that pay it, `attention (bag, head, segment)`. One
+file, because halves get separated; two graphs, because ONNX Runtime can't run half of one.
+"""
+
+import base64
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import earmark
+from earmark.backbone import ConvBlock
+from earmark.data.synthetic import synthetic_bank
+from earmark.errors import CheckpointError, ConfigError
+from earmark.files import atomic_write
+from earmark.frontend import LogMel
+from earmark.network import Network, TorchEngine
+from earmark.onnx_network import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.pooling import GatedMultiHeadAttentionPooling
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of a score between a network and its float32 export."""
+_OPSET: Final = 18
+
+
+class Exported(NamedTuple):
+    """What `export` wrote."""
+
+    difference: float
+    """The largest difference of a score between the network and the file."""
+    n_bytes: int
+    precision: str
+    """float32 or int8."""
+
+
+def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray] | None = None) -> Exported:
+    """Writes a network as one `.onnx` file and compares its scores with the network's, before the file is there.
+
+    Args:
+        network: In evaluation mode afterwards, as `TorchEngine` has it.
+        path: The file.
+        calibration: Recordings, (sample,) at the network's rate, whose activations set the scales of an int8 backbone;
+            float32 when missing. Each is heard whole.
+
+    Raises:
+        CheckpointError: The scores of a float32 file differ by more than `TOLERANCE`.
+        ConfigError: Another suffix than `.onnx`, or no recording to calibrate with.
+        ModuleNotFoundError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ConfigError(f"{path}: a file that ends in .onnx was expected")
+    network.eval()
+    whole = _whole(network)
+    if calibration is not None:
+        from earmark.quantization import quantized
+
+        whole = quantized(whole, calibration, network.config.frontend.sample_rate)
+    precision = "float32" if calibration is None else "int8"
+    _describe(whole, network, precision)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(whole.SerializeToString())
+        try:
+            difference = check_parity(network, temporary, TOLERANCE if calibration is None else 1.0)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(str(temporary), str(path))) from error
+    return Exported(difference, path.stat().st_size, precision)
+
+
+def check_parity(network: Network, path: Path | str, tolerance: float = TOLERANCE) -> float:
+    """The largest difference of a score between a network and a file, over noises and made-up sounds of all lengths.
+
+    Raises:
+        CheckpointError: It is larger than `tolerance`, or the file cannot be read.
+    """
+    engine, reference = OnnxEngine(path), TorchEngine(network)
+    difference = max(
+        float(np.abs(_scores(engine, waveform) - _scores(reference, waveform)).max())
+        for waveform in _probes(engine.sample_rate, engine.samples_per_segment)
+    )
+    if not difference <= tolerance:  # nan is no parity
+        raise CheckpointError(
+            f"{path}: scores differ by {difference:.2g} from those of the network, at most {tolerance:g} was expected; "
+            "another version of onnx, onnxscript or onnxruntime may do better"
+        )
+    return difference
+
+
+def _probes(sample_rate: int, samples_per_segment: int) -> list[np.ndarray]:
+    """Noise of a sample, of odd lengths and of some seconds; one recording of each made-up kind."""
+    rng = np.random.default_rng(0)
+    lengths = (1, 2, samples_per_segment // 3, samples_per_segment, 5 * samples_per_segment + 1, 3 * sample_rate)
+    noises = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
+    return noises + [clip.load(sample_rate).waveform for clip in synthetic_bank(2).select(splits=("train",))]
+
+
+def _scores(engine: OnnxEngine | TorchEngine, waveform: np.ndarray) -> np.ndarray:
+    logits = engine.classify(engine.encode(waveform)[None])[0]
+    scores: np.ndarray = np.exp(-np.logaddexp(0.0, -logits))
+    return scores
+
+
+class _Spectrum(nn.Module):
+    """`LogMel`, its batch norm included, in operators that ONNX Runtime is fast at (its STFT is not).
+
+    The Fourier transform is a matrix product. Its cosines are even and its sines odd about the middle of the window, so
+    the sum and the difference of a frame and its mirror image carry all of it, and halve the work. Window and
+    frequencies without a mel bin are in the matrices.
+    """
+
+    cosines: Tensor
+    sines: Tensor
+    filters: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        config = frontend.config
+        self.n_fft, self.hop = config.n_fft, config.hop_length
+        heard = frontend.filters.abs().sum(1) > 0
+        half = self.n_fft // 2
+        # the window is 0 at sample 0, which has no mirror image; an even one's middle sample is its own and adds twice
+        place = torch.arange(1, half + 1, dtype=torch.float64)[:, None]
+        weight = torch.hann_window(self.n_fft, dtype=torch.float64)[1 : half + 1, None].clone()
+        weight[2 * place == self.n_fft] /= 2
+        turns = place * torch.nonzero(heard).T.double() / self.n_fft
+        self.register_buffer("cosines", (weight * torch.cos(2 * torch.pi * turns)).float())
+        self.register_buffer("sines", (weight * torch.sin(2 * torch.pi * turns)).float())
+        self.register_buffer("filters", frontend.filters[heard].clone())
+        scale, shift = _affine(norm)
+        self.register_buffer("scale", (scale * 10 / np.log(10)).float())
+        self.register_buffer("shift", shift.float())
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        length = waveform.shape[1]
+        margin, n_frames = self.n_fft // 2, (length + self.hop - 1) // self.hop
+        n_rows = -(-self.n_fft // self.hop)  # a frame reaches into so many rows of a hop
+        last = length - 1
+        before = _reflected(torch.arange(-margin, 0), last)
+        after = _reflected(torch.arange(length, (n_frames + n_rows) * self.hop - margin), last)
+        padded = torch.cat([waveform.index_select(1, before), waveform, waveform.index_select(1, after)], 1)
+        rows = _operator(
+            "Reshape", padded, torch.tensor([0, -1, self.hop]), shape=(waveform.shape[0], n_frames + n_rows, self.hop)
+        )
+        # (batch, frame, sample)
+        frames = torch.cat([rows[:, row : n_frames + row] for row in range(n_rows)], 2)[..., : self.n_fft]
+        left = frames[..., 1 : margin + 1]
+        right = frames[..., self.n_fft - margin :].flip(-1)
+        power = ((left + right) @ self.cosines).square() + ((left - right) @ self.sines).square()
+        mel = (power @ self.filters).clamp(min=1e-10)
+        return mel.log() * self.scale + self.shift
+
+
+def _reflected(position: Tensor, last: int) -> Tensor:
+    """Where the samples of a clip mirrored at its two ends come from, as often as a short clip needs."""
+    position = position.remainder(torch.full((1,), 2 * last).clamp(min=1))
+    return torch.minimum(position, 2 * last - position).clamp(min=0)
+
+
+class _Encoder(nn.Module):
+    """Front end and backbone, each batch norm after a convolution part of its weights."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.spectrum = _Spectrum(network.frontend, network.backbone.bn0)
+        self.convolutions = nn.ModuleList(
+            _folded(convolution, norm)
+            for block in cast(Iterable[ConvBlock], network.backbone.blocks)
+            for convolution, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2))
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = self.spectrum(waveform)[:, None]
+        for position, convolution in enumerate(self.convolutions):
+            x = F.relu(convolution(x))
+            if position % 2:
+                x = _halved(x)
+        return x.mean(3).transpose(1, 2)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """2 x 2 average pooling; a last frame without a partner is its own average."""
+    shape = (x.shape[0], x.shape[1], (x.shape[2] + 1) // 2, x.shape[3] // 2)
+    return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+
+
+def _operator(name: str, *inputs: Tensor, shape: tuple[int, ...], **attributes: Any) -> Tensor:
+    """An operator of ONNX as it is: PyTorch's own would be exported for one remainder of the length alone."""
+    result: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape)
+    return result
+
+
+class _Classify(nn.Module):
+    """Pooling and classifier."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.pooling, self.classifier = network.pooling, network.classifier
+
+    def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
+        outputs = (self.classifier(clip), clip)
+        if isinstance(self.pooling, GatedMultiHeadAttentionPooling):
+            return *outputs, self.pooling.attention(segments, mask)
+        return outputs
+
+
+class _Whole(nn.Module):
+    """All four stages and the sigmoid."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.encoder, self.classify = _Encoder(network), _Classify(network)
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        segments = self.encoder(waveform)
+        return segments, torch.sigmoid(self.classify(segments)[0])
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a batch norm in evaluation, in double precision."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ConfigError("a batch norm without running statistics cannot be exported; train the network with them")
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale.detach(), (norm.bias.double() - norm.running_mean.double() * scale).detach()
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    scale, shift = _affine(norm)
+    folded = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1)
+    folded.weight.data = (convolution.weight.detach().double() * scale[:, None, None, None]).float().contiguous()
+    folded.bias = nn.Parameter(shift.float())
+    return folded
+
+
+def _whole(network: Network) -> "ModelProto":
+    waveform = torch.zeros(2, 5 * 16 * network.config.frontend.hop_length + 7)
+    return _graph(_Whole(network), {"waveform": (waveform, ("batch", "sample"))}, ("segments", "scores"))
+
+
+def _classify(network: Network) -> "ModelProto":
+    attentive = isinstance(network.pooling, GatedMultiHeadAttentionPooling)
+    segments, mask = torch.zeros(3, 5, network.backbone.n_channels), torch.ones(3, 5, dtype=torch.bool)
+    inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
+    return _graph(_Classify(network), inputs, ("logits", "clip", *(("attention",) if attentive else ())))
+
+
+def _describe(whole: "ModelProto", network: Network, precision: str) -> None:
+    """Puts what `OnnxEngine` reads into the file's metadata: facts, and the second graph."""
+    engine = TorchEngine(network)
+    about = {
+        "format": FORMAT,
+        "earmark": earmark.__version__,
+        "precision": precision,
+        "labels": {"names": list(network.labels.names), "ids": list(network.labels.ids)},
+        "thresholds": None if network.thresholds is None else list(network.thresholds),
+        "clip_duration": engine.clip_duration,
+        "sample_rate": engine.sample_rate,
+        "samples_per_segment": engine.samples_per_segment,
+        "halo": engine.halo,
+        "network": network.config.to_json(),
+        "extra": network.extra,
+    }
+    classify = base64.b64encode(_classify(network).SerializeToString()).decode("ascii")
+    for key, value in ((DESCRIPTION, json.dumps(about)), (CLASSIFY, classify)):
+        whole.metadata_props.add(key=key, value=value)
+    whole.producer_name, whole.producer_version = "earmark", earmark.__version__
+
+
+def _graph(
+    module: nn.Module, inputs: Mapping[str, tuple[Tensor, tuple[str, ...]]], outputs: tuple[str, ...]
+) -> "ModelProto":
+    """A module as an ONNX model whose first axes, by name, may have any length."""
+    import onnx
+    import onnxscript  # noqa: F401 (PyTorch's exporter needs it; told before the work when it is not there)
+
+    with _silent():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(tensor for tensor, _ in inputs.values()),
+            dynamo=True,
+            dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise CheckpointError("PyTorch's exporter gave no graph; another version of torch may")
+    model = program.model_proto
+    onnx.checker.check_model(model)
+    # where each node came from, with paths of this machine
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the exporter says of its own future and of libraries that it could do with."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    try:
+        registration.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        registration.setLevel(level)
