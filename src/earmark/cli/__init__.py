@@ -218,5 +218,5 @@ def _run(words: list[str]) -> int:
     except ConfigError as error:
         # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
         raise CycloptsError(str(error)) from error
-    with silenced_libraries() if words[0] in _LISTENING else nullcontext():
+    with silenced_libraries() if _LISTENING.intersection(words[:1]) else nullcontext():
         return int(command(*bound.args, **bound.kwargs) or 0)
