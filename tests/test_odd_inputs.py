@@ -81,6 +81,13 @@ def without_rights(folder: Path) -> Path:
     return path
 
 
+def named_pipe(folder: Path) -> Path:
+    if sys.platform == "win32":
+        pytest.skip("no such files here")
+    os.mkfifo(folder / "pipe.wav")
+    return folder / "pipe.wav"
+
+
 def name_that_is_no_text(folder: Path) -> Path:
     path = Path(os.fsdecode(os.fsencode(folder) + b"/b\xff.wav"))
     try:
@@ -135,6 +142,7 @@ GOOD = {
 }
 BAD = {
     "missing": (lambda folder: folder / "gone.wav", "no such file"),
+    "a pipe": (named_pipe, "expected a file, got a pipe or a device; give -"),
     "unreadable": (without_rights, "cannot be opened: Permission denied"),
     "empty": (content("a.wav", b""), "empty, 0 bytes"),
     "header only": (sound("a.wav", noise(0)), "holds no samples, only a header"),

@@ -69,12 +69,14 @@ def check_is_file(path: Path) -> None:
     """Refuses what is no file.
 
     Raises:
-        AudioError: It is a folder, or there is nothing of that name.
+        AudioError: It is a folder or a pipe, or there is nothing of that name.
     """
     if path.is_dir():
         raise AudioError(f"{path}: expected an audio file, got a folder")
     if not path.exists():
         raise AudioError(f"{path}: no such file")
+    if not path.is_file():
+        raise AudioError(f"{path}: expected a file, got a pipe or a device; give - and pipe the recording into it")
 
 
 @contextmanager
