@@ -51,7 +51,7 @@ class Fleet:
 class Worker:
     """Holds the model and does parts, one at a time."""
 
-    def __init__(self, name: str, data: Any, settings: Settings, out: str, fingerprint: str) -> None:
+    def __init__(self, name: str, data: Any, n_threads: int, settings: Settings, out: str, fingerprint: str) -> None:
         import ray
 
         self.settings, self.out, self.fingerprint = settings, Place(out), fingerprint
@@ -59,7 +59,8 @@ class Worker:
             # the machine of a worker need not have the file
             path = Path(folder, name)
             path.write_bytes(ray.get(data))
-            self.tagger = hub.load(path)
+            # PyTorch has as many threads as Ray has told it in OMP_NUM_THREADS
+            self.tagger = hub.load(path, n_threads)
 
     def __call__(self, rows: "pa.Table") -> "pa.Table":
         """Does the part in each row."""
@@ -125,11 +126,13 @@ def do_parts(
         n_actors = min(len(parts), _n_actors(fleet, ray.cluster_resources().get("CPU", 0.0)))
         # one block a part: when its worker dies it is done again, and no other with it
         waiting = ray.data.from_items([{"part": part.to_json()} for part in parts], override_num_blocks=len(parts))
+        n_threads = max(1, int(fleet.cpus_per_actor))
+        data = ray.put(model.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way to say how often to try yet
             answers = waiting.map_batches(
                 Worker,
-                fn_constructor_args=(model.name, ray.put(model.read_bytes()), job.settings, out.url, job.fingerprint),
+                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint),
                 batch_size=1,
                 batch_format="pyarrow",
                 # a part that waits at a worker would share the blame for its death

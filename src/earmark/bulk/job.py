@@ -39,7 +39,8 @@ class Done:
     """Files of which nothing could be heard; the column `error` says why."""
     seconds: float
     """Of sound."""
-    first_error: str | None
+    first_error: str | None = None
+    """Of the first of those."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from earmark.audio import AUDIO_SUFFIXES, scan_audio
 from earmark.bulk.storage import Place
@@ -169,9 +169,7 @@ def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: in
                 footer = parquet.read_metadata(stream)
         except ArrowInvalid as error:
             raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {error}") from error
-        if "audio" not in footer.schema.to_arrow_schema().names:
-            columns = ", ".join(footer.schema.to_arrow_schema().names)
-            raise DataError(f"{place.url}: a column audio was expected, it has {columns}")
+        _check_schema(place.url, footer.schema.to_arrow_schema())
         counts = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         digest.update(json.dumps([table, size, counts]).encode())
         first_row = 0
@@ -183,6 +181,19 @@ def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: in
     if not parts:
         raise DataError(f"{url}: no row in it")
     return Input(tuple(parts), digest.hexdigest())
+
+
+def _check_schema(url: str, schema: Any) -> None:
+    from pyarrow import types
+
+    if "audio" in schema.names:
+        kind = schema.field("audio").type
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if types.is_binary(kind) or types.is_large_binary(kind):
+            return
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    raise DataError(f"{url}: a column audio of bytes was expected, or of structs with bytes; it has {columns}")
 
 
 def _fitting(counts: list[int], most: int) -> Iterator[tuple[int, ...]]:

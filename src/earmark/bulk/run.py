@@ -44,7 +44,7 @@ class Outcome:
     @property
     def seconds_of_audio(self) -> float:
         """Of all recordings that were heard."""
-        return sum(done.seconds for done in self.done)
+        return sum((done.seconds for done in self.done), 0.0)
 
     @property
     def first_error(self) -> str | None:
@@ -62,52 +62,64 @@ class Outcome:
         return sum(done.seconds for done in self.done[self.n_before :]) / max(self.seconds, 1e-9)
 
 
-def run(
+def make_job(
     source: str,
-    out: str,
     *,
     model: str = hub.DEFAULT_MODEL,
     top: int | None = None,
     threshold: float | Literal["auto"] | None = None,
     embed: bool = False,
     rows_per_part: int = ROWS_PER_PART,
-    fleet: Fleet | None = None,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
-    complain: Callable[[str], None] = lambda text: None,
-) -> Outcome:
-    """Tags all recordings of an input that `out` has no results of yet.
-
-    Each part of the results is there at once when it is done. Interrupted at any time, the same call goes on.
+) -> Job:
+    """What there is to do; nothing is begun.
 
     Args:
         source: As `parts.read_input` takes it.
-        out: Folder of the results, a path or a URL, new or begun by the same call.
         model: A name or a path.
         top: As many tags of each recording, whatever their scores; 5 unless a threshold is given.
         threshold: All tags that score this or more; `auto` for each label's own threshold.
         embed: Whether the results have embeddings too.
         rows_per_part: Recordings of a part.
-        fleet: Who does it; as many workers as there are processors when None.
-        tell: Told how far the job is, when the workers are called for and after each part.
-        complain: Told a line when a part has failed; the others go on.
 
     Raises:
-        DataError: The input is none, or a folder cannot be read or written.
+        DataError: The input is none.
         CheckpointError: The model cannot be read.
-        ConfigError: A setting outside what it can be, or `out` holds another job.
-        KeyboardInterrupt: Ctrl-C; the parts that are done stay.
+        ConfigError: A setting outside what it can be.
         ModuleNotFoundError: Ray, fsspec or pyarrow is not installed.
     """
     check_installed()
-    fleet = fleet or Fleet()
-    file = hub.find_checkpoint(model)
     tagger = hub.load(model)
     # asked for nothing, to be told now of what cannot be
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.hear(silence).tags(top=top, threshold=threshold)
     settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
-    fingerprint = sha256(file.read_bytes()).hexdigest()
-    job = Job(read_input(source, rows_per_part), str(model), fingerprint, settings, rows_per_part)
+    fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
+    return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
+
+
+def run(
+    job: Job,
+    out: str,
+    fleet: Fleet | None = None,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+    complain: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Does all parts of a job that `out` has no results of yet.
+
+    The results of a part are there at once when it is done. Interrupted at any time, the same call goes on.
+
+    Args:
+        job: What there is to do.
+        out: Folder of the results, a path or a URL, new or begun by the same job.
+        fleet: Who does it; as many workers as there are processors when None.
+        tell: Told how far the job is, when the workers are called for and after each part.
+        complain: Told a line when a part has failed; the others go on.
+
+    Raises:
+        DataError: A folder cannot be read or written.
+        ConfigError: `out` holds another job, or there is no room for so many workers.
+        KeyboardInterrupt: Ctrl-C; the parts that are done stay.
+    """
     place = Place(out).absolute
     job.claim(place)
     before = finished(place, job)
@@ -129,7 +141,7 @@ def run(
     if left:
         tell(outcome())
         try:
-            do_parts(job, left, file, place, fleet, note)
+            do_parts(job, left, hub.find_checkpoint(job.model), place, fleet or Fleet(), note)
         except KeyboardInterrupt:
             text = f"stopped, and the parts that are done are in {out}: the same command goes on"
             raise KeyboardInterrupt(text) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from earmark.errors import DataError
 from earmark.files import atomic_write
@@ -123,10 +123,9 @@ class Place:
         data: bytes = self._system.cat_file(self.path)
         return data
 
-    def open(self) -> BinaryIO:
-        """This file, to be read in any order."""
-        stream: BinaryIO = self._system.open(self.path, "rb")
-        return stream
+    def open(self) -> Any:
+        """This file as a stream of bytes, to be read in any order."""
+        return self._system.open(self.path, "rb")
 
     def write(self, data: bytes) -> None:
         """Makes this file hold the data: it is whole or not there.

@@ -80,9 +80,11 @@ _COMMANDS: Final = {
     ),
     "bulk": (
         "Tag very many recordings, on one machine or a cluster.",
-        "OUT receives Parquet files: file, duration, tags, error, and the embedding if asked for. A recording that "
-        "cannot be read is a row with an error, and the others are tagged. Interrupted, the same command goes on where "
-        "it stopped.",
+        "INPUT and OUT are paths or URLs, such as s3://bucket/folder. A listing is a .txt with a path or URL a line, "
+        "or a .csv with a column path; relative ones are relative to it. Parquet (a file, a folder, wildcards) has the "
+        "bytes of the recordings in a column audio. OUT receives Parquet files with the columns file, duration, tags "
+        "and error, and embedding if asked for. A recording that cannot be read is a row with an error, and the others "
+        "are tagged. Interrupted, the same command goes on where it stopped.",
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),

@@ -38,14 +38,13 @@ def bulk(
     """Tag very many recordings.
 
     Args:
-        input: A listing (.txt with a path or URL a line, or .csv with a column path), a folder of recordings, or
-            Parquet with the bytes of recordings in a column audio: a file, a folder or "a*.parquet". Paths and URLs.
+        input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
         out: Folder of the results, a path or a URL, new or begun by the same command.
         model: A .safetensors checkpoint.
         top: Keep this many tags of each recording; 5 unless a threshold is given.
         threshold: Keep all tags that score this or more; auto for each label's own threshold.
         embed: Also keep the embedding of each recording.
-        address: Work on the Ray cluster there, such as ray://HOST:10001 or auto; on this machine when not given.
+        address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
         actors: Processes that do the work; as many as there are processors for when not given.
         cpus_per_actor: Processors of each of them.
         rows_per_part: Recordings in a file of the results.
@@ -54,20 +53,11 @@ def bulk(
     """
     # what is slow to load waits until the words are understood
     from earmark.bulk.cluster import Fleet
-    from earmark.bulk.run import run
+    from earmark.bulk.run import make_job, run
 
-    outcome = run(
-        input,
-        out,
-        model=model,
-        top=top,
-        threshold=threshold,
-        embed=embed,
-        rows_per_part=rows_per_part,
-        fleet=Fleet(actors, cpus_per_actor, address),
-        tell=_Teller(quiet),
-        complain=report_error,
-    )
+    fleet = Fleet(actors, cpus_per_actor, address)
+    job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
+    outcome = run(job, out, fleet, _Teller(quiet), report_error)
     _tell_end(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
@@ -86,8 +76,8 @@ class _Teller:
     def __call__(self, outcome: "Outcome") -> None:
         now = time.monotonic()
         if len(outcome.done) == outcome.n_before and not outcome.failed:
-            there = f", {outcome.n_before} of them are there" if outcome.n_before else ""
-            note(f"{outcome.n_parts} parts{there}; starting the workers, which takes some seconds", self._quiet)
+            there = f", of which {outcome.n_before} are there" if outcome.n_before else ""
+            note(f"parts: {outcome.n_parts}{there}; starting the workers, which takes some seconds", self._quiet)
         elif now - self._told_at >= _SECONDS_BETWEEN:
             failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
             note(f"{len(outcome.done)} of {outcome.n_parts} parts{failed}; {_speed(outcome)}", self._quiet)
@@ -103,9 +93,11 @@ def _speed(outcome: "Outcome") -> str:
 def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
     unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
     hours = outcome.seconds_of_audio / 3600
-    note(f"{out}: {outcome.n_files} recordings in {len(outcome.done)} parts, {hours:.2f} hours of sound{unread}", quiet)
+    note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)
     if len(outcome.done) > outcome.n_before:
-        note(f"{len(outcome.done) - outcome.n_before} parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet)
+        note(
+            f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet
+        )
     if outcome.failed:
         note(f"{len(outcome.failed)} of {outcome.n_parts} parts failed; the same command tries them again", quiet)
 

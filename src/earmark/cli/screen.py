@@ -86,7 +86,19 @@ def _settings() -> frozenset[str]:
 
     named = {entry.name for settings in (TrainConfig, SoundscapeConfig) for entry in fields(settings)}
     return frozenset(
-        named | {"top", "threshold", "window", "hop", "release", "labels", "split", "actors", "cpus_per_actor", "rows_per_part"}
+        named
+        | {
+            "top",
+            "threshold",
+            "window",
+            "hop",
+            "release",
+            "labels",
+            "split",
+            "actors",
+            "cpus_per_actor",
+            "rows_per_part",
+        }
     )
 
 
