@@ -62,7 +62,20 @@ FORMS = [
 STATING = [form for form in FORMS if form.suffix in ("m4a", "mp4", "mov", "webm", "mkv", "mka", "avi", "wma", "wv")]
 
 
-def encode(form: Form, waveform: np.ndarray, target: Path | BytesIO) -> None:
+class Pipe:
+    """What cannot go back to write a length into the header."""
+
+    name = "pipe"
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+def encode(form: Form, waveform: np.ndarray, target: Path | BytesIO | Pipe) -> None:
     """(sample,) or (channel, sample) at the rate of the form, as FFmpeg writes it; skips where FFmpeg can't."""
     channels = np.atleast_2d(waveform)
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
@@ -141,6 +154,28 @@ def test_blocks_bytes_pipes_and_parts_are_those_of_the_whole(written: Callable[[
     np.testing.assert_array_equal(part, whole[form.rate // 2 : form.rate * 3 // 4])
     with path.open("rb") as stream, spooled(stream) as temporary:
         np.testing.assert_array_equal(load_audio(temporary, form.rate).waveform, whole)
+
+
+PIPED = [
+    Form("mp3", "libmp3lame"),
+    Form("wav", "pcm_s16le"),
+    Form("flac", "flac"),
+    Form("mp4", "aac", options=FRAGMENTS),
+    Form("webm", "libopus", rate=48000),
+    Form("mkv", "pcm_s16le"),
+    Form("ogg", "libopus", rate=48000),
+    Form("aiff", "pcm_s16be"),
+    Form("au", "pcm_s16be"),
+    Form("caf", "pcm_s16le"),
+    Form("avi", "pcm_s16le"),
+]
+
+
+@pytest.mark.parametrize("form", PIPED, ids=str)
+def test_what_ffmpeg_writes_to_a_pipe_states_no_length(form: Form) -> None:
+    pipe = Pipe()
+    encode(form, sound(form.rate), pipe)
+    assert decode_audio(bytes(pipe.content), form.rate, "-").duration == pytest.approx(2.0, abs=0.05)
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:

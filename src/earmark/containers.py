@@ -28,6 +28,15 @@ _MEDIA: Final = (
     (0, b"\0\0\x01\xba", "mpeg"),
 )
 """Where which bytes mark a format that libsndfile does not read, and FFmpeg's name for it."""
+_MP3_KILOBITS: Final = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (0, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Per second, of MPEG 1 or the later ones for low rates, and of layer (2 and 3 are alike in the latter)."""
+_SEARCHED_BYTES: Final = 1 << 16
 _SLOPPY_BYTES: Final = 64
 """Some writers state a few bytes too many, such as those of the header; that is no loss."""
 _MOST_BOXES: Final = 1_000_000
@@ -36,6 +45,22 @@ _LARGEST_OGG_PAGE: Final = 27 + 255 + 255 * 255
 
 class DecodingError(Exception):
     """What a decoder says of damage, to be told with the file and the place."""
+
+
+class LenientFile:
+    """A file as C libraries want it: they print an exception that comes out of it, and read on."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.read = file.read
+        self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new place; -1 where there is none, such as before the beginning, to which damaged files lead."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def stream_of(source: Source) -> BufferedIOBase:
@@ -101,6 +126,55 @@ def mp3_states_length(source: Source) -> bool:
     return 0 <= at < len(frame) - 7 and bool(frame[at + 7] & 1)
 
 
+def tag_bytes(source: Source) -> int:
+    """The length of the ID3 tag at the beginning; 0 without one."""
+    with stream_of(source) as stream:
+        _skip_tag(stream)
+        return stream.tell()
+
+
+def mp3_start(source: Source) -> int | None:
+    """Where the first mp3 frame begins that another follows, behind a tag and what else is not sound; None if nowhere.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with stream_of(source) as stream:
+        _skip_tag(stream)
+        start = stream.tell()
+        head = stream.read(_SEARCHED_BYTES)
+    at = head.find(b"\xff")
+    while at >= 0:
+        n_frame = _mp3_frame_bytes(head[at : at + 4])
+        following = head[at + n_frame : at + n_frame + 4]
+        # version, layer and rate stay what they are
+        if (
+            n_frame
+            and _mp3_frame_bytes(following)
+            and following[1] == head[at + 1]
+            and not (following[2] ^ head[at + 2]) & 12
+        ):
+            return start + at
+        at = head.find(b"\xff", at + 1)
+    return None
+
+
+def _mp3_frame_bytes(header: bytes) -> int:
+    """The length that four bytes state as those of a frame of MPEG audio; 0 if they are none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer, rate = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3), header[2] >> 2 & 3
+    kilobits = _MP3_KILOBITS[1 if version == 3 else 0, 1 if layer == 1 else 2 if layer == 2 and version == 3 else 3]
+    if version == 1 or layer == 4 or rate == 3 or not 0 < header[2] >> 4 < 15:
+        return 0
+    n_bits = kilobits[(header[2] >> 4) - 1] * 1000
+    hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        return (12 * n_bits // hertz + padding) * 4
+    return (72 if layer == 3 and version != 3 else 144) * n_bits // hertz + padding
+
+
 def media_format(source: Source) -> str | None:
     """FFmpeg's name for what a file is by its first bytes; None for what libsndfile is to read."""
     with stream_of(source) as stream:
@@ -147,6 +221,8 @@ def _box_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
         if position + stated > size and head[4:8] in (b"ftyp", b"moov", b"mdat", b"moof"):
             return stated - n_head, size - position - n_head
         position += stated
+        if position > size:
+            break
     return 0, 0
 
 
@@ -196,6 +272,8 @@ def _chunk_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
         if name in (b"data", b"SSND"):
             return in_ds64 if in_ds64 and stated == 0xFFFFFFFF else stated, size - position
         position += max(0, stated) + (0 if is_caf else stated % 2)
+        if position > size:
+            break
     return 0, 0
 
 

@@ -23,6 +23,8 @@ _BLOCK_SECONDS: Final = 60
 """And no longer, since at a higher rate it takes more memory."""
 _MP3_SLACK: Final = 1152
 """Samples, one frame; encoders count the padding at the ends in different ways."""
+_LOUDEST: Final = 1e10
+"""More than whole numbers of 32 bits that somebody took for floats; squares of much more are infinite."""
 _CANCELLED: Final = 0.02
 """Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
 _UNKNOWN_LENGTH: Final = 1 << 62
@@ -67,12 +69,14 @@ def check_is_file(path: Path) -> None:
     """Refuses what is no file.
 
     Raises:
-        AudioError: It is a folder, or there is nothing of that name.
+        AudioError: It is a folder or a pipe, or there is nothing of that name.
     """
     if path.is_dir():
         raise AudioError(f"{path}: expected an audio file, got a folder")
     if not path.exists():
         raise AudioError(f"{path}: no such file")
+    if not path.is_file():
+        raise AudioError(f"{path}: expected a file, got a pipe or a device; give - and pipe the recording into it")
 
 
 @contextmanager
@@ -134,10 +138,8 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
             if not n_read:
                 break
             mono = samples[:, 0] if n_channels == 1 else samples.mean(axis=1)
-            if not np.isfinite(mono).all():
-                n_bad = np.count_nonzero(~np.isfinite(samples))
-                place = f"among {samples.size} samples from {position / rate:.2f} s on"
-                raise AudioError(f"{name}: damaged, {n_bad} NaN or infinite {place}")
+            if not -_LOUDEST <= mono.min() <= mono.max() <= _LOUDEST:
+                raise AudioError(f"{name}: damaged, {_nonsense(samples)} from {position / rate:.2f} s on")
             if n_channels > 1:
                 power_in += float(np.vdot(samples, samples)) / n_channels**2
                 power_out += float(np.vdot(mono, mono))
@@ -156,6 +158,12 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
         warnings.warn(f"{name}: {text}; turn one of them round, or keep one alone", EarmarkWarning, stacklevel=2)
 
 
+def _nonsense(samples: np.ndarray) -> str:
+    if n_bad := np.count_nonzero(~np.isfinite(samples)):
+        return f"{n_bad} NaN or infinite among {samples.size} samples"
+    return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"
+
+
 def _opened(source: Source, name: str) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile would ask for a rate
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
@@ -163,7 +171,11 @@ def _opened(source: Source, name: str) -> Decoder:
     if media_format is not None:
         return media.MediaDecoder(source, name, media_format)
     try:
-        file = _SequentialFile(BytesIO(source) if isinstance(source, bytes) else _address(source))
+        file = _sound_file(source)
+        # by the suffix alone libsndfile takes any bytes for samples
+        if file.format == "RAW":
+            file.close()
+            raise AudioError(f"{name}: cannot be read as audio; it has no header")
     except soundfile.SoundFileError as error:
         with containers.stream_of(source) as stream:
             second = _SECOND.get(stream.read(4))
@@ -174,17 +186,31 @@ def _opened(source: Source, name: str) -> Decoder:
             "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
         ) from error
     try:
-        # by the suffix alone libsndfile takes any bytes for samples
-        if file.format == "RAW":
-            raise AudioError(f"{name}: cannot be read as audio; it has no header")
         containers.check_whole(source, name, file.format)
-        if file.format == "MP3" and not containers.mp3_states_length(source):
-            file.close()
-            file = _piped(source)
+        return _SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
-    return _SoundFileDecoder(file)
+
+
+def _sound_file(source: Source) -> "_SequentialFile":
+    try:
+        file = _SequentialFile(
+            containers.LenientFile(BytesIO(source)) if isinstance(source, bytes) else _address(source)
+        )
+    except soundfile.SoundFileError:
+        # libsndfile knows an mp3 by its first bytes
+        start = containers.mp3_start(source)
+        if start is None:
+            raise
+        return _piped(source, start)
+    if file.format != "MP3":
+        return file
+    start = containers.mp3_start(source)
+    if containers.mp3_states_length(source) and start == containers.tag_bytes(source):
+        return file
+    file.close()
+    return _piped(source, start or 0)
 
 
 def _address(path: Path) -> Path | bytes:
@@ -235,15 +261,16 @@ class _SoundFileDecoder:
         self._file.close()
 
 
-def _piped(source: Source) -> _SequentialFile:
-    """A recording whose header doesn't state its length, opened so that it is read to its end."""
+def _piped(source: Source, start: int) -> _SequentialFile:
+    """An mp3 from its byte `start` on whose header doesn't state its length, opened so that it is read to its end."""
     # From the first frame's bit rate libsndfile guesses the length of an mp3 that doesn't state it, and stops there,
     # be it at a sixth of the sound. What comes out of a pipe it reads to the end.
     incoming, outgoing = os.pipe()
 
     def feed() -> None:
         # the reader may have enough before the end
-        with suppress(BrokenPipeError), containers.stream_of(source) as stream, os.fdopen(outgoing, "wb") as pipe:
+        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe, containers.stream_of(source) as stream:
+            stream.seek(start)
             shutil.copyfileobj(stream, pipe)
 
     threading.Thread(target=feed, daemon=True).start()

@@ -29,7 +29,8 @@ def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> 
         name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
             training writes them, or of an `.onnx` file, as `earmark export` does: it runs without PyTorch. A file of a
             model's name goes before the model.
-        n_threads: That ONNX Runtime computes with; PyTorch's are a setting of the process.
+        n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
+            number for the whole process.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
@@ -39,11 +40,11 @@ def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> 
     if path.suffix == ".onnx":
         from earmark.onnx_network import OnnxEngine
 
-        return Tagger(OnnxEngine(path, n_threads))
+        return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
     from earmark.network import Network, TorchEngine
 
-    return Tagger(TorchEngine(Network.load(path)))
+    return Tagger(TorchEngine(Network.load(path), n_threads=n_threads))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":

@@ -62,7 +62,9 @@ class MediaDecoder:
             # FFmpeg would want a name that is text
             file = opened.enter_context(containers.stream_of(source))
             try:
-                container: Any = opened.enter_context(av.open(file, format=media_format, metadata_errors="replace"))
+                container: Any = opened.enter_context(
+                    av.open(containers.LenientFile(file), format=media_format, metadata_errors="replace")
+                )
                 self._frames = _frames(container, name)
                 first = next(self._frames, None)
             except self._errors as error:

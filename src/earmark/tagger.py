@@ -1,7 +1,7 @@
 """Recordings to tags, timelines and evidence, by any engine that can encode a recording and classify its segments."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -123,20 +123,31 @@ class Tagger:
         _choice(top, threshold, self.thresholds, len(self.labels))  # told before the work, not after
         return self.hear(audio).tags(top=top, threshold=threshold)
 
-    def hear(self, audio: Audio | str | os.PathLike[str]) -> Heard:
+    def hear(self, audio: Audio | str | os.PathLike[str], *, progress: Callable[[float], None] | None = None) -> Heard:
         """The score of each label for a whole recording, of any length, in bounded memory.
 
         A recording no longer than `N_CLIPS_WHOLE` of the clips that the network was trained on is pooled whole. In a
         longer one a label scores what it does in its best window of a clip's length (results/long-recordings.md).
 
+        Args:
+            audio: The recording.
+            progress: Called with the seconds read so far, again and again; what it raises ends the work.
+
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
         """
-        source = _Samples(audio, self.sample_rate)
+        source = _Samples(audio, self.sample_rate, progress)
         logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
         return Heard(source.duration, sigmoid(logits), self.labels, self.thresholds)
 
-    def timeline(self, audio: Audio | str | os.PathLike[str], *, window: float = 2.0, hop: float = 0.4) -> Timeline:
+    def timeline(
+        self,
+        audio: Audio | str | os.PathLike[str],
+        *,
+        window: float = 2.0,
+        hop: float = 0.4,
+        progress: Callable[[float], None] | None = None,
+    ) -> Timeline:
         """Scores over time; the network runs once, whatever window and hop.
 
         Window k starts at k x hop and pools the segments whose middle lies in it. Windows that start near the end of
@@ -146,13 +157,14 @@ class Tagger:
             audio: The recording.
             window: Seconds that are pooled for one row of scores.
             hop: Seconds from window to window.
+            progress: As in `hear`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: The window is shorter than one segment, or the hop too short.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        source = _Samples(audio, self.sample_rate)
+        source = _Samples(audio, self.sample_rate, progress)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
@@ -260,7 +272,7 @@ class Tagger:
 class _Samples:
     """A recording as blocks of one channel at the network's rate. Takes any object, to say what is wrong with it."""
 
-    def __init__(self, audio: object, sample_rate: int) -> None:
+    def __init__(self, audio: object, sample_rate: int, progress: Callable[[float], None] | None = None) -> None:
         if not isinstance(audio, Audio | str | os.PathLike):
             raise AudioError(
                 f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
@@ -268,6 +280,7 @@ class _Samples:
             )
         self._audio = audio
         self._sample_rate = sample_rate
+        self._progress = progress
         self._n_samples = 0
 
     @property
@@ -279,6 +292,8 @@ class _Samples:
         """All of it, a block after the other."""
         for block in self._read():
             self._n_samples += block.size
+            if self._progress is not None:
+                self._progress(self.duration)
             yield block
 
     def _read(self) -> Iterator[np.ndarray]:

@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from io import TextIOWrapper
 from typing import Any, Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
-from earmark.cli.screen import one_line, report_error, tell_warnings
+from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_warnings
 from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {
@@ -122,6 +123,10 @@ _PAPER: Final = {
 """The commands of the group `paper`, likewise; `earmark.cli.paper` holds their functions."""
 
 
+_LISTENING: Final = frozenset({"tag", "timeline", "evidence"})
+"""Commands that open recordings of which nobody knows whether they are sound."""
+
+
 def _app() -> App:
     app = App(
         name="earmark",
@@ -215,4 +220,5 @@ def _run(words: list[str]) -> int:
     except ConfigError as error:
         # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
         raise CycloptsError(str(error)) from error
-    return int(command(*bound.args, **bound.kwargs) or 0)
+    with silenced_libraries() if _LISTENING.intersection(words[:1]) else nullcontext():
+        return int(command(*bound.args, **bound.kwargs) or 0)
