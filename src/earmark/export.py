@@ -323,20 +323,24 @@ def _graph(
     import onnx
     import onnxscript  # noqa: F401 (PyTorch's exporter needs it; told before the work when it is not there)
 
-    with _silent():
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(tensor for tensor, _ in inputs.values()),
-            dynamo=True,
-            dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=_OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise CheckpointError("PyTorch's exporter gave no graph; another version of torch may")
-    model = program.model_proto
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(tensor for tensor, _ in inputs.values()),
+                dynamo=True,
+                dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=_OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise CheckpointError(
+            f"PyTorch's exporter failed; another version of torch may do better ({reason})"
+        ) from error
+    model: ModelProto = cast(Any, program).model_proto  # a program where `dynamo` is set
     graph = model.graph
     # shapes on the way, which ONNX Runtime finds by itself
     graph.ClearField("value_info")
