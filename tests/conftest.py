@@ -93,3 +93,25 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tagger as `earmark export` writes it; beside it, as .safetensors, what it was exported from."""
+    import torch
+
+    from earmark.export import export
+    from earmark.frontend import FrontendConfig
+    from earmark.labels import LabelSet
+    from earmark.network import Network, NetworkConfig
+
+    torch.manual_seed(0)
+    config = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)
+    network = Network(config, LabelSet(("dog", "rain", "siren"), ("/d", "/r", "/s")))
+    # one step of statistics, so that batch norm in evaluation is not the identity
+    network.train()(torch.randn(8, 16000))
+    network.thresholds, network.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
+    path = tmp_path_factory.mktemp("exported") / "tagger.onnx"
+    network.save(path.with_suffix(".safetensors"))
+    export(network, path)
+    return path

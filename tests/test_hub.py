@@ -81,17 +81,30 @@ def test_a_folder_is_answered_with_its_checkpoint(checkpoint: Path, tmp_path: Pa
         hub.load(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", ["gone.safetensors", "runs/gone"])
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone.onnx", "runs/gone"])
 def test_a_path_that_is_not_there(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name}: no such file"):
         hub.load(name)
 
 
-@pytest.mark.parametrize(("name", "what"), [("net.onnx", "exported graphs"), ("net.pth", "published PANNs weights")])
-def test_formats_of_later_versions(tmp_path: Path, name: str, what: str) -> None:
-    (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=f"this version of earmark reads no {what} yet"):
-        hub.load(tmp_path / name)
+def test_an_exported_network_is_a_tagger(exported: Path) -> None:
+    tagger = hub.load(exported)
+    assert tagger.labels.names == ("dog", "rain", "siren")
+    assert tagger.sample_rate == 16000
+    assert type(tagger.engine).__name__ == "OnnxEngine"
+
+
+def test_an_exported_network_is_no_network_to_train(exported: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"tagger\.onnx: .* only tags, .* a \.safetensors checkpoint was expected"
+    ):
+        hub.load_network(exported)
+
+
+def test_formats_of_later_versions(tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="this version of earmark reads no published PANNs weights yet"):
+        hub.load(tmp_path / "net.pth")
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:

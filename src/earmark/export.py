@@ -8,6 +8,7 @@ file, because halves get separated; two graphs, because ONNX Runtime can't run h
 """
 
 import base64
+import copy
 import json
 import logging
 import warnings
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 TOLERANCE: Final = 1e-4
 """Largest difference of a score between a network and its float32 export."""
 _OPSET: Final = 18
+_Size = Any
+"""An int; a torch.SymInt, which stands for any, while a module is exported."""
 
 
 class Exported(NamedTuple):
@@ -67,13 +70,14 @@ def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray]
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: a file that ends in .onnx was expected")
     network.eval()
-    whole = _whole(network)
+    classify = _classify(network)
+    whole = _joined(_encode(network), classify)
     if calibration is not None:
         from earmark.quantization import quantized
 
         whole = quantized(whole, calibration, network.config.frontend.sample_rate)
     precision = "float32" if calibration is None else "int8"
-    _describe(whole, network, precision)
+    _describe(whole, classify, network, precision)
     with atomic_write(path) as temporary:
         temporary.write_bytes(whole.SerializeToString())
         try:
@@ -168,7 +172,7 @@ class _Spectrum(nn.Module):
         return mel.log() * self.scale + self.shift
 
 
-def _reflected(position: Tensor, last: int) -> Tensor:
+def _reflected(position: Tensor, last: _Size) -> Tensor:
     """Where the samples of a clip mirrored at its two ends come from, as often as a short clip needs."""
     position = position.remainder(torch.full((1,), 2 * last).clamp(min=1))
     return torch.minimum(position, 2 * last - position).clamp(min=0)
@@ -197,11 +201,13 @@ class _Encoder(nn.Module):
 
 def _halved(x: Tensor) -> Tensor:
     """2 x 2 average pooling; a last frame without a partner is its own average."""
-    shape = (x.shape[0], x.shape[1], (x.shape[2] + 1) // 2, x.shape[3] // 2)
+    # the number of frames is not told: nothing here reads it, and halved four times over it makes tracing three times
+    # as slow
+    shape = (*x.shape[:3], x.shape[3] // 2)
     return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
 
 
-def _operator(name: str, *inputs: Tensor, shape: tuple[int, ...], **attributes: Any) -> Tensor:
+def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes: Any) -> Tensor:
     """An operator of ONNX as it is: PyTorch's own would be exported for one remainder of the length alone."""
     result: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape)
     return result
@@ -222,18 +228,6 @@ class _Classify(nn.Module):
         return outputs
 
 
-class _Whole(nn.Module):
-    """All four stages and the sigmoid."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.encoder, self.classify = _Encoder(network), _Classify(network)
-
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        segments = self.encoder(waveform)
-        return segments, torch.sigmoid(self.classify(segments)[0])
-
-
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and shift of a batch norm in evaluation, in double precision."""
     if norm.running_mean is None or norm.running_var is None:
@@ -250,19 +244,49 @@ def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     return folded
 
 
-def _whole(network: Network) -> "ModelProto":
+def _encode(network: Network) -> "ModelProto":
     waveform = torch.zeros(2, 5 * 16 * network.config.frontend.hop_length + 7)
-    return _graph(_Whole(network), {"waveform": (waveform, ("batch", "sample"))}, ("segments", "scores"))
+    return _graph(
+        _Encoder(network),
+        {"waveform": (waveform, ("batch", "sample"))},
+        {"segments": ("batch", "segment", network.backbone.n_channels)},
+    )
 
 
 def _classify(network: Network) -> "ModelProto":
-    attentive = isinstance(network.pooling, GatedMultiHeadAttentionPooling)
-    segments, mask = torch.zeros(3, 5, network.backbone.n_channels), torch.ones(3, 5, dtype=torch.bool)
+    n_channels, pooling = network.backbone.n_channels, network.pooling
+    segments, mask = torch.zeros(3, 5, n_channels), torch.ones(3, 5, dtype=torch.bool)
+    outputs: dict[str, tuple[str | int, ...]] = {
+        "logits": ("bag", len(network.labels)),
+        "clip": ("bag", pooling.n_features),
+    }
+    if isinstance(pooling, GatedMultiHeadAttentionPooling):
+        outputs["attention"] = ("bag", pooling.n_heads, "segment")
     inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
-    return _graph(_Classify(network), inputs, ("logits", "clip", *(("attention",) if attentive else ())))
+    return _graph(_Classify(network), inputs, outputs)
 
 
-def _describe(whole: "ModelProto", network: Network, precision: str) -> None:
+def _joined(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
+    """The whole network: `encode`, after it `classify` of all segments, and the sigmoid."""
+    from onnx import TensorProto, compose, helper
+
+    whole, n_labels = copy.deepcopy(encode), classify.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    after = compose.add_prefix(classify, "classify.", rename_inputs=False, rename_outputs=False)
+    true = helper.make_tensor("true", TensorProto.BOOL, [1], [True])
+    whole.graph.node.extend(
+        [
+            helper.make_node("Shape", ["segments"], ["n_segments"], "n_segments", start=0, end=2),
+            helper.make_node("ConstantOfShape", ["n_segments"], ["mask"], "mask", value=true),
+            *after.graph.node,
+            helper.make_node("Sigmoid", ["logits"], ["scores"], "scores"),
+        ]
+    )
+    whole.graph.initializer.extend(after.graph.initializer)
+    whole.graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", n_labels]))
+    return whole
+
+
+def _describe(whole: "ModelProto", classify: "ModelProto", network: Network, precision: str) -> None:
     """Puts what `OnnxEngine` reads into the file's metadata: facts, and the second graph."""
     engine = TorchEngine(network)
     about = {
@@ -278,37 +302,52 @@ def _describe(whole: "ModelProto", network: Network, precision: str) -> None:
         "network": network.config.to_json(),
         "extra": network.extra,
     }
-    classify = base64.b64encode(_classify(network).SerializeToString()).decode("ascii")
-    for key, value in ((DESCRIPTION, json.dumps(about)), (CLASSIFY, classify)):
+    graph = base64.b64encode(classify.SerializeToString()).decode("ascii")
+    for key, value in ((DESCRIPTION, json.dumps(about)), (CLASSIFY, graph)):
         whole.metadata_props.add(key=key, value=value)
     whole.producer_name, whole.producer_version = "earmark", earmark.__version__
 
 
 def _graph(
-    module: nn.Module, inputs: Mapping[str, tuple[Tensor, tuple[str, ...]]], outputs: tuple[str, ...]
+    module: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, tuple[str, ...]]],
+    outputs: Mapping[str, tuple[str | int, ...]],
 ) -> "ModelProto":
-    """A module as an ONNX model whose first axes, by name, may have any length."""
+    """A module as an ONNX model.
+
+    Args:
+        module: What to export.
+        inputs: An example of each, and the names of its first axes, which may have any length.
+        outputs: The axes of each.
+    """
     import onnx
     import onnxscript  # noqa: F401 (PyTorch's exporter needs it; told before the work when it is not there)
 
-    with _silent():
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(tensor for tensor, _ in inputs.values()),
-            dynamo=True,
-            dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=_OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise CheckpointError("PyTorch's exporter gave no graph; another version of torch may")
-    model = program.model_proto
-    onnx.checker.check_model(model)
-    # where each node came from, with paths of this machine
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(tensor for tensor, _ in inputs.values()),
+                dynamo=True,
+                dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=_OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise CheckpointError(
+            f"PyTorch's exporter failed; another version of torch may do better ({reason})"
+        ) from error
+    model: ModelProto = cast(Any, program).model_proto  # a program where `dynamo` is set
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    # shapes on the way, which ONNX Runtime finds by itself
+    graph.ClearField("value_info")
+    for output, axes in zip(graph.output, outputs.values(), strict=True):
+        output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, axes))
+    # where each node came from, with paths of this machine
+    for part in (model, graph, *graph.node, *graph.input, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     return model

@@ -242,10 +242,14 @@ def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_pat
     words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
     for kill in (signal.SIGKILL, signal.SIGINT):
+        before = journal.stat().st_ino if journal.exists() else 0
         process = subprocess.Popen([sys.executable, "-m", "earmark", *words, "--resume"], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
-        while not (journal.exists() and journal.read_text().count("\n") >= 5) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if journal.exists() and journal.stat().st_ino != before and journal.read_text().count("\n") >= 5:
+                break
             time.sleep(0.05)
+        time.sleep(0.5)
         process.send_signal(kill)
         told = process.communicate(timeout=60)[1].decode()
         assert not out.exists() and journal.read_text().count('"file"') == 4

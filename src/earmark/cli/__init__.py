@@ -67,8 +67,8 @@ _COMMANDS: Final = {
     ),
     "export": (
         "Write a tagger as one ONNX file, which runs without PyTorch.",
-        "Compares the scores of both before OUT is there. The other commands take OUT for a model, and ONNX Runtime in "
-        "any language runs it: waveform (batch, sample) gives scores (batch, label).",
+        "Compares the scores of both before OUT is there. OUT is a model for tag, timeline and evidence; and ONNX "
+        "Runtime in any language runs it: waveform (batch, sample) gives scores (batch, label).",
         "earmark export run/best.safetensors tagger.onnx",
         "earmark export run/best.safetensors small.onnx --int8 --calibrate folder:clips",
     ),

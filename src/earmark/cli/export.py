@@ -45,9 +45,8 @@ def export(
     Args:
         model: A .safetensors checkpoint; it stays as it is.
         out: The .onnx file to write.
-        int8: Compute the convolutions in 8 bits: faster, scores a little off; needs --calibrate.
-        calibrate: Sources and paths of clips like those to come, to set the scales of --int8: csv:FILE, folder:DIR,
-            esc50:DIR or soundscapes:DIR. Their labels do not matter.
+        int8: Compute the convolutions in 8 bits, faster, with scores that are a little off; needs --calibrate.
+        calibrate: Sources and paths, such as folder:DIR, of clips like those to come; their labels do not matter.
         split: Calibrate with these splits, joined by commas, of each DATA; with all of it when not given.
         n_clips: Calibrate with so many clips of each DATA, evenly spread.
         json: Print a JSON summary.

@@ -53,7 +53,7 @@ def timeline(
         model: A .safetensors checkpoint, or an exported .onnx.
         window: Seconds that are heard for one row of scores.
         hop: Seconds from one row to the next.
-        threshold: A label sounds from this score on; auto is the model's own threshold of each label, which is the default.
+        threshold: A label sounds from this score on; auto, as without it, takes the model's own, or 0.5 without any.
         release: An event that has begun lasts while its label scores this share of the threshold.
         format: A table, JSON with all scores, CSV or an Audacity label track; what --out ends in says it too.
         out: Write to this file instead of standard output.

@@ -1,0 +1,98 @@
+"""`earmark export`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from earmark import cli
+from earmark.onnx_network import OnnxEngine
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_export_writes_a_file_and_says_what_it_is(model: str, tmp_path: Path, capfd: Capture) -> None:
+    before, out = Path(model).read_bytes(), tmp_path / "new" / "tagger.onnx"
+    assert cli.main(["export", model, str(out)]) == 0
+    captured = capfd.readouterr()
+    precision, size, parity, _, name = captured.out.splitlines()
+    assert precision.split() == ["precision", "float32"]
+    assert size.split() == ["size", f"{out.stat().st_size / 1e6:.1f}", "MB"]
+    assert parity.startswith("parity") and "scores differ by" in parity
+    assert name == str(out)
+    assert captured.err == ""
+    assert OnnxEngine(out).precision == "float32"
+    assert Path(model).read_bytes() == before and [path.name for path in out.parent.iterdir()] == ["tagger.onnx"]
+
+
+def test_int8_for_a_machine(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
+    out = tmp_path / "small.onnx"
+    words = ["export", model, str(out), "--int8", "--calibrate", f"folder:{clips}", f"folder:{clips}"]
+    assert cli.main([*words, "--n-clips", "2", "--split", "train", "--json", "--quiet"]) == 0
+    captured = capfd.readouterr()
+    summary = json.loads(captured.out)
+    assert captured.err == ""
+    assert 0 < summary.pop("difference") < 0.2
+    assert summary == {"model": model, "out": str(out), "n_bytes": out.stat().st_size, "precision": "int8"}
+    assert OnnxEngine(out).precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["OUT.pt"], 2, "OUT: a file that ends in .onnx was expected, not"),
+        (["folder.onnx"], 2, "OUT: a file that ends in .onnx was expected, not"),
+        (["a.onnx", "--int8"], 2, "--int8 needs --calibrate DATA"),
+        (["a.onnx", "--calibrate", "folder:clips"], 2, "--calibrate is for --int8: give both or none"),
+        (["a.onnx", "--split", "train"], 2, "--split chooses clips of --calibrate DATA, which is missing"),
+        (["a.onnx", "--int8", "--calibrate", "folder:nowhere"], 1, "nowhere"),
+        (["a.onnx", "--int8", "--calibrate", "nonsense"], 1, "say what kind of data it is"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    words: list[str], status: int, message: str, model: str, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    assert cli.main(["export", model, str(tmp_path / words[0]), *words[1:]]) == status
+    captured = capfd.readouterr()
+    assert message in captured.err and len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_what_was_exported_is_not_exported_again(exported: Path, tmp_path: Path, capfd: Capture) -> None:
+    assert cli.main(["export", str(exported), str(tmp_path / "a.onnx")]) == 1
+    assert "a .safetensors checkpoint was expected" in capfd.readouterr().err
+
+
+def test_the_model_itself_is_never_overwritten(exported: Path, capfd: Capture) -> None:
+    before = exported.read_bytes()
+    assert cli.main(["export", str(exported), str(exported.parent / ".." / exported.parent.name / exported.name)]) == 2
+    assert "itself, which would be lost; give another name" in capfd.readouterr().err
+    assert exported.read_bytes() == before
+
+
+def test_clips_that_cannot_be_read_are_told(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(next(clips.rglob("*.wav")).read_bytes()[:1000])
+    (tmp_path / "clips.csv").write_text("path,labels\ncut.wav,dog\n")
+    words = ["export", model, str(tmp_path / "a.onnx"), "--int8", "--calibrate", f"csv:{tmp_path}/clips.csv"]
+    assert cli.main(words) == 1
+    told, error = capfd.readouterr().err.splitlines()
+    assert told.startswith("not calibrated with: ") and "cut.wav" in told
+    assert error.startswith("error: ") and "there is none" in error
+
+
+@pytest.mark.parametrize(("package", "extra"), [("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "onnx")])
+def test_a_missing_package_is_one_line(package: str, extra: str, exported: Path, tmp_path: Path) -> None:
+    model = exported if package == "onnxruntime" else exported.with_suffix(".safetensors")
+    words = ["tag", "none.wav", "--model", str(model)]
+    if package != "onnxruntime":
+        words = ["export", str(model), str(tmp_path / "a.onnx")]
+    code = f"import sys; sys.modules[{package!r}] = None\nfrom earmark import cli; sys.exit(cli.main({words!r}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    expected = f"error: {package} is not installed, which this command needs: pip install 'earmark[{extra}]'\n"
+    assert result.stderr == expected

@@ -1,0 +1,71 @@
+"""The convolutions in 8 bits: near enough, for all lengths, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from earmark.errors import ConfigError
+from earmark.onnx_network import session
+from earmark.quantization import quantized
+
+RATE = 16000
+
+
+def recordings(n: int = 4) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(2 * RATE)).astype(np.float32) for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def graphs(exported: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    model = onnx.load(exported)
+    return model, quantized(model, recordings(), RATE)
+
+
+def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    exact, rounded = (session(graph.SerializeToString()) for graph in graphs)
+    rng = np.random.default_rng(1)
+    n_samples = [1, 2, *(n + d for n in (400, 800, 1600, 3200, 6400) for d in (0, 1, 400)), 50001, 99999]
+    for n in n_samples:
+        waveform = (0.1 * rng.standard_normal((1, n))).astype(np.float32)
+        expected, ours = (run.run(None, {"waveform": waveform}) for run in (exact, rounded))
+        assert [output.shape for output in ours] == [output.shape for output in expected]
+        # a few of the 256 steps of the largest segment
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.2 * np.abs(expected[0]).max())
+        np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=0.03)
+
+
+def test_the_convolutions_but_the_first_are_in_8_bits(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    before, after = graphs
+    weights = {tensor.name: tensor.data_type for tensor in after.graph.initializer}
+    made = {output: node for node in after.graph.node for output in node.output}
+    convolutions = [node for node in after.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 8 + 4  # and one for each average pooling
+    first, *others = convolutions
+    assert weights[first.input[1]] == onnx.TensorProto.FLOAT
+    for node in others:
+        dequantize = made[node.input[1]]
+        assert dequantize.op_type == "DequantizeLinear"
+        assert weights[dequantize.input[0]] == onnx.TensorProto.INT8
+    for kind in ("MatMul", "Gemm"):
+        assert [node.name for node in after.graph.node if node.op_type == kind] == [
+            node.name for node in before.graph.node if node.op_type == kind
+        ]
+
+
+def test_the_graph_itself_stays_as_it_is(exported: Path, graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    assert graphs[0] == onnx.load(exported)
+
+
+def test_no_recording_is_an_error(exported: Path) -> None:
+    with pytest.raises(ConfigError, match="calibrated with recordings like those to come, but there is none"):
+        quantized(onnx.load(exported), [], RATE)
+
+
+def test_of_a_long_recording_the_beginning_counts(exported: Path) -> None:
+    quiet = np.concatenate(recordings(12))
+    loud_later = np.concatenate([quiet[: 20 * RATE], 100 * quiet])
+    ours, expected = (quantized(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet[: 20 * RATE]))
+    assert ours == expected
