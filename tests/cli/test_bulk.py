@@ -114,7 +114,9 @@ def test_bulk_without_ray_says_what_to_install(
     )
 
 
-@pytest.mark.parametrize("words", [["--top", "2", "--threshold", "0.5"], ["--actors", "0"], ["--cpus-per-actor", "0"]])
+@pytest.mark.parametrize(
+    "words", [["--top", "2", "--threshold", "0.5"], ["--actors", "0"], ["--threshold", "2"], ["--cpus-per-actor", "0"]]
+)
 def test_bulk_refuses_what_cannot_be(recordings: Path, tmp_path: Path, words: list[str], capfd: Capture) -> None:
     assert cli.main(["bulk", str(recordings), str(tmp_path / "out"), *words]) == 2
     assert not (tmp_path / "out").exists()

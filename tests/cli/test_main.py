@@ -27,7 +27,7 @@ EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.
         ("tag x --topp 3", "Did you mean --top?"),
         ("tag x --top 3 --threshold 0.5", "--top, --threshold"),
         ("tag x --top 0", "Must be >= 1"),
-        ("tag x --threshold 2", "Must be <= 1"),
+        ("tag x --threshold 2", "a score from 0 to 1 was expected, not 2"),
         ("tag x --format xml", '"table", "json", "csv"'),
         ("timeline", "FILE requires an argument"),
         ("timeline x --window long", 'unable to convert "long" into float'),

@@ -1,14 +1,14 @@
 """`earmark bulk`: very many recordings to their tags, on one machine or many."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number, mutually_exclusive
 
 from earmark import hub
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.screen import AsJson, Quiet, note, report_error, rounded, write_json
+from earmark.cli.screen import AsJson, Quiet, Score, note, report_error, rounded, write_json
 from earmark.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def bulk(
     *,
     model: str = hub.DEFAULT_MODEL,
     top: Annotated[int | None, Parameter(group=_WHICH, validator=Number(gte=1))] = None,
-    threshold: Annotated[float | Literal["auto"] | None, Parameter(group=_WHICH)] = None,
+    threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     address: str | None = None,
     actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
@@ -40,7 +40,7 @@ def bulk(
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
         out: Folder of the results, a path or a URL, new or begun by the same command.
-        model: A .safetensors checkpoint.
+        model: A .safetensors checkpoint, or an exported .onnx.
         top: Keep this many tags of each recording; 5 unless a threshold is given.
         threshold: Keep all tags that score this or more; auto for each label's own threshold.
         embed: Also keep the embedding of each recording.

@@ -30,7 +30,7 @@ from earmark.spectrogram import spectrogram_of
 
 
 def evidence(
-    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    file: Path,
     label: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,

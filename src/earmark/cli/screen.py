@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, TextIO
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
-from earmark.audio import spooled
 from earmark.errors import EarmarkWarning
 from earmark.files import atomic_write
 
@@ -245,6 +244,8 @@ def recording(file: Path) -> Iterator[Path]:
     if str(file) != "-":
         yield file
         return
+    from earmark.audio import spooled  # brings numpy, which --help does without
+
     with spooled(sys.stdin.buffer) as path:
         yield path
 

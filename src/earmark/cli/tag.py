@@ -38,7 +38,7 @@ _WHICH = Group(validator=mutually_exclusive, show=False)
 
 
 def tag(
-    files: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
+    files: list[Path],
     /,
     *,
     model: str = hub.DEFAULT_MODEL,

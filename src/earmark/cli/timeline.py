@@ -3,9 +3,8 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal, TextIO
+from typing import Final, Literal, TextIO
 
-from cyclopts import Parameter
 from rich.table import Table
 
 from earmark import hub
@@ -32,7 +31,7 @@ from earmark.timeline import RELEASE, Event, Timeline
 
 
 def timeline(
-    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    file: Path,
     /,
     *,
     model: str = hub.DEFAULT_MODEL,
