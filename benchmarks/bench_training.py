@@ -24,10 +24,11 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.frontend import LogMel
 from earmark.labels import LabelSet
 from earmark.network import Network
+from earmark.processors import n_processors
 from earmark.recipes import recipe
 from earmark.training import TrainConfig, train
 from earmark.training.cache import log_mels
-from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
+from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 
 N_LABELS = 10
 

@@ -1,11 +1,77 @@
 """What several test files need."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
+
+from earmark.audio import Audio
+from earmark.errors import ConfigError
+from earmark.labels import LabelSet
+
+RATE = 1000
+STEP = 400  # samples of a segment of 0.4 s
+
+
+class MeanEngine:
+    """Segments are means of 0.4 s; the logits of a bag are 10 x its mean, its negative, and a constant."""
+
+    labels = LabelSet(("low", "high", "never"), ("/l", "/h", "/n"))
+    sample_rate = RATE
+    samples_per_segment = STEP
+    halo = 2
+
+    def __init__(
+        self, attentive: bool = True, clip_duration: float | None = None, thresholds: tuple[float, ...] | None = None
+    ) -> None:
+        self.attentive = attentive
+        self.clip_duration = clip_duration
+        self.thresholds = thresholds
+        self.n_encoded = 0
+        self.n_bags: list[int] = []
+        self.n_values: list[int] = []
+
+    def encode(self, waveform: np.ndarray) -> np.ndarray:
+        self.n_encoded += 1
+        blocks = [waveform[i : i + STEP].mean() for i in range(0, len(waveform), STEP)]
+        return np.repeat(np.array(blocks, dtype=np.float32)[:, None], 2, axis=1)
+
+    def pool(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        mask = np.ones(segments.shape[:2], bool) if mask is None else mask
+        if not mask.any(axis=1).all():
+            raise ValueError("empty bag")
+        self.n_bags.append(len(segments))
+        self.n_values.append(segments.size)
+        return np.stack([own[real].mean(0) for own, real in zip(segments, mask, strict=True)])
+
+    def classify(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        level = 10 * self.pool(segments, mask)[:, 0]
+        return np.stack([level, -level, np.full_like(level, -9)], axis=1)
+
+    def attention(self, segments: np.ndarray) -> np.ndarray:
+        if not self.attentive:
+            raise ConfigError("this pooling has no attention")
+        return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
+
+
+@pytest.fixture
+def mean_engine() -> type[MeanEngine]:
+    """An engine of a few lines of NumPy, of which one can tell by heart what it says."""
+    return MeanEngine
+
+
+@pytest.fixture
+def levels() -> Callable[..., Audio]:
+    """Recordings for it whose segments have these means; the last one has `last` samples."""
+
+    def made(*values: float, last: int = STEP) -> Audio:
+        waveform = np.repeat(np.array(values, dtype=np.float32), STEP)
+        return Audio(waveform[: len(waveform) - STEP + last], RATE)
+
+    return made
 
 
 @pytest.fixture(scope="session")

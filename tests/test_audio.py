@@ -1,6 +1,9 @@
+import errno
 import os
 import pickle
+import shutil
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from earmark.audio import (
     Audio,
     blocks,
+    decode_audio,
     find_audio,
     load_audio,
     probe,
@@ -23,6 +27,7 @@ from earmark.audio import (
     save_audio,
     scan_audio,
     seconds_to_samples,
+    spooled,
 )
 from earmark.errors import AudioError, EarmarkWarning
 
@@ -220,6 +225,59 @@ def test_a_part_equals_that_part_of_the_whole(tmp_path: Path, suffix: str, subty
     np.testing.assert_allclose(part, whole[20000:28000], atol=tolerance)
 
 
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_bytes_are_read_as_the_file_is(tmp_path: Path, suffix: str, subtype: str, share: float) -> None:
+    path = write(tmp_path / f"noise.{suffix}", noise(RATE), subtype=subtype)
+    data = path.read_bytes()[: int(path.stat().st_size * share)]
+    path.write_bytes(data)
+    if share == 1:
+        audio = decode_audio(data, 8000, "row 7")
+        np.testing.assert_array_equal(audio.waveform, load_audio(path, 8000).waveform)
+        return
+    with pytest.raises(AudioError) as caught:
+        decode_audio(data, 8000, "row 7")
+    assert str(caught.value) == f"row 7: {refusal(path)}"
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+def test_a_pipe_of_any_format_is_read(tmp_path: Path, suffix: str, subtype: str) -> None:
+    path = write(tmp_path / f"noise.{suffix}", noise(RATE), subtype=subtype)
+    incoming, outgoing = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(outgoing, "wb") as pipe:
+            pipe.write(path.read_bytes())
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with os.fdopen(incoming, "rb") as stream, spooled(stream) as temporary:
+        thread.join()
+        assert temporary.stat().st_mode & 0o077 == 0 or temporary.parent.stat().st_mode & 0o077 == 0
+        np.testing.assert_array_equal(load_audio(temporary, RATE).waveform, load_audio(path, RATE).waveform)
+    assert not temporary.parent.exists()
+
+
+def test_what_is_wrong_with_a_pipe_is_told_of_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:99])
+    with (tmp_path / "cut").open("rb") as stream:
+        with pytest.raises(AudioError, match=r"^standard input: cut off, ") as caught, spooled(stream) as temporary:
+            load_audio(temporary, RATE)
+        assert not temporary.exists()
+        assert str(temporary.parent) not in str(caught.value)
+        with pytest.raises(AudioError, match=r"^-: empty, no bytes came$"), spooled(stream, "-"):
+            pass
+        monkeypatch.setattr(shutil, "copyfileobj", full)
+        text = "cannot be kept in a temporary file: No space left on device; TMPDIR"
+        with pytest.raises(AudioError, match=text), spooled(stream):
+            pass
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 6, 8])
 @pytest.mark.parametrize("sample_rate", [8000, 22050, 44100, 192000])
 def test_channels_are_averaged_at_every_rate(tmp_path: Path, n_channels: int, sample_rate: int) -> None:
@@ -274,7 +332,7 @@ def test_blocks_joined_are_the_whole_to_the_bit(
 ) -> None:
     path = write(tmp_path / "noise.wav", np.stack([noise(70001, 1), noise(70001, 2)]), sample_rate)
     whole = load_audio(path, RATE).waveform
-    monkeypatch.setattr("earmark.audio._BLOCK_VALUES", 3000)  # so that the decoder, too, works in several blocks
+    monkeypatch.setattr("earmark.decoding._BLOCK_VALUES", 3000)  # so that the decoder, too, works in several blocks
     parts = list(blocks(path, RATE, seconds))
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     n_block = seconds_to_samples(seconds, RATE)
@@ -340,8 +398,8 @@ def test_files_without_sound(tmp_path: Path, suffix: str) -> None:
 
 
 def test_unknown_formats_are_answered_with_the_known_ones(tmp_path: Path) -> None:
-    path = tmp_path / "a.m4a"
-    path.write_bytes(b"\0\0\0\x18ftypM4A \0\0\0\0M4A mp42isom" + bytes(100))
+    path = tmp_path / "a.bmp"
+    path.write_bytes(b"BM" + bytes(100))
     assert "in a format other than wav, flac, ogg" in refusal(path)
 
 
@@ -411,7 +469,10 @@ def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_shorter_than_a_sample(tmp_path: Path) -> None:
-    assert refusal(write(tmp_path / "a.wav", noise(1), 192000)) == "shorter than one sample at 16000 Hz"
+    path = write(tmp_path / "a.wav", noise(1), 192000)
+    assert refusal(path) == "shorter than one sample at 16000 Hz"
+    with pytest.raises(AudioError, match=r"a\.wav: shorter than one sample at 16000 Hz"):
+        list(blocks(path, RATE, 1.0))
 
 
 # writing and finding
@@ -465,23 +526,26 @@ def test_recordings_are_found_in_order(tmp_path: Path) -> None:
     assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # named outright
 
 
-def test_recordings_in_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:
+def test_recordings_in_formats_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
     for name in ("1.m4a", "a/2.M4A", "a/3.m4a", "v.mkv", ".hidden.m4a", "notes.txt", "cover.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(AudioError, match=r"no recording in this folder; .*, there are 3 \.m4a, 1 \.mkv: convert them"):
+    with pytest.raises(
+        AudioError, match=r"no recording in this folder; .*, there are 3 \.m4a, 1 \.mkv, which the extra reads: pip"
+    ):
         find_audio(tmp_path)
     (tmp_path / "b.wav").touch()
     with pytest.warns(EarmarkWarning) as told:
         assert find_audio(tmp_path) == [tmp_path / "b.wav"]
     assert [str(one.message) for one in told] == [
-        f"{tmp_path}: 4 files skipped, no audio that is read here: 3 .m4a, 1 .mkv; convert them, for example to wav"
+        f"{tmp_path}: 4 files skipped, 3 .m4a, 1 .mkv: they are read with the extra: pip install 'earmark[media]'"
     ]
     assert [file.name for file in scan_audio(tmp_path)[1]] == ["1.m4a", "2.M4A", "3.m4a", "v.mkv"]
 
 
 def test_nothing_found(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"no recording in this folder; looked for \.aif "):
+    with pytest.raises(AudioError, match=r"no recording in this folder; looked for \.(3gp|aif) "):
         find_audio(tmp_path)
     with pytest.raises(AudioError, match="no such file"):
         find_audio(tmp_path / "none")

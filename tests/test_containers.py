@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from earmark.audio import load_audio
-from earmark.containers import check_whole, mp3_states_length
+from earmark.containers import check_whole, media_format, mp3_start, mp3_states_length
 from earmark.errors import AudioError
 
 RATE = 16000
@@ -115,9 +115,9 @@ def test_chunks_before_the_sound_are_stepped_over(tmp_path: Path) -> None:
 def test_something_behind_the_last_ogg_page(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ogg", noise(RATE))
     path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
-    check_whole(path, "OGG")
+    check_whole(path, "a.ogg", "OGG")
     path.write_bytes(path.read_bytes() + bytes(200_000))
-    check_whole(path, "OGG")
+    check_whole(path, "a.ogg", "OGG")
 
 
 @pytest.mark.parametrize("n_bytes", [10, 30])
@@ -134,5 +134,63 @@ def test_headers_of_nonsense_are_no_cut(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     for file_format in ("WAV", "AIFF", "CAF", "OGG"):
-        check_whole(path, file_format)
+        check_whole(path, "a.wav", file_format)
     assert not mp3_states_length(path)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
+def test_the_first_frame_of_an_mp3_is_found(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.mp3", noise(rate), rate)
+    content = (tmp_path / "a.mp3").read_bytes()
+    assert mp3_start(content) == 0
+    junk = np.random.default_rng(1).bytes(5000) + b"\xff"
+    assert mp3_start(junk + content) == 5001
+    tag = b"ID3\x03\0\0\0\0\x01\0" + bytes(128)
+    assert mp3_start(tag + junk + content) == len(tag) + 5001
+    assert mp3_start(junk) is None
+    assert mp3_start(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\0\0\0\x18ftypM4A ", "mov"),
+        (b"\x1a\x45\xdf\xa3", "matroska"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+        (b"RIFF\0\0\0\0WAVEfmt ", None),
+        (b"G" + bytes(187) + b"G" + bytes(187) + b"G" + bytes(187), "mpegts"),
+        (bytes(4) + (b"G" + bytes(191)) * 3, "mpegts"),
+        (b"Get up, stand up. " * 50, None),
+        (bytes.fromhex("fff15080013ffc00") + b"\xff\xf1", "aac"),
+        (bytes.fromhex("fff15080013ffc00") + b"\0\0", None),
+        (bytes.fromhex("fffb90c400000000"), None),
+        (b"", None),
+    ],
+)
+def test_media_are_told_by_their_first_bytes(content: bytes, name: str | None) -> None:
+    if content[:2] == b"\xff\xf1":  # the frame states 9 bytes
+        content = content[:8] + bytes(1) + content[8:]
+    assert media_format(content) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "stated", "file_format"),
+    [
+        (b"\0\0\0\x10ftypM4A \0\0\0\0\0\0\x01\x08mdat" + bytes(256), 256, "mov"),
+        (b"\0\0\0\x10ftypM4A \0\0\0\0\0\0\0\x01mdat\0\0\0\0\0\0\x01\0" + bytes(240), 240, "mov"),
+        (bytes.fromhex("1a45dfa3 82 0000 18538067 41 00") + bytes(256), 256, "matroska"),
+        (b"RIFF\0\x01\0\0AVI " + bytes(252), 256, "avi"),
+    ],
+)
+def test_containers_that_state_their_size(content: bytes, stated: int, file_format: str) -> None:
+    check_whole(content, "x", file_format)
+    with pytest.raises(AudioError, match=f"^x: cut off, its header states {stated} bytes but the file holds "):
+        check_whole(content[:-100], "x", file_format)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1a", b"\0" * 100, b"\xff" * 100, b"\x1a\x45\xdf\xa3\x82\0\0\x18\x53\x80\x67\x01" + b"\xff" * 7]
+)
+def test_sizes_of_nonsense_and_unknown_ones_are_no_cut(content: bytes) -> None:
+    for file_format in ("mov", "matroska", "avi", "asf", "mpegts"):
+        check_whole(content if file_format != "avi" else content[:4], "x", file_format)

@@ -2,62 +2,21 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import earmark.tagger as tagger_module
 from earmark.audio import Audio, load_audio, save_audio
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.labels import LabelSet
-from earmark.tagger import Event, Tagger, Timeline
+from earmark.tagger import Tagger
 
 RATE = 1000
-STEP = 400  # samples of a segment of 0.4 s
+Levels = Callable[..., Audio]
 LABELS = LabelSet(("low", "high", "never"), ("/l", "/h", "/n"))
-
-
-class MeanEngine:
-    """Segments are means of 0.4 s; the logits of a bag are 10 x its mean, its negative, and a constant."""
-
-    labels = LABELS
-    sample_rate = RATE
-    seconds_per_segment = 0.4
-
-    def __init__(self, attentive: bool = True) -> None:
-        self.attentive = attentive
-        self.n_encoded = 0
-        self.n_bags: list[int] = []
-        self.n_given: list[int] = []
-
-    def encode(self, waveform: np.ndarray) -> np.ndarray:
-        self.n_encoded += 1
-        blocks = [waveform[i : i + STEP].mean() for i in range(0, len(waveform), STEP)]
-        return np.repeat(np.array(blocks, dtype=np.float32)[:, None], 2, axis=1)
-
-    def pool(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        bags = [np.ones(len(segments), bool)] if masks is None else list(masks)
-        if not all(mask.any() for mask in bags):
-            raise ValueError("empty bag")
-        self.n_bags.append(len(bags))
-        self.n_given.append(len(segments))
-        return np.stack([segments[mask].mean(0) for mask in bags])
-
-    def classify(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        level = 10 * self.pool(segments, masks)[:, 0]
-        return np.stack([level, -level, np.full_like(level, -9)], axis=1)
-
-    def attention(self, segments: np.ndarray) -> np.ndarray:
-        if not self.attentive:
-            raise ConfigError("this pooling has no attention")
-        return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
-
-
-def levels(*values: float, last: int = STEP) -> Audio:
-    """A recording whose segments have these means; the last one has `last` samples."""
-    waveform = np.repeat(np.array(values, dtype=np.float32), STEP)
-    return Audio(waveform[: len(waveform) - STEP + last], RATE)
 
 
 def sigmoid(logit: float) -> float:
@@ -65,19 +24,14 @@ def sigmoid(logit: float) -> float:
 
 
 @pytest.fixture
-def engine() -> MeanEngine:
-    return MeanEngine()
-
-
-@pytest.fixture
-def tagger(engine: MeanEngine) -> Tagger:
-    return Tagger(engine)
+def tagger(mean_engine: type) -> Tagger:
+    return Tagger(mean_engine())
 
 
 # tags
 
 
-def test_tags_come_by_falling_score(tagger: Tagger) -> None:
+def test_tags_come_by_falling_score(tagger: Tagger, levels: Levels) -> None:
     tags = tagger.tag(levels(0.1, 0.3))
     assert [tag.label for tag in tags] == ["low", "high", "never"]
     assert tags[0].score == pytest.approx(sigmoid(2.0), rel=1e-6)
@@ -86,44 +40,44 @@ def test_tags_come_by_falling_score(tagger: Tagger) -> None:
     assert tagger.tag(levels(0.1, 0.3), top=99) == tags
 
 
-def test_equal_scores_keep_the_order_of_the_labels() -> None:
-    class Even(MeanEngine):
+def test_equal_scores_keep_the_order_of_the_labels(mean_engine: Any, levels: Levels) -> None:
+    class Even(mean_engine):
         labels = LabelSet(tuple(f"label {i:02d}" for i in range(40)))
 
-        def classify(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        def classify(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
             return (np.arange(40.0) % 2)[None]
 
     names = Even.labels.names
     assert [tag.label for tag in Tagger(Even()).tag(levels(0.0), top=40)] == [*names[1::2], *names[::2]]
 
 
-def test_threshold_takes_as_many_as_reach_it(tagger: Tagger) -> None:
+def test_threshold_takes_as_many_as_reach_it(tagger: Tagger, levels: Levels) -> None:
     assert [tag.label for tag in tagger.tag(levels(0.0), threshold=0.5)] == ["low", "high"]
     assert tagger.tag(levels(0.0), threshold=0.6) == []
 
 
-def test_five_tags_unless_told_otherwise() -> None:
-    class Many(MeanEngine):
+def test_five_tags_unless_told_otherwise(mean_engine: Any, levels: Levels) -> None:
+    class Many(mean_engine):
         labels = LabelSet(tuple("abcdefgh"))
 
-        def classify(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        def classify(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
             return np.arange(8.0)[None]
 
     assert [tag.label for tag in Tagger(Many()).tag(levels(0.0))] == list("hgfed")
 
 
-def test_extreme_logits_neither_overflow_nor_vanish() -> None:
-    class Extreme(MeanEngine):
-        def classify(self, segments: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+def test_extreme_logits_neither_overflow_nor_vanish(mean_engine: Any, levels: Levels) -> None:
+    class Extreme(mean_engine):
+        def classify(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
             return np.array([[1e4, -50.0, -1e4]])
 
     with np.errstate(all="raise", under="ignore"):
         tags = Tagger(Extreme()).tag(levels(0.0))
     assert [tag.label for tag in tags] == ["low", "high", "never"]
-    np.testing.assert_allclose([tag.score for tag in tags], [1.0, np.exp(-50), 0.0], rtol=1e-12)
+    np.testing.assert_allclose([tag.score for tag in tags], [1.0, np.exp(-50), 0.0], rtol=1e-6)
 
 
-def test_settings_outside_what_they_can_be(tagger: Tagger) -> None:
+def test_settings_outside_what_they_can_be(tagger: Tagger, levels: Levels) -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         tagger.tag(levels(0.0), top=3, threshold=0.5)
     with pytest.raises(ConfigError, match="top: a positive whole number was expected, not 0"):
@@ -145,9 +99,9 @@ def test_a_path_and_an_audio_of_any_rate_and_channels_mean_the_same(tagger: Tagg
 
 
 @pytest.mark.parametrize("audio", [np.zeros(400, np.float32), [0.0] * 400, b"x.wav", None])
-def test_a_bare_array_is_refused(audio: object) -> None:
+def test_a_bare_array_is_refused(tagger: Tagger, unchecked: None, audio: object) -> None:
     with pytest.raises(AudioError, match=r"a path or earmark.Audio\(waveform, sample_rate\) was expected"):
-        tagger_module._mono(audio, RATE)
+        tagger.tag(audio)  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_not_there(tagger: Tagger, tmp_path: Path) -> None:
@@ -155,72 +109,68 @@ def test_a_file_that_is_not_there(tagger: Tagger, tmp_path: Path) -> None:
         tagger.tag(tmp_path / "nothing.wav")
 
 
+def test_auto_takes_each_label_s_own_threshold(mean_engine: Any, levels: Levels) -> None:
+    tagger = Tagger(mean_engine(thresholds=(0.9, 0.1, 0.5)))
+    assert tagger.thresholds == (0.9, 0.1, 0.5)
+    assert [tag.label for tag in tagger.tag(levels(0.1), threshold="auto")] == ["high"]
+    assert [tag.label for tag in tagger.tag(levels(0.3), threshold="auto")] == ["low"]
+    assert [tag.label for tag in tagger.tag(levels(0.1), threshold=0.7)] == ["low"]
+    with pytest.raises(ConfigError, match=r"no thresholds of its own for 'auto'; give a score, or .*calibrate"):
+        Tagger(mean_engine()).tag(levels(0.1), threshold="auto")
+
+
+def test_auto_is_the_only_word_for_a_threshold(tagger: Tagger, levels: Levels, unchecked: None) -> None:
+    with pytest.raises(ConfigError, match="a score from 0 to 1 or 'auto' was expected, not 'most'"):
+        tagger.tag(levels(0.1), threshold="most")  # type: ignore[arg-type]
+
+
+# long recordings
+
+
+def test_a_long_recording_scores_what_its_best_window_does(mean_engine: Any, levels: Levels) -> None:
+    quiet = [0.0] * 300
+    loud = quiet.copy()
+    loud[201:211] = [0.5] * 10  # 80.4 to 84.4 s: 10 segments of a window of 10 (4 s), which start every second
+    tagger = Tagger(mean_engine(clip_duration=4.0))
+    scores = {tag.label: tag.score for tag in tagger.tag(levels(*loud, last=7))}
+    best = tagger.timeline(levels(*loud, last=7), window=4.0, hop=1.0).scores.max(axis=0)
+    assert scores == pytest.approx(dict(zip(LABELS.names, best.tolist(), strict=True)))
+    assert scores["low"] > sigmoid(4.4) and scores["high"] == pytest.approx(0.5)
+    assert all(n <= 60 for n in tagger.engine.n_bags)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("n_segments", "whole"), [(20, True), (21, True), (22, False)])
+def test_what_is_long_depends_on_the_clips_of_the_training(
+    mean_engine: Any, levels: Levels, n_segments: int, whole: bool
+) -> None:
+    recording = levels(0.5, *[0.0] * (n_segments - 1))
+    scores = {tag.label: tag.score for tag in Tagger(mean_engine(clip_duration=4.0)).tag(recording)}
+    assert scores["low"] == pytest.approx(sigmoid(10 * 0.5 / n_segments if whole else 10 * 0.5 / 10))
+
+
+def test_evidence_of_a_long_recording_is_that_of_its_best_window(mean_engine: Any, levels: Levels) -> None:
+    values = [0.0] * 200
+    values[152] = 0.5
+    tagger = Tagger(mean_engine(clip_duration=4.0))
+    evidence = tagger.evidence(levels(*values), "low")
+    assert len(evidence.weights) == 10
+    assert evidence.onsets[evidence.weights.argmax()] == pytest.approx(152 * 0.4)
+    assert evidence.score == pytest.approx({tag.label: tag.score for tag in tagger.tag(levels(*values))}["low"])
+
+
 # timeline
 
 
-def reference_timeline(means: list[float], duration: float, window: float, hop: float) -> tuple[list, list]:
-    """First column of the scores by the definition, window by window, in exact tenths of a millisecond."""
-    step, total = 4000, round(duration * 1e4)
-    middles = [(i * step + min((i + 1) * step, total)) / 2 for i in range(len(means))]
-    onsets, scores = [], []
-    k = 0
-    while k * round(hop * 1e4) <= middles[-1]:
-        onset = k * round(hop * 1e4)
-        inside = [m for m, middle in zip(means, middles, strict=True) if onset <= middle < onset + window * 1e4]
-        onsets.append(onset / 1e4)
-        scores.append(sigmoid(10 * np.mean(inside)))
-        k += 1
-    return onsets, scores
-
-
-@pytest.mark.parametrize("last", [1, 150, 200, 399, 400])
-@pytest.mark.parametrize(("window", "hop"), [(0.4, 0.4), (2.0, 0.4), (1.0, 0.1), (0.5, 0.7), (60.0, 3.0), (0.4, 0.2)])
-def test_timeline_equals_its_definition(engine: MeanEngine, window: float, hop: float, last: int) -> None:
-    means = np.random.default_rng(1).uniform(-0.5, 0.5, 13).astype(np.float32)
-    recording = levels(*means.tolist(), last=last)
-    timeline = Tagger(engine).timeline(recording, window=window, hop=hop)
-    onsets, scores = reference_timeline(means.tolist(), recording.duration, window, hop)
-    np.testing.assert_allclose(timeline.onsets, onsets, atol=1e-9)
-    np.testing.assert_allclose(timeline.scores[:, 0], scores, rtol=1e-5)
-    np.testing.assert_allclose(timeline.scores[:, 0] + timeline.scores[:, 1], 1, rtol=1e-5)
-    assert timeline.labels == LABELS.names
-    assert (timeline.window, timeline.hop, timeline.duration) == (window, hop, recording.duration)
-    assert engine.n_encoded == 1
-
-
-def test_the_whole_recording_as_one_window_is_its_tags(tagger: Tagger) -> None:
+def test_the_whole_recording_as_one_window_is_its_tags(tagger: Tagger, levels: Levels) -> None:
     recording = levels(0.3, -0.1, 0.2, last=100)
     scores = {tag.label: tag.score for tag in tagger.tag(recording)}
     timeline = tagger.timeline(recording, window=99.0, hop=99.0)
     np.testing.assert_allclose(timeline.scores, [[scores[name] for name in timeline.labels]], rtol=1e-6)
+    assert (timeline.window, timeline.hop, timeline.duration) == (99.0, 99.0, recording.duration)
+    assert timeline.labels == LABELS.names and timeline.thresholds is None
 
 
-def test_windows_are_classified_in_small_batches(engine: MeanEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = np.random.default_rng(2).uniform(-0.5, 0.5, 50).tolist()
-    at_once = Tagger(engine).timeline(levels(*means), window=2.0, hop=0.4)
-    assert engine.n_bags == [50]
-    monkeypatch.setattr(tagger_module, "_VALUES_PER_CALL", 100)
-    split = Tagger(engine).timeline(levels(*means), window=2.0, hop=0.4)
-    np.testing.assert_allclose(split.scores, at_once.scores, rtol=1e-6)
-    calls = list(zip(engine.n_bags, engine.n_given, strict=True))[1:]
-    assert len(calls) > 5
-    assert all(bags * given * 2 <= 100 for bags, given in calls)
-
-
-def test_windows_of_the_same_segments_are_classified_once(engine: MeanEngine) -> None:
-    timeline = Tagger(engine).timeline(levels(0.1, 0.2, 0.3), window=0.4, hop=0.01)
-    assert len(timeline.onsets) == 101
-    assert sum(engine.n_bags) < 7
-
-
-def test_a_window_of_one_segment_is_never_empty() -> None:
-    # the middles lie a rounding error further apart than the window is long, which begins right after the first
-    middles = np.array([0.2, 0.600003])
-    _, first, end = tagger_module._windows(middles, window=0.4, hop=0.200002)
-    assert (end > first).all()
-
-
-def test_window_and_hop_have_limits(tagger: Tagger) -> None:
+def test_window_and_hop_have_limits(tagger: Tagger, levels: Levels) -> None:
     with pytest.raises(ConfigError, match=r"window: at least 0.4 s, the length of one segment .* not 0.3"):
         tagger.timeline(levels(0.0), window=0.3)
     for hop in (0.0, -1.0, float("nan"), float("inf")):
@@ -228,88 +178,31 @@ def test_window_and_hop_have_limits(tagger: Tagger) -> None:
             tagger.timeline(levels(0.0), hop=hop)
 
 
-# events
-
-
-def timeline_of(scores: list[float], window: float, hop: float, duration: float) -> Timeline:
-    column = np.array(scores, dtype=float)[:, None]
-    onsets = np.arange(len(scores)) * hop
-    return Timeline(onsets, np.concatenate([column, column / 2], axis=1), ("a", "b"), window, hop, duration)
-
-
-def test_neighbouring_windows_are_one_event() -> None:
-    timeline = timeline_of([0.1, 0.6, 0.9, 0.7, 0.2, 0.5], window=1.0, hop=1.0, duration=5.5)
-    assert timeline.events(0.5) == [Event("a", 1.0, 4.0, 0.9), Event("a", 5.0, 5.5, 0.5)]
-    assert timeline.events(0.95) == []
-    assert timeline.events(0.35) == [Event("a", 1.0, 4.0, 0.9), Event("b", 2.0, 4.0, 0.45), Event("a", 5.0, 5.5, 0.5)]
-
-
-def test_overlapping_windows_share_the_time_between_their_middles() -> None:
-    # middles at 1, 1.5, 2, 2.5 and, of the windows cut at 3.5 s, 2.75, 3, 3.25
-    timeline = timeline_of([0, 0.9, 0, 0.9, 0.9, 0, 0], window=2.0, hop=0.5, duration=3.5)
-    assert [(e.onset, e.offset) for e in timeline.events()] == [(1.25, 1.75), (2.25, 2.875)]
-    ends = timeline_of([0.9, 0, 0, 0, 0, 0, 0.9], window=2.0, hop=0.5, duration=3.5)
-    assert [(e.onset, e.offset) for e in ends.events()] == [(0.0, 1.25), (3.125, 3.5)]
-
-
-def test_events_never_cover_what_no_window_has_heard() -> None:
-    timeline = timeline_of([0.9, 0, 0.9], window=1.0, hop=3.0, duration=20.0)
-    assert [(e.onset, e.offset) for e in timeline.events()] == [(0.0, 1.0), (6.0, 7.0)]
-
-
-def test_events_check_their_threshold() -> None:
-    with pytest.raises(ConfigError, match="threshold: a score from 0 to 1"):
-        timeline_of([1.0], 1.0, 1.0, 1.0).events(2.0)
-
-
 # evidence, embedding
 
 
-def test_evidence_is_what_the_logit_loses(engine: MeanEngine) -> None:
-    means = [0.3, -0.2, 0.1]
-    evidence = Tagger(engine).evidence(levels(*means, last=100), "/l")
-    whole = 10 * np.mean(means)
-    without = [10 * np.mean(means[:i] + means[i + 1 :]) for i in range(3)]
-    assert evidence.label == "low"
-    np.testing.assert_allclose(evidence.weights, [whole - w for w in without], rtol=1e-5)
-    np.testing.assert_allclose(evidence.onsets, [0.0, 0.4, 0.8])
-    np.testing.assert_allclose(evidence.offsets, [0.4, 0.8, 0.9])
-    assert evidence.attention is not None
-    assert evidence.attention.shape == (2, 3)
-    assert evidence.score == pytest.approx(1 / (1 + np.exp(-whole)), rel=1e-5)
-    assert engine.n_encoded == 1
-    assert engine.n_bags == [1, 3]
-
-
-def test_evidence_in_blocks_is_the_same(engine: MeanEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = np.random.default_rng(3).uniform(-0.5, 0.5, 11).tolist()
-    whole = Tagger(engine).evidence(levels(*means), "low")
-    monkeypatch.setattr(tagger_module, "_VALUES_PER_CALL", 4 * 11 * 2)
-    blocks = Tagger(engine).evidence(levels(*means), "low")
-    np.testing.assert_allclose(blocks.weights, whole.weights, rtol=1e-5)
-    assert engine.n_bags == [1, 11, 1, 4, 4, 3]
-
-
-def test_evidence_without_attention() -> None:
-    assert Tagger(MeanEngine(attentive=False)).evidence(levels(0.1, 0.2), "low").attention is None
-
-
-def test_evidence_refuses(tagger: Tagger, tmp_path: Path) -> None:
+def test_evidence_names_the_file(tagger: Tagger, levels: Levels, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'low'"):
         tagger.evidence(levels(0.1, 0.2), "lwo")
-    with pytest.raises(AudioError, match=r"one segment of 0.4 s at a time, and 0.40 s are only one"):
+    with pytest.raises(AudioError, match=r"^evidence leaves out one segment of 0.4 s at a time, and 0.40 s are only"):
         tagger.evidence(levels(0.1), "low")
     save_audio(tmp_path / "short.wav", levels(0.1))
     with pytest.raises(AudioError, match=r"short\.wav: evidence leaves out one segment"):
         tagger.evidence(tmp_path / "short.wav", "low")
 
 
-def test_embedding_is_the_pooled_clip(tagger: Tagger) -> None:
+def test_evidence_has_the_score_of_the_tag(tagger: Tagger, levels: Levels) -> None:
+    evidence = tagger.evidence(levels(0.3, -0.2, 0.1), "/l")
+    assert evidence.label == "low" and len(evidence.weights) == 3
+    assert tagger.tag(levels(0.3, -0.2, 0.1))[0].score == pytest.approx(evidence.score)
+
+
+def test_embedding_is_the_pooled_clip(tagger: Tagger, levels: Levels) -> None:
     np.testing.assert_allclose(tagger.embed(levels(0.1, 0.3)), [0.2, 0.2], rtol=1e-6)
 
 
-def test_what_a_tagger_tells_of_itself(tagger: Tagger) -> None:
-    assert tagger.labels is LABELS
+def test_what_a_tagger_tells_of_itself(tagger: Tagger, mean_engine: Any) -> None:
+    assert tagger.labels == LABELS
     assert (tagger.sample_rate, tagger.seconds_per_segment) == (RATE, 0.4)
     assert repr(tagger) == f"Tagger(MeanEngine: {len(LABELS)} labels, {RATE} Hz, 0.4 s a segment)"
 
@@ -355,6 +248,24 @@ def test_a_network_s_timeline_and_evidence(real: Tagger) -> None:
     assert evidence.attention is not None
     np.testing.assert_allclose(evidence.attention.sum(axis=1), 1, rtol=1e-5)
     assert real.embed(recording).shape == (64,)
+
+
+def test_chunks_are_the_whole(real: Tagger, tmp_path: Path) -> None:
+    """One encoding of all, and 20 s at a time from a file at another rate: the same scores to 1e-4."""
+    import torch
+
+    recording = Audio(noise(90.0).waveform[:-500], 22050)
+    save_audio(tmp_path / "long.wav", recording, subtype="FLOAT")
+    waveform = load_audio(tmp_path / "long.wav", 16000).waveform
+    network = real.engine.network  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        whole = network.encode(torch.from_numpy(waveform)[None])
+        logits = network.classify(whole[:, 50:75])
+        pooled = network.pooling(whole)[0].numpy()
+    timeline = real.timeline(tmp_path / "long.wav", window=10.0, hop=10.0)
+    assert timeline.duration == len(waveform) / 16000
+    np.testing.assert_allclose(timeline.scores[2], logits[0].sigmoid().numpy(), atol=1e-4)
+    np.testing.assert_allclose(real.embed(tmp_path / "long.wav"), pooled, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [1 / 16000, 0.01, 0.39])

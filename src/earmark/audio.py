@@ -2,39 +2,32 @@
 
 import math
 import os
+import shutil
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 from jaxtyping import Float32
 
-from earmark import containers
+from earmark import containers, decoding, media
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.files import atomic_write
+from earmark.resampling import StreamResampler, checked_rate
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
 )
-"""Suffixes that a scan of a folder takes for recordings; a file named outright may have any."""
-_UNREAD_SUFFIXES = frozenset(
-    {".3gp", ".aac", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wma", ".wv"}
-)
-
-_BLOCK_VALUES = 1 << 20
-"""Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
+"""Suffixes that a scan of a folder takes for recordings, and those of `earmark.media` where PyAV is installed; a file
+named outright may have any."""
 _MAX_CHANNELS = 1024
-_MP3_SLACK = 1152
-"""Samples, one frame; encoders count the padding at the ends in different ways."""
-_CANCELLED = 0.02
-"""Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
-_UNKNOWN_LENGTH = 1 << 62
-"""libsndfile gives such lengths to files that don't state one, such as FLAC written to a pipe."""
+_SPOOLED_BYTES = 1 << 20
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
@@ -70,7 +63,7 @@ class Audio:
     """Hz."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
+        object.__setattr__(self, "sample_rate", checked_rate(self.sample_rate))
         object.__setattr__(self, "waveform", _checked_waveform(self.waveform))
 
     @property
@@ -86,13 +79,6 @@ class Audio:
         """
         waveform = self.waveform if self.waveform.ndim == 1 else self.waveform.mean(axis=0)
         return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
-
-
-def _checked_rate(sample_rate: object) -> int:
-    # np.integer comes from headers read by other libraries; 44100.0 or True is a mistake somewhere
-    if isinstance(sample_rate, int | np.integer) and not isinstance(sample_rate, bool) and sample_rate > 0:
-        return int(sample_rate)
-    raise AudioError(f"a sample rate is a positive whole number of Hz, got {sample_rate!r}")
 
 
 def _checked_waveform(waveform: object) -> np.ndarray:
@@ -130,20 +116,17 @@ def resample(
 
     It has `seconds_to_samples(n_samples / from_rate, to_rate)` samples.
     """
-    if _checked_rate(from_rate) == _checked_rate(to_rate):
+    if checked_rate(from_rate) == checked_rate(to_rate):
         return waveform
     return np.concatenate(list(_resampled([waveform], from_rate, to_rate)))
 
 
 def _resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Blocks at the new rate; joined they are the same to the bit, however the sound was cut into blocks."""
-    if from_rate == to_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    stream = StreamResampler(from_rate, to_rate)
     for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+        yield stream.push(block)
+    yield stream.finish()
 
 
 @dataclass(frozen=True)
@@ -169,11 +152,11 @@ def probe(path: Path | str) -> AudioInfo:
         AudioError: The file is missing, empty, no audio, or shorter than its header says.
     """
     path = Path(path)
-    with _open(path) as file:
-        n_samples = _stated_samples(file)
+    with decoding.opened(path, str(path)) as decoder:
+        n_samples = decoder.n_samples
         if n_samples is None:
-            n_samples = sum(block.size for block in _mono_blocks(path, file, 0, None))
-        return AudioInfo(file.samplerate, file.channels, n_samples)
+            n_samples = sum(block.size for block in decoding.mono_blocks(decoder, str(path), 0, None))
+        return AudioInfo(decoder.sample_rate, decoder.n_channels, n_samples)
 
 
 def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:
@@ -188,25 +171,46 @@ def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration:
             or holds NaN or infinity; the text names the file.
     """
     path = Path(path)
-    blocks = list(_load_blocks(path, sample_rate, onset, duration))
-    waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return _joined(_load_blocks(path, str(path), sample_rate, onset, duration), str(path), sample_rate)
+
+
+def decode_audio(data: bytes, sample_rate: int, name: str) -> Audio:
+    """All the bytes of a file, such as those in a row of a table, as mono at that rate, without a file on disk.
+
+    Args:
+        data: In any format that a file can have.
+        sample_rate: Hz.
+        name: What errors and warnings call it.
+
+    Raises:
+        AudioError: As `load_audio`.
+    """
+    return _joined(_load_blocks(data, name, sample_rate, 0.0, None), name, sample_rate)
+
+
+def _joined(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:
+    pieces = list(blocks)
+    waveform = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     if waveform.size == 0:
-        raise AudioError(f"{path}: shorter than one sample at {sample_rate} Hz")
+        raise AudioError(f"{name}: shorter than one sample at {sample_rate} Hz")
     return Audio(waveform, sample_rate)
 
 
 def blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float32[np.ndarray, " sample"]]:
     """The same samples as `load_audio`, in blocks of `seconds` (the last may be shorter), in bounded memory.
 
+    The file is open until the last block is taken, or the generator closed.
+
     Raises:
         AudioError: As `load_audio`, when the place is reached, and for blocks shorter than a sample.
     """
-    n_block = seconds_to_samples(seconds, _checked_rate(sample_rate))
+    n_block = seconds_to_samples(seconds, checked_rate(sample_rate))
     if n_block < 1:
         raise AudioError(f"expected blocks of at least one sample, got {seconds} s at {sample_rate} Hz")
+    path = Path(path)
     waiting: list[np.ndarray] = []
-    n_waiting = 0
-    for decoded in _load_blocks(Path(path), sample_rate, 0.0, None):
+    n_waiting = n_given = 0
+    for decoded in _load_blocks(path, str(path), sample_rate, 0.0, None):
         waiting.append(decoded)
         n_waiting += decoded.size
         if n_waiting < n_block:
@@ -215,9 +219,55 @@ def blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float
         n_ready = n_waiting // n_block * n_block
         for start in range(0, n_ready, n_block):
             yield joined[start : start + n_block]
-        waiting, n_waiting = [joined[n_ready:]], n_waiting - n_ready
+        n_given += n_ready
+        # a copy, lest the little that is left keep all of it in memory
+        waiting, n_waiting = [joined[n_ready:].copy()], n_waiting - n_ready
     if n_waiting:
         yield np.concatenate(waiting)
+    elif not n_given:
+        raise AudioError(f"{path}: shorter than one sample at {sample_rate} Hz")
+
+
+def _load_blocks(
+    source: containers.Source, name: str, sample_rate: int, onset: float, duration: float | None
+) -> Iterator[np.ndarray]:
+    checked_rate(sample_rate)
+    if not (math.isfinite(onset) and onset >= 0):
+        raise AudioError(f"{name}: expected an onset of 0 s or later, got {onset}")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise AudioError(f"{name}: expected a duration above 0 s, got {duration}")
+    with decoding.opened(source, name) as decoder:
+        start = seconds_to_samples(onset, decoder.sample_rate)
+        stop = None if duration is None else start + max(1, seconds_to_samples(duration, decoder.sample_rate))
+        decoded = decoding.mono_blocks(decoder, name, start, stop)
+        yield from _resampled(decoded, decoder.sample_rate, sample_rate)
+
+
+@contextmanager
+def spooled(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
+    """A private temporary file of all that comes from a stream, however long; it is gone when the block ends.
+
+    Args:
+        stream: What a pipe brings, such as `sys.stdin.buffer`: the headers of recordings want to be gone back to.
+        name: What errors call it that the block raises about the file.
+
+    Raises:
+        AudioError: Nothing came, or there is no room for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
+        path = Path(folder, "recording")
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(stream, file, _SPOOLED_BYTES)
+        except OSError as error:
+            reason = f"{error.strerror or error}; TMPDIR names another folder for it"
+            raise AudioError(f"{name}: cannot be kept in a temporary file: {reason}") from error
+        if path.stat().st_size == 0:
+            raise AudioError(f"{name}: empty, no bytes came")
+        try:
+            yield path
+        except AudioError as error:
+            raise AudioError(str(error).replace(str(path), name)) from error
 
 
 def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
@@ -251,24 +301,25 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
 def find_audio(path: Path | str) -> list[Path]:
     """The recordings in a folder and its sub-folders, sorted, without hidden ones; of a file, the file.
 
-    Files in formats of sound or video that are not read here are counted in an `EarmarkWarning`.
+    Files in formats that only the extra `media` reads are counted in an `EarmarkWarning` where it is not installed.
 
     Raises:
         AudioError: There is nothing of that name, or no recording in it.
     """
     path = Path(path)
     if not path.is_dir():
-        _check_is_file(path)
+        decoding.check_is_file(path)
         return [path]
     return scan_audio(path)[0]
 
 
 def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
-    """`find_audio` of a folder, and beside it the files that were skipped for their format.
+    """`find_audio` of a folder, and beside it the files that were skipped for want of the extra `media`.
 
     Raises:
         AudioError: There is no recording.
     """
+    is_read = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     found: list[Path] = []
     unread: list[Path] = []
     visited: set[str] = set()
@@ -281,16 +332,16 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             suffix = Path(name).suffix.lower()
-            kind = found if suffix in AUDIO_SUFFIXES else unread if suffix in _UNREAD_SUFFIXES else None
+            kind = found if suffix in is_read else unread if suffix in media.SUFFIXES else None
             if kind is not None and not name.startswith("."):
                 kind.append(Path(place, name))
     if not found:
-        there = f", there are {count_suffixes(unread)}: convert them, for example to wav" if unread else ""
-        looked_for = " ".join(sorted(AUDIO_SUFFIXES))
+        there = f", there are {count_suffixes(unread)}, which the extra reads: {media.INSTALL}" if unread else ""
+        looked_for = " ".join(sorted(is_read))
         raise AudioError(f"{folder}: no recording in this folder; looked for {looked_for}{there}")
     if unread:
-        text = f"{len(unread)} files skipped, no audio that is read here: {count_suffixes(unread)}"
-        warnings.warn(f"{folder}: {text}; convert them, for example to wav", EarmarkWarning, stacklevel=2)
+        text = f"{len(unread)} files skipped, {count_suffixes(unread)}: they are read with the extra"
+        warnings.warn(f"{folder}: {text}: {media.INSTALL}", EarmarkWarning, stacklevel=2)
     return sorted(found), sorted(unread)
 
 
@@ -302,97 +353,3 @@ def count_suffixes(files: Iterable[Path]) -> str:
     """
     counts = Counter(file.suffix.lower() for file in files)
     return ", ".join(f"{n} {suffix}" for suffix, n in counts.most_common())
-
-
-def _check_is_file(path: Path) -> None:
-    if path.is_dir():
-        raise AudioError(f"{path}: expected an audio file, got a folder")
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[containers.SequentialFile]:
-    _check_is_file(path)
-    try:
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path}: empty, 0 bytes; copy or download it again")
-        if path.suffix.lower() == ".raw":  # soundfile would ask for a rate
-            raise AudioError(f"{path}: cannot be read as audio; it has no header")
-        with path.open("rb"):  # libsndfile says no more than "System error"
-            # bytes, since a name need not be text in any encoding
-            file = containers.SequentialFile(os.fsencode(path) if os.name == "posix" else path)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    except soundfile.SoundFileError as error:
-        raise AudioError(
-            f"{path}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
-            "aiff, au, caf and w64: convert it, for example to wav"
-        ) from error
-    with file:
-        # by the suffix alone libsndfile takes any bytes for samples
-        if file.format == "RAW":
-            raise AudioError(f"{path}: cannot be read as audio; it has no header")
-        containers.check_whole(path, file.format)
-        if file.format != "MP3" or containers.mp3_states_length(path):
-            yield file
-            return
-    with containers.piped(path) as file:
-        yield file
-
-
-def _load_blocks(path: Path, sample_rate: int, onset: float, duration: float | None) -> Iterator[np.ndarray]:
-    _checked_rate(sample_rate)
-    if not (math.isfinite(onset) and onset >= 0):
-        raise AudioError(f"{path}: expected an onset of 0 s or later, got {onset}")
-    if duration is not None and not (math.isfinite(duration) and duration > 0):
-        raise AudioError(f"{path}: expected a duration above 0 s, got {duration}")
-    with _open(path) as file:
-        start = seconds_to_samples(onset, file.samplerate)
-        stop = None if duration is None else start + max(1, seconds_to_samples(duration, file.samplerate))
-        yield from _resampled(_mono_blocks(path, file, start, stop), file.samplerate, sample_rate)
-
-
-def _mono_blocks(path: Path, file: containers.SequentialFile, start: int, stop: int | None) -> Iterator[np.ndarray]:
-    stated = _stated_samples(file)
-    rate = file.samplerate
-    if stated == 0:
-        raise AudioError(f"{path}: holds no samples, only a header")
-    if stated is not None:
-        if start >= stated:
-            raise AudioError(f"{path}: ends at {stated / rate:.3f} s, before the onset at {start / rate:.3f} s")
-        stop = stated if stop is None else min(stop, stated)
-    position = start
-    power_in = power_out = 0.0
-    n_block = max(1, _BLOCK_VALUES // file.channels)
-    try:
-        if start:
-            file.skip(start)
-        while stop is None or position < stop:
-            n_wanted = n_block if stop is None else min(n_block, stop - position)
-            samples = file.read(n_wanted, dtype="float32", always_2d=True)
-            if not len(samples):
-                break
-            mono = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
-            if not np.isfinite(mono).all():
-                raise AudioError(f"{path}: damaged, {_count_not_finite(samples)} from {position / rate:.2f} s on")
-            if file.channels > 1:
-                power_in += float(np.vdot(samples, samples)) / file.channels
-                power_out += float(np.vdot(mono, mono))
-            position += len(mono)
-            yield mono
-    except soundfile.SoundFileError as error:
-        raise AudioError(
-            f"{path}: damaged or cut off somewhere from {position / rate:.2f} s on; copy it again ({error})"
-        ) from error
-    if position == start:
-        raise AudioError(f"{path}: holds no sound from {start / rate:.3f} s on")
-    if stated is not None and stop is not None and stop - position > (_MP3_SLACK if file.format == "MP3" else 0):
-        raise containers.cut_off(path, f"{stated} samples", f"{position}")
-    if power_out * file.channels < _CANCELLED * power_in:
-        text = "channels cancel each other, almost nothing is left of the sound in their mean"
-        warnings.warn(f"{path}: {text}; turn one of them round, or keep one alone", EarmarkWarning, stacklevel=2)
-
-
-def _stated_samples(file: containers.SequentialFile) -> int | None:
-    return None if file.frames >= _UNKNOWN_LENGTH else int(file.frames)

@@ -247,7 +247,7 @@ def _draw(
         timelines,
         labels=list(dict.fromkeys([*(e.label for e in truth), *(e.label for e in heard)])),
         attention=engine.attention(engine.encode(waveform)),
-        seconds_per_segment=engine.seconds_per_segment,
+        seconds_per_segment=network.seconds_per_segment,
         truth=[Span(event.label, event.onset, event.offset) for event in truth],
         threshold=_THRESHOLD,
         title="Sounds never heard in training; the network learned from clips that said what sounds, not when",

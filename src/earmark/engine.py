@@ -69,7 +69,7 @@ class ChunkedEncoder:
         self.n_samples = 0
         """Samples that have come."""
 
-    def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "segment channel"]]:
+    def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and gives the segments that are complete with them, chunk by chunk."""
         engine = self._engine
         self._pieces.append(waveform)
@@ -99,8 +99,8 @@ class ChunkedEncoder:
 
 
 def encode_blocks(
-    engine: Engine, blocks: Iterable[Float[np.ndarray, " sample"]]
-) -> Iterator[Float[np.ndarray, "segment channel"]]:
+    engine: Engine, blocks: Iterable[Float[np.ndarray, " _"]]
+) -> Iterator[Float[np.ndarray, "_ channel"]]:
     """Segments of a recording that comes in blocks, `CHUNK_SECONDS` at a time."""
     encoder = ChunkedEncoder(engine, max(1, round(CHUNK_SECONDS * engine.sample_rate / engine.samples_per_segment)))
     for block in blocks:

@@ -24,7 +24,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():  # told before the work, not after
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    write = _through if path.exists() and (not path.is_file() or _is_stream(path)) else _replaced
+    write = _through if path.exists() and (not path.is_file() or is_stream(path)) else _replaced
     with write(path) as temporary:
         yield temporary
 
@@ -56,7 +56,7 @@ def _replaced(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether the path is a name of an open file, such as /dev/stdout, whatever file that is."""
     return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
 

@@ -1,87 +1,18 @@
 """The first stage: waveform to log-mel, inside the model so that no checkpoint is fed the wrong features."""
 
-from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from earmark.errors import ConfigError
+from earmark.mel import FrontendConfig, mel_edges, mel_filters
+
+__all__ = ["FLOOR_DB", "FrontendConfig", "LogMel", "mel_edges", "mel_filters"]
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
-
-
-@dataclass(frozen=True)
-class FrontendConfig:
-    """How a waveform becomes a log-mel spectrogram; the defaults are the paper's setting at 32 kHz."""
-
-    sample_rate: int = 32000
-    """Rate of the waveform (Hz)."""
-    n_fft: int = 1024
-    """Length of the Hann window and of the Fourier transform (samples)."""
-    hop_length: int = 800
-    """Samples from one frame to the next; 800 at 32 kHz is 25 ms, 400 frames in 10 s."""
-    n_mels: int = 64
-    """Number of mel bins, a multiple of 16."""
-    f_min: float = 50.0
-    """Lower edge of the lowest bin (Hz)."""
-    f_max: float = 14000.0
-    """Upper edge of the highest bin (Hz)."""
-
-    def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
-        if self.n_mels % 16:
-            raise ConfigError(
-                f"n_mels: a multiple of 16 was expected (the backbone halves it 4 times), not {self.n_mels}"
-            )
-        if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
-            raise ConfigError(
-                f"mel bins from {self.f_min:g} to {self.f_max:g} Hz do not fit a sample rate of {self.sample_rate} Hz; "
-                f"0 <= f_min < f_max <= {self.sample_rate / 2:g} was expected"
-            )
-
-    @classmethod
-    def at_16k(cls) -> "FrontendConfig":
-        """The same frames and bins for recordings at 16 kHz: 25 ms hop, 64 bins up to 8 kHz."""
-        return cls(sample_rate=16000, n_fft=512, hop_length=400, f_max=8000.0)
-
-    @property
-    def seconds_per_frame(self) -> float:
-        return self.hop_length / self.sample_rate
-
-
-def _hz_to_mel(hz: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    # Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz, logarithmic above, 27 steps to a factor of 6.4
-    linear = hz / (200.0 / 3.0)
-    with np.errstate(divide="ignore"):
-        logarithmic = 15.0 + np.log(hz / 1000.0) * (27.0 / np.log(6.4))
-    return np.where(hz < 1000.0, linear, logarithmic)
-
-
-def _mel_to_hz(mel: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return np.where(mel < 15.0, mel * (200.0 / 3.0), 1000.0 * np.exp((mel - 15.0) * (np.log(6.4) / 27.0)))
-
-
-def mel_edges(config: FrontendConfig) -> Float[np.ndarray, " edge"]:
-    """Edges of the triangular bins in Hz, `n_mels + 2` of them; bin m rises from edge m to m + 1, falls to m + 2."""
-    low, high = _hz_to_mel(np.array([config.f_min, config.f_max]))
-    return _mel_to_hz(np.linspace(low, high, config.n_mels + 2))
-
-
-def mel_filters(config: FrontendConfig) -> Float[np.ndarray, "frequency mel"]:
-    """Slaney's mel filter bank: triangles over the FFT's frequencies, each of unit area in Hz."""
-    edges = mel_edges(config)
-    frequency = np.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1)[:, None]
-    rising = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequency) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return triangles * (2.0 / (edges[2:] - edges[:-2]))
 
 
 class LogMel(nn.Module):

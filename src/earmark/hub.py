@@ -22,13 +22,15 @@ _ADVICE: Final = (
 )
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Tagger:
+def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> Tagger:
     """The tagger of a checkpoint, or of a model that earmark knows by name.
 
     Args:
         name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
             training writes them, or of an `.onnx` file, as `earmark export` does: it runs without PyTorch. A file of a
             model's name goes before the model.
+        n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
+            number for the whole process.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
@@ -38,11 +40,11 @@ def load(name_or_path: str | os.PathLike[str]) -> Tagger:
     if path.suffix == ".onnx":
         from earmark.onnx_network import OnnxEngine
 
-        return Tagger(OnnxEngine(path))
+        return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
     from earmark.network import Network, TorchEngine
 
-    return Tagger(TorchEngine(Network.load(path)))
+    return Tagger(TorchEngine(Network.load(path), n_threads=n_threads))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
@@ -60,6 +62,15 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     from earmark.network import Network
 
     return Network.load(path)
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that `load` would read.
+
+    Raises:
+        CheckpointError: As for `load`.
+    """
+    return _checkpoint(os.fspath(name_or_path))
 
 
 def _checkpoint(name: str) -> Path:

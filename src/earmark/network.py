@@ -266,9 +266,16 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 class TorchEngine:
-    """A network behind NumPy's arrays, one recording at a time: all that a Tagger needs to know of PyTorch."""
+    """A network behind NumPy's arrays, one recording at a time: all that a Tagger needs to know of PyTorch.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: Is put into evaluation mode.
+        n_threads: Processors for each call, which PyTorch sets for the whole process; as it is when missing.
+    """
+
+    def __init__(self, network: Network, n_threads: int | None = None) -> None:
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
         self.network = network.eval()
         self.labels = network.labels
         self.thresholds: Sequence[float] | None = network.thresholds

@@ -50,8 +50,8 @@ def _checked(segments: Segments, mask: Mask | None, n_channels: int) -> tuple[Te
             f"{_described(mask)}"
         )
     # an exported graph can't refuse; who runs it looks at the mask before
-    is_seen = mask is not None and not torch.compiler.is_exporting()
-    if segments.shape[1] == 0 or (is_seen and not bool(mask.any(1).all())):
+    is_exported = torch.compiler.is_exporting()
+    if segments.shape[1] == 0 or (mask is not None and not is_exported and not bool(mask.any(1).all())):
         raise ConfigError("a bag without segments cannot be pooled: every clip of the batch needs a real segment")
     if segments.dtype in (torch.float16, torch.bfloat16):
         segments = segments.float()

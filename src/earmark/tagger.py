@@ -1,44 +1,32 @@
 """Recordings to tags, timelines and evidence, by any engine that can encode a recording and classify its segments."""
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
-from earmark.audio import Audio, load_audio
+from earmark.audio import Audio, blocks, samples_to_seconds
+from earmark.engine import Engine, encode_blocks
 from earmark.errors import AudioError, ConfigError
+from earmark.evidence import Evidence, explain
 from earmark.labels import LabelSet
+from earmark.stream import Stream
+from earmark.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
+from earmark.windows import SlidingWindows, seconds_per_segment, sigmoid
 
-SHORTEST_HOP: Final = 0.001
-"""Seconds; below it a timeline would only repeat itself until memory is full."""
-_VALUES_PER_CALL: Final = 2**24
-"""Bags x segments x channels of one call of `classify`: 64 MiB of float32."""
+__all__ = ["Engine", "Event", "Evidence", "Heard", "Stream", "Tag", "Tagger", "Timeline"]
 
-
-@runtime_checkable
-class Engine(Protocol):
-    """What a Tagger needs of a network: arrays in, arrays out, one recording at a time."""
-
-    labels: LabelSet
-    sample_rate: int
-    seconds_per_segment: float
-
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]: ...
-
-    def classify(
-        self, segments: Float[np.ndarray, "segment channel"], masks: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag label"]: ...
-
-    def pool(
-        self, segments: Float[np.ndarray, "segment channel"], masks: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag feature"]: ...
-
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]: ...
+CLIP_SECONDS: Final = 10.0
+"""What a network is taken to be trained on where its checkpoint does not say: the clips of AudioSet."""
+N_CLIPS_WHOLE: Final = 2.0
+"""A recording longer than so many clips of the training is long: pooled whole, its short events would drown."""
+_HOP_SHARE: Final = 0.25
+"""Of a clip's length, from window to window of a long recording."""
+_BLOCK_SECONDS: Final = 10.0
+"""Decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -50,83 +38,33 @@ class Tag:
     """From 0 to 1."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """A stretch of a recording in which a label was heard."""
-
-    label: str
-    onset: float
-    """Seconds."""
-    offset: float
-    """Seconds."""
-    score: float
-    """The highest score of the windows it is made of."""
-
-
 @dataclass(frozen=True, eq=False)
-class Timeline:
-    """Scores of a window that slides over a recording."""
+class Heard:
+    """A recording that has been listened to."""
 
-    onsets: Float[np.ndarray, " window"]
-    """Seconds at which each window starts."""
-    scores: Float[np.ndarray, "window label"]
-    labels: tuple[str, ...]
-    window: float
-    """Seconds; windows that would run past the end of the recording are cut there."""
-    hop: float
-    """Seconds from window to window."""
     duration: float
-    """Seconds of the recording."""
+    """Seconds."""
+    scores: Float[np.ndarray, " label"]
+    """From 0 to 1."""
+    labels: LabelSet
+    thresholds: tuple[float, ...] | None
+    """The checkpoint's."""
 
-    def events(self, threshold: float = 0.5) -> list[Event]:
-        """Stretches in which a label scores `threshold` or more, in the order of their onsets.
+    def tags(self, *, top: int | None = None, threshold: float | Literal["auto"] | None = None) -> list[Tag]:
+        """The tags by falling score.
 
-        Each window speaks for the moments that are nearer to its middle than to the middle of any other window, so
-        events of one label never overlap. Neighbouring windows that reach the threshold are one event.
+        Args:
+            top: As many tags, whatever their scores; 5 unless a threshold is given.
+            threshold: All tags that score this or more, however many; `auto` for each label's own threshold, which
+                the checkpoint knows.
 
         Raises:
-            ConfigError: The threshold is no score.
+            ConfigError: `top` and `threshold` are both given, or outside what they can be.
         """
-        _check_threshold(threshold)
-        starts, stops = self.cells()
-        found: list[tuple[float, int, Event]] = []
-        active = self.scores >= threshold
-        for label in np.flatnonzero(active.any(axis=0)).tolist():
-            # +1 where a run of active windows begins, -1 one past its last window
-            steps = np.diff(active[:, label].astype(np.int8), prepend=0, append=0)
-            for first, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True):
-                onset, offset = float(starts[first]), float(stops[end - 1])
-                score = float(self.scores[first:end, label].max())
-                found.append((onset, label, Event(self.labels[label], onset, offset, score)))
-        return [event for _, _, event in sorted(found, key=lambda item: item[:2])]
-
-    def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Onset and offset (s) of the moments that each window speaks for, each (window,); never of what none heard."""
-        ends = np.minimum(self.onsets + self.window, self.duration)
-        middles = (self.onsets + ends) / 2
-        borders = (middles[1:] + middles[:-1]) / 2
-        starts = np.concatenate([self.onsets[:1], np.maximum(borders, self.onsets[1:])])
-        stops = np.concatenate([np.minimum(borders, ends[:-1]), ends[-1:]])
-        return starts, stops
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """How much each segment of a recording carried one tag."""
-
-    label: str
-    onsets: Float[np.ndarray, " segment"]
-    """Seconds."""
-    offsets: Float[np.ndarray, " segment"]
-    """Seconds."""
-    weights: Float[np.ndarray, " segment"]
-    """How far the logit of the label falls when this one segment is left out: positive for a segment that spoke for
-    the label, negative for one that spoke against it. Exact, not a gradient. (The segments on either side have heard
-    some of what a segment covers.)"""
-    attention: Float[np.ndarray, "head segment"] | None
-    """The weights of the pooling, summing to 1 per head; None when it pays no attention."""
-    score: float
-    """Of the label for the whole recording, from 0 to 1."""
+        n_tags, thresholds = _choice(top, threshold, self.thresholds, len(self.labels))
+        order = np.argsort(-self.scores, kind="stable")[:n_tags].tolist()
+        names = self.labels.names
+        return [Tag(names[i], float(self.scores[i])) for i in order if self.scores[i] >= thresholds[i]]
 
 
 class Tagger:
@@ -156,30 +94,60 @@ class Tagger:
     @property
     def seconds_per_segment(self) -> float:
         """The finest step in which this tagger can tell moments apart."""
-        return self.engine.seconds_per_segment
+        return seconds_per_segment(self.engine)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The score from which on each label is a tag, where the checkpoint knows."""
+        return None if self.engine.thresholds is None else tuple(self.engine.thresholds)
 
     def tag(
-        self, audio: Audio | str | os.PathLike[str], *, top: int | None = None, threshold: float | None = None
+        self,
+        audio: Audio | str | os.PathLike[str],
+        *,
+        top: int | None = None,
+        threshold: float | Literal["auto"] | None = None,
     ) -> list[Tag]:
-        """The tags of a whole recording, by falling score.
+        """The tags of a whole recording, by falling score; `hear` says how long recordings are scored.
 
         Args:
             audio: The recording.
             top: As many tags, whatever their scores; 5 unless a threshold is given.
-            threshold: All tags that score this or more, however many.
+            threshold: All tags that score this or more, however many; `auto` for each label's own threshold, which
+                the checkpoint knows.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: `top` and `threshold` are both given, or outside what they can be.
         """
-        n_tags = _n_tags(top, threshold, len(self.labels))
-        segments = self.engine.encode(_mono(audio, self.sample_rate).waveform)
-        scores = _sigmoid(self.engine.classify(segments))[0]
-        order = np.argsort(-scores, kind="stable")[:n_tags].tolist()
-        names = self.labels.names
-        return [Tag(names[i], float(scores[i])) for i in order if threshold is None or scores[i] >= threshold]
+        _choice(top, threshold, self.thresholds, len(self.labels))  # told before the work, not after
+        return self.hear(audio).tags(top=top, threshold=threshold)
 
-    def timeline(self, audio: Audio | str | os.PathLike[str], *, window: float = 2.0, hop: float = 0.4) -> Timeline:
+    def hear(self, audio: Audio | str | os.PathLike[str], *, progress: Callable[[float], None] | None = None) -> Heard:
+        """The score of each label for a whole recording, of any length, in bounded memory.
+
+        A recording no longer than `N_CLIPS_WHOLE` of the clips that the network was trained on is pooled whole. In a
+        longer one a label scores what it does in its best window of a clip's length (results/long-recordings.md).
+
+        Args:
+            audio: The recording.
+            progress: Called with the seconds read so far, again and again; what it raises ends the work.
+
+        Raises:
+            AudioError: The recording cannot be read, or is a bare array.
+        """
+        source = _Samples(audio, self.sample_rate, progress)
+        logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
+        return Heard(source.duration, sigmoid(logits), self.labels, self.thresholds)
+
+    def timeline(
+        self,
+        audio: Audio | str | os.PathLike[str],
+        *,
+        window: float = 2.0,
+        hop: float = 0.4,
+        progress: Callable[[float], None] | None = None,
+    ) -> Timeline:
         """Scores over time; the network runs once, whatever window and hop.
 
         Window k starts at k x hop and pools the segments whose middle lies in it. Windows that start near the end of
@@ -189,25 +157,27 @@ class Tagger:
             audio: The recording.
             window: Seconds that are pooled for one row of scores.
             hop: Seconds from window to window.
+            progress: As in `hear`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: The window is shorter than one segment, or the hop too short.
         """
-        _check_seconds("hop", hop, SHORTEST_HOP)
-        _check_seconds("window", window, self.seconds_per_segment)
-        recording = _mono(audio, self.sample_rate)
-        segments = self.engine.encode(recording.waveform)
-        onsets, offsets = self._spans(len(segments), recording.duration)
-        windows, first, end = _windows((onsets + offsets) / 2, window, hop)
-        # windows closer than the segments hold the same ones: each different window is classified once
-        bags, inverse = np.unique(np.stack([first, end], axis=1), axis=0, return_inverse=True)
-        logits = [self._classify_ranges(segments, bags[rows]) for rows in _batches(bags, segments.shape[1])]
-        scores = _sigmoid(np.concatenate(logits))[inverse.reshape(-1)]
-        return Timeline(windows, scores, self.labels.names, window, hop, recording.duration)
+        windows = SlidingWindows(self.engine, window, hop)
+        source = _Samples(audio, self.sample_rate, progress)
+        scores: list[np.ndarray] = []
+        for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
+            logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
+            scores.append(sigmoid(logits))
+        onsets = np.arange(windows.n_windows) * hop
+        return Timeline(
+            onsets, np.concatenate(scores), self.labels.names, window, hop, source.duration, self.thresholds
+        )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
         """How much each segment of a recording carried one tag: what its logit loses when the segment is left out.
+
+        Of a recording so long that its best window decides (`hear`), the segments are those of that window.
 
         Args:
             audio: The recording.
@@ -218,115 +188,147 @@ class Tagger:
             DataError: There is no such label.
         """
         index = self.labels.index(label)
-        recording = _mono(audio, self.sample_rate)
-        segments = self.engine.encode(recording.waveform)
-        n_segments = len(segments)
-        if n_segments < 2:
+        source = _Samples(audio, self.sample_rate)
+        segments, first = np.concatenate(list(encode_blocks(self.engine, source.blocks()))), 0
+        if self._is_long(len(segments)):
+            windows = self._clip_windows()
+            first, end = windows.span(int(windows.finish(segments, source.duration)[:, index].argmax()))
+            segments = segments[first:end]
+        try:
+            return explain(self.engine, segments, index, duration=source.duration, first=first)
+        except AudioError as error:
             named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
-            raise AudioError(
-                f"{named}evidence leaves out one segment of {self.seconds_per_segment:g} s at a time, and "
-                f"{recording.duration:.2f} s are only one; a longer recording was expected"
-            )
-        whole = self.engine.classify(segments)[0]
-        n_bags = max(1, _VALUES_PER_CALL // segments.size)
-        without = np.concatenate(
-            [
-                # every segment but one: row k of this block misses segment start + k
-                self.engine.classify(segments, ~np.eye(min(n_bags, n_segments - start), n_segments, start, dtype=bool))
-                for start in range(0, n_segments, n_bags)
-            ]
-        )[:, index]
-        onsets, offsets = self._spans(n_segments, recording.duration)
-        score, weights = float(_sigmoid(whole)[index]), whole[index] - without
-        return Evidence(self.labels.names[index], onsets, offsets, weights, self._attention(segments), score)
+            raise AudioError(f"{named}{error}") from error
 
     def embed(self, audio: Audio | str | os.PathLike[str]) -> Float[np.ndarray, " feature"]:
         """The pooled clip, of which the classifier makes the logits: similar recordings lie close together.
 
+        A recording is pooled whole, however long; its segments are in memory together (some 20 MB an hour).
+
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
         """
-        embedding: np.ndarray = self.engine.pool(self.engine.encode(_mono(audio, self.sample_rate).waveform))[0]
+        source = _Samples(audio, self.sample_rate)
+        segments = np.concatenate(list(encode_blocks(self.engine, source.blocks())))
+        embedding: np.ndarray = self.engine.pool(segments[None])[0]
         return embedding
 
-    def _spans(self, n_segments: int, duration: float) -> tuple[np.ndarray, np.ndarray]:
-        """Onset and offset of each segment; the last one ends with the recording."""
-        borders = np.arange(n_segments + 1) * self.seconds_per_segment
-        return borders[:-1], np.minimum(borders[1:], duration)
+    def stream(
+        self,
+        sample_rate: int,
+        *,
+        window: float = 2.0,
+        hop: float = 0.4,
+        threshold: Threshold = None,
+        release: float = RELEASE,
+        step: float | None = None,
+    ) -> Stream:
+        """Live tagging: push samples as they come, get events and current tags; equal to the timeline's.
 
-    def _classify_ranges(self, segments: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-        """Logits of the bags `segments[first:end]`, (bag, 2), without touching segments that none of them holds."""
-        start, stop = ranges[:, 0].min(), ranges[:, 1].max()
-        places = np.arange(start, stop)
-        return self.engine.classify(segments[start:stop], (places >= ranges[:, :1]) & (places < ranges[:, 1:]))
+        Args:
+            sample_rate: Hz of the samples that will come.
+            window: As in `timeline`, and so the hop.
+            hop: Seconds from row to row.
+            threshold: As in `Timeline.events`, and so the release.
+            release: The share of the threshold at which an event ends.
+            step: Seconds of sound that are collected before the network runs; see `Stream`.
 
-    def _attention(self, segments: np.ndarray) -> np.ndarray | None:
-        try:
-            return self.engine.attention(segments)
-        except ConfigError:
-            return None  # this pooling pays none
+        Raises:
+            ConfigError: A setting outside what it can be.
+            AudioError: The sample rate is none.
+        """
+        return Stream(self.engine, sample_rate, window=window, hop=hop, threshold=threshold, release=release, step=step)
+
+    @property
+    def _clip_seconds(self) -> float:
+        return max(self.engine.clip_duration or CLIP_SECONDS, self.seconds_per_segment)
+
+    def _is_long(self, n_segments: int) -> bool:
+        return n_segments * self.seconds_per_segment > N_CLIPS_WHOLE * self._clip_seconds + self.seconds_per_segment
+
+    def _clip_windows(self) -> SlidingWindows:
+        return SlidingWindows(self.engine, self._clip_seconds, _HOP_SHARE * self._clip_seconds)
+
+    def _logits(self, chunks: Iterator[np.ndarray], source: "_Samples") -> Float[np.ndarray, " label"]:
+        """Of a whole recording, pooled whole or by its best windows."""
+        windows = self._clip_windows()
+        waiting: list[np.ndarray] | None = []  # all there is so far, while the recording may turn out to be short
+        best = np.full(len(self.labels), -np.inf, np.float32)
+        for chunk, is_last in _with_last(chunks):
+            segments = chunk
+            if waiting is not None:
+                waiting.append(chunk)
+                segments = np.concatenate(waiting)
+                if not self._is_long(len(segments)):
+                    if is_last:
+                        return self.engine.classify(segments[None])[0]
+                    continue
+                waiting = None
+            logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
+            best = np.maximum(best, logits.max(axis=0, initial=-np.inf))
+        return best
 
 
-def _mono(audio: object, sample_rate: int) -> Audio:
-    """The recording as one channel at `sample_rate`. Takes any object, to say what is wrong with it."""
-    if isinstance(audio, Audio):
-        return audio.mono(sample_rate)
-    if isinstance(audio, str | os.PathLike):
-        return load_audio(os.fspath(audio), sample_rate)
-    raise AudioError(
-        f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
-        "samples alone do not say how fast they were taken"
-    )
+class _Samples:
+    """A recording as blocks of one channel at the network's rate. Takes any object, to say what is wrong with it."""
+
+    def __init__(self, audio: object, sample_rate: int, progress: Callable[[float], None] | None = None) -> None:
+        if not isinstance(audio, Audio | str | os.PathLike):
+            raise AudioError(
+                f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
+                "samples alone do not say how fast they were taken"
+            )
+        self._audio = audio
+        self._sample_rate = sample_rate
+        self._progress = progress
+        self._n_samples = 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds of what has been read."""
+        return samples_to_seconds(self._n_samples, self._sample_rate)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of it, a block after the other."""
+        for block in self._read():
+            self._n_samples += block.size
+            if self._progress is not None:
+                self._progress(self.duration)
+            yield block
+
+    def _read(self) -> Iterator[np.ndarray]:
+        if isinstance(self._audio, Audio):
+            return iter([self._audio.mono(self._sample_rate).waveform])
+        return blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
 
 
-def _n_tags(top: int | None, threshold: float | None, n_labels: int) -> int:
+def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Each chunk, and whether it is the last."""
+    before = next(chunks)
+    for chunk in chunks:
+        yield before, False
+        before = chunk
+    yield before, True
+
+
+def _choice(
+    top: int | None, threshold: float | str | None, known: tuple[float, ...] | None, n_labels: int
+) -> tuple[int, Float[np.ndarray, " label"]]:
+    """How many tags at most, and what each label has to score."""
     if top is not None and threshold is not None:
         raise ConfigError("top and threshold exclude each other: give one of them")
-    if threshold is not None:
-        _check_threshold(threshold)
-        return n_labels
-    n_tags = 5 if top is None else top
-    if n_tags < 1:
-        raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
-    return n_tags
-
-
-def _check_threshold(threshold: float) -> None:
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: a score from 0 to 1 was expected, not {threshold:g}")
-
-
-def _check_seconds(name: str, seconds: float, least: float) -> None:
-    if not least * (1 - 1e-9) <= seconds < math.inf:
-        reason = ", the length of one segment of this model" if name == "window" else ""
-        raise ConfigError(f"{name}: at least {least:g} s{reason} was expected, not {seconds:g}")
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    scores: np.ndarray = np.exp(-np.logaddexp(0.0, -logits))  # neither overflows nor loses small scores
-    return scores
-
-
-def _windows(
-    middles: Float[np.ndarray, " segment"], window: float, hop: float
-) -> tuple[Float[np.ndarray, " window"], Int[np.ndarray, " window"], Int[np.ndarray, " window"]]:
-    """Onset of each window, its first segment and the one after its last.
-
-    >>> _windows(np.array([0.2, 0.6, 1.0]), window=0.8, hop=0.4)
-    (array([0. , 0.4, 0.8]), array([0, 1, 2]), array([2, 3, 3]))
-    """
-    slack = 1e-6  # seconds: a middle on the border of two windows is of the later one, whatever the rounding
-    n_windows = math.floor((middles[-1] + slack) / hop) + 1
-    onsets = np.arange(n_windows) * hop
-    first, end = np.searchsorted(middles, onsets - slack), np.searchsorted(middles, onsets + window - slack)
-    return onsets, first, np.maximum(end, first + 1)  # a window of one segment's length must not miss it by rounding
-
-
-def _batches(ranges: Int[np.ndarray, "bag 2"], n_channels: int) -> Iterator[slice]:
-    """Rows of `ranges`, rising, to classify in one call: few enough that the masked copies stay small."""
-    edges = [0]
-    for row, end in enumerate(ranges[:, 1].tolist()):
-        n_segments = end - int(ranges[edges[-1], 0])
-        if row > edges[-1] and (row + 1 - edges[-1]) * n_segments * n_channels > _VALUES_PER_CALL:
-            edges.append(row)
-    return (slice(start, stop) for start, stop in pairwise([*edges, len(ranges)]))
+    if threshold is None:
+        n_tags = 5 if top is None else top
+        if n_tags < 1:
+            raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
+        return n_tags, np.zeros(n_labels)
+    if isinstance(threshold, str):
+        if threshold != "auto":
+            raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
+        if known is None:
+            raise ConfigError(
+                "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
+                "`earmark calibrate`"
+            )
+        return n_labels, label_thresholds(None, known, n_labels)
+    return n_labels, label_thresholds(threshold, None, n_labels)

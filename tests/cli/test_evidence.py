@@ -57,3 +57,12 @@ def test_evidence_of_a_single_segment_names_the_file(model: str, tmp_path: Path,
     assert told["file"] == str(short)
     assert captured.err == f"error: {told['error']}\n"
     assert told["error"].startswith(f"{short}: evidence leaves out one segment")
+
+
+def test_evidence_draws(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    pytest.importorskip("matplotlib")
+    words = ["evidence", str(recordings / "a.wav"), "dog", "--model", model, "--plot"]
+    assert cli.main([*words, str(tmp_path / "e.svg")]) == 0
+    assert b"<svg" in (tmp_path / "e.svg").read_bytes()
+    assert cli.main([*words, str(recordings / "a.wav")]) == 2
+    assert "a picture ends in .png, .svg, .pdf" in capfd.readouterr().err

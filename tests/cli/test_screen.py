@@ -97,7 +97,6 @@ def test_the_form_of_a_result(form: str | None, json: bool, out: str | None, cho
         ("csv", True, None, FORMS, "--format csv says otherwise"),
         (None, False, "x.xml", FORMS, "x.xml: its suffix names none of the formats table, json, csv; say which"),
         (None, False, "x.csv", ("table", "json"), "its suffix names none of the formats table, json;"),
-        (None, False, "x.parquet", FORMS, "this version writes table, json, csv; Parquet comes with a later one"),
     ],
 )
 def test_a_form_that_cannot_be(

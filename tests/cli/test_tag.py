@@ -4,13 +4,18 @@ import csv
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import earmark
 from earmark import cli
+from earmark.audio import Audio, save_audio
 from earmark.labels import LabelSet
 
 Capture = pytest.CaptureFixture[str]
@@ -40,7 +45,7 @@ def test_tag_prints_json_lines_in_order_and_fails_for_the_damaged_file(
     told = captured.err.splitlines()
     assert [line.startswith("error: ") for line in told] == [True, True, False]
     assert "b.wav" in told[1]
-    assert told[2].startswith("tagged 3 of 5 files in ")
+    assert told[2].startswith("tagged 3 of 5 files, 6.0 s of sound, in ")
     assert told[2].endswith(", 2 could not be read")
 
 
@@ -138,13 +143,131 @@ def test_tag_does_not_write_over_what_it_reads(
 
 
 def test_tag_tells_of_recordings_in_formats_that_are_not_read(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
     (tmp_path / "c.flac").write_bytes((recordings / "c.flac").read_bytes())
     for name in ("1.m4a", "2.M4A", "v.mp4", "notes.txt"):
         (tmp_path / name).touch()
     assert cli.main(["tag", str(tmp_path), "--model", model]) == 0
     told = capfd.readouterr().err
-    assert told.startswith(f"note: {tmp_path}: 3 files skipped, no audio that is read here: 2 .m4a, 1 .mp4;")
+    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they are read with")
     assert cli.main(["tag", str(tmp_path), "--model", model, "--quiet"]) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_tag_takes_thresholds_from_the_model_when_told_auto(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    path = str(recordings / "c.flac")
+    assert cli.main(["tag", path, "--model", model, "--threshold", "auto"]) == 1
+    assert "no thresholds of its own for 'auto'" in capfd.readouterr().err
+    network = earmark.hub.load_network(model)
+    network.thresholds = (0.0, 1.0, 0.0)
+    network.save(tmp_path / "m.safetensors")
+    assert cli.main(["tag", path, "--model", str(tmp_path / "m.safetensors"), "--threshold", "auto", "--json"]) == 0
+    assert {tag["label"] for tag in json.loads(capfd.readouterr().out)["tags"]} == {LABELS[0], LABELS[2]}
+    for wrong in ("1.1", "-0.1", "nan", "most"):
+        assert cli.main(["tag", path, "--model", model, f"--threshold={wrong}"]) == 2
+        assert "--threshold" in capfd.readouterr().err
+
+
+def test_tag_side_by_side_keeps_the_order(model: str, recordings: Path, capfd: Capture) -> None:
+    words = ["tag", *[str(recordings)] * 5, "--model", model, "--json", "--quiet"]
+    outputs = []
+    for jobs in ("1", "3"):
+        assert cli.main([*words, "--jobs", jobs]) == 1
+        outputs.append(capfd.readouterr().out)
+    assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == 20
+
+
+def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", model, "--json"]
+    for name, status in (("c.flac", 0), ("b.wav", 1), (None, 1)):
+        data = b"" if name is None else (recordings / name).read_bytes()
+        done = subprocess.run(words, input=data, capture_output=True, check=False)
+        assert done.returncode == status
+        told = json.loads(done.stdout)
+        assert told["file"] == "-" and ("error" in told) == (status == 1)
+        assert b"Traceback" not in done.stderr
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["duration"] == 2.0
+
+
+def test_tag_writes_parquet(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "tags.parquet"
+    assert cli.main(["tag", str(recordings), "--model", model, "--out", str(out)]) == 1
+    rows = parquet.read_table(out).to_pylist()
+    assert cli.main(["tag", str(recordings), "--model", model, "--json"]) == 1
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [{key: value for key, value in row.items() if value is not None} for row in rows] == lines
+    assert cli.main(["tag", str(recordings), "--model", model, "--format", "parquet"]) == 2
+    assert "--format parquet is for files: name one by --out" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.parquet"])
+def test_resume_hears_only_what_is_not_there(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture, name: str
+) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    out, folder = tmp_path / name, tmp_path / "r"
+    folder.mkdir()
+    for number in (1, 3):
+        (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
+    (folder / "4.wav").write_bytes((recordings / "b.wav").read_bytes())
+    words = ["tag", str(folder), "--model", model, "--out", str(out)]
+    assert cli.main(words) == 1
+    (folder / "2.flac").write_bytes((recordings / "c.flac").read_bytes())
+    (folder / "4.wav").write_bytes((recordings / "a.wav").read_bytes())
+    capfd.readouterr()
+    assert cli.main([*words, "--resume"]) == 0
+    assert capfd.readouterr().err.startswith("tagged 2 of 2 files, 4.0 s of sound")
+    resumed = out.read_bytes()
+    assert cli.main(["tag", str(recordings / "c.flac"), *words[2:], "--resume"]) == 0  # the others stay
+    assert cli.main(words) == 0
+    assert resumed == out.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["r", name])
+
+
+def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    """Killed in the middle, the command goes on: what was done is not done again, and the result is the same."""
+    folder, out = tmp_path / "r", tmp_path / "t.jsonl"
+    folder.mkdir()
+    # at which the command is for seconds
+    save_audio(folder / "5.wav", Audio(np.zeros(8000 * 3600 * 4, np.float32), 8000))
+    for number in (1, 2, 3, 4, 6):
+        (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
+    words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
+    journal = tmp_path / ".t.jsonl.part"
+    for kill in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen([sys.executable, "-m", "earmark", *words, "--resume"], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.read_text().count("\n") >= 5) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(kill)
+        told = process.communicate(timeout=60)[1].decode()
+        assert not out.exists() and journal.read_text().count('"file"') == 4
+    assert process.returncode == 130
+    assert told == "error: interrupted; what is done is kept, the same command with --resume goes on\n"
+    assert cli.main([*words, "--resume", "--top", "1"]) == 1
+    assert "was made with other settings" in capfd.readouterr().err
+    (folder / "5.wav").unlink()
+    (folder / "5.flac").write_bytes((recordings / "c.flac").read_bytes())
+    assert cli.main([*words, "--resume"]) == 0
+    assert capfd.readouterr().err.startswith("tagged 2 of 2 files")
+    assert [json.loads(line)["file"][-6] for line in out.read_text().splitlines()] == list("123456")
+    assert not journal.exists()
+
+
+def test_resume_wants_a_file_that_it_can_read(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model, "--resume"]
+    assert cli.main(words) == 2
+    assert cli.main([*words, "--out", str(tmp_path / "t.txt")]) == 2
+    (tmp_path / "t.json").write_text("no results\n")
+    assert cli.main([*words, "--out", str(tmp_path / "t.json")]) == 1
+    told = capfd.readouterr().err.splitlines()
+    assert "--out, which is missing" in told[0] and "take another --format" in told[1]
+    assert "results of `earmark tag` were expected, they cannot be read" in told[2]
+    assert (tmp_path / "t.json").read_text() == "no results\n"

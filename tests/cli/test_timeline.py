@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import earmark
 from earmark import cli
+from earmark.cli.screen import rounded
 
 Capture = pytest.CaptureFixture[str]
 LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
@@ -66,3 +70,42 @@ def test_timeline_of_a_damaged_file_is_told_in_json_too(model: str, recordings: 
     assert cli.main(["timeline", damaged, "--model", model, "--json"]) == 1
     captured = capfd.readouterr()
     assert json.loads(captured.out) == {"file": damaged, "error": captured.err.removeprefix("error: ").strip()}
+
+
+def test_timeline_takes_the_thresholds_of_the_model(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    network = earmark.hub.load_network(model)
+    network.thresholds = (0.0, 1.0, 0.0)
+    network.save(tmp_path / "m.safetensors")
+    words = ["timeline", str(recordings / "c.flac"), "--json", "--model"]
+    for more in ([], ["--threshold", "auto"]):
+        assert cli.main([*words, str(tmp_path / "m.safetensors"), *more]) == 0
+        events = json.loads(capfd.readouterr().out)["events"]
+        assert {event["label"] for event in events} == {LABELS[0], LABELS[2]}
+    assert cli.main([*words, model, "--threshold", "auto"]) == 1
+    assert "no thresholds of its own" in capfd.readouterr().err
+    for wrong in (["--threshold", "2"], ["--release", "0"], ["--window", "0.1"]):
+        assert cli.main([*words, model, *wrong]) != 0
+        assert wrong[0] in capfd.readouterr().err
+
+
+def test_timeline_draws(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    pytest.importorskip("matplotlib")
+    words = ["timeline", str(recordings / "a.wav"), "--model", model, "--plot"]
+    for threshold in ("0", "1"):
+        assert cli.main([*words, str(tmp_path / "t.png"), "--threshold", threshold]) == 0
+        assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    capfd.readouterr()
+    assert cli.main([*words, str(tmp_path / "t.jpg")]) == 2
+    assert cli.main([*words, str(tmp_path / "t.png"), "--out", str(tmp_path / "t.png"), "--format", "csv"]) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert "a picture ends in .png, .svg, .pdf" in told[0] and "itself, which would be lost" in told[1]
+
+
+def test_timeline_of_standard_input(model: str, recordings: Path) -> None:
+    words = [sys.executable, "-m", "earmark", "timeline", "-", "--model", model, "--json"]
+    done = subprocess.run(words, input=(recordings / "a.wav").read_bytes(), capture_output=True, check=False)
+    expected = earmark.load(model).timeline(recordings / "a.wav").scores.tolist()
+    told = json.loads(done.stdout)
+    assert told["file"] == "-" and told["scores"] == [[rounded(score) for score in row] for row in expected]

@@ -3,19 +3,22 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from io import TextIOWrapper
 from typing import Any, Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
-from earmark.cli.screen import one_line, report_error, tell_warnings
+from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_warnings
 from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {
     "lightning": "train",
     "tensorboard": "train",
     "matplotlib": "plot",
+    "ray": "bulk",
+    "fsspec": "bulk",
     "onnxruntime": "onnx",
     "onnx": "export",
     "onnxscript": "export",
@@ -75,6 +78,16 @@ _COMMANDS: Final = {
         "goes on where it stopped. The result is data for the other commands: soundscapes:OUT.",
         "earmark soundscapes esc50:ESC-50 mixed --split 1,2,3 --n-clips 4000",
     ),
+    "bulk": (
+        "Tag very many recordings, on one machine or a cluster.",
+        "INPUT and OUT are paths or URLs, such as s3://bucket/folder. A listing is a .txt with a path or URL a line, "
+        "or a .csv with a column path; relative ones are relative to it. Parquet (a file, a folder, wildcards) has the "
+        "bytes of the recordings in a column audio. OUT receives Parquet files with the columns file, duration, tags "
+        "and error, and embedding if asked for. A recording that cannot be read is a row with an error, and the others "
+        "are tagged. Interrupted, the same command goes on where it stopped.",
+        "earmark bulk recordings/ tags/",
+        'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
+    ),
 }
 """Each command: one line for the list, more for its own help, examples. `earmark.cli.<command>` holds its function."""
 
@@ -108,6 +121,10 @@ _PAPER: Final = {
     ),
 }
 """The commands of the group `paper`, likewise; `earmark.cli.paper` holds their functions."""
+
+
+_LISTENING: Final = frozenset({"tag", "timeline", "evidence"})
+"""Commands that open recordings of which nobody knows whether they are sound."""
 
 
 def _app() -> App:
@@ -203,4 +220,5 @@ def _run(words: list[str]) -> int:
     except ConfigError as error:
         # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
         raise CycloptsError(str(error)) from error
-    return int(command(*bound.args, **bound.kwargs) or 0)
+    with silenced_libraries() if _LISTENING.intersection(words[:1]) else nullcontext():
+        return int(command(*bound.args, **bound.kwargs) or 0)

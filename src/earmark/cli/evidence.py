@@ -9,53 +9,74 @@ from rich.table import Table
 from rich.text import Text
 
 from earmark import hub
+from earmark.audio import load_audio
 from earmark.cli.screen import (
     AsJson,
     Quiet,
     bar,
+    check_picture,
     chosen_form,
     destination,
     paper,
+    recording,
     refuse_overwriting,
     rounded,
     write_failure,
     write_json,
 )
 from earmark.errors import AudioError
-from earmark.tagger import Evidence
+from earmark.evidence import Evidence
+from earmark.spectrogram import spectrogram_of
 
 
 def evidence(
-    file: Path,
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     label: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     model: str = hub.DEFAULT_MODEL,
     format: Literal["table", "json"] | None = None,
     out: Path | None = None,
+    plot: Path | None = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Show which moments of a recording made a tag: how far its logit falls when a moment is left out.
 
     Args:
-        file: A recording.
+        file: A recording, or - for standard input.
         label: Name or id of a label.
-        model: A .safetensors checkpoint.
+        model: A .safetensors checkpoint, or an exported .onnx.
         format: A table for people, or JSON; what --out ends in says it too.
         out: Write to this file instead of standard output.
+        plot: Draw the spectrogram, the evidence and the attention into this .png, .svg or .pdf.
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
+    check_picture(plot, [model, file, *([out] if out is not None else [])])
+    tagger = hub.load(model)
     try:
-        result = hub.load(model).evidence(file, label)
+        with recording(file) as path:
+            result = tagger.evidence(path, label)
+            if plot is not None:
+                _plot(plot, path, file, tagger.sample_rate, result)
     except AudioError as error:
         return write_failure(str(file), error, form, out)
     with destination(out) as stream:
         _WRITERS[form](str(file), result, stream)
     return 0
+
+
+def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Evidence) -> None:
+    from earmark.plots import plot_evidence
+
+    onset = float(evidence.onsets[0])
+    part = load_audio(path, sample_rate, onset, float(evidence.offsets[-1]) - onset)
+    spectrogram = spectrogram_of([part.waveform], sample_rate, onset)
+    named = "" if str(file) == "-" else f"{file.name}: "
+    plot_evidence(plot, spectrogram, evidence, title=f"{named}why {evidence.label}, score {evidence.score:.2f}")
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:

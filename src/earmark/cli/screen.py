@@ -1,6 +1,7 @@
 """What the commands share: errors of one line, progress on standard error, results on standard output or in a file."""
 
 import json
+import os
 import re
 import sys
 import warnings
@@ -8,19 +9,35 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Annotated, Any, Final, Literal, TextIO
 
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
+from earmark.audio import spooled
 from earmark.errors import EarmarkWarning
 from earmark.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+def _check_score(type_: Any, value: float | str | None) -> None:
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError(f"a score from 0 to 1 was expected, not {value:g}")
+
+
+Score = Annotated[float | Literal["auto"] | None, Parameter(validator=_check_score)]
 _WIDTH_OF_FILES = 160
-_SUFFIXES: Final = {".json": "json", ".jsonl": "json", ".csv": "csv", ".txt": "table", "": "table"}
-_LATER: Final = {".parquet": "Parquet"}
+_SUFFIXES: Final = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "table",
+    "": "table",
+}
+_PICTURES: Final = (".png", ".svg", ".pdf")
 _SETTING: Final = re.compile(r"^([a-z_]+): |(?:^|(?<= ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
@@ -68,7 +85,21 @@ def _settings() -> frozenset[str]:
     from earmark.training.settings import TrainConfig
 
     named = {entry.name for settings in (TrainConfig, SoundscapeConfig) for entry in fields(settings)}
-    return frozenset(named | {"top", "threshold", "window", "hop", "labels", "split"})
+    return frozenset(
+        named
+        | {
+            "top",
+            "threshold",
+            "window",
+            "hop",
+            "release",
+            "labels",
+            "split",
+            "actors",
+            "cpus_per_actor",
+            "rows_per_part",
+        }
+    )
 
 
 def tell_warnings(quiet: bool) -> None:
@@ -86,6 +117,38 @@ def tell_warnings(quiet: bool) -> None:
 
     warnings.showwarning = show
     warnings.simplefilter("always", EarmarkWarning)
+
+
+@contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Keeps off standard error, while the block runs, what C libraries print there themselves, such as libmpg123 every
+    frame of a damaged mp3 that it cannot make out; what Python writes gets there as ever.
+
+    For the time before threads start until after they have ended: standard error is one for all of them.
+    """
+    sys.stderr.flush()
+    own, kept = sys.stderr, os.dup(2)
+    try:
+        if _descriptor(own) == 2:
+            sys.stderr = open(  # noqa: SIM115
+                kept, "w", buffering=1, encoding=own.encoding, errors=own.errors, closefd=False
+            )
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = own
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return -1  # no file stands behind it
 
 
 def note(text: str, quiet: bool) -> None:
@@ -140,8 +203,6 @@ def chosen_form(form: str | None, json: bool, out: Path | None, forms: Collectio
     if named in forms:
         return str(named)
     listed = ", ".join(forms)
-    if suffix in _LATER:
-        raise CycloptsError(f"--out {out}: this version writes {listed}; {_LATER[suffix]} comes with a later one")
     raise CycloptsError(f"--out {out}: its suffix names none of the formats {listed}; say which by --format")
 
 
@@ -157,6 +218,35 @@ def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
         with suppress(OSError):  # a file that is not there is told when it is read
             if out.samefile(path):
                 raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
+
+
+def check_picture(plot: Path | None, others: Iterable[Path | str]) -> None:
+    """Refuses a --plot before the work that could not be drawn after it.
+
+    Raises:
+        CycloptsError: It is no name of a picture, or that of a file that is read or written.
+        EarmarkError: matplotlib is not installed.
+    """
+    if plot is None:
+        return
+    if plot.suffix.lower() not in _PICTURES:
+        raise CycloptsError(f"--plot {plot}: a picture ends in {', '.join(_PICTURES)}")
+    for other in others:
+        if Path(other).resolve() == plot.resolve():
+            raise CycloptsError(f"--plot {plot} is {other} itself, which would be lost; give another name")
+    from earmark.plots import require_matplotlib
+
+    require_matplotlib()
+
+
+@contextmanager
+def recording(file: Path) -> Iterator[Path]:
+    """The file itself, or for - a temporary one of what comes from standard input."""
+    if str(file) != "-":
+        yield file
+        return
+    with spooled(sys.stdin.buffer) as path:
+        yield path
 
 
 @contextmanager

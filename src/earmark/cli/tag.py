@@ -1,96 +1,101 @@
 """`earmark tag`: many recordings to their tags."""
 
-import csv
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Final, Literal, TextIO
+from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number, mutually_exclusive
-from rich.table import Table
 
 from earmark import hub
-from earmark.audio import Audio, find_audio, load_audio
+from earmark.audio import find_audio
 from earmark.cli.screen import (
     AsJson,
     Quiet,
-    bar,
+    Score,
     chosen_form,
-    destination,
     note,
     one_line,
-    paper,
     progress,
+    recording,
     refuse_overwriting,
     report_error,
-    rounded,
-    write_json,
 )
+from earmark.cli.tagged import FORMS, Journal, Tagged, read, write
 from earmark.errors import AudioError, EarmarkError
-from earmark.tagger import Tag, Tagger
+from earmark.files import is_stream
+from earmark.processors import n_processors
+from earmark.tagger import Tagger
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 
 
-@dataclass(frozen=True)
-class Tagged:
-    """What came out for one file: its tags, or why there are none."""
-
-    file: str
-    duration: float = 0.0
-    tags: tuple[Tag, ...] = ()
-    error: str | None = None
-
-
 def tag(
-    files: list[Path],
+    files: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     /,
     *,
     model: str = hub.DEFAULT_MODEL,
     top: Annotated[int | None, Parameter(group=_WHICH, validator=Number(gte=1))] = None,
-    threshold: Annotated[float | None, Parameter(group=_WHICH, validator=Number(gte=0, lte=1))] = None,
-    format: Literal["table", "json", "csv"] | None = None,
+    threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
+    format: Literal["table", "json", "csv", "parquet"] | None = None,
     out: Path | None = None,
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Tag recordings.
 
     Args:
-        files: Recordings, and folders of recordings.
-        model: A .safetensors checkpoint.
+        files: Recordings, folders of recordings, and - for standard input.
+        model: A .safetensors checkpoint, or an exported .onnx.
         top: Print this many tags of each file; 5 unless a threshold is given.
-        threshold: Print all tags that score this or more.
-        format: A table for people, JSON with one object a line, or CSV; what --out ends in says it too.
+        threshold: Print all tags that score this or more; auto takes the model's own threshold of each label.
+        format: A table for people, JSON with one object a line, CSV or Parquet; what --out ends in says it too.
         out: Write to this file instead of standard output.
+        jobs: Files heard side by side, which share the processors; as many as there are processors when not given.
+        resume: Go on where a stopped command was, and skip what OUT has already, which the same settings made.
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
-    form = chosen_form(format, json, out, _WRITERS)
+    form = chosen_form(format, json, out, FORMS)
+    _check(form, out, resume)
     found = list(chain.from_iterable(map(_recordings, files)))
     refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
-    tagger = hub.load(model)
-    start, n_failed = time.perf_counter(), 0
+    journal = None
+    if out is not None and not is_stream(out):
+        journal = Journal(out, {"model": model, "top": top, "threshold": threshold})
+    known = _known(out, journal, {_name(file) for file in found}) if resume and out is not None else {}
+    todo = [file for file in found if _name(file) not in known]
+    n_jobs = max(1, min(jobs or n_processors(), len(todo)))
+    tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs))
+    tally = _Tally(len(todo))
 
-    def reported(results: Iterable[Tagged], show: Callable[[int, int], None]) -> Iterator[Tagged]:
-        nonlocal n_failed
-        for done, result in enumerate(results, 1):
-            if result.error is not None:
-                n_failed += 1
-                report_error(result.error)
-            yield result
-            show(done, len(found))
+    def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:
+        return file if isinstance(file, Tagged) else _hear(tagger, file, top, threshold, stopped)
 
-    with destination(out) as stream, progress("tagging", quiet or stream.isatty()) as show:
-        _WRITERS[form](reported(_tag_all(tagger, found, top, threshold), show), stream)
-    seconds = time.perf_counter() - start
-    failed = f", {n_failed} could not be read" if n_failed else ""
-    note(f"tagged {len(found) - n_failed} of {len(found)} files in {seconds:.1f} s{failed}", quiet)
-    return 1 if n_failed else 0
+    on_screen = out is None and sys.stdout.isatty()
+    with progress("tagging", quiet or on_screen) as show, _kept(journal, known) as keep:
+        heard = tally.counted(_side_by_side(hear, todo, n_jobs), keep, show)
+        write(_in_order(found, known, heard), form, out)
+    note(tally.summary(), quiet)
+    return 1 if tally.n_failed else 0
+
+
+def _check(form: str, out: Path | None, resume: bool) -> None:
+    if form == "parquet" and out is None:
+        raise CycloptsError("--format parquet is for files: name one by --out")
+    if resume and out is None:
+        raise CycloptsError("--resume goes on with --out, which is missing")
+    if resume and form == "table":
+        raise CycloptsError("--resume reads what is in --out, and nobody can read a table again: take another --format")
 
 
 def _recordings(path: Path) -> list[Path | Tagged]:
@@ -103,63 +108,127 @@ def _recordings(path: Path) -> list[Path | Tagged]:
         return [Tagged(str(path), error=one_line(error))]
 
 
-def _tag_all(tagger: Tagger, files: list[Path | Tagged], top: int | None, threshold: float | None) -> Iterator[Tagged]:
-    """Tags in the order of the files; a thread decodes the next one while the network hears this one."""
-    with ThreadPoolExecutor(max_workers=1) as decoder:
-        following = decoder.submit(_decode, files[0], tagger.sample_rate)
-        for position, file in enumerate(files, 1):
-            decoded = following.result()
-            if position < len(files):
-                following = decoder.submit(_decode, files[position], tagger.sample_rate)
-            if isinstance(decoded, Audio):
-                tags = tagger.tag(decoded, top=top, threshold=threshold)
-                decoded = Tagged(str(file), decoded.duration, tuple(tags))
-            yield decoded
+def _name(file: Path | Tagged) -> str:
+    return file.file if isinstance(file, Tagged) else str(file)
 
 
-def _decode(file: Path | Tagged, sample_rate: int) -> Audio | Tagged:
-    if isinstance(file, Tagged):
-        return file
+def _known(out: Path, journal: Journal | None, wanted: set[str]) -> dict[str, Tagged]:
+    """What is there already, by file; files that could not be read before are tried again."""
+    found = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
+    return {result.file: result for result in found if result.error is None or result.file not in wanted}
+
+
+@contextmanager
+def _kept(journal: Journal | None, known: Mapping[str, Tagged]) -> Iterator[Callable[[Tagged], None]]:
+    if journal is None:
+        yield lambda result: None
+        return
     try:
-        return load_audio(file, sample_rate)
+        with journal.kept(known.values()) as keep:
+            yield keep
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; what is done is kept, the same command with --resume goes on") from None
+
+
+def _in_order(found: Sequence[Path | Tagged], known: Mapping[str, Tagged], heard: Iterator[Tagged]) -> Iterator[Tagged]:
+    """What was there of other files, then the results in the order of the files."""
+    names = [_name(file) for file in found]
+    wanted = set(names)
+    yield from (result for name, result in known.items() if name not in wanted)
+    for name in names:
+        yield known[name] if name in known else next(heard)
+
+
+class _Stopped(Exception):
+    """Nobody waits for this result any more."""
+
+
+def _side_by_side(
+    hear: Callable[[Path | Tagged, Callable[[float], None]], Tagged], files: Sequence[Path | Tagged], n_jobs: int
+) -> Iterator[Tagged]:
+    """Results in the order of the files, `n_jobs` of which are heard at a time."""
+    stop = threading.Event()
+
+    def stopped(seconds: float) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    if n_jobs == 1:
+        yield from (hear(file, stopped) for file in files)
+        return
+    following = iter(files)
+    with ThreadPoolExecutor(n_jobs) as pool:
+        waiting = deque(pool.submit(hear, file, stopped) for file in islice(following, 4 * n_jobs))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(hear, file, stopped) for file in islice(following, 1))
+                yield result
+        finally:
+            stop.set()
+            for each in waiting:
+                each.cancel()
+
+
+def _hear(
+    tagger: Tagger,
+    file: Path,
+    top: int | None,
+    threshold: float | Literal["auto"] | None,
+    stopped: Callable[[float], None],
+) -> Tagged:
+    try:
+        with recording(file) as path:
+            heard = tagger.hear(path, progress=stopped)
     except (AudioError, OSError) as error:
-        named = "" if str(file) in str(error) else f"{file}: "
+        named = "" if str(file) in str(error) or str(file) == "-" else f"{file}: "
         return Tagged(str(file), error=one_line(f"{named}{one_line(error)}"))
+    except MemoryError:
+        return Tagged(str(file), error=one_line(f"{file}: too little memory; fewer --jobs need less"))
+    return Tagged(str(file), heard.duration, tuple(heard.tags(top=top, threshold=threshold)))
 
 
-def _write_table(results: Iterable[Tagged], stream: TextIO) -> None:
-    console = paper(stream)
-    for result in results:
-        if result.error is not None:
-            continue
-        console.print(f"{result.file}  {result.duration:.1f} s", style="bold", soft_wrap=True)
-        table = Table.grid(padding=(0, 2))
-        for tag in result.tags:
-            table.add_row("", f"{tag.score:.3f}", bar(tag.score), tag.label)
-        console.print(table if result.tags else "      nothing reaches the threshold")
+class _Tally:
+    """What a run comes to."""
+
+    def __init__(self, n_files: int) -> None:
+        self._n_files = n_files
+        self._n_done = 0
+        self.n_failed = 0
+        self._seconds = 0.0
+        self._start = time.perf_counter()
+
+    def counted(
+        self, results: Iterable[Tagged], keep: Callable[[Tagged], None], show: Callable[[int, int], None]
+    ) -> Iterator[Tagged]:
+        """The same results, each counted, kept and, where it is a failure, told."""
+        for result in results:
+            self._n_done += 1
+            self._seconds += result.duration
+            if result.error is not None:
+                self.n_failed += 1
+                report_error(result.error)
+            keep(result)
+            yield result
+            show(self._n_done, self._n_files)
+
+    def summary(self) -> str:
+        """One line."""
+        took = time.perf_counter() - self._start
+        failed = f", {self.n_failed} could not be read" if self.n_failed else ""
+        return (
+            f"tagged {self._n_done - self.n_failed} of {self._n_files} files, {_duration(self._seconds)} of sound, "
+            f"in {took:.1f} s{failed}"
+        )
 
 
-def _write_json(results: Iterable[Tagged], stream: TextIO) -> None:
-    for result in results:
-        if result.error is not None:
-            write_json({"file": result.file, "error": result.error}, stream)
-            continue
-        tags = [{"label": tag.label, "score": rounded(tag.score)} for tag in result.tags]
-        write_json({"file": result.file, "duration": rounded(result.duration), "tags": tags}, stream)
+def _duration(seconds: float) -> str:
+    """Seconds as people say them.
 
-
-def _write_csv(results: Iterable[Tagged], stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("file", "label", "score", "error"))
-    for result in results:
-        writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
-        if result.error is not None:
-            writer.writerow((result.file, "", "", result.error))
-        stream.flush()
-
-
-_WRITERS: Final[dict[str, Callable[[Iterable[Tagged], TextIO], None]]] = {
-    "table": _write_table,
-    "json": _write_json,
-    "csv": _write_csv,
-}
+    >>> _duration(5400.0)
+    '1.5 h'
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

@@ -6,61 +6,96 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TextIO
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark import hub
+from earmark.audio import blocks, probe
 from earmark.cli.screen import (
     AsJson,
     Quiet,
+    Score,
     bar,
+    check_picture,
     chosen_form,
     destination,
     paper,
+    progress,
+    recording,
     refuse_overwriting,
     rounded,
     write_failure,
     write_json,
 )
-from earmark.errors import AudioError
-from earmark.tagger import Event, Timeline
+from earmark.errors import AudioError, ConfigError
+from earmark.spectrogram import spectrogram_of
+from earmark.timeline import RELEASE, Event, Timeline
 
 
 def timeline(
-    file: Path,
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     model: str = hub.DEFAULT_MODEL,
     window: float = 2.0,
     hop: float = 0.4,
-    threshold: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5,
+    threshold: Score = None,
+    release: float = RELEASE,
     format: Literal["table", "json", "csv", "audacity"] | None = None,
     out: Path | None = None,
+    plot: Path | None = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Show when the sounds of a recording happen.
 
     Args:
-        file: A recording.
-        model: A .safetensors checkpoint.
+        file: A recording, or - for standard input.
+        model: A .safetensors checkpoint, or an exported .onnx.
         window: Seconds that are heard for one row of scores.
         hop: Seconds from one row to the next.
-        threshold: A label sounds while it scores this or more.
+        threshold: A label sounds from this score on; auto is the model's own threshold of each label, which is the default.
+        release: An event that has begun lasts while its label scores this share of the threshold.
         format: A table, JSON with all scores, CSV or an Audacity label track; what --out ends in says it too.
         out: Write to this file instead of standard output.
+        plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf.
         json: Short for --format json.
         quiet: Nothing but errors on standard error.
     """
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
+    check_picture(plot, [model, file, *([out] if out is not None else [])])
+    level = None if threshold == "auto" else threshold
+    tagger = hub.load(model)
+    if threshold == "auto" and tagger.thresholds is None:
+        raise ConfigError("threshold: the model has no thresholds of its own for 'auto'; give a score")
     try:
-        result = hub.load(model).timeline(file, window=window, hop=hop)
+        with recording(file) as path, progress("listening", quiet) as show:
+            length = round(probe(path).duration)
+            result = tagger.timeline(path, window=window, hop=hop, progress=lambda done: show(round(done), length))
+            events = result.events(level, release)
+            if plot is not None:
+                _plot(plot, path, file, tagger.sample_rate, result, events, level)
     except AudioError as error:
         return write_failure(str(file), error, form, out)
     with destination(out) as stream:
-        _WRITERS[form](str(file), result, result.events(threshold), stream)
+        _WRITERS[form](str(file), result, events, stream)
     return 0
+
+
+def _plot(
+    plot: Path,
+    path: Path,
+    file: Path,
+    sample_rate: int,
+    result: Timeline,
+    events: list[Event],
+    threshold: float | None,
+) -> None:
+    from earmark.plots import plot_timeline
+
+    spectrogram = spectrogram_of(blocks(path, sample_rate, 10.0), sample_rate)
+    title = f"{file.name}: what sounds when" if str(file) != "-" else "What sounds when"
+    plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 
 
 def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:

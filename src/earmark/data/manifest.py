@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
 from earmark.containers import mp3_states_length
 from earmark.data.clips import Clip, Dataset, FileAudio
@@ -245,8 +246,8 @@ def read_folder(path: Path | str) -> Dataset:
         label = min(lost)
         of_it = count_suffixes(file for file in unread if label in file.parts[n_above : n_above + 1])
         raise DataError(
-            f"{path}: the label {label!r} has no recording in a format that is read here, only {of_it}; convert them, "
-            "for example to wav, or take its folder away"
+            f"{path}: the label {label!r} has no recording in a format that is read here, only {of_it}; "
+            f"{media.INSTALL}, or take its folder away"
         )
     clips = tuple(
         Clip(

@@ -18,6 +18,7 @@ from earmark.paper.lines import read_lines
 from earmark.paper.plan import Run
 from earmark.paper.sounds import part_folder
 from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
+from earmark.windows import seconds_per_segment
 
 _CELLS: Final = {"gmap": "GMAP", "attention": "vanilla attention"}
 """What is compared: the pooling, and the name people read."""
@@ -49,7 +50,7 @@ def figure3(gmap: Path, attention: Path, audio: Path, events: Sequence[Span], ou
         _spectrogram(engines["gmap"].network, audio),
         {_CELLS[cell]: _attention(engine, audio) for cell, engine in engines.items()},
         truth=events,
-        seconds_per_segment=engines["gmap"].seconds_per_segment,
+        seconds_per_segment=seconds_per_segment(engines["gmap"]),
         title=title,
     )
     return out
@@ -107,10 +108,11 @@ def choose_clip(out: Path, difficulty: str = "sparse", seed: int = 0) -> str:
 
 def _share_on(events: Sequence[Span], attention: Float[np.ndarray, "head segment"], engine: TorchEngine) -> float:
     """How much of the attention, mean over the heads, falls on these events, none of which overlap."""
-    starts = np.arange(attention.shape[1]) * engine.seconds_per_segment
-    ends = starts + engine.seconds_per_segment
+    seconds = seconds_per_segment(engine)
+    starts = np.arange(attention.shape[1]) * seconds
+    ends = starts + seconds
     covered = sum(np.clip(np.minimum(ends, e.offset) - np.maximum(starts, e.onset), 0, None) for e in events)
-    return float((attention.mean(axis=0) * covered).sum() / engine.seconds_per_segment)
+    return float((attention.mean(axis=0) * covered).sum() / seconds)
 
 
 def _engine(path: Path, pooling: str) -> TorchEngine:

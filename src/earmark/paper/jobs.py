@@ -126,7 +126,7 @@ def main(words: Sequence[str]) -> int:
             import torch
 
             from earmark.paper.runs import perform
-            from earmark.training.machine import n_processors
+            from earmark.processors import n_processors
 
             torch.set_num_threads(max(1, n_processors() // n_jobs))
             answer = perform(out, read_plan(out), run, n_beside=n_jobs).to_json()

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from earmark.audio import Audio
+from earmark.audio import samples_to_seconds
 from earmark.data.clips import Clip
 from earmark.data.soundscapes import TruthEvent, read_soundscapes, read_truth
 from earmark.errors import ConfigError
+from earmark.evidence import Evidence, explain
+from earmark.labels import LabelSet
 from earmark.localisation import (
     PSDS1,
     PSDS2,
@@ -31,7 +33,8 @@ from earmark.localisation import (
 )
 from earmark.metrics import average_precision, label_mean
 from earmark.network import Network, TorchEngine
-from earmark.tagger import Evidence, Tagger
+from earmark.timeline import Timeline
+from earmark.windows import timeline_of
 
 WINDOWS: Final = (0.4, 0.8, 1.2, 2.0)
 """Seconds of the windows that validation chooses among, for each measure its own."""
@@ -46,17 +49,6 @@ _CHOICES: Final[Mapping[str, Callable[[Sequence[ScoredRecording]], float]]] = {
     "F1": lambda recordings: segment_f1(recordings, best_thresholds(recordings)).macro,
 }
 """What a window is chosen for; the best one makes it the largest on the validation soundscapes."""
-
-
-class _Encoded(TorchEngine):
-    """A network that has heard its recording already: a Tagger may ask as often as it likes."""
-
-    def __init__(self, network: Network, segments: Segments) -> None:
-        super().__init__(network)
-        self._segments = segments
-
-    def encode(self, waveform: Waveform) -> Segments:
-        return self._segments
 
 
 class _Spot(NamedTuple):
@@ -141,18 +133,18 @@ def _hear(
     network: Network, folder: Path, windows: Sequence[float], batch_size: int, heard: Callable[[int], None]
 ) -> _Heard:
     clips, truth = read_soundscapes(folder), _truth(folder)
-    rate = network.config.frontend.sample_rate
+    engine = TorchEngine(network)
     curves: dict[float, list[ScoredRecording]] = {window: [] for window in windows}
     logits, spots = [], []
     for clip, waveform, segments in _encode(network, clips.clips, batch_size):
-        engine = _Encoded(network, segments)
-        tagger, audio = Tagger(engine), Audio(waveform, rate)
-        events = truth.get(clip.id, [])
+        duration, events = samples_to_seconds(len(waveform), engine.sample_rate), truth.get(clip.id, [])
         for window in windows:
-            curves[window].append(_curve(tagger, audio, events, window))
-        logits.append(engine.classify(segments)[0])
+            timeline = timeline_of(engine, segments, duration=duration, window=window, hop=HOP)
+            curves[window].append(_curve(timeline, network.labels, events))
+        logits.append(engine.classify(segments[None])[0])
         if len(events) == 1:
-            spots.append(_Spot((events[0].onset, events[0].offset), tagger.evidence(audio, events[0].label)))
+            evidence = explain(engine, segments, network.labels.index(events[0].label), duration=duration)
+            spots.append(_Spot((events[0].onset, events[0].offset), evidence))
         heard(len(logits))
     target = np.stack([network.labels.encode(clip.labels) for clip in clips])
     return _Heard(curves, np.stack(logits), target, spots, clips.clip_ids_sha256())
@@ -183,10 +175,9 @@ def _encode(network: Network, clips: Sequence[Clip], batch_size: int) -> Iterato
             yield clip, waveform, own[:n]
 
 
-def _curve(tagger: Tagger, audio: Audio, events: Sequence[TruthEvent], window: float) -> ScoredRecording:
-    timeline = tagger.timeline(audio, window=window, hop=HOP)
+def _curve(timeline: Timeline, labels: LabelSet, events: Sequence[TruthEvent]) -> ScoredRecording:
     starts, stops = timeline.cells()  # no window is shorter than the hop: no gaps
-    true = (TrueEvent(tagger.labels.index(event.label), event.onset, event.offset) for event in events)
+    true = (TrueEvent(labels.index(event.label), event.onset, event.offset) for event in events)
     return ScoredRecording(np.append(starts, stops[-1]), timeline.scores, tuple(true))
 
 

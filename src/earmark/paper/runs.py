@@ -20,10 +20,11 @@ from earmark.network import Network
 from earmark.paper.lines import Line, config_sha256
 from earmark.paper.plan import Run, TablePlan
 from earmark.paper.sounds import open_part
+from earmark.processors import n_processors
 from earmark.training import TrainResult, train
 from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
-from earmark.training.machine import chosen_device, n_processors
+from earmark.training.machine import chosen_device
 from earmark.training.store import FeatureStore
 
 

@@ -1,7 +1,18 @@
 """Pictures of what a tagger heard, and when. The only door to matplotlib."""
 
 from earmark.plots.attention import plot_attention
-from earmark.plots.panels import Span, Spectrogram, require_matplotlib
+from earmark.plots.evidence import plot_evidence
+from earmark.plots.panels import Span, require_matplotlib
 from earmark.plots.scene import plot_scene
+from earmark.plots.timeline import plot_timeline
+from earmark.spectrogram import Spectrogram
 
-__all__ = ["Span", "Spectrogram", "plot_attention", "plot_scene", "require_matplotlib"]
+__all__ = [
+    "Span",
+    "Spectrogram",
+    "plot_attention",
+    "plot_evidence",
+    "plot_scene",
+    "plot_timeline",
+    "require_matplotlib",
+]

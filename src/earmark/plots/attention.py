@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from earmark.errors import ConfigError
 from earmark.plots import panels
-from earmark.plots.panels import COLOURS, DASHES, INK, LANE, Span, Spectrogram
+from earmark.plots.panels import COLOURS, DASHES, INK, LANE, Span
+from earmark.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

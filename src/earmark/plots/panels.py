@@ -1,7 +1,6 @@
 """What the pictures are made of: a spectrogram, lanes of attention, the true events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,6 +9,7 @@ from jaxtyping import Float
 
 from earmark.errors import EarmarkError
 from earmark.files import atomic_write
+from earmark.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,22 +34,6 @@ class Span(NamedTuple):
     label: str
     onset: float
     offset: float
-
-
-@dataclass(frozen=True, eq=False)
-class Spectrogram:
-    """A log-mel spectrogram with its axes."""
-
-    log_mel: Float[np.ndarray, "frame mel"]
-    """dB."""
-    frequencies: Float[np.ndarray, " mel"]
-    """Centre of each bin in Hz, rising."""
-    seconds_per_frame: float
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return len(self.log_mel) * self.seconds_per_frame
 
 
 def require_matplotlib() -> None:
@@ -87,7 +71,7 @@ def draw_spectrogram(figure: "Figure", panel: "Axes", spectrogram: Spectrogram) 
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(0, spectrogram.duration, -0.5, n_mels - 0.5),
+        extent=(spectrogram.onset, spectrogram.offset, -0.5, n_mels - 0.5),
         cmap="magma",
         vmin=loudest - _RANGE_DB,
         vmax=loudest,
@@ -106,12 +90,13 @@ def draw_attention(
     names: Sequence[str],
     attention: Float[np.ndarray, "head segment"],
     seconds_per_segment: float,
-    duration: float,
+    end: float,
+    onset: float = 0.0,
 ) -> None:
-    """A lane for each head, all on one scale."""
+    """A lane for each head, all on one scale, from `onset` to `end` (s)."""
     n_segments = attention.shape[1]
     largest = float(attention.max())
-    borders = np.minimum(np.arange(n_segments + 1) * seconds_per_segment, duration)
+    borders = np.minimum(onset + np.arange(n_segments + 1) * seconds_per_segment, end)
     for lane, weights in enumerate(attention):
         panel.stairs(0.9 * weights / largest - lane, borders, baseline=-lane, fill=True, color=INK, alpha=0.75)
         panel.axhline(0.9 / (n_segments * largest) - lane, color=OTHER, linewidth=0.8, linestyle=":")
@@ -159,9 +144,9 @@ def rows(reaches: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def finish(figure: "Figure", panels: "Sequence[Axes]", duration: float, title: str) -> None:
-    """The axis of time below all panels, their labels in one line, the title above."""
-    panels[-1].set_xlim(0, duration)
+def finish(figure: "Figure", panels: "Sequence[Axes]", end: float, title: str, onset: float = 0.0) -> None:
+    """The axis of time below all panels, from `onset` to `end` (s), their labels in one line, the title above."""
+    panels[-1].set_xlim(onset, end)
     panels[-1].set_xlabel("time (s)")
     figure.align_ylabels(panels)
     if title:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from earmark.errors import ConfigError
 from earmark.plots import panels
-from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span, Spectrogram
+from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span
+from earmark.spectrogram import Spectrogram
 from earmark.tagger import Timeline
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """What the machine at hand offers a training run, and what is asked of it."""
 
 import ctypes
-import os
 import platform
 import sys
 from typing import Final, Literal
@@ -69,13 +68,6 @@ def long_run(device: torch.device, seconds: float, config: TrainConfig) -> str |
     left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
     narrower = "width=16 is faster, so is " if config.width > 16 else "faster is "
     return f"about {left} to go on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
-
-
-def n_processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def keep_big_buffers() -> None:

@@ -17,11 +17,12 @@ from earmark.audio import seconds_to_samples
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError
 from earmark.network import Network
+from earmark.processors import n_processors
 from earmark.training.batches import WEIGHTS, TrainBatches, ValidBatches, derived_seed, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite
 from earmark.training.interruption import Interruption, TrainingInterrupted
-from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers, n_processors
+from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.settings import Plan, TrainConfig
 from earmark.training.store import FeatureStore
@@ -287,6 +288,7 @@ class _Run:
             "data_fingerprint": self.record["data"]["train"]["fingerprint"],
             "valid": valid and valid["name"],
             "seed": self.config.seed,
+            "clip_duration": self.config.clip_duration,
             "earmark": self.record["versions"].get("earmark"),
         }
 

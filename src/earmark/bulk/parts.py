@@ -1,0 +1,218 @@
+"""What an input holds, cut into parts: the same input always has the same parts, whoever does them."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from earmark.audio import AUDIO_SUFFIXES, scan_audio
+from earmark.bulk.storage import Place
+from earmark.errors import ConfigError, DataError
+
+ROWS_PER_PART: Final = 256
+_COLUMNS: Final = ("path", "file")
+"""Of a .csv listing, the first of these that it has."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the input, whose results are one file of the output: recordings, or rows of a Parquet file."""
+
+    name: str
+    """Of the file of its results."""
+    n_rows: int
+    folder: str
+    """What the names below are relative to: a local folder or a URL."""
+    files: tuple[str, ...] = ()
+    """Recordings, where the input is a listing or a folder of them."""
+    table: str | None = None
+    """A Parquet file with the bytes of the recordings."""
+    row_groups: tuple[int, ...] = ()
+    """Of the table."""
+    first_row: int = 0
+    """Number of the first of its rows within the table."""
+
+    def to_json(self) -> str:
+        """The part as text, from which `from_json` makes it again."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Part":
+        """The part that `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "files": tuple(values["files"]), "row_groups": tuple(values["row_groups"])})
+
+
+@dataclass(frozen=True)
+class Input:
+    """All parts of an input."""
+
+    parts: tuple[Part, ...]
+    fingerprint: str
+    """SHA-256 of what there is to do: names, and sizes where they are known without opening the recordings."""
+
+    @property
+    def n_rows(self) -> int:
+        """Recordings in all parts."""
+        return sum(part.n_rows for part in self.parts)
+
+
+def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
+    """Looks at an input and cuts it into parts; no recording is opened.
+
+    A part has up to `rows_per_part` recordings of a listing or folder, in their order; or as many row groups of one
+    Parquet file as have no more rows than that together, and at least one.
+
+    Args:
+        url: Path or URL of a listing (.txt with a path or URL a line, .csv with a column `path` or `file`; relative
+            ones are relative to the listing), of a folder of recordings, or of Parquet (file, folder, wildcards) with
+            a column `audio`.
+        rows_per_part: Recordings.
+
+    Raises:
+        DataError: There is nothing to do in it, or it is no such input.
+        ConfigError: `rows_per_part` is below 1.
+    """
+    if rows_per_part < 1:
+        raise ConfigError(f"rows_per_part: 1 or more was expected, not {rows_per_part}")
+    place = Place(url).absolute
+    try:
+        if place.has_wildcards or place.is_folder():
+            return _read_folder(place, rows_per_part)
+        if not place.is_file():
+            raise DataError(f"{url}: no such file or folder")
+        suffix = PurePosixPath(place.name.lower()).suffix
+        if suffix in _READERS:
+            names = _READERS[suffix](url, place.read().decode("utf-8-sig", "surrogateescape"))
+            return _cut_files(url, place.folder, ((name, None) for name in names), rows_per_part)
+        if suffix == ".parquet":
+            return _cut_tables(url, place.folder, {place.name: place.size()}, rows_per_part)
+    except OSError as error:
+        raise DataError(f"{url}: cannot be read: {error.strerror or error}") from error
+    raise DataError(f"{url}: a folder, a listing (.txt, .csv) or .parquet was expected; `earmark tag` takes recordings")
+
+
+def _read_folder(place: Place, rows_per_part: int) -> Input:
+    folder = place.root
+    visible = {name: size for name, size in place.files().items() if not _is_hidden(name)}
+    tables = {name: size for name, size in visible.items() if name.endswith(".parquet")}
+    recordings = {name: size for name, size in visible.items() if PurePosixPath(name.lower()).suffix in AUDIO_SUFFIXES}
+    if tables and recordings:
+        raise DataError(
+            f"{place.url}: {len(recordings)} recordings and {len(tables)} Parquet files were found; "
+            f"one kind was expected: say which, for example by {place.url.rstrip('/')}/*.parquet"
+        )
+    if tables:
+        return _cut_tables(place.url, folder.url, tables, rows_per_part)
+    if place.is_local and folder is place:  # tells of what it skips
+        found = scan_audio(Path(place.path))[0]
+        recordings = {file.relative_to(place.path).as_posix(): file.stat().st_size for file in found}
+    return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
+
+
+def _is_hidden(name: str) -> bool:
+    # _SUCCESS and _metadata are what other programs leave beside their tables
+    return any(word.startswith((".", "_")) for word in name.split("/"))
+
+
+def _lines(url: str, text: str) -> Iterator[str]:
+    return (line.strip() for line in text.splitlines() if line.strip())
+
+
+def _column(url: str, text: str) -> Iterator[str]:
+    lines = text.splitlines()
+    head = lines[0] if lines else ""
+    # a table of one column has no separator in it
+    separator = next((mark for mark in ",;\t" if mark in head), ",")
+    rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
+    columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    rows.fieldnames = columns
+    column = next((name for name in _COLUMNS if name in columns), None)
+    if column is None:
+        raise DataError(f"{url}: a column path or file was expected, it has {', '.join(columns) or 'none'}")
+    for row in rows:
+        if name := (row[column] or "").strip():
+            yield name
+
+
+_READERS: Final = {".txt": _lines, ".csv": _column}
+
+
+def _cut_files(url: str, folder: str, files: Iterable[tuple[str, int | None]], rows_per_part: int) -> Input:
+    digest = sha256()
+    parts: list[Part] = []
+    rest = iter(files)
+    while piece := tuple(islice(rest, rows_per_part)):
+        for entry in piece:
+            digest.update(json.dumps(entry).encode())
+        names = tuple(name for name, _ in piece)
+        parts.append(Part(_name(len(parts)), len(names), folder, files=names))
+    if not parts:
+        looked_for = " ".join(sorted(AUDIO_SUFFIXES))
+        raise DataError(f"{url}: no recording in it; looked for .parquet {looked_for}")
+    return Input(tuple(parts), digest.hexdigest())
+
+
+def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: int) -> Input:
+    from pyarrow import ArrowInvalid, parquet
+
+    digest = sha256()
+    parts: list[Part] = []
+    for table, size in tables.items():
+        place = Place(folder).child(table)
+        try:
+            with place.open() as stream:
+                footer = parquet.read_metadata(stream)
+        except ArrowInvalid as error:
+            raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {error}") from error
+        _check_schema(place.url, footer.schema.to_arrow_schema())
+        counts = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+        digest.update(json.dumps([table, size, counts]).encode())
+        first_row = 0
+        for groups in _fitting(counts, rows_per_part):
+            n_rows = sum(counts[group] for group in groups)
+            part = Part(_name(len(parts)), n_rows, folder, table=table, row_groups=groups, first_row=first_row)
+            parts.append(part)
+            first_row += n_rows
+    if not parts:
+        raise DataError(f"{url}: no row in it")
+    return Input(tuple(parts), digest.hexdigest())
+
+
+def _check_schema(url: str, schema: Any) -> None:
+    from pyarrow import types
+
+    if "audio" in schema.names:
+        kind = schema.field("audio").type
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if types.is_binary(kind) or types.is_large_binary(kind):
+            return
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    raise DataError(f"{url}: a column audio of bytes was expected, or of structs with bytes; it has {columns}")
+
+
+def _fitting(counts: list[int], most: int) -> Iterator[tuple[int, ...]]:
+    """Neighbouring groups that have up to `most` rows together, and at least one of them.
+
+    >>> list(_fitting([2, 2, 3, 9, 0], most=4))
+    [(0, 1), (2,), (3, 4)]
+    """
+    groups: list[int] = []
+    n_rows = 0
+    for group, count in enumerate(counts):
+        if groups and count and n_rows + count > most:
+            yield tuple(groups)
+            groups, n_rows = [], 0
+        groups.append(group)
+        n_rows += count
+    if n_rows:
+        yield tuple(groups)
+
+
+def _name(number: int) -> str:
+    return f"part-{number:06d}.parquet"

@@ -1,0 +1,185 @@
+"""One part done: its recordings are read, heard and written as one Parquet file."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from earmark.audio import Audio, decode_audio
+from earmark.bulk.job import Done, Settings, footer
+from earmark.bulk.parts import Part
+from earmark.bulk.storage import Place, joined
+from earmark.errors import AudioError, DataError, EarmarkError
+from earmark.tagger import Tag, Tagger
+
+_IDS: Final = ("video_id", "id", "file", "path")
+"""Columns of a table that name its rows; the first of these that it has."""
+_ROWS_AT_ONCE: Final = 16
+_AHEAD: Final = 4
+"""Recordings that are fetched while another is heard, where they are far away."""
+_BUFFER: Final = 1 << 20
+"""Bytes of a Parquet column that are read at a time; without it a whole row group is taken into memory."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the output: a recording's tags, or why there are none."""
+
+    file: str
+    duration: float | None = None
+    tags: list[Tag] | None = None
+    error: str | None = None
+    embedding: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A recording that is not read yet."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[Path | Audio]]
+    """Gives what a Tagger takes, for as long as the context lasts; what it raises is of this recording alone."""
+
+
+def do_part(part: Part, tagger: Tagger, settings: Settings, out: Place, fingerprint: str) -> Done:
+    """Hears the recordings of a part and writes the results to `out`, whole or not at all.
+
+    A recording that cannot be read or heard is a row with an error.
+
+    Args:
+        part: What to do.
+        tagger: Hears.
+        settings: What it is asked for.
+        out: The folder of the results.
+        fingerprint: Of the job, kept in the part.
+
+    Raises:
+        DataError: The table of the part cannot be read.
+        OSError: The results cannot be written.
+    """
+    recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate)
+    results = [_hear(recording, tagger, settings) for recording in recordings]
+    done = Done(
+        part=part.name,
+        n_files=len(results),
+        n_failed=sum(result.error is not None for result in results),
+        seconds=sum(result.duration or 0.0 for result in results),
+        first_error=next((result.error for result in results if result.error is not None), None),
+    )
+    out.child(part.name).write(_as_parquet(results, settings, footer(done, fingerprint)))
+    return done
+
+
+def _hear(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
+    try:
+        with recording.open() as source:
+            heard = tagger.hear(source)
+            tags = heard.tags(top=settings.top, threshold=settings.threshold)
+            embedding = None if settings.n_features is None else tagger.embed(source)
+        return Result(recording.name, heard.duration, tags, None, embedding)
+    except Exception as error:  # whatever one recording does to a decoder or a file system, the others are heard
+        return Result(recording.name, error=why(error))
+
+
+def why(error: BaseException) -> str:
+    """One line about an error; with its kind, unless it was meant for people to read."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return text if isinstance(error, EarmarkError | OSError) and text else f"{type(error).__name__}: {text}"
+
+
+def _of_files(part: Part) -> Iterator[_Recording]:
+    with ThreadPoolExecutor(_AHEAD) as fetcher:
+        waiting: deque[_Recording] = deque()
+        for name in part.files:
+            place = Place(joined(part.folder, name))
+            waiting.append(_Recording(name, partial(_opened, place, fetcher.submit(_fetch, place))))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _fetch(place: Place) -> tuple[ExitStack, Path]:
+    """A recording on a local disk, and what removes it there if it is a copy."""
+    with ExitStack() as stack:
+        path = stack.enter_context(place.local_file())
+        return stack.pop_all(), path
+    raise AudioError(f"{place.url}: cannot be fetched")
+
+
+@contextmanager
+def _opened(place: Place, fetched: "Future[tuple[ExitStack, Path]]") -> Iterator[Path | Audio]:
+    stack, path = fetched.result()
+    with stack:
+        try:
+            yield path
+        except AudioError as error:  # its user knows no copy
+            raise AudioError(str(error).replace(str(path), place.url)) from error
+
+
+def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
+    from pyarrow import ArrowInvalid, parquet
+
+    place = Place(joined(part.folder, str(part.table)))
+    try:
+        with place.open() as stream:
+            table = parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
+            ids = next((name for name in _IDS if name in table.schema_arrow.names), None)
+            columns = ["audio"] if ids is None else ["audio", ids]
+            batches = table.iter_batches(_ROWS_AT_ONCE, row_groups=list(part.row_groups), columns=columns)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            for number, row in enumerate(rows, part.first_row):
+                data, path = _bytes_and_path(row["audio"])
+                named = path if ids is None else row[ids]
+                name = f"{part.table}:{number}" if named is None else str(named)
+                yield _Recording(name, partial(_decoded, data, sample_rate, name))
+    except ArrowInvalid as error:
+        raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {why(error)}") from error
+
+
+def _bytes_and_path(audio: Any) -> tuple[bytes | None, str | None]:
+    return (audio.get("bytes"), audio.get("path")) if isinstance(audio, dict) else (audio, None)
+
+
+@contextmanager
+def _decoded(data: bytes | None, sample_rate: int, name: str) -> Iterator[Path | Audio]:
+    if data is None:
+        raise AudioError(f"{name}: no bytes of audio in this row")
+    yield decode_audio(data, sample_rate, name)
+
+
+def _as_parquet(results: Sequence[Result], settings: Settings, metadata: dict[bytes, bytes]) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "file": pa.array([_text(result.file) for result in results], pa.string()),
+        "duration": pa.array([result.duration for result in results], pa.float64()),
+        "tags": pa.array(
+            [None if r.tags is None else [{"label": tag.label, "score": tag.score} for tag in r.tags] for r in results],
+            pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())])),
+        ),
+        "error": pa.array([None if r.error is None else _text(r.error) for r in results], pa.string()),
+    }
+    if settings.n_features is not None:
+        # of one length: readers have a matrix without looking at each row
+        columns["embedding"] = pa.array(
+            [None if result.embedding is None else result.embedding.tolist() for result in results],
+            pa.list_(pa.float32(), settings.n_features),
+        )
+    stream = BytesIO()
+    parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), stream)
+    return stream.getvalue()
+
+
+def _text(text: str) -> str:
+    """The text with bytes that are none, which names of files can hold, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,114 @@
+"""`earmark bulk`: very many recordings to their tags, on one machine or many."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number, mutually_exclusive
+
+from earmark import hub
+from earmark.bulk.parts import ROWS_PER_PART
+from earmark.cli.screen import AsJson, Quiet, note, report_error, rounded, write_json
+from earmark.errors import DataError
+
+if TYPE_CHECKING:
+    from earmark.bulk.run import Outcome
+
+_WHICH = Group(validator=mutually_exclusive, show=False)
+_SECONDS_BETWEEN: Final = 5.0
+"""Of lines that tell of progress: parts may be done many times a second."""
+
+
+def bulk(
+    input: str,
+    out: str,
+    /,
+    *,
+    model: str = hub.DEFAULT_MODEL,
+    top: Annotated[int | None, Parameter(group=_WHICH, validator=Number(gte=1))] = None,
+    threshold: Annotated[float | Literal["auto"] | None, Parameter(group=_WHICH)] = None,
+    embed: Annotated[bool, Parameter(negative="")] = False,
+    address: str | None = None,
+    actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    cpus_per_actor: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
+    rows_per_part: Annotated[int, Parameter(validator=Number(gte=1))] = ROWS_PER_PART,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Tag very many recordings.
+
+    Args:
+        input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
+        out: Folder of the results, a path or a URL, new or begun by the same command.
+        model: A .safetensors checkpoint.
+        top: Keep this many tags of each recording; 5 unless a threshold is given.
+        threshold: Keep all tags that score this or more; auto for each label's own threshold.
+        embed: Also keep the embedding of each recording.
+        address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
+        actors: Processes that do the work; as many as there are processors for when not given.
+        cpus_per_actor: Processors of each of them.
+        rows_per_part: Recordings in a file of the results.
+        json: Print a JSON summary.
+        quiet: Nothing but errors on standard error.
+    """
+    # what is slow to load waits until the words are understood
+    from earmark.bulk.cluster import Fleet
+    from earmark.bulk.run import make_job, run
+
+    fleet = Fleet(actors, cpus_per_actor, address)
+    job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
+    outcome = run(job, out, fleet, _Teller(quiet), report_error)
+    _tell_end(outcome, out, quiet)
+    if json:
+        write_json(_summary(outcome))
+    if outcome.n_files and outcome.n_failed == outcome.n_files:
+        raise DataError(f"none of the {outcome.n_files} recordings could be read; one of them: {outcome.first_error}")
+    return int(bool(outcome.failed))
+
+
+class _Teller:
+    """Tells how far the job is, now and then."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._told_at = 0.0
+
+    def __call__(self, outcome: "Outcome") -> None:
+        now = time.monotonic()
+        if len(outcome.done) == outcome.n_before and not outcome.failed:
+            there = f", of which {outcome.n_before} are there" if outcome.n_before else ""
+            note(f"parts: {outcome.n_parts}{there}; starting the workers, which takes some seconds", self._quiet)
+        elif now - self._told_at >= _SECONDS_BETWEEN:
+            failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
+            note(f"{len(outcome.done)} of {outcome.n_parts} parts{failed}; {_speed(outcome)}", self._quiet)
+        else:
+            return
+        self._told_at = now
+
+
+def _speed(outcome: "Outcome") -> str:
+    return f"{outcome.files_per_second:.1f} files/s, {outcome.hours_per_hour:.1f} hours of sound an hour"
+
+
+def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
+    unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
+    hours = outcome.seconds_of_audio / 3600
+    note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)
+    if len(outcome.done) > outcome.n_before:
+        note(
+            f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet
+        )
+    if outcome.failed:
+        note(f"{len(outcome.failed)} of {outcome.n_parts} parts failed; the same command tries them again", quiet)
+
+
+def _summary(outcome: "Outcome") -> dict[str, object]:
+    return {
+        "n_parts": outcome.n_parts,
+        "n_parts_done": len(outcome.done),
+        "failed_parts": [{"part": name, "error": error} for name, error in outcome.failed],
+        "n_files": outcome.n_files,
+        "n_failed": outcome.n_failed,
+        "seconds_of_audio": rounded(outcome.seconds_of_audio),
+        "seconds": rounded(outcome.seconds),
+    }

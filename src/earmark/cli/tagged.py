@@ -1,0 +1,238 @@
+"""What came out for each file of `earmark tag`: written for people and machines, and read again to go on."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from rich.table import Table
+
+from earmark.cli.screen import bar, destination, paper, rounded, write_json
+from earmark.errors import ConfigError, DataError
+from earmark.files import atomic_write
+from earmark.tagger import Tag
+
+_ROWS_PER_GROUP: Final = 4096
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What came out for one file: its tags, or why there are none."""
+
+    file: str
+    duration: float = 0.0
+    """Seconds."""
+    tags: tuple[Tag, ...] = ()
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the contract."""
+        if self.error is not None:
+            return {"file": self.file, "error": self.error}
+        tags = [{"label": tag.label, "score": rounded(tag.score)} for tag in self.tags]
+        return {"file": self.file, "duration": rounded(self.duration), "tags": tags}
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Tagged":
+        """What `to_json` wrote.
+
+        Raises:
+            DataError: It is something else.
+        """
+        try:
+            tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
+            return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"a result of `earmark tag` was expected, this is none ({error})") from error
+
+
+def _write_table(results: Iterable[Tagged], stream: TextIO) -> None:
+    console = paper(stream)
+    for result in results:
+        if result.error is not None:
+            continue
+        console.print(f"{result.file}  {result.duration:.1f} s", style="bold", soft_wrap=True)
+        table = Table.grid(padding=(0, 2))
+        for tag in result.tags:
+            table.add_row("", f"{tag.score:.3f}", bar(tag.score), tag.label)
+        console.print(table if result.tags else "      nothing reaches the threshold")
+
+
+def _write_json(results: Iterable[Tagged], stream: TextIO) -> None:
+    for result in results:
+        write_json(result.to_json(), stream)
+
+
+def _write_csv(results: Iterable[Tagged], stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("file", "label", "score", "error"))
+    for result in results:
+        writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
+        if result.error is not None:
+            writer.writerow((result.file, "", "", result.error))
+        stream.flush()
+
+
+_WRITERS: Final[Mapping[str, Callable[[Iterable[Tagged], TextIO], None]]] = {
+    "table": _write_table,
+    "json": _write_json,
+    "csv": _write_csv,
+}
+FORMS: Final = (*_WRITERS, "parquet")
+
+
+def write(results: Iterable[Tagged], form: str, out: Path | None) -> None:
+    """Writes results as they come, to standard output or to a file that is there when all have come.
+
+    Raises:
+        OSError: The file cannot be written.
+        ModuleNotFoundError: Parquet, and pyarrow is not installed.
+    """
+    if form == "parquet" and out is not None:
+        _write_parquet(results, out)
+        return
+    with destination(out) as stream:
+        _WRITERS[form](results, stream)
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    tag = pa.struct([("label", pa.string()), ("score", pa.float64())])
+    return pa.schema(
+        [("file", pa.string()), ("duration", pa.float64()), ("tags", pa.list_(tag)), ("error", pa.string())]
+    )
+
+
+def _write_parquet(results: Iterable[Tagged], out: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = _schema()
+    with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for rows in _groups(results):
+            columns = [
+                {"duration": None, "tags": None, "error": None, **row.to_json(), "file": _text(row.file)}
+                for row in rows
+            ]
+            writer.write_table(pa.Table.from_pylist(columns, schema))
+
+
+def _groups(results: Iterable[Tagged]) -> Iterator[list[Tagged]]:
+    group: list[Tagged] = []
+    for result in results:
+        group.append(result)
+        if len(group) == _ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _text(name: str) -> str:
+    """A file name as text, which it need not be."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def read(out: Path) -> list[Tagged]:
+    """The results in a file that `write` wrote, by its suffix.
+
+    Raises:
+        ConfigError: A table for people, which nobody can read again.
+        DataError: The file holds something else.
+        OSError: It cannot be read.
+    """
+    reader = _READERS.get(out.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"--resume reads results in {', '.join(_READERS)}; {out} is none of them: name another --out")
+    try:
+        return list(reader(out))
+    except (DataError, ValueError, KeyError, UnicodeError) as error:
+        raise DataError(
+            f"{out}: results of `earmark tag` were expected, they cannot be read ({error}); move the file away, or "
+            "leave out --resume"
+        ) from error
+
+
+def _read_json(out: Path) -> Iterator[Tagged]:
+    with out.open(encoding="utf-8") as stream:
+        yield from (Tagged.from_json(json.loads(line)) for line in stream if line.strip())
+
+
+def _read_csv(out: Path) -> Iterator[Tagged]:
+    found: dict[str, Tagged] = {}
+    with out.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        for row in csv.DictReader(stream):
+            before = found.get(row["file"], Tagged(row["file"]))
+            tags = (*before.tags, Tag(row["label"], float(row["score"]))) if row["label"] else before.tags
+            found[row["file"]] = Tagged(row["file"], 0.0, tags, row["error"] or None)
+    yield from found.values()
+
+
+def _read_parquet(out: Path) -> Iterator[Tagged]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(out) as file:
+        for batch in file.iter_batches():
+            yield from map(Tagged.from_json, batch.to_pylist())
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[Tagged]]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+class Journal:
+    """Results beside OUT while they come, a line each, so that none is lost when the command is stopped.
+
+    Args:
+        out: Where the results go in the end.
+        settings: What they were made with; a journal of other settings is not gone on with.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self.path = out.with_name(f".{out.name}.part")
+        self._settings = {"earmark": "tag", **settings}
+
+    def read(self) -> list[Tagged]:
+        """What a stopped command left; nothing where none was.
+
+        Raises:
+            ConfigError: It was made with other settings.
+        """
+        if not self.path.is_file():
+            return []
+        first, *lines = self.path.read_text(encoding="utf-8").split("\n")
+        *lines, _ = lines or [""]  # what follows the last line break was cut off
+        if _parsed(first) != self._settings:
+            raise ConfigError(
+                f"{self.path}: what a stopped command left there was made with other settings ({first}); repeat them, "
+                "or leave out --resume"
+            )
+        return [Tagged.from_json(_parsed(line)) for line in lines]
+
+    @contextmanager
+    def kept(self, known: Iterable[Tagged]) -> Iterator[Callable[[Tagged], None]]:
+        """Keeps what is handed to it, after what is known already; forgets it all when the block ends well."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            write_json(self._settings, stream)
+            for result in known:
+                write_json(result.to_json(), stream)
+        with self.path.open("a", encoding="utf-8") as stream:
+            yield lambda result: write_json(result.to_json(), stream)
+        self.path.unlink(missing_ok=True)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise DataError(f"a line of JSON was expected, not {line[:40]!r}") from error

@@ -1,0 +1,57 @@
+"""A recording, and which of its moments made a tag."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from earmark.evidence import Evidence
+from earmark.plots import panels
+from earmark.plots.panels import COLOURS, INK, LANE
+from earmark.spectrogram import Spectrogram
+
+
+def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence: Evidence, *, title: str = "") -> None:
+    """From top to bottom: the spectrogram, what the logit loses without each moment, where the heads attend.
+
+    Args:
+        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        spectrogram: The part of the recording that the evidence is about.
+        evidence: What to show.
+        title: What the picture shows, in a line.
+
+    Raises:
+        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        OSError: The file cannot be written.
+    """
+    panels.require_matplotlib()
+    attention = evidence.attention
+    n_heads = 0 if attention is None else len(attention)
+    figure, stack = panels.stacked([2.4, 1.5, *([0.3 + LANE * n_heads] if n_heads else [])], 0.9)
+    image, bars = stack[:2]
+    start, end = float(evidence.onsets[0]), float(evidence.offsets[-1])
+    panels.draw_spectrogram(figure, image, spectrogram)
+
+    borders = np.append(evidence.onsets, end)
+    for sign, colour in ((1, COLOURS[0]), (-1, COLOURS[1])):
+        weights = np.where(sign * evidence.weights > 0, evidence.weights, 0.0)
+        bars.stairs(weights, borders, fill=True, color=colour, hatch=None if sign > 0 else "////", alpha=0.85)
+    bars.axhline(0, color=INK, linewidth=0.8)
+    bars.set_ylabel("logit lost\nwithout it")
+    bars.spines[["top", "right"]].set_visible(False)
+    bars.annotate(
+        f"above the line: spoke for {evidence.label}; below, hatched: against it",
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=INK,
+    )
+    if attention is not None:
+        names = [f"head {number}" for number in range(1, n_heads + 1)]
+        step = float(evidence.onsets[1] - evidence.onsets[0])
+        panels.draw_attention(stack[2], names, attention, step, end, start)
+    panels.finish(figure, stack, end, title, start)
+    panels.save(figure, Path(path))

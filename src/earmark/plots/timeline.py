@@ -1,0 +1,101 @@
+"""A recording, the scores of its labels over time, and the events in them."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from jaxtyping import Float
+
+from earmark.plots import panels
+from earmark.plots.panels import COLOURS, INK, LANE, OTHER
+from earmark.spectrogram import Spectrogram
+from earmark.timeline import Event, Threshold, Timeline, label_thresholds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_N_LANES: Final = 10
+_N_WITHOUT_EVENTS: Final = 5
+_N_POINTS: Final = 1600
+"""Of a curve: as many as the picture has columns of pixels."""
+
+
+def plot_timeline(
+    path: str | PathLike[str],
+    spectrogram: Spectrogram,
+    timeline: Timeline,
+    events: Sequence[Event],
+    *,
+    threshold: Threshold = None,
+    title: str = "",
+) -> None:
+    """One recording from top to bottom: its spectrogram, and a lane for each label with its scores and events.
+
+    The labels with the highest scores among those that have events get a lane, ten at most; where there are no events,
+    the five labels with the highest scores.
+
+    Args:
+        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        spectrogram: The recording.
+        timeline: Its scores.
+        events: What was found in them.
+        threshold: That of the events, as in `Timeline.events`.
+        title: What the picture shows, in a line.
+
+    Raises:
+        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        OSError: The file cannot be written.
+    """
+    panels.require_matplotlib()
+    thresholds = label_thresholds(threshold, timeline.thresholds, len(timeline.labels))
+    labels = _shown(timeline, events)
+    figure, (image, lanes) = panels.stacked([2.4, 0.3 + LANE * len(labels)], 0.9)
+    panels.draw_spectrogram(figure, image, spectrogram)
+    for lane, label in enumerate(labels):
+        colour = COLOURS[lane % len(COLOURS)]
+        for event in events:
+            if event.label == timeline.labels[label]:
+                lanes.fill_between(
+                    [event.onset, event.offset], -lane, 0.95 - lane, color=colour, alpha=0.3, linewidth=0
+                )
+        lanes.axhline(0.9 * thresholds[label] - lane, color=OTHER, linewidth=0.6, linestyle=":")
+        _draw_scores(lanes, timeline, label, lane, colour)
+    panels.lanes(lanes, [timeline.labels[label] for label in labels])
+    lanes.set_ylabel("score")
+    lanes.annotate(
+        "a full lane is a score of 1; dotted: threshold; shaded: heard",
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=INK,
+    )
+    panels.finish(figure, [image, lanes], timeline.duration, title)
+    panels.save(figure, Path(path))
+
+
+def _shown(timeline: Timeline, events: Sequence[Event]) -> list[int]:
+    """Which labels get a lane."""
+    best = timeline.scores.max(axis=0)
+    heard = {event.label for event in events}
+    order = np.argsort(-best, kind="stable").tolist()
+    return [i for i in order if timeline.labels[i] in heard][:_N_LANES] or order[:_N_WITHOUT_EVENTS]
+
+
+def _draw_scores(panel: "Axes", timeline: Timeline, label: int, lane: int, colour: str) -> None:
+    middles = (timeline.onsets + np.minimum(timeline.onsets + timeline.window, timeline.duration)) / 2
+    scores = timeline.scores[:, label]
+    n_each = -(-len(scores) // _N_POINTS)
+    if n_each > 1:  # the highest of each few, so that no short event is lost
+        starts = np.arange(0, len(scores), n_each)
+        middles, scores = middles[starts], np.maximum.reduceat(scores, starts)
+    _plot(panel, middles, 0.9 * scores - lane, colour)
+
+
+def _plot(panel: "Axes", x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], colour: str) -> None:
+    # a single window has no line
+    panel.plot(x, y, color=colour, linewidth=1.4, marker="o" if len(x) == 1 else None, markersize=4)

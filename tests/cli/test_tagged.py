@@ -1,0 +1,57 @@
+"""Results of `earmark tag`, written and read again."""
+
+from pathlib import Path
+
+import pytest
+
+from earmark.cli.tagged import Journal, Tagged, read, write
+from earmark.errors import ConfigError, DataError
+from earmark.tagger import Tag
+
+RESULTS = [
+    Tagged("a.wav", 1.5, (Tag("dog", 0.5), Tag("rain, heavy", 0.25))),
+    Tagged("b.wav", error="b.wav: damaged"),
+    Tagged("c, \udcff.wav", 2.0, (Tag("dog", 0.75),)),
+]
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.csv", "r.parquet"])
+def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
+    form = name.split(".")[1]
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    write(iter(RESULTS), form, tmp_path / name)
+    found = read(tmp_path / name)
+    assert [result.tags for result in found] == [result.tags for result in RESULTS]
+    assert [result.error for result in found] == [result.error for result in RESULTS]
+    if form != "csv":
+        assert [result.duration for result in found] == [1.5, 0.0, 2.0]
+    if form != "parquet":  # whose strings are text
+        assert [result.file for result in found] == [result.file for result in RESULTS]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"file": "a", "tags": [{"label": "x"}]}', "nonsense"])
+def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(DataError, match=r"r\.json: results of `earmark tag` were expected"):
+        read(tmp_path / "r.json")
+    with pytest.raises(ConfigError, match=r"--resume reads results in \.json, \.jsonl, \.csv, \.parquet"):
+        read(tmp_path / "r.txt")
+
+
+def test_a_journal_keeps_what_came_until_all_is_well(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "r.csv", {"top": 3})
+    assert journal.read() == []
+    with pytest.raises(KeyboardInterrupt), journal.kept(RESULTS[:1]) as keep:
+        keep(RESULTS[1])
+        raise KeyboardInterrupt
+    assert journal.read() == RESULTS[:2]
+    with journal.path.open("a") as stream:
+        stream.write('{"file": "cut o')  # the line that a kill cut off
+    assert journal.read() == RESULTS[:2]
+    with pytest.raises(ConfigError, match="was made with other settings"):
+        Journal(tmp_path / "r.csv", {"top": 4}).read()
+    with journal.kept(journal.read()) as keep:
+        keep(RESULTS[2])
+        assert journal.read() == RESULTS
+    assert list(tmp_path.iterdir()) == []
