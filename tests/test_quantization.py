@@ -32,8 +32,8 @@ def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.Mod
         waveform = (0.1 * rng.standard_normal((1, n))).astype(np.float32)
         expected, ours = (run.run(None, {"waveform": waveform}) for run in (exact, rounded))
         assert [output.shape for output in ours] == [output.shape for output in expected]
-        # a few of the 256 steps of the largest segment
-        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.2 * np.abs(expected[0]).max())
+        # segments reach 0.1 here; a sample alone is like nothing that the scales were set by
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.02)
         np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=0.03)
 
 

@@ -62,6 +62,22 @@ def test_what_is_refused_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
 
 
+def test_what_was_exported_tags_as_the_checkpoint_does_without_pytorch(
+    exported: Path, recordings: Path, capfd: Capture
+) -> None:
+    words = ["tag", str(recordings / "a.wav"), str(recordings / "c.flac"), "--top", "3", "--json", "--quiet", "--model"]
+    assert cli.main([*words, str(exported.with_suffix(".safetensors"))]) == 0
+    expected = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    code = "import sys; from earmark import cli; cli.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words, str(exported)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    for line, row in zip(result.stdout.splitlines(), expected, strict=True):
+        tags = {tag["label"]: tag["score"] for tag in json.loads(line)["tags"]}
+        assert tags == pytest.approx({tag["label"]: tag["score"] for tag in row["tags"]}, abs=1e-4)
+
+
 def test_what_was_exported_is_not_exported_again(exported: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["export", str(exported), str(tmp_path / "a.onnx")]) == 1
     assert "a .safetensors checkpoint was expected" in capfd.readouterr().err
