@@ -215,6 +215,8 @@ def _named(words: Sequence[str]) -> str:
 
 def _run(words: list[str]) -> int:
     tell_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
+    # to cyclopts a hyphen alone is an unknown flag
+    words = ["./-" if word == "-" else word for word in words]
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except ConfigError as error:
