@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score, log_loss
 
 from earmark import calibration
 from earmark.audio import Audio
-from earmark.calibration import Calibration, apply, calibrate, fit
+from earmark.calibration import Calibration, apply, apply_like, calibrate, fit
 from earmark.data.clips import Clip, Dataset
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.evaluation import FailedClip, LabelFigures, Report, evaluate
@@ -405,3 +405,18 @@ def test_settings_out_of_range(network: Network, dataset: Dataset) -> None:
 def test_a_calibration_of_other_labels_is_refused(found: Calibration) -> None:
     with pytest.raises(ConfigError, match="of the network's 2 labels was expected, this one is of 4 labels"):
         apply(Network(CONFIG, SOME_LABELS), found)
+
+
+def test_a_calibration_is_copied_to_a_network_trained_alike(network: Network, found: Calibration) -> None:
+    torch.manual_seed(5)
+    other = Network(CONFIG, LABELS)
+    copied, expected = apply_like(other, apply(network, found)), apply(other, found)
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(copied.state_dict()[name], tensor, rtol=0, atol=0)
+    assert copied.thresholds == found.thresholds
+    assert copied.extra["calibration"] == {**found.facts(), "copied": True}
+    assert other.thresholds is None and "calibration" not in other.extra
+    with pytest.raises(ConfigError, match="a checkpoint that `earmark calibrate` wrote was expected to copy from"):
+        apply_like(other, network)
+    with pytest.raises(ConfigError, match="the same 2 labels was expected to copy the calibration from"):
+        apply_like(Network(CONFIG, SOME_LABELS), apply(network, found))

@@ -194,14 +194,41 @@ def apply(network: Network, calibration: Calibration) -> Network:
             f"a calibration of the network's {len(network.labels)} labels was expected, this one is of "
             f"{len(calibration.labels)} labels that are not the same; calibrate this network"
         )
-    calibrated = copy.deepcopy(network)
-    last = calibrated.classifier[-1]
-    with torch.no_grad():
-        last.get_parameter("weight").mul_(calibration.scale)
-        last.get_parameter("bias").mul_(calibration.scale).add_(calibration.offset)
+    calibrated = _scaled(network, calibration.scale, calibration.offset)
     calibrated.thresholds = calibration.thresholds
     calibrated.extra["calibration"] = calibration.facts()
     return calibrated
+
+
+def apply_like(network: Network, calibrated: Network) -> Network:
+    """A copy of the network with the scale, offset and thresholds of another one, which was trained as it was.
+
+    For a network trained once more on all clips there are, which leaves none to calibrate it on.
+
+    Raises:
+        ConfigError: The other one is not calibrated, or of other labels.
+    """
+    facts = calibrated.extra.get("calibration")
+    if not isinstance(facts, dict) or calibrated.thresholds is None:
+        raise ConfigError("a checkpoint that `earmark calibrate` wrote was expected to copy from; calibrate it first")
+    if calibrated.labels.names != network.labels.names:
+        raise ConfigError(
+            f"a checkpoint of the same {len(network.labels)} labels was expected to copy the calibration from, that "
+            f"one has {len(calibrated.labels)} labels that are not the same"
+        )
+    copied = _scaled(network, float(facts["scale"]), float(facts["offset"]))
+    copied.thresholds = calibrated.thresholds
+    copied.extra["calibration"] = {**facts, "copied": True}
+    return copied
+
+
+def _scaled(network: Network, scale: float, offset: float) -> Network:
+    scaled = copy.deepcopy(network)
+    last = scaled.classifier[-1]
+    with torch.no_grad():
+        last.get_parameter("weight").mul_(scale)
+        last.get_parameter("bias").mul_(scale).add_(offset)
+    return scaled
 
 
 def _check_min_positives(min_positives: int) -> None:

@@ -26,7 +26,7 @@ class Evidence:
     attention: Float[np.ndarray, "head segment"] | None
     """The weights of the pooling, summing to 1 per head; None when it pays no attention."""
     score: float
-    """Of the label, from 0 to 1, as `Tagger.tag` has it."""
+    """Of the label, from 0 to 1, in these segments together."""
 
 
 def explain(

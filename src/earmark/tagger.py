@@ -21,10 +21,12 @@ __all__ = ["Engine", "Event", "Evidence", "Heard", "Stream", "Tag", "Tagger", "T
 
 CLIP_SECONDS: Final = 10.0
 """What a network is taken to be trained on where its checkpoint does not say: the clips of AudioSet."""
-N_CLIPS_WHOLE: Final = 2.0
-"""A recording longer than so many clips of the training is long: pooled whole, its short events would drown."""
-_HOP_SHARE: Final = 0.25
-"""Of a clip's length, from window to window of a long recording."""
+WINDOW_SHARE: Final = 0.4
+"""Of the clips of the training: the length of the windows in which a longer recording is heard."""
+HOP_SHARE: Final = 0.1
+"""Likewise, from window to window."""
+N_BEST: Final = 3
+"""Windows whose mean logit is that of a long recording: fewer false tags than the best one alone gives."""
 _BLOCK_SECONDS: Final = 10.0
 """Decoded at once."""
 
@@ -126,8 +128,9 @@ class Tagger:
     def hear(self, audio: Audio | str | os.PathLike[str], *, progress: Callable[[float], None] | None = None) -> Heard:
         """The score of each label for a whole recording, of any length, in bounded memory.
 
-        A recording no longer than `N_CLIPS_WHOLE` of the clips that the network was trained on is pooled whole. In a
-        longer one a label scores what it does in its best window of a clip's length (results/long-recordings.md).
+        A recording no longer than the clips that the network was trained on (and one segment) is pooled whole. In a
+        longer one, where short events would drown, a label's logit is the mean over the `N_BEST` windows, each
+        `WINDOW_SHARE` of such a clip, in which it is highest (chosen by measurement: results/long-recordings.md).
 
         Args:
             audio: The recording.
@@ -177,7 +180,8 @@ class Tagger:
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
         """How much each segment of a recording carried one tag: what its logit loses when the segment is left out.
 
-        Of a recording so long that its best window decides (`hear`), the segments are those of that window.
+        Of a recording longer than the clips of the training it explains the window of that length in which the label
+        scores highest.
 
         Args:
             audio: The recording.
@@ -191,7 +195,7 @@ class Tagger:
         source = _Samples(audio, self.sample_rate)
         segments, first = np.concatenate(list(encode_blocks(self.engine, source.blocks()))), 0
         if self._is_long(len(segments)):
-            windows = self._clip_windows()
+            windows = SlidingWindows(self.engine, self._clip_seconds, HOP_SHARE * self._clip_seconds)
             first, end = windows.span(int(windows.finish(segments, source.duration)[:, index].argmax()))
             segments = segments[first:end]
         try:
@@ -244,16 +248,14 @@ class Tagger:
         return max(self.engine.clip_duration or CLIP_SECONDS, self.seconds_per_segment)
 
     def _is_long(self, n_segments: int) -> bool:
-        return n_segments * self.seconds_per_segment > N_CLIPS_WHOLE * self._clip_seconds + self.seconds_per_segment
-
-    def _clip_windows(self) -> SlidingWindows:
-        return SlidingWindows(self.engine, self._clip_seconds, _HOP_SHARE * self._clip_seconds)
+        return (n_segments - 1) * self.seconds_per_segment > self._clip_seconds
 
     def _logits(self, chunks: Iterator[np.ndarray], source: "_Samples") -> Float[np.ndarray, " label"]:
         """Of a whole recording, pooled whole or by its best windows."""
-        windows = self._clip_windows()
+        window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
+        windows = SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds)
         waiting: list[np.ndarray] | None = []  # all there is so far, while the recording may turn out to be short
-        best = np.full(len(self.labels), -np.inf, np.float32)
+        best = np.zeros((0, len(self.labels)), np.float32)
         for chunk, is_last in _with_last(chunks):
             segments = chunk
             if waiting is not None:
@@ -265,8 +267,8 @@ class Tagger:
                     continue
                 waiting = None
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
-            best = np.maximum(best, logits.max(axis=0, initial=-np.inf))
-        return best
+            best = np.sort(np.concatenate([best, logits]), axis=0)[-N_BEST:]
+        return best.mean(axis=0)
 
 
 class _Samples:

@@ -114,3 +114,18 @@ def test_a_split_where_there_are_none_is_an_error(model: str, noises: Path, tmp_
     data = f"csv:{noises}/plain.csv"
     assert cli.main(["calibrate", model, data, "--out", str(tmp_path / "c.safetensors"), "--split", "valid"]) == 1
     assert f"none of {data} has splits; leave it out" in capfd.readouterr().err
+
+
+def test_calibrate_like_another(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert cli.main(words(model, noises, first)) == 0
+    capfd.readouterr()
+    assert cli.main(["calibrate", model, "--like", str(first), "--out", str(second)]) == 0
+    assert capfd.readouterr().out == f"{second}\n"
+    assert Network.load(second).thresholds == Network.load(first).thresholds
+    assert cli.main(["calibrate", model, "--out", str(second)]) == 2
+    assert cli.main(words(model, noises, second, "--like", str(first))) == 2
+    assert cli.main(["calibrate", model, "--like", model, "--out", str(second)]) == 1
+    told = capfd.readouterr().err.splitlines()
+    assert "either DATA to calibrate on or --like" in told[0] and told[0] == told[1]
+    assert "a checkpoint that `earmark calibrate` wrote was expected" in told[2]

@@ -64,6 +64,7 @@ _COMMANDS: Final = {
         "Fits both to clips that it was not trained on. The order of its tags stays. OUT is a checkpoint like MODEL.",
         "earmark calibrate run/best.safetensors esc50:ESC-50 --split 5 --out calibrated.safetensors",
         "earmark calibrate run/best.safetensors esc50:ESC-50 soundscapes:mixed --split 5 --out calibrated.safetensors",
+        "earmark calibrate all/last.safetensors --like calibrated.safetensors --out final.safetensors",
     ),
     "export": (
         "Write a tagger as one ONNX file, which runs without PyTorch.",

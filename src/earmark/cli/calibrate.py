@@ -27,10 +27,11 @@ _ROWS = (
 
 def calibrate(
     model: str,
-    data: list[str],
+    data: list[str] | None = None,
     /,
     *,
     out: Path,
+    like: str | None = None,
     split: str | None = None,
     min_positives: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
     batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
@@ -44,6 +45,7 @@ def calibrate(
         model: A .safetensors checkpoint; it stays as it is.
         data: Sources and paths: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR. Each weighs the same.
         out: The calibrated checkpoint to write, another file than MODEL.
+        like: Instead of DATA, a calibrated checkpoint trained as MODEL was: copy its calibration and thresholds.
         split: Take these splits, joined by commas, of each DATA that has splits; all of it when not given.
         min_positives: A label with fewer clips takes the threshold that is best for all labels together.
         batch_size: Clips that the network hears at a time; the figures do not depend on it.
@@ -52,6 +54,11 @@ def calibrate(
         quiet: Nothing but errors on standard error.
     """
     _check_out(out, model)
+    if (like is None) == (not data):
+        raise CycloptsError("either DATA to calibrate on or --like a calibrated checkpoint was expected")
+    if like is not None or data is None:
+        _copy(model, str(like), out, json)
+        return
     datasets = _select(data, split)
     network = hub.load_network(model)
     from earmark.calibration import apply
@@ -70,6 +77,18 @@ def calibrate(
     else:
         _print(calibration)
         say(f"\n{out}")
+
+
+def _copy(model: str, like: str, out: Path, json: bool) -> None:
+    network, calibrated = hub.load_network(model), hub.load_network(like)
+    from earmark.calibration import apply_like
+
+    copied = apply_like(network, calibrated)
+    copied.save(out)
+    if json:
+        write_json({"model": model, "out": str(out), "like": like, **copied.extra["calibration"]})
+    else:
+        say(str(out))
 
 
 def _check_out(out: Path, model: str) -> None:
