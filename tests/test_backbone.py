@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from earmark.backbone import Backbone, MaskedBatchNorm, _kernels, dropout
+from earmark.backbone import Backbone, FoldedBackbone, MaskedBatchNorm, _kernels, dropout
 from earmark.errors import ConfigError
 
 
@@ -182,3 +182,22 @@ def test_training_drops_and_evaluation_does_not():
 def test_bad_settings_say_so(values, text):
     with pytest.raises(ConfigError, match=text):
         Backbone(**values)
+
+
+@pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 33, 400])
+def test_folded_gives_the_segments_of_the_backbone(n_frames):
+    torch.manual_seed(0)
+    backbone = Backbone(64, width=4).eval()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias, 0, 0.3)
+    log_mel = torch.randn(2, n_frames, 64)
+    with torch.inference_mode():
+        expected = backbone(log_mel)
+        torch.testing.assert_close(FoldedBackbone(backbone)(log_mel), expected, atol=1e-5, rtol=1e-5)
+        in_half = FoldedBackbone(backbone, torch.bfloat16)(log_mel)
+    assert in_half.dtype == torch.float32
+    assert (in_half - expected).abs().max() < 0.03 * expected.abs().max()

@@ -1,5 +1,6 @@
 """The second stage: the paper's four-block CNN, log-mel to segments (§4.3)."""
 
+import copy
 from functools import cache
 from itertools import pairwise
 from types import ModuleType
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from earmark.errors import ConfigError
 
@@ -186,3 +188,37 @@ class Backbone(nn.Module):
             return None
         frame = torch.arange(length, device=log_mel.device)
         return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
+
+
+class FoldedBackbone(nn.Module):
+    """A backbone for inference on one clip at a time: each batch norm is part of the convolution before it.
+
+    The same segments but for rounding, a fifth sooner in float32 on CPUs, where batch norm is bound by memory; in
+    bfloat16 twice as fast where the processor has instructions for it.
+
+    Args:
+        backbone: Stays as it is; its weights are copied.
+        dtype: Of the convolutions.
+    """
+
+    def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        original = copy.deepcopy(backbone).eval()
+        blocks = [block for block in original.blocks if isinstance(block, ConvBlock)]
+        # before the first convolution, whose padding is of what comes after it: it can't be folded exactly
+        self.bn0 = original.bn0
+        self.conv1 = nn.ModuleList(fuse_conv_bn_eval(block.conv1, block.bn1) for block in blocks)
+        self.conv2 = nn.ModuleList(fuse_conv_bn_eval(block.conv2, block.bn2) for block in blocks)
+        for convolutions in (self.conv1, self.conv2):
+            convolutions.to(dtype)
+            convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = dtype
+
+    def forward(self, log_mel: Float[Tensor, "batch frame mel"]) -> Float[Tensor, "batch segment channel"]:
+        """Segments of clips, all of one length."""
+        x = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1).to(self._dtype)
+        for conv1, conv2 in zip(self.conv1, self.conv2, strict=True):
+            x = F.relu_(conv2(F.relu_(conv1(x))))
+            x = F.avg_pool2d(x, 2, ceil_mode=True)
+        segments: Tensor = x.float().mean(3).transpose(1, 2)
+        return segments

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from earmark.errors import CheckpointError
+from earmark.errors import CheckpointError, ConfigError
 from earmark.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ _ADVICE: Final = (
 )
 
 
-def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> Tagger:
+def load(
+    name_or_path: str | os.PathLike[str],
+    n_threads: int | None = None,
+    precision: Literal["float32", "bf16"] = "float32",
+) -> Tagger:
     """The tagger of a checkpoint, or of a model that earmark knows by name.
 
     Args:
@@ -31,20 +35,25 @@ def load(name_or_path: str | os.PathLike[str], n_threads: int | None = None) -> 
             model's name goes before the model.
         n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
             number for the whole process.
+        precision: bf16 is faster where the processor has instructions for it, and changes scores in the third digit
+            (results/inference.md). An `.onnx` file has its own precision inside.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
+        ConfigError: Another precision was asked of an `.onnx` file.
         ModuleNotFoundError: ONNX Runtime is not installed, which an `.onnx` file needs.
     """
     path = _checkpoint(os.fspath(name_or_path))
     if path.suffix == ".onnx":
         from earmark.onnx_network import OnnxEngine
 
+        if precision != "float32":
+            raise ConfigError(f"precision: {path} has its own inside; {precision} is for .safetensors checkpoints")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
     from earmark.network import Network, TorchEngine
 
-    return Tagger(TorchEngine(Network.load(path), n_threads=n_threads))
+    return Tagger(TorchEngine(Network.load(path), n_threads, precision))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":

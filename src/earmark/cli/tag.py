@@ -46,6 +46,7 @@ def tag(
     threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
     out: Path | None = None,
+    precision: Literal["float32", "bf16"] = "float32",
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
@@ -60,6 +61,7 @@ def tag(
         threshold: Print all tags that score this or more; auto takes the model's own threshold of each label.
         format: A table for people, JSON with one object a line, CSV or Parquet; what --out ends in says it too.
         out: Write to this file instead of standard output.
+        precision: bf16 is faster where the processor has instructions for it; scores change in the third digit.
         jobs: Files heard side by side, which share the processors; as many as there are processors when not given.
         resume: Go on where a stopped command was, and skip what OUT has already, which the same settings made.
         json: Short for --format json.
@@ -71,11 +73,11 @@ def tag(
     refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        journal = Journal(out, {"model": model, "top": top, "threshold": threshold})
+        journal = Journal(out, {"model": model, "precision": precision, "top": top, "threshold": threshold})
     known = _known(out, journal, {_name(file) for file in found}) if resume and out is not None else {}
     todo = [file for file in found if _name(file) not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
-    tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs))
+    tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
     tally = _Tally(len(todo))
 
     def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:
