@@ -256,7 +256,7 @@ def test_chunks_are_the_whole(real: Tagger, tmp_path: Path) -> None:
     """One encoding of all, and 20 s at a time from a file at another rate: the same scores to 1e-4."""
     import torch
 
-    recording = Audio(noise(90.0).waveform[:-500], 22050)
+    recording = Audio(noise(190.0).waveform[:-500], 22050)
     save_audio(tmp_path / "long.wav", recording, subtype="FLOAT")
     waveform = load_audio(tmp_path / "long.wav", 16000).waveform
     network = real.engine.network  # type: ignore[attr-defined]

@@ -107,6 +107,18 @@ def opened(source: Source, name: str) -> Iterator[Decoder]:
         yield decoder
 
 
+def _mean(samples: np.ndarray) -> np.ndarray:
+    """Of the channels of (sample, channel); NumPy's own takes 25 times as long over rows of two."""
+    n_channels = samples.shape[1]
+    if n_channels == 1:
+        return samples[:, 0]
+    total = samples[:, 0].copy()
+    for channel in range(1, n_channels):
+        total += samples[:, channel]
+    total /= n_channels
+    return total
+
+
 def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> Iterator[np.ndarray]:
     """The mean of the channels from sample `start` to `stop` (or the end), in blocks of some size.
 
@@ -137,7 +149,7 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
             n_read, n_channels = samples.shape
             if not n_read:
                 break
-            mono = samples[:, 0] if n_channels == 1 else samples.mean(axis=1)
+            mono = _mean(samples)
             if not -_LOUDEST <= mono.min() <= mono.max() <= _LOUDEST:
                 raise AudioError(f"{name}: damaged, {_nonsense(samples)} from {position / rate:.2f} s on")
             if n_channels > 1:

@@ -1,0 +1,294 @@
+"""Inference speed: whole pipeline beside a plain PyTorch Cnn10, timelines beside sliding windows, memory, cold start.
+
+python benchmarks/bench_inference.py [--files 8] [--seconds 60] [--long] [--only pipeline,timeline,...]
+
+All sides run in this one call on the same made-up files (FLAC, 44.1 kHz, stereo), on all processors that there are. The
+plain Cnn10 is run the usual way: 32 kHz, a frame every 10 ms, front end as convolutions, eager, float32, batch 1, the
+whole file in memory. earmark runs the paper's network (width 64, 527 labels, 32 kHz, 25 ms) with random weights; times
+do not depend on them. Other programs running at the same time spoil the figures. --long adds an hour and ten hours.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from earmark import hub
+from earmark.backbone import FoldedBackbone
+from earmark.export import export
+from earmark.frontend import FrontendConfig
+from earmark.labels import LabelSet
+from earmark.mel import mel_filters
+from earmark.network import Network, NetworkConfig
+from earmark.processors import n_processors
+
+RATE = 44100
+
+
+def like_a_recording(n_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks of stereo noise whose colour and level wander, with something like events in it."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, n_samples, RATE):
+        n = min(RATE, n_samples - start)
+        noise = 0.02 * rng.standard_normal((n, 2)) * 10 ** rng.uniform(-1, 0)
+        time_ = np.arange(n) / RATE
+        tone = 0.2 * np.sin(2 * np.pi * rng.uniform(200, 6000) * time_) * np.exp(-4 * time_) * (rng.random() < 0.5)
+        yield (noise + tone[:, None]).astype(np.float32)
+
+
+def write(path: Path, seconds: float, seed: int) -> None:
+    """A FLAC file of that length."""
+    with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
+        for block in like_a_recording(round(seconds * RATE), seed):
+            file.write(block)
+
+
+class PlainCnn10(nn.Module):
+    """The published Cnn10 as its authors run it, front end and all, with random weights."""
+
+    def __init__(self, n_labels: int) -> None:
+        super().__init__()
+        frontend = FrontendConfig(hop_length=320)
+        n, k = np.arange(1024), np.arange(513)[:, None]
+        basis = np.hanning(1025)[:-1] * np.exp(-2j * np.pi * k * n / 1024)
+        self.register_buffer("real", torch.from_numpy(basis.real[:, None]).float())
+        self.register_buffer("imaginary", torch.from_numpy(basis.imag[:, None]).float())
+        self.register_buffer("filters", torch.from_numpy(mel_filters(frontend)).float())
+        self.bn0 = nn.BatchNorm2d(64)
+        sizes = [1, 64, 128, 256, 512]
+        self.blocks = nn.ModuleList()
+        for n_in, n_out in pairwise(sizes):
+            convs = [
+                nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
+                nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
+            ]
+            self.blocks.append(nn.ModuleList([convs[0], nn.BatchNorm2d(n_out), convs[1], nn.BatchNorm2d(n_out)]))
+        self.fc1, self.fc2 = nn.Linear(512, 512), nn.Linear(512, n_labels)
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        x = F.pad(waveform[:, None], (512, 512), mode="reflect")
+        power = F.conv1d(x, self.real, stride=320) ** 2 + F.conv1d(x, self.imaginary, stride=320) ** 2
+        x = 10 * torch.log10(torch.clamp(power.transpose(1, 2) @ self.filters, min=1e-10))[:, None]
+        x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
+        for conv1, bn1, conv2, bn2 in self.blocks:
+            x = F.relu_(bn1(conv1(x)))
+            x = F.avg_pool2d(F.relu_(bn2(conv2(x))), 2)
+        x = x.mean(3)
+        x = x.amax(2) + x.mean(2)
+        return torch.sigmoid(self.fc2(F.relu_(self.fc1(x))))
+
+
+def plain(files: list[Path]) -> Callable[[], None]:
+    """Tags files one after the other, as most scripts do."""
+    model = PlainCnn10(527).eval()
+
+    def run() -> None:
+        torch.set_num_threads(n_processors())
+        for file in files:
+            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+            waveform = soxr.resample(samples.mean(axis=1), rate, 32000)
+            with torch.no_grad():
+                model(torch.from_numpy(waveform)[None])
+
+    return run
+
+
+def tagged(model: str, files: list[Path], precision: str = "float32", n_jobs: int | None = None) -> Callable[[], None]:
+    """Tags files as `earmark tag --jobs N` does."""
+    n_jobs = n_jobs or n_processors()
+
+    def run() -> None:
+        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision)  # type: ignore[arg-type]
+        with ThreadPoolExecutor(n_jobs) as pool:
+            list(pool.map(tagger.hear, files))
+
+    return run
+
+
+def median_seconds(runs: dict[str, Callable[[], None]], times: int = 5) -> dict[str, float]:
+    """Of each of several runs, which take turns, so that what the machine does meanwhile meets all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(times + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(each)) for name, each in seconds.items()}
+
+
+def models(folder: Path) -> dict[str, str]:
+    """The paper's network as a checkpoint, as ONNX and as ONNX in 8 bits."""
+    torch.manual_seed(0)
+    network = Network(NetworkConfig(FrontendConfig()), LabelSet.audioset()).eval()
+    network.extra["clip_duration"] = 10.0
+    paths = {
+        name: str(folder / file) for name, file in (("torch", "m.safetensors"), ("onnx", "m.onnx"), ("int8", "8.onnx"))
+    }
+    network.save(paths["torch"])
+    export(network, Path(paths["onnx"]))
+    clips = [next(iter(like_a_recording(RATE, seed))).mean(axis=1)[:32000] for seed in range(20)]
+    export(network, Path(paths["int8"]), clips)
+    return paths
+
+
+def pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: float) -> None:
+    """Decode, resample, features and network together."""
+    files = [folder / f"{number}.flac" for number in range(n_files)]
+    for number, file in enumerate(files):
+        write(file, seconds, number)
+    runs = {
+        "plain PyTorch Cnn10": plain(files),
+        "earmark, PyTorch, float32": tagged(paths["torch"], files),
+        "... one file at a time": tagged(paths["torch"], files, n_jobs=1),
+        "earmark, PyTorch, bf16": tagged(paths["torch"], files, "bf16"),
+        "earmark, ONNX Runtime, float32": tagged(paths["onnx"], files),
+        "earmark, ONNX Runtime, int8": tagged(paths["int8"], files),
+    }
+    took = median_seconds(runs)
+    first = took["plain PyTorch Cnn10"]
+    print(f"\nwhole pipeline, {n_files} files of {seconds:g} s, {n_processors()} processors: seconds of audio a second")
+    for name, each in took.items():
+        print(f"  {name:34}{n_files * seconds / each:8.0f}   {first / each:5.1f} times the plain one")
+
+
+def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
+    """A timeline at 1 s hop beside a 10 s window that slides over the file, on the same network."""
+    file = folder / "timeline.flac"
+    write(file, seconds, 1)
+    tagger = hub.load(paths["torch"], n_processors())
+
+    def sliding() -> None:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        waveform = soxr.resample(samples.mean(axis=1), rate, 32000)
+        for start in range(0, len(waveform) - 320000 + 1, 32000):
+            tagger.engine.classify(tagger.engine.encode(waveform[start : start + 320000])[None])
+
+    runs = {
+        "sliding window of 10 s, hop 1 s": sliding,
+        "timeline --window 10 --hop 1": lambda: tagger.timeline(file, window=10.0, hop=1.0) and None,
+        "tag": lambda: tagger.hear(file) and None,
+    }
+    took = median_seconds(runs, 3)
+    print(f"\na file of {seconds:g} s, same network, PyTorch, float32")
+    for name, each in took.items():
+        ratio = took["sliding window of 10 s, hop 1 s"] / each
+        print(f"  {name:34}{each:8.2f} s   {ratio:5.1f} times as fast as sliding")
+
+
+def convolutions() -> None:
+    """How near the arithmetic is to what this processor can do."""
+    network = Network(NetworkConfig(FrontendConfig()), LabelSet(("a",))).eval()
+    log_mel = torch.randn(1, 800, 64)
+    n_operations = 2 * 9 * 800 * 64 * (64 * (1 + 64) + 64 * 3 * 128 / 4 + 128 * 3 * 256 / 16 + 256 * 3 * 512 / 64)
+    print(
+        "\nconvolutions of 20 s of audio, beside the best that matrix products and 1x1 convolutions reach, one thread"
+    )
+    torch.set_num_threads(1)
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        folded = FoldedBackbone(network.backbone, dtype)
+        with torch.inference_mode():
+            ours = n_operations / _fastest(partial(folded, log_mel))
+            peak = _peak(dtype)
+        print(f"  {name:10}{ours / 1e9:8.0f} of {peak / 1e9:.0f} GFLOP/s, {100 * ours / peak:.0f} %")
+    torch.set_num_threads(n_processors())
+
+
+def _peak(dtype: torch.dtype) -> float:
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    product = 2 * 2048**3 / _fastest(lambda: a @ b)
+    x = torch.randn(1, 512, 64, 64).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    return max(product, 2 * 9 * 512 * 512 * 64 * 64 / _fastest(lambda: F.conv2d(x, weight, padding=1)))
+
+
+def _fastest(function: Callable[[], object], times: int = 7) -> float:
+    function()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def memory(folder: Path, long: bool) -> None:
+    """Time and peak memory of the shipped model on a minute, an hour and ten hours, each in a process of its own."""
+    lengths = [60.0, 3600.0, *([36000.0] if long else [])]
+    print("\nthe shipped model, each command in a process of its own")
+    for seconds in lengths:
+        file = folder / "long.flac"
+        write(file, seconds, 2)
+        for command in (["tag"], ["timeline", "--window", "10", "--hop", "1"]):
+            took, peak = _measured([command[0], str(file), *command[1:], "--json", "--quiet"])
+            print(f"  {seconds / 3600:6.2f} h  {' '.join(command):34}{took:8.1f} s   peak {peak:5.0f} MB")
+        file.unlink()
+
+
+def cold(folder: Path, paths: dict[str, str]) -> None:
+    """From an empty process to the tags of a clip of 5 s."""
+    file, shipped = folder / "clip.flac", folder / "shipped.onnx"
+    write(file, 5.0, 3)
+    export(hub.load_network(hub.DEFAULT_MODEL), shipped)
+    print("\ncold start of `earmark tag clip.flac`, the best of 5")
+    for name, words in (("shipped model", []), ("... as ONNX", ["--model", str(shipped)])):
+        took = min(_measured(["tag", str(file), "--quiet", *words])[0] for _ in range(5))
+        print(f"  {name:34}{took:8.2f} s")
+
+
+def _measured(words: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of a command of earmark."""
+    code = (
+        "import json, os, resource, subprocess, sys, time; start = time.perf_counter();"
+        "subprocess.run([sys.executable, '-m', 'earmark', *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL);"
+        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024;"
+        "print(json.dumps([time.perf_counter() - start, peak]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True, env=os.environ
+    )
+    took, peak = json.loads(done.stdout)
+    return took, peak
+
+
+def main() -> None:
+    """Prints the figures, one line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", default="pipeline,timeline,convolutions,memory,cold", help="parts")
+    arguments = parser.parse_args()
+    wanted = arguments.only.split(",")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = models(folder)
+        if "pipeline" in wanted:
+            pipeline(folder, paths, arguments.files, arguments.seconds)
+        if "timeline" in wanted:
+            timelines(folder, paths, 2 * arguments.seconds)
+        if "convolutions" in wanted:
+            convolutions()
+        if "memory" in wanted:
+            memory(folder, arguments.long)
+        if "cold" in wanted:
+            cold(folder, paths)
+
+
+if __name__ == "__main__":
+    main()
