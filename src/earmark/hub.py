@@ -36,7 +36,7 @@ def load(
         n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
             number for the whole process.
         precision: bf16 is faster where the processor has instructions for it, and changes scores in the third digit
-            (results/inference.md). An `.onnx` file has its own precision inside.
+            (results/precision.md). An `.onnx` file has its own precision inside.
 
     Raises:
         CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.

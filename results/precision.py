@@ -1,12 +1,13 @@
-"""What 8 bits cost: a model as PyTorch has it, exported, and exported in 8 bits, on recordings that it never met.
+"""What lower precision costs: a model as PyTorch has it, in bf16, exported, and exported in 8 bits; writes precision.md.
 
-python results/int8.py ESC-50-FOLDER MODEL [--n-clips 200]
+python results/precision.py ESC-50-FOLDER MODEL [--n-clips 200]
 
 Calibrated on folds 1 to 3, measured on fold 5: MODEL must not know it, such as three-folds.safetensors, which
 results/esc50_model.sh makes (the model that ships was trained on fold 5 too).
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,8 @@ from earmark.export import export
 from earmark.network import TorchEngine
 from earmark.onnx_network import OnnxEngine
 
+HERE = Path(__file__).parent
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -34,21 +37,31 @@ def main() -> None:
     places = np.linspace(0, len(known) - 1, arguments.n_clips).round().astype(int)
     rate = network.config.frontend.sample_rate
     with tempfile.TemporaryDirectory() as folder:
-        engines: dict[str, Engine] = {"PyTorch": TorchEngine(network)}
+        engines: dict[str, Engine] = {
+            "PyTorch, float32": TorchEngine(network),
+            "PyTorch, bf16": TorchEngine(network, precision="bf16"),
+        }
         for name, recordings in (("float32", None), ("int8", (known[i].load(rate).waveform for i in places.tolist()))):
             path = Path(folder, f"{name}.onnx")
             export(network, path, recordings)
-            engines[name] = OnnxEngine(path)
+            engines[f"ONNX Runtime, {name}"] = OnnxEngine(path)
         reports = {name: _report(name, engine, clips) for name, engine in engines.items()}
-    sys.stdout.write(f"{clips.name}, {len(clips)} clips; calibrated with {len(places)} of {known.name}\n\n")
-    sys.stdout.write("| | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n")
-    first = reports["PyTorch"]
+    commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    text = (
+        "# What lower precision costs\n\nWritten by `python results/precision.py ESC-50-FOLDER MODEL`, commit "
+        f"{commit.stdout.strip()}: {Path(arguments.model).name} on {clips.name}, {len(clips)} clips; int8 calibrated with "
+        f"{len(places)} clips of {known.name}.\n\n"
+        "| engine | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n"
+    )
+    first = reports["PyTorch, float32"]
     for name, report in reports.items():
         change = np.abs(report.scores - first.scores)
-        sys.stdout.write(
+        text += (
             f"| {name} | {report.mAP:.4f} | {report.mAP - first.mAP:+.4f} | {report.top1 or 0:.4f} | "
             f"{change.max():.2g}, {change.mean():.2g} |\n"
         )
+    (HERE / "precision.md").write_text(text)
+    sys.stdout.write(text)
 
 
 def _report(name: str, engine: Engine, clips: Dataset) -> Report:
