@@ -1,4 +1,4 @@
-"""What lower precision costs: a model as PyTorch has it, in bf16, exported, and exported in 8 bits; writes precision.md.
+"""What lower precision costs: a model in float32 and bf16, exported, and exported in 8 bits; writes precision.md.
 
 python results/precision.py ESC-50-FOLDER MODEL [--n-clips 200]
 
@@ -49,8 +49,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True)
     text = (
         "# What lower precision costs\n\nWritten by `python results/precision.py ESC-50-FOLDER MODEL`, commit "
-        f"{commit.stdout.strip()}: {Path(arguments.model).name} on {clips.name}, {len(clips)} clips; int8 calibrated with "
-        f"{len(places)} clips of {known.name}.\n\n"
+        f"{commit.stdout.strip()}: {Path(arguments.model).name} on the {len(clips)} clips of {clips.name}'s fold 5; int8 "
+        f"calibrated with {len(places)} clips of folds 1 to 3.\n\n"
         "| engine | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n"
     )
     first = reports["PyTorch, float32"]
