@@ -49,7 +49,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True)
     text = (
         "# What lower precision costs\n\nWritten by `python results/precision.py ESC-50-FOLDER MODEL`, commit "
-        f"{commit.stdout.strip()}: {Path(arguments.model).name} on the {len(clips)} clips of {clips.name}'s fold 5; int8 "
+        f"{commit.stdout.strip()}: {Path(arguments.model).name} on the {len(clips)} clips of ESC-50's fold 5; int8 "
         f"calibrated with {len(places)} clips of folds 1 to 3.\n\n"
         "| engine | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n"
     )

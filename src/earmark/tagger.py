@@ -27,6 +27,10 @@ HOP_SHARE: Final = 0.1
 """Likewise, from window to window."""
 N_BEST: Final = 3
 """Windows whose mean logit is that of a long recording: fewer false tags than the best one alone gives."""
+NO_THRESHOLDS: Final = (
+    "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
+    "`earmark calibrate`"
+)
 _BLOCK_SECONDS: Final = 10.0
 """Decoded at once."""
 
@@ -328,9 +332,6 @@ def _choice(
         if threshold != "auto":
             raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
         if known is None:
-            raise ConfigError(
-                "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
-                "`earmark calibrate`"
-            )
+            raise ConfigError(NO_THRESHOLDS)
         return n_labels, label_thresholds(None, known, n_labels)
     return n_labels, label_thresholds(threshold, None, n_labels)

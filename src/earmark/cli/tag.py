@@ -29,10 +29,10 @@ from earmark.cli.screen import (
     report_error,
 )
 from earmark.cli.tagged import FORMS, Journal, Tagged, read, write
-from earmark.errors import AudioError, EarmarkError
+from earmark.errors import AudioError, ConfigError, EarmarkError
 from earmark.files import is_stream
 from earmark.processors import n_processors
-from earmark.tagger import Tagger
+from earmark.tagger import NO_THRESHOLDS, Tagger
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 
@@ -78,6 +78,8 @@ def tag(
     todo = [file for file in found if _name(file) not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
+    if threshold == "auto" and tagger.thresholds is None:
+        raise ConfigError(NO_THRESHOLDS)
     tally = _Tally(len(todo))
 
     def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:

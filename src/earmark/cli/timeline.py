@@ -27,6 +27,7 @@ from earmark.cli.screen import (
 )
 from earmark.errors import AudioError, ConfigError
 from earmark.spectrogram import spectrogram_of
+from earmark.tagger import NO_THRESHOLDS
 from earmark.timeline import RELEASE, Event, Timeline
 
 
@@ -66,7 +67,7 @@ def timeline(
     level = None if threshold == "auto" else threshold
     tagger = hub.load(model)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError("threshold: the model has no thresholds of its own for 'auto'; give a score")
+        raise ConfigError(NO_THRESHOLDS)
     try:
         with recording(file) as path, progress("listening", quiet) as show:
             length = round(probe(path).duration)
