@@ -70,7 +70,7 @@ def ranking_precision(target: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-def best_f1(target: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> float:
+def tags_f1(target: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> float:
     """F1 of all tags together at the model's thresholds."""
     chosen, truth = scores >= thresholds, target > 0
     return float(2 * (chosen & truth).sum() / (chosen.sum() + truth.sum()))
@@ -93,7 +93,7 @@ def measure(model: str, folders: list[str]) -> dict[str, Any]:
             name: {
                 "mAP": label_mean(average_precision(target, np.stack(each))),
                 "ranking": ranking_precision(target, np.stack(each)),
-                "F1": best_f1(target, np.stack(each), thresholds),
+                "F1": tags_f1(target, np.stack(each), thresholds),
                 "tags": float((np.stack(each) >= thresholds).sum(axis=1).mean()),
             }
             for name, each in scores.items()
@@ -111,7 +111,7 @@ def page(results: dict[str, Any]) -> str:
     text = (
         "# What a long recording scores\n\nWritten by `results/long_recordings.sh`: soundscapes of ESC-50's fold 5, "
         f"sounds of 0.5 to 4 s over background noise, tagged by {results['model']} (commit {results['commit']}), "
-        "which did not learn from them. mAP: over the recordings, mean over labels. Ranking: label-weighted "
+        "which must not know that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
         "label-ranking average precision, within each recording. F1: of all tags together at the model's own "
         "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.hear` takes the mean logit "
         "of the best 3 windows of 0.4 clips (2 s for this model, which was trained on clips of up to 5 s), every 0.1 "

@@ -420,3 +420,5 @@ def test_a_calibration_is_copied_to_a_network_trained_alike(network: Network, fo
         apply_like(other, network)
     with pytest.raises(ConfigError, match="the same 2 labels was expected to copy the calibration from"):
         apply_like(Network(CONFIG, SOME_LABELS), apply(network, found))
+    with pytest.raises(ConfigError, match="this one is: twice would be wrong"):
+        apply_like(apply(network, found), apply(network, found))

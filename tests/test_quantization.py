@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from earmark.engine import CHUNK_SECONDS
 from earmark.errors import ConfigError
 from earmark.onnx_network import session
 from earmark.quantization import quantized
@@ -65,7 +66,8 @@ def test_no_recording_is_an_error(exported: Path) -> None:
 
 
 def test_of_a_long_recording_the_beginning_counts(exported: Path) -> None:
-    quiet = np.concatenate(recordings(12))
-    loud_later = np.concatenate([quiet[: 20 * RATE], 100 * quiet])
-    ours, expected = (quantized(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet[: 20 * RATE]))
+    n_counted = round(CHUNK_SECONDS * RATE)
+    quiet = np.concatenate(recordings(n_counted // (2 * RATE) + 1))[:n_counted]
+    loud_later = np.concatenate([quiet, 100 * quiet])
+    ours, expected = (quantized(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet))
     assert ours == expected

@@ -150,6 +150,16 @@ def test_what_is_long_depends_on_the_clips_of_the_training(
     assert scores["low"] == pytest.approx(sigmoid(5 / n_segments if whole else 5 / 4 / 3))
 
 
+@pytest.mark.parametrize("last", [1, 400])
+def test_windows_that_the_end_cuts_off_do_not_compete(mean_engine: Any, levels: Levels, last: int) -> None:
+    recording = levels(*[0.0] * 99, 0.5, last=last)
+    tagger = Tagger(mean_engine(clip_duration=4.0))
+    scores = {tag.label: tag.score for tag in tagger.tag(recording)}
+    assert scores["low"] == pytest.approx(sigmoid(5 / 4 / 3))
+    evidence = tagger.evidence(recording, "low")
+    assert len(evidence.weights) == 10 and evidence.offsets[-1] == pytest.approx(recording.duration)
+
+
 def test_evidence_of_a_long_recording_is_that_of_its_best_window(mean_engine: Any, levels: Levels) -> None:
     values = [0.0] * 200
     values[152] = 0.5
@@ -253,7 +263,7 @@ def test_a_network_s_timeline_and_evidence(real: Tagger) -> None:
 
 
 def test_chunks_are_the_whole(real: Tagger, tmp_path: Path) -> None:
-    """One encoding of all, and 20 s at a time from a file at another rate: the same scores to 1e-4."""
+    """One encoding of all, and piece by piece from a file at another rate: the same scores to 1e-4."""
     import torch
 
     recording = Audio(noise(190.0).waveform[:-500], 22050)

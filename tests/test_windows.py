@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import earmark.windows as windows_module
+from earmark.errors import ConfigError
 from earmark.windows import SlidingWindows, sigmoid, timeline_of
 
 
@@ -85,3 +86,9 @@ def test_the_span_of_a_window(mean_engine: Any) -> None:
 def test_extreme_logits_are_scores() -> None:
     with np.errstate(all="raise", under="ignore"):
         np.testing.assert_allclose(sigmoid(np.array([1e4, 0.0, -50.0, -1e4])), [1.0, 0.5, np.exp(-50), 0.0], rtol=1e-6)
+
+
+def test_windows_longer_than_anything_are_refused(mean_engine: Any) -> None:
+    for window, hop in ((1e20, 1.0), (1.0, 1e20)):
+        with pytest.raises(ConfigError, match=r"at least .* was expected, up to 1e"):
+            SlidingWindows(mean_engine(), window, hop)

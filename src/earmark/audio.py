@@ -159,6 +159,17 @@ def probe(path: Path | str) -> AudioInfo:
         return AudioInfo(decoder.sample_rate, decoder.n_channels, n_samples)
 
 
+def stated_duration(path: Path | str) -> float | None:
+    """Seconds of a file by its header alone; None where it does not state its length.
+
+    Raises:
+        AudioError: The file is missing, empty or no audio.
+    """
+    path = Path(path)
+    with decoding.opened(path, str(path)) as decoder:
+        return None if decoder.n_samples is None else samples_to_seconds(decoder.n_samples, decoder.sample_rate)
+
+
 def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:
     """A file, or `duration` seconds of it from `onset` on, as mono at that rate.
 

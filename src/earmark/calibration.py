@@ -206,10 +206,12 @@ def apply_like(network: Network, calibrated: Network) -> Network:
     For a network trained once more on all clips there are, which leaves none to calibrate it on.
 
     Raises:
-        ConfigError: The other one is not calibrated, or of other labels.
+        ConfigError: The other one is not calibrated or of other labels, or this one is calibrated already.
     """
+    if "calibration" in network.extra:
+        raise ConfigError("a network that is not calibrated was expected, this one is: twice would be wrong")
     facts = calibrated.extra.get("calibration")
-    if not isinstance(facts, dict) or calibrated.thresholds is None:
+    if not isinstance(facts, dict) or not {"scale", "offset"} <= facts.keys() or calibrated.thresholds is None:
         raise ConfigError("a checkpoint that `earmark calibrate` wrote was expected to copy from; calibrate it first")
     if calibrated.labels.names != network.labels.names:
         raise ConfigError(

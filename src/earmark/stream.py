@@ -61,8 +61,8 @@ class Stream:
     def latency(self) -> float:
         """Seconds that go by from the end of a window to its scores, at most, computing aside.
 
-        A segment depends on `halo` segments after it, and the network runs once a step. An event is given once the
-        first window that does not hold it any more is there.
+        A segment depends on `halo` segments after it, and the network runs once a step. An event is given with the
+        scores of the first window that does not hold it any more.
         """
         return (self._engine.halo + self._n_step + 1) * seconds_per_segment(self._engine)
 
@@ -141,6 +141,7 @@ class Stream:
                 ends = min(before + self._window, duration), min(onset + self._window, duration)
                 border = ((onset + ends[1]) / 2 + (before + ends[0]) / 2) / 2
                 events += self._finder.push(self._start, min(border, ends[0]), self._row)
+                events += self._finder.ended_by(row)  # told now, not when it is known how far this row reaches
                 self._start = max(border, onset)
             self._row = row
         return events

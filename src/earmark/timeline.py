@@ -150,13 +150,17 @@ class EventFinder:
 
     def push(self, onset: float, offset: float, scores: Float[np.ndarray, " label"]) -> list[Event]:
         """Takes the scores of the moments from `onset` to `offset`; gives the events that ended before."""
+        ended = self.ended_by(scores)
         held = scores >= self._release
         running = self._best > -np.inf
-        ended = self._take(running & ~held)
         self._onsets[held & ~running] = onset
         self._offsets[held] = offset
         self._best[held] = np.maximum(self._best[held], scores[held])
         return ended
+
+    def ended_by(self, scores: Float[np.ndarray, " label"]) -> list[Event]:
+        """The events that do not go on where the next moments score this; they are not given again."""
+        return self._take((self._best > -np.inf) & (scores < self._release))
 
     def finish(self) -> list[Event]:
         """The events that end with the recording."""

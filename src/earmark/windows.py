@@ -14,6 +14,8 @@ SHORTEST_HOP: Final = 0.001
 """Seconds; below it a timeline would only repeat itself until memory is full."""
 VALUES_PER_CALL: Final = 2**22
 """Bags x segments x channels of one call of `classify`: 16 MiB of float32."""
+_LONGEST: Final = 1e7
+"""Seconds, four months: longer than any recording."""
 _SLACK: Final = 1e-6
 """Seconds: a middle on the border of two windows is of the later one, whatever the rounding."""
 
@@ -53,16 +55,17 @@ class SlidingWindows:
         engine: Classifies.
         window: Seconds.
         hop: Seconds from window to window.
+        cut: Whether there are windows that reach beyond the end of the recording, cut there.
 
     Raises:
-        ConfigError: The window is shorter than one segment, or the hop too short.
+        ConfigError: The window is shorter than one segment, the hop too short, or one of them beyond measure.
     """
 
-    def __init__(self, engine: Engine, window: float, hop: float) -> None:
+    def __init__(self, engine: Engine, window: float, hop: float, cut: bool = True) -> None:
         check_seconds("hop", hop, SHORTEST_HOP)
         check_seconds("window", window, seconds_per_segment(engine), ", the length of one segment of this model")
         self._engine = engine
-        self._window, self._hop = window, hop
+        self._window, self._hop, self._cut = window, hop, cut
         self._step = seconds_per_segment(engine)
         self._segments: list[np.ndarray] = []
         self._n_forgotten = 0
@@ -92,6 +95,8 @@ class SlidingWindows:
         # of a partial segment, the middle of what there is of it
         middle = min(onset + self._step / 2, (onset + duration) / 2)
         ranges = self._ranges(np.arange(self.n_windows, math.floor((middle + _SLACK) / self._hop) + 1))
+        if not self._cut:
+            ranges = ranges[ranges[:, 1] <= self._n_segments]
         return self._classify(np.minimum(ranges, self._n_segments))
 
     def span(self, window: int) -> tuple[int, int]:
@@ -136,13 +141,13 @@ class SlidingWindows:
 
 
 def check_seconds(name: str, seconds: float, least: float, reason: str = "") -> None:
-    """Refuses a time that is too short, or none.
+    """Refuses a time that is too short, too long, or none.
 
     Raises:
         ConfigError: It is; the text starts with `name`.
     """
-    if not least * (1 - 1e-9) <= seconds < math.inf:
-        raise ConfigError(f"{name}: at least {least:g} s{reason} was expected, not {seconds:g}")
+    if not least * (1 - 1e-9) <= seconds <= _LONGEST:
+        raise ConfigError(f"{name}: at least {least:g} s{reason} was expected, up to {_LONGEST:g}, not {seconds:g}")
 
 
 def sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

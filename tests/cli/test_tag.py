@@ -256,7 +256,7 @@ def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_pat
     assert process.returncode == 130
     assert told == "error: interrupted; what is done is kept, the same command with --resume goes on\n"
     assert cli.main([*words, "--resume", "--top", "1"]) == 1
-    assert "was made with other settings" in capfd.readouterr().err
+    assert "was made with another model or other settings" in capfd.readouterr().err
     (folder / "5.wav").unlink()
     (folder / "5.flac").write_bytes((recordings / "c.flac").read_bytes())
     assert cli.main([*words, "--resume"]) == 0
@@ -275,3 +275,52 @@ def test_resume_wants_a_file_that_it_can_read(model: str, recordings: Path, tmp_
     assert "--out, which is missing" in told[0] and "take another --format" in told[1]
     assert "results of `earmark tag` were expected, they cannot be read" in told[2]
     assert (tmp_path / "t.json").read_text() == "no results\n"
+
+
+def test_a_long_recording_does_not_hold_up_the_others(
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first file is heard, the others are heard and kept, though they come after it."""
+    from earmark.tagger import Tagger
+
+    out, kept = tmp_path / "t.jsonl", 0
+    hear = Tagger.hear
+
+    def slow(self: Tagger, audio: object, **more: object) -> object:
+        nonlocal kept
+        if str(audio).endswith("a.wav"):
+            deadline = time.monotonic() + 30
+            while kept < 12 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                kept = (tmp_path / ".t.jsonl.part").read_text().count('"file"')
+        return hear(self, audio, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Tagger, "hear", slow)
+    words = [str(recordings / "a.wav"), *[str(recordings / "c.flac")] * 12]
+    assert cli.main(["tag", *words, "--model", model, "--jobs", "2", "--out", str(out), "--quiet"]) == 0
+    assert kept == 12
+    assert [json.loads(line)["file"] for line in out.read_text().splitlines()] == words
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_resume_knows_names_that_are_no_text(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    pytest.importorskip("pyarrow")
+    folder, out = tmp_path / "r", tmp_path / "t.parquet"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.flac")).write_bytes((recordings / "c.flac").read_bytes())
+    words = ["tag", str(folder), "--model", model, "--out", str(out)]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--resume"]) == 0
+    assert "tagged 0 of 0 files" in capfd.readouterr().err
+    assert len(pytest.importorskip("pyarrow.parquet").read_table(out)) == 1
+
+
+def test_errors_name_files_as_they_are(
+    model: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tag", "window", "n_heads extra.wav", "--model", model]) == 1
+    told = capfd.readouterr().err.splitlines()
+    assert told[:2] == ["error: window: no such file", "error: n_heads extra.wav: no such file"]
+    assert cli.main(["tag", "x.wav", "--model", model, "--out", str(tmp_path)]) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -56,6 +56,8 @@ def calibrate(
     _check_out(out, model)
     if (like is None) == (not data):
         raise CycloptsError("either DATA to calibrate on or --like a calibrated checkpoint was expected")
+    if like is not None and split is not None:
+        raise CycloptsError("--split chooses among DATA, of which there is none with --like")
     if like is not None or data is None:
         _copy(model, str(like), out, json)
         return

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TextIO
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
-from earmark.errors import EarmarkWarning
+from earmark.errors import AudioError, EarmarkWarning
 from earmark.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
@@ -55,7 +55,10 @@ def one_line(error: BaseException | str) -> str:
 
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
-    sys.stderr.write(f"error: {in_flags(one_line(error))}\n")
+    text = one_line(error)
+    # the name of a file may be that of a setting
+    named = text if isinstance(error, AudioError | OSError) else in_flags(text)
+    sys.stderr.write(f"error: {named}\n")
 
 
 def in_flags(text: str) -> str:

@@ -1,11 +1,11 @@
 """`earmark tag`: many recordings to their tags."""
 
+import hashlib
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from earmark.cli.screen import (
     refuse_overwriting,
     report_error,
 )
-from earmark.cli.tagged import FORMS, Journal, Tagged, read, write
+from earmark.cli.tagged import FORMS, Journal, Tagged, read, text, write
 from earmark.errors import AudioError, ConfigError, EarmarkError
 from earmark.files import is_stream
 from earmark.processors import n_processors
@@ -73,29 +73,39 @@ def tag(
     refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        journal = Journal(out, {"model": model, "precision": precision, "top": top, "threshold": threshold})
-    known = _known(out, journal, {_name(file) for file in found}) if resume and out is not None else {}
-    todo = [file for file in found if _name(file) not in known]
+        settings = {"precision": precision, "top": top, "threshold": threshold}
+        journal = Journal(out, {"model": _fingerprint(model), **settings})
+    known = _known(out, journal, found) if resume and out is not None else {}
+    todo = [file for file in found if text(_name(file)) not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
     if threshold == "auto" and tagger.thresholds is None:
         raise ConfigError(NO_THRESHOLDS)
-    tally = _Tally(len(todo))
+    tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
-    def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:
-        return file if isinstance(file, Tagged) else _hear(tagger, file, top, threshold, stopped)
+    with progress("tagging", quiet or (out is None and sys.stdout.isatty())) as show, _kept(journal, known) as keep:
 
-    on_screen = out is None and sys.stdout.isatty()
-    with progress("tagging", quiet or on_screen) as show, _kept(journal, known) as keep:
-        heard = tally.counted(_side_by_side(hear, todo, n_jobs), keep, show)
-        write(_in_order(found, known, heard), form, out)
+        def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:
+            result = file if isinstance(file, Tagged) else _hear(tagger, file, top, threshold, stopped)
+            with one_at_a_time:
+                keep(result)
+            return result
+
+        write(_in_order(found, known, tally.counted(_side_by_side(hear, todo, n_jobs), show)), form, out)
     note(tally.summary(), quiet)
     return 1 if tally.n_failed else 0
+
+
+def _fingerprint(model: str) -> str:
+    with hub.find_checkpoint(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(form: str, out: Path | None, resume: bool) -> None:
     if form == "parquet" and out is None:
         raise CycloptsError("--format parquet is for files: name one by --out")
+    if out is not None and out.is_dir():
+        raise CycloptsError(f"--out {out}: a file was expected, this is a folder")
     if resume and out is None:
         raise CycloptsError("--resume goes on with --out, which is missing")
     if resume and form == "table":
@@ -116,10 +126,14 @@ def _name(file: Path | Tagged) -> str:
     return file.file if isinstance(file, Tagged) else str(file)
 
 
-def _known(out: Path, journal: Journal | None, wanted: set[str]) -> dict[str, Tagged]:
-    """What is there already, by file; files that could not be read before are tried again."""
-    found = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
-    return {result.file: result for result in found if result.error is None or result.file not in wanted}
+def _known(out: Path, journal: Journal | None, found: Sequence[Path | Tagged]) -> dict[str, Tagged]:
+    """What is there already, by file; what could not be read before is tried again, and standard input is another."""
+    wanted = {text(_name(file)) for file in found}
+    there = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
+    by_name = {text(result.file): result for result in there}
+    return {
+        name: result for name, result in by_name.items() if name not in wanted or (result.error is None and name != "-")
+    }
 
 
 @contextmanager
@@ -136,7 +150,7 @@ def _kept(journal: Journal | None, known: Mapping[str, Tagged]) -> Iterator[Call
 
 def _in_order(found: Sequence[Path | Tagged], known: Mapping[str, Tagged], heard: Iterator[Tagged]) -> Iterator[Tagged]:
     """What was there of other files, then the results in the order of the files."""
-    names = [_name(file) for file in found]
+    names = [text(_name(file)) for file in found]
     wanted = set(names)
     yield from (result for name, result in known.items() if name not in wanted)
     for name in names:
@@ -160,17 +174,24 @@ def _side_by_side(
     if n_jobs == 1:
         yield from (hear(file, stopped) for file in files)
         return
-    following = iter(files)
+    following = enumerate(files)
     with ThreadPoolExecutor(n_jobs) as pool:
-        waiting = deque(pool.submit(hear, file, stopped) for file in islice(following, 4 * n_jobs))
+
+        def submit(n: int) -> dict[Future[Tagged], int]:
+            return {pool.submit(hear, file, stopped): place for place, file in islice(following, n)}
+
+        running, waiting, turn = submit(2 * n_jobs), dict[int, Tagged](), 0
         try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(hear, file, stopped) for file in islice(following, 1))
-                yield result
+            while running:
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                waiting |= {running.pop(each): each.result() for each in ended}
+                running |= submit(len(ended))
+                while turn in waiting:  # a long recording holds up the order, not the work
+                    yield waiting.pop(turn)
+                    turn += 1
         finally:
             stop.set()
-            for each in waiting:
+            for each in running:
                 each.cancel()
 
 
@@ -202,17 +223,14 @@ class _Tally:
         self._seconds = 0.0
         self._start = time.perf_counter()
 
-    def counted(
-        self, results: Iterable[Tagged], keep: Callable[[Tagged], None], show: Callable[[int, int], None]
-    ) -> Iterator[Tagged]:
-        """The same results, each counted, kept and, where it is a failure, told."""
+    def counted(self, results: Iterable[Tagged], show: Callable[[int, int], None]) -> Iterator[Tagged]:
+        """The same results, each counted and, where it is a failure, told."""
         for result in results:
             self._n_done += 1
             self._seconds += result.duration
             if result.error is not None:
                 self.n_failed += 1
-                report_error(result.error)
-            keep(result)
+                report_error(AudioError(result.error))
             yield result
             show(self._n_done, self._n_files)
 

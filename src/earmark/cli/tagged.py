@@ -17,6 +17,8 @@ from earmark.files import atomic_write
 from earmark.tagger import Tag
 
 _ROWS_PER_GROUP: Final = 4096
+_DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)
+"""What reading a file of something else may raise."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def _write_csv(results: Iterable[Tagged], stream: TextIO) -> None:
     writer.writerow(("file", "label", "score", "error"))
     for result in results:
         writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
-        if result.error is not None:
-            writer.writerow((result.file, "", "", result.error))
+        if not result.tags:  # nothing reached the threshold, or it could not be read
+            writer.writerow((result.file, "", "", result.error or ""))
         stream.flush()
 
 
@@ -115,11 +117,8 @@ def _write_parquet(results: Iterable[Tagged], out: Path) -> None:
     schema = _schema()
     with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for rows in _groups(results):
-            columns = [
-                {"duration": None, "tags": None, "error": None, **row.to_json(), "file": _text(row.file)}
-                for row in rows
-            ]
-            writer.write_table(pa.Table.from_pylist(columns, schema))
+            nothing = dict.fromkeys(schema.names)
+            writer.write_table(pa.Table.from_pylist([{**nothing, **_as_text(row)} for row in rows], schema))
 
 
 def _groups(results: Iterable[Tagged]) -> Iterator[list[Tagged]]:
@@ -133,8 +132,12 @@ def _groups(results: Iterable[Tagged]) -> Iterator[list[Tagged]]:
         yield group
 
 
-def _text(name: str) -> str:
-    """A file name as text, which it need not be."""
+def _as_text(result: Tagged) -> dict[str, Any]:
+    return {name: text(value) if isinstance(value, str) else value for name, value in result.to_json().items()}
+
+
+def text(name: str) -> str:
+    """A file name as text, which it need not be: the same for all that any format makes of it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -151,11 +154,15 @@ def read(out: Path) -> list[Tagged]:
         raise ConfigError(f"--resume reads results in {', '.join(_READERS)}; {out} is none of them: name another --out")
     try:
         return list(reader(out))
-    except (DataError, ValueError, KeyError, UnicodeError) as error:
-        raise DataError(
-            f"{out}: results of `earmark tag` were expected, they cannot be read ({error}); move the file away, or "
-            "leave out --resume"
-        ) from error
+    except _DAMAGED as error:
+        raise _damaged(out, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: results of `earmark tag` were expected, they cannot be read ({error}); move the file away, or leave "
+        "out --resume"
+    )
 
 
 def _read_json(out: Path) -> Iterator[Tagged]:
@@ -167,6 +174,8 @@ def _read_csv(out: Path) -> Iterator[Tagged]:
     found: dict[str, Tagged] = {}
     with out.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         for row in csv.DictReader(stream):
+            if None in row.values():
+                raise DataError("a row is too short")
             before = found.get(row["file"], Tagged(row["file"]))
             tags = (*before.tags, Tag(row["label"], float(row["score"]))) if row["label"] else before.tags
             found[row["file"]] = Tagged(row["file"], 0.0, tags, row["error"] or None)
@@ -206,17 +215,22 @@ class Journal:
 
         Raises:
             ConfigError: It was made with other settings.
+        DataError: It is damaged.
         """
         if not self.path.is_file():
             return []
-        first, *lines = self.path.read_text(encoding="utf-8").split("\n")
-        *lines, _ = lines or [""]  # what follows the last line break was cut off
-        if _parsed(first) != self._settings:
+        try:
+            first, *lines = self.path.read_text(encoding="utf-8").split("\n")
+            settings = _parsed(first)
+            results = [Tagged.from_json(_parsed(line)) for line in lines[:-1]]  # what follows the last one was cut off
+        except _DAMAGED as error:
+            raise _damaged(self.path, error) from error
+        if settings != self._settings:
             raise ConfigError(
-                f"{self.path}: what a stopped command left there was made with other settings ({first}); repeat them, "
-                "or leave out --resume"
+                f"{self.path}: what a stopped command left there was made with another model or other settings; repeat "
+                "them, or leave out --resume"
             )
-        return [Tagged.from_json(_parsed(line)) for line in lines]
+        return results
 
     @contextmanager
     def kept(self, known: Iterable[Tagged]) -> Iterator[Callable[[Tagged], None]]:

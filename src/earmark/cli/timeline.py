@@ -1,14 +1,16 @@
 """`earmark timeline`: when the sounds of a recording happen."""
 
 import csv
+import json as jsonlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TextIO
 
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio import blocks, probe
+from earmark.audio import blocks, stated_duration
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -23,7 +25,6 @@ from earmark.cli.screen import (
     refuse_overwriting,
     rounded,
     write_failure,
-    write_json,
 )
 from earmark.errors import AudioError, ConfigError
 from earmark.spectrogram import spectrogram_of
@@ -70,8 +71,9 @@ def timeline(
         raise ConfigError(NO_THRESHOLDS)
     try:
         with recording(file) as path, progress("listening", quiet) as show:
-            length = round(probe(path).duration)
-            result = tagger.timeline(path, window=window, hop=hop, progress=lambda done: show(round(done), length))
+            length = stated_duration(path)
+            tell = None if length is None else partial(_tell, show, round(length))
+            result = tagger.timeline(path, window=window, hop=hop, progress=tell)
             events = result.events(level, release)
             if plot is not None:
                 _plot(plot, path, file, tagger.sample_rate, result, events, level)
@@ -80,6 +82,10 @@ def timeline(
     with destination(out) as stream:
         _WRITERS[form](str(file), result, events, stream)
     return 0
+
+
+def _tell(show: Callable[[int, int], None], length: int, seconds: float) -> None:
+    show(min(round(seconds), length), length)
 
 
 def _plot(
@@ -109,25 +115,24 @@ def _write_table(file: str, timeline: Timeline, events: list[Event], stream: Tex
 
 
 def _write_json(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    described = {
+    head = {
         "file": file,
         "duration": rounded(timeline.duration),
         "window": timeline.window,
         "hop": timeline.hop,
         "labels": list(timeline.labels),
         "onsets": [rounded(onset) for onset in timeline.onsets.tolist()],
-        "scores": [[rounded(score) for score in row] for row in timeline.scores.tolist()],
-        "events": [
-            {
-                "label": event.label,
-                "onset": rounded(event.onset),
-                "offset": rounded(event.offset),
-                "score": rounded(event.score),
-            }
-            for event in events
-        ],
     }
-    write_json(described, stream)
+    found = [
+        {"label": e.label, "onset": rounded(e.onset), "offset": rounded(e.offset), "score": rounded(e.score)}
+        for e in events
+    ]
+    # row by row: as one text the scores of ten hours would be a gigabyte
+    stream.write(jsonlib.dumps(head, allow_nan=False)[:-1] + ', "scores": [')
+    for index, row in enumerate(timeline.scores):
+        stream.write((", " if index else "") + jsonlib.dumps([rounded(score) for score in row.tolist()]))
+    stream.write('], "events": ' + jsonlib.dumps(found, allow_nan=False) + "}\n")
+    stream.flush()
 
 
 def _write_csv(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
