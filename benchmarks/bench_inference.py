@@ -197,7 +197,8 @@ def convolutions() -> None:
     log_mel = torch.randn(1, 800, 64)
     n_operations = 2 * 9 * 800 * 64 * (64 * (1 + 64) + 64 * 3 * 128 / 4 + 128 * 3 * 256 / 16 + 256 * 3 * 512 / 64)
     print(
-        "\nconvolutions of 20 s of audio, beside the best that a matrix product or a large convolution reaches here, one thread"
+        "\nconvolutions of 20 s of audio, one thread, beside the best that a matrix product or a large convolution "
+        "reaches here"
     )
     torch.set_num_threads(1)
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):

@@ -9,7 +9,17 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from earmark.errors import ConfigError, EarmarkError
-from earmark.plots import Span, Spectrogram, panels, plot_attention, plot_scene, require_matplotlib
+from earmark.evidence import Evidence
+from earmark.plots import (
+    Span,
+    Spectrogram,
+    panels,
+    plot_attention,
+    plot_evidence,
+    plot_scene,
+    plot_timeline,
+    require_matplotlib,
+)
 from earmark.tagger import Timeline
 
 LABELS = ("bell", "dog", "rain")
@@ -230,3 +240,55 @@ def test_colours_differ_in_greyscale_from_what_lies_on_them():
 
     for colour in panels.COLOURS:
         assert grey(colour, 0.3) > 0.75 > 0.25 > grey(panels.INK)
+
+
+# timelines and evidence of one's own recordings
+
+
+def timeline_of(scores: np.ndarray, labels: tuple[str, ...], hop: float = 0.4, **more) -> Timeline:
+    return Timeline(np.arange(len(scores)) * hop, scores, labels, 2.0, hop, len(scores) * hop, **more)
+
+
+def shown_labels(panel) -> list[str]:
+    return [tick.get_text() for tick in panel.get_yticklabels()]
+
+
+def test_a_timeline_has_a_lane_for_each_label_that_was_heard(drawn, tmp_path):
+    scores = np.tile(np.array([0.1, 0.6, 0.9, 0.3], np.float32), (25, 1))
+    timeline = timeline_of(scores, ("a", "b", "c", "d"), thresholds=(0.5, 0.5, 0.5, 0.2))
+    sound = Spectrogram(np.zeros((400, 64)), np.linspace(50, 8000, 64), 0.025)
+    plot_timeline(tmp_path / "t.png", sound, timeline, timeline.events(), title="t")
+    _, lanes, _ = drawn[0].axes
+    assert shown_labels(lanes) == ["c", "b", "d"]
+    assert len(lanes.collections) == 3  # an event each
+    dotted = [line.get_ydata()[0] for line in lanes.lines if line.get_linestyle() == ":"]
+    assert dotted == pytest.approx([0.45, 0.45 - 1, 0.18 - 2])
+    plot_timeline(tmp_path / "t.png", sound, timeline, [], threshold=0.95)
+    assert shown_labels(drawn[1].axes[1]) == ["c", "b", "d", "a"] and not len(drawn[1].axes[1].collections)
+
+
+def test_a_long_timeline_keeps_its_short_events(drawn, tmp_path):
+    scores = np.zeros((90_000, 1), np.float32)
+    scores[12_345] = 0.8
+    sound = Spectrogram(np.zeros((100, 64)), np.linspace(50, 8000, 64), 360.0)
+    timeline = timeline_of(scores, ("a",))
+    plot_timeline(tmp_path / "t.png", sound, timeline, timeline.events(), title="t")
+    curve = max(drawn[0].axes[1].lines, key=lambda line: len(line.get_xdata()))
+    assert len(curve.get_xdata()) <= 1600 and curve.get_ydata().max() == pytest.approx(0.9 * 0.8)
+
+
+@pytest.mark.parametrize("n_heads", [0, 2])
+def test_evidence_is_drawn_where_it_lies_in_the_recording(drawn, tmp_path, n_heads):
+    onsets = 30 + 0.4 * np.arange(5)
+    weights = np.array([0.5, -0.25, 0.0, 1.0, -0.5], np.float32)
+    attention = np.full((n_heads, 5), 0.2, np.float32) if n_heads else None
+    evidence = Evidence("dog", onsets, np.append(onsets[1:], 31.9), weights, attention, 0.7)
+    sound = Spectrogram(np.zeros((76, 64)), np.linspace(50, 8000, 64), 0.025, onset=30.0)
+    plot_evidence(tmp_path / "e.png", sound, evidence, title="why")
+    image, bars, *rest = drawn[0].axes
+    assert len(rest) == 1 + bool(n_heads)  # the colour bar, and the lanes
+    assert image.get_xlim() == pytest.approx((30.0, 31.9))
+    assert image.images[0].get_extent()[:2] == pytest.approx([30.0, 31.9])
+    upwards, downwards = (patch.get_data() for patch in bars.patches)
+    assert upwards.values.tolist() == [0.5, 0, 0, 1.0, 0] and downwards.values.tolist() == [0, -0.25, 0, 0, -0.5]
+    assert upwards.edges[[0, -1]].tolist() == pytest.approx([30.0, 31.9])

@@ -1,6 +1,7 @@
 """The README's code runs, its commands exist, its file tree is the one that there is."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -49,3 +50,9 @@ def test_the_file_tree_is_the_one_there_is():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_page_of_the_command_line_is_that_of_the_program():
+    """Written anew by `make docs`."""
+    namespace = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
+    assert (ROOT / "docs" / "cli.md").read_text() == namespace["page"]()

@@ -269,7 +269,8 @@ class TorchEngine:
     """A network behind NumPy's arrays, one recording at a time: all that a Tagger needs to know of PyTorch.
 
     Args:
-        network: Is put into evaluation mode.
+        network: Is put into evaluation mode. Of its backbone the engine takes a copy: make another engine when its
+            weights have changed.
         n_threads: Processors for each call, which PyTorch sets for the whole process; as it is when missing.
         precision: Of the convolutions. bf16 is faster where the processor has instructions for it, and changes scores
             in the third digit.
@@ -291,9 +292,7 @@ class TorchEngine:
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording."""
-        return self._numpy(
-            lambda samples: self._backbone(self.network.frontend(samples)), self._tensor(waveform)[None]
-        )[0]
+        return self._numpy(self._encode, self._tensor(waveform)[None])[0]
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
