@@ -59,7 +59,7 @@ def test_a_network_streams_as_it_hears_the_whole() -> None:
     timeline = tagger.timeline(stereo, window=1.2, hop=0.4)
     thresholds = np.median(timeline.scores, axis=0).tolist()
     for step in (None, 3.0):
-        stream = tagger.stream(44100, window=1.2, hop=0.4, threshold=thresholds, release=0.9, step=step)
+        stream = tagger.stream(44100, n_channels=2, window=1.2, hop=0.4, threshold=thresholds, release=0.9, step=step)
         found = pushed(stream, stereo.waveform, 4410)
         expected = timeline.events(thresholds, release=0.9)
         assert [event.label for event in found] == [event.label for event in expected]
@@ -97,6 +97,25 @@ def test_a_stream_without_sound_has_no_events(mean_engine: Any) -> None:
     for call in (lambda: stream.push(np.zeros(3, np.float32)), stream.finish):
         with pytest.raises(ConfigError, match="this stream is finished"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "shape"), [(1, (512, 2)), (1, (2, 512)), (2, (512, 2)), (2, (512,)), (1, (1, 1, 9))]
+)
+def test_a_stream_guesses_no_channels(mean_engine: Any, n_channels: int, shape: tuple[int, ...]) -> None:
+    stream = Tagger(mean_engine()).stream(1000, n_channels=n_channels)
+    with pytest.raises(AudioError, match=r"this stream takes .*transpose what is \(sample, channel\)|a waveform is"):
+        stream.push(np.zeros(shape, np.float32))
+    assert stream.duration == 0
+
+
+def test_a_stream_of_one_channel_takes_it_with_and_without_its_axis(mean_engine: Any) -> None:
+    stream = Tagger(mean_engine()).stream(1000)
+    stream.push(np.zeros(100, np.float32))
+    stream.push(np.zeros((1, 100), np.int16))
+    assert stream.duration == 0.2
+    with pytest.raises(ConfigError, match="n_channels: a positive whole number"):
+        Tagger(mean_engine()).stream(1000, n_channels=0)
 
 
 def test_memory_does_not_grow(mean_engine: Any) -> None:

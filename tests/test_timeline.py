@@ -60,6 +60,9 @@ def test_thresholds_of_the_checkpoint_unless_told_otherwise() -> None:
     assert [event.label for event in timeline.events(0.3)] == ["a", "b"]
     assert [event.label for event in timeline.events((0.4, 0.2))] == ["b"]
     assert label_thresholds(None, None, 2).tolist() == [0.5, 0.5]
+    assert timeline.events("auto") == timeline.events()
+    with pytest.raises(ConfigError, match="no thresholds of its own for 'auto'"):
+        label_thresholds("auto", None, 2)
     with pytest.raises(ConfigError, match="one for each of the 2 labels was expected, not 3"):
         timeline.events((0.1, 0.2, 0.3))
 

@@ -334,6 +334,11 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
     found: list[Path] = []
     unread: list[Path] = []
     visited: set[str] = set()
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as error:
+        raise AudioError(f"{folder}: cannot be opened: {error.strerror or error}") from error
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in visited:  # a link that leads back up

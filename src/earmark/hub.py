@@ -23,7 +23,7 @@ _ADVICE: Final = (
 
 
 def load(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     n_threads: int | None = None,
     precision: Literal["float32", "bf16"] = "float32",
 ) -> Tagger:

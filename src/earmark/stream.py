@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from earmark.audio import Audio, samples_to_seconds
 from earmark.engine import ChunkedEncoder, Engine
-from earmark.errors import ConfigError
+from earmark.errors import AudioError, ConfigError
 from earmark.resampling import StreamResampler
 from earmark.timeline import RELEASE, Event, EventFinder, Threshold, label_thresholds
 from earmark.windows import SlidingWindows, seconds_per_segment, sigmoid
@@ -19,6 +19,7 @@ class Stream:
     Args:
         engine: Encodes and classifies.
         sample_rate: Hz of the samples that will come.
+        n_channels: Of the samples that will come; they are averaged.
         window: Seconds that are heard for one row of scores.
         hop: Seconds from row to row.
         threshold: As in `Timeline.events`.
@@ -36,13 +37,16 @@ class Stream:
         engine: Engine,
         sample_rate: int,
         *,
+        n_channels: int = 1,
         window: float,
         hop: float,
         threshold: Threshold = None,
         release: float = RELEASE,
         step: float | None = None,
     ) -> None:
-        self._engine = engine
+        if n_channels < 1:
+            raise ConfigError(f"n_channels: a positive whole number was expected, not {n_channels}")
+        self._engine, self._n_channels = engine, n_channels
         self._resampler = StreamResampler(sample_rate, engine.sample_rate)
         self._windows = SlidingWindows(engine, window, hop)
         self._window, self._hop = window, hop
@@ -85,13 +89,21 @@ class Stream:
         """Takes the next samples, however many, and gives the events that have ended, each once.
 
         Args:
-            samples: (sample,) or (channel, sample), floats of full scale 1, or int16 or int32; may be empty.
+            samples: (sample,) or, with `n_channels` rows, (channel, sample); floats of full scale 1, or int16 or int32;
+                may be empty.
 
         Raises:
-            AudioError: Another kind of number or shape, NaN or infinity.
+            AudioError: Another kind of number, shape or number of channels, NaN or infinity.
             ConfigError: The stream is finished.
         """
         self._check_open()
+        shape = np.shape(samples)
+        if len(shape) in (1, 2) and (shape[0] if len(shape) == 2 else 1) != self._n_channels:
+            expected = "(sample,)" if self._n_channels == 1 else f"({self._n_channels} channels, sample)"
+            raise AudioError(
+                f"this stream takes {expected}, got shape {shape}; transpose what is (sample, channel), and start the "
+                "stream with its n_channels"
+            )
         if isinstance(samples, np.ndarray) and samples.ndim in (1, 2) and samples.shape[-1] == 0:
             return []
         audio = Audio(samples, self._resampler.from_rate)

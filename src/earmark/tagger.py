@@ -27,10 +27,6 @@ HOP_SHARE: Final = 0.1
 """Likewise, from window to window."""
 N_BEST: Final = 3
 """Windows whose mean logit is that of a long recording: fewer false tags than the best one alone gives."""
-NO_THRESHOLDS: Final = (
-    "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
-    "`earmark calibrate`"
-)
 _BLOCK_SECONDS: Final = 10.0
 """Decoded at once."""
 
@@ -227,6 +223,7 @@ class Tagger:
         self,
         sample_rate: int,
         *,
+        n_channels: int = 1,
         window: float = 2.0,
         hop: float = 0.4,
         threshold: Threshold = None,
@@ -237,6 +234,7 @@ class Tagger:
 
         Args:
             sample_rate: Hz of the samples that will come.
+            n_channels: Of the samples that will come: (sample,) for one, (channel, sample) for more.
             window: As in `timeline`, and so the hop.
             hop: Seconds from row to row.
             threshold: As in `Timeline.events`, and so the release.
@@ -247,7 +245,16 @@ class Tagger:
             ConfigError: A setting outside what it can be.
             AudioError: The sample rate is none.
         """
-        return Stream(self.engine, sample_rate, window=window, hop=hop, threshold=threshold, release=release, step=step)
+        return Stream(
+            self.engine,
+            sample_rate,
+            n_channels=n_channels,
+            window=window,
+            hop=hop,
+            threshold=threshold,
+            release=release,
+            step=step,
+        )
 
     @property
     def _clip_seconds(self) -> float:
@@ -324,7 +331,7 @@ def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 
 
 def _choice(
-    top: int | None, threshold: float | str | None, known: tuple[float, ...] | None, n_labels: int
+    top: int | None, threshold: float | Literal["auto"] | None, known: tuple[float, ...] | None, n_labels: int
 ) -> tuple[int, Float[np.ndarray, " label"]]:
     """How many tags at most, and what each label has to score."""
     if top is not None and threshold is not None:
@@ -334,10 +341,4 @@ def _choice(
         if n_tags < 1:
             raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
         return n_tags, np.zeros(n_labels)
-    if isinstance(threshold, str):
-        if threshold != "auto":
-            raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
-        if known is None:
-            raise ConfigError(NO_THRESHOLDS)
-        return n_labels, label_thresholds(None, known, n_labels)
-    return n_labels, label_thresholds(threshold, None, n_labels)
+    return n_labels, label_thresholds(threshold, known, n_labels)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,8 +13,12 @@ DEFAULT_THRESHOLD: Final = 0.5
 """Where neither the caller nor the checkpoint knows a better one."""
 RELEASE: Final = 0.5
 """An event that has begun lasts while its label scores this share of the threshold: one that wavers is still one."""
-Threshold = float | Sequence[float] | None
-"""One score for all labels, one for each, or None for those of the checkpoint."""
+NO_THRESHOLDS: Final = (
+    "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
+    "`earmark calibrate`"
+)
+Threshold = float | Sequence[float] | Literal["auto"] | None
+"""One score for all labels, one for each, those of the checkpoint, or (None) those if there are any."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,14 @@ def label_thresholds(threshold: Threshold, known: Sequence[float] | None, n_labe
         n_labels: How many labels there are.
 
     Raises:
-        ConfigError: A threshold is no score, or there is not one for each label.
+        ConfigError: A threshold is no score, there is not one for each label, or none that `auto` could take.
     """
+    if isinstance(threshold, str):
+        if threshold != "auto":
+            raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
+        if known is None:
+            raise ConfigError(NO_THRESHOLDS)
+        threshold = None
     chosen = threshold if threshold is not None else known if known is not None else DEFAULT_THRESHOLD
     thresholds = np.asarray(chosen, np.float64)
     if thresholds.ndim and thresholds.shape != (n_labels,):
@@ -88,8 +98,8 @@ class Timeline:
         one event, if one of them reaches the threshold itself.
 
         Args:
-            threshold: One score for all labels, or one for each; when missing the checkpoint's own, or
-                `DEFAULT_THRESHOLD` where it has none.
+            threshold: One score for all labels, or one for each; `auto` for the checkpoint's own, which are taken when
+                it is missing too, or `DEFAULT_THRESHOLD` where it has none.
             release: 1 ends an event as soon as the score falls below the threshold.
 
         Raises:

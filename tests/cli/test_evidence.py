@@ -19,7 +19,7 @@ def test_evidence(model: str, recordings: Path, capfd: Capture) -> None:
     title, meaning, *rows = capfd.readouterr().out.splitlines()
     score = earmark.load(model).tag(recordings / "c.flac", threshold=0.0)
     score = next(tag.score for tag in score if tag.label == "dog")
-    assert title == f"{recordings / 'c.flac'}  dog  score {score:.3f}"
+    assert title == f"{recordings / 'c.flac'}  dog  score {score:.3f} in 0.0 - 2.0 s"
     assert meaning.startswith("How far its logit falls when a moment is left out")
     assert rows[-1].split()[:4] == ["1.6", "-", "2.0", "s"]
     for row in rows:  # without colour the sign is seen all the same

@@ -29,7 +29,8 @@ def test_export_writes_a_file_and_says_what_it_is(model: str, tmp_path: Path, ca
 
 def test_int8_for_a_machine(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "small.onnx"
-    words = ["export", model, str(out), "--int8", "--calibrate", f"folder:{clips}", f"folder:{clips}"]
+    # a source, and a folder of recordings that need no labels
+    words = ["export", model, str(out), "--int8", "--calibrate", f"folder:{clips}", str(clips)]
     assert cli.main([*words, "--n-clips", "2", "--split", "train", "--json", "--quiet"]) == 0
     captured = capfd.readouterr()
     summary = json.loads(captured.out)

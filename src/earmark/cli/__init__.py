@@ -44,7 +44,8 @@ _COMMANDS: Final = {
     ),
     "evidence": (
         "Show which moments of a recording made a tag.",
-        "Prints how far the logit of the label falls when a moment is left out.",
+        "Prints how far the logit of the label falls when a moment is left out; of a recording longer than the clips "
+        "of the training, in the part of their length where the label scores highest.",
         "earmark evidence street.wav dog --model run/best.safetensors",
     ),
     "train": (
@@ -85,7 +86,8 @@ _COMMANDS: Final = {
         "or a .csv with a column path; relative ones are relative to it. Parquet (a file, a folder, wildcards) has the "
         "bytes of the recordings in a column audio. OUT receives Parquet files with the columns file, duration, tags "
         "and error, and embedding if asked for. A recording that cannot be read is a row with an error, and the others "
-        "are tagged. Interrupted, the same command goes on where it stopped.",
+        "are tagged; the exit status is 1 where a part of the work could not be done, or nothing could be read. "
+        "Interrupted, the same command goes on where it stopped.",
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),

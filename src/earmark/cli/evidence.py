@@ -81,7 +81,8 @@ def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Eviden
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
     console = paper(stream)
-    console.print(f"{file}  {evidence.label}  score {evidence.score:.3f}", style="bold", soft_wrap=True)
+    span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
+    console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)
     console.print("How far its logit falls when a moment is left out: + spoke for the label (━), - against it (-).")
     weights = evidence.weights.tolist()
     largest = max(map(abs, weights)) or 1.0

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark import hub
+from earmark.audio import find_audio
 from earmark.cli.clips import select
 from earmark.cli.screen import (
     AsJson,
@@ -24,7 +25,7 @@ from earmark.cli.screen import (
     rounded,
     write_json,
 )
-from earmark.data import Clip
+from earmark.data.clips import Clip, FileAudio
 from earmark.errors import AudioError
 
 
@@ -46,7 +47,7 @@ def export(
         model: A .safetensors checkpoint; it stays as it is.
         out: The .onnx file to write.
         int8: Compute the convolutions in 8 bits, faster, with scores that are a little off; needs --calibrate.
-        calibrate: Sources and paths, such as folder:DIR, of clips like those to come; their labels do not matter.
+        calibrate: Folders of recordings like those to come, or sources and paths such as esc50:DIR.
         split: Calibrate with these splits, joined by commas, of each DATA; with all of it when not given.
         n_clips: Calibrate with so many clips of each DATA, evenly spread.
         json: Print a JSON summary.
@@ -61,7 +62,7 @@ def export(
         raise CycloptsError("--calibrate is for --int8: give both or none")
     if split is not None and not calibrate:
         raise CycloptsError("--split chooses clips of --calibrate DATA, which is missing")
-    clips = [clip for spec in calibrate or () for clip in _spread(select(spec, split).clips, n_clips)]
+    clips = [clip for spec in calibrate or () for clip in _spread(_clips(spec, split), n_clips)]
     network = hub.load_network(model)
     from earmark.export import export as write
 
@@ -78,6 +79,13 @@ def export(
     console = paper(sys.stdout)
     console.print(table)
     console.print(f"\n{out}", soft_wrap=True)
+
+
+def _clips(spec: str, split: str | None) -> Sequence[Clip]:
+    """Those of a source, or the recordings of a folder, which need no labels."""
+    if not Path(spec).is_dir():
+        return select(spec, split).clips
+    return [Clip(str(file), (), FileAudio(file)) for file in find_audio(spec)]
 
 
 def _spread(clips: Sequence[Clip], n_clips: int) -> list[Clip]:

@@ -1,6 +1,8 @@
 """`earmark tag`: many recordings to their tags."""
 
+import errno
 import hashlib
+import os
 import sys
 import threading
 import time
@@ -32,7 +34,8 @@ from earmark.cli.tagged import FORMS, Journal, Tagged, read, text, write
 from earmark.errors import AudioError, ConfigError, EarmarkError
 from earmark.files import is_stream
 from earmark.processors import n_processors
-from earmark.tagger import NO_THRESHOLDS, Tagger
+from earmark.tagger import Tagger
+from earmark.timeline import NO_THRESHOLDS
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 
@@ -57,7 +60,7 @@ def tag(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         model: A .safetensors checkpoint, or an exported .onnx.
-        top: Print this many tags of each file; 5 unless a threshold is given.
+        top: Print this many tags of each file; 5 unless a threshold is given, with which it does not go.
         threshold: Print all tags that score this or more; auto takes the model's own threshold of each label.
         format: A table for people, JSON with one object a line, CSV or Parquet; what --out ends in says it too.
         out: Write to this file instead of standard output.
@@ -92,7 +95,7 @@ def tag(
             return result
 
         write(_in_order(found, known, tally.counted(_side_by_side(hear, todo, n_jobs), show)), form, out)
-    note(tally.summary(), quiet)
+    note(tally.summary(len(found) - len(todo)), quiet)
     return 1 if tally.n_failed else 0
 
 
@@ -105,7 +108,7 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
     if form == "parquet" and out is None:
         raise CycloptsError("--format parquet is for files: name one by --out")
     if out is not None and out.is_dir():
-        raise CycloptsError(f"--out {out}: a file was expected, this is a folder")
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
     if resume and out is None:
         raise CycloptsError("--resume goes on with --out, which is missing")
     if resume and form == "table":
@@ -234,13 +237,14 @@ class _Tally:
             yield result
             show(self._n_done, self._n_files)
 
-    def summary(self) -> str:
-        """One line."""
+    def summary(self, n_before: int) -> str:
+        """One line; `n_before` files were done already."""
         took = time.perf_counter() - self._start
         failed = f", {self.n_failed} could not be read" if self.n_failed else ""
+        before = f"; {n_before} were there already" if n_before else ""
         return (
             f"tagged {self._n_done - self.n_failed} of {self._n_files} files, {_duration(self._seconds)} of sound, "
-            f"in {took:.1f} s{failed}"
+            f"in {took:.1f} s{failed}{before}"
         )
 
 

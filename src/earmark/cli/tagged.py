@@ -207,6 +207,7 @@ class Journal:
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self._out = out
         self.path = out.with_name(f".{out.name}.part")
         self._settings = {"earmark": "tag", **settings}
 
@@ -235,11 +236,14 @@ class Journal:
     @contextmanager
     def kept(self, known: Iterable[Tagged]) -> Iterator[Callable[[Tagged], None]]:
         """Keeps what is handed to it, after what is known already; forgets it all when the block ends well."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            write_json(self._settings, stream)
-            for result in known:
-                write_json(result.to_json(), stream)
+        try:
+            with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+                write_json(self._settings, stream)
+                for result in known:
+                    write_json(result.to_json(), stream)
+        except OSError as error:
+            error.filename = str(self._out)  # the name that its user knows
+            raise
         with self.path.open("a", encoding="utf-8") as stream:
             yield lambda result: write_json(result.to_json(), stream)
         self.path.unlink(missing_ok=True)

@@ -28,8 +28,7 @@ from earmark.cli.screen import (
 )
 from earmark.errors import AudioError, ConfigError
 from earmark.spectrogram import spectrogram_of
-from earmark.tagger import NO_THRESHOLDS
-from earmark.timeline import RELEASE, Event, Timeline
+from earmark.timeline import NO_THRESHOLDS, RELEASE, Event, Threshold, Timeline
 
 
 def timeline(
@@ -65,7 +64,6 @@ def timeline(
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
     check_picture(plot, [model, file, *([out] if out is not None else [])])
-    level = None if threshold == "auto" else threshold
     tagger = hub.load(model)
     if threshold == "auto" and tagger.thresholds is None:
         raise ConfigError(NO_THRESHOLDS)
@@ -74,9 +72,9 @@ def timeline(
             length = stated_duration(path)
             tell = None if length is None else partial(_tell, show, round(length))
             result = tagger.timeline(path, window=window, hop=hop, progress=tell)
-            events = result.events(level, release)
+            events = result.events(threshold, release)
             if plot is not None:
-                _plot(plot, path, file, tagger.sample_rate, result, events, level)
+                _plot(plot, path, file, tagger.sample_rate, result, events, threshold)
     except AudioError as error:
         return write_failure(str(file), error, form, out)
     with destination(out) as stream:
@@ -95,7 +93,7 @@ def _plot(
     sample_rate: int,
     result: Timeline,
     events: list[Event],
-    threshold: float | None,
+    threshold: Threshold,
 ) -> None:
     from earmark.plots import plot_timeline
 

@@ -64,8 +64,10 @@ def plot_timeline(
         _draw_scores(lanes, timeline, label, lane, colour)
     panels.lanes(lanes, [timeline.labels[label] for label in labels])
     lanes.set_ylabel("score")
+    n_heard = len({event.label for event in events})
+    left_out = f"; {len(labels)} of {n_heard} labels heard" if n_heard > len(labels) else ""
     lanes.annotate(
-        "a full lane is a score of 1; dotted: threshold; shaded: heard",
+        f"a full lane is a score of 1; dotted: threshold; shaded: heard{left_out}",
         (1.0, 1.0),
         xycoords="axes fraction",
         xytext=(0, 3),
