@@ -1,5 +1,6 @@
 """Calibration: the line that fits, the thresholds that tag best, and a network that has both."""
 
+import copy
 import json
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,6 +23,7 @@ from earmark.evaluation import FailedClip, LabelFigures, Report, evaluate
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
 from earmark.network import Network, NetworkConfig, TorchEngine
+from earmark.tagger import Tagger
 
 LABELS = LabelSet(("bell", "dog", "rain", "wind"))
 CONFIG = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)
@@ -422,3 +424,31 @@ def test_a_calibration_is_copied_to_a_network_trained_alike(network: Network, fo
         apply_like(Network(CONFIG, SOME_LABELS), apply(network, found))
     with pytest.raises(ConfigError, match="this one is: twice would be wrong"):
         apply_like(apply(network, found), apply(network, found))
+
+
+@dataclass(frozen=True)
+class Among:
+    """A sound of 0.5 s in 2 s of faint noise."""
+
+    audio: Noise
+
+    def load(self, sample_rate: int) -> Audio:
+        waveform = self.audio.load(sample_rate).waveform
+        noise = np.random.default_rng(self.audio.seed).standard_normal(2 * sample_rate) / 1000
+        noise[sample_rate : sample_rate + len(waveform)] += waveform
+        return Audio(noise.astype(np.float32), sample_rate)
+
+
+def test_long_clips_are_calibrated_by_the_scores_that_they_are_tagged_with(network: Network, dataset: Dataset) -> None:
+    short = copy.deepcopy(network)
+    short.extra["clip_duration"] = 0.8
+    tagger = Tagger(TorchEngine(short))
+    clips = [replace(clip, audio=Among(clip.audio)) for clip in dataset]
+    heard = np.stack([tagger.hear(clip.load(16000)).scores for clip in clips])
+    noisy = heard / heard.std(axis=0) + np.random.default_rng(0).standard_normal(heard.shape)
+    target = noisy > np.quantile(noisy, 0.7, axis=0)
+    labelled = (replace(clip, labels=LABELS.decode(row)) for clip, row in zip(clips, target, strict=True))
+    longer = replace(dataset, clips=tuple(labelled))
+    whole, by_windows = calibrate(network, [longer], n_workers=0), calibrate(short, [longer], n_workers=0)
+    assert by_windows.thresholds != whole.thresholds
+    assert fit([replace(evaluate(short, longer), scores=heard)], short.labels) == by_windows

@@ -145,6 +145,7 @@ def test_what_is_long_depends_on_the_clips_of_the_training(
     mean_engine: Any, levels: Levels, n_segments: int, whole: bool
 ) -> None:
     recording = levels(0.5, *[0.0] * (n_segments - 1))
+    assert Tagger(mean_engine(clip_duration=4.0)).is_long(recording.duration) == (not whole)
     scores = {tag.label: tag.score for tag in Tagger(mean_engine(clip_duration=4.0)).tag(recording)}
     # windows of four segments, one after the other; the first alone holds the loud one
     assert scores["low"] == pytest.approx(sigmoid(5 / n_segments if whole else 5 / 4 / 3))

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.evaluation import FailedClip, Report, evaluate
 from earmark.labels import LabelSet
-from earmark.network import Network
+from earmark.network import Network, TorchEngine
+from earmark.tagger import Tagger
 
 N_BINS: Final = 15
 """Bins of the expected calibration error, equally wide, over the scores from 0 to 1."""
@@ -107,6 +108,8 @@ def calibrate(
 ) -> Calibration:
     """Hears clips that the network was not trained on and fits its scores and thresholds to them.
 
+    Scores are those of `Tagger.hear`, so that the thresholds are for what `tag` and `timeline` score.
+
     Args:
         network: Stays as it is; `apply` makes the calibrated one.
         datasets: The network needs all of their labels; a label may be missing in some of them, or in all.
@@ -126,9 +129,21 @@ def calibrate(
     for dataset in datasets:
         show = None if progress is None else _beyond(progress, n_before, n_clips)
         settings: dict[str, Any] = {"batch_size": batch_size, "n_workers": n_workers, "device": device}
-        reports.append(evaluate(network, dataset, progress=show, **settings))
+        reports.append(_as_tagged(network, dataset, evaluate(network, dataset, progress=show, **settings)))
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
+
+
+def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
+    """The report with the scores that `Tagger.hear` gives, which pools no long clip whole."""
+    tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
+    columns = [network.labels.index(figures.label) for figures in report.labels]
+    scores = report.scores.copy()
+    for row, clip_id in zip(scores, report.ids, strict=True):
+        audio = clips[clip_id].load(tagger.sample_rate)
+        if tagger.is_long(audio.duration):
+            row[:] = tagger.hear(audio).scores[columns]
+    return replace(report, scores=scores)
 
 
 def _beyond(progress: Callable[[int, int], None], n_before: int, n_clips: int) -> Callable[[int, int], None]:

@@ -1,5 +1,6 @@
 """Recordings to tags, timelines and evidence, by any engine that can encode a recording and classify its segments."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -259,6 +260,10 @@ class Tagger:
     @property
     def _clip_seconds(self) -> float:
         return max(self.engine.clip_duration or CLIP_SECONDS, self.seconds_per_segment)
+
+    def is_long(self, duration: float) -> bool:
+        """Whether a recording of so many seconds is scored by its best windows (`hear`)."""
+        return self._is_long(math.ceil(duration / self.seconds_per_segment - 1e-9))
 
     def _is_long(self, n_segments: int) -> bool:
         return (n_segments - 1) * self.seconds_per_segment > self._clip_seconds
