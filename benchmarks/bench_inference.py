@@ -282,7 +282,7 @@ def main() -> None:
         if "pipeline" in wanted:
             pipeline(folder, paths, arguments.files, arguments.seconds)
         if "timeline" in wanted:
-            timelines(folder, paths, 2 * arguments.seconds)
+            timelines(folder, paths, 10 * arguments.seconds)
         if "convolutions" in wanted:
             convolutions()
         if "memory" in wanted:

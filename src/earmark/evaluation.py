@@ -22,6 +22,7 @@ from earmark.files import atomic_write
 from earmark.labels import LabelSet
 from earmark.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.network import Network
+from earmark.prefetch import one_ahead
 
 _Item = TypeVar("_Item")
 
@@ -297,15 +298,6 @@ def _batches(sounds: Iterator[_Sound], batch_size: int, sample_rate: int) -> Gen
     yield batch
 
 
-def _one_ahead(items: Iterator[_Item]) -> Generator[_Item]:
-    """The same items, the next of which is made in a thread while one is in use."""
-    with ThreadPoolExecutor(1, "batch") as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
-
-
 def _score_clips(
     network: Network,
     dataset: Dataset,
@@ -321,7 +313,7 @@ def _score_clips(
     sample_rate = network.config.frontend.sample_rate
     with (
         closing(_batches(_sounds(dataset.clips, sample_rate, n_workers), batch_size, sample_rate)) as in_turn,
-        closing(_one_ahead(in_turn) if n_workers else in_turn) as batches,
+        closing(one_ahead(in_turn) if n_workers else in_turn) as batches,
     ):
         for batch in batches:
             readable = [sound for sound in batch if sound.error is None]

@@ -14,6 +14,7 @@ from earmark.engine import Engine, encode_blocks
 from earmark.errors import AudioError, ConfigError
 from earmark.evidence import Evidence, explain
 from earmark.labels import LabelSet
+from earmark.prefetch import one_ahead
 from earmark.stream import Stream
 from earmark.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
 from earmark.windows import SlidingWindows, seconds_per_segment, sigmoid
@@ -314,7 +315,7 @@ class _Samples:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All of it, a block after the other."""
-        for block in self._read():
+        for block in one_ahead(self._read()):  # the processors are seldom all busy with the network
             self._n_samples += block.size
             if self._progress is not None:
                 self._progress(self.duration)
