@@ -195,7 +195,7 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     scene, picture = out / "scene.flac", out / "demo.png"
     save_audio(scene, clip.load(16000))
     timelines = {name: tagger.timeline(scene, window=_WINDOW, hop=_HOP) for name, tagger in taggers.items()}
-    heard = {name: tuple(timeline.events(_THRESHOLD)) for name, timeline in timelines.items()}
+    heard = {name: tuple(timeline.events(_THRESHOLD, release=1.0)) for name, timeline in timelines.items()}
     network = Network.load(checkpoints["GMAP"])
     _draw(picture, clip, network, timelines, truth, heard["GMAP"])
     return DemoResult(reports, truth, heard, scene, picture, checkpoints)
