@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from earmark.labels import LabelSet
 
 CHUNK_SECONDS: Final = 40.0
-"""Of a recording that the network hears at once: the overlap with the chunks beside it costs 4 % then, and twice that
-at 20 s; at 60 s what PyTorch keeps in memory slows it down by more than the overlap saves."""
+"""Of a recording that the network hears at once: with the usual halo of 0.8 s the overlap with the chunks beside it is
+4 % then. `benchmarks/bench_inference.py --only choices` compares others."""
 
 
 @runtime_checkable

@@ -195,7 +195,7 @@ class Tagger:
         """
         index = self.labels.index(label)
         source = _Samples(audio, self.sample_rate)
-        segments, first = np.concatenate(list(encode_blocks(self.engine, source.blocks()))), 0
+        segments, first = self._all_segments(source), 0
         if self._is_long(len(segments)):
             windows = self._best_windows()
             start, end = windows.span(int(windows.finish(segments, source.duration)[:, index].argmax()))
@@ -217,8 +217,7 @@ class Tagger:
             AudioError: The recording cannot be read, or is a bare array.
         """
         source = _Samples(audio, self.sample_rate)
-        segments = np.concatenate(list(encode_blocks(self.engine, source.blocks())))
-        embedding: np.ndarray = self.engine.pool(segments[None])[0]
+        embedding: np.ndarray = self.engine.pool(self._all_segments(source)[None])[0]
         return embedding
 
     def stream(
@@ -257,6 +256,9 @@ class Tagger:
             release=release,
             step=step,
         )
+
+    def _all_segments(self, source: "_Samples") -> Float[np.ndarray, "segment channel"]:
+        return np.concatenate(list(encode_blocks(self.engine, source.blocks())))
 
     @property
     def _clip_seconds(self) -> float:

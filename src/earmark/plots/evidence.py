@@ -39,16 +39,7 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
     bars.axhline(0, color=INK, linewidth=0.8)
     bars.set_ylabel("logit lost\nwithout it")
     bars.spines[["top", "right"]].set_visible(False)
-    bars.annotate(
-        f"above the line: spoke for {evidence.label}; below, hatched: against it",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=INK,
-    )
+    panels.caption(bars, f"above the line: spoke for {evidence.label}; below, hatched: against it")
     if attention is not None:
         names = [f"head {number}" for number in range(1, n_heads + 1)]
         step = float(evidence.onsets[1] - evidence.onsets[0])

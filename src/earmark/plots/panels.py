@@ -102,8 +102,13 @@ def draw_attention(
         panel.axhline(0.9 / (n_segments * largest) - lane, color=OTHER, linewidth=0.8, linestyle=":")
     lanes(panel, names)
     panel.set_ylabel("attention")
+    caption(panel, f"a full lane is a weight of {largest:.2g}; dotted: even attention, {1 / n_segments:.2g}")
+
+
+def caption(panel: "Axes", text: str) -> None:
+    """How to read a panel, in small letters above its right end."""
     panel.annotate(
-        f"a full lane is a weight of {largest:.2g}; dotted: even attention, {1 / n_segments:.2g}",
+        text,
         (1.0, 1.0),
         xycoords="axes fraction",
         xytext=(0, 3),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from earmark.plots import panels
-from earmark.plots.panels import COLOURS, INK, LANE, OTHER
+from earmark.plots.panels import COLOURS, LANE, OTHER
 from earmark.spectrogram import Spectrogram
 from earmark.timeline import Event, Threshold, Timeline, label_thresholds
 
@@ -66,16 +66,7 @@ def plot_timeline(
     lanes.set_ylabel("score")
     n_heard = len({event.label for event in events})
     left_out = f"; {len(labels)} of {n_heard} labels heard" if n_heard > len(labels) else ""
-    lanes.annotate(
-        f"a full lane is a score of 1; dotted: threshold; shaded: heard{left_out}",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=INK,
-    )
+    panels.caption(lanes, f"a full lane is a score of 1; dotted: threshold; shaded: heard{left_out}")
     panels.finish(figure, [image, lanes], timeline.duration, title)
     panels.save(figure, Path(path))
 
