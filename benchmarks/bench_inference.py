@@ -1,6 +1,6 @@
 """Inference speed: whole pipeline beside a plain PyTorch Cnn10, timelines beside sliding windows, memory, cold start.
 
-python benchmarks/bench_inference.py [--files 8] [--seconds 60] [--long] [--only pipeline,timeline,...]
+python benchmarks/bench_inference.py [--files 2] [--seconds 300] [--long] [--only pipeline,timeline,...]
 
 All sides run in this one call on the same made-up files (FLAC, 44.1 kHz, stereo), on all processors that there are. The
 plain Cnn10 is run the usual way: 32 kHz, a frame every 10 ms, front end as convolutions, eager, float32, batch 1, the
@@ -28,8 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark import hub
+from earmark import engine, hub
+from earmark.audio import blocks
 from earmark.backbone import FoldedBackbone
+from earmark.decoding import mean_of_channels
 from earmark.export import export
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
@@ -210,6 +212,40 @@ def convolutions() -> None:
     torch.set_num_threads(n_processors())
 
 
+def choices(folder: Path, paths: dict[str, str]) -> None:
+    """What was chosen for the engine, beside what was not; one thread."""
+    torch.set_num_threads(1)
+    file = folder / "choices.flac"
+    write(file, 120.0, 4)
+    print("\nwhat was chosen, beside what was not, one thread")
+    network = hub.load_network(paths["torch"])
+    log_mel = torch.randn(1, 800, 64)
+    with torch.inference_mode():
+        for name, backbone in (
+            ("backbone, 20 s of audio", network.backbone),
+            ("... batch norms folded", FoldedBackbone(network.backbone)),
+            ("... and bf16", FoldedBackbone(network.backbone, torch.bfloat16)),
+        ):
+            print(f"  {name:34}{1e3 * _fastest(partial(backbone, log_mel)):8.1f} ms")
+    usual = engine.CHUNK_SECONDS
+    for kind in ("torch", "int8"):
+        tagger = hub.load(paths[kind], 1)
+        for seconds in (10.0, 20.0, 40.0, 60.0):
+            engine.CHUNK_SECONDS = seconds  # type: ignore[misc]
+            took = _fastest(partial(tagger.hear, file), 5)
+            print(f"  {f'{kind}, 120 s in chunks of {seconds:g} s':34}{1e3 * took:8.0f} ms")
+    engine.CHUNK_SECONDS = usual  # type: ignore[misc]
+    decoded = 1e3 * _fastest(lambda: list(blocks(file, 32000, 10.0)), 5)
+    print(f"  {'decoding and resampling alone':34}{decoded:8.0f} ms")
+    stereo = np.random.default_rng(0).standard_normal((RATE * 20, 2)).astype(np.float32)
+    for name, mean in (
+        ("mean of two channels, NumPy", partial(stereo.mean, axis=1)),
+        ("... ours", partial(mean_of_channels, stereo)),
+    ):
+        print(f"  {name:34}{1e3 * _fastest(mean):8.2f} ms for 20 s")
+    torch.set_num_threads(n_processors())
+
+
 def _peak(dtype: torch.dtype) -> float:
     a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
     product = 2 * 2048**3 / _fastest(lambda: a @ b)
@@ -270,10 +306,10 @@ def _measured(words: list[str]) -> tuple[float, float]:
 def main() -> None:
     """Prints the figures, one line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--files", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=300.0, help="of each file of the pipeline")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--only", default="pipeline,timeline,convolutions,memory,cold", help="parts")
+    parser.add_argument("--only", default="pipeline,timeline,convolutions,choices,memory,cold", help="parts")
     arguments = parser.parse_args()
     wanted = arguments.only.split(",")
     with tempfile.TemporaryDirectory() as name:
@@ -282,9 +318,11 @@ def main() -> None:
         if "pipeline" in wanted:
             pipeline(folder, paths, arguments.files, arguments.seconds)
         if "timeline" in wanted:
-            timelines(folder, paths, 10 * arguments.seconds)
+            timelines(folder, paths, 600.0)
         if "convolutions" in wanted:
             convolutions()
+        if "choices" in wanted:
+            choices(folder, paths)
         if "memory" in wanted:
             memory(folder, arguments.long)
         if "cold" in wanted:
