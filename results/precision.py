@@ -21,6 +21,7 @@ from earmark.evaluation import Report, measure
 from earmark.export import export
 from earmark.network import TorchEngine
 from earmark.onnx_network import OnnxEngine
+from earmark.windows import sigmoid
 
 HERE = Path(__file__).parent
 
@@ -70,7 +71,7 @@ def _report(name: str, engine: Engine, clips: Dataset) -> Report:
     logits = np.stack([engine.classify(engine.encode(waveform)[None])[0, columns] for waveform in waveforms])
     return measure(
         np.stack([clips.labels.encode(clip.labels) for clip in clips]) > 0,
-        np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32),
+        sigmoid(logits),
         ids=[clip.id for clip in clips],
         labels=clips.labels,
         model=name,

@@ -31,6 +31,7 @@ from earmark.frontend import LogMel
 from earmark.network import Network, TorchEngine
 from earmark.onnx_network import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
 from earmark.pooling import GatedMultiHeadAttentionPooling
+from earmark.windows import sigmoid
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -115,9 +116,7 @@ def _probes(sample_rate: int, samples_per_segment: int) -> list[np.ndarray]:
 
 
 def _scores(engine: OnnxEngine | TorchEngine, waveform: np.ndarray) -> np.ndarray:
-    logits = engine.classify(engine.encode(waveform)[None])[0]
-    scores: np.ndarray = np.exp(-np.logaddexp(0.0, -logits))
-    return scores
+    return sigmoid(engine.classify(engine.encode(waveform)[None])[0])
 
 
 class _Spectrum(nn.Module):
