@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from earmark.audio import Audio
 from earmark.errors import ConfigError
 from earmark.labels import LabelSet
+
+# a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RATE = 1000
 STEP = 400  # samples of a segment of 0.4 s
