@@ -193,8 +193,8 @@ class Backbone(nn.Module):
 class FoldedBackbone(nn.Module):
     """A backbone for inference on one clip at a time: each batch norm is part of the convolution before it.
 
-    The same segments but for rounding, a fifth sooner in float32 on CPUs, where batch norm is bound by memory; in
-    bfloat16 twice as fast where the processor has instructions for it.
+    The same segments but for rounding, a little sooner in float32; in bfloat16 twice as fast where the processor has
+    instructions for it (results/bench.md).
 
     Args:
         backbone: Stays as it is; its weights are copied.

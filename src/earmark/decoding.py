@@ -108,7 +108,7 @@ def opened(source: Source, name: str) -> Iterator[Decoder]:
 
 
 def mean_of_channels(samples: np.ndarray) -> np.ndarray:
-    """Of the channels of (sample, channel); NumPy's own takes 25 times as long over rows of two."""
+    """Of the channels of (sample, channel); NumPy's own is slow over rows of two (results/bench.md)."""
     n_channels = samples.shape[1]
     if n_channels == 1:
         return samples[:, 0]
