@@ -30,8 +30,8 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from earmark.bulk import cluster, run  # noqa: E402
 from earmark.bulk.job import PLAN, Done, Job, Settings, finished  # noqa: E402
 from earmark.bulk.parts import Part, read_input  # noqa: E402
-from earmark.bulk.storage import Place, is_url  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
+from earmark.storage import Place, is_url  # noqa: E402
 
 RATE = 16000
 LABELS = LabelSet(("dog", "rain"), ("/d", "/r"))
@@ -253,18 +253,6 @@ def test_a_part_that_is_not_whole_is_not_there(folder: Path, tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         do_part(part, Interrupted(), Settings(), Place(str(tmp_path / "out")), "f")
     assert not (tmp_path / "out").exists()
-
-
-def test_arrow_reads_what_fsspec_has_no_library_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(url: str) -> None:
-        raise ImportError("Install s3fs to access S3")
-
-    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    place = Place(f"file://{folder}")
-    assert list(place.files()) == [".hidden.wav", "a.wav", "b.wav", "c.wav", "notes.txt", "sub/d.wav"]
-    assert place.child("a.wav").read() == (folder / "a.wav").read_bytes()
-    with pytest.raises(DataError, match="nonsense://x: cannot be reached: Install s3fs"):
-        Place("nonsense://x").names()
 
 
 # what a folder of results is

@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from earmark.bulk.parts import Input, Part
-from earmark.bulk.storage import Place
 from earmark.errors import ConfigError, DataError
+from earmark.storage import Place
 
 PLAN: Final = "_earmark.json"
 _FORMAT: Final = 1

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from earmark.audio import AUDIO_SUFFIXES, scan_audio
-from earmark.bulk.storage import Place
 from earmark.errors import ConfigError, DataError
+from earmark.storage import Place
 
 ROWS_PER_PART: Final = 256
 _COLUMNS: Final = ("path", "file")

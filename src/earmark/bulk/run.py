@@ -13,8 +13,8 @@ from earmark.audio import Audio
 from earmark.bulk.cluster import Fleet, check_installed, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
-from earmark.bulk.storage import Place
 from earmark.errors import DataError
+from earmark.storage import Place
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from earmark.audio import Audio, decode_audio
 from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
-from earmark.bulk.storage import Place, joined
 from earmark.errors import AudioError, DataError, EarmarkError
+from earmark.storage import Place, joined
 from earmark.tagger import Tag, Tagger
 
 _IDS: Final = ("video_id", "id", "file", "path")
