@@ -6,12 +6,13 @@ import torch.nn.functional as F
 
 from earmark.backbone import Backbone, FoldedBackbone, MaskedBatchNorm, _kernels, dropout
 from earmark.errors import ConfigError
+from earmark.mel import FLOOR_DB
 
 
-def backbone(width: int = 4, n_mels: int = 32) -> Backbone:
+def backbone(width: int = 4, n_mels: int = 32, partial_segments: bool = True) -> Backbone:
     """In evaluation, with batch-norm statistics as unlike 0 and 1 as trained ones."""
     torch.manual_seed(0)
-    net = Backbone(n_mels=n_mels, width=width).eval()
+    net = Backbone(n_mels=n_mels, width=width, partial_segments=partial_segments).eval()
     for module in net.modules():
         if isinstance(module, MaskedBatchNorm):
             torch.nn.init.normal_(module.running_mean, std=0.5)
@@ -21,7 +22,7 @@ def backbone(width: int = 4, n_mels: int = 32) -> Backbone:
 
 
 def plain(net: Backbone, log_mel: torch.Tensor) -> torch.Tensor:
-    """The paper's CNN written down plainly, for whole segments."""
+    """The paper's CNN written down plainly, without partial segments."""
     x = net.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
     for block in net.blocks:
         x = F.relu(F.batch_norm(F.conv2d(x, block.conv1.weight, padding=1), *stats(block.bn1)))
@@ -46,6 +47,46 @@ def test_equals_the_plain_definition():
         torch.testing.assert_close(net(log_mel), plain(net, log_mel), rtol=1e-5, atol=1e-5)
 
 
+# odd at the first halving, the second, the third, the fourth, at several, at none
+@pytest.mark.parametrize("n_frames", [81, 82, 84, 88, 95, 96, 16, 17, 31])
+def test_without_partial_segments_a_frame_without_a_partner_is_dropped(n_frames):
+    net, log_mel = backbone(partial_segments=False), torch.randn(2, n_frames, 32)
+    assert net.n_segments(torch.tensor([n_frames])).tolist() == [n_frames // 16]
+    with torch.inference_mode():
+        expected = plain(net, log_mel)
+        torch.testing.assert_close(net(log_mel), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(FoldedBackbone(net)(log_mel), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_frames", [1, 8, 15])
+def test_without_partial_segments_a_short_clip_has_silence_after_it(n_frames):
+    net, log_mel = backbone(partial_segments=False), torch.randn(2, n_frames, 32)
+    silent = torch.cat([log_mel, torch.full((2, 16 - n_frames, 32), FLOOR_DB)], 1)
+    assert net.n_segments(torch.tensor([n_frames])).tolist() == [1]
+    with torch.inference_mode():
+        torch.testing.assert_close(net(log_mel), plain(net, silent), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(FoldedBackbone(net)(log_mel), net(log_mel), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_frames", [16, 31, 45, 82])
+def test_training_without_partial_segments_is_that_of_the_plain_definition(n_frames):
+    net, other = backbone(partial_segments=False).double().train(), backbone(partial_segments=False).double().train()
+    net.to(memory_format=torch.channels_last).block_dropout = 0.0
+    log_mel = torch.randn(3, n_frames, 32, dtype=torch.float64)
+    x = other.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
+    for block in other.blocks:
+        x = F.relu(torch.nn.BatchNorm2d.forward(block.bn1, block.conv1(x)))
+        x = F.avg_pool2d(F.relu(torch.nn.BatchNorm2d.forward(block.bn2, block.conv2(x))), 2)
+    segments, expected = net(log_mel), x.mean(3).transpose(1, 2)
+    torch.testing.assert_close(segments, expected)
+    segments.square().sum().backward()
+    expected.square().sum().backward()
+    for one, two in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+    for one, two in zip(net.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
 def test_the_receptive_field_is_exact():
     net = backbone()
     log_mel = torch.randn(1, 16 * 12, 32, requires_grad=True)
@@ -58,8 +99,9 @@ def test_the_receptive_field_is_exact():
 
 @pytest.mark.parametrize("lengths", [[1], [15, 16, 17], [160, 3, 97, 64], [33, 400]])
 @pytest.mark.parametrize("filler", [0.0, -100.0, 1e4])
-def test_padding_does_not_leak(lengths, filler):
-    net = backbone()
+@pytest.mark.parametrize("partial_segments", [True, False])
+def test_padding_does_not_leak(lengths, filler, partial_segments):
+    net = backbone(partial_segments=partial_segments)
     clips = [torch.randn(n, 32) for n in lengths]
     batch = torch.full((len(clips), max(lengths), 32), filler)
     for row, clip in zip(batch, clips, strict=True):
@@ -68,8 +110,8 @@ def test_padding_does_not_leak(lengths, filler):
         together = net(batch, torch.tensor(lengths))
         for row, clip in zip(together, clips, strict=True):
             alone = net(clip[None])[0]
-            assert len(alone) == -(-len(clip) // 16)
-            torch.testing.assert_close(row[: len(alone)], alone, rtol=1e-5, atol=1e-5)
+            assert len(alone) == (-(-len(clip) // 16) if partial_segments else max(1, len(clip) // 16))
+            torch.testing.assert_close(row[: len(alone)], alone, rtol=1e-5, atol=1e-5 if len(clip) > 15 else 1e-4)
 
 
 def test_a_partial_segment_averages_the_frames_that_it_has():

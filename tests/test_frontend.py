@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,26 @@ def test_equals_the_definition(n_samples):
     assert np.abs(log_mel - expected).max() < 1e-3
 
 
+@pytest.mark.parametrize("n_samples", [64000, 63999, 64001, 320, 640, 513])
+def test_the_last_frame_is_the_one_around_the_end(n_samples):
+    config = FrontendConfig(hop_length=320, last_frame=True)
+    waveform = np.random.default_rng(n_samples).normal(0, 0.1, n_samples).astype(np.float32)
+    log_mel = LogMel(config)(torch.from_numpy(waveform)[None])[0]
+    assert len(log_mel) == n_samples // 320 + 1 == config.n_frames(n_samples)
+    without = LogMel(FrontendConfig(hop_length=320))(torch.from_numpy(waveform)[None])[0]
+    torch.testing.assert_close(log_mel[: len(without)], without, rtol=0, atol=1e-4)
+    if n_samples == 640:  # its window reaches into 512 samples mirrored at the end
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+        piece = np.concatenate([waveform[128:], waveform[127:639][::-1]])
+        mel = np.abs(np.fft.rfft(piece * window)) ** 2 @ mel_filters(config)
+        np.testing.assert_allclose(log_mel[2], 10 * np.log10(mel), atol=1e-3)
+
+
+def test_the_last_frame_wants_an_even_window():
+    with pytest.raises(ConfigError, match="n_fft: an even number was expected where last_frame is set, not 1023"):
+        FrontendConfig(n_fft=1023, last_frame=True)
+
+
 def test_ten_seconds_are_400_frames():
     assert LogMel(FrontendConfig())(torch.zeros(1, 320000)).shape == (1, 400, 64)
     assert LogMel(FrontendConfig.at_16k())(torch.zeros(1, 160000)).shape == (1, 400, 64)
@@ -66,9 +87,9 @@ def test_silence_is_the_floor():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 4000), min_size=1, max_size=5), st.integers(0, 2**31))
-def test_a_padded_clip_gives_the_frames_that_it_gives_alone(lengths, seed):
-    frontend = LogMel(FrontendConfig.at_16k())
+@given(st.lists(st.integers(1, 4000), min_size=1, max_size=5), st.integers(0, 2**31), st.booleans())
+def test_a_padded_clip_gives_the_frames_that_it_gives_alone(lengths, seed, last_frame):
+    frontend = LogMel(replace(FrontendConfig.at_16k(), hop_length=100, last_frame=last_frame))
     generator = torch.Generator().manual_seed(seed)
     clips = [torch.randn(n, generator=generator) for n in lengths]
     batch = torch.full((len(clips), max(lengths)), 7.0)  # what pads must not matter

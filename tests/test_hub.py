@@ -11,6 +11,7 @@ import torch
 
 from earmark import hub
 from earmark.audio import Audio
+from earmark.download import Published
 from earmark.errors import CheckpointError
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
@@ -63,13 +64,19 @@ def test_the_shipped_model_knows_the_fifty_sounds_and_has_a_card() -> None:
 
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(
-        CheckpointError, match=r"no model called 'yamnet'; this version has earmark-esc50; .*\.safetensors"
+        CheckpointError, match=r"no model called 'yamnet'; this version has earmark-esc50, panns-cnn10; .*\.safetensors"
     ):
         hub.load("yamnet")
 
 
-def test_a_planned_model_says_so() -> None:
-    with pytest.raises(CheckpointError, match="'panns-cnn10' cannot be fetched with this version yet"):
+def test_a_published_model_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fetch(published: Published) -> Path:
+        assert published.url.startswith("https://zenodo.org/record/3987831/files/Cnn10_")
+        return tmp_path / published.file
+
+    monkeypatch.setattr("earmark.download.fetch", fetch)
+    assert hub.find_checkpoint("panns-cnn10") == tmp_path / "Cnn10_mAP=0.380.pth"
+    with pytest.raises(CheckpointError, match=r"0\.380\.pth: no such file; the Cnn10 weights of PANNs were expected"):
         hub.load("panns-cnn10")
 
 
@@ -81,7 +88,7 @@ def test_a_folder_is_answered_with_its_checkpoint(checkpoint: Path, tmp_path: Pa
         hub.load(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", ["gone.safetensors", "gone.onnx", "runs/gone"])
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone.onnx", "gone.pth", "runs/gone"])
 def test_a_path_that_is_not_there(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name}: no such file"):
         hub.load(name)
@@ -99,12 +106,6 @@ def test_an_exported_network_is_no_network_to_train(exported: Path) -> None:
         CheckpointError, match=r"tagger\.onnx: .* only tags, .* a \.safetensors checkpoint was expected"
     ):
         hub.load_network(exported)
-
-
-def test_formats_of_later_versions(tmp_path: Path) -> None:
-    (tmp_path / "net.pth").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="this version of earmark reads no published PANNs weights yet"):
-        hub.load(tmp_path / "net.pth")
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from earmark.errors import ConfigError
+from earmark.mel import FLOOR_DB
 
 N_BLOCKS = 4
 
@@ -134,13 +135,19 @@ class Backbone(nn.Module):
 
     A segment comes from 16 frames of its own and sees `halo` frames more on either side. A clip whose frames are no
     multiple of 16 ends in a partial segment, averaged over the frames that it has, so that no sound is left unheard.
+
+    Without partial segments average pooling drops a last frame that has no partner, as in PANNs, and up to 15 frames
+    at the end of a clip are unheard but for what convolutions have carried into the segment before. A clip of fewer
+    than 16 frames, of which nothing would be left, is heard with silence after it.
     """
 
     frames_per_segment = 2**N_BLOCKS
     halo = 2 * (2**N_BLOCKS - 1)
     """Frames beyond its own, on either side, that a segment depends on: two 3x3 convolutions at steps 1, 2, 4, 8."""
 
-    def __init__(self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2) -> None:
+    def __init__(
+        self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
+    ) -> None:
         super().__init__()
         if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
             raise ConfigError(f"n_mels: a multiple of {2**N_BLOCKS} was expected, not {n_mels}")
@@ -149,6 +156,7 @@ class Backbone(nn.Module):
         channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
         self.n_channels = channels[-1]
         self.block_dropout = block_dropout
+        self.partial_segments = partial_segments
         self.bn0 = MaskedBatchNorm(n_mels)
         self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(channels))
 
@@ -159,7 +167,9 @@ class Backbone(nn.Module):
 
     def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Segments of clips of so many frames."""
-        return -(-n_frames // self.frames_per_segment)
+        if self.partial_segments:
+            return -(-n_frames // self.frames_per_segment)
+        return (n_frames // self.frames_per_segment).clamp(min=1)
 
     def forward(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
@@ -171,13 +181,19 @@ class Backbone(nn.Module):
             n_frames: Frames of each clip before padding; all of them when missing. In evaluation a padded clip gives
                 the segments that it gives alone.
         """
+        if not self.partial_segments:
+            log_mel, n_frames = lengthened(log_mel, n_frames)
         mask = self._frame_mask(log_mel, n_frames)
         x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
         x = self.bn0(x, mask)
         x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
         for block in self.blocks:
+            n_pairs = x.shape[2] // 2
             x = block(x, mask)
-            mask = mask[:, :, ::2] if mask is not None else None
+            # half a frame of what follows is real where its first frame is, or only where its second frame is too
+            mask = mask[:, :, 0 if self.partial_segments else 1 :: 2] if mask is not None else None
+            if not self.partial_segments:
+                x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
             x = dropout(x, self.block_dropout) if self.training else x
         return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
@@ -188,6 +204,18 @@ class Backbone(nn.Module):
             return None
         frame = torch.arange(length, device=log_mel.device)
         return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
+
+
+def lengthened(
+    log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
+) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
+    """Clips of fewer frames than a segment has with silence after them; longer ones as they are."""
+    least = Backbone.frames_per_segment
+    if n_frames is not None and bool((n_frames < least).any()):
+        frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
+        log_mel = log_mel.masked_fill(((frame >= end) & (frame < least))[..., None], FLOOR_DB)
+        n_frames = n_frames.clamp(min=least)
+    return F.pad(log_mel, (0, 0, 0, max(0, least - log_mel.shape[1])), value=FLOOR_DB), n_frames
 
 
 class FoldedBackbone(nn.Module):
@@ -213,12 +241,15 @@ class FoldedBackbone(nn.Module):
             convolutions.to(dtype)
             convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dtype = dtype
+        self._partial_segments = backbone.partial_segments
 
     def forward(self, log_mel: Float[Tensor, "batch frame mel"]) -> Float[Tensor, "batch segment channel"]:
         """Segments of clips, all of one length."""
+        if not self._partial_segments:
+            log_mel, _ = lengthened(log_mel)
         x = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1).to(self._dtype)
         for conv1, conv2 in zip(self.conv1, self.conv2, strict=True):
             x = F.relu_(conv2(F.relu_(conv1(x))))
-            x = F.avg_pool2d(x, 2, ceil_mode=True)
+            x = F.avg_pool2d(x, 2, ceil_mode=self._partial_segments)
         segments: Tensor = x.float().mean(3).transpose(1, 2)
         return segments

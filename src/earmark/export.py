@@ -124,7 +124,7 @@ class _Spectrum(nn.Module):
 
     The Fourier transform is a matrix product. Its cosines are even and its sines odd about the middle of the window, so
     the sum and the difference of a frame and its mirror image carry all of it, and halve the work. Window and
-    frequencies without a mel bin are in the matrices.
+    frequencies without a mel bin are in the matrices. A clip of fewer than `n_least` frames has silence after it.
     """
 
     cosines: Tensor
@@ -133,9 +133,10 @@ class _Spectrum(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d, n_least: int = 1) -> None:
         super().__init__()
-        config = frontend.config
+        self.config = config = frontend.config
+        self.n_least = n_least
         self.n_fft, self.hop = config.n_fft, config.hop_length
         heard = frontend.filters.abs().sum(1) > 0
         half = self.n_fft // 2
@@ -153,7 +154,7 @@ class _Spectrum(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         length = waveform.shape[1]
-        margin, n_frames = self.n_fft // 2, (length + self.hop - 1) // self.hop
+        margin, n_frames = self.n_fft // 2, self.config.n_frames(length)
         n_rows = -(-self.n_fft // self.hop)  # a frame reaches into so many rows of a hop
         last = length - 1
         before = _reflected(torch.arange(-margin, 0), last)
@@ -167,8 +168,11 @@ class _Spectrum(nn.Module):
         left = frames[..., 1 : margin + 1]
         right = frames[..., self.n_fft - margin :].flip(-1)
         power = ((left + right) @ self.cosines).square() + ((left - right) @ self.sines).square()
-        mel = (power @ self.filters).clamp(min=1e-10)
-        return mel.log() * self.scale + self.shift
+        mel = power @ self.filters
+        if self.n_least > 1:
+            n_more = (self.n_least - torch.full((1,), n_frames)).clamp(min=0)
+            mel = _operator("Pad", mel, torch.tensor([0, 0, 0, 0, 1, 0]) * n_more, shape=mel.shape)
+        return mel.clamp(min=1e-10).log() * self.scale + self.shift
 
 
 def _reflected(position: Tensor, last: _Size) -> Tensor:
@@ -182,7 +186,10 @@ class _Encoder(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.spectrum = _Spectrum(network.frontend, network.backbone.bn0)
+        backbone = network.backbone
+        self.partial_segments = backbone.partial_segments
+        n_least = 1 if self.partial_segments else backbone.frames_per_segment
+        self.spectrum = _Spectrum(network.frontend, backbone.bn0, n_least)
         self.convolutions = nn.ModuleList(
             _folded(convolution, norm)
             for block in cast(Iterable[ConvBlock], network.backbone.blocks)
@@ -194,16 +201,16 @@ class _Encoder(nn.Module):
         for position, convolution in enumerate(self.convolutions):
             x = F.relu(convolution(x))
             if position % 2:
-                x = _halved(x)
+                x = _halved(x, self.partial_segments)
         return x.mean(3).transpose(1, 2)
 
 
-def _halved(x: Tensor) -> Tensor:
-    """2 x 2 average pooling; a last frame without a partner is its own average."""
+def _halved(x: Tensor, partial: bool) -> Tensor:
+    """2 x 2 average pooling; a last frame without a partner is its own average if `partial`, otherwise dropped."""
     # the number of frames is not told: nothing here reads it, and halved four times over it makes tracing three times
     # as slow
     shape = (*x.shape[:3], x.shape[3] // 2)
-    return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=int(partial))
 
 
 def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes: Any) -> Tensor:

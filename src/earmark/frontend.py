@@ -1,25 +1,20 @@
 """The first stage: waveform to log-mel, inside the model so that no checkpoint is fed the wrong features."""
 
-from typing import Final
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from earmark.mel import FrontendConfig, mel_edges, mel_filters
+from earmark.mel import FLOOR_DB, FrontendConfig, mel_edges, mel_filters
 
 __all__ = ["FLOOR_DB", "FrontendConfig", "LogMel", "mel_edges", "mel_filters"]
-
-FLOOR_DB: Final = -100.0
-"""Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
 
 
 class LogMel(nn.Module):
     """Log-mel spectrogram: `10 log10(max(filters . |STFT|^2, 1e-10))`, centred reflect-padded frames, always float32.
 
     There is a frame for every centre, `i * hop_length`, that lies inside the clip: 10 s give 400 frames. Equal to
-    librosa's power mel spectrogram in decibels with the last of its centred frames dropped.
+    librosa's power mel spectrogram in decibels with the last of its centred frames dropped, unless `last_frame` is set.
     """
 
     window: Tensor
@@ -34,7 +29,7 @@ class LogMel(nn.Module):
 
     def n_frames(self, n_samples: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Frames of clips of so many samples."""
-        return -(-n_samples // self.config.hop_length)
+        return self.config.n_frames(n_samples)
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
@@ -82,7 +77,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             padded, config.n_fft, config.hop_length, window=self.window, center=False, return_complex=True
         )
-        n_frames = -(-(padded.shape[1] - 2 * (config.n_fft // 2)) // config.hop_length)
+        n_frames = config.n_frames(padded.shape[1] - 2 * (config.n_fft // 2))
         power = torch.view_as_real(spectrum[..., :n_frames]).square().sum(-1)
         mel = power.transpose(1, 2) @ self.filters
         # silence has no energy; without the floor its logarithm is minus infinity

@@ -1,8 +1,9 @@
 """A name or a path -> a network, ready to tag."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from earmark.errors import CheckpointError, ConfigError
 from earmark.tagger import Tagger
@@ -15,8 +16,16 @@ DEFAULT_MODEL: Final = "earmark-esc50"
 
 _SHIPPED: Final = {"earmark-esc50": "earmark-esc50.safetensors"}
 """Models inside the package (`earmark/models`, with a card each), by name."""
-_PLANNED: Final = {"panns-cnn10": "cannot be fetched with this version yet"}
-_PLANNED_SUFFIXES: Final = {".pth": "published PANNs weights"}
+_PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
+    # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", CC BY 4.0
+    "panns-cnn10": {
+        "url": "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
+        "file": "Cnn10_mAP=0.380.pth",
+        "n_bytes": 25_237_595,
+        "md5": "bfb1f1f9968938fa8ef4012b8471f5f6",
+    }
+}
+"""Models that others publish, by name: fields of `earmark.download.Published`."""
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
 )
@@ -30,16 +39,19 @@ def load(
     """The tagger of a checkpoint, or of a model that earmark knows by name.
 
     Args:
-        name_or_path: `earmark-esc50`, which is part of the package, or the path of a `.safetensors` checkpoint, as
-            training writes them, or of an `.onnx` file, as `earmark export` does: it runs without PyTorch. A file of a
-            model's name goes before the model.
+        name_or_path: `earmark-esc50`, which is part of the package; or `panns-cnn10`, the 527 labels of AudioSet,
+            whose published weights (CC BY 4.0) are fetched once into the user's cache folder, or `EARMARK_CACHE`; or
+            the path of a `.safetensors` checkpoint, as training writes them, of an `.onnx` file, as `earmark export`
+            does (it runs without PyTorch), or of a `.pth` file with weights of PANNs' Cnn10. A file of a model's name
+            goes before the model.
         n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
             number for the whole process.
         precision: bf16 is faster where the processor has instructions for it, and changes scores in the third digit
             (results/precision.md). An `.onnx` file has its own precision inside.
 
     Raises:
-        CheckpointError: There is no such model, or the file is not a checkpoint that this version can read.
+        CheckpointError: There is no such model, it can't be fetched, or the file is not a checkpoint that this version
+            can read.
         ConfigError: Another precision was asked of an `.onnx` file.
         ModuleNotFoundError: ONNX Runtime is not installed, which an `.onnx` file needs.
     """
@@ -48,12 +60,12 @@ def load(
         from earmark.onnx_network import OnnxEngine
 
         if precision != "float32":
-            raise ConfigError(f"precision: {path} has its own inside; {precision} is for .safetensors checkpoints")
+            raise ConfigError(f"precision: {path} has its own inside; {precision} is for other checkpoints")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
-    from earmark.network import Network, TorchEngine
+    from earmark.network import TorchEngine
 
-    return Tagger(TorchEngine(Network.load(path), n_threads, precision))
+    return Tagger(TorchEngine(_network(path), n_threads, precision))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
@@ -68,13 +80,11 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
             f"{path}: an exported network only tags, it can't be trained, measured or exported; a .safetensors "
             "checkpoint was expected, such as the one that it was exported from"
         )
-    from earmark.network import Network
-
-    return Network.load(path)
+    return _network(path)
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file that `load` would read.
+    """The file that `load` would read; it is fetched where it has to be.
 
     Raises:
         CheckpointError: As for `load`.
@@ -89,16 +99,26 @@ def _checkpoint(name: str) -> Path:
         found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.onnx"))
         hint = f"; did you mean {found[0]}?" if found else " without checkpoints in it"
         raise CheckpointError(f"{name}: a checkpoint file was expected, this is a folder{hint}")
-    if path.suffix in _PLANNED_SUFFIXES:
-        raise CheckpointError(
-            f"{name}: this version of earmark reads no {_PLANNED_SUFFIXES[path.suffix]} yet; {_ADVICE}"
-        )
     if path.is_file():
         return path
     if name in _SHIPPED:
         return Path(__file__).parent / "models" / _SHIPPED[name]
-    if name in _PLANNED:
-        raise CheckpointError(f"the model {name!r} {_PLANNED[name]}; {_ADVICE}")
-    if path.suffix in (".safetensors", ".onnx") or len(path.parts) > 1:
+    if name in _PUBLISHED:
+        from earmark.download import Published, fetch
+
+        return fetch(Published(**_PUBLISHED[name]))
+    if path.suffix in (".safetensors", ".onnx", ".pth") or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
-    raise CheckpointError(f"there is no model called {name!r}; this version has {', '.join(_SHIPPED)}; {_ADVICE}")
+    raise CheckpointError(
+        f"there is no model called {name!r}; this version has {', '.join((*_SHIPPED, *_PUBLISHED))}; {_ADVICE}"
+    )
+
+
+def _network(path: Path) -> "Network":
+    if path.suffix == ".pth":
+        from earmark.panns import read_cnn10
+
+        return read_cnn10(path)
+    from earmark.network import Network
+
+    return Network.load(path)

@@ -1,11 +1,15 @@
 """The settings of the front end, and its mel bins."""
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
 
 from earmark.errors import ConfigError
+
+FLOOR_DB: Final = -100.0
+"""Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class FrontendConfig:
     """Lower edge of the lowest bin (Hz)."""
     f_max: float = 14000.0
     """Upper edge of the highest bin (Hz)."""
+    last_frame: bool = False
+    """Whether the frame around the end of a clip of whole hops counts too, as in PANNs: 1001 in 10 s, not 1000."""
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
@@ -38,6 +44,8 @@ class FrontendConfig:
                 f"mel bins from {self.f_min:g} to {self.f_max:g} Hz do not fit a sample rate of {self.sample_rate} Hz; "
                 f"0 <= f_min < f_max <= {self.sample_rate / 2:g} was expected"
             )
+        if self.last_frame and self.n_fft % 2:
+            raise ConfigError(f"n_fft: an even number was expected where last_frame is set, not {self.n_fft}")
 
     @classmethod
     def at_16k(cls) -> "FrontendConfig":
@@ -47,6 +55,14 @@ class FrontendConfig:
     @property
     def seconds_per_frame(self) -> float:
         return self.hop_length / self.sample_rate
+
+    def n_frames(self, n_samples: Any) -> Any:
+        """Frames of a clip of so many samples; or of each clip, where they are an array or a tensor.
+
+        >>> FrontendConfig().n_frames(320_000), FrontendConfig(hop_length=320, last_frame=True).n_frames(320_000)
+        (400, 1001)
+        """
+        return (n_samples + (self.hop_length if self.last_frame else self.hop_length - 1)) // self.hop_length
 
 
 def _hz_to_mel(hz: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -32,6 +32,8 @@ class NetworkConfig:
     """How the waveform becomes a log-mel."""
     width: int = 64
     """Channels of the backbone's first block; a segment has 8 times as many."""
+    partial_segments: bool = True
+    """Whether frames at a clip's end that are too few for a segment are one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
     n_heads: int = 4
@@ -94,7 +96,7 @@ class Network(nn.Module):
         self.thresholds: tuple[float, ...] | None = None
         self.extra: dict[str, Any] = {}
         self.frontend = LogMel(config.frontend)
-        self.backbone = Backbone(config.frontend.n_mels, config.width, config.block_dropout)
+        self.backbone = Backbone(config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments)
         n_channels = self.backbone.n_channels
         self.pooling: Pooling[Any] = (
             GatedMultiHeadAttentionPooling(n_channels, config.n_heads, config.gate, config.deviation)

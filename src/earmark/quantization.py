@@ -37,7 +37,10 @@ def quantized(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate
     model = copy.deepcopy(model)
     first, *nodes = _backbone(model)
     ranges = _ranges(model, nodes, (recording[: round(CHUNK_SECONDS * sample_rate)] for recording in recordings))
-    pools = [_as_convolution(model, node) for node in nodes if node.op_type == "AveragePool"]
+    pools = [node for node in nodes if node.op_type == "AveragePool"]
+    padded = [node.name for node in pools if any(a.name == "ceil_mode" and a.i for a in node.attribute)]
+    for node in pools:
+        _as_convolution(model, node)
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
@@ -53,7 +56,7 @@ def quantized(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate
     )
     quantizer.quantize_model()
     eight_bits: ModelProto = quantizer.model.model
-    _pad(eight_bits, pools)
+    _pad(eight_bits, padded)
     return eight_bits
 
 
@@ -87,10 +90,10 @@ def _ranges(
     return {name: (np.float32(a), np.float32(b)) for name, a, b in zip(names, low, high, strict=True)}
 
 
-def _as_convolution(model: "ModelProto", pool: "NodeProto") -> str:
+def _as_convolution(model: "ModelProto", pool: "NodeProto") -> None:
     """Makes an average pooling a convolution of each channel by itself, as which it is many times as fast in 8 bits.
 
-    Returns the name of its node. `_pad` has to give a last frame without a partner one.
+    It drops a last frame without a partner; `_pad` has to give it one where that frame is to be its own average.
     """
     from onnx import helper, numpy_helper
 
@@ -105,13 +108,14 @@ def _as_convolution(model: "ModelProto", pool: "NodeProto") -> str:
     del pool.attribute[:]
     for key, value in {"kernel_shape": [2, 2], "strides": [2, 2], "group": n_channels}.items():
         pool.attribute.append(helper.make_attribute(key, value))
-    return str(pool.name)
 
 
 def _pad(model: "ModelProto", pools: list[str]) -> None:
     """Repeats the last frame before each of these: the average of a pair of equals is either; others don't see it."""
     from onnx import helper, numpy_helper
 
+    if not pools:
+        return
     pads = numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 0, 1, 0]), "pool_pads")
     model.graph.initializer.append(pads)
     made = {node.output[0]: node for node in model.graph.node}

@@ -40,7 +40,7 @@ def bulk(
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
         out: Folder of the results, a path or a URL, new or begun by the same command.
-        model: A .safetensors checkpoint, or an exported .onnx.
+        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
         top: Keep this many tags of each recording; 5 unless a threshold is given.
         threshold: Keep all tags that score this or more; auto for each label's own threshold.
         embed: Also keep the embedding of each recording.

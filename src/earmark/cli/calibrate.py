@@ -42,7 +42,7 @@ def calibrate(
     """Fit a tagger's scores and thresholds to clips that it was not trained on.
 
     Args:
-        model: A .safetensors checkpoint; it stays as it is.
+        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it stays as it is.
         data: Sources and paths: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR. Each weighs the same.
         out: The calibrated checkpoint to write, another file than MODEL.
         like: Instead of DATA, a calibrated checkpoint trained as MODEL was: copy its calibration and thresholds.

@@ -48,7 +48,7 @@ def evaluate(
     """Measure a tagger on labelled clips.
 
     Args:
-        model: A .safetensors checkpoint.
+        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
         data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
         split: Measure on these splits, joined by commas; on all of DATA when not given.
         labels: Measure on the clips of these labels, names or ids joined by commas; or esc10.

@@ -46,7 +46,7 @@ def evidence(
     Args:
         file: A recording, or - for standard input.
         label: Name or id of a label.
-        model: A .safetensors checkpoint, or an exported .onnx.
+        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
         format: A table for people, or JSON; what --out ends in says it too.
         out: Write to this file instead of standard output.
         plot: Draw the spectrogram, the evidence and the attention into this .png, .svg or .pdf.

@@ -44,7 +44,7 @@ def export(
     """Write a tagger as one ONNX file, which runs without PyTorch.
 
     Args:
-        model: A .safetensors checkpoint; it stays as it is.
+        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it stays as it is.
         out: The .onnx file to write.
         int8: Compute the convolutions in 8 bits, faster, with scores that are a little off; needs --calibrate.
         calibrate: Folders of recordings like those to come, or sources and paths such as esc50:DIR.

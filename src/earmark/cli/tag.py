@@ -59,7 +59,7 @@ def tag(
 
     Args:
         files: Recordings, folders of recordings, and - for standard input.
-        model: A .safetensors checkpoint, or an exported .onnx.
+        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
         top: Print this many tags of each file; 5 unless a threshold is given, with which it does not go.
         threshold: Print all tags that score this or more; auto takes the model's own threshold of each label.
         format: A table for people, JSON with one object a line, CSV or Parquet; what --out ends in says it too.

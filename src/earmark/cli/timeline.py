@@ -50,7 +50,7 @@ def timeline(
 
     Args:
         file: A recording, or - for standard input.
-        model: A .safetensors checkpoint, or an exported .onnx.
+        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
         window: Seconds that are heard for one row of scores.
         hop: Seconds from one row to the next.
         threshold: A label sounds from this score on; auto, as without it, takes the model's own, or 0.5 without any.
