@@ -176,6 +176,7 @@ def test_config_survives_json():
         ({"device": "tpu"}, "device: auto, cpu, cuda, cuda:N or mps was expected, not 'tpu'"),
         ({"seed": -1}, "seed: 0 or more"),
         ({"seed": None}, "seed: a whole number was expected, not None"),
+        ({"init": 3}, "init: a text was expected, not 3"),
         ({"bach_size": 3}, "no setting 'bach_size'; did you mean 'batch_size'"),
     ],
 )

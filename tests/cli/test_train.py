@@ -139,3 +139,22 @@ def test_recordings_below_the_rate_of_the_network_are_told(
     ]
     assert main([*arguments, "--n-clips-seen", "2", "--batch-size", "2"]) == 0
     assert ("the network listens at 32000 Hz" in capfd.readouterr().err) is warned
+
+
+def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: str, capfd: Capture) -> None:
+    words = ["train", f"folder:{clips}", "--init", model, "--out", str(tmp_path / "run"), "--n-workers", "0"]
+    tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]
+    assert main([*words, *tiny, "--hop-ms", "10", "-q"]) == 1
+    told = capfd.readouterr().err
+    assert told.endswith("leave it out, or start without init\n") and len(told.splitlines()) == 1
+    assert told.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
+    assert main([*words, *tiny]) == 0
+    told = capfd.readouterr().err
+    expected = (
+        "backbone, gmap pooling and hidden layer taken over; 3 labels start anew (16000 Hz, 64 mel bins, frames of "
+    )
+    assert f"{model}: {expected}25 ms, width 2)\n" in told
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["init"]["model"] == record["config"]["init"] == model
+    assert main([*words[:-4], "--out", str(tmp_path / "other"), *tiny, "-q"]) == 0
+    assert capfd.readouterr().err == ""

@@ -66,7 +66,8 @@ def train(
     except DataError as error:
         record = out / "run.json" if resume else config
         raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
-    _warn_of_rate(clips, settings.sample_rate, quiet)
+    if settings.init is None:  # the rate of a checkpoint cannot be chosen
+        _warn_of_rate(clips, settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)

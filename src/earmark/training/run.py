@@ -18,9 +18,10 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError
 from earmark.network import Network
 from earmark.processors import n_processors
-from earmark.training.batches import WEIGHTS, TrainBatches, ValidBatches, derived_seed, loader
+from earmark.training.batches import TrainBatches, ValidBatches, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite
+from earmark.training.initial import initial_network
 from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 from earmark.training.provenance import commit, data_facts, versions
@@ -78,7 +79,8 @@ def train(
 
     Raises:
         ConfigError: `out` holds a run already, or other files; or none to resume, or one with other settings.
-        CheckpointError: The state to resume from is damaged, or another run's.
+        CheckpointError: The state to resume from is damaged, or another run's; or the checkpoint of `init` can't be
+            read, or is another than when the run was started.
         DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
             of the run to resume; or the loss became nan or infinite.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
@@ -166,9 +168,7 @@ class _Run:
 
     def _prepare(self, state: dict[str, Any] | None) -> tuple[Network, FeatureSet, FeatureSet | None]:
         config, record = self.config, self.record
-        with torch.random.fork_rng([]):
-            torch.manual_seed(derived_seed(config.seed, WEIGHTS))
-            network = Network(config.network_config(), self.data.labels)
+        network = initial_network(config, self.data.labels, record, state is None, self._tell)
         record["n_parameters"] = network.n_parameters
         # what `auto` meant when the run started is what it means when the run goes on
         record.setdefault(
@@ -189,6 +189,10 @@ class _Run:
             known = sorted(state["module"]["bad_clips"].items())
         self._write_record("running", known, None)
         return network, train_set, valid_set
+
+    def _tell(self, text: str) -> None:
+        if not self.bar.disable:
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def _is_cached(self) -> bool:
@@ -212,8 +216,9 @@ class _Run:
         )
 
     def _crop(self, network: Network) -> int:
-        n_samples = seconds_to_samples(self.config.clip_duration, self.config.sample_rate)
-        return -(-n_samples // network.config.frontend.hop_length) if self._is_cached else n_samples
+        frontend = network.config.frontend
+        n_samples = seconds_to_samples(self.config.clip_duration, frontend.sample_rate)
+        return int(frontend.n_frames(n_samples)) if self._is_cached else n_samples
 
     def _write_record(self, status: str, skipped: Sequence[tuple[str, str]], history: Sequence[Epoch] | None) -> None:
         self.record["status"] = status

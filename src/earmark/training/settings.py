@@ -59,6 +59,9 @@ class TrainConfig:
     A budget counts clips, not passes, so that runs on data sets of different sizes can be compared.
     """
 
+    init: str | None = None
+    """Start from the weights of this checkpoint, a path or a name such as panns-cnn10, where they fit; sample rate, mel
+    bins, frame step and width are its own."""
     pooling: PoolingName = "gmap"
     """How the segments of a clip become one vector."""
     width: int = 64
@@ -171,7 +174,8 @@ class TrainConfig:
                 raise ConfigError(f"{name}: a number above 0 was expected, not {getattr(self, name)}")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ConfigError(f"device: auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}")
-        if self.pooling == "gmap" and 8 * self.width % self.n_heads:
+        # whatever the width says here, it is that of the checkpoint where there is one
+        if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
             raise ConfigError(
                 f"n_heads: a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
                 f"not {self.n_heads}"
@@ -183,7 +187,7 @@ class TrainConfig:
             value, default = getattr(self, entry.name), entry.default
             if value is None and (default is None):
                 continue
-            kind = int if default is None else type(default)
+            kind = str if entry.name == "init" else int if default is None else type(default)
             fits = isinstance(value, bool) == (kind is bool) and isinstance(
                 value, (int, float) if kind is float else kind
             )
@@ -218,16 +222,30 @@ class TrainConfig:
                 raise ConfigError(f"a TrainConfig has no setting {key!r}; {advice}")
         return cls(**values)
 
-    def network_config(self) -> "NetworkConfig":
-        """The network that these settings describe."""
+    def network_config(self, start: "NetworkConfig | None" = None) -> "NetworkConfig":
+        """The network that these settings describe.
+
+        Args:
+            start: What the checkpoint of `init` holds, where that has been read.
+
+        Raises:
+            CheckpointError: The checkpoint of `init` cannot be read.
+            ConfigError: A setting that is not at its default contradicts the checkpoint.
+        """
         from earmark.frontend import FrontendConfig
         from earmark.network import NetworkConfig
 
-        frontend = FrontendConfig() if self.sample_rate == 32000 else FrontendConfig.at_16k()
-        hop_length = round(self.hop_ms * self.sample_rate / 1000)
-        return NetworkConfig(
-            frontend=replace(frontend, n_mels=self.n_mels, hop_length=hop_length),
-            width=self.width,
+        if self.init is None:
+            frontend = FrontendConfig() if self.sample_rate == 32000 else FrontendConfig.at_16k()
+            hop_length = round(self.hop_ms * self.sample_rate / 1000)
+            base = NetworkConfig(replace(frontend, n_mels=self.n_mels, hop_length=hop_length), width=self.width)
+        else:
+            from earmark.hub import load_network
+
+            base = start or load_network(self.init).config
+            self._check_agreement(base)
+        return replace(
+            base,
             pooling=self.pooling,
             n_heads=self.n_heads,
             gate=self.gate,
@@ -235,6 +253,23 @@ class TrainConfig:
             block_dropout=self.block_dropout,
             dropout=self.dropout,
         )
+
+    def _check_agreement(self, start: "NetworkConfig") -> None:
+        frontend = start.frontend
+        taken: dict[str, float] = {
+            "width": start.width,
+            "sample_rate": frontend.sample_rate,
+            "n_mels": frontend.n_mels,
+            "hop_ms": 1000 * frontend.hop_length / frontend.sample_rate,
+        }
+        for entry in fields(self):
+            asked = getattr(self, entry.name)
+            # nobody can tell whether a default was asked for
+            if entry.name in taken and asked not in (entry.default, taken[entry.name]):
+                raise ConfigError(
+                    f"{entry.name}: {taken[entry.name]:g} was expected, as in {self.init}, whose front end and "
+                    f"backbone are taken, not {asked:g}; leave it out, or start without init"
+                )
 
     def spec_augment_config(self) -> "SpecAugmentConfig | None":
         """SpecAugment's stripes, or None when it is off."""

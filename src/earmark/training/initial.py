@@ -1,0 +1,124 @@
+"""Where the weights of a run start: at random, or from those of a checkpoint."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from earmark import hub
+from earmark.errors import CheckpointError
+from earmark.labels import LabelSet
+from earmark.network import Network, NetworkConfig
+from earmark.training.batches import WEIGHTS, derived_seed
+from earmark.training.settings import TrainConfig
+
+_HIDDEN: Final = "classifier.1."
+_LAST: Final = "classifier.3."
+
+
+def initial_network(
+    config: TrainConfig, labels: LabelSet, record: dict[str, Any], is_new: bool, tell: Callable[[str], None]
+) -> Network:
+    """The network of a run before its first step.
+
+    From the checkpoint of `config.init`, if there is one, it has the front end and the backbone, all else of equal
+    shape, and of the last layer the rows of labels that both have. What it has not is random, by the seed.
+
+    Args:
+        config: The settings of the run.
+        labels: What it learns.
+        record: `run.json`, which is told under `init` what was taken from which file. A run that goes on reads there
+            what network it is.
+        is_new: Whether the run has no weights of its own yet; when it has, the file is not needed any more.
+        tell: Is given a line for people.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is another than when the run was started.
+        ConfigError: Settings contradict the checkpoint.
+    """
+    source, known = None, record.get("init") if config.init is not None else None
+    if config.init is not None and (is_new or known is None):
+        source, digest = _read(config.init)
+        if known is not None and known["sha256"] != digest:
+            raise CheckpointError(
+                f"{config.init}: the run was started with another file (SHA-256 {known['sha256']}), this one has "
+                f"{digest}; put it back or start another run"
+            )
+    start = source.config if source is not None else known and NetworkConfig.from_json(known["network"])
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(config.seed, WEIGHTS))
+        network = Network(config.network_config(start), labels)
+    if source is not None:
+        taken, anew, names = _take_over(network, source)
+        record["init"] = {"model": config.init, "sha256": digest, "network": source.config.to_json()}
+        record["init"] |= {"taken": taken, "labels": names}
+        tell(f"{config.init}: {_summary(network, taken, anew, len(names))}")
+    return network
+
+
+def _read(init: str) -> tuple[Network, str]:
+    """The network of a checkpoint, and the SHA-256 of its file."""
+    path = hub.find_checkpoint(init)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return hub.load_network(path), digest
+
+
+@torch.no_grad()
+def _take_over(network: Network, source: Network) -> tuple[list[str], list[str], list[str]]:
+    """Copies what fits; the parts that were copied, those that were not, and the labels whose rows were."""
+    mine, theirs = network.state_dict(), source.state_dict()
+    parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": _HIDDEN}
+    taken: list[str] = []
+    anew: list[str] = []
+    for part, prefix in parts.items():
+        names = [name for name in mine if name.startswith(prefix)]
+        if not names:  # a pooling without weights
+            continue
+        fitting = [name for name in names if name in theirs and theirs[name].shape == mine[name].shape]
+        for name in fitting:
+            mine[name].copy_(theirs[name])
+        (taken if fitting == names else anew).append(part)
+    pairs = _pairs(network.labels, source.labels)
+    for name in ("weight", "bias"):
+        _copy_rows(mine[_LAST + name], theirs[_LAST + name], pairs)
+    return taken, anew, [network.labels.names[position] for position, _ in pairs]
+
+
+def _copy_rows(mine: Tensor, theirs: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
+    for position, of_theirs in pairs:
+        mine[position].copy_(theirs[of_theirs])
+
+
+def _pairs(mine: LabelSet, theirs: LabelSet) -> list[tuple[int, int]]:
+    """Positions of the labels that both sets have, by their ids or their names, however written."""
+    written = {_plain(name): position for position, name in reversed(list(enumerate(theirs.names)))}
+    pairs = []
+    for position, (name, id_) in enumerate(zip(mine.names, mine.ids, strict=True)):
+        # a number is the id of something else in every other set
+        found = theirs.index(id_) if id_ in theirs and not id_.isdigit() else written.get(_plain(name))
+        if found is not None:
+            pairs.append((position, found))
+    return pairs
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ")
+
+
+def _summary(network: Network, taken: Sequence[str], anew: Sequence[str], n_labels: int) -> str:
+    n_all, frontend = len(network.labels), network.config.frontend
+    taken = [*taken, *([f"{n_labels} of {n_all} labels"] if n_labels else [])]
+    n_new = n_all - n_labels
+    anew = [*anew, *([f"{n_new} label{'s' if n_new > 1 else ''}"] if n_new else [])]
+    rest = f"; {_listed(anew)} start anew" if anew else ""
+    return (
+        f"{_listed(taken)} taken over{rest} ({frontend.sample_rate} Hz, {frontend.n_mels} mel bins, frames of "
+        f"{1000 * frontend.seconds_per_frame:g} ms, width {network.config.width})"
+    )
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
