@@ -79,8 +79,7 @@ def train(
 
     Raises:
         ConfigError: `out` holds a run already, or other files; or none to resume, or one with other settings.
-        CheckpointError: The state to resume from is damaged, or another run's; or the checkpoint of `init` can't be
-            read, or is another than when the run was started.
+        CheckpointError: The state to resume from, or the checkpoint of `init`, is damaged or another run's.
         DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
             of the run to resume; or the loss became nan or infinite.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
