@@ -50,6 +50,9 @@ class WeakLabelModule(pl.LightningModule):
         self._unchecked: list[tuple[tuple[str, ...], Tensor]] = []
         self._optimizer_state: dict[str, Any] | None = None
         self._stripes = config.spec_augment_config()
+        if config.compiled:
+            for block in network.backbone.blocks:
+                block.compile()
         self.averaged = network
         if config.ema_decay > 0:
             self.averaged = copy.deepcopy(network).eval()
