@@ -19,6 +19,7 @@ import torch
 
 from earmark.audio import Audio, save_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.targets import Targets
 from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkWarning
 from earmark.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.labels import LabelSet
@@ -232,9 +233,13 @@ def test_an_epoch_in_steps(n_clips, clips_per_epoch, steps):
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
+def targets_of(data):
+    return Targets((clip.labels for clip in data), data.labels)
+
+
 def batches_of(data, features, crop=16000, balanced=True, seed=0, n_steps=50):
     ids = [clip.id for clip in data]
-    return TrainBatches(features, data.targets(), ids, Plan(n_steps, 7, 4, 0), balanced, crop, seed)
+    return TrainBatches(features, targets_of(data), ids, Plan(n_steps, 7, 4, 0), balanced, crop, seed)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -273,14 +278,14 @@ def test_long_clips_are_cropped_at_random():
             assert torch.equal(row, torch.arange(row[0].item(), row[0].item() + 40))
             starts.add(int(row[0]))
     assert min(starts) <= 2 and max(starts) >= 58 and len(starts) > 40
-    valid = ValidBatches(LogMels([array]), data.targets(), ["a"], 4)[0]
+    valid = ValidBatches(LogMels([array]), targets_of(data), ["a"], 4)[0]
     assert valid.features.shape == (1, 100, 64)
 
 
 def test_shorter_log_mels_are_padded_with_silence():
     data = tones(n_clips=2)
     mels = [np.zeros((n, 64), np.float32) for n in (10, 20)]
-    batch = ValidBatches(LogMels(mels), data.targets(), ["a", "b"], 4)[0]
+    batch = ValidBatches(LogMels(mels), targets_of(data), ["a", "b"], 4)[0]
     assert (batch.features[0, 10:] == FLOOR_DB).all() and (batch.features[1] == 0).all()
 
 
@@ -295,9 +300,13 @@ def test_unlabelled_clips_have_their_turn():
 def test_readable_clips_stand_in_for_the_others():
     data = with_broken(tones(n_clips=4), 2)
     batches = batches_of(data, Waveforms(data.clips, 16000), balanced=False)
+    module = WeakLabelModule(Network(SMALL.network_config(), LABELS), SMALL, batches.plan)
     for step in range(9):
         batch = batches[step]
-        assert len(batch.ids) == 4 and not any(name.startswith("broken") for name in batch.ids)
+        assert len(batch.ids) + len(batch.failed) == 4 and not any(name.startswith("broken") for name in batch.ids)
+        log_mel, n_frames, target = module._clips_of_all(batch)
+        assert len(log_mel) == 4 and n_frames.tolist() == [32] * 4
+        assert torch.equal(target, torch.cat([batch.target] * 4)[:4])
     assert {name for step in range(9) for name, _ in batches[step].failed} == {"broken-0", "broken-1"}
 
 
@@ -801,6 +810,13 @@ def test_what_cannot_be_resumed_or_started(tmp_path):
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+def test_labels_without_clips_are_passed_over_and_named(tmp_path):
+    labels = LabelSet((*TONES, "silence", "thunder"))
+    with pytest.warns(EarmarkWarning, match=r"tones: 2 of 5 labels have no training clip .*: silence, thunder"):
+        run(tmp_path, replace(SMALL, n_clips_seen=4), replace(tones(), labels=labels))
+    assert record_of(tmp_path)["data"]["train"]["labels_without_clips"] == ["silence", "thunder"]
+
+
 def test_data_that_nothing_can_be_learned_from(tmp_path):
     bare = tuple(replace(clip, labels=()) for clip in tones())
     with pytest.raises(DataError, match="none of the 16 training clips has a label"):
@@ -860,17 +876,17 @@ def test_data_of_which_nothing_can_be_read(tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_path, monkeypatch):
-    original = WeakLabelModule._augmented
+    original = WeakLabelModule.log_mel
     kept = {}
 
     def spoiled(self, batch):
-        log_mel, target, n_frames = original(self, batch)
+        log_mel, n_frames = original(self, batch)
         if batch.step == 6:
             kept.update({p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}, ids=batch.ids)
             log_mel = log_mel * float("nan")
-        return log_mel, target, n_frames
+        return log_mel, n_frames
 
-    monkeypatch.setattr(WeakLabelModule, "_augmented", spoiled)
+    monkeypatch.setattr(WeakLabelModule, "log_mel", spoiled)
     with pytest.raises(DataError, match="the loss became nan") as caught:
         run(tmp_path)
     ids = kept.pop("ids")

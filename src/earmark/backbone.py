@@ -57,13 +57,20 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     is set to zero afterwards, what the next convolution sees beyond a clip's end.
     """
 
+    is_synchronised = False
+    """Whether statistics in training are over all processes of a run (`torch.distributed`), not this one alone."""
+
     def forward(
         self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
     ) -> Float[Tensor, "batch channel frame mel"]:
-        if mask is None:
+        if mask is None and not (self.training and self.is_synchronised):
             return super().forward(x)
-        if not self.training:
-            return super().forward(x) * mask
+        if mask is None:
+            mask = x.new_ones((len(x), 1, x.shape[2], 1), dtype=torch.bool)
+        return self._of_real(x, mask) if self.training else super().forward(x) * mask
+
+    def _of_real(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Training, when not all positions of all clips of all devices are to be averaged here."""
         dtype = x.dtype
         with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
             return self._masked(x.float(), mask.float()).to(dtype)
@@ -75,7 +82,8 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
         A last frame or mel bin without a partner is averaged alone.
         """
-        kernels = _kernels() if self.training and mask is None and x.device.type == "cpu" else None
+        is_plain = self.training and mask is None and not self.is_synchronised
+        kernels = _kernels() if is_plain and x.device.type == "cpu" else None
         if kernels is None or not kernels.fits(x):
             x = F.relu_(self(x, mask))
             return F.avg_pool2d(x, pool, ceil_mode=True) if pool > 1 else x
@@ -95,12 +103,21 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         unbiased = variance * (count / torch.as_tensor(count - 1).clamp(min=1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
 
+    def _over_devices(self, share: Tensor) -> Tensor:
+        """The sum over the processes of a run, which its gradient takes part in; of one process the share itself."""
+        if not self.is_synchronised:
+            return share
+        from torch.distributed.nn.functional import all_reduce
+
+        total: Tensor = all_reduce(share)
+        return total
+
     def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
         """In training: statistics over the positions of weight 1, zero at those of weight 0."""
-        count = weight.sum() * x.shape[3]
-        mean = (x * weight).sum((0, 2, 3), keepdim=True) / count
+        count = self._over_devices(weight.sum() * x.shape[3])
+        mean = self._over_devices((x * weight).sum((0, 2, 3), keepdim=True)) / count
         deviation = (x - mean) * weight
-        variance = deviation.square().sum((0, 2, 3), keepdim=True) / count
+        variance = self._over_devices(deviation.square().sum((0, 2, 3), keepdim=True)) / count
         self._track(mean.flatten(), variance.flatten(), count)
         scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
         return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
@@ -159,6 +176,12 @@ class Backbone(nn.Module):
         self.partial_segments = partial_segments
         self.bn0 = MaskedBatchNorm(n_mels)
         self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(channels))
+
+    def synchronise(self, wanted: bool) -> None:
+        """Has batch norm in training count the clips of all processes of a run, or of this one alone."""
+        for module in self.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.is_synchronised = wanted
 
     @property
     def receptive_field(self) -> int:

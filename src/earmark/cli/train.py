@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from cyclopts.config import Dict
 
 from earmark.audio import probe
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, say, write_json
+from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
 from earmark.data.clips import Dataset, FileAudio
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.recipes import RECIPES
@@ -57,6 +58,11 @@ def train(
         raise ConfigError(f"{out}: no run to resume there (no run.json); start it without --resume")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
+    # where torchrun has started this command several times, one of them speaks
+    is_first = os.environ.get("RANK", "0") == "0"
+    if not is_first:
+        quiet = True
+        tell_warnings(quiet)
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
     held_out = None
     try:
@@ -71,6 +77,8 @@ def train(
     from earmark.training import train as run_training
 
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
+    if not is_first:
+        return
     best = result.best_epoch
     if json:
         figures = {name: value if math.isfinite(value or 0) else None for name, value in asdict(best).items()}

@@ -142,6 +142,11 @@ class Dataset:
         """The multi-hot targets of all clips."""
         return np.stack([self.labels.encode(clip.labels) for clip in self.clips])
 
+    def labels_without_clips(self) -> tuple[str, ...]:
+        """The names of the set that no clip carries, in its order."""
+        used = {label for clip in self.clips for label in clip.labels}
+        return tuple(name for name in self.labels.names if name not in used)
+
     def fingerprint(self) -> str:
         """A SHA-256 that changes when a clip comes, goes or is labelled anew; the order of clips doesn't matter."""
         digest = hashlib.sha256()

@@ -1,7 +1,9 @@
 """In which order the clips of a training set are shown."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from earmark.errors import DataError
 
@@ -24,7 +26,7 @@ def shuffled_order(n_clips: int, n_draws: int, rng: np.random.Generator) -> Int[
 
 
 def balanced_order(
-    target: Float[np.ndarray, "clip label"], n_draws: int, rng: np.random.Generator
+    by_label: Sequence[Int[np.ndarray, " _"]], n_draws: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " draw"]:
     """Clip indices such that each label is drawn equally often, rare or not.
 
@@ -32,23 +34,23 @@ def balanced_order(
     cycle. Labels without clips have no turn, clips without labels are never drawn.
 
     Args:
-        target: The truth; a clip has the labels whose entry is above 0.
+        by_label: The clips of each label.
         n_draws: Length of the order.
         rng: The only source of randomness.
 
     Raises:
         DataError: No clip has a label.
     """
-    labels = np.flatnonzero((target > 0).any(axis=0))
+    labels = np.flatnonzero([len(clips) > 0 for clips in by_label])
     if not len(labels):
         raise DataError("at least one labelled clip to draw from was expected; no clip of the training set has a label")
     turns = labels[shuffled_order(len(labels), n_draws, rng)]
     order = np.empty(n_draws, dtype=np.int64)
-    by_label = np.argsort(turns, kind="stable")
-    counts = np.bincount(turns, minlength=target.shape[1])
+    in_turn = np.argsort(turns, kind="stable")
+    counts = np.bincount(turns, minlength=len(by_label))
     ends = np.cumsum(counts)
     for label in labels:
-        places = by_label[ends[label] - counts[label] : ends[label]]
-        clips = np.flatnonzero(target[:, label] > 0)
+        places = in_turn[ends[label] - counts[label] : ends[label]]
+        clips = by_label[int(label)]
         order[places] = clips[shuffled_order(len(clips), len(places), rng)]
     return order

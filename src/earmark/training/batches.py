@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earmark.data.clips import Clip
 from earmark.data.sampling import balanced_order, shuffled_order
+from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning
 from earmark.frontend import FLOOR_DB
+from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
 
 # what a number derived from the seed is for: two uses of one seed must not draw the same numbers
@@ -79,7 +81,7 @@ class Batch:
     target: Float[Tensor, "batch label"]
     are_log_mels: bool
     failed: tuple[tuple[str, str], ...] = ()
-    """Id and error of the clips that could not be read; a readable one of the batch stands in for each."""
+    """Id and error of the clips that could not be read; the step puts readable ones in their place."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with features and target on the device."""
@@ -94,7 +96,7 @@ class Batch:
 class _Clips:
     """Clips by number to a batch: what training and validation share."""
 
-    def __init__(self, features: Features, target: Float32[np.ndarray, "clip label"], ids: Sequence[str]) -> None:
+    def __init__(self, features: Features, target: Targets, ids: Sequence[str]) -> None:
         self.features = features
         self.target = target
         self.ids = ids
@@ -124,7 +126,7 @@ class _Clips:
             tuple(self.ids[clip] for clip in clips),
             torch.from_numpy(features),
             torch.tensor(lengths, dtype=torch.int64),
-            torch.from_numpy(self.target[clips]),
+            torch.from_numpy(self.target.rows(clips)),
             self.features.are_log_mels,
             failed,
         )
@@ -141,30 +143,33 @@ class TrainBatches(Dataset[Batch]):
         balanced: Draw labels equally often rather than clips.
         crop: Longest stretch shown of a clip, in frames or samples as `features` has it.
         seed: The seed of the run.
+        rank: The process that the batches are for: each has its share of every step's clips.
     """
 
     def __init__(
         self,
         features: Features,
-        target: Float32[np.ndarray, "clip label"],
+        target: Targets,
         ids: Sequence[str],
         plan: Plan,
         balanced: bool,
         crop: int,
         seed: int,
+        rank: Rank = ALONE,
     ) -> None:
         self._clips = _Clips(features, target, ids)
         self.plan = plan
         self.balanced = balanced
         self.crop = crop
         self.seed = seed
+        self.rank = rank
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return self.plan.n_steps
 
     def clips(self, step: int) -> Int[np.ndarray, " batch"]:
-        """Numbers of the step's clips.
+        """Numbers of the step's clips, those of all processes.
 
         Draws are counted through the whole run and come in passes as long as the data set, so that batches do not
         depend on how often the run is validated.
@@ -182,21 +187,18 @@ class TrainBatches(Dataset[Batch]):
             target = self._clips.target
             if self.balanced:
                 # clips without a label have their turn too, as if "nothing" were one
-                nothing = ~(target > 0).any(axis=1, keepdims=True)
-                order = balanced_order(np.hstack([target, nothing.astype(target.dtype)]), len(target), rng)
+                order = balanced_order([*target.by_label(), target.unlabelled()], len(target), rng)
             else:
                 order = shuffled_order(len(target), len(target), rng)
             self._order = (number, order)
         return self._order[1]
 
     def __getitem__(self, step: int) -> Batch:
-        clips = self.clips(step).tolist()
+        share = self.rank.share(self.plan.batch_size)
+        clips = self.clips(step)[share].tolist()
+        places = np.random.default_rng((self.seed, CROPS, step)).random(self.plan.batch_size)[share]
         rows, failed = self._clips.read(clips)
-        places = np.random.default_rng((self.seed, CROPS, step)).random(len(clips))
         rows = [(clip, self._cropped(array, place)) for (clip, array), place in zip(rows, places, strict=False)]
-        if rows:
-            # readable clips of the batch stand in for the others, so that every batch is full
-            rows = [rows[row % len(rows)] for row in range(len(clips))]
         return self._clips.batch(step, rows, failed)
 
     def _cropped(self, array: np.ndarray, place: float) -> np.ndarray:
@@ -207,9 +209,7 @@ class TrainBatches(Dataset[Batch]):
 class ValidBatches(Dataset[Batch]):
     """All clips in their order, whole, each once; clips that cannot be read are left out."""
 
-    def __init__(
-        self, features: Features, target: Float32[np.ndarray, "clip label"], ids: Sequence[str], batch_size: int
-    ) -> None:
+    def __init__(self, features: Features, target: Targets, ids: Sequence[str], batch_size: int) -> None:
         self._clips = _Clips(features, target, ids)
         self.batch_size = batch_size
 
@@ -223,10 +223,10 @@ class ValidBatches(Dataset[Batch]):
 
 
 class Steps(Sampler[int]):
-    """The steps from one to the last."""
+    """Steps in their order."""
 
-    def __init__(self, first: int, n_steps: int) -> None:
-        self.steps = range(first, n_steps)
+    def __init__(self, steps: range) -> None:
+        self.steps = steps
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.steps)
@@ -235,12 +235,12 @@ class Steps(Sampler[int]):
         return len(self.steps)
 
 
-def loader(batches: TrainBatches | ValidBatches, first: int, n_workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """The batches from step `first` on, made ahead by worker processes if there are any."""
+def loader(batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """The batches of some steps, made ahead by worker processes if there are any."""
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=Steps(first, len(batches)),
+        sampler=Steps(steps),
         num_workers=n_workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,

@@ -1,15 +1,15 @@
 """Data sets made ready for training: checked, read or remembered, and turned to numbers."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-from jaxtyping import Float32
 from rich.progress import Progress
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
-from earmark.errors import DataError
+from earmark.data.targets import Targets
+from earmark.errors import DataError, EarmarkWarning
 from earmark.frontend import LogMel
 from earmark.labels import LabelSet
 from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
@@ -25,7 +25,7 @@ class FeatureSet:
     """A data set as the batches want it: entry i of each is clip i."""
 
     features: Features
-    target: Float32[np.ndarray, "clip label"]
+    target: Targets
     ids: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     """Id and error of clips that were left out."""
@@ -41,6 +41,9 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     for part, dataset in (("training", data), ("validation", valid)):
         if dataset is not None:
             _check_labelled(dataset, part, config.allow_unlabelled)
+    if bare := data.labels_without_clips():
+        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are passed over: {_first(bare)}"
+        warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:
         return
     used = {label for clip in valid for label in clip.labels}
@@ -68,16 +71,23 @@ def _first(names: Sequence[str]) -> str:
 
 
 def chosen_cache(
-    config: TrainConfig, datasets: Sequence[Dataset | None], frontend: LogMel
+    config: TrainConfig, datasets: Sequence[Dataset | None], frontend: LogMel, n_processes: int = 1
 ) -> Literal["log_mel", "none"]:
-    """What the config says; auto keeps the log-mels if they fit into its share of memory, half of what is free."""
+    """What the config says; auto keeps the log-mels if they fit into its share of memory, half of what is free.
+
+    Args:
+        config: The run's.
+        datasets: Whose clips are read.
+        frontend: The network's.
+        n_processes: Processes on this machine, each of which keeps all of them.
+    """
     if config.cache != "auto":
         return config.cache
     limit = config.cache_gib * 2**30
     if (available := available_bytes()) is not None:
         limit = min(limit, available / 2)
     needed = sum(estimated_bytes(dataset.clips, frontend) for dataset in datasets if dataset is not None)
-    return "log_mel" if needed <= limit else "none"
+    return "log_mel" if needed * n_processes <= limit else "none"
 
 
 def read_features(
@@ -116,5 +126,5 @@ def read_features(
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
         features = LogMels([mel for mel in mels if mel is not None])
-    target = np.stack([labels.encode(clip.labels) for clip in clips])
+    target = Targets((clip.labels for clip in clips), labels)
     return FeatureSet(features, target, tuple(clip.id for clip in clips), tuple(skipped))

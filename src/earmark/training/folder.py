@@ -17,7 +17,7 @@ from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.files import atomic_write
 from earmark.training.settings import TrainConfig
 
-_FREE_TO_CHANGE: Final = ("n_workers", "device", "cache_gib")
+_FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
 """Settings that a resumed run may have otherwise: they decide how fast, not what."""
 
 

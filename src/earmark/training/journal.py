@@ -95,6 +95,7 @@ class Journal(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
+        self.module.stop_wanted = self.interruption.requested
         waited = time.perf_counter() - self._mark
         self._data_seconds += waited
         self._lap()
@@ -112,7 +113,10 @@ class Journal(pl.Callback):
         self._judge_pace(done)
         if plan.ends_epoch(done):
             self._end_epoch(trainer)
-        if self.interruption.requested and done < plan.n_steps:
+        # several processes must stop after the same step: what one is asked during a step, all know in the next
+        rank = self.module.rank
+        stop = self.interruption.requested if rank.is_alone else self.module.stop_agreed
+        if stop and done < plan.n_steps:
             if not plan.ends_epoch(done):
                 self._save_within_epoch()
             self.stopped = trainer.should_stop = True
@@ -152,6 +156,7 @@ class Journal(pl.Callback):
 
     def _end_epoch(self, trainer: pl.Trainer) -> None:
         module = self.module
+        module.agree()
         self._check_weights()
         scores = self._validate() if self.valid is not None else None
         now = time.perf_counter()
@@ -186,6 +191,8 @@ class Journal(pl.Callback):
         self._mark = now
 
     def _write(self, row: Epoch, is_best: bool) -> None:
+        if not self.module.rank.is_first:
+            return
         # the state comes last: a run killed in between repeats the epoch and writes the same again
         self._save_weights(self.folder.last, row.valid_mAP)
         if is_best:
@@ -195,9 +202,11 @@ class Journal(pl.Callback):
 
     def _save_within_epoch(self) -> None:
         self.module.check_losses()
+        self.module.agree()
         self._check_weights()
-        self._save_weights(self.folder.last, None)
-        self.folder.write_state(self.state())
+        if self.module.rank.is_first:
+            self._save_weights(self.folder.last, None)
+            self.folder.write_state(self.state())
 
     def _save_weights(self, path: Path, valid_mAP: float | None) -> None:
         n_clips = self.module.n_steps_done * self.module.plan.batch_size
@@ -213,9 +222,9 @@ class Journal(pl.Callback):
 
     def _validate(self) -> tuple[float, float, float]:
         """mAP, mAUC and d' of the averaged weights, the fits of `earmark evaluate`'s figures of the same names."""
-        network = self.module.averaged
+        network, rank = self.module.averaged, self.module.rank
         task = self.bar.add_task("validation", total=len(self.valid or ()), note="")
-        target, scores = [], []
+        measured: list[tuple[int, np.ndarray, np.ndarray]] = []
         network.eval()
         try:
             with torch.inference_mode():
@@ -224,13 +233,15 @@ class Journal(pl.Callback):
                     if batch.ids:
                         moved = batch.to(self.module.device)
                         log_mel, n_frames = self.module.log_mel(moved)
-                        scores.append(network.logits_from_log_mel(log_mel, n_frames).float().cpu().numpy())
-                        target.append(batch.target.numpy())
+                        scores = network.logits_from_log_mel(log_mel, n_frames).float().cpu().numpy()
+                        measured.append((batch.step, batch.target.numpy(), scores))
                     self.bar.advance(task)
         finally:
             self.bar.remove_task(task)
-            self.module.network.train()
-        return mean_figures(target, scores)
+            self.module.train_mode()
+        # each process has every n-th batch; put together they are in their order
+        batches = sorted((batch for share in rank.gather(measured) for batch in share), key=lambda batch: batch[0])
+        return rank.from_first(lambda: mean_figures([truth for _, truth, _ in batches], [s for _, _, s in batches]))
 
     def _take_failures(self, batch: Batch) -> None:
         self.module.bad_clips.update(batch.failed)

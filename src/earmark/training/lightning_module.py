@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from earmark.augment import crop, mixup, overlay, recolour, spec_augment, wander
+from earmark.backbone import MaskedBatchNorm
 from earmark.errors import DataError
 from earmark.network import Network
 from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed, unreadable_clips
+from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan, TrainConfig
 
 _UNCHECKED_ON_GPU = 32
@@ -27,14 +29,20 @@ class WeakLabelModule(pl.LightningModule):
         network: What is trained, on the CPU.
         config: The settings of the run.
         plan: Its steps.
+        rank: This process among those of the run.
     """
 
-    def __init__(self, network: Network, config: TrainConfig, plan: Plan) -> None:
+    def __init__(self, network: Network, config: TrainConfig, plan: Plan, rank: Rank = ALONE) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.plan = plan
+        self.rank = rank
         self.n_steps_done = 0
+        self.stop_wanted = False
+        """Whether someone wants this process to stop; to be set before a step."""
+        self.stop_agreed = False
+        """Whether any process was wanted to stop before the last step: the same in all of them."""
         self.loss_sum = 0.0
         """Over the epoch's checked losses; a Python float, so that a resumed epoch adds up to the same."""
         self.n_losses = 0
@@ -42,6 +50,9 @@ class WeakLabelModule(pl.LightningModule):
         self._unchecked: list[tuple[tuple[str, ...], Tensor]] = []
         self._optimizer_state: dict[str, Any] | None = None
         self._stripes = config.spec_augment_config()
+        if config.compiled:
+            for block in network.backbone.blocks:
+                block.compile()
         self.averaged = network
         if config.ema_decay > 0:
             self.averaged = copy.deepcopy(network).eval()
@@ -59,11 +70,15 @@ class WeakLabelModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._note_failures(batch)
-        log_mel, target, n_frames = self._augmented(batch)
+        log_mel, n_frames, target = self._clips_of_all(batch)
+        log_mel, target, n_frames = self._augmented(batch.step, log_mel, target, n_frames)
+        share = self.rank.share(len(log_mel))
+        log_mel, target, n_frames = log_mel[share], target[share], n_frames[share]
         devices = [log_mel.device] if log_mel.device.type == "cuda" else []
         # dropout draws from PyTorch's global generator: seeded by the step, and put back as it was
         with torch.random.fork_rng(devices):
-            torch.manual_seed(derived_seed(self.config.seed, DROPOUT, batch.step))
+            own = () if self.rank.is_first else (self.rank.number,)
+            torch.manual_seed(derived_seed(self.config.seed, DROPOUT, batch.step, *own))
             logits = self.network.logits_from_log_mel(log_mel, n_frames)
         with torch.autocast(log_mel.device.type, enabled=False):
             loss = self._loss(logits.float(), target)
@@ -81,10 +96,30 @@ class WeakLabelModule(pl.LightningModule):
         return loss
 
     @torch.no_grad()
-    def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _clips_of_all(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mel, frames and target of the step's clips, those of all processes.
+
+        Each process augments all of them, so that mixup has the same pairs on any number of devices, and then takes
+        its share: augmentation is a hundredth of the work.
+        """
         log_mel, n_frames = self.log_mel(batch)
         target = batch.target
-        generator = torch.Generator().manual_seed(derived_seed(self.config.seed, AUGMENTATION, batch.step))
+        if not self.rank.is_alone:
+            log_mel, n_frames, target, self.stop_agreed = self.rank.gather_clips(
+                log_mel, n_frames, target, self.stop_wanted
+            )
+        if not len(log_mel):
+            raise unreadable_clips(batch.failed, f"step {batch.step}")
+        if len(log_mel) < self.plan.batch_size:
+            # readable clips of the batch stand in for the others, so that every batch is full
+            rows = torch.arange(self.plan.batch_size) % len(log_mel)
+            moved = rows.to(log_mel.device)
+            log_mel, n_frames, target = log_mel[moved], n_frames[rows], target[moved]
+        return log_mel, n_frames, target
+
+    @torch.no_grad()
+    def _augmented(self, step: int, log_mel: Tensor, target: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(derived_seed(self.config.seed, AUGMENTATION, step))
         config = self.config
         if config.wander:
             log_mel = wander(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
@@ -102,6 +137,8 @@ class WeakLabelModule(pl.LightningModule):
 
     def log_mel(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's log-mels (always float32) and the frames of each clip."""
+        if not batch.ids:  # none could be read
+            return batch.target.new_zeros(0, 0, self.network.config.frontend.n_mels), batch.lengths
         if batch.are_log_mels:
             return batch.features, batch.lengths
         # the front end turns autocast off by itself
@@ -109,7 +146,7 @@ class WeakLabelModule(pl.LightningModule):
 
     def _note_failures(self, batch: Batch) -> None:
         self.bad_clips.update(batch.failed)
-        if batch.failed and (not batch.ids or not self.config.skip_bad):
+        if batch.failed and not self.config.skip_bad:
             raise unreadable_clips(batch.failed, f"step {batch.step}")
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -160,6 +197,30 @@ class WeakLabelModule(pl.LightningModule):
         self._unchecked.clear()
         return losses
 
+    def train_mode(self) -> None:
+        """Puts the network into training mode, as far as the config wants it there; the average never is."""
+        self.averaged.eval()
+        self.network.train()  # after the line above: without an average the two are one
+        if self.config.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, MaskedBatchNorm):
+                    module.eval()
+
+    def agree(self) -> None:
+        """Has all processes know the same of what each has seen by itself.
+
+        That is: the loss, the clips that could not be read, and the statistics of batch norm, those of the first
+        process as at every step.
+        """
+        if self.rank.is_alone:
+            return
+        told = self.rank.gather((self.loss_sum, self.n_losses, self.bad_clips))
+        self.loss_sum = sum(loss for loss, _, _ in told) / len(told)
+        for _, _, clips in told:
+            self.bad_clips.update(clips)
+        for network in (self.network, self.averaged):
+            self.rank.copy_from_first(list(network.buffers()))
+
     def training_state(self) -> dict[str, Any]:
         """All that the next step depends on, as tensors and plain values."""
         return {
@@ -183,8 +244,7 @@ class WeakLabelModule(pl.LightningModule):
         self._optimizer_state = state["optimizer"]
 
     def on_train_start(self) -> None:
-        self.averaged.eval()
-        self.network.train()  # after the line above: without an average the two are one
+        self.train_mode()
         if self._optimizer_state is not None:
             self.trainer.optimizers[0].load_state_dict(self._optimizer_state)
             self._optimizer_state = None

@@ -8,6 +8,7 @@ from typing import Final, Literal
 import torch
 
 from earmark.errors import ConfigError
+from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
 _LONG: Final = 30 * 60
@@ -16,8 +17,8 @@ _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 
 
-def chosen_device(config: TrainConfig) -> torch.device:
-    """The device that the config names, or the best there is.
+def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
+    """The device that the config names, or the best there is; of several processes each has a GPU of its own.
 
     Raises:
         ConfigError: It is not there.
@@ -25,6 +26,8 @@ def chosen_device(config: TrainConfig) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not rank.is_alone:
+        name = f"cuda:{rank.local}"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(

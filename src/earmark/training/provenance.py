@@ -23,6 +23,7 @@ def data_facts(data: Dataset | None) -> dict[str, Any] | None:
         "name": data.name,
         "n_clips": len(data),
         "n_labels": len(data.labels),
+        "labels_without_clips": list(data.labels_without_clips()),
         "fingerprint": data.fingerprint(),
         "clip_ids_sha256": data.clip_ids_sha256(),
         "exact_sha256": exact_sha256(data),

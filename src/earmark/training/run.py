@@ -1,9 +1,7 @@
 """`train`: from settings and data sets to a folder with a trained network."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +21,14 @@ from earmark.training.features import FeatureSet, check_data, chosen_cache, read
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite
 from earmark.training.initial import initial_network
 from earmark.training.interruption import Interruption, TrainingInterrupted
+from earmark.training.launch import launch, needs_launch
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 from earmark.training.provenance import commit, data_facts, versions
+from earmark.training.ranks import Rank, joined
 from earmark.training.settings import Plan, TrainConfig
 from earmark.training.store import FeatureStore
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from earmark.training.journal import Journal
 
 
@@ -86,31 +84,42 @@ def train(
     """
     if missing := [package for package in ("lightning", "tensorboard") if find_spec(package) is None]:
         raise ConfigError(f"training needs {' and '.join(missing)}, not installed here: pip install 'earmark[train]'")
+    if needs_launch(config):
+        same = {"config": config, "data": data, "out": out, "valid": valid, "features": features}
+        return launch(config, train, {**same, "resume": resume, "progress": progress, "request": request})
+    rank = Rank.from_environment()
     check_data(config, data, valid)
-    folder = RunFolder(out)
-    facts = {"train": data_facts(data), "valid": data_facts(valid)}
-    state = None
-    record: dict[str, Any] = {}
+    keep_big_buffers()
+    device = chosen_device(config, rank)
+    with joined(rank, device):
+        folder = RunFolder(out)
+        facts = {"train": data_facts(data), "valid": data_facts(valid)}
+        about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
+        about |= {"data": facts, "device": describe(device), "n_processes": rank.n_ranks}
+        if request is not None and not resume:
+            about = {"request": dict(request), **about}
+        record, state = rank.from_first(lambda: _opened(folder, config, about, resume))
+        folder.run_id = record.get("run_id")
+        if state is not None and state["module"]["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
+            return _finished(folder, record, [Epoch(**row) for row in state["history"]], rank)
+        with _progress_bar(progress and rank.is_first) as bar:
+            store = None if features is None else FeatureStore(features)
+            return _Run(config, data, valid, folder, {**record, **about}, device, bar, store, rank).go(state)
+
+
+def _opened(
+    folder: RunFolder, config: TrainConfig, about: dict[str, Any], resume: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The record of the run and the state to go on from, of a new run none."""
     if resume:
         record = folder.read_record()
-        folder.check_same(record, config, facts)
-        state = folder.read_state()
-        if state is not None and state["module"]["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
-            return _finished(folder, record, [Epoch(**row) for row in state["history"]])
-    else:
-        folder.check_new()
-        record = {"request": dict(request)} if request is not None else {}
-    keep_big_buffers()
-    device = chosen_device(config)
-    record |= {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
-    record |= {"data": facts, "device": describe(device)}
-    if not resume:
-        # reading the clips may take minutes, and no other run must take the folder meanwhile
-        record["status"] = "preparing"
-        folder.claim(record)
-    with _progress_bar(progress) as bar:
-        store = None if features is None else FeatureStore(features)
-        return _Run(config, data, valid, folder, record, device, bar, store).go(state)
+        folder.check_same(record, config, about["data"])
+        return record, folder.read_state()
+    folder.check_new()
+    # reading the clips may take minutes, and no other run must take the folder meanwhile
+    record = {**about, "status": "preparing"}
+    folder.claim(record)
+    return record, None
 
 
 class _Run:
@@ -126,6 +135,7 @@ class _Run:
         device: torch.device,
         bar: Progress,
         store: FeatureStore | None,
+        rank: Rank,
     ) -> None:
         self.config = config
         self.data = data
@@ -135,6 +145,7 @@ class _Run:
         self.device = device
         self.bar = bar
         self.store = store
+        self.rank = rank
         self._skipped: list[tuple[str, str]] = []
 
     def go(self, state: dict[str, Any] | None) -> TrainResult:
@@ -147,7 +158,8 @@ class _Run:
             raise TrainingInterrupted(f"stopped {how} the run in {self.folder.path}") from None
         except BaseException as error:
             if isinstance(error, EarmarkError) and self.record.get("status") == "preparing" and state is None:
-                self.folder.withdraw()  # so that the same command works in the same folder once this is mended
+                if self.rank.is_first:
+                    self.folder.withdraw()  # so that the same command works in the same folder once this is mended
             else:
                 self._note_end("failed", error)
             raise
@@ -167,16 +179,12 @@ class _Run:
 
     def _prepare(self, state: dict[str, Any] | None) -> tuple[Network, FeatureSet, FeatureSet | None]:
         config, record = self.config, self.record
-        network = initial_network(config, self.data.labels, record, state is None, self._tell)
+        with self.rank.one_after_the_first():  # the others find what it has fetched
+            network = initial_network(config, self.data.labels, record, state is None, self._tell)
+        network.backbone.synchronise(config.sync_batch_norm and not self.rank.is_alone)
         record["n_parameters"] = network.n_parameters
         # what `auto` meant when the run started is what it means when the run goes on
-        record.setdefault(
-            "resolved",
-            {
-                "cache": chosen_cache(config, (self.data, self.valid), network.frontend),
-                "precision": chosen_precision(config, self.device),
-            },
-        )
+        record.setdefault("resolved", self.rank.from_first(lambda: self._resolved(network)))
         train_set = self._features(network, self.data, "training")
         valid_set = self._features(network, self.valid, "validation") if self.valid is not None else None
         self._skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
@@ -193,26 +201,34 @@ class _Run:
         if not self.bar.disable:
             self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def _resolved(self, network: Network) -> dict[str, str]:
+        """What `auto` means here."""
+        datasets = (self.data, self.valid)
+        cache = chosen_cache(self.config, datasets, network.frontend, self.rank.n_local)
+        return {"cache": cache, "precision": chosen_precision(self.config, self.device)}
+
     @property
     def _is_cached(self) -> bool:
         return bool(self.record["resolved"]["cache"] == "log_mel")
 
     @property
     def _n_readers(self) -> int:
-        return min(8, n_processors()) if self.config.n_workers is None else self.config.n_workers
+        usual = max(1, min(8, n_processors() // self.rank.n_local))
+        return usual if self.config.n_workers is None else self.config.n_workers
 
     def _features(self, network: Network, dataset: Dataset, part: str) -> FeatureSet:
-        return read_features(
-            self.config,
-            dataset,
-            self.data.labels,
-            network.frontend,
-            self._is_cached,
-            self._n_readers,
-            self.bar,
-            part,
-            self.store,
-        )
+        with self.rank.one_after_the_first() if self.store is not None else nullcontext():
+            return read_features(
+                self.config,
+                dataset,
+                self.data.labels,
+                network.frontend,
+                self._is_cached,
+                self._n_readers,
+                self.bar,
+                part,
+                self.store,
+            )
 
     def _crop(self, network: Network) -> int:
         frontend = network.config.frontend
@@ -225,7 +241,8 @@ class _Run:
         self.record["skipped"] = [{"id": clip, "error": error} for clip, error in skipped]
         if history:
             self.record["result"] = _figures(history)
-        self.folder.write_record(self.record)
+        if self.rank.is_first:
+            self.folder.write_record(self.record)
 
     def _note_end(self, status: str, error: BaseException | None = None) -> None:
         self.record["status"] = status
@@ -234,12 +251,13 @@ class _Run:
             self.record["error"] = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         # the error that ended the run is what must be heard of, not that it could not be written down
         with suppress(OSError, ValueError):
-            self.folder.write_record(self.record)
+            if self.rank.is_first:
+                self.folder.write_record(self.record)
 
     def _batches(self, network: Network, plan: Plan, train_set: FeatureSet) -> TrainBatches:
         config, crop = self.config, self._crop(network)
         return TrainBatches(
-            train_set.features, train_set.target, train_set.ids, plan, config.balanced, crop, config.seed
+            train_set.features, train_set.target, train_set.ids, plan, config.balanced, crop, config.seed, self.rank
         )
 
     def _fit(
@@ -251,6 +269,7 @@ class _Run:
     ) -> "Journal":
         from earmark.training.journal import Journal
         from earmark.training.lightning_module import WeakLabelModule
+        from earmark.training.trainer import make_trainer, quiet
 
         plan = Plan.of(self.config, len(train_set.ids))
         batches = self._batches(network, plan, train_set)
@@ -259,21 +278,27 @@ class _Run:
             valid_batches = ValidBatches(valid_set.features, valid_set.target, valid_set.ids, self.config.batch_size)
         n_workers = 0 if self._is_cached else self._n_readers
         pin_memory = self.device.type == "cuda"
-        module = WeakLabelModule(network, self.config, plan)
+        module = WeakLabelModule(network, self.config, plan, self.rank)
+        valid_loader = None
+        if valid_batches is not None:
+            own = range(self.rank.number, len(valid_batches), self.rank.n_ranks)
+            valid_loader = loader(valid_batches, own, n_workers, pin_memory)
         with Interruption() as interruption:
             journal = Journal(
                 module,
                 self.folder,
-                loader(valid_batches, 0, n_workers, pin_memory) if valid_batches is not None else None,
+                valid_loader,
                 self._about(),
                 self.bar,
                 interruption,
             )
             if state is not None:
                 journal.load_state(state)
-            steps = loader(batches, module.n_steps_done, n_workers, pin_memory)
-            with _quiet_lightning(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-                trainer = _trainer(self.device, self.record["resolved"]["precision"], self.folder.path, journal)
+            steps = loader(batches, range(module.n_steps_done, plan.n_steps), n_workers, pin_memory)
+            with quiet(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+                trainer = make_trainer(
+                    self.device, self.rank, self.record["resolved"]["precision"], self.folder.path, journal
+                )
                 try:
                     trainer.fit(module, steps)
                 except SystemExit:
@@ -295,50 +320,6 @@ class _Run:
             "clip_duration": self.config.clip_duration,
             "earmark": self.record["versions"].get("earmark"),
         }
-
-
-def _trainer(device: torch.device, precision: str, folder: Path, journal: "Journal") -> "Trainer":
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    class EventFiles(TensorBoardLogger):
-        def save(self) -> None:
-            # all that Lightning's own adds is a hparams.yaml, empty here: the settings are in run.json
-            self.experiment.flush()
-
-    accelerator = "gpu" if device.type == "cuda" else device.type
-    return Trainer(
-        accelerator=accelerator,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-        # the whole run is one epoch to Lightning: where a run stopped is known to the step, by the journal alone
-        max_epochs=1,
-        callbacks=[journal],
-        logger=EventFiles(folder, name="", version="tensorboard"),
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        plugins=[LightningEnvironment()],
-    )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # its advice is about data loaders and loops that this package has its own reasons for
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _progress_bar(enabled: bool) -> Progress:
@@ -363,9 +344,9 @@ def _figures(history: Sequence[Epoch]) -> dict[str, Any]:
     }
 
 
-def _finished(folder: RunFolder, record: dict[str, Any], history: Sequence[Epoch]) -> TrainResult:
+def _finished(folder: RunFolder, record: dict[str, Any], history: Sequence[Epoch], rank: Rank) -> TrainResult:
     """The result of a run that needs no step more, though it may have been killed before it could say so."""
-    if record.get("status") != "finished":
+    if record.get("status") != "finished" and rank.is_first:
         record.pop("error", None)
         folder.write_record({**record, "status": "finished", "result": _figures(history)})
     return _result(folder, history)

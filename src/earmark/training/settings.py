@@ -38,6 +38,8 @@ _AT_LEAST: dict[str, float] = {
     "softmax_weight": 0,
     "cache_gib": 0,
     "n_workers": 0,
+    "devices": 1,
+    "num_nodes": 1,
     "seed": 0,
 }
 _UP_TO_ONE = ("overlay",)
@@ -140,6 +142,8 @@ class TrainConfig:
     """Go on without the clips that cannot be read; `run.json` names them."""
     precision: Precision = "auto"
     """bf16 is mixed precision (the front end and the loss stay float32); auto takes it where the hardware has it."""
+    compiled: bool = False
+    """Compile the backbone's blocks (`torch.compile`): faster on a GPU after a minute or two of preparation."""
     cache: Cache = "auto"
     """Keep all log-mels in memory, computed once; auto does so if they fit into `cache_gib`."""
     cache_gib: float = 4.0
@@ -150,6 +154,14 @@ class TrainConfig:
     """Everything random follows from it: weights, order, crops, augmentation, dropout."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes a GPU if there is one."""
+    devices: int = 1
+    """GPUs of this machine that share each step's clips, one process each; on the CPU, processes."""
+    num_nodes: int = 1
+    """Machines that share each step's clips; all run the same command, with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
+    sync_batch_norm: bool = False
+    """Batch norm over the clips of all devices rather than of each; for few clips a device."""
+    freeze_batch_norm: bool = False
+    """Leave batch norm's statistics as they are; for going on from a checkpoint with few clips."""
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -174,11 +186,26 @@ class TrainConfig:
                 raise ConfigError(f"{name}: a number above 0 was expected, not {getattr(self, name)}")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ConfigError(f"device: auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}")
+        self._check_devices()
         # whatever the width says here, it is that of the checkpoint where there is one
         if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
             raise ConfigError(
                 f"n_heads: a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
                 f"not {self.n_heads}"
+            )
+
+    def _check_devices(self) -> None:
+        n = self.devices * self.num_nodes
+        if n == 1:
+            return
+        if self.device == "mps" or ":" in self.device:
+            raise ConfigError(
+                f"devices: {n} processes share cpu or cuda, not {self.device}; leave out the device's number"
+            )
+        if self.batch_size % n:
+            raise ConfigError(
+                f"batch_size: a multiple of the {n} devices was expected, not {self.batch_size}; it counts the clips "
+                "of a step on all of them"
             )
 
     def _check_kinds(self) -> None:

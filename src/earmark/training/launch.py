@@ -1,0 +1,236 @@
+"""One process for each device of this machine, watched until all are done."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Final
+
+import torch
+
+from earmark import errors
+from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
+from earmark.training.interruption import TrainingInterrupted
+from earmark.training.ranks import PeerLost
+from earmark.training.settings import TrainConfig
+
+_GRACE: Final = 10.0
+"""Seconds that the other processes have to end by themselves when one has failed."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def needs_launch(config: TrainConfig) -> bool:
+    """Whether the config asks for several processes, and this is none of them yet."""
+    return config.devices * config.num_nodes > 1 and "RANK" not in os.environ
+
+
+def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Runs `task(**arguments)` in `config.devices` processes and returns what that of the first one returned.
+
+    Ctrl-C and SIGTERM are handed on to the processes, which agree on the step after which they stop. When one of them
+    fails or is killed, the others are ended.
+
+    Args:
+        config: With the numbers of devices and machines.
+        task: A function of a module, which the processes import.
+        arguments: All of it must pickle.
+
+    Raises:
+        ConfigError: Several machines, and it is not said how they find each other.
+        EarmarkError: What the task raised in the process that failed first; or a process was killed.
+        TrainingInterrupted: The processes were interrupted.
+    """
+    environment = _environment(config)
+    context = multiprocessing.get_context("spawn")
+    n_threads = max(1, torch.get_num_threads() // config.devices)
+    children: list[_Child] = []
+    with _forwarded(children):
+        for local in range(config.devices):
+            receiver, sender = context.Pipe(duplex=False)
+            variables = {**environment, "LOCAL_RANK": str(local)}
+            variables["RANK"] = str(int(environment["GROUP_RANK"]) * config.devices + local)
+            process = context.Process(target=_child, args=(variables, n_threads, task, arguments, sender))
+            with _ignored():  # until the child has seen to its own signals
+                process.start()
+            sender.close()
+            children.append(_Child(int(variables["RANK"]), process, receiver))
+        try:
+            _watch(children)
+        finally:
+            for child in children:
+                if child.process.is_alive():
+                    child.was_ended = True
+                    child.process.kill()
+                child.process.join()
+    return _outcome(children)
+
+
+@dataclass
+class _Child:
+    """A process, and what it has told."""
+
+    rank: int
+    process: SpawnProcess
+    receiver: Connection
+    kind: str = ""
+    """`result`, or the name of the error that ended it."""
+    told: Any = None
+    ended: float = 0.0
+    """When it told so, by the clock of the machine."""
+    was_ended: bool = False
+    """Whether it was ended from here, because of another that failed."""
+
+    def listen(self) -> None:
+        """Takes what has come from it."""
+        with suppress(EOFError, OSError):
+            while self.receiver.poll():
+                kind, told, ended = self.receiver.recv()
+                if kind == "warning":
+                    warnings.warn(told, EarmarkWarning, stacklevel=2)
+                else:
+                    self.kind, self.told, self.ended = kind, told, ended
+
+
+def _environment(config: TrainConfig) -> dict[str, str]:
+    if config.num_nodes == 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        address, node = "127.0.0.1", "0"
+    else:
+        names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+        if missing := [name for name in names if name not in os.environ]:
+            raise ConfigError(
+                f"num_nodes: {', '.join(missing)} must be set in the environment of each of the {config.num_nodes} "
+                "machines: an address and a free port of the first one, the machine's number from 0; or use torchrun"
+            )
+        address, port, node = (os.environ[name] for name in names)
+        if not node.isdecimal() or int(node) >= config.num_nodes:
+            raise ConfigError(f"NODE_RANK: a number from 0 to {config.num_nodes - 1} was expected, not {node!r}")
+    return {
+        "MASTER_ADDR": address,
+        "MASTER_PORT": port,
+        "GROUP_RANK": node,
+        "WORLD_SIZE": str(config.devices * config.num_nodes),
+        "LOCAL_WORLD_SIZE": str(config.devices),
+    }
+
+
+def _child(
+    variables: dict[str, str], n_threads: int, task: Callable[..., Any], arguments: dict[str, Any], sender: Connection
+) -> None:
+    """The body of a process: the task, and word of how it ended."""
+    # Ctrl-C reaches the whole terminal: the parent hands it on, once
+    if hasattr(os, "setsid"):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(variables)
+    torch.set_num_threads(n_threads)
+
+    def tell(kind: str, told: Any) -> None:
+        with suppress(OSError):
+            sender.send((kind, told, time.time()))
+
+    if variables["RANK"] == "0":
+        warnings.showwarning = lambda message, *_, **__: tell("warning", str(message))
+    else:
+        warnings.simplefilter("ignore")
+    try:
+        tell("result", task(**arguments))
+    except KeyboardInterrupt as error:
+        tell(TrainingInterrupted.__name__, str(error))
+        raise SystemExit(1) from error
+    except EarmarkError as error:
+        tell(type(error).__name__, str(error))
+        raise SystemExit(1) from error
+    except BaseException as error:
+        tell("", traceback.format_exc())
+        raise SystemExit(1) from error
+
+
+def _end_with_parent() -> None:
+    """Saves and stops the run of a process whose parent is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _watch(children: Sequence[_Child]) -> None:
+    """Returns when all processes have ended, or some time after the first that failed."""
+    deadline = float("inf")
+    while running := [child for child in children if child.process.is_alive()]:
+        wait([child.process.sentinel for child in running], timeout=0.2)
+        for child in children:
+            child.listen()
+        if any(child.process.exitcode for child in children):
+            deadline = min(deadline, time.monotonic() + _GRACE)
+        if time.monotonic() > deadline:
+            return
+
+
+def _outcome(children: Sequence[_Child]) -> Any:
+    """What the first process returned, or the error of the one whose failure brought down the others."""
+    for child in children:
+        child.listen()
+        code = child.process.exitcode or 0
+        if code < 0 and not child.was_ended and not child.kind:  # the number of a signal
+            raise EarmarkError(
+                f"process {child.rank} of the run was killed ({signal.Signals(-code).name}; if nobody did it, memory "
+                "may have run out); the run is saved up to its last epoch: --resume goes on from there"
+            )
+    failed = sorted((child for child in children if child.kind != "result"), key=lambda child: child.ended)
+    if not failed:
+        return children[0].told
+    # an error that only says that another process was lost comes after the one that matters
+    first = next((child for child in failed if child.kind not in ("", PeerLost.__name__)), failed[0])
+    if first.kind == TrainingInterrupted.__name__:
+        raise TrainingInterrupted(first.told)
+    if not first.kind:
+        raise RuntimeError(f"process {first.rank} of the run failed:\n{first.told}")
+    raise getattr(errors, first.kind, EarmarkError)(first.told)
+
+
+@contextmanager
+def _forwarded(children: Sequence[_Child]) -> Iterator[None]:
+    """While entered, SIGINT and SIGTERM go to the processes as SIGINT."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def forward(number: int, frame: Any) -> None:
+        for child in children:
+            if child.process.is_alive() and child.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(child.process.pid, signal.SIGINT)
+
+    previous = {number: signal.signal(number, forward) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,330 @@
+"""Several processes, one run: `earmark train --devices 2` on the CPU, and what each process has to do with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from earmark.audio import Audio, save_audio
+from earmark.data import open_data
+from earmark.data.targets import Targets
+from earmark.errors import ConfigError
+from earmark.labels import LabelSet
+from earmark.training import TrainConfig
+from earmark.training.batches import LogMels, TrainBatches, ValidBatches, loader
+from earmark.training.ranks import ALONE, Rank
+from earmark.training.settings import Plan
+
+N_CLIPS = 24
+SETTINGS = {
+    "width": 2,
+    "n_heads": 2,
+    "sample_rate": 16000,
+    "n_clips_seen": 240,
+    "clips_per_epoch": 40,
+    "batch_size": 8,
+    "clip_duration": 0.6,
+    "ema_decay": 0.9,
+    "n_workers": 0,
+    "cache": "log_mel",
+    "device": "cpu",
+    "precision": "float32",
+    "seed": 5,
+}
+QUIET_DROPOUT = {"block_dropout": 0.0, "dropout": 0.0}
+"""Dropout is drawn by each process for its own clips; all else is the same on any number of devices."""
+
+
+# --- what each process does ------------------------------------------------------------------------------------------
+
+
+def test_the_environment_says_who_one_is(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert Rank.from_environment() == ALONE
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match="LOCAL_RANK and MASTER_ADDR and MASTER_PORT must be too"):
+        Rank.from_environment()
+    for name, value in (("LOCAL_RANK", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Rank.from_environment() == Rank(3, 4, 1, 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="cannot be"):
+        Rank.from_environment()
+    monkeypatch.setenv("LOCAL_RANK", "one")
+    with pytest.raises(ConfigError, match="whole numbers were expected"):
+        Rank.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"devices": 3}, "batch_size: a multiple of the 3 devices was expected, not 8"),
+        ({"devices": 2, "num_nodes": 3}, "a multiple of the 6 devices"),
+        ({"devices": 0}, "devices: 1 or more was expected"),
+        ({"devices": 2, "device": "mps"}, "2 processes share cpu or cuda, not mps"),
+        ({"devices": 2, "device": "cuda:1"}, "leave out the device's number"),
+    ],
+)
+def test_devices_that_cannot_be(settings, text):
+    with pytest.raises(ConfigError, match=text):
+        TrainConfig(batch_size=8, **{"device": "cpu", **settings})
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2])
+@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, balanced):
+    labels = LabelSet(("a", "b"))
+    ids = [str(number) for number in range(22)]
+    features = LogMels([np.full((3, 1), number, np.float32) for number in range(22)])
+    targets = Targets([("a",) if number % 3 else ("a", "b") for number in range(22)], labels)
+    plan = Plan(n_steps=11, steps_per_epoch=11, batch_size=4, n_warmup_steps=0)
+    shown, alone, valid = [], [], []
+    for number in range(n_ranks):
+        batches = TrainBatches(features, targets, ids, plan, balanced, 3, 0, Rank(number, n_ranks, number, n_ranks))
+        # a run that was stopped after 3 steps, and goes on
+        for steps in (range(3), range(3, plan.n_steps)):
+            for batch in loader(batches, steps, n_workers, pin_memory=False):
+                assert len(batch.ids) == 4 // n_ranks
+                assert batch.features[:, 0, 0].tolist() == [float(name) for name in batch.ids]
+                shown += [(batch.step, name) for name in batch.ids]
+        own = ValidBatches(features, targets, ids, 4)
+        valid += [n for b in loader(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
+    for step in range(plan.n_steps):
+        batch = TrainBatches(features, targets, ids, plan, balanced, 3, 0)[step]
+        alone += [(step, name) for name in batch.ids]
+    assert sorted(shown) == sorted(alone), "the steps have the clips that one process gives them"
+    if not balanced:
+        counts = np.bincount([int(name) for _, name in shown], minlength=22)
+        assert counts.tolist() == [2] * 22, "44 clips shown are two passes over 22"
+    assert sorted(valid) == sorted(ids)
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A table of short tones, with some for validation."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = ["path,labels,split"]
+    for number in range(N_CLIPS + 10):
+        rng = np.random.default_rng(number)
+        seconds = 0.5 + 0.05 * (number % 4)  # padding, too, must not depend on the number of processes
+        wave = 0.02 * rng.standard_normal(round(16000 * seconds))
+        names = [name for bit, name in enumerate(("low", "high")) if (number % 3 + 1) >> bit & 1]
+        for name in names:
+            wave += 0.3 * np.sin(2 * np.pi * {"low": 400, "high": 3000}[name] * np.arange(len(wave)) / 16000)
+        save_audio(folder / f"{number}.wav", Audio(wave.astype(np.float32), 16000))
+        rows.append(f"{number}.wav,{';'.join(names)},{'train' if number < N_CLIPS else 'valid'}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return folder / "clips.csv"
+
+
+def command(clips: Path, out: Path, *flags: str, **settings) -> list[str]:
+    config = out.with_suffix(".json")
+    config.write_text(json.dumps({**SETTINGS, **settings}))
+    data = [f"csv:{clips}", "--split", "train", "--valid-split", "valid"]
+    return ["train", *data, "--out", str(out), "--config", str(config), "--quiet", *flags]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def finish(arguments: list[str], launcher: tuple[str, ...] = ("-m", "earmark")) -> subprocess.CompletedProcess:
+    command = [sys.executable, *launcher, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "last.safetensors")
+
+
+def rows(out: Path) -> list[list[str]]:
+    """Losses and figures of the epochs, clocks aside."""
+    lines = [line.split(",") for line in (out / "metrics.csv").read_text().splitlines()]
+    keep = [i for i, name in enumerate(lines[0]) if "second" not in name and name != "data_share"]
+    return [[line[i] for i in keep] for line in lines]
+
+
+def assert_near(one: Path, other: Path, tolerance: float) -> None:
+    a, b = weights(one), weights(other)
+    for name, value in a.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, b[name], rtol=tolerance, atol=tolerance, msg=name)
+        else:
+            assert torch.equal(value, b[name]), name
+    for row, twin in zip(rows(one)[1:], rows(other)[1:], strict=True):
+        np.testing.assert_allclose([float(x) for x in row], [float(x) for x in twin], rtol=1e-5)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+    assert (one / "best.safetensors").stat().st_size == (other / "best.safetensors").stat().st_size
+    assert rows(one) == rows(other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({"freeze_batch_norm": True}, 1e-5),
+        # Adam makes large steps of gradients that are 0 but for rounding, such as those that batch norm takes away
+        ({"sync_batch_norm": True, "n_clips_seen": 80}, 1e-3),
+    ],
+    ids=["batch norm in evaluation mode", "synchronised"],
+)
+def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance):
+    """Mixup, SpecAugment, balanced sampling, moving average and validation are all on."""
+    for out, devices in (("one", "1"), ("two", "2")):
+        done = finish(command(clips, tmp_path / out, "--devices", devices, **QUIET_DROPOUT, **settings))
+        assert done.returncode == 0, done.stderr
+    assert_near(tmp_path / "one", tmp_path / "two", tolerance)
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["n_processes"] == 2
+    assert done.stdout.count("best.safetensors") == 1, "one process speaks"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clips, tmp_path_factory) -> Path:
+    """A run on two processes, as the defaults have it."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = finish(command(clips, out, "--devices", "2"))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_torchrun_is_the_same(clips, tmp_path, undisturbed):
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark")
+    done = finish(command(clips, tmp_path / "run"), torchrun)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best.safetensors") == 1
+    assert_same(tmp_path / "run", undisturbed)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that were started by this one."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(entry.parent.name))
+    return sorted(found)
+
+
+def ranks(pid: int) -> list[int]:
+    """The processes of the run; multiprocessing has one beside them that watches over its resources."""
+    found = []
+    for child in children(pid):
+        try:
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+        except OSError:
+            continue
+    return found
+
+
+def after_an_epoch(arguments: list[str], out: Path, act) -> tuple[int, str]:
+    """Status and standard error of a run to which `act(process)` happened after an epoch of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "earmark", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        try:
+            deadline = time.monotonic() + 100
+            while not (out / "metrics.csv").exists() and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.01)
+            act(process)
+            told = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    return process.returncode, told
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_run_and_resuming_changes_nothing(clips, tmp_path, undisturbed, victim):
+    out = tmp_path / "run"
+    long = {"n_clips_seen": 4000} if victim == 0 else {}
+    arguments = command(clips, out, "--devices", "2", **long)
+    started = time.monotonic()
+    status, told = after_an_epoch(arguments, out, lambda p: os.kill(ranks(p.pid)[victim], signal.SIGKILL))
+    assert status == 1 and time.monotonic() - started < 100
+    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "of the run was killed (SIGKILL" in lines[0] and "--resume goes on" in lines[0], told
+    if victim == 0:
+        return  # which of the two it is makes no difference to what follows
+    assert not (out / "run.json").read_text().count('"finished"')
+    done = finish(["train", "--out", str(out), "--resume", "--quiet"])
+    assert done.returncode == 0, done.stderr
+    assert_same(out, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_run_is_saved_and_goes_on(clips, tmp_path, undisturbed, number):
+    out = tmp_path / "run"
+    status, told = after_an_epoch(command(clips, out, "--devices", "2"), out, lambda p: p.send_signal(number))
+    assert status == 130 and "--resume goes on from there" in told, told
+    assert "Traceback" not in told
+    done = finish(["train", "--out", str(out), "--resume", "--quiet"])
+    assert done.returncode == 0, done.stderr
+    assert_same(out, undisturbed)
+
+
+def test_an_error_of_one_process_is_told_once(clips, tmp_path):
+    spoilt = tmp_path / "clips.csv"
+    (tmp_path / "bad.wav").write_bytes(b"nonsense")
+    paths = [line if n == 0 else f"{clips.parent}/{line}" for n, line in enumerate(clips.read_text().splitlines())]
+    spoilt.write_text("\n".join([*paths, "bad.wav,low,train"]) + "\n")
+    done = finish(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False))
+    assert done.returncode == 1 and done.stderr.count("error: ") == 1 and "bad.wav" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    done = finish(command(spoilt, tmp_path / "other", "--devices", "2", cache="none", balanced=False, skip_bad=True))
+    assert done.returncode == 0, done.stderr
+    assert [clip["id"] for clip in json.loads((tmp_path / "other/run.json").read_text())["skipped"]] == ["bad.wav"]
+
+
+def test_several_machines_must_find_each_other(clips, tmp_path):
+    done = finish(command(clips, tmp_path / "run", "--devices", "2", "--num-nodes", "2"))
+    assert done.returncode == 1 and "MASTER_ADDR, MASTER_PORT, NODE_RANK must be set" in done.stderr, done.stderr
+
+
+def test_two_machines_are_two_processes(clips, tmp_path, undisturbed):
+    """Two commands of one process each, as on two machines that share no disk: only the first writes."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for node in (0, 1):
+        own = {**environment(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(node)}
+        arguments = command(clips, tmp_path / f"node{node}", "--num-nodes", "2")
+        processes.append(subprocess.Popen([sys.executable, "-m", "earmark", *arguments], env=own))
+    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    assert not (tmp_path / "node1").exists()
+    assert_same(tmp_path / "node0", undisturbed)
+
+
+def test_the_data_of_a_run_are_those_of_any_number_of_devices(clips):
+    data = open_data(f"csv:{clips}")
+    config = TrainConfig(**SETTINGS)
+    assert Plan.of(config, len(data)) == Plan.of(replace(config, devices=2), len(data))
