@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from earmark.network import NetworkConfig
 
 PoolingName = Literal["max", "mean", "max_mean", "attention", "attentive_stats", "gmap"]
+BackboneName = Literal["cnn", "light"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]
@@ -45,6 +46,7 @@ _BELOW_ONE = ("block_dropout", "dropout", "warmup", "ema_decay")
 _ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "pooling": get_args(PoolingName),
+    "backbone": get_args(BackboneName),
     "schedule": get_args(Schedule),
     "precision": get_args(Precision),
     "cache": get_args(Cache),
@@ -61,6 +63,8 @@ class TrainConfig:
 
     pooling: PoolingName = "gmap"
     """How the segments of a clip become one vector."""
+    backbone: BackboneName = "cnn"
+    """The paper's CNN, or a light one of its shape with a tenth of the multiplications."""
     width: int = 64
     """Channels of the backbone's first block; 64 is the paper's, 16 trains well on a laptop."""
     n_heads: int = 4
@@ -102,7 +106,7 @@ class TrainConfig:
     n_time_stripes: int = 2
     """SpecAugment's stripes of time a clip."""
     time_width: int = 26
-    """Widest stripe of time (frames of 25 ms)."""
+    """Widest stripe of time (frames, of `hop_ms` each)."""
     n_mel_stripes: int = 2
     """SpecAugment's stripes of frequency a clip."""
     mel_width: int = 8
@@ -227,6 +231,7 @@ class TrainConfig:
         hop_length = round(self.hop_ms * self.sample_rate / 1000)
         return NetworkConfig(
             frontend=replace(frontend, n_mels=self.n_mels, hop_length=hop_length),
+            backbone=self.backbone,
             width=self.width,
             pooling=self.pooling,
             n_heads=self.n_heads,
