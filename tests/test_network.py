@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from earmark.backbone import BACKBONES
+from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
@@ -203,6 +205,29 @@ def test_config_survives_json():
     assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     with pytest.raises(ConfigError, match="FrontendConfig has no hop"):
         NetworkConfig.from_json({"frontend": {"hop": 3}})
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_learns_a_few_sounds_by_heart(backbone):
+    clips = synthetic_bank(2).select(splits=("train",)).clips
+    labels = LabelSet(tuple(sorted({label for clip in clips for label in clip.labels})))
+    torch.manual_seed(0)
+    config = NetworkConfig(FrontendConfig.at_16k(), backbone, width=4, block_dropout=0.0, dropout=0.0)
+    net = Network(config, labels).train()
+    n_samples = torch.tensor([len(clip.load(16000).waveform) for clip in clips])
+    waveform = torch.zeros(len(clips), int(n_samples.max()))
+    for row, clip, n in zip(waveform, clips, n_samples, strict=True):
+        row[:n] = torch.from_numpy(clip.load(16000).waveform)
+    log_mel, n_frames = net.frontend(waveform, n_samples), net.frontend.n_frames(n_samples)
+    target = torch.tensor([[float(label in clip.labels) for label in labels] for clip in clips])
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(net.logits_from_log_mel(log_mel, n_frames), target).backward()
+        optimizer.step()
+    with torch.inference_mode():
+        scores = net.eval()(waveform, n_samples).sigmoid()
+    assert ((scores > 0.5) == (target > 0.5)).all()
 
 
 def test_attention_needs_an_attentive_pooling():
