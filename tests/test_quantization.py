@@ -31,7 +31,10 @@ def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pyte
     network = Network.load(exported.with_suffix(".safetensors"))
     torch.manual_seed(0)
     light = Network(replace(network.config, backbone="light"), network.labels)
-    light.train()(torch.randn(8, 16000))
+    for module in light.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # segments as large as a trained network's
+    light.train()(0.1 * torch.randn(8, 16000))
     path = tmp_path_factory.mktemp("light") / "light.onnx"
     export(light, path)
     return path
@@ -46,13 +49,14 @@ def graphs(model: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
 def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     exact, rounded = (session(graph.SerializeToString()) for graph in graphs)
     rng = np.random.default_rng(1)
+    largest = exact.run(["segments"], {"waveform": recordings(1)[0][None]})[0].max()
     n_samples = [1, 2, *(n + d for n in (400, 800, 1600, 3200, 6400) for d in (0, 1, 400)), 50001, 99999]
     for n in n_samples:
         waveform = (0.1 * rng.standard_normal((1, n))).astype(np.float32)
         expected, ours = (run.run(None, {"waveform": waveform}) for run in (exact, rounded))
         assert [output.shape for output in ours] == [output.shape for output in expected]
-        # segments reach 0.1 here; a sample alone is like nothing that the scales were set by
-        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.02)
+        # a sample alone is like nothing that the scales were set by
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.2 * largest)
         np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=0.03)
 
 

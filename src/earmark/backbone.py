@@ -159,10 +159,7 @@ class ConvBlock(nn.Module):
         self.bn2 = MaskedBatchNorm(n_channels)
         self._pool = 1 if isinstance(conv1, HalvingConv) else 2
         for convolution in (each for layer in self.layers() for each in layer.convolutions):
-            if convolution.groups == 1:
-                nn.init.xavier_uniform_(convolution.weight)
-            else:  # Xavier's bounds for each channel by itself, which are these
-                nn.init.kaiming_uniform_(convolution.weight, nonlinearity="linear")
+            nn.init.xavier_uniform_(convolution.weight)
 
     def layers(self) -> Iterator[Layer]:
         """The block in the order of its work."""
