@@ -110,7 +110,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 class SeparableConv(nn.Module):
     """A 3x3 convolution of each channel by itself, then a 1x1 one across the channels: a ninth of the work (Xception).
 
-    As there, neither batch norm nor ReLU lies between the two: in training they take longer than the first.
+    As there, neither batch norm nor ReLU lies between the two.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -255,9 +255,9 @@ class Backbone(nn.Module):
 class LightBackbone(Backbone):
     """For phones and small boards: the same shapes, a tenth of the multiplications (`Network.n_multiplications`).
 
-    All convolutions but the first are separable. The first, which has one channel to look at and hence is cheap, looks
-    at every second frame and mel bin only: at full resolution the first block would cost most of the time, all of it
-    spent on moving its activations through memory. The second block comes at the resolution that it has in the paper's.
+    All convolutions but the first are separable. The first looks at every second frame and mel bin only: at full
+    resolution the first block would hold as many activations as all others together. From the second on each block has
+    the resolution that it has in the paper's.
     """
 
     halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
