@@ -22,6 +22,7 @@ check: $(STAMP)  ## format, lint, types, layers
 bench: $(STAMP)  ## speed, on this machine, with nothing else running
 	$(BIN)/python benchmarks/bench_metrics.py
 	$(BIN)/python benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_recipes.py
 	$(BIN)/python benchmarks/bench_inference.py
 
 docs: $(STAMP)  ## the command line's own pages, written to docs/cli.md

@@ -112,7 +112,7 @@ def bare_step(network: Network, log_mel: torch.Tensor, precision: str, n_threads
     """Seconds of a step without loop, data, augmentation and averaging; with earmark's own kernels or without."""
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    target = torch.zeros(len(log_mel), N_LABELS, device=log_mel.device)
+    target = torch.zeros(len(log_mel), len(network.labels), device=log_mel.device)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -4,15 +4,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from earmark.backbone import Backbone, FoldedBackbone, MaskedBatchNorm, _kernels, dropout
+from earmark.backbone import BACKBONES, Backbone, FoldedBackbone, LightBackbone, MaskedBatchNorm, _kernels, dropout
 from earmark.errors import ConfigError
 from earmark.mel import FLOOR_DB
 
 
-def backbone(width: int = 4, n_mels: int = 32, partial_segments: bool = True) -> Backbone:
+@pytest.fixture(params=BACKBONES.values(), ids=BACKBONES)
+def kind(request: pytest.FixtureRequest) -> type[Backbone]:
+    return request.param
+
+
+def backbone(
+    kind: type[Backbone] = Backbone, width: int = 4, n_mels: int = 32, partial_segments: bool = True
+) -> Backbone:
     """In evaluation, with batch-norm statistics as unlike 0 and 1 as trained ones."""
     torch.manual_seed(0)
-    net = Backbone(n_mels=n_mels, width=width, partial_segments=partial_segments).eval()
+    net = kind(n_mels=n_mels, width=width, partial_segments=partial_segments).eval()
     for module in net.modules():
         if isinstance(module, MaskedBatchNorm):
             torch.nn.init.normal_(module.running_mean, std=0.5)
@@ -31,6 +38,22 @@ def plain(net: Backbone, log_mel: torch.Tensor) -> torch.Tensor:
     return x.mean(3).transpose(1, 2)
 
 
+def plain_light(net: LightBackbone, log_mel: torch.Tensor) -> torch.Tensor:
+    """The light one likewise."""
+    x = net.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
+    for number, block in enumerate(net.blocks):
+        x = separable(x, block.conv1) if number else F.conv2d(x, block.conv1.weight, stride=2, padding=1)
+        x = F.relu(F.batch_norm(x, *stats(block.bn1)))
+        x = F.relu(F.batch_norm(separable(x, block.conv2), *stats(block.bn2)))
+        x = F.avg_pool2d(x, 2) if number else x
+    return x.mean(3).transpose(1, 2)
+
+
+def separable(x, conv):
+    """As one full convolution."""
+    return F.conv2d(x, conv.pointwise.weight * conv.depthwise.weight.transpose(0, 1), padding=1)
+
+
 def stats(bn):
     return bn.running_mean, bn.running_var, bn.weight, bn.bias
 
@@ -41,10 +64,19 @@ def test_the_papers_shape():
     assert (net.n_channels, net.frames_per_segment, net.halo, net.receptive_field) == (512, 16, 30, 76)
 
 
-def test_equals_the_plain_definition():
-    net, log_mel = backbone(), torch.randn(2, 64, 32)
+def test_the_light_one_has_the_papers_shapes_and_a_ninth_of_its_parameters():
+    net, paper = LightBackbone(), Backbone()
+    assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
+    assert (net.n_channels, net.frames_per_segment, net.halo, net.receptive_field) == (512, 16, 31, 78)
+    light, whole = (sum(p.numel() for p in each.parameters()) for each in (net, paper))
+    assert (light, whole) == (537_856, 4_686_272)
+
+
+@pytest.mark.parametrize(("kind", "definition"), [(Backbone, plain), (LightBackbone, plain_light)])
+def test_equals_the_plain_definition(kind, definition):
+    net, log_mel = backbone(kind), torch.randn(2, 64, 32)
     with torch.no_grad():
-        torch.testing.assert_close(net(log_mel), plain(net, log_mel), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(net(log_mel), definition(net, log_mel), rtol=1e-5, atol=1e-5)
 
 
 # odd at the first halving, the second, the third, the fourth, at several, at none
@@ -87,8 +119,8 @@ def test_training_without_partial_segments_is_that_of_the_plain_definition(n_fra
         torch.testing.assert_close(one, two)
 
 
-def test_the_receptive_field_is_exact():
-    net = backbone()
+def test_the_receptive_field_is_exact(kind):
+    net = backbone(kind)
     log_mel = torch.randn(1, 16 * 12, 32, requires_grad=True)
     net(log_mel)[0, 6].sum().backward()
     touched = log_mel.grad[0].abs().sum(1).nonzero().flatten()
@@ -100,8 +132,10 @@ def test_the_receptive_field_is_exact():
 @pytest.mark.parametrize("lengths", [[1], [15, 16, 17], [160, 3, 97, 64], [33, 400]])
 @pytest.mark.parametrize("filler", [0.0, -100.0, 1e4])
 @pytest.mark.parametrize("partial_segments", [True, False])
-def test_padding_does_not_leak(lengths, filler, partial_segments):
-    net = backbone(partial_segments=partial_segments)
+def test_padding_does_not_leak(kind, lengths, filler, partial_segments):
+    if kind is not Backbone and not partial_segments:
+        pytest.skip("a setting of the paper's alone")
+    net = backbone(kind, partial_segments=partial_segments)
     clips = [torch.randn(n, 32) for n in lengths]
     batch = torch.full((len(clips), max(lengths), 32), filler)
     for row, clip in zip(batch, clips, strict=True):
@@ -125,6 +159,16 @@ def test_a_partial_segment_averages_the_frames_that_it_has():
     segments = net(torch.tensor([1.0, 3.0, 8.0]).repeat(16, 1).T[None])
     scale = (1 + 1e-5) ** -4.5
     assert segments[0, 0, 0].item() == pytest.approx(((1 + 3) / 2 + 8) / 2 * scale, rel=1e-3)
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 15, 17, 18, 31])
+def test_the_last_frame_of_a_partial_segment_is_heard(kind, n_frames):
+    net, log_mel = backbone(kind), torch.randn(1, n_frames, 32, requires_grad=True)
+    segments = net(log_mel)
+    assert segments.shape[1] == -(-n_frames // 16)
+    segments[0, -1].sum().backward()
+    weights = log_mel.grad[0].abs().sum(1)
+    assert weights[-1] > 0.1 * weights.mean()
 
 
 def test_masked_statistics_are_those_of_the_real_positions():
@@ -154,8 +198,8 @@ def test_masked_statistics_are_exact_under_mixed_precision():
 
 
 @pytest.mark.parametrize("n_frames", [1, 13, 200])
-def test_training_on_clips_of_one_length_needs_no_mask(n_frames):
-    net, other = backbone().train(), backbone().train()
+def test_training_on_clips_of_one_length_needs_no_mask(kind, n_frames):
+    net, other = backbone(kind).train(), backbone(kind).train()
     net.block_dropout = other.block_dropout = 0.0
     log_mel = torch.randn(3, n_frames, 32)
     longer = torch.cat([log_mel, torch.full((3, 16, 32), 9.0)], 1)
@@ -166,8 +210,8 @@ def test_training_on_clips_of_one_length_needs_no_mask(n_frames):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
 
 
-def test_a_training_step_is_the_same_without_numba(monkeypatch):
-    net, other = backbone().train(), backbone().train()
+def test_a_training_step_is_the_same_without_numba(kind, monkeypatch):
+    net, other = backbone(kind).train(), backbone(kind).train()
     log_mel, results = torch.randn(3, 45, 32, dtype=torch.float64), []
     for one in (net, other):
         one.double().to(memory_format=torch.channels_last)
@@ -212,8 +256,8 @@ def test_dropout_takes_any_layout():
     torch.testing.assert_close(y[y != 0], 2 * x[y != 0])
 
 
-def test_training_drops_and_evaluation_does_not():
-    net = backbone()
+def test_training_drops_and_evaluation_does_not(kind):
+    net = backbone(kind)
     log_mel = torch.randn(1, 64, 32)
     assert torch.equal(net(log_mel), net(log_mel))
     net.train()
@@ -221,16 +265,16 @@ def test_training_drops_and_evaluation_does_not():
 
 
 @pytest.mark.parametrize("values, text", [({"n_mels": 40}, "a multiple of 16"), ({"width": 0}, "width")])
-def test_bad_settings_say_so(values, text):
+def test_bad_settings_say_so(kind, values, text):
     with pytest.raises(ConfigError, match=text):
-        Backbone(**values)
+        kind(**values)
 
 
 @pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 33, 400])
-def test_folded_gives_the_segments_of_the_backbone(n_frames):
+def test_folded_gives_the_segments_of_the_backbone(kind, n_frames):
     torch.manual_seed(0)
-    backbone = Backbone(64, width=4).eval()
-    for module in backbone.modules():
+    net = kind(64, width=4).eval()
+    for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2)
@@ -238,8 +282,8 @@ def test_folded_gives_the_segments_of_the_backbone(n_frames):
             torch.nn.init.normal_(module.bias, 0, 0.3)
     log_mel = torch.randn(2, n_frames, 64)
     with torch.inference_mode():
-        expected = backbone(log_mel)
-        torch.testing.assert_close(FoldedBackbone(backbone)(log_mel), expected, atol=1e-5, rtol=1e-5)
-        in_half = FoldedBackbone(backbone, torch.bfloat16)(log_mel)
+        expected = net(log_mel)
+        torch.testing.assert_close(FoldedBackbone(net)(log_mel), expected, atol=1e-5, rtol=1e-5)
+        in_half = FoldedBackbone(net, torch.bfloat16)(log_mel)
     assert in_half.dtype == torch.float32
     assert (in_half - expected).abs().max() < 0.03 * expected.abs().max()

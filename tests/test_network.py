@@ -3,8 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from earmark.backbone import BACKBONES
+from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
@@ -31,6 +35,41 @@ def test_panns_pooling_has_the_published_parameters():
     assert Network(NetworkConfig(pooling="max_mean"), LabelSet.audioset()).n_parameters == 5_219_279
 
 
+def test_the_light_backbone_makes_gmap_a_third_of_the_size():
+    assert Network(NetworkConfig(backbone="light"), LabelSet.audioset()).n_parameters == 2_383_119
+
+
+def multiplications(net: Network, n_frames: int) -> int:
+    """Those of convolutions and linear layers, by their own shapes."""
+    counts = []
+
+    def count(module, inputs, output):
+        counts.append(output.numel() * module.weight[0].numel())
+
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    net.logits_from_log_mel(torch.zeros(1, n_frames, net.config.frontend.n_mels))
+    return sum(counts)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "gmap"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_multiplications_are_counted(backbone, pooling):
+    net = network(backbone=backbone, pooling=pooling).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    counted = net.n_multiplications(10.0)
+    assert net.training and all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert net.n_multiplications(2.5) < counted / 3
+    # attention's own are not those of a layer, and few
+    assert multiplications(net, 400) <= counted <= multiplications(net, 400) + 25 * 16 * 4
+
+
+def test_the_light_backbone_has_a_tenth_of_the_multiplications():
+    counts = [Network(NetworkConfig(backbone=each), LabelSet.audioset()).n_multiplications(10.0) for each in BACKBONES]
+    assert counts[1] / counts[0] == pytest.approx(0.10, abs=0.005)
+
+
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_one_waveform_through_the_four_stages(pooling):
     net = network(pooling=pooling)
@@ -48,10 +87,11 @@ def test_one_waveform_through_the_four_stages(pooling):
     assert net.seconds_per_segment == pytest.approx(0.4) and net.receptive_field == pytest.approx(1.9)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("lengths", [[1], [16000, 100, 9999], [6400, 6401, 12799, 160000]])
-def test_a_clips_result_does_not_depend_on_its_batch(pooling, lengths):
-    net = network(pooling=pooling)
+def test_a_clips_result_does_not_depend_on_its_batch(backbone, pooling, lengths):
+    net = network(backbone=backbone, pooling=pooling)
     generator = torch.Generator().manual_seed(len(lengths))
     clips = [torch.randn(n, generator=generator) for n in lengths]
     batch = torch.randn(len(clips), max(lengths), generator=generator)
@@ -63,9 +103,10 @@ def test_a_clips_result_does_not_depend_on_its_batch(pooling, lengths):
             torch.testing.assert_close(row, net(clip[None])[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_checkpoint_describes_itself(pooling, tmp_path):
-    net = network(pooling=pooling)
+def test_a_checkpoint_describes_itself(backbone, pooling, tmp_path):
+    net = network(backbone=backbone, pooling=pooling)
     net.thresholds = (0.25, 0.5, 0.75)
     net.save(tmp_path / "a.safetensors", {"seed": 7})
     again = Network.load(tmp_path / "a.safetensors")
@@ -109,6 +150,18 @@ def test_a_bad_checkpoint_is_one_clear_line(tmp_path, content, text):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
+def test_a_checkpoint_from_before_there_were_several_backbones_loads(tmp_path):
+    path = tmp_path / "a.safetensors"
+    net = network()
+    net.save(path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["earmark"])
+    del about["network"]["backbone"]
+    save_file(load_file(path), path, metadata={"earmark": json.dumps(about)})
+    again = Network.load(path)
+    assert again.config == net.config and type(again.backbone) is BACKBONES["cnn"]
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     network().save(path)
@@ -135,10 +188,15 @@ def test_a_checkpoint_holds_tensors_only(tmp_path):
 @pytest.mark.parametrize(
     "values, text",
     [
+        ({"backbone": "resnet"}, "backbone: one of cnn, light was expected, not 'resnet'"),
         ({"pooling": "median"}, "one of max, mean, max_mean, attention, attentive_stats, gmap was expected"),
         ({"n_heads": 3, "width": 2}, "a divisor of the 16 channels"),
         ({"dropout": 1.0}, "a share from 0 up to 1"),
         ({"width": 0}, "width: a positive whole number"),
+        (
+            {"backbone": "light", "partial_segments": False},
+            "partial_segments: true was expected for the backbone 'light'",
+        ),
     ],
 )
 def test_bad_settings_say_so(values, text):
@@ -151,6 +209,29 @@ def test_config_survives_json():
     assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     with pytest.raises(ConfigError, match="FrontendConfig has no hop"):
         NetworkConfig.from_json({"frontend": {"hop": 3}})
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_learns_a_few_sounds_by_heart(backbone):
+    clips = synthetic_bank(2).select(splits=("train",)).clips
+    labels = LabelSet(tuple(sorted({label for clip in clips for label in clip.labels})))
+    torch.manual_seed(0)
+    config = NetworkConfig(FrontendConfig.at_16k(), backbone, width=4, block_dropout=0.0, dropout=0.0)
+    net = Network(config, labels).train()
+    n_samples = torch.tensor([len(clip.load(16000).waveform) for clip in clips])
+    waveform = torch.zeros(len(clips), int(n_samples.max()))
+    for row, clip, n in zip(waveform, clips, n_samples, strict=True):
+        row[:n] = torch.from_numpy(clip.load(16000).waveform)
+    log_mel, n_frames = net.frontend(waveform, n_samples), net.frontend.n_frames(n_samples)
+    target = torch.tensor([[float(label in clip.labels) for label in labels] for clip in clips])
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(net.logits_from_log_mel(log_mel, n_frames), target).backward()
+        optimizer.step()
+    with torch.inference_mode():
+        scores = net.eval()(waveform, n_samples).sigmoid()
+    assert ((scores > 0.5) == (target > 0.5)).all()
 
 
 def test_attention_needs_an_attentive_pooling():
@@ -174,12 +255,19 @@ def test_the_engine_speaks_numpy():
 
 
 @pytest.mark.parametrize(
-    ("frontend", "halo"), [(FrontendConfig(), 2), (FrontendConfig.at_16k(), 2), (FrontendConfig(hop_length=320), 2)]
+    ("frontend", "backbone", "halo"),
+    [
+        (FrontendConfig(), "cnn", 2),
+        (FrontendConfig.at_16k(), "cnn", 2),
+        (FrontendConfig(hop_length=320), "cnn", 2),
+        (FrontendConfig(), "light", 2),
+        (FrontendConfig.at_16k(), "light", 2),
+    ],
 )
-def test_the_halo_of_a_segment(frontend, halo):
+def test_the_halo_of_a_segment(frontend, backbone, halo):
     """Samples beyond it change nothing, samples within it do."""
     torch.manual_seed(0)
-    engine = TorchEngine(Network(NetworkConfig(frontend, width=2), LabelSet(("a",))))
+    engine = TorchEngine(Network(NetworkConfig(frontend, backbone, width=2), LabelSet(("a",))))
     assert engine.halo == halo
     step = engine.samples_per_segment
     waveform = np.random.default_rng(0).normal(0, 0.1, 9 * step).astype(np.float32)

@@ -1,16 +1,19 @@
-"""Recipes: what they say, and that the paper's trains on clips with AudioSet's labels."""
+"""Recipes: what they say, and that AudioSet's train on clips with its labels."""
 
 import csv
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from earmark.audio import Audio, save_audio
 from earmark.data import open_data
 from earmark.errors import ConfigError
 from earmark.labels import LabelSet
+from earmark.mel import mel_filters
 from earmark.network import Network
 from earmark.recipes import RECIPES, recipe
 from earmark.training import TrainConfig, train
@@ -34,8 +37,42 @@ def test_a_recipe_says_what_it_is_for_and_what_it_costs(name):
 def test_an_unknown_recipe_is_refused_with_the_likely_one():
     with pytest.raises(ConfigError, match="no recipe is called 'papr'; did you mean 'paper'"):
         recipe("papr")
-    with pytest.raises(ConfigError, match="no recipe is called 'xyz'; there are paper, small"):
+    with pytest.raises(ConfigError, match="no recipe is called 'xyz'; there are paper, fine, light, small"):
         recipe("xyz")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_mel_bin_hears_something(name):
+    filters = mel_filters(recipe(name).network_config().frontend)
+    assert (filters.sum(0) > 0).all()
+
+
+def cost_of(name):
+    """Multiplications of a clip."""
+    return Network(recipe(name).network_config(), LabelSet.audioset()).n_multiplications(10.0)
+
+
+def test_fine_and_light_are_the_papers_but_for_one_thing():
+    paper, fine, light = (recipe(name) for name in ("paper", "fine", "light"))
+    assert light == replace(paper, backbone="light")
+    assert fine == replace(paper, n_mels=128, hop_ms=10.0, time_width=65, mel_width=16)
+    # the stripes hide as many seconds and as much of the frequency axis
+    assert fine.time_width * fine.hop_ms == paper.time_width * paper.hop_ms
+    assert fine.mel_width / fine.n_mels == paper.mel_width / paper.n_mels
+
+
+def test_the_stated_multiplications_are_those_of_the_networks():
+    for name in ("fine", "light"):
+        stated = re.search(r"each (\S+) times the multiplications", RECIPES[name].cost).group(1)
+        assert f"{cost_of(name) / cost_of('paper'):.{len(stated.partition('.')[2])}f}" == stated
+    millions = (Network(recipe(n).network_config(), LabelSet.audioset()).n_parameters / 1e6 for n in ("light", "paper"))
+    assert "{:.1f} million parameters, not {:.1f}".format(*millions) in RECIPES["light"].cost
+
+
+def test_a_segment_of_fine_is_shorter():
+    network = Network(replace(recipe("fine"), width=2).network_config(), LabelSet(("a",))).eval()
+    segments = network.encode(torch.zeros(1, 320000))
+    assert segments.shape == (1, 63, 16) and network.seconds_per_segment == pytest.approx(0.16)
 
 
 def test_the_papers_recipe_is_the_papers_network_trained_like_panns():
@@ -50,12 +87,14 @@ def test_the_papers_recipe_is_the_papers_network_trained_like_panns():
     assert 9 < config.n_clips_seen / N_AUDIOSET_CLIPS < 11
 
 
-def test_the_papers_recipe_trains_on_a_small_folder_with_audiosets_labels(tmp_path):
+@pytest.mark.parametrize("name", ["paper", "fine", "light"])
+def test_a_recipe_trains_on_a_small_folder_with_audiosets_labels(name, tmp_path):
     data = audioset_shaped(tmp_path, n_clips=6)
-    tiny = replace(recipe("paper"), width=2, n_clips_seen=12, batch_size=4, clip_duration=1.0, n_workers=0)
+    tiny = replace(recipe(name), width=2, n_clips_seen=12, batch_size=4, clip_duration=1.0, n_workers=0)
     result = train(tiny, data, tmp_path / "run", data_of_others(tmp_path), progress=False)
     network = Network.load(result.last)
     assert set(network.labels) == set(AUDIOSET_LABELS) < set(LabelSet.audioset().names)
+    assert network.config == tiny.network_config()
     assert network.config.pooling == "gmap" and network.config.frontend.sample_rate == 32000
     assert len(result.history) == 3 and all(math.isfinite(epoch.train_loss) for epoch in result.history)
     assert result.history[-1].valid_mAP is not None

@@ -1,6 +1,7 @@
 """A stream tells what the timeline of the whole recording tells."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,18 @@ def test_a_stream_has_the_events_of_the_timeline(
     assert stream.duration == recording.duration
 
 
-def test_a_network_streams_as_it_hears_the_whole() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(FrontendConfig.at_16k(), width=4),
+        NetworkConfig(FrontendConfig.at_16k(), "light", width=4),
+        NetworkConfig(replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160), width=4),
+    ],
+    ids=["paper", "light", "fine"],
+)
+def test_a_network_streams_as_it_hears_the_whole(config: NetworkConfig) -> None:
     torch.manual_seed(0)
-    network = Network(NetworkConfig(FrontendConfig.at_16k(), width=4), LabelSet(("a", "b", "c")))
+    network = Network(config, LabelSet(("a", "b", "c")))
     for parameter in network.classifier[-1].parameters():
         parameter.data.mul_(8)  # scores that differ over time
     tagger = Tagger(TorchEngine(network))

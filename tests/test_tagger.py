@@ -223,15 +223,15 @@ def test_what_a_tagger_tells_of_itself(tagger: Tagger, mean_engine: Any) -> None
 # a real network
 
 
-@pytest.fixture(scope="module")
-def real() -> Tagger:
+@pytest.fixture(scope="module", params=["cnn", "light"])
+def real(request: pytest.FixtureRequest) -> Tagger:
     import torch
 
     from earmark.frontend import FrontendConfig
     from earmark.network import Network, NetworkConfig, TorchEngine
 
     torch.manual_seed(0)
-    return Tagger(TorchEngine(Network(NetworkConfig(FrontendConfig.at_16k(), width=4), LABELS)))
+    return Tagger(TorchEngine(Network(NetworkConfig(FrontendConfig.at_16k(), request.param, width=4), LABELS)))
 
 
 def noise(seconds: float) -> Audio:

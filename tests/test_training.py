@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from earmark.audio import Audio, save_audio
+from earmark.backbone import BACKBONES
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.targets import Targets
 from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkWarning
@@ -199,6 +200,7 @@ def test_every_setting_is_documented_and_every_pooling_can_be_set():
     ]
     assert documented == [entry.name for entry in fields(TrainConfig)]
     assert set(settings.PoolingName.__args__) == set(POOLINGS)
+    assert settings.BackboneName.__args__ == tuple(BACKBONES)
 
 
 def test_settings_need_no_torch():

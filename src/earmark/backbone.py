@@ -1,9 +1,11 @@
-"""The second stage: the paper's four-block CNN, log-mel to segments (§4.3)."""
+"""The second stage, log-mel to segments: the paper's four-block CNN (§4.3), and a light one of its shape."""
 
 import copy
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from types import ModuleType
+from typing import Final, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -123,24 +125,74 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
 
 
-class ConvBlock(nn.Module):
-    """(3x3 convolution without bias, batch norm, ReLU) twice, then 2x2 average pooling."""
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of each channel by itself, then a 1x1 one across the channels: a ninth of the work (Xception).
+
+    As there, neither batch norm nor ReLU lies between the two.
+    """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
-        self.bn1 = MaskedBatchNorm(n_out)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
-        self.bn2 = MaskedBatchNorm(n_out)
-        nn.init.xavier_uniform_(self.conv1.weight)
-        nn.init.xavier_uniform_(self.conv2.weight)
+        self.depthwise = nn.Conv2d(n_in, n_in, 3, padding=1, groups=n_in, bias=False)
+        self.pointwise = nn.Conv2d(n_in, n_out, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out frame mel"]:
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return y
+
+
+class HalvingConv(nn.Conv2d):
+    """A 4x4 convolution at every second frame and mel bin: of the two there and of one more on either side.
+
+    An even size, so that what comes out lies in the middle of what it was made of, as with average pooling.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 4, stride=2, bias=False)
+
+    def forward(self, input: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out half_frame half_mel"]:
+        # one more frame at the end stands for the partner that the last one may lack; it changes nothing otherwise
+        return super().forward(F.pad(input, (1, 1, 1, 2)))
+
+
+class Layer(NamedTuple):
+    """What a backbone is made of."""
+
+    convolutions: list[nn.Conv2d]
+    """One after the other."""
+    norm: MaskedBatchNorm
+    """After the last of them; a ReLU follows."""
+    pool: int
+    """Size of the average pooling after that."""
+
+
+class ConvBlock(nn.Module):
+    """(Convolution, batch norm, ReLU) twice, then 2x2 average pooling, unless the first convolution halves already."""
+
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, n_channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.bn1 = MaskedBatchNorm(n_channels)
+        self.conv2 = conv2
+        self.bn2 = MaskedBatchNorm(n_channels)
+        self._pool = 1 if isinstance(conv1, HalvingConv) else 2
+        for convolution in (each for layer in self.layers() for each in layer.convolutions):
+            nn.init.xavier_uniform_(convolution.weight)
+
+    def layers(self) -> Iterator[Layer]:
+        """The block in the order of its work."""
+        for convolution, norm, pool in ((self.conv1, self.bn1, 1), (self.conv2, self.bn2, self._pool)):
+            yield Layer([module for module in convolution.modules() if isinstance(module, nn.Conv2d)], norm, pool)
 
     def forward(
         self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None
     ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
-        x = self.bn1.rectified(self.conv1(x), mask)
-        x = self.bn2.rectified(self.conv2(x), mask, pool=2)
-        if mask is not None:
+        x = self.conv1(x)
+        if mask is not None and self._pool == 1:
+            mask = mask[:, :, ::2]
+        x = self.bn1.rectified(x, mask)
+        x = self.bn2.rectified(self.conv2(x), mask, self._pool)
+        if mask is not None and self._pool > 1:
             # a last frame without a partner is its own average, at the end of the batch as of a clip in it
             share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
             x = x / share.clamp(min=0.5)
@@ -175,7 +227,17 @@ class Backbone(nn.Module):
         self.block_dropout = block_dropout
         self.partial_segments = partial_segments
         self.bn0 = MaskedBatchNorm(n_mels)
-        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(channels))
+        self.blocks = nn.ModuleList(self._block(a, b) for a, b in pairwise(channels))
+
+    @staticmethod
+    def _block(n_in: int, n_out: int) -> ConvBlock:
+        first, second = (nn.Conv2d(n, n_out, 3, padding=1, bias=False) for n in (n_in, n_out))
+        return ConvBlock(first, second, n_out)
+
+    def layers(self) -> Iterator[Layer]:
+        """What follows the first batch norm, up to the mean over frequency."""
+        for block in self.blocks:
+            yield from cast(ConvBlock, block).layers()
 
     def synchronise(self, wanted: bool) -> None:
         """Has batch norm in training count the clips of all processes of a run, or of this one alone."""
@@ -229,6 +291,27 @@ class Backbone(nn.Module):
         return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
 
 
+class LightBackbone(Backbone):
+    """For phones and small boards: the same shapes, a tenth of the multiplications (`Network.n_multiplications`).
+
+    All convolutions but the first are separable. The first looks at every second frame and mel bin only: at full
+    resolution the first block would hold as many activations as all others together. From the second on each block has
+    the resolution that it has in the paper's.
+    """
+
+    halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
+    """As `Backbone.halo`: a 4x4 convolution, one of 3x3 at step 2, and two each at steps 2, 4 and 8."""
+
+    @staticmethod
+    def _block(n_in: int, n_out: int) -> ConvBlock:
+        first = HalvingConv(n_in, n_out) if n_in == 1 else SeparableConv(n_in, n_out)
+        return ConvBlock(first, SeparableConv(n_out, n_out), n_out)
+
+
+BACKBONES: Final[Mapping[str, type[Backbone]]] = {"cnn": Backbone, "light": LightBackbone}
+"""The backbones by name."""
+
+
 def lengthened(
     log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
 ) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
@@ -255,14 +338,16 @@ class FoldedBackbone(nn.Module):
     def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         original = copy.deepcopy(backbone).eval()
-        blocks = [block for block in original.blocks if isinstance(block, ConvBlock)]
         # before the first convolution, whose padding is of what comes after it: it can't be folded exactly
         self.bn0 = original.bn0
-        self.conv1 = nn.ModuleList(fuse_conv_bn_eval(block.conv1, block.bn1) for block in blocks)
-        self.conv2 = nn.ModuleList(fuse_conv_bn_eval(block.conv2, block.bn2) for block in blocks)
-        for convolutions in (self.conv1, self.conv2):
-            convolutions.to(dtype)
-            convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layers = list(original.layers())
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(*layer.convolutions[:-1], fuse_conv_bn_eval(layer.convolutions[-1], layer.norm))
+            for layer in layers
+        )
+        self.convolutions.to(dtype)
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._pools = [layer.pool for layer in layers]
         self._dtype = dtype
         self._partial_segments = backbone.partial_segments
 
@@ -271,8 +356,9 @@ class FoldedBackbone(nn.Module):
         if not self._partial_segments:
             log_mel, _ = lengthened(log_mel)
         x = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1).to(self._dtype)
-        for conv1, conv2 in zip(self.conv1, self.conv2, strict=True):
-            x = F.relu_(conv2(F.relu_(conv1(x))))
-            x = F.avg_pool2d(x, 2, ceil_mode=self._partial_segments)
+        for convolution, pool in zip(self.convolutions, self._pools, strict=True):
+            x = F.relu_(convolution(x))
+            if pool > 1:
+                x = F.avg_pool2d(x, pool, ceil_mode=self._partial_segments)
         segments: Tensor = x.float().mean(3).transpose(1, 2)
         return segments

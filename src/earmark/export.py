@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import earmark
-from earmark.backbone import ConvBlock
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.files import atomic_write
@@ -190,17 +189,17 @@ class _Encoder(nn.Module):
         self.partial_segments = backbone.partial_segments
         n_least = 1 if self.partial_segments else backbone.frames_per_segment
         self.spectrum = _Spectrum(network.frontend, backbone.bn0, n_least)
+        layers = list(backbone.layers())
         self.convolutions = nn.ModuleList(
-            _folded(convolution, norm)
-            for block in cast(Iterable[ConvBlock], network.backbone.blocks)
-            for convolution, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2))
+            nn.Sequential(*layer.convolutions[:-1], _folded(layer.convolutions[-1], layer.norm)) for layer in layers
         )
+        self._pools = [layer.pool for layer in layers]
 
     def forward(self, waveform: Tensor) -> Tensor:
         x = self.spectrum(waveform)[:, None]
-        for position, convolution in enumerate(self.convolutions):
+        for convolution, pool in zip(self.convolutions, self._pools, strict=True):
             x = F.relu(convolution(x))
-            if position % 2:
+            if pool > 1:
                 x = _halved(x, self.partial_segments)
         return x.mean(3).transpose(1, 2)
 
@@ -244,7 +243,7 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     scale, shift = _affine(norm)
-    folded = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1)
+    folded = copy.deepcopy(convolution)
     folded.weight.data = (convolution.weight.detach().double() * scale[:, None, None, None]).float().contiguous()
     folded.bias = nn.Parameter(shift.float())
     return folded

@@ -1,5 +1,6 @@
 """The four stages as one network, its one-file checkpoint, and the engine that inference runs on."""
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,8 +13,9 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from earmark.backbone import Backbone, FoldedBackbone
+from earmark.backbone import BACKBONES, FoldedBackbone
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.files import atomic_write
 from earmark.frontend import FrontendConfig, LogMel
@@ -30,6 +32,8 @@ class NetworkConfig:
 
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     """How the waveform becomes a log-mel."""
+    backbone: str = "cnn"
+    """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
     width: int = 64
     """Channels of the backbone's first block; a segment has 8 times as many."""
     partial_segments: bool = True
@@ -48,8 +52,11 @@ class NetworkConfig:
     """Dropout before the classifier."""
 
     def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise ConfigError(f"pooling: one of {', '.join(POOLINGS)} was expected, not {self.pooling!r}")
+        for name, choices in (("backbone", BACKBONES), ("pooling", POOLINGS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}: one of {', '.join(choices)} was expected, not {getattr(self, name)!r}")
+        if self.backbone != "cnn" and not self.partial_segments:
+            raise ConfigError(f"partial_segments: true was expected for the backbone {self.backbone!r}, not false")
         if self.width < 1:
             raise ConfigError(f"width: a positive whole number was expected, not {self.width}")
         if self.n_heads < 1 or (self.pooling == "gmap" and 8 * self.width % self.n_heads):
@@ -96,7 +103,9 @@ class Network(nn.Module):
         self.thresholds: tuple[float, ...] | None = None
         self.extra: dict[str, Any] = {}
         self.frontend = LogMel(config.frontend)
-        self.backbone = Backbone(config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments)
+        self.backbone = BACKBONES[config.backbone](
+            config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments
+        )
         n_channels = self.backbone.n_channels
         self.pooling: Pooling[Any] = (
             GatedMultiHeadAttentionPooling(n_channels, config.n_heads, config.gate, config.deviation)
@@ -114,6 +123,21 @@ class Network(nn.Module):
     @property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    def n_multiplications(self, seconds: float) -> int:
+        """Multiplications (each with an addition) in tagging a clip: of all stages but the front end.
+
+        >>> network = Network(NetworkConfig(), LabelSet.audioset())
+        >>> f"{network.n_multiplications(10.0):.2e}"
+        '5.21e+09'
+        """
+        config = self.config.frontend
+        n_frames = config.n_frames(round(seconds * config.sample_rate))
+        silence = torch.zeros(1, n_frames, config.n_mels, device=self.device)
+        # counted by PyTorch as they happen; on a copy, in case that this one is being trained
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            copy.deepcopy(self).eval().logits_from_log_mel(silence)
+        return int(counter.get_total_flops()) // 2
 
     @property
     def seconds_per_segment(self) -> float:

@@ -9,6 +9,7 @@ import pytest
 from earmark import cli
 from earmark.audio import Audio, save_audio
 from earmark.cli import main
+from earmark.recipes import RECIPES, recipe
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,6 +50,21 @@ def test_flags_override_a_file_of_settings(tmp_path: Path, clips: Path, capfd: C
     expected = {"width": 2, "n_heads": 2, "balanced": True, "learning_rate": 0.1, "n_workers": 0, "batch_size": 2}
     assert record["config"].items() >= expected.items()
     assert record["request"]["labels"] == "bell,hiss"
+
+
+@pytest.mark.parametrize("name", ["fine", "light"])
+def test_a_recipe_by_its_name(name: str, tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    words = ["train", f"folder:{clips}", "--config", name, "--out", str(tmp_path / "run"), *SMALL]
+    assert cli.main([*words, "--n-clips-seen", "2", "--batch-size", "2", "--clip-duration", "1"]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    changed = {"width": 2, "n_heads": 2, "sample_rate": 16000, "n_clips_seen": 2, "batch_size": 2, "clip_duration": 1.0}
+    changed |= {"n_workers": 0, "device": "cpu"}
+    assert record["config"] == {**recipe(name).to_json(), **changed}
+
+
+def test_help_names_the_recipes(capfd: Capture) -> None:
+    assert cli.main(["train", "--help"]) == 0
+    assert ", ".join(RECIPES) in " ".join(capfd.readouterr().out.replace("│", " ").split())
 
 
 def test_data_of_the_command_line_leave_the_splits_and_labels_of_a_file_behind(

@@ -24,6 +24,7 @@ from earmark.training import TrainConfig
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
 """The flags that say which clips to take; they are kept in `run.json` beside the settings."""
+_CONFIG: Final = f"A recipe ({', '.join(RECIPES)}), a run.json to repeat, or a JSON or TOML file; flags override it."
 
 
 def train(
@@ -34,7 +35,7 @@ def train(
     valid: str | None = None,
     valid_split: str | None = None,
     labels: str | None = None,
-    config: Path | None = None,
+    config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", group="Settings", negative_iterable="")] = _DEFAULTS,
     json: AsJson = False,
@@ -49,7 +50,6 @@ def train(
         valid: Validate after each epoch on this, named as DATA is.
         valid_split: Validate on these splits of --valid, or of DATA.
         labels: Learn these labels only, names or ids joined by commas; or esc10.
-        config: A recipe (paper, small, esc50), a run.json to repeat, or a JSON or TOML file; flags override it.
         resume: Go on with the run in --out, with its settings and data.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
