@@ -121,7 +121,7 @@ def _tell_end(outcome: "Outcome", quiet: bool) -> None:
     note(f"2 million such clips need {needs}", quiet)
 
 
-def _size(n_bytes: float) -> str:
+def _size(n_bytes: float | int) -> str:
     """Bytes as people say it.
 
     >>> _size(350_400), _size(0.7e12)

@@ -49,11 +49,12 @@ class Ledger:
             "n_skipped": len(gone),
             "shards": [asdict(packed) for packed in shards],
         }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         with atomic_write(self._out / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
         self._journal.close()
         (self._out / JOURNAL).unlink(missing_ok=True)
-        return manifest
+        return dict(json.loads(text))
 
 
 @contextmanager

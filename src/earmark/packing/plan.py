@@ -11,9 +11,10 @@ from urllib.parse import quote
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
-from earmark.resampling import checked_rate
 
 FORMAT: Final = 1
+_RATES: Final = (1000, 192000)
+"""Lowest and highest in Hz."""
 _NO_SPLIT: Final = "clips"
 """What the shards of clips outside every split are called."""
 
@@ -27,14 +28,16 @@ class PackConfig:
     codec: Literal["flac", "int16"] = "flac"
     """Samples of 16 bits either way: flac is about half as large, int16 (WAV) quicker to read."""
     clips_per_shard: int = 1000
-    """Clips of a file."""
+    """Clips in a file."""
     clips_per_row_group: int = 1
-    """Clips that can only be read together."""
+    """Clips that can only be read together; 1 is best where they are read in random order."""
     seed: int = 0
     """Of the order that the clips are shuffled into."""
 
     def __post_init__(self) -> None:
-        checked_rate(self.sample_rate)
+        if not _RATES[0] <= self.sample_rate <= _RATES[1]:
+            lowest, highest = _RATES
+            raise ConfigError(f"sample_rate: {lowest} to {highest} Hz was expected, not {self.sample_rate}")
         if self.codec not in ("flac", "int16"):
             raise ConfigError(f"codec: flac or int16 was expected, not {self.codec}")
         for name in ("clips_per_shard", "clips_per_row_group"):

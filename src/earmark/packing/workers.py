@@ -194,7 +194,10 @@ def _done(task: Task, pipe: Connection, out: Path, config: PackConfig, said: dic
         packed = write_shard(task.shard, out, config, said, begin)
     except EOFError:
         raise
-    except (EarmarkError, OSError) as error:
+    except OSError as error:
+        error.filename = error.filename or str(out / task.shard.file)
+        return error
+    except EarmarkError as error:
         return error
     except Exception as error:  # told by the parent, in a line
         return DataError(f"{task.shard.file}: cannot be made: {type(error).__name__}: {' '.join(str(error).split())}")
