@@ -24,7 +24,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from earmark.packing import PackConfig, check, pack  # noqa: E402
+from earmark.packing import PackConfig, check, pack, run  # noqa: E402
 from earmark.packing.ledger import JOURNAL, MANIFEST  # noqa: E402
 from earmark.packing.plan import make_plan  # noqa: E402
 from earmark.packing.shard import encode, write_shard  # noqa: E402
@@ -310,6 +310,20 @@ def test_without_its_journal_it_is_another_folder(script, tmp_path: Path) -> Non
     assert "a new folder or one with pack.json was expected, this holds other files" in finish(script(out))
 
 
+def test_ctrl_c_while_processes_start_is_one_line_too(script, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = script(out, 2, "slow")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        finish(process)
+        pytest.skip("looks for processes in /proc")
+    while len(children.read_text().split()) < 2:  # one of them only cleans up
+        time.sleep(0.001)
+    time.sleep(0.1)  # it has its ears by now, and is loading
+    os.killpg(process.pid, signal.SIGINT)
+    assert finish(process) in ("", f"KeyboardInterrupt: stopped, 0 of 8 shards are in {out}: the same command goes on")
+
+
 def test_a_process_that_dies_costs_its_shard(script, tmp_path: Path) -> None:
     out = tmp_path / "out"
     told = finish(script(out, 2, "deadly"))
@@ -342,17 +356,64 @@ def test_a_damaged_shard_is_found_and_made_anew(data: Dataset, tmp_path: Path) -
     first.write_bytes(flipped)
     second.write_bytes(whole[second.name][:-9])
     third.unlink()
+    (out / "train-00000-of-00001.parquet").write_bytes(whole[third.name])
     result = check(f"file://{out}")
     assert result.n_shards == 6 and result.damaged == (
         (first.name, "other bytes"),
         (second.name, f"{len(whole[second.name]) - 9} bytes where {len(whole[second.name])} were expected"),
         (third.name, "missing"),
+        ("train-00000-of-00001.parquet", "not of this pack"),
     )
+    (out / "train-00000-of-00001.parquet").unlink()
     outcome = pack(data, out, config, jobs=1)
     assert content(out) == whole
     assert outcome.n_made == sum(len(parquet.read_table(path)) for path in (first, second, third))
     again = pack(data, out, config, jobs=1)
     assert again.n_made == 0 and again.clips_per_second is None and content(out) == whole
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch):
+    """Packs until one shard is made, and is then interrupted."""
+
+    def until_one_is_made(*words):
+        for answer in side_by_side(*words):
+            yield answer
+            if answer.seconds is not None:
+                raise KeyboardInterrupt
+
+    def packed(*words) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(run, "side_by_side", until_one_is_made)
+            with pytest.raises(KeyboardInterrupt, match=r"stopped, . of 6 shards are in .*: the same command goes on"):
+                pack(*words, jobs=1)
+
+    side_by_side = run.side_by_side
+    return packed
+
+
+def test_a_journal_that_was_cut_off_loses_nothing_else(data: Dataset, tmp_path: Path, interrupted) -> None:
+    out, config = tmp_path / "out", replace(CONFIG, clips_per_shard=2)
+    for _ in range(2):
+        interrupted(data, out, config)
+        with (out / JOURNAL).open("ab") as journal:
+            journal.write(b'{"file": "te')  # killed while it wrote
+    first, second, *_ = shards(out)
+    n_there = len(parquet.read_table(first)) + len(parquet.read_table(second))
+    assert pack(data, out, config, jobs=1).n_made == len(data) - n_there
+
+
+def test_to_mend_a_whole_pack_can_be_interrupted_too(data: Dataset, tmp_path: Path, interrupted) -> None:
+    out, config = tmp_path / "out", replace(CONFIG, clips_per_shard=2)
+    pack(data, out, config, jobs=1)
+    whole = content(out)
+    gone = {path: len(parquet.read_table(path)) for path in shards(out)[-2:]}
+    for path in gone:
+        path.unlink()
+    interrupted(data, out, config)
+    assert not (out / MANIFEST).exists(), "it would tell of files that are no more"
+    assert pack(data, out, config, jobs=1).n_made <= max(gone.values()), "the others are known to be whole"
+    assert content(out) == whole
 
 
 def test_another_pack_is_refused(data: Dataset, tmp_path: Path) -> None:
@@ -376,6 +437,8 @@ def test_another_pack_is_refused(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="this holds other files"):
         pack(data, tmp_path / "other", CONFIG)
     assert list(content(tmp_path / "other")) == ["x"]
+    with pytest.raises(ConfigError, match="s3://bucket/x: a local folder was expected; copy it there when it is whole"):
+        pack(data, "s3://bucket/x", CONFIG)
     for name in ("other", "nowhere"):
         with pytest.raises(DataError, match=r"not a whole pack, no pack\.json"):
             check(str(tmp_path / name))

@@ -22,7 +22,7 @@ _MANY: Final = 2_000_000
 
 def pack(
     data: str,
-    out: Path | None = None,
+    out: str | None = None,
     /,
     *,
     split: str | None = None,

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.errors import DataError
+from earmark.errors import ConfigError, DataError
 from earmark.packing.ledger import MANIFEST, Ledger, open_ledger, read_manifest
 from earmark.packing.plan import PackConfig, Packed, Plan, Skipped, make_plan
 from earmark.packing.workers import Death, Task, side_by_side
 from earmark.processors import n_processors
-from earmark.storage import Place
+from earmark.storage import Place, is_url
 
 _DEATHS: Final = 3
 """Processes that may die before the others are stopped too."""
@@ -52,7 +52,7 @@ class Check:
     n_bytes: int
     """That there should be."""
     damaged: tuple[tuple[str, str], ...]
-    """Names of files that are not as they were written, and how."""
+    """Names of files that are not as they were written, or not of this pack, and how."""
 
 
 @dataclass
@@ -87,13 +87,15 @@ def pack(
 
     Raises:
         DataError: Clips cannot be read (the text counts and names them), or processes died.
-        ConfigError: `out` holds another pack or other files, or is in use.
+        ConfigError: `out` holds another pack or other files, is in use, or is a URL.
         OSError: `out` cannot be written.
         ModuleNotFoundError: pyarrow is not installed.
         KeyboardInterrupt: Ctrl-C; the shards that are whole stay.
     """
     import pyarrow  # noqa: F401 - told before the work
 
+    if is_url(str(out)):
+        raise ConfigError(f"{out}: a local folder was expected; copy it there when it is whole, and check it there")
     plan, out = make_plan(dataset, config or PackConfig()), Path(out)
     n_processes = min(jobs or n_processors(), len(plan.shards))
     done = _Progress()
@@ -191,6 +193,9 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
                 damaged.append((shard.file, why))
             if progress is not None:
                 progress(n_done, len(shards))
+    named = {shard.file for shard in shards}
+    others = sorted(name for name in folder.names() if name.endswith(".parquet") and name[0] not in "._")
+    damaged.extend((name, "not of this pack") for name in others if name not in named)
     return Check(len(shards), sum(shard.n_bytes for shard in shards), tuple(damaged))
 
 

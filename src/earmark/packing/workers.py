@@ -1,9 +1,8 @@
 """Shards made side by side, each in a process of its own.
 
 A pipe leads to each process: a shard goes in, the ids of its clips come out as they are begun, then what came of it.
-Nothing else ever goes in while a shard is made, so a pipe with something to read tells a process that its parent has
-closed it, or died: it then leaves its shard and ends. A pipe that breaks tells the parent which shard, and which clip,
-has cost a process its life.
+When its parent closes the pipe, or dies, a process cannot tell its next clip, leaves its shard and ends. When a process
+dies, its parent knows the shard and the clip that it was at.
 """
 
 import os
@@ -182,18 +181,11 @@ def _work(pipe: Connection, out: Path, config: PackConfig, said: dict[str, Any])
 
 
 def _done(task: Task, pipe: Connection, out: Path, config: PackConfig, said: dict[str, Any]) -> Answer | Exception:
-    def begin(clip: str) -> None:
-        if pipe.poll():
-            raise EOFError
-        pipe.send(clip)
-
     start = time.perf_counter()
     try:
         if task.known is not None and _is_whole(out / task.shard.file, task.known):
             return Answer(task.known, None)
-        packed = write_shard(task.shard, out, config, said, begin)
-    except EOFError:
-        raise
+        packed = write_shard(task.shard, out, config, said, begin=pipe.send)
     except OSError as error:
         error.filename = error.filename or str(out / task.shard.file)
         return error
