@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import soundfile
 
 from earmark.audio import Audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio
-from earmark.errors import ConfigError, DataError, EarmarkWarning
+from earmark.errors import AudioError, ConfigError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -26,7 +26,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 from earmark.packing import PackConfig, check, pack, run  # noqa: E402
 from earmark.packing.ledger import JOURNAL, MANIFEST  # noqa: E402
-from earmark.packing.plan import make_plan  # noqa: E402
+from earmark.packing.plan import Skipped, make_plan  # noqa: E402
 from earmark.packing.shard import encode, write_shard  # noqa: E402
 
 RATE = 16000
@@ -480,6 +480,31 @@ def test_bad_clips_are_an_error_in_the_end_or_listed(data: Dataset, tmp_path: Pa
     assert (mended.manifest["n_clips"], mended.manifest["n_skipped"]) == (10, 0)
     pack(data, tmp_path / "undisturbed", CONFIG, jobs=2)
     assert content(out) == content(tmp_path / "undisturbed")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sound that fails in its own way."""
+
+    error: Exception
+
+    def load(self, sample_rate):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AudioError("/data/my clips/x.parquet, row 3 (a): no bytes"), "x.parquet, row 3 (a): no bytes"),
+        (AudioError("s3://bucket/x.parquet: damaged"), "s3://bucket/x.parquet: damaged"),
+        (ValueError("1 / 2 km/h\nor so"), "ValueError: 1 / 2 km/h or so"),
+        (PermissionError(13, "Permission denied", "/data/x.wav"), "Permission denied"),
+    ],
+)
+def test_reasons_are_the_same_on_every_machine(tmp_path: Path, error: Exception, reason: str) -> None:
+    plan = make_plan(Dataset("d", LABELS, (Clip("a", (), Unreadable(error)),)), CONFIG)
+    packed = write_shard(plan.shards[0], tmp_path, CONFIG, plan.schema_json(), lambda clip: None)
+    assert packed.n_clips == 0 and packed.skipped == (Skipped("a", reason),)
 
 
 def test_what_is_too_loud_is_counted_and_warnings_come_through(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FORMATS: Final = {"flac": "FLAC", "int16": "WAV"}
+_FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;]+)+/")
+"""Of absolute paths; those of URLs are the same everywhere."""
 
 
 def write_shard(
@@ -68,7 +71,7 @@ def write_shard(
         for group in _in_groups(rows(), config.clips_per_row_group):
             file.write_table(Table.from_pylist(group, schema))
     n_bytes, digest = measure(path)
-    return Packed(shard.file, len(durations), n_bytes, digest, sum(durations), n_overloaded, tuple(skipped))
+    return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
 
 
 def measure(path: Path) -> tuple[int, str]:
@@ -128,7 +131,7 @@ def _in_groups(rows: Iterator[dict[str, Any]], n_rows: int) -> Iterator[list[dic
 
 
 def _reason(clip: Clip, error: Exception) -> str:
-    """One line; without the folder of the file, which is another on another machine."""
+    """One line; without folders, which are others on another machine."""
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
     else:
@@ -136,5 +139,6 @@ def _reason(clip: Clip, error: Exception) -> str:
         if not isinstance(error, EarmarkError):
             text = f"{type(error).__name__}: {text}"
     if isinstance(clip.audio, FileAudio):
-        text = text.removeprefix(f"{clip.audio.path}: ").replace(str(clip.audio.path), clip.audio.path.name)
+        text = text.removeprefix(f"{clip.audio.path}: ")
+    text = _FOLDERS.sub("", text)
     return text.encode("utf-8", "backslashreplace").decode()
