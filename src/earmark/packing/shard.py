@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FORMATS: Final = {"flac": "FLAC", "int16": "WAV"}
-_FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;]+)+/")
+_FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;\s][^/:,;]*)+/")
 """Of absolute paths; those of URLs are the same everywhere."""
 
 
