@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.files import atomic_write
+from earmark.files import atomic_write, leftovers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
@@ -29,6 +29,15 @@ def test_a_failure_changes_nothing(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_leaves_is_found(tmp_path):
+    for name in ("a.json", ".hidden", ".a-0123456789ab", "b-0123456789ab.json", ".b-0123456789.json"):
+        (tmp_path / name).write_text("of a user")
+    assert leftovers(tmp_path) == [tmp_path / ".a-0123456789ab"]
+    (tmp_path / ".a-0123456789ab").unlink()
+    with atomic_write(tmp_path / ("a.b" * 30 + ".json")) as temporary:
+        assert leftovers(tmp_path) == [temporary]
 
 
 @posix

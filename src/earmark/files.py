@@ -2,12 +2,16 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_TEMPORARY: Final = re.compile(r"\..{1,40}-[0-9a-f]{12}(\.[^.]*)?")
 
 
 @contextmanager
@@ -54,6 +58,11 @@ def _replaced(path: Path) -> Iterator[Path]:
         # whatever kept it from being made must not hide behind what keeps it from being looked for
         if os.path.lexists(temporary):
             temporary.unlink()
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What `atomic_write` was writing in a folder when its process was killed, or is writing there now."""
+    return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
 
 
 def is_stream(path: Path) -> bool:

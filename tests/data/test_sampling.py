@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark.data.sampling import balanced_order, shuffled_order
-from earmark.errors import DataError
+from earmark.data.sampling import balanced_order, block_order, shuffled_order
+from earmark.errors import ConfigError, DataError
 
 TARGET = np.zeros((12, 4), np.float32)
 TARGET[:9, 0] = 1  # a frequent label
@@ -59,7 +59,11 @@ def test_clips_without_a_label_are_never_drawn():
 
 
 def test_orders_follow_from_the_generator():
-    for draw in (lambda r: balanced_order(by_label(TARGET), 50, r), lambda r: shuffled_order(12, 50, r)):
+    for draw in (
+        lambda r: balanced_order(by_label(TARGET), 50, r),
+        lambda r: shuffled_order(12, 50, r),
+        lambda r: block_order(50, 7, 3, r),
+    ):
         assert np.array_equal(draw(rng(1)), draw(rng(1)))
         assert not np.array_equal(draw(rng(1)), draw(rng(2)))
 
@@ -69,3 +73,35 @@ def test_nothing_to_draw_from():
         balanced_order([np.empty(0, np.int64)] * 2, 5, rng())
     with pytest.raises(DataError, match="the training set is empty"):
         shuffled_order(0, 5, rng())
+    with pytest.raises(DataError, match="the training set is empty"):
+        block_order(0, 5, 1, rng())
+
+
+@given(n_clips=st.integers(1, 200), block=st.integers(1, 40), n_mixed=st.integers(1, 9), seed=st.integers(0, 5))
+def test_blocks_are_shuffled_a_few_at_a_time_and_no_clip_is_lost(n_clips, block, n_mixed, seed):
+    order = block_order(n_clips, block, n_mixed, rng(seed))
+    assert sorted(order) == list(range(n_clips))
+    # a block is opened once: those that are mixed come to their end before any other begins
+    blocks = order // block
+    is_open, left = set(), np.bincount(blocks)
+    for number in blocks.tolist():
+        is_open.add(number)
+        assert len(is_open) <= n_mixed
+        left[number] -= 1
+        if len(is_open) == n_mixed and not any(left[other] for other in is_open):
+            is_open.clear()
+
+
+def test_blocks_come_in_random_order_and_so_do_the_clips_in_them():
+    order = block_order(400, 10, 4, rng())
+    assert not np.array_equal(np.unique(order[:40] // 10), np.arange(4))
+    assert (np.diff(order) == 1).mean() < 0.1
+    assert len(set((order[:10] // 10).tolist())) > 1, "blocks are mixed"
+    whole = block_order(400, 400, 1, rng())
+    assert sorted(whole) == list(range(400)) and not np.array_equal(whole, np.arange(400))
+
+
+@pytest.mark.parametrize("words", [{"block": 0, "n_blocks_mixed": 1}, {"block": 1, "n_blocks_mixed": 0}])
+def test_blocks_without_clips_are_refused(words):
+    with pytest.raises(ConfigError, match="1 or more was expected, not 0"):
+        block_order(3, **words, rng=rng())

@@ -18,7 +18,8 @@ _EXTRAS: Final = {
     "tensorboard": "train",
     "matplotlib": "plot",
     "ray": "bulk",
-    "fsspec": "bulk",
+    "fsspec": "parquet",
+    "pyarrow": "parquet",
     "onnxruntime": "onnx",
     "onnx": "export",
     "onnxscript": "export",
@@ -79,6 +80,15 @@ _COMMANDS: Final = {
         "OUT receives audio/, clips.csv (what sounds in each clip) and truth.tsv (when). Interrupted, the same command "
         "goes on where it stopped. The result is data for the other commands: soundscapes:OUT.",
         "earmark soundscapes esc50:ESC-50 mixed --split 1,2,3 --n-clips 4000",
+    ),
+    "pack": (
+        "Pack clips into Parquet at the rate of the network, to train on as they stream.",
+        "OUT receives shards of clips in random order, those of each split by themselves, and pack.json with the "
+        "checksum of each; parquet:OUT is then data for the other commands. Interrupted, the same command goes on "
+        "where it stopped; it also makes damaged shards anew, which --check finds.",
+        "earmark pack folder:clips packed",
+        "earmark pack esc50:ESC-50 packed --codec int16 --jobs 8",
+        "earmark pack packed --check",
     ),
     "bulk": (
         "Tag very many recordings, on one machine or a cluster.",

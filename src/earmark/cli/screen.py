@@ -84,9 +84,10 @@ def _settings() -> frozenset[str]:
     from dataclasses import fields
 
     from earmark.data.soundscapes import SoundscapeConfig
+    from earmark.packing import PackConfig
     from earmark.training.settings import TrainConfig
 
-    named = {entry.name for settings in (TrainConfig, SoundscapeConfig) for entry in fields(settings)}
+    named = {entry.name for settings in (TrainConfig, SoundscapeConfig, PackConfig) for entry in fields(settings)}
     return frozenset(
         named
         | {
@@ -100,6 +101,7 @@ def _settings() -> frozenset[str]:
             "actors",
             "cpus_per_actor",
             "rows_per_part",
+            "skip_bad",
         }
     )
 

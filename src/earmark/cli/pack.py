@@ -1,0 +1,134 @@
+"""`earmark pack`: any data set to sharded Parquet."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from earmark import packing
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, note, progress, report_error, rounded, say, write_json
+
+if TYPE_CHECKING:
+    from earmark.data import Dataset
+    from earmark.packing import Outcome
+
+_DEFAULTS: Final = packing.PackConfig()
+_MANY: Final = 2_000_000
+"""Clips of AudioSet, whose needs are worked out from what was measured."""
+
+
+def pack(
+    data: str,
+    out: str | None = None,
+    /,
+    *,
+    split: str | None = None,
+    labels: str | None = None,
+    settings: Annotated[packing.PackConfig, Parameter(name="*")] = _DEFAULTS,
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    skip_bad: Annotated[bool, Parameter(negative="")] = False,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Pack clips into Parquet.
+
+    Args:
+        data: A source and a path, such as folder:DIR; with --check, the folder or URL of a pack.
+        out: Folder of the pack, new or empty or begun by the same command.
+        split: Pack these splits of DATA, joined by commas; all of it when not given.
+        labels: Pack the clips of these labels, names or ids joined by commas; or esc10.
+        jobs: Processes that do the work; as many as there are processors when not given.
+        skip_bad: Leave out clips that cannot be read, and list them in pack.json.
+        check: Read a pack instead of making one, and compare each file with its checksum.
+        json: Print a JSON summary.
+        quiet: Nothing but errors on standard error.
+    """
+    if check:
+        if out is not None:
+            raise CycloptsError(f"--check takes one folder, a pack, not {data} and {out}")
+        return _check(data.removeprefix("parquet:"), jobs, json, quiet)
+    if out is None:
+        raise CycloptsError("OUT is missing, the folder to pack into")
+    clips = _published(select(data, split, labels), data)
+    with progress("packing", quiet) as show:
+        outcome = packing.pack(clips, out, settings, jobs=jobs, skip_bad=skip_bad, progress=show)
+    if json:
+        write_json({"data": f"parquet:{out}", **_summary(outcome)})
+        return 0
+    _tell_end(outcome, quiet)
+    say(f"parquet:{out}")
+    return 0
+
+
+def _published(clips: "Dataset", data: str) -> "Dataset":
+    """The clips under a name without the folders that they are in here."""
+    path = data.partition(":")[2]
+    name = clips.name
+    for written in (path, str(Path(path))):
+        name = name.replace(written, Path(path).name) if written.strip("./") else name
+    return replace(clips, name=name)
+
+
+def _check(folder: str, jobs: int | None, json: bool, quiet: bool) -> int:
+    with progress("reading", quiet) as show:
+        result = packing.check(folder, jobs, show)
+    for file, why in result.damaged:
+        report_error(f"{folder}: {file}: {why}")
+    if json:
+        damaged = [{"file": file, "error": why} for file, why in result.damaged]
+        write_json({"n_shards": result.n_shards, "n_bytes": result.n_bytes, "damaged": damaged})
+    elif result.damaged:
+        say(f"{len(result.damaged)} of {result.n_shards} shards damaged; the command that packed them makes them anew")
+    else:
+        say(f"{result.n_shards} shards whole, {_size(result.n_bytes)}")
+    return int(bool(result.damaged))
+
+
+def _summary(outcome: "Outcome") -> dict[str, object]:
+    manifest, speed = outcome.manifest, outcome.clips_per_second
+    return {
+        **{name: manifest[name] for name in ("n_clips", "n_skipped", "n_overloaded", "duration", "n_bytes")},
+        "n_shards": len(manifest["shards"]),
+        "n_made": outcome.n_made,
+        "bytes_per_clip": rounded(outcome.bytes_per_clip),
+        "n_processes": outcome.n_processes,
+        "clips_per_second_of_a_process": None if speed is None else rounded(speed),
+    }
+
+
+def _tell_end(outcome: "Outcome", quiet: bool) -> None:
+    manifest, n_bytes = outcome.manifest, outcome.bytes_per_clip
+    n_clips, n_shards = manifest["n_clips"], len(manifest["shards"])
+    note(
+        f"{n_clips} clips, {manifest['duration'] / 3600:.2f} hours, {_size(manifest['n_bytes'])} in {n_shards} shards: "
+        f"{_size(n_bytes)} a clip",
+        quiet,
+    )
+    if manifest["n_skipped"]:
+        note(f"note: {manifest['n_skipped']} clips could not be read and are listed in pack.json", quiet)
+    if manifest["n_overloaded"]:
+        note(f"note: {manifest['n_overloaded']} clips are louder than full scale, their peaks are cut off", quiet)
+    needs = f"{_MANY:,} x {_size(n_bytes)} = {_size(_MANY * n_bytes)}"
+    speed, n_processes = outcome.clips_per_second, outcome.n_processes
+    if speed is not None:
+        note(f"{outcome.n_made} clips packed by this call, {speed:.1f} a second in each process", quiet)
+        hours = _MANY / (speed * n_processes) / 3600
+        needs += f" and {_MANY:,} / ({n_processes} processes x {speed:.1f} clips/s) = {hours:.1f} hours"
+    note(f"2 million such clips need {needs}", quiet)
+
+
+def _size(n_bytes: float | int) -> str:
+    """Bytes as people say it.
+
+    >>> _size(350_400), _size(0.7e12)
+    ('350 kB', '700 GB')
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

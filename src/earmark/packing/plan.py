@@ -1,0 +1,206 @@
+"""What a pack will be before any of it is made: which clip lies in which shard, and in which place there."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.errors import ConfigError, DataError
+from earmark.labels import LabelSet
+
+FORMAT: Final = 1
+_RATES: Final = (1000, 192000)
+"""Lowest and highest in Hz."""
+_NO_SPLIT: Final = "clips"
+"""What the shards of clips outside every split are called."""
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How clips are packed."""
+
+    sample_rate: int = 32000
+    """Sample rate in Hz, that of the networks that will hear the clips."""
+    codec: Literal["flac", "int16"] = "flac"
+    """Samples of 16 bits either way: flac is about half as large, int16 (WAV) quicker to read."""
+    clips_per_shard: int = 1000
+    """Clips in a file."""
+    clips_per_row_group: int = 1
+    """Clips that can only be read together; 1 is best where they are read in random order."""
+    seed: int = 0
+    """Of the order that the clips are shuffled into."""
+
+    def __post_init__(self) -> None:
+        if not _RATES[0] <= self.sample_rate <= _RATES[1]:
+            lowest, highest = _RATES
+            raise ConfigError(f"sample_rate: {lowest} to {highest} Hz was expected, not {self.sample_rate}")
+        if self.codec not in ("flac", "int16"):
+            raise ConfigError(f"codec: flac or int16 was expected, not {self.codec}")
+        for name in ("clips_per_shard", "clips_per_row_group"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: 1 or more was expected, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of a pack."""
+
+    file: str
+    """Its name."""
+    clips: tuple[Clip, ...]
+    """What is in it, in this order."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip that is not in its shard."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What came out of one shard."""
+
+    file: str
+    n_clips: int
+    n_bytes: int
+    """Of the file."""
+    sha256: str
+    """Of the file."""
+    duration: float
+    """Seconds of sound."""
+    n_overloaded: int
+    """Clips louder than full scale, whose peaks are cut off."""
+    skipped: tuple[Skipped, ...] = ()
+    """Clips that could not be read."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Packed":
+        """From what `dataclasses.asdict` made of one; `TypeError` when it is nothing of the kind."""
+        return cls(**{**values, "skipped": tuple(Skipped(**one) for one in values["skipped"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides what the files of a pack hold."""
+
+    name: str
+    """Of the data set."""
+    labels: LabelSet
+    config: PackConfig
+    shards: tuple[Shard, ...]
+
+    @property
+    def n_clips(self) -> int:
+        """In all shards together, whether they can be read or not."""
+        return sum(len(shard.clips) for shard in self.shards)
+
+    def clips(self) -> Iterator[Clip]:
+        """Shard by shard."""
+        return (clip for shard in self.shards for clip in shard.clips)
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """Of the label set and of all that is known of each clip but its sound."""
+        digest = sha256("\0".join((*self.labels.names, *self.labels.ids)).encode())
+        for clip in sorted(self.clips(), key=lambda clip: clip.id):
+            fields = (clip.id, clip.split or "", clip.group or "", *clip.labels)
+            digest.update(b"\n" + "\0".join(fields).encode())
+        return digest.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `pack.json` says of it."""
+        return {
+            "format": FORMAT,
+            "kind": "pack",
+            "name": self.name,
+            "settings": asdict(self.config),
+            "data_sha256": self.data_sha256,
+        }
+
+    def schema_json(self) -> dict[str, Any]:
+        """What each shard says of itself."""
+        return {
+            "format": FORMAT,
+            "kind": "pack",
+            "name": self.name,
+            "labels": {"names": list(self.labels.names), "ids": list(self.labels.ids)},
+            "sample_rate": self.config.sample_rate,
+            "codec": self.config.codec,
+        }
+
+
+def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
+    """Shuffles the clips into shards, those of each split into shards of their own.
+
+    The order follows from the seed and the ids alone, not from the order of the data set. Clips that share a file and
+    have no group get one, because a shard no longer tells that they come from one source.
+
+    Raises:
+        DataError: Two ids, or the names of two splits, cannot be told apart as the text of a table or of file names.
+    """
+    labels = LabelSet(tuple(map(_text, dataset.labels.names)), tuple(map(_text, dataset.labels.ids)))
+    # as a data set it tells of ids that are there twice
+    clips = replace(dataset, labels=labels, clips=tuple(_as_text(clip) for clip in _grouped(dataset.clips))).clips
+    by_split: dict[str | None, list[Clip]] = {}
+    for clip in sorted(clips, key=lambda clip: sha256(f"{config.seed}\t{clip.id}".encode()).digest()):
+        by_split.setdefault(clip.split, []).append(clip)
+    stems = {split: _stem(split) for split in sorted(by_split, key=lambda split: split or "")}
+    if len({stem.casefold() for stem in stems.values()}) < len(stems):
+        raise DataError(f"{dataset.name}: the shards of two splits would be named alike: {', '.join(stems.values())}")
+    shards = (shard for split, stem in stems.items() for shard in _cut(stem, by_split[split], config.clips_per_shard))
+    return Plan(_text(dataset.name), labels, config, tuple(shards))
+
+
+def _cut(stem: str, clips: Sequence[Clip], n_per_shard: int) -> Iterator[Shard]:
+    n_shards = -(-len(clips) // n_per_shard)
+    for number in range(n_shards):
+        first = number * n_per_shard
+        yield Shard(f"{stem}-{number:05d}-of-{n_shards:05d}.parquet", tuple(clips[first : first + n_per_shard]))
+
+
+def _stem(split: str | None) -> str:
+    if split is None:
+        return _NO_SPLIT
+    # a first dot or underscore would hide the file from those that read folders of Parquet
+    kept = "".join(letter if letter.isalnum() or letter in "-_." else quote(letter, safe="") for letter in split)
+    return f"%{ord(kept[0]):02X}{kept[1:]}" if kept[:1] in (".", "_") else kept
+
+
+def _grouped(clips: Sequence[Clip]) -> list[Clip]:
+    alone = [clip for clip in clips if clip.group is None and isinstance(clip.audio, FileAudio)]
+    n_clips = Counter(_path(clip) for clip in alone)
+    first: dict[str, str] = {}
+    for clip in alone:
+        path = _path(clip)
+        if n_clips[path] > 1:
+            first[path] = min(first.get(path, clip.id), clip.id)
+    if not first:
+        return list(clips)
+    return [
+        replace(clip, group=first[_path(clip)]) if _path(clip) in first and clip.group is None else clip
+        for clip in clips
+    ]
+
+
+def _path(clip: Clip) -> str:
+    return str(clip.audio.path) if isinstance(clip.audio, FileAudio) else ""
+
+
+def _as_text(clip: Clip) -> Clip:
+    words = (clip.id, clip.split, clip.group, *clip.labels)
+    if all(word is None or word.isascii() for word in words):
+        return clip
+    split, group = (None if word is None else _text(word) for word in (clip.split, clip.group))
+    return replace(clip, id=_text(clip.id), labels=tuple(map(_text, clip.labels)), split=split, group=group)
+
+
+def _text(text: str) -> str:
+    """The text with bytes that are none, which names of files can hold, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,144 @@
+"""One shard made: its clips are read, brought to rate and 16 bits, and written as one Parquet file."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import soundfile
+
+from earmark.audio import Audio, pcm16
+from earmark.data.clips import Clip, FileAudio
+from earmark.errors import EarmarkError
+from earmark.files import atomic_write
+from earmark.packing.plan import PackConfig, Packed, Shard, Skipped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FORMATS: Final = {"flac": "FLAC", "int16": "WAV"}
+_FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;\s][^/:,;]*)+/")
+"""Of absolute paths; those of URLs are the same everywhere."""
+
+
+def write_shard(
+    shard: Shard, out: Path, config: PackConfig, said: dict[str, Any], begin: Callable[[str], None]
+) -> Packed:
+    """Makes the file of a shard, whole or not at all; a clip that cannot be read is left out.
+
+    Args:
+        shard: What to make.
+        out: The folder.
+        config: How.
+        said: What the file says of itself.
+        begin: Told the id of each clip before it is read; what it raises ends the work.
+
+    Raises:
+        OSError: The file cannot be written; the text names it.
+    """
+    from pyarrow import Table, parquet
+
+    durations: list[float] = []
+    n_overloaded = 0
+    skipped: list[Skipped] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal n_overloaded
+        for clip in shard.clips:
+            begin(clip.id)
+            try:
+                audio = clip.load(config.sample_rate)
+            except Exception as error:  # whatever one clip does to a decoder, the others are packed
+                skipped.append(Skipped(clip.id, _reason(clip, error)))
+                continue
+            n_overloaded += bool(np.abs(audio.waveform).max() > 1)
+            durations.append(audio.duration)
+            yield _row(clip, audio, config.codec)
+
+    schema = _schema(said)
+    path = out / shard.file
+    # nothing is compressed: sound is already, and a row group of one clip has nothing else that would be worth it
+    plain = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("wb") as sink,
+        parquet.ParquetWriter(sink, schema, **plain) as file,
+    ):
+        for group in _in_groups(rows(), config.clips_per_row_group):
+            file.write_table(Table.from_pylist(group, schema))
+    n_bytes, digest = measure(path)
+    return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
+
+
+def measure(path: Path) -> tuple[int, str]:
+    """Bytes of a file, and their SHA-256."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def encode(audio: Audio, codec: str) -> bytes:
+    """A whole file of 16-bit samples in memory; as `earmark.audio.save_audio` would write it."""
+    stream = BytesIO()
+    soundfile.write(stream, pcm16(audio.waveform), audio.sample_rate, format=_FORMATS[codec], subtype="PCM_16")
+    return stream.getvalue()
+
+
+def _row(clip: Clip, audio: Audio, codec: str) -> dict[str, Any]:
+    data = encode(audio, codec)
+    return {
+        "id": clip.id,
+        "audio": {"bytes": data, "path": None},
+        "labels": clip.labels,
+        "split": clip.split,
+        "group": clip.group,
+        "duration": audio.duration,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _schema(said: dict[str, Any]) -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            # as the Audio of Hugging Face's datasets is kept
+            ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("labels", pa.list_(pa.string())),
+            ("split", pa.string()),
+            ("group", pa.string()),
+            ("duration", pa.float64()),
+            ("sha256", pa.string()),
+        ],
+        metadata={b"earmark": json.dumps(said).encode()},
+    )
+
+
+def _in_groups(rows: Iterator[dict[str, Any]], n_rows: int) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == n_rows:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _reason(clip: Clip, error: Exception) -> str:
+    """One line; without folders, which are others on another machine."""
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, EarmarkError):
+            text = f"{type(error).__name__}: {text}"
+    if isinstance(clip.audio, FileAudio):
+        text = text.removeprefix(f"{clip.audio.path}: ")
+    text = _FOLDERS.sub("", text)
+    return text.encode("utf-8", "backslashreplace").decode()
