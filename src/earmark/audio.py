@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32
+from jaxtyping import Float32, Int16
 
 from earmark import containers, decoding, media
 from earmark.errors import AudioError, EarmarkWarning
@@ -298,15 +298,18 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
         raise AudioError(
             f"{path}: cannot be written as {file_format or 'a file without suffix'} with {subtype} samples"
         )
-    samples = audio.waveform.T
-    if subtype == "PCM_16":
-        # libsndfile rounds down, which shifts every sound by half a step
-        samples = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    samples = pcm16(audio.waveform.T) if subtype == "PCM_16" else audio.waveform.T
     try:
         with atomic_write(path) as temporary:
             soundfile.write(temporary, samples, audio.sample_rate, format=file_format, subtype=subtype)
     except (OSError, soundfile.SoundFileError) as error:
         raise AudioError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def pcm16(waveform: Float32[np.ndarray, "..."]) -> Int16[np.ndarray, "..."]:
+    """The nearest of the 65,536 steps k / 32768 of each sample; what is louder than full scale is clipped."""
+    # libsndfile rounds down, which shifts every sound by half a step
+    return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def find_audio(path: Path | str) -> list[Path]:

@@ -100,6 +100,12 @@ def _settings() -> frozenset[str]:
             "actors",
             "cpus_per_actor",
             "rows_per_part",
+            "min_seconds",
+            "silent_dbfs",
+            "clipped_share",
+            "min_clips",
+            "keep",
+            "drop",
         }
     )
 

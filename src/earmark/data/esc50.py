@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.manifest import Missing, drop_missing
+from earmark.data.clips import Clip, Dataset, FileAudio, Missing
+from earmark.data.manifest import drop_missing, drop_outside
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -32,18 +32,24 @@ def read_esc50(path: Path | str, missing: Missing = "error") -> Dataset:
             reader = csv.DictReader(stream)
             if absent := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
                 raise DataError(f"{table}: the columns {', '.join(absent)} are missing")
-            clips = [_clip(path, f"{table}, row {number}", row, labels) for number, row in enumerate(reader, 2)]
+            clips = [
+                _clip(path, f"{table}, row {number}", row, labels, missing) for number, row in enumerate(reader, 2)
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     found, not_there = drop_missing(str(path), clips, missing)
-    return Dataset("ESC-50", labels, found, not_there)
+    within, outside = drop_outside(found, labels)
+    return Dataset("ESC-50", labels, within, not_there, outside)
 
 
-def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet) -> Clip:
+def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet, missing: Missing) -> Clip:
     filename, fold, target, category, src_file = (row[name] for name in _COLUMNS)
     if not (filename and fold and target and category and src_file):
         raise DataError(f"{place}: {', '.join(_COLUMNS)} must be filled in")
-    if category not in labels or target not in labels or labels.index(category) != labels.index(target):
+    is_skipped = missing == "skip" and category not in labels
+    if not is_skipped and (
+        category not in labels or target not in labels or labels.index(category) != labels.index(target)
+    ):
         raise DataError(f"{place}: {category!r} is not the category of target {target!r} in ESC-50")
     file = folder / "audio" / filename
     if not file.is_file() and file.with_suffix(".flac").is_file():

@@ -5,19 +5,16 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
 
 from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
 from earmark.containers import mp3_states_length
-from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.clips import Clip, Dataset, FileAudio, Missing
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
-
-Missing = Literal["error", "skip"]
-"""What becomes of clips whose files are not there: an error that counts and names them, or `Dataset.missing`."""
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
@@ -37,7 +34,7 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
 
     Raises:
         DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
-            reaches beyond the end of its file.
+            reaches beyond the end of its file (unless `missing` is `skip`: it ends with its file then).
     """
     path = Path(path)
     clips: list[Clip] = []
@@ -57,7 +54,8 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, not_there = drop_missing(str(path), clips, missing)
-    _check_ends(path, found, row_of)
+    if missing == "error":
+        _check_ends(path, found, row_of)
     _tell_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, not_there)
 
@@ -207,6 +205,19 @@ def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[
         more = ", ..." if len(not_there) > 3 else ""
         raise DataError(f"{name}: {len(not_there)} of {len(clips)} audio files are missing: {shown}{more}")
     return tuple(found), tuple(clip.id for clip in not_there)
+
+
+def drop_outside(
+    clips: Sequence[Clip], labels: LabelSet
+) -> tuple[tuple[Clip, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Clips without their labels that the set does not have, and which clips have lost which."""
+    names = frozenset(labels.names)
+    outside = {clip.id: lost for clip in clips if (lost := tuple(label for label in clip.labels if label not in names))}
+    kept = (
+        replace(clip, labels=tuple(label for label in clip.labels if label in names)) if clip.id in outside else clip
+        for clip in clips
+    )
+    return tuple(kept), tuple(outside.items())
 
 
 def read_folder(path: Path | str) -> Dataset:
