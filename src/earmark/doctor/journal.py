@@ -73,9 +73,7 @@ class Journal:
                         "of earmark; name another folder, or delete the file to begin anew"
                     )
             except (ValueError, TypeError, IndexError) as error:
-                raise DataError(
-                    f"{self.path}, line {number}: damaged ({error}); delete the file to begin anew"
-                ) from error
+                raise DataError(f"{self.path}, line {number}: damaged; delete the file to begin anew") from error
             n_whole += len(line)
         stream.truncate(n_whole)
         stream.seek(n_whole)
