@@ -376,6 +376,8 @@ def test_of_one_sound_the_first_clip_is_clean():
     assert ids(report, "duplicate") == [["a", "c", "d"]]
     assert found(report) == {"duplicate"}
     assert report.clean_ids == ["a", "b"]
+    many = [(f"{n:03d}", ("dog",), "train", None) for n in range(500)]
+    assert diagnosed(many, [facts(n % 2) for n in range(500)]).clean_ids == ["000", "001"]
     kept = diagnosed(clips, [facts(1)] * 4, Limits(min_clips=0, keep=frozenset({"duplicate"})))
     assert kept.clean_ids == list("abcd")
     assert kept.is_faultless

@@ -59,6 +59,17 @@ def test_findings_for_machines(tmp_path: Path, capfd: Capture) -> None:
     assert captured.err == ""
 
 
+def test_missing_files_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
+    made(tmp_path / "data")
+    rows = "path,labels\ndog/00000.wav,dog\nrain/gone.wav,rain\n"
+    (tmp_path / "data" / "clips.csv").write_text(rows)
+    words = ["doctor", f"csv:{tmp_path / 'data' / 'clips.csv'}", "--out", str(tmp_path / "report"), "--jobs", "1"]
+    assert cli.main([*words, "--json", "-q"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["findings"][0]["items"] == [{"id": "rain/gone.wav"}]
+    assert told["coverage"]["share"] == 0.5
+
+
 def test_strict_ends_with_1_unless_what_is_found_is_kept(tmp_path: Path, capfd: Capture) -> None:
     data = made(tmp_path / "data")
     words = ["doctor", data, "--out", str(tmp_path / "report"), "--jobs", "1", "--min-clips", "0", "-q", "--strict"]
@@ -184,8 +195,9 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
-def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
-    data = made(tmp_path / "data", n_clips=6, seconds=240.0)
+@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.5])
+def test_ctrl_c_is_one_line_and_130(tmp_path: Path, seconds: float) -> None:
+    data = made(tmp_path / "data", n_clips=4, seconds=900.0)
     out = tmp_path / "report"
     process = subprocess.Popen(
         [*EARMARK, "doctor", data, "--out", str(out), "--jobs", "2"],
@@ -200,6 +212,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     while not (out / "journal.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    time.sleep(seconds)  # the workers do not exist, or start, or work
     # as a terminal sends it, to the workers too
     os.killpg(process.pid, signal.SIGINT)
     printed, told = process.communicate(timeout=30)

@@ -84,6 +84,7 @@ NAMES = [
 
 def test_any_name_comes_back(tmp_path: Path) -> None:
     folder = tmp_path / "data"
+    save_noise(folder / '"cat"' / "a.wav")
     names = [*NAMES, b"no\xfftext.wav".decode(errors="surrogateescape")]
     for name in names:
         save_noise(folder / "dog" / "new.wav")
