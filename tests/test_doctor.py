@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import os
+import signal
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -222,6 +224,25 @@ def test_workers_that_cannot_start_are_an_error(monkeypatch, tmp_path, readers):
     monkeypatch.setattr(workers, "_work", os._exit)  # which refuses a connection
     with pytest.raises(EarmarkError, match="expected to start, and has ended before its work"):
         list(examine_all(enumerate([saved(tmp_path / "a.wav", noise())]), 1))
+
+
+def test_a_ctrl_c_waits_until_a_worker_is_started():
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with workers._interrupts_held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            seen = "before it"
+    assert seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process ignores is looked for in /proc")
+def test_a_ctrl_c_never_reaches_a_worker():
+    worker = workers._Worker(deque())
+    try:
+        status = Path(f"/proc/{worker._process.pid}/status").read_text()
+    finally:
+        worker.end()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    assert blocked >> signal.SIGINT - 1 & 1
 
 
 # the journal

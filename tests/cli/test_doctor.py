@@ -195,7 +195,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path, seconds: float) -> None:
     data = made(tmp_path / "data", n_clips=4, seconds=900.0)
     out = tmp_path / "report"
@@ -212,7 +212,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path, seconds: float) -> None:
     while not (out / "journal.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(seconds)  # the workers do not exist, or start, or work
+    time.sleep(seconds)  # the workers start, or work
     # as a terminal sends it, to the workers too
     os.killpg(process.pid, signal.SIGINT)
     printed, told = process.communicate(timeout=30)
