@@ -2,24 +2,24 @@
 
 from dataclasses import replace
 
-from earmark.data import Dataset, Missing, open_data
+from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 from earmark.labels import ESC10
 
 
-def select(data: str, splits: str | None = None, labels: str | None = None, missing: Missing = "error") -> Dataset:
+def select(data: str, splits: str | None = None, labels: str | None = None, lenient: bool = False) -> Dataset:
     """The clips of some splits with at least one of some labels.
 
     Args:
         data: A source and a path, such as `esc50:DIR`.
         splits: Names of splits joined by commas.
         labels: Names or ids of labels joined by commas, or `esc10`.
-        missing: What becomes of files that are not there.
+        lenient: As in `open_data`.
 
     Raises:
         DataError: There is no such source, split or label, or nothing is left.
     """
-    dataset = open_data(data, missing)
+    dataset = open_data(data, lenient)
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else _words("labels", labels)

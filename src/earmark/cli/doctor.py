@@ -63,7 +63,7 @@ def doctor(
     limits = _limits(min_seconds, silent_dbfs, clipped_share, min_clips, keep, drop)
     if out.exists() and not out.is_dir():
         raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
-    dataset = select(data, split, labels, missing="skip")
+    dataset = select(data, split, labels, lenient=True)
     from earmark.doctor.run import doctor as examine
 
     narrowed = None if labels is None else dataset.labels.names

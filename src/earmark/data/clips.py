@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,9 +17,6 @@ from earmark.labels import LabelSet
 
 GROUP_SEPARATOR = " + "
 """Joins the sources of a clip that was mixed of several."""
-Missing = Literal["error", "skip"]
-"""What becomes of files that are not there and of labels outside of the set: an error that counts and names them, or
-they are left out and told by `Dataset.missing` and `Dataset.outside`."""
 
 
 @runtime_checkable
@@ -111,7 +108,7 @@ class Dataset:
     """Ids of clips that the source lists but whose files are not there, where the reader was told to skip them."""
     outside: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Ids of clips with the labels that they have lost because the set does not have them, where the reader was told to
-    skip such."""
+    be lenient."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clips", tuple(self.clips))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data import open_data
-from earmark.data.clips import Dataset, Missing
+from earmark.data.clips import Dataset
 from earmark.errors import DataError
 from earmark.files import atomic_write
 from earmark.storage import is_url
@@ -67,11 +67,14 @@ def _line(id_: str) -> str:
     return id_ if is_plain else json.dumps(id_)
 
 
-def read_clips(path: Path | str, missing: Missing = "error") -> Dataset:
+def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a list, in the order of the data set that they are taken from, with its splits, groups and labels.
 
-    Of that data set, missing files and labels outside of its set are passed over, whatever `missing` is: it is about
-    the clips of the list.
+    That data set is opened leniently: what is wrong with other clips does not matter.
+
+    Args:
+        path: Of the list.
+        lenient: Skips clips that are no longer there.
 
     Raises:
         DataError: The file is no such list, its data set cannot be opened, or clips of the list are no longer there.
@@ -79,7 +82,7 @@ def read_clips(path: Path | str, missing: Missing = "error") -> Dataset:
     path = Path(path)
     head, ids = _read(path)
     try:
-        dataset = open_data(_resolved(path, head["data"]), missing="skip")
+        dataset = open_data(_resolved(path, head["data"]), lenient=True)
         if "labels" in head:
             dataset = dataset.select(labels=head["labels"])
     except DataError as error:
@@ -88,7 +91,7 @@ def read_clips(path: Path | str, missing: Missing = "error") -> Dataset:
     clips = tuple(clip for clip in dataset.clips if clip.id in wanted)
     there = {clip.id for clip in clips}
     gone = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in there))
-    if gone and (missing != "skip" or not clips):
+    if gone and not (lenient and clips):
         shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
         raise DataError(
             f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}; bring them "

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
 from earmark.containers import mp3_states_length
-from earmark.data.clips import Clip, Dataset, FileAudio, Missing
+from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
+
+Missing = Literal["error", "skip"]
+"""What becomes of clips whose files are not there: an error that counts and names them, or `Dataset.missing`."""
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
@@ -23,7 +27,7 @@ _SLACK = 0.1
 """Seconds that a part may reach beyond the end of its file: tables round their times, encoders pad."""
 
 
-def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
+def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and what it has of the others.
 
     `path` is relative to the CSV file, `labels` are joined by `;` (none at all: no label sounds in the clip). Optional
@@ -32,9 +36,14 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     A clip's id is its path, with the onset behind it where there is one. What looks like a slip, such as a column
     `splt`, is told in an `EarmarkWarning`.
 
+    Args:
+        path: Of the file.
+        missing: What becomes of clips whose files are not there.
+        lenient: Skips those, and has parts that reach beyond the end of their file end with it.
+
     Raises:
         DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
-            reaches beyond the end of its file (unless `missing` is `skip`: it ends with its file then).
+            reaches beyond the end of its file.
     """
     path = Path(path)
     clips: list[Clip] = []
@@ -53,8 +62,8 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
-    found, not_there = drop_missing(str(path), clips, missing)
-    if missing == "error":
+    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    if not lenient:
         _check_ends(path, found, row_of)
     _tell_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, not_there)

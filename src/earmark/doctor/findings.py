@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from earmark.data.clips import Clip, Dataset, FileAudio, sources
+from earmark.data.clips import Clip, Dataset, RecordedAudio, sources
 from earmark.doctor.facts import FactsTable
 from earmark.doctor.kinds import Limits
 
@@ -36,7 +36,7 @@ def diagnose(dataset: Dataset, facts: FactsTable, limits: Limits) -> Diagnosis:
     compared: all silence is alike.
 
     Args:
-        dataset: Read with `missing="skip"`.
+        dataset: Opened leniently.
         facts: Of each of its clips.
         limits: From where on something is wrong.
     """
@@ -174,8 +174,8 @@ def _sources(clip: Clip) -> Iterable[str]:
     if clip.group is not None:
         return sources(clip)
     audio = clip.audio
-    is_part = isinstance(audio, FileAudio) and (audio.onset > 0 or audio.duration is not None)
-    return (str(audio.path),) if isinstance(audio, FileAudio) and is_part else ()
+    is_part = isinstance(audio, RecordedAudio) and (audio.onset > 0 or audio.duration is not None)
+    return sources(clip) if is_part else ()
 
 
 def _rare(dataset: Dataset, is_clean: np.ndarray, min_clips: int) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def doctor(
     on where it was stopped, and ends in the same bytes. Without a clean clip there is no `clean.txt`.
 
     Args:
-        dataset: Read with `missing="skip"`, so that what is there is examined.
+        dataset: Opened leniently, so that what is wrong can be told.
         data: What `dataset` was opened by.
         out: A folder: new, empty, or of an earlier call.
         limits: From where on something is wrong.
