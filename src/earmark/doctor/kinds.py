@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from earmark.errors import ConfigError
 
@@ -90,6 +90,10 @@ class Limits:
     def left_out(self) -> frozenset[str]:
         """What keeps a clip that can be read from being clean."""
         return (frozenset(LEFT_OUT) - self.keep) | self.drop
+
+    def to_json(self) -> dict[str, Any]:
+        """The limits as plain JSON values."""
+        return {**asdict(self), "keep": sorted(self.keep), "drop": sorted(self.drop)}
 
     def what(self, kind: str) -> str:
         """A kind in a few words, with these limits."""

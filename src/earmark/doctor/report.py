@@ -83,20 +83,12 @@ class Report:
           of its `splits`, and `clips`; one about a label is as in `labels`.
         - `clean`: `n_clips` and `clip_ids_sha256` of the clean list, and which kinds are `left_out` of it.
         """
-        dataset, findings = self.dataset, self.diagnosis.findings
-        clean = self.clean_ids
+        dataset, clean = self.dataset, self.clean_ids
         return {
             "earmark": "doctor",
             "format": FORMAT,
             "data": dataset.name,
-            "limits": {
-                "min_seconds": self.limits.min_seconds,
-                "silent_dbfs": self.limits.silent_dbfs,
-                "clipped_share": self.limits.clipped_share,
-                "min_clips": self.limits.min_clips,
-                "keep": sorted(self.limits.keep),
-                "drop": sorted(self.limits.drop),
-            },
+            "limits": self.limits.to_json(),
             "coverage": {
                 "listed": self.n_listed,
                 "found": len(dataset),
@@ -107,16 +99,7 @@ class Report:
             "clips": self._sounds(),
             "splits": dict(sorted(Counter(clip.split for clip in dataset if clip.split).items())),
             "labels": self._labels(),
-            "findings": [
-                {
-                    "kind": kind,
-                    "what": self.limits.what(kind),
-                    "advice": about.advice,
-                    "n": len(findings[kind]),
-                    "items": findings[kind],
-                }
-                for kind, about in KINDS.items()
-            ],
+            "findings": self._findings(),
             "clean": {
                 "n_clips": len(clean),
                 "clip_ids_sha256": ids_sha256(clean),
@@ -143,6 +126,19 @@ class Report:
             "below_32_khz": rounded(np.mean(rates < _FULL_RATE)) if len(rates) else None,
             "channels": _counted(n_channels[n_channels > 0]),
         }
+
+    def _findings(self) -> list[dict[str, Any]]:
+        findings = self.diagnosis.findings
+        return [
+            {
+                "kind": kind,
+                "what": self.limits.what(kind),
+                "advice": about.advice,
+                "n": len(findings[kind]),
+                "items": findings[kind],
+            }
+            for kind, about in KINDS.items()
+        ]
 
     def _labels(self) -> list[dict[str, Any]]:
         counts = label_counts(self.dataset, self.diagnosis.is_clean)
