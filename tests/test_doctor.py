@@ -204,7 +204,7 @@ def readers(tmp_path, monkeypatch):
 def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path, readers):
     good = [saved(tmp_path / f"{n}.wav", noise(n)) for n in range(3)]
     audio = [good[0], readers.Crashing(), good[1], readers.CrashingOnce(str(tmp_path / "marker")), good[2]]
-    facts = dict(examine_all(enumerate(audio), 2))
+    facts = dict(examine_all(enumerate(audio), 2, 3))
     assert sorted(facts) == [0, 1, 2, 3, 4]
     assert facts[1] == Facts(error=CRASHED)
     assert facts[3].seconds == 1.0, "it may have been something else"
@@ -213,17 +213,17 @@ def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path, readers):
 
 def test_only_what_is_needed_is_taken_from_the_clips(tmp_path):
     audio, taken = saved(tmp_path / "a.wav", noise()), []
-    examined = examine_all(((n, audio) for n in range(1000) if not taken.append(n)), 1)
+    examined = examine_all(((n, audio) for n in range(1000) if not taken.append(n)), 1, 4)
     for _ in range(5):
         next(examined)
     examined.close()
-    assert len(taken) <= 2 * workers._CHUNK
+    assert len(taken) == 8
 
 
 def test_workers_that_cannot_start_are_an_error(monkeypatch, tmp_path, readers):
     monkeypatch.setattr(workers, "_work", os._exit)  # which refuses a connection
     with pytest.raises(EarmarkError, match="expected to start, and has ended before its work"):
-        list(examine_all(enumerate([saved(tmp_path / "a.wav", noise())]), 1))
+        list(examine_all(enumerate([saved(tmp_path / "a.wav", noise())]), 1, 1))
 
 
 def test_a_ctrl_c_waits_until_a_worker_is_started():
@@ -581,7 +581,7 @@ def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path,
     examined = []
     original = run_module.examine_all
     monkeypatch.setattr(
-        run_module, "examine_all", lambda todo, n: original((examined.append(t[0]) or t for t in todo), n)
+        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
     )
     doctor(dataset, small, tmp_path / "report", n_jobs=2)
     assert sorted(examined) == [4, 5]

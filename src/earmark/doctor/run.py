@@ -20,6 +20,10 @@ from earmark.processors import n_processors
 
 CLEAN: Final = "clean.txt"
 """Name of the list of the clean clips."""
+_MOST_AT_A_TIME: Final = 256
+"""Clips that a worker is given at a time."""
+_TURNS: Final = 8
+"""That each worker is to have at least, so that all end at about the same time."""
 _FILES: Final = frozenset({JOURNAL, "report.json", "clips.csv", CLEAN})
 
 
@@ -62,8 +66,10 @@ def doctor(
                 entry.unlink()
         todo = ((position, clip.audio) for position, clip in enumerate(dataset) if not facts.knows(position))
         n_before = facts.n_known
-        n_workers = min(n_jobs or n_processors(), len(dataset) - n_before)
-        with closing(examine_all(todo, n_workers)) as examined:
+        n_todo = len(dataset) - n_before
+        n_workers = min(n_jobs or n_processors(), n_todo)
+        n_at_a_time = max(1, min(_MOST_AT_A_TIME, n_todo // (_TURNS * max(1, n_workers))))
+        with closing(examine_all(todo, n_workers, n_at_a_time)) as examined:
             for n_done, (position, found) in enumerate(examined, n_before + 1):
                 facts.add(position, found)
                 keep(position, found)

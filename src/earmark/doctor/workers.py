@@ -22,12 +22,10 @@ CRASHED: Final = "crashed the decoder"
 """The reason of a clip that no worker survived."""
 _DEATHS: Final = 2
 """Workers that a clip may take down: of one death something else may be the cause, such as a lack of memory."""
-_CHUNK: Final = 16
-"""Clips that a worker is given at a time."""
 
 
 def examine_all(
-    readers: Iterable[tuple[int, "AudioReader"]], n_jobs: int
+    readers: Iterable[tuple[int, "AudioReader"]], n_jobs: int, n_at_a_time: int
 ) -> Generator[tuple[int, "Facts"], None, None]:
     """The facts of clips by their positions, as they come; what waits to be examined is taken when its turn comes.
 
@@ -37,6 +35,8 @@ def examine_all(
     Args:
         readers: Positions and sounds.
         n_jobs: Processes.
+        n_at_a_time: Clips that a process is given at a time. Those that lie side by side, as in a Parquet file, had
+            better go to one.
 
     Raises:
         EarmarkError: A worker cannot be started.
@@ -65,7 +65,7 @@ def examine_all(
                     continue
                 if answer is not None:
                     yield answer
-                if not worker.go_on(following):
+                if not worker.go_on(following, n_at_a_time):
                     workers.pop(connection).end()
     finally:
         for worker in workers.values():
@@ -108,10 +108,10 @@ class _Worker:
             self.todo.popleft()
         return answer
 
-    def go_on(self, following: Iterator[tuple[int, "AudioReader"]]) -> bool:
+    def go_on(self, following: Iterator[tuple[int, "AudioReader"]], n_at_a_time: int) -> bool:
         """Gives it its next clips if it has none; False where there are no more."""
         if not self.todo:
-            self.todo.extend(islice(following, _CHUNK))
+            self.todo.extend(islice(following, n_at_a_time))
             self._has_todo = False
         if self.todo and not self._has_todo:
             self._has_todo = True
