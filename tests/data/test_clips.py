@@ -67,12 +67,22 @@ def made_soundscapes(folder: Path) -> str:
     return f"soundscapes:{folder}"
 
 
+def made_list(folder: Path) -> str:
+    from earmark.data.listing import write_clips
+
+    (folder / "data").mkdir()
+    data = made_csv(folder / "data")
+    write_clips(folder / "clean.txt", data, ["0.wav", "2.wav", "3.wav"])
+    return f"clips:{folder / 'clean.txt'}"
+
+
 MADE: dict[str, Callable[[Path], str]] = {
     "csv": made_csv,
     "folder": made_folder,
     "esc50": made_esc50,
     "esc50 as flac": lambda folder: made_esc50(folder, "flac", RATE),
     "soundscapes": made_soundscapes,
+    "clips": made_list,
 }
 
 
@@ -244,14 +254,17 @@ def test_file_audio_reads_its_part(tmp_path: Path) -> None:
 
 
 def test_specs_that_name_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = "there are csv:, folder:, esc50:, soundscapes:"
+    choices = "there are csv:, folder:, esc50:, soundscapes:, clips:"
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
     )
-    assert refusal(lambda: open_data("clips")).startswith(
-        "'clips': say what kind of data it is, for example folder:clips"
+    assert refusal(lambda: open_data("sounds")).startswith(
+        "'sounds': say what kind of data it is, for example folder:sounds"
     )
     monkeypatch.chdir(tmp_path)
+    assert refusal(lambda: open_data("clips")) == "'clips': expected a path after clips:, as in clips:PATH"
+    Path("clips").mkdir()
+    assert "for example folder:clips" in refusal(lambda: open_data("clips"))
     Path("clips.csv").touch()
     assert "for example csv:clips.csv" in refusal(lambda: open_data("clips.csv"))
     assert refusal(lambda: open_data("zip:clips")) == f"'zip:clips': unknown source 'zip'; {choices}"

@@ -83,6 +83,14 @@ def test_missing_files(tmp_path: Path) -> None:
     assert read_esc50(tmp_path, missing="skip").missing == ("5-17367-A-10",)
 
 
+def test_a_label_outside_of_the_set_is_lost_where_one_is_lenient(tmp_path: Path) -> None:
+    make(tmp_path, DOG, "5-17367-A-10.wav,5,10,drizzle,False,17367,A")
+    assert refusal(tmp_path).endswith("row 3: 'drizzle' is not the category of target '10' in ESC-50")
+    data = read_esc50(tmp_path, lenient=True)
+    assert [clip.labels for clip in data] == [("dog",), ()]
+    assert data.outside == (("5-17367-A-10", ("drizzle",)),)
+
+
 def test_the_real_recordings(esc50_dir: Path) -> None:
     data = open_data(f"esc50:{esc50_dir}")
     assert len(data) >= 1597

@@ -146,6 +146,13 @@ def test_a_part_beyond_the_end_of_its_file(folder: Path, times: str, part: str) 
     assert refusal(folder, f"path,labels,{times}\n".replace("\n", "\n\n", 1)).startswith(text)
 
 
+def test_parts_beyond_the_end_are_let_be_where_one_is_lenient(folder: Path) -> None:
+    (folder / "clips.csv").write_text("path,labels,onset,duration\na.wav,dog,0.5,1\ngone.wav,dog,0,1\nb.wav,rain,,\n")
+    dataset = manifest.read_csv(folder / "clips.csv", lenient=True)
+    assert [clip.id for clip in dataset] == ["a.wav@0.5", "b.wav"]
+    assert dataset.missing == ("gone.wav@0.0",)
+
+
 def test_only_parts_are_checked_and_rounding_is_forgiven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[Path] = []
     original = manifest.probe

@@ -323,6 +323,8 @@ def test_damaged_folders_say_what_is_wrong(soundscapes, tmp_path):
     (folder / "audio" / f"{soundscapes.dataset[2].id}.flac").unlink()
     with pytest.raises(DataError, match="1 of 12 audio files are missing"):
         read_soundscapes(folder)
+    rest = read_soundscapes(folder, lenient=True)
+    assert (len(rest), rest.missing, rest.outside) == (11, (soundscapes.dataset[2].id,), ())
     truth = (folder / "truth.tsv").read_text()
     for damaged, message in [
         (truth.replace("onset", "begin"), "expected the columns filename, onset"),

@@ -49,6 +49,17 @@ _COMMANDS: Final = {
         "of the training, in the part of their length where the label scores highest.",
         "earmark evidence street.wav dog --model run/best.safetensors",
     ),
+    "doctor": (
+        "Find what is wrong with a data set: missing, unreadable, silent, duplicated, mislabelled.",
+        "Decodes every clip. REPORT receives report.json (all that was found), clips.csv (the facts of each clip) and "
+        "clean.txt, the list of the clips that are clean: data for the other commands as clips:REPORT/clean.txt, with "
+        "splits, groups and labels as they were. Left out of it is what is missing, unreadable, unlabelled, short or "
+        "silent; of clips with the same sound all but the first, and all of them where their labels differ. "
+        "Interrupted or killed, the same command goes on where it stopped. What it finds is its result: the exit "
+        "status is 0 unless no clip is clean, or --strict says otherwise.",
+        "earmark doctor folder:clips --out report",
+        "earmark doctor csv:clips.csv --out report --keep unlabelled,short --drop clipped",
+    ),
     "train": (
         "Train a tagger on weakly labelled clips.",
         "RUN receives best.safetensors, last.safetensors, run.json, metrics.csv and TensorBoard events. Ctrl-C saves.",

@@ -7,18 +7,19 @@ from earmark.errors import DataError
 from earmark.labels import ESC10
 
 
-def select(data: str, splits: str | None = None, labels: str | None = None) -> Dataset:
+def select(data: str, splits: str | None = None, labels: str | None = None, lenient: bool = False) -> Dataset:
     """The clips of some splits with at least one of some labels.
 
     Args:
         data: A source and a path, such as `esc50:DIR`.
         splits: Names of splits joined by commas.
         labels: Names or ids of labels joined by commas, or `esc10`.
+        lenient: As in `open_data`.
 
     Raises:
         DataError: There is no such source, split or label, or nothing is left.
     """
-    dataset = open_data(data)
+    dataset = open_data(data, lenient)
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else _words("labels", labels)

@@ -102,6 +102,12 @@ def _settings() -> frozenset[str]:
             "cpus_per_actor",
             "rows_per_part",
             "skip_bad",
+            "min_seconds",
+            "silent_dbfs",
+            "clipped_share",
+            "min_clips",
+            "keep",
+            "drop",
         }
     )
 

@@ -4,41 +4,57 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from earmark.data.clips import AudioReader, Clip, Dataset, FileAudio, check_disjoint
+from earmark.data.clips import AudioReader, Clip, Dataset, FileAudio, RecordedAudio, check_disjoint
 from earmark.errors import DataError
 
-__all__ = ["SOURCES", "AudioReader", "Clip", "Dataset", "FileAudio", "check_disjoint", "open_data"]
+__all__ = [
+    "SOURCES",
+    "AudioReader",
+    "Clip",
+    "Dataset",
+    "FileAudio",
+    "RecordedAudio",
+    "check_disjoint",
+    "open_data",
+]
 
 
-def _reader(module: str, function: str) -> Callable[[Path], Dataset]:
+def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[str, bool], Dataset]:
     # a source's module is loaded when it is used
-    def read(path: Path) -> Dataset:
-        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), function)(path)
+    def read(path: str, lenient: bool) -> Dataset:
+        reader = getattr(import_module(f"earmark.data.{module}"), function)
+        dataset: Dataset = reader(path, lenient=True) if lenient and has_lenient else reader(path)
         return dataset
 
     return read
 
 
-SOURCES: dict[str, Callable[[Path], Dataset]] = {
-    "csv": _reader("manifest", "read_csv"),
+SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
+    "csv": _reader("manifest", "read_csv", has_lenient=True),
     "folder": _reader("manifest", "read_folder"),
-    "esc50": _reader("esc50", "read_esc50"),
-    "soundscapes": _reader("soundscapes", "read_soundscapes"),
+    "esc50": _reader("esc50", "read_esc50", has_lenient=True),
+    "soundscapes": _reader("soundscapes", "read_soundscapes", has_lenient=True),
+    "clips": _reader("listing", "read_clips", has_lenient=True),
 }
 """What may stand before the colon of a data spec; to add a source, add its line here."""
 
 
-def open_data(spec: str) -> Dataset:
+def open_data(spec: str, lenient: bool = False) -> Dataset:
     """The data set that a spec such as `folder:clips` or `csv:clips.csv` names.
+
+    Args:
+        spec: A source, a colon, and a path.
+        lenient: Passes over what is wrong with some clips and leaves the others usable, such as missing files
+            (`Dataset.missing`) and labels outside of the set (`Dataset.outside`): for those who want to know of it.
 
     Raises:
         DataError: The spec names no source, or the source finds no data set there.
     """
     source, colon, path = spec.partition(":")
     if source in SOURCES and path:
-        return SOURCES[source](Path(path))
+        return SOURCES[source](path, lenient)
     choices = ", ".join(f"{name}:" for name in SOURCES)
-    if source in SOURCES:
+    if source in SOURCES and (colon or not Path(spec).exists()):  # a folder may be called clips
         raise DataError(f"{spec!r}: expected a path after {source}:, as in {source}:PATH")
     if Path(spec).exists() or not colon:
         likely = "csv" if Path(spec).is_file() else "folder"

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from earmark.audio import Audio, load_audio
+from earmark.containers import Source
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -24,6 +25,25 @@ class AudioReader(Protocol):
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate."""
+        ...
+
+
+@runtime_checkable
+class RecordedAudio(Protocol):
+    """An AudioReader of a recording, or of a part of one, that can be had as it is too: all channels, own rate."""
+
+    @property
+    def onset(self) -> float:
+        """Where the clip starts in the recording, in seconds."""
+        ...
+
+    @property
+    def duration(self) -> float | None:
+        """How long the clip is, in seconds; None is to the end of the recording, and no clip reaches further."""
+        ...
+
+    def recording(self) -> Source:
+        """Its file, or all the bytes of one."""
         ...
 
 
@@ -44,6 +64,10 @@ class FileAudio:
             AudioError: The file can't be read, is cut off or ends before the clip starts.
         """
         return load_audio(self.path, sample_rate, self.onset, self.duration)
+
+    def recording(self) -> Path:
+        """The file, there or not."""
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -82,6 +106,9 @@ class Dataset:
     clips: tuple[Clip, ...]
     missing: tuple[str, ...] = ()
     """Ids of clips that the source lists but whose files are not there, where the reader was told to skip them."""
+    outside: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Ids of clips with the labels that they have lost because the set does not have them, where the reader was told to
+    be lenient."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clips", tuple(self.clips))
@@ -151,12 +178,17 @@ class Dataset:
         """A SHA-256 that changes when a clip comes, goes or is labelled anew; the order of clips doesn't matter."""
         digest = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda clip: clip.id):
-            digest.update("\t".join((clip.id, *sorted(clip.labels))).encode() + b"\n")
+            digest.update("\t".join((clip.id, *sorted(clip.labels))).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()
 
     def clip_ids_sha256(self) -> str:
         """A SHA-256 of the sorted clip ids, one a line: which clips a figure was measured on."""
-        return hashlib.sha256("\n".join(sorted(clip.id for clip in self.clips)).encode()).hexdigest()
+        return ids_sha256(clip.id for clip in self.clips)
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """A SHA-256 of clip ids, sorted, one a line."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode(errors="surrogateescape")).hexdigest()
 
 
 def check_disjoint(train: Dataset, valid: Dataset) -> None:

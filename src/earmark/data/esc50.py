@@ -4,18 +4,23 @@ import csv
 from pathlib import Path
 
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.manifest import Missing, drop_missing
+from earmark.data.manifest import Missing, drop_missing, drop_outside
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
 _COLUMNS = ("filename", "fold", "target", "category", "src_file")
 
 
-def read_esc50(path: Path | str, missing: Missing = "error") -> Dataset:
+def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of the folder that holds ESC-50's `audio` and `meta`, as wav or converted to flac.
 
     The splits are the folds `1` to `5`, the group is the Freesound source. The label set is all of ESC-50's also
     where the folder holds a part of the clips.
+
+    Args:
+        path: Of the folder.
+        missing: What becomes of clips whose files are not there.
+        lenient: Skips those, and passes over labels that ESC-50 does not have.
 
     Raises:
         DataError: The folder is not laid out like ESC-50, its table is damaged, or files are missing.
@@ -32,18 +37,21 @@ def read_esc50(path: Path | str, missing: Missing = "error") -> Dataset:
             reader = csv.DictReader(stream)
             if absent := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
                 raise DataError(f"{table}: the columns {', '.join(absent)} are missing")
-            clips = [_clip(path, f"{table}, row {number}", row, labels) for number, row in enumerate(reader, 2)]
+            clips = [_clip(path, f"{table}, row {n}", row, labels, lenient) for n, row in enumerate(reader, 2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    found, not_there = drop_missing(str(path), clips, missing)
-    return Dataset("ESC-50", labels, found, not_there)
+    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    within, outside = drop_outside(found, labels)
+    return Dataset("ESC-50", labels, within, not_there, outside)
 
 
-def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet) -> Clip:
+def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet, lenient: bool) -> Clip:
     filename, fold, target, category, src_file = (row[name] for name in _COLUMNS)
     if not (filename and fold and target and category and src_file):
         raise DataError(f"{place}: {', '.join(_COLUMNS)} must be filled in")
-    if category not in labels or target not in labels or labels.index(category) != labels.index(target):
+    is_outside = category not in labels
+    is_wrong = is_outside or target not in labels or labels.index(category) != labels.index(target)
+    if is_wrong and not (lenient and is_outside):
         raise DataError(f"{place}: {category!r} is not the category of target {target!r} in ESC-50")
     file = folder / "audio" / filename
     if not file.is_file() and file.with_suffix(".flac").is_file():

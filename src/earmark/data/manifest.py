@@ -5,6 +5,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ _SLACK = 0.1
 """Seconds that a part may reach beyond the end of its file: tables round their times, encoders pad."""
 
 
-def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
+def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and what it has of the others.
 
     `path` is relative to the CSV file, `labels` are joined by `;` (none at all: no label sounds in the clip). Optional
@@ -34,6 +35,11 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     the source that clips share. Other columns are ignored. Columns may be separated by commas, semicolons or tabs.
     A clip's id is its path, with the onset behind it where there is one. What looks like a slip, such as a column
     `splt`, is told in an `EarmarkWarning`.
+
+    Args:
+        path: Of the file.
+        missing: What becomes of clips whose files are not there.
+        lenient: Skips those, and has parts that reach beyond the end of their file end with it.
 
     Raises:
         DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
@@ -56,8 +62,9 @@ def read_csv(path: Path | str, missing: Missing = "error") -> Dataset:
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
-    found, not_there = drop_missing(str(path), clips, missing)
-    _check_ends(path, found, row_of)
+    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    if not lenient:
+        _check_ends(path, found, row_of)
     _tell_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, not_there)
 
@@ -207,6 +214,19 @@ def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[
         more = ", ..." if len(not_there) > 3 else ""
         raise DataError(f"{name}: {len(not_there)} of {len(clips)} audio files are missing: {shown}{more}")
     return tuple(found), tuple(clip.id for clip in not_there)
+
+
+def drop_outside(
+    clips: Sequence[Clip], labels: LabelSet
+) -> tuple[tuple[Clip, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Clips without their labels that the set does not have, and which clips have lost which."""
+    names = frozenset(labels.names)
+    outside = {clip.id: lost for clip in clips if (lost := tuple(label for label in clip.labels if label not in names))}
+    kept = (
+        replace(clip, labels=tuple(label for label in clip.labels if label in names)) if clip.id in outside else clip
+        for clip in clips
+    )
+    return tuple(kept), tuple(outside.items())
 
 
 def read_folder(path: Path | str) -> Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 
 from earmark.audio import samples_to_seconds, save_audio, seconds_to_samples
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio, sources
-from earmark.data.manifest import drop_missing
+from earmark.data.manifest import drop_missing, drop_outside
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write
@@ -318,12 +318,17 @@ def _description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def read_soundscapes(folder: Path) -> Dataset:
+def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     """The weakly labelled clips of a rendered folder; the truth is not read.
+
+    Args:
+        folder: The folder.
+        lenient: Skips clips whose files are not there, and labels outside of the set.
 
     Raises:
         DataError: No soundscapes are there, or their rendering did not come to its end.
     """
+    folder = Path(folder)
     description = _description(folder)
     manifest = folder / "clips.csv"
     rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
@@ -339,10 +344,12 @@ def read_soundscapes(folder: Path) -> Dataset:
         )
         for row in rows
     ]
-    found, _ = drop_missing(str(folder), clips, missing="error")
+    found, not_there = drop_missing(str(folder), clips, "skip" if lenient else "error")
     names = tuple(label["name"] for label in description["labels"])
     ids = tuple(label["id"] for label in description["labels"])
-    return Dataset(name=f"soundscapes:{folder}", labels=LabelSet(names, ids), clips=found)
+    labels = LabelSet(names, ids)
+    within, outside = drop_outside(found, labels) if lenient else (found, ())
+    return Dataset(f"soundscapes:{folder}", labels, within, not_there, outside)
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:

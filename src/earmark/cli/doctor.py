@@ -1,0 +1,147 @@
+"""`earmark doctor`: what is wrong with a data set, before anybody trains on it."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import CycloptsError, Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+
+from earmark.cli.clips import select
+from earmark.cli.screen import AsJson, Quiet, note, paper, progress, report_error, write_json
+from earmark.doctor.kinds import KEPT, LEFT_OUT, Limits
+from earmark.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from earmark.doctor.report import Report
+
+_DEFAULTS: Final = Limits()
+_EXAMPLES: Final = 3
+_KEEP_HELP: Final = (
+    f"Leave these kinds of finding in the clean list, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these "
+    f"and {', '.join(KEPT)} are no fault when they are named here."
+)
+
+
+def doctor(
+    data: str,
+    /,
+    *,
+    out: Path,
+    split: str | None = None,
+    labels: str | None = None,
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    min_seconds: float = _DEFAULTS.min_seconds,
+    silent_dbfs: float = _DEFAULTS.silent_dbfs,
+    clipped_share: float = _DEFAULTS.clipped_share,
+    min_clips: int = _DEFAULTS.min_clips,
+    keep: Annotated[str, Parameter(help=_KEEP_HELP)] = "",
+    drop: str = "",
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Find what is wrong with a data set.
+
+    Args:
+        data: A source and a path: csv:FILE, folder:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
+        out: Folder of the report, new, empty, or of an earlier one.
+        split: Examine these splits, joined by commas; all of DATA when not given.
+        labels: Examine the clips of these labels, names or ids joined by commas; or esc10.
+        jobs: Processes that decode; as many as there are processors when not given.
+        min_seconds: Shorter clips are found short; half a segment of the paper's network.
+        silent_dbfs: Clips whose peak is below this are found silent, in decibels below full scale.
+        clipped_share: Clips with this share of samples in runs of three or more at full scale are found clipped.
+        min_clips: Labels with fewer clean clips, in all or in a split, are found rare.
+        drop: Leave these kinds of finding out of the clean list too, joined by commas: ends-early, clipped, warned.
+        strict: End with exit status 1 where anything is found, for checks that nobody watches.
+        json: Print what report.json holds.
+        quiet: Nothing but errors on standard error.
+    """
+    limits = _limits(min_seconds, silent_dbfs, clipped_share, min_clips, keep, drop)
+    if out.exists() and not out.is_dir():
+        raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
+    dataset = select(data, split, labels, lenient=True)
+    from earmark.doctor.run import doctor as examine
+
+    narrowed = None if labels is None else dataset.labels.names
+    try:
+        with progress("examining", quiet) as show:
+            report = examine(dataset, data, out, limits, narrowed, jobs, show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
+    if json:
+        write_json(report.to_json())
+    else:
+        _print(report)
+    if not report.clean_ids:
+        raise DataError(f"none of the {report.n_listed} clips is clean; {out} says what is wrong with them")
+    note(f"{out}: report.json, clips.csv; the clean list: earmark train clips:{out / 'clean.txt'}", quiet)
+    if strict and not report.is_faultless:
+        report_error("faults were found, which --strict does not allow; --keep names kinds to allow")
+        return 1
+    return 0
+
+
+def _limits(
+    min_seconds: float, silent_dbfs: float, clipped_share: float, min_clips: int, keep: str, drop: str
+) -> Limits:
+    try:
+        return Limits(min_seconds, silent_dbfs, clipped_share, min_clips, _words(keep), _words(drop))
+    except ConfigError as error:
+        raise CycloptsError(str(error)) from error
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+def _print(report: "Report") -> None:
+    console = paper(sys.stdout)
+    facts = report.to_json()
+    for line in _overview(facts):
+        console.print(line)
+    found = [finding for finding in facts["findings"] if finding["n"]]
+    if found:
+        table = Table("finding", "how many", "what", "such as", "what to do", box=None, padding=(0, 2, 0, 0))
+        for finding in found:
+            more = ", ..." if finding["n"] > _EXAMPLES else ""
+            examples = ", ".join(map(_example, finding["items"][:_EXAMPLES])) + more
+            row = (finding["kind"], str(finding["n"]), finding["what"], examples, finding["advice"])
+            table.add_row(*row)
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips")
+
+
+def _overview(facts: Mapping[str, Any]) -> list[str]:
+    coverage, clips = facts["coverage"], facts["clips"]
+    lines = [
+        f"{facts['data']}: {coverage['found']} of {coverage['listed']} listed clips are there "
+        f"({coverage['share']:.1%}); SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."
+    ]
+    if clips["readable"]:
+        lines.append(
+            f"{clips['seconds'] / 3600:.2f} h of sound in {clips['readable']} readable clips of "
+            f"{clips['shortest']:.2f} to {clips['longest']:.2f} s, median {clips['median']:.2f} s"
+        )
+    if clips["sample_rates"]:
+        rates = ", ".join(f"{rate} Hz ({n})" for rate, n in clips["sample_rates"].items())
+        channels = ", ".join(f"{n_channels} ({n})" for n_channels, n in clips["channels"].items())
+        lines.append(f"sample rates: {rates}; {clips['below_32_khz']:.1%} are below 32000 Hz; channels: {channels}")
+    return lines
+
+
+def _example(item: Mapping[str, Any]) -> str:
+    """What an item is about, and what tells it from the others, in a few words."""
+    if "label" in item:
+        return f"{item['label']} ({item['n_clips']})"
+    if "group" in item:
+        name = item["clips"][0] if item["group"] is None else item["group"]
+        return f"{name} ({', '.join(item['splits'])})"
+    if "clips" in item:
+        return " = ".join(clip["id"] for clip in item["clips"][:_EXAMPLES])
+    return str(item["id"])

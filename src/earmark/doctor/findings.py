@@ -1,0 +1,200 @@
+"""What is wrong with a data set, from what its clips were found to be; and which clips are clean."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from earmark.data.clips import Clip, Dataset, RecordedAudio, sources
+from earmark.doctor.facts import FactsTable
+from earmark.doctor.kinds import Limits
+
+_PROMISE_SLACK: Final = 0.1
+"""Seconds that a clip may lack of what its table promises: tables round their times, encoders pad."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with which clips."""
+
+    findings: dict[str, list[dict[str, Any]]]
+    """For each of `KINDS`, what was found, in the order of the data set."""
+    clips: dict[str, np.ndarray]
+    """For the kinds that are about clips, which of them: one truth value a clip."""
+    is_clean: np.ndarray
+    """One truth value a clip."""
+
+
+def diagnose(dataset: Dataset, facts: FactsTable, limits: Limits) -> Diagnosis:
+    """What is wrong, and which clips are clean.
+
+    A clip is clean that can be read and is of no kind that `limits` leave out. Of clips with the same sound the first
+    one is clean; none of them where their labels differ, because nobody knows which are right. Silent clips are not
+    compared: all silence is alike.
+
+    Args:
+        dataset: Opened leniently.
+        facts: Of each of its clips.
+        limits: From where on something is wrong.
+    """
+    clips = _marks(dataset, facts, limits)
+    is_clean = ~clips["unreadable"]
+    for kind in limits.left_out & clips.keys():
+        is_clean &= ~clips[kind]
+    same = list(_same_sounds(facts, is_clean & ~clips["silent"]))
+    sounds = {
+        "duplicate": same,
+        "contradicting": [group for group in same if len({frozenset(dataset[p].labels) for p in group}) > 1],
+        "leaking": [group for group in same if len({dataset[p].split for p in group} - {None}) > 1],
+    }
+    for kind, groups in sounds.items():
+        clips[kind] = _marked(len(dataset), (position for group in groups for position in group))
+    if "duplicate" in limits.left_out:
+        is_clean &= ~_marked(len(dataset), (position for group in same for position in group[1:]))
+    if "contradicting" in limits.left_out:
+        is_clean &= ~clips["contradicting"]
+    findings = {
+        "missing": [{"id": id_} for id_ in dataset.missing],
+        **_about_clips(dataset, facts, clips),
+        **{
+            kind: [{"clips": [_described(dataset[p]) for p in group]} for group in groups]
+            for kind, groups in sounds.items()
+        },
+        "spanning": list(_spanning(dataset)),
+        "rare": list(_rare(dataset, is_clean, limits.min_clips)),
+    }
+    return Diagnosis(findings, clips, is_clean)
+
+
+def _about_clips(dataset: Dataset, facts: FactsTable, clips: dict[str, np.ndarray]) -> dict[str, list[dict[str, Any]]]:
+    lost = dict(dataset.outside)
+    promised = _promised(dataset)
+    details: dict[str, Callable[[int], dict[str, Any]]] = {
+        "unreadable": lambda p: {"reason": facts.errors[p]},
+        "outside": lambda p: {"labels": list(lost[dataset[p].id])},
+        "unlabelled": lambda p: {},
+        "short": lambda p: {"seconds": rounded(facts[p].seconds)},
+        "ends-early": lambda p: {"seconds": rounded(facts[p].seconds), "promised": rounded(promised[p])},
+        "silent": lambda p: {"peak_dbfs": dbfs(facts[p].peak)},
+        "clipped": lambda p: {"share": rounded(facts[p].clipped)},
+        "warned": lambda p: {"warning": facts.warnings[p]},
+    }
+    return {
+        kind: [{"id": dataset[p].id, **detail(p)} for p in np.flatnonzero(clips[kind]).tolist()]
+        for kind, detail in details.items()
+    }
+
+
+def dbfs(peak: float) -> float | None:
+    """Decibels, 0 at full scale; None is nothing at all."""
+    return round(20 * math.log10(peak), 2) if peak > 0 else None
+
+
+def rounded(value: float) -> float:
+    """Six digits behind the point: a millionth of a second, or of a share."""
+    return round(float(value), 6)
+
+
+def _marks(dataset: Dataset, facts: FactsTable, limits: Limits) -> dict[str, np.ndarray]:
+    n_clips = len(dataset)
+    unreadable = _marked(n_clips, facts.errors)
+    lost = {id_ for id_, _ in dataset.outside}
+    seconds = facts.column("seconds")
+    return {
+        "unreadable": unreadable,
+        "outside": np.fromiter((clip.id in lost for clip in dataset), bool, n_clips),
+        "unlabelled": np.fromiter((not clip.labels for clip in dataset), bool, n_clips),
+        "short": ~unreadable & (seconds < limits.min_seconds),
+        "ends-early": ~unreadable & (seconds < _promised(dataset) - _PROMISE_SLACK),
+        "silent": ~unreadable & (facts.column("peak") < 10 ** (limits.silent_dbfs / 20)),
+        "clipped": ~unreadable & (facts.column("clipped") >= limits.clipped_share),
+        "warned": _marked(n_clips, facts.warnings),
+    }
+
+
+def _promised(dataset: Dataset) -> np.ndarray:
+    """Seconds that each clip lasts by its table; 0 where that says nothing."""
+    return np.fromiter((getattr(clip.audio, "duration", None) or 0.0 for clip in dataset), float, len(dataset))
+
+
+def _marked(n_clips: int, positions: Iterable[int]) -> np.ndarray:
+    marks = np.zeros(n_clips, bool)
+    marks[np.fromiter(positions, np.intp)] = True
+    return marks
+
+
+def _same_sounds(facts: FactsTable, compared: np.ndarray) -> Iterator[list[int]]:
+    """The positions of clips with one sound, in the order of the first of each."""
+    positions = np.flatnonzero(compared)
+    digests = facts.column("sha256")[positions]
+    order = np.argsort(digests, kind="stable")  # those of one sound stay in the order of the data set
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = digests[order][1:] != digests[order][:-1]
+    starts = np.flatnonzero(is_first)
+    stops = np.append(starts[1:], len(order))
+    several = stops - starts > 1
+    groups = (positions[order[a:b]].tolist() for a, b in zip(starts[several], stops[several], strict=True))
+    yield from sorted(groups)
+
+
+def _described(clip: Clip) -> dict[str, Any]:
+    return {"id": clip.id, "labels": list(clip.labels), "split": clip.split}
+
+
+def _spanning(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """Groups, and files of which clips are parts, with clips in several splits."""
+    first_split: dict[str, str] = {}
+    spanning: dict[str, list[Clip]] = {}
+    for clip in dataset:
+        for source in _sources(clip):
+            if first_split.setdefault(source, str(clip.split)) != clip.split:
+                spanning[source] = []
+    for clip in dataset:
+        for source in _sources(clip):
+            if source in spanning:
+                spanning[source].append(clip)
+    for source in sorted(spanning):
+        members = spanning[source]
+        n_clips = Counter(str(clip.split) for clip in members)
+        # a file has no name but its path, which is nobody's business
+        yield {
+            "group": None if members[0].group is None else source,
+            "splits": {split: n_clips[split] for split in sorted(n_clips)},
+            "clips": [clip.id for clip in members],
+        }
+
+
+def _sources(clip: Clip) -> Iterable[str]:
+    """What a clip in a split comes from, where others may come from it too."""
+    if clip.split is None:
+        return ()
+    if clip.group is not None:
+        return sources(clip)
+    audio = clip.audio
+    is_part = isinstance(audio, RecordedAudio) and (audio.onset > 0 or audio.duration is not None)
+    return sources(clip) if is_part else ()
+
+
+def _rare(dataset: Dataset, is_clean: np.ndarray, min_clips: int) -> Iterator[dict[str, Any]]:
+    n_clips = label_counts(dataset, is_clean)
+    for label in dataset.labels:
+        by_split = n_clips[label]
+        total = by_split.pop("")
+        if min([total, *by_split.values()]) < min_clips:
+            yield {"label": label, "n_clips": total, "splits": by_split}
+
+
+def label_counts(dataset: Dataset, is_clean: np.ndarray) -> dict[str, dict[str, int]]:
+    """Clean clips of each label, of each split, and under the name "" of all."""
+    names = ("", *dataset.splits)
+    n_clips = {label: dict.fromkeys(names, 0) for label in dataset.labels}
+    for position in np.flatnonzero(is_clean).tolist():
+        clip = dataset[position]
+        for label in clip.labels:
+            n_clips[label][""] += 1
+            if clip.split is not None:
+                n_clips[label][clip.split] += 1
+    return n_clips

@@ -1,0 +1,98 @@
+"""What clips were found to be, on disk from the moment that it is known, so that no death of the job loses it."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from earmark.doctor.facts import Facts
+from earmark.errors import DataError
+
+NAME: Final = "journal.jsonl"
+_COLUMNS: Final = ["clip", *(field.name for field in fields(Facts))]
+_SECONDS: Final = 0.5
+"""Of work that a kill may cost: as often what is known goes to the disk."""
+
+
+class Journal:
+    """A file of one line a clip, in the order in which they were examined; the first line says of which data.
+
+    Args:
+        path: Of the file, there or not.
+        data: A hash of the clips; what is found out about them depends on nothing else.
+    """
+
+    def __init__(self, path: Path, data: str) -> None:
+        self.path = path
+        self._head = {"earmark": "doctor", "format": 1, "data": data, "columns": _COLUMNS}
+
+    @contextmanager
+    def opened(self, known: Callable[[int, Facts], None]) -> Iterator[Callable[[int, Facts], None]]:
+        """Tells what is known already, then keeps what is handed to it: the position of a clip and its facts.
+
+        Args:
+            known: Told each clip that an earlier call has examined.
+
+        Raises:
+            DataError: The file is about other clips, or is no journal; or another process is writing it.
+            OSError: It cannot be written.
+        """
+        with self.path.open("a+b") as stream:
+            _claim(stream, self.path)
+            self._read(stream, known)
+            flushed_at = time.monotonic()
+
+            def keep(position: int, facts: Facts) -> None:
+                nonlocal flushed_at
+                stream.write(_line([position, *astuple(facts)]))
+                if time.monotonic() - flushed_at > _SECONDS:
+                    stream.flush()
+                    flushed_at = time.monotonic()
+
+            yield keep
+
+    def _read(self, stream: BinaryIO, known: Callable[[int, Facts], None]) -> None:
+        """Tells the lines, and leaves the file with whole ones alone."""
+        n_whole = 0
+        head = _line(self._head)
+        stream.seek(0)
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n") and (number > 1 or head.startswith(line)):
+                break  # the job was killed while it wrote
+            try:
+                if number > 1:
+                    position, *facts = json.loads(line)
+                    known(position, Facts(*facts))
+                elif json.loads(line) != self._head:
+                    raise DataError(
+                        f"{self.path}: what was begun there is the examination of other clips, or by another version "
+                        "of earmark; name another folder, or delete the file to begin anew"
+                    )
+            except (ValueError, TypeError, IndexError) as error:
+                raise DataError(f"{self.path}, line {number}: damaged; delete the file to begin anew") from error
+            n_whole += len(line)
+        stream.truncate(n_whole)
+        stream.seek(n_whole)
+        if n_whole == 0:
+            stream.write(head)
+            stream.flush()
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _claim(stream: BinaryIO, path: Path) -> None:
+    """Keeps a second call out, where there are file locks; they are gone with their process, however it ends."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it") from None

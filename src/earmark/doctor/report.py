@@ -1,0 +1,194 @@
+"""What `earmark doctor` leaves in its folder: the findings, the facts of each clip, and the list of the clean ones."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from earmark.data.clips import Dataset, ids_sha256
+from earmark.doctor.facts import FactsTable
+from earmark.doctor.findings import Diagnosis, dbfs, label_counts, rounded
+from earmark.doctor.kinds import KINDS, Limits
+from earmark.files import atomic_write
+
+FORMAT: Final = 1
+"""Of report.json; it grows when what is there already changes its meaning."""
+_FULL_RATE: Final = 32000
+"""Hz at which the paper's network listens."""
+_EDGES: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+"""Seconds from which the bars of the histogram of durations begin."""
+_COLUMNS: Final = (
+    "id",
+    "status",
+    "findings",
+    "split",
+    "seconds",
+    "sample_rate",
+    "n_channels",
+    "peak_dbfs",
+    "clipped",
+    "sha256",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found out about a data set."""
+
+    dataset: Dataset
+    """Without what is missing."""
+    facts: FactsTable
+    limits: Limits
+    diagnosis: Diagnosis
+
+    @property
+    def clean_ids(self) -> list[str]:
+        """The clips that are clean, in the order of the data set."""
+        return [self.dataset[position].id for position in np.flatnonzero(self.diagnosis.is_clean).tolist()]
+
+    @property
+    def n_listed(self) -> int:
+        """Clips that the source lists, there or not."""
+        return len(self.dataset) + len(self.dataset.missing)
+
+    @property
+    def is_faultless(self) -> bool:
+        """Whether nothing was found but what the limits name to be kept."""
+        return not any(items for kind, items in self.diagnosis.findings.items() if kind not in self.limits.keep)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values.
+
+        - `data`: name of the data set, with the splits and labels that were chosen.
+        - `limits`: the settings, as in `Limits`.
+        - `coverage`: clips `listed` by the source, `found` and `missing` of them (of all splits and labels: nothing is
+          known of them but their ids), the `share` found, and
+          `clip_ids_sha256`, the SHA-256 of the sorted ids found, one a line.
+        - `clips`: `readable` ones, and of these `seconds` in all, the `shortest`, the `median` and the `longest`;
+          `durations`, a histogram whose bars hold the clips of `from` seconds or more and less than the next;
+          `sample_rates` and `channels` of recordings with the clips of each; `below_32_khz`, the share of those with a
+          rate below 32 kHz, which have nothing to hear in the upper part of what the paper's network listens to.
+        - `splits`: clips found of each.
+        - `labels`: clean clips of each label, `n_clips` in all and of the `splits`.
+        - `findings`: for each kind of `KINDS`, in that order: `kind`, `what` it is, `advice`, `n` and all `items`.
+          An item about one clip has its `id`, and `reason`, `labels` (outside of the set), `seconds`, `promised`,
+          `peak_dbfs` (null: nothing but zeros), `share` or `warning`; one about a sound of several clips has `clips`
+          with `id`, `labels` and `split`; one about a group has `group` (null: parts of one file), the clips of each
+          of its `splits`, and `clips`; one about a label is as in `labels`.
+        - `clean`: `n_clips` and `clip_ids_sha256` of the clean list, and which kinds are `left_out` of it.
+        """
+        dataset, clean = self.dataset, self.clean_ids
+        return {
+            "earmark": "doctor",
+            "format": FORMAT,
+            "data": dataset.name,
+            "limits": self.limits.to_json(),
+            "coverage": {
+                "listed": self.n_listed,
+                "found": len(dataset),
+                "missing": len(dataset.missing),
+                "share": rounded(len(dataset) / self.n_listed),
+                "clip_ids_sha256": dataset.clip_ids_sha256(),
+            },
+            "clips": self._sounds(),
+            "splits": dict(sorted(Counter(clip.split for clip in dataset if clip.split).items())),
+            "labels": self._labels(),
+            "findings": self._findings(),
+            "clean": {
+                "n_clips": len(clean),
+                "clip_ids_sha256": ids_sha256(clean),
+                "left_out": sorted({"missing", "unreadable"} | self.limits.left_out),
+            },
+        }
+
+    def _sounds(self) -> dict[str, Any]:
+        readable = ~self.diagnosis.clips["unreadable"]
+        seconds = self.facts.column("seconds")[readable]
+        rates = self.facts.column("sample_rate")[readable]
+        rates = rates[rates > 0]
+        n_channels = self.facts.column("n_channels")[readable]
+        counts = np.histogram(seconds, (*_EDGES, np.inf))[0]
+        some = len(seconds) > 0
+        return {
+            "readable": len(seconds),
+            "seconds": rounded(seconds.sum()),
+            "shortest": rounded(seconds.min()) if some else None,
+            "median": rounded(np.median(seconds)) if some else None,
+            "longest": rounded(seconds.max()) if some else None,
+            "durations": [{"from": edge, "n": int(n)} for edge, n in zip(_EDGES, counts, strict=True)],
+            "sample_rates": _counted(rates),
+            "below_32_khz": rounded(np.mean(rates < _FULL_RATE)) if len(rates) else None,
+            "channels": _counted(n_channels[n_channels > 0]),
+        }
+
+    def _findings(self) -> list[dict[str, Any]]:
+        findings = self.diagnosis.findings
+        return [
+            {
+                "kind": kind,
+                "what": self.limits.what(kind),
+                "advice": about.advice,
+                "n": len(findings[kind]),
+                "items": findings[kind],
+            }
+            for kind, about in KINDS.items()
+        ]
+
+    def _labels(self) -> list[dict[str, Any]]:
+        counts = label_counts(self.dataset, self.diagnosis.is_clean)
+        return [{"label": label, "n_clips": by.pop(""), "splits": by} for label, by in counts.items()]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The facts of each clip, in the order of the data set, and the missing ones behind them."""
+        of_clips = {kind: marks for kind, marks in self.diagnosis.clips.items() if marks.any()}
+        for position, clip in enumerate(self.dataset):
+            facts = self.facts[position]
+            kinds = ";".join(kind for kind, marks in of_clips.items() if marks[position])
+            if facts.error is not None:
+                yield (clip.id, "unreadable", kinds, clip.split or "", *[""] * 6, facts.error)
+                continue
+            status = "clean" if self.diagnosis.is_clean[position] else "left-out"
+            peak = dbfs(facts.peak)
+            yield (
+                clip.id,
+                status,
+                kinds,
+                clip.split or "",
+                rounded(facts.seconds),
+                facts.sample_rate or "",
+                facts.n_channels or "",
+                "-inf" if peak is None else peak,
+                rounded(facts.clipped),
+                facts.sha256,
+                facts.warning or "",
+            )
+        for id_ in self.dataset.missing:
+            yield (id_, "missing", "missing", *[""] * 8)
+
+    def save(self, folder: Path) -> None:
+        """Writes `report.json` and `clips.csv` into a folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        with (
+            atomic_write(folder / "clips.csv") as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(self.rows())
+        with atomic_write(folder / "report.json") as temporary, temporary.open("w", encoding="ascii") as stream:
+            json.dump(self.to_json(), stream, indent=1, allow_nan=False)
+            stream.write("\n")
+
+
+def _counted(values: np.ndarray) -> dict[str, int]:
+    kinds, counts = np.unique(values, return_counts=True)
+    return {str(kind): int(n) for kind, n in zip(kinds.tolist(), counts.tolist(), strict=True)}

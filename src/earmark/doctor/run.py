@@ -1,0 +1,110 @@
+"""A data set examined from end to end, however often it takes."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from earmark.data.clips import Dataset
+from earmark.data.listing import write_clips
+from earmark.doctor.facts import FactsTable
+from earmark.doctor.findings import diagnose
+from earmark.doctor.journal import NAME as JOURNAL
+from earmark.doctor.journal import Journal
+from earmark.doctor.kinds import Limits
+from earmark.doctor.report import Report
+from earmark.doctor.workers import examine_all
+from earmark.errors import DataError
+from earmark.processors import n_processors
+
+CLEAN: Final = "clean.txt"
+"""Name of the list of the clean clips."""
+_MOST_AT_A_TIME: Final = 256
+"""Clips that a worker is given at a time."""
+_TURNS: Final = 8
+"""That each worker is to have at least, so that all end at about the same time."""
+_FILES: Final = frozenset({JOURNAL, "report.json", "clips.csv", CLEAN})
+
+
+def doctor(
+    dataset: Dataset,
+    data: str,
+    out: Path,
+    limits: Limits | None = None,
+    labels: Iterable[str] | None = None,
+    n_jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Decodes every clip and says what is wrong with the data set; writes `report.json`, `clips.csv` and `clean.txt`.
+
+    What is found out about a clip is kept in `journal.jsonl` until the end: called again with the same clips, it goes
+    on where it was stopped, and ends in the same bytes. Without a clean clip there is no `clean.txt`.
+
+    Args:
+        dataset: Opened leniently, so that what is wrong can be told.
+        data: What `dataset` was opened by.
+        out: A folder: new, empty, or of an earlier call.
+        limits: From where on something is wrong.
+        labels: Names of the labels to which the label set was narrowed, if it was.
+        n_jobs: Processes that decode; as many as there are processors when None.
+        progress: Called with the clips examined so far and their number.
+
+    Raises:
+        DataError: The folder holds other files, what was begun there was about other clips, or another process is at
+            work there.
+        EarmarkError: No process can be started to decode clips in.
+        OSError: The folder cannot be written.
+    """
+    limits = limits or Limits()
+    _claim(out)
+    journal = Journal(out / JOURNAL, _digest(dataset))
+    facts = FactsTable(len(dataset))
+    with journal.opened(facts.add) as keep:
+        for entry in out.iterdir():
+            if _is_leftover(entry.name):
+                entry.unlink()
+        todo = ((position, clip.audio) for position, clip in enumerate(dataset) if not facts.knows(position))
+        n_before = facts.n_known
+        n_todo = len(dataset) - n_before
+        n_workers = min(n_jobs or n_processors(), n_todo)
+        n_at_a_time = max(1, min(_MOST_AT_A_TIME, n_todo // (_TURNS * max(1, n_workers))))
+        with closing(examine_all(todo, n_workers, n_at_a_time)) as examined:
+            for n_done, (position, found) in enumerate(examined, n_before + 1):
+                facts.add(position, found)
+                keep(position, found)
+                if progress is not None:
+                    progress(n_done, len(dataset))
+    report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
+    report.save(out)
+    clean = report.clean_ids
+    if clean:
+        write_clips(out / CLEAN, data, clean, labels)
+    else:
+        (out / CLEAN).unlink(missing_ok=True)
+    journal.path.unlink()
+    return report
+
+
+def _claim(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    names = {entry.name for entry in out.iterdir() if not _is_leftover(entry.name)}
+    if others := sorted(names - _FILES):
+        raise DataError(
+            f"{out}: a new or empty folder was expected, or that of an earlier report, not one of {others[0]}"
+        )
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether it is what a killed call was about to give one of the names."""
+    return any(name.startswith(f".{Path(file).stem}-") and name.endswith(Path(file).suffix) for file in _FILES)
+
+
+def _digest(dataset: Dataset) -> str:
+    """A hash of all that decides what a report says, but for the sounds and the limits."""
+    digest = hashlib.sha256()
+    for clip in dataset:
+        part = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
+        digest.update(repr((clip.id, clip.labels, clip.split, clip.group, part)).encode(errors="surrogateescape"))
+    digest.update(repr((dataset.missing, dataset.outside)).encode(errors="surrogateescape"))
+    return digest.hexdigest()
