@@ -318,12 +318,13 @@ def _description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def read_soundscapes(folder: Path) -> Dataset:
+def read_soundscapes(folder: Path | str) -> Dataset:
     """The weakly labelled clips of a rendered folder; the truth is not read.
 
     Raises:
         DataError: No soundscapes are there, or their rendering did not come to its end.
     """
+    folder = Path(folder)
     description = _description(folder)
     manifest = folder / "clips.csv"
     rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
