@@ -175,9 +175,9 @@ def test_no_recording_at_all(tiny_audioset, tmp_path, monkeypatch):
     (tmp_path / "other.wav").touch()
     (tmp_path / "--4gqARaEJE.m4a").touch()
     assert refusal(lambda: read_audioset(tmp_path)) == (
-        f"{tmp_path}: 5 of 5 recordings are missing (--4gqARaEJE, YaBcDeFgHiJ, aBcDe_30_40, ...); looked for files "
-        "named Y<id>, <id>, <id>_<start>, <id>_<start>_<end>, such as Y--4gqARaEJE.wav, among 1 recordings; 1 files are "
-        "in formats that are not read here: pip install 'earmark[media]'"
+        f"{tmp_path}: 5 of 5 recordings are missing (--4gqARaEJE, YaBcDeFgHiJ, aBcDe_30_40, ...); "
+        "looked for files named Y<id>, <id>, <id>_<start>, <id>_<start>_<end>, such as Y--4gqARaEJE.wav, "
+        "among 1 recordings; 1 files are in formats that are not read here: pip install 'earmark[media]'"
     )
 
 

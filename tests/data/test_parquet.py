@@ -142,6 +142,40 @@ def test_files_that_do_not_go_together(tmp_path, sound):
     )
 
 
+def repeating(path, sound, rows):
+    """A pack whose footer repeats the rows."""
+    table = parquet.read_table(pack(path, sound))
+    with parquet.ParquetWriter(path, table.schema) as file:
+        file.write_table(table, row_group_size=1)
+        file.add_key_value_metadata({"earmark_rows": json.dumps(rows)})
+    return str(path)
+
+
+def test_rows_that_the_footer_repeats_are_taken_from_there(tmp_path, sound):
+    rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None, "x", "y"], "group": ["e"] * 3}
+    url = repeating(tmp_path / "0.parquet", sound, rows)
+    data = read_parquet(url)
+    assert [(c.id, c.labels, c.split, c.group) for c in data] == list(
+        zip("def", [("bell",), (), ("hiss",)], rows["split"], "eee", strict=True)
+    )
+    assert data[2].load(RATE).duration == 0.5
+    for name, column, text in (
+        ("id", ["d"], ": the rows that its footer repeats are damaged: "),
+        ("labels", [1, 2, 3], ": the rows that its footer repeats are damaged: "),
+    ):
+        url = repeating(tmp_path / "0.parquet", sound, {**rows, name: column})
+        assert refusal(lambda url=url: read_parquet(url)).startswith(f"{url}{text}")
+    url = repeating(tmp_path / "0.parquet", sound, {name: column[:2] for name, column in rows.items()})
+    assert refusal(lambda: read_parquet(url)) == f"{url}: 3 rows were expected, its footer repeats 2"
+
+
+def test_a_file_without_rows(tmp_path, sound):
+    pack(tmp_path / "0.parquet", sound)
+    pack(tmp_path / "1.parquet", sound, (), labels=pa.array([], pa.list_(pa.string())))
+    assert len(read_parquet(str(tmp_path))) == 3
+    assert refusal(lambda: read_parquet(str(tmp_path / "1.parquet"))).startswith("bells: no clip in it")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

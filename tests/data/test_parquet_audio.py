@@ -122,7 +122,7 @@ def test_a_reader_says_what_it_is_wherever_its_folder_is(table, tmp_path):
     assert str(tmp_path) not in repr(reader)
     assert pickle.loads(pickle.dumps(reader)) == reader  # noqa: S301
     assert reader.source == f"{table} row 5"
-    assert reader.read()[:4] == b"RIFF"
+    assert reader.recording()[:4] == b"RIFF"
 
 
 def test_errors_name_the_row(table, tmp_path):

@@ -6,7 +6,7 @@ What is opened is footers and columns without audio; a recording is read when it
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -23,6 +23,9 @@ from earmark.storage import Place
 
 FORMAT: Final = 1
 """Of earmark's own files, in the metadata of their schema under `earmark`."""
+ROWS: Final = b"earmark_rows"
+"""Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
+clip they lie all over the file, and far away each is a request."""
 _AUDIOSET: Final = "a file of AudioSet"
 _PACK: Final = "a file of `earmark pack`"
 _OWN: Final = "a table of one's own"
@@ -132,7 +135,8 @@ def _read_columns(folder: str, name: str, file: Any) -> _Table:
     times = [time for time in _TIMES if kind == _OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
-    read = file.read(columns=sorted(wanted))
+    rows = (footer.metadata or {}).get(ROWS) if kind == _PACK else None
+    read = file.read(columns=sorted(wanted)) if rows is None else _rows(url, rows, schema, footer.num_rows, wanted)
 
     def column(column: str | None, type_: Any) -> Any:
         if column not in wanted:
@@ -163,6 +167,20 @@ def _read_columns(folder: str, name: str, file: Any) -> _Table:
         rows_per_group=[of_group.num_rows for of_group in groups],
         largest_group=largest,
     )
+
+
+def _rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
+    """The table that a footer repeats."""
+    import pyarrow as pa
+
+    try:
+        columns = json.loads(text)
+        table = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in wanted})
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"{url}: the rows that its footer repeats are damaged: {error!r}") from error
+    if len(table) != n_rows:
+        raise DataError(f"{url}: {n_rows} rows were expected, its footer repeats {len(table)}")
+    return table
 
 
 def _audio_column(url: str, schema: Any) -> str:
@@ -265,12 +283,13 @@ def _clips(
         ids = [f"{id_}@{onset}" if has else id_ for id_, onset, has in zip(ids, onsets, given, strict=True)]
     split = _audioset_split(table.shard.url) if table.kind == _AUDIOSET else None
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
-    groups = repeat(None) if table.groups is None else map(_interned, table.groups.to_pylist())
+    groups = repeat(None) if table.groups is None else table.groups.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
     rows = zip(ids, _labels(table, names_of, shared), splits, groups, places, onsets, durations, strict=False)
     for number, (id_, labels, split, group, (row_group, row), onset, duration) in enumerate(rows):
         audio = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
-        yield Clip(id_, labels, audio, split, id_ if table.kind == _AUDIOSET else group)
+        is_own = table.kind == _AUDIOSET or group == id_
+        yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
 
 
 def _interned(text: str | None) -> str | None:

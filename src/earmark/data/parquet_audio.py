@@ -62,26 +62,27 @@ class ParquetAudio:
         Raises:
             AudioError: The file or the row cannot be read, or has no bytes of a recording.
         """
-        name = f"{self.shard.url}, row {self.row} ({self.name})"
-        data = self._read(name)
-        if not data:
-            raise AudioError(f"{name}: no bytes of audio in this row")
-        return decode_audio(data, sample_rate, name, self.onset, self.duration)
+        return decode_audio(self.recording(), sample_rate, self._place, self.onset, self.duration)
 
-    def read(self) -> bytes:
-        """The bytes of the recording's file as they are in the table; none where there are none.
+    def recording(self) -> bytes:
+        """All the bytes of the recording, as they are in the table.
 
         Raises:
-            AudioError: The file cannot be read.
+            AudioError: The file cannot be read, or there are none in the row.
         """
-        return self._read(f"{self.shard.url}, row {self.row} ({self.name})")
-
-    def _read(self, name: str) -> bytes:
         try:
-            return _open_files(os.getpid()).read(self.shard, self.row_group, self.row_in_group)
+            data = _open_files(os.getpid()).read(self.shard, self.row_group, self.row_in_group)
         except Exception as error:  # far away, file systems raise what they like
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            raise AudioError(f"{name}: cannot be read, missing, changed, damaged or cut off: {reason}") from error
+            place = self._place
+            raise AudioError(f"{place}: cannot be read, missing, changed, damaged or cut off: {reason}") from error
+        if not data:
+            raise AudioError(f"{self._place}: no bytes of audio in this row")
+        return data
+
+    @property
+    def _place(self) -> str:
+        return f"{self.shard.url}, row {self.row} ({self.name})"
 
 
 @cache
