@@ -1,9 +1,11 @@
 """Recordings in rows of Parquet files, read at random, in threads and in processes that forked."""
 
+import gc
 import multiprocessing
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
@@ -107,10 +109,14 @@ def test_forked_processes_share_no_handles(table):
     fork = multiprocessing.get_context("fork")
     queue = fork.Queue()
     orders = [np.random.default_rng(seed).permutation(np.tile(np.arange(12), 5)).tolist() for seed in range(3)]
-    children = [fork.Process(target=in_child, args=(data, order, queue)) for order in orders]
-    for child in children:
-        child.start()
-    found = sorted(queue.get(timeout=60) for _ in children)
+    children = [fork.Process(target=in_child, args=(data, order, queue), daemon=True) for order in orders]
+    # as if another thread were at it: who shares what the parent has waits for ever
+    with ExitStack() as held:
+        for files in [each for each in gc.get_objects() if isinstance(each, parquet_audio._OpenFiles)]:
+            held.enter_context(files._lock)
+        for child in children:
+            child.start()
+        found = sorted(queue.get(timeout=20) for _ in children)
     for child in children:
         child.join()
     assert found == sorted([100 * (number + 1) for number in order] for order in orders)
