@@ -2,14 +2,15 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import jaxtyping
 import numpy as np
 import pytest
 
-from earmark.audio import Audio
+from earmark.audio import Audio, save_audio
 from earmark.errors import ConfigError
 from earmark.labels import LabelSet
 
@@ -120,3 +121,108 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.save(path.with_suffix(".safetensors"))
     export(network, path)
     return path
+
+
+class Row(NamedTuple):
+    """A row of a segment list."""
+
+    split: str
+    video_id: str
+    onset: float
+    offset: float
+    label_ids: tuple[str, ...]
+
+
+class TinyAudioSet:
+    """AudioSet as it is spread, but for its size: lists in every dialect, files by every scheme, and Parquet."""
+
+    rows = (
+        Row("balanced_train", "--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_", "/m/0bt9lr", "/m/0jbk")),
+        Row("balanced_train", "YaBcDeFgHiJ", 30.0, 40.0, ("/m/09x0r",)),  # a name by the first scheme, were it a file
+        Row("balanced_train", "aBcDe_30_40", 70.0, 80.0, ("/m/09x0r", "/m/04rlf")),  # and by the third
+        Row("eval", "0123456789_", 5.5, 8.5, ("/m/0jbk", "/m/05zppz")),  # shorter than the others, at no full second
+        Row("eval", "-_xyzabc_12", 12.0, 22.0, ("/m/09x0r", "/m/05zppz")),
+    )
+    dialects = ("official", "unspaced", "spreadsheet")
+    namings: ClassVar[dict[str, Callable[[Row], str]]] = {
+        "Y<id>": lambda row: f"Y{row.video_id}",
+        "<id>": lambda row: row.video_id,
+        "<id>_<seconds>": lambda row: f"{row.video_id}_{row.onset:.3f}",
+        "<id>_<whole seconds>": lambda row: f"{row.video_id}_{row.onset:.0f}",
+        "<id>_<milliseconds>": lambda row: f"{row.video_id}_{1000 * row.onset:.0f}",
+        "<id>_<seconds>_<seconds>": lambda row: f"{row.video_id}_{row.onset:.0f}_{row.offset:.0f}",
+        "<id>_<milliseconds>_<milliseconds>": lambda row: (
+            f"{row.video_id}_{1000 * row.onset:.0f}_{1000 * row.offset:.0f}"
+        ),
+    }
+
+    @staticmethod
+    def listed(rows: Sequence[Row], dialect: str = "official") -> bytes:
+        """A segment list."""
+        if dialect == "spreadsheet":
+            heads = ["# Segments csv created Sun Mar  5 10:54:31 2017,,,,,,,", "# num_ytids=2,,,,,,,", "# YTID,,,,,,,"]
+            lines = []
+            for row in rows:
+                first, *more = row.label_ids
+                labels = f'"""{first}"""' if not more else ",".join([f'"""{first}"', *more[:-1], f'"{more[-1]}"""'])
+                lines.append(f"{row.video_id},{row.onset:.3f},{row.offset:.3f},{labels},,,,")
+            return "".join(f"{line}\r\n" for line in heads + lines).encode()
+        heads = [
+            "# Segments csv created Sun Mar  5 10:54:31 2017",
+            "# num_ytids=2, num_segs=2",
+            "# YTID, start_seconds",
+        ]
+        comma = ", " if dialect == "official" else ","
+        lines = [
+            comma.join([row.video_id, f"{row.onset:.3f}", f"{row.offset:.3f}", '"' + ",".join(row.label_ids) + '"'])
+            for row in rows
+        ]
+        return "".join(f"{line}\n" for line in heads + lines).encode()
+
+    @staticmethod
+    def sound(row: Row, sample_rate: int = 16000) -> Audio:
+        """Half a second of noise of its own."""
+        seed = list(row.video_id.encode())
+        return Audio(np.random.default_rng(seed).uniform(-0.5, 0.5, sample_rate // 2), sample_rate)
+
+    def save_folder(
+        self, folder: Path, dialect: str = "official", naming: str = "<id>", suffix: str = ".wav", tables: str = "."
+    ) -> Path:
+        """Lists and recordings."""
+        (folder / tables).mkdir(parents=True, exist_ok=True)
+        for split in dict.fromkeys(row.split for row in self.rows):
+            rows = [row for row in self.rows if row.split == split]
+            (folder / tables / f"{split}_segments.csv").write_bytes(self.listed(rows, dialect))
+            for row in rows:
+                save_audio(folder / "audio" / split / f"{self.namings[naming](row)}{suffix}", self.sound(row))
+        return folder
+
+    def save_parquet(self, folder: Path, row_group_size: int = 100) -> Path:
+        """As published on the Hugging Face Hub."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        labels = LabelSet.audioset()
+        for split, place in {"balanced_train": "bal_train", "eval": "eval"}.items():
+            rows = [row for row in self.rows if row.split == split]
+            audio = []
+            for row in rows:
+                save_audio(folder / "sound.flac", self.sound(row))
+                audio.append({"bytes": (folder / "sound.flac").read_bytes(), "path": f"{row.video_id}.flac"})
+                (folder / "sound.flac").unlink()
+            table = {
+                "video_id": [row.video_id for row in rows],
+                "audio": pa.array(audio, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+                "labels": [list(row.label_ids) for row in rows],
+                "human_labels": [[labels.names[labels.index(id_)] for id_ in row.label_ids] for row in rows],
+            }
+            path = folder / "data" / place / "00.parquet"
+            path.parent.mkdir(parents=True)
+            parquet.write_table(pa.table(table), path, row_group_size=row_group_size)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_audioset() -> TinyAudioSet:
+    """Writes a tiny AudioSet as CSV and files or as Parquet."""
+    return TinyAudioSet()

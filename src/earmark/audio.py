@@ -185,18 +185,20 @@ def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration:
     return _joined(_load_blocks(path, str(path), sample_rate, onset, duration), str(path), sample_rate)
 
 
-def decode_audio(data: bytes, sample_rate: int, name: str) -> Audio:
+def decode_audio(data: bytes, sample_rate: int, name: str, onset: float = 0.0, duration: float | None = None) -> Audio:
     """All the bytes of a file, such as those in a row of a table, as mono at that rate, without a file on disk.
 
     Args:
         data: In any format that a file can have.
         sample_rate: Hz.
         name: What errors and warnings call it.
+        onset: Where to begin, in seconds.
+        duration: Seconds to decode, as far as there are as many; None is to the end.
 
     Raises:
         AudioError: As `load_audio`.
     """
-    return _joined(_load_blocks(data, name, sample_rate, 0.0, None), name, sample_rate)
+    return _joined(_load_blocks(data, name, sample_rate, onset, duration), name, sample_rate)
 
 
 def _joined(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,19 +77,48 @@ def made_list(folder: Path) -> str:
     return f"clips:{folder / 'clean.txt'}"
 
 
-MADE: dict[str, Callable[[Path], str]] = {
-    "csv": made_csv,
-    "folder": made_folder,
-    "esc50": made_esc50,
-    "esc50 as flac": lambda folder: made_esc50(folder, "flac", RATE),
-    "soundscapes": made_soundscapes,
-    "clips": made_list,
+def made_fsd50k(folder: Path) -> str:
+    truth = folder / "FSD50K.ground_truth"
+    truth.mkdir()
+    (truth / "vocabulary.csv").write_text("0,Bark,/m/05tny_\n1,Dog,/m/0bt9lr\n2,Rain,/m/06mb1\n")
+    dev = ["fname,labels,mids,split", '64760,"Bark,Dog","/m/05tny_,/m/0bt9lr",train', "16399,Rain,/m/06mb1,val"]
+    (truth / "dev.csv").write_text("\n".join(dev) + "\n")
+    (truth / "eval.csv").write_text("fname,labels,mids\n37199,Dog,/m/0bt9lr\n")
+    for seed, name in enumerate(["dev_audio/64760.wav", "dev_audio/16399.flac", "eval_audio/37199.wav"]):
+        save_noise(folder / f"FSD50K.{name}", seed, 44100)
+    return f"fsd50k:{folder}"
+
+
+def made_parquet(folder: Path) -> str:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    audio = []
+    for seed in range(3):
+        save_noise(folder / "clip.wav", seed)
+        audio.append((folder / "clip.wav").read_bytes())
+    columns = {"path": ["a", "b", "c"], "audio": audio, "labels": ["dog; rain", "rain", ""], "split": ["x", "x", "y"]}
+    parquet.write_table(pa.table(columns), folder / "clips.parquet")
+    return f"parquet:{folder / 'clips.parquet'}"
+
+
+MADE: dict[str, Callable[[Path, Any], str]] = {
+    "csv": lambda folder, tiny: made_csv(folder),
+    "folder": lambda folder, tiny: made_folder(folder),
+    "esc50": lambda folder, tiny: made_esc50(folder),
+    "esc50 as flac": lambda folder, tiny: made_esc50(folder, "flac", RATE),
+    "soundscapes": lambda folder, tiny: made_soundscapes(folder),
+    "clips": lambda folder, tiny: made_list(folder),
+    "audioset": lambda folder, tiny: f"audioset:{tiny.save_folder(folder)}",
+    "fsd50k": lambda folder, tiny: made_fsd50k(folder),
+    "parquet": lambda folder, tiny: made_parquet(folder),
+    "parquet of AudioSet": lambda folder, tiny: f"parquet:{tiny.save_parquet(folder)}",
 }
 
 
 @pytest.fixture(scope="module", params=MADE)
-def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_data(MADE[request.param](tmp_path_factory.mktemp("source")))
+def source(request: pytest.FixtureRequest, tiny_audioset: Any, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_data(MADE[request.param](tmp_path_factory.mktemp("source"), tiny_audioset))
 
 
 def test_every_source_is_under_contract() -> None:
@@ -134,7 +164,7 @@ def test_a_source_read_twice_is_the_same(source: Dataset, tmp_path_factory: pyte
 
 def test_data_needs_no_torch() -> None:
     code = (
-        "import sys, earmark.data.manifest, earmark.data.esc50, earmark.audio, earmark.labels\n"
+        "import sys, earmark.data.manifest, earmark.data.esc50, earmark.data.audioset, earmark.data.parquet\n"
         "print('torch' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True).stdout
@@ -254,7 +284,7 @@ def test_file_audio_reads_its_part(tmp_path: Path) -> None:
 
 
 def test_specs_that_name_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = "there are csv:, folder:, esc50:, soundscapes:, clips:"
+    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:"
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
     )
@@ -266,6 +296,8 @@ def test_specs_that_name_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("clips").mkdir()
     assert "for example folder:clips" in refusal(lambda: open_data("clips"))
     Path("clips.csv").touch()
+    Path("clips.parquet").touch()
+    assert "for example parquet:clips.parquet" in refusal(lambda: open_data("clips.parquet"))
     assert "for example csv:clips.csv" in refusal(lambda: open_data("clips.csv"))
     assert refusal(lambda: open_data("zip:clips")) == f"'zip:clips': unknown source 'zip'; {choices}"
     assert refusal(lambda: open_data("csv:")) == "'csv:': expected a path after csv:, as in csv:PATH"

@@ -49,7 +49,7 @@ def evaluate(
 
     Args:
         model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
-        data: A source and a path: csv:FILE, folder:DIR, esc50:DIR or soundscapes:DIR.
+        data: Source and path: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR.
         split: Measure on these splits, joined by commas; on all of DATA when not given.
         labels: Measure on the clips of these labels, names or ids joined by commas; or esc10.
         out: Write report.json, report.md and the scores to this folder.

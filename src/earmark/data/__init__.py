@@ -32,6 +32,9 @@ def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[
 SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
     "csv": _reader("manifest", "read_csv", has_lenient=True),
     "folder": _reader("manifest", "read_folder"),
+    "parquet": _reader("parquet", "read_parquet"),
+    "audioset": _reader("audioset", "read_audioset"),
+    "fsd50k": _reader("fsd50k", "read_fsd50k"),
     "esc50": _reader("esc50", "read_esc50", has_lenient=True),
     "soundscapes": _reader("soundscapes", "read_soundscapes", has_lenient=True),
     "clips": _reader("listing", "read_clips", has_lenient=True),
@@ -57,6 +60,6 @@ def open_data(spec: str, lenient: bool = False) -> Dataset:
     if source in SOURCES and (colon or not Path(spec).exists()):  # a folder may be called clips
         raise DataError(f"{spec!r}: expected a path after {source}:, as in {source}:PATH")
     if Path(spec).exists() or not colon:
-        likely = "csv" if Path(spec).is_file() else "folder"
+        likely = {".parquet": "parquet"}.get(Path(spec).suffix, "csv") if Path(spec).is_file() else "folder"
         raise DataError(f"{spec!r}: say what kind of data it is, for example {likely}:{spec}; there are {choices}")
     raise DataError(f"{spec!r}: unknown source {source!r}; there are {choices}")

@@ -1,0 +1,322 @@
+"""AudioSet: two million clips of videos, 527 sounds, weak labels and some strong ones (Gemmeke et al. 2017)."""
+
+import csv
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from earmark import media
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.manifest import Missing
+from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
+from earmark.errors import DataError, EarmarkWarning
+from earmark.labels import LabelSet
+from earmark.localisation import TrueEvent
+
+_SEGMENTS: Final = "_segments.csv"
+_LABELS: Final = "class_labels_indices.csv"
+_LABEL_COLUMNS: Final = ["index", "mid", "display_name"]
+_STRONG_COLUMNS: Final = ["segment_id", "start_time_seconds", "end_time_seconds", "label"]
+_ID: Final = re.compile(r"[^\s/\\\"]+")
+_LABEL_ID: Final = re.compile(r"/[mtg]/\w+")
+_EXAMPLE: Final = """'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A row of a segment list: what sounds somewhere in a part of a video."""
+
+    video_id: str
+    onset: float
+    """Where the part begins in the video, in seconds."""
+    offset: float
+    """Where it ends; 10 s later but for the ends of short videos."""
+    label_ids: tuple[str, ...]
+    """MIDs, such as `/m/09x0r`."""
+
+
+def read_segments(path: Path | str) -> list[Segment]:
+    """The segments of a list as Google publishes them, or as it looks after a spreadsheet.
+
+    Lines that begin with `#` are comments.
+
+    Raises:
+        DataError: The file cannot be read, or a row is damaged; the text names the row by its line.
+    """
+    return [segment for _, segment in _numbered_segments(Path(path))]
+
+
+def _numbered_segments(path: Path) -> Iterator[tuple[int, Segment]]:
+    seconds: dict[str, float] = {}
+    label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand lists
+    for number, line in _lines(path):
+        start = line.lstrip('" ')
+        if start.startswith("#") and not start.startswith("#NAME?"):
+            continue
+        try:
+            # one line at a time: a quote that is not closed must not take the next rows with it
+            cells = next(csv.reader([line], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise _damaged(path, number, line, str(error)) from error
+        if not any(cells):
+            continue
+        if start.startswith("#NAME?"):
+            raise _damaged(path, number, line, "a spreadsheet took the id for a formula; take the original file")
+        if len(cells) < 4:
+            raise _damaged(path, number, line, f"{len(cells)} columns")
+        video_id, onset, offset = (cell.strip() for cell in cells[:3])
+        listed = ",".join(cells[3:])
+        try:
+            for text in (onset, offset):
+                if text not in seconds:
+                    seconds[text] = _seconds(text)
+            if listed not in label_ids:
+                label_ids[listed] = _label_ids(listed)
+            if not _ID.fullmatch(video_id):
+                raise ValueError(f"{video_id!r} is no id")
+            if seconds[offset] <= seconds[onset]:
+                raise ValueError(f"it ends at {offset} s, not after its start at {onset} s")
+        except ValueError as error:
+            raise _damaged(path, number, line, str(error)) from error
+        yield number, Segment(video_id, seconds[onset], seconds[offset], label_ids[listed])
+
+
+def _damaged(path: Path, number: int, line: str, reason: str) -> DataError:
+    row = line if len(line) <= 60 else f"{line[:60]}..."
+    expected = "an id, start and end in seconds and labels were expected, as in " + _EXAMPLE
+    return DataError(f"{path}, row {number}: {expected}, got {row!r}: {reason}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time in seconds") from None
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{text!r} is no time in seconds")
+    return seconds
+
+
+def _label_ids(listed: str) -> tuple[str, ...]:
+    # a spreadsheet takes the list apart at its commas and quotes the quotes
+    label_ids = tuple(dict.fromkeys(filter(None, (label.strip('" ') for label in listed.split(",")))))
+    if not label_ids:
+        raise ValueError("no label")
+    if strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]:
+        raise ValueError(f"{strange[0]!r} is no id of a label")
+    return label_ids
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, without their ends, by number."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:  # takes CRLF, and CR alone, for the ends of lines
+            for number, line in enumerate(stream, 1):
+                if line := line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DataError(f"{path}: cannot be read: {reason}") from error
+
+
+def read_label_set(path: Path | str) -> LabelSet:
+    """The labels of a `class_labels_indices.csv`, in the order of their indices; ids are the MIDs.
+
+    Raises:
+        DataError: The file is no such table; the text names the row.
+    """
+    path = Path(path)
+    rows = _rows(path, ",", _LABEL_COLUMNS)
+    ids: list[str] = []
+    names: list[str] = []
+    for number, (index, label_id, name) in rows:
+        if index != str(len(ids)):
+            raise DataError(f"{path}, row {number}: index {len(ids)} was expected, got {index!r}")
+        ids.append(label_id)
+        names.append(name)
+    try:
+        return LabelSet(tuple(names), tuple(ids))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows below a header that must be this one."""
+    lines = _lines(path)
+    for position, (number, line) in enumerate(lines):
+        try:
+            cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{path}, row {number}: {error}, got {line[:60]!r}") from error
+        cells = [cell.strip() for cell in cells]
+        while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
+            cells.pop()
+        if position == 0 and cells != list(columns):
+            raise DataError(f"{path}: the columns {', '.join(columns)} were expected, got {', '.join(cells)}")
+        if len(cells) != len(columns) or not all(cells):
+            raise DataError(f"{path}, row {number}: {', '.join(columns)} were expected, got {line[:60]!r}")
+        if position > 0:
+            yield number, cells
+
+
+class StrongEvent(NamedTuple):
+    """What sounds when in a segment."""
+
+    label_id: str
+    """MID; strong labels have some that the 527 weak ones lack."""
+    onset: float
+    """Seconds from the beginning of the segment."""
+    offset: float
+
+
+def read_strong_labels(path: Path | str) -> dict[str, list[StrongEvent]]:
+    """The events of each segment in a table of strong labels, by the id of the segment, in the order of the table.
+
+    Raises:
+        DataError: The file is no such table, or a row is damaged; the text names the row by its line.
+    """
+    path = Path(path)
+    events: dict[str, list[StrongEvent]] = {}
+    for number, (segment_id, start, end, label_id) in _rows(path, "\t", _STRONG_COLUMNS):
+        try:
+            split_segment_id(segment_id)
+            onset, offset = _seconds(start), _seconds(end)
+            if offset < onset:
+                raise ValueError(f"it ends at {end} s, before its start at {start} s")
+            (label_id,) = _label_ids(label_id)
+        except (ValueError, DataError) as error:
+            raise DataError(f"{path}, row {number}: {error}") from error
+        events.setdefault(segment_id, []).append(StrongEvent(label_id, onset, offset))
+    return events
+
+
+def split_segment_id(segment_id: str) -> tuple[str, float]:
+    """The id of the video, and where in it the segment begins, in seconds.
+
+    >>> split_segment_id("b0RFKhbpFJA_-_30000")
+    ('b0RFKhbpFJA_-', 30.0)
+
+    Raises:
+        DataError: It does not end in an underscore and milliseconds.
+    """
+    video_id, _, milliseconds = segment_id.rpartition("_")
+    if not (_ID.fullmatch(video_id) and milliseconds.isdecimal()):
+        raise DataError(f"an id of a segment, such as id_30000 with milliseconds, was expected, got {segment_id!r}")
+    return video_id, int(milliseconds) / 1000
+
+
+def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEvent, ...]:
+    """The events as measures of localisation take them; those of other labels, and those of no duration, fall away."""
+    return tuple(
+        TrueEvent(labels.index(event.label_id), event.onset, event.offset)
+        for event in events
+        if event.label_id in labels and event.onset < event.offset
+    )
+
+
+def read_audioset(path: Path | str, missing: Missing = "skip") -> Dataset:
+    """The clips of a folder with segment lists and recordings, or of one list with the recordings in its folder.
+
+    Lists are named `..._segments.csv` and lie in the folder or in a folder directly below; what is before that in the
+    name is the split: `balanced_train`, `unbalanced_train`, `eval`. Recordings lie anywhere below and are cut already:
+    each is a segment, and is named by one of `SCHEMES`. A `class_labels_indices.csv` beside the lists says which labels
+    there are; without one they are the 527. A clip's id and group is the id of its video, which has no other segment.
+
+    That many recordings are gone is normal: they are left out, counted in an `EarmarkWarning` and named in
+    `Dataset.missing`.
+
+    Raises:
+        DataError: There is no list, a row is damaged, has a label that there is not or a video that was there already,
+            or no recording is found.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: expected AudioSet's folder or one of its lists of segments, there is none")
+    folder = path.parent if path.is_file() else path
+    files = list_files(str(folder))
+    above = [Path(place) for place in files if Path(place) == folder or Path(place).parent == folder]
+    lists = [path] if path.is_file() else [place / n for place in above for n in files[str(place)] if _is_list(n)]
+    if not lists:
+        raise DataError(
+            f"{path}: not a folder of AudioSet, no list such as eval{_SEGMENTS} is in it or directly below; "
+            "audioset:FILE.csv takes a list of another name"
+        )
+    beside = sorted({table.parent / _LABELS for table in lists if _LABELS in files[str(table.parent)]})
+    labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
+    if any(read_label_set(other) != labels for other in beside[1:]):
+        raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
+    segments = _all_segments(sorted(lists), labels)
+    found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
+    not_there = tuple(s.video_id for s, _ in segments if s.video_id not in found.paths)
+    _tell_of_files(str(path), len(segments), not_there, found, missing)
+    names = {ids: tuple(labels.names[labels.index(i)] for i in ids) for ids in {s.label_ids for s, _ in segments}}
+    clips = tuple(
+        Clip(s.video_id, names[s.label_ids], FileAudio(found.paths[s.video_id]), split, s.video_id)
+        for s, split in segments
+        if s.video_id in found.paths
+    )
+    return Dataset("AudioSet" if path.is_dir() else f"AudioSet {path.name}", labels, clips, not_there)
+
+
+def _is_list(name: str) -> bool:
+    return name.endswith(_SEGMENTS) and name != _SEGMENTS
+
+
+def _all_segments(lists: Sequence[Path], labels: LabelSet) -> list[tuple[Segment, str]]:
+    """The segments of several lists, each with its split."""
+    segments: list[tuple[Segment, str]] = []
+    where: dict[str, Path] = {}
+    known: set[tuple[str, ...]] = set()
+    unknown: dict[str, list[str]] = {}
+    for path in lists:
+        split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
+        for number, segment in _numbered_segments(path):
+            if segment.video_id in where:
+                raise DataError(
+                    f"{path}, row {number}: video {segment.video_id} is listed in {where[segment.video_id]} already; "
+                    "audioset:FILE.csv takes one list alone"
+                )
+            where[segment.video_id] = path
+            if segment.label_ids not in known:
+                strange = [label_id for label_id in segment.label_ids if label_id not in labels]
+                for label_id in strange:
+                    unknown.setdefault(label_id, []).append(f"{path.name} row {number}")
+                if not strange:
+                    known.add(segment.label_ids)
+            segments.append((segment, split))
+    if unknown:
+        told = [f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()]
+        text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {_some(told)}"
+        raise DataError(f"{lists[0].parent}: {text}")
+    if not segments:
+        raise DataError(f"{', '.join(map(str, lists))}: no segment in it")
+    return segments
+
+
+def _tell_of_files(name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, missing: Missing) -> None:
+    """Warns of segments without a recording or with several ones.
+
+    Raises:
+        DataError: None has one, or some have not and that is an error.
+    """
+    text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
+    if not_there and (missing == "error" or not found.paths):
+        example = SCHEMES[0].replace("<id>", not_there[0])
+        looked_for = f"looked for files named {', '.join(SCHEMES)}, such as {example}.wav"
+        n_unread = found.n_unread
+        unread = f"; {n_unread} files are in formats that are not read here: {media.INSTALL}" if n_unread else ""
+        raise DataError(f"{text} ({_some(not_there)}); {looked_for}, among {found.n_recordings} recordings{unread}")
+    if not_there:
+        warnings.warn(f"{text} and left out: {_some(not_there)}", EarmarkWarning, stacklevel=3)
+    if found.n_doubled:
+        several = f"{name}: {found.n_doubled} segments have several files, the first by name is taken"
+        warnings.warn(several, EarmarkWarning, stacklevel=3)
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:_SHOWN]) + (", ..." if len(texts) > _SHOWN else "")

@@ -1,0 +1,158 @@
+"""A recording in a row of a Parquet file: read when it is asked for, from files that stay open."""
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from earmark.audio import Audio, decode_audio
+from earmark.errors import AudioError
+from earmark.storage import Place, is_url, joined
+
+_OPEN_FILES: Final = 64
+_KEPT_GROUPS: Final = 8
+"""Row groups whose bytes are kept: threads that go through a file side by side are at most so far apart."""
+_KEPT_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A Parquet file with recordings, shared by its rows."""
+
+    folder: str = field(repr=False)
+    """Path or URL. A data set may move between a run's start and its resumption: what it is does not depend on it."""
+    name: str
+    """Of the file, relative to the folder."""
+    column: str
+    """Where the bytes are: `audio`, or `audio.bytes` in a column of structs."""
+
+    @property
+    def url(self) -> str:
+        """Path or URL of the file."""
+        return joined(self.folder, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetAudio:
+    """The recording of a row, or a part of it."""
+
+    shard: Shard
+    row: int
+    """In the file, from 0."""
+    row_group: int
+    row_in_group: int
+    name: str
+    """What its data set calls it, for errors."""
+    onset: float = 0.0
+    """Where the clip starts in the recording, in seconds."""
+    duration: float | None = None
+    """How long the clip is, in seconds; None is to the end."""
+
+    @property
+    def source(self) -> str:
+        """The row, whatever the data set calls it."""
+        url = self.shard.url
+        return f"{url if is_url(url) else os.path.realpath(url)} row {self.row}"
+
+    def load(self, sample_rate: int) -> Audio:
+        """The sound, mono, at that rate.
+
+        Raises:
+            AudioError: The file or the row cannot be read, or has no bytes of a recording.
+        """
+        return decode_audio(self.recording(), sample_rate, self._place, self.onset, self.duration)
+
+    def recording(self) -> bytes:
+        """All the bytes of the recording, as they are in the table.
+
+        Raises:
+            AudioError: The file cannot be read, or there are none in the row.
+        """
+        try:
+            data = _open_files(os.getpid()).read(self.shard, self.row_group, self.row_in_group)
+        except Exception as error:  # far away, file systems raise what they like
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            place = self._place
+            raise AudioError(f"{place}: cannot be read, missing, changed, damaged or cut off: {reason}") from error
+        if not data:
+            raise AudioError(f"{self._place}: no bytes of audio in this row")
+        return data
+
+    @property
+    def _place(self) -> str:
+        return f"{self.shard.url}, row {self.row} ({self.name})"
+
+
+@cache
+def _open_files(process: int) -> "_OpenFiles":
+    # one for each process: a handle that a fork has inherited is at the same place of the same file as its parent's
+    return _OpenFiles()
+
+
+class _OpenFile:
+    """An open shard and its lock: who waits for a row group finds it read."""
+
+    def __init__(self, shard: Shard) -> None:
+        from pyarrow import parquet
+
+        place = Place(shard.url)
+        self.lock = threading.Lock()
+        # Arrow reads local files without Python; of far ones it is given what it asks for and no more
+        source = place.path if place.is_local else place.open(ahead=False)
+        self.parquet = parquet.ParquetFile(source)
+
+
+class _OpenFiles:
+    """The shards that were read last, and their last row groups; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: OrderedDict[Shard, _OpenFile] = OrderedDict()
+        self._groups: OrderedDict[tuple[Shard, int], Any] = OrderedDict()
+        self._n_bytes = 0
+
+    def read(self, shard: Shard, row_group: int, row: int) -> bytes:
+        """The bytes in a row of a row group; none where it is null."""
+        group = self._kept(shard, row_group)
+        if group is None:
+            file = self._file(shard)
+            with file.lock:
+                group = self._kept(shard, row_group)
+                if group is None:
+                    table = file.parquet.read_row_group(row_group, columns=[shard.column], use_threads=False)
+                    group = table.column(0)
+                    self._keep(shard, row_group, group)
+        value = group[row].as_py()
+        if isinstance(value, dict):
+            value = value["bytes"]
+        return value or b""
+
+    def _file(self, shard: Shard) -> _OpenFile:
+        with self._lock:
+            if shard in self._files:
+                self._files.move_to_end(shard)
+                return self._files[shard]
+        opened = _OpenFile(shard)  # far away that takes a while; others go on
+        with self._lock:
+            file = self._files.setdefault(shard, opened)
+            while len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)
+            return file
+
+    def _kept(self, shard: Shard, row_group: int) -> Any:
+        with self._lock:
+            key = (shard, row_group)
+            if key in self._groups:
+                self._groups.move_to_end(key)
+            return self._groups.get(key)
+
+    def _keep(self, shard: Shard, row_group: int, group: Any) -> None:
+        with self._lock:
+            known = self._groups.pop((shard, row_group), None)
+            self._groups[shard, row_group] = group
+            self._n_bytes += group.nbytes - (0 if known is None else known.nbytes)
+            while len(self._groups) > 1 and (len(self._groups) > _KEPT_GROUPS or self._n_bytes > _KEPT_BYTES):
+                _, forgotten = self._groups.popitem(last=False)
+                self._n_bytes -= forgotten.nbytes

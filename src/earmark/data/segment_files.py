@@ -1,0 +1,134 @@
+"""Which file of a folder is which segment of AudioSet: the names in use, matched against the listed segments."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from earmark import media
+from earmark.audio import AUDIO_SUFFIXES
+from earmark.errors import DataError
+
+SCHEMES: Final = ("Y<id>", "<id>", "<id>_<start>", "<id>_<start>_<end>")
+"""Names in use, before the suffix; start and end in seconds or milliseconds."""
+_NUMBER: Final = re.compile(r"\d+(?:\.\d*)?")
+_ROUNDED: Final = 1.0
+"""Names cut their numbers off or round them."""
+
+
+class Span(NamedTuple):
+    """Where in its video a segment lies, in seconds."""
+
+    onset: float
+    offset: float
+
+
+class SegmentFiles(NamedTuple):
+    """The files of segments."""
+
+    paths: dict[str, str]
+    """By the id of the video; a segment without a file is not in it."""
+    n_doubled: int
+    """Segments with several files, of which the first by name was taken."""
+    n_recordings: int
+    """Files looked at, of whatever name."""
+    n_unread: int
+    """Further ones, in formats that only the extra `media` reads, which is not installed."""
+
+
+def list_files(folder: str) -> dict[str, list[str]]:
+    """The names of the files in a folder and its sub-folders, by where they lie; without hidden ones.
+
+    Links are followed, each folder is visited once, no file is asked anything.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
+
+    found: dict[str, list[str]] = {}
+    visited: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(place)
+        if real in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found[place] = [name for name in names if not name.startswith(".")]
+    return found
+
+
+def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:
+    """The files of the listed segments, by their names alone.
+
+    An id may itself look like another one with a time behind it. So a name is never taken apart to see what it may
+    mean, but read in all ways that a listed segment allows; one that can be read in several ways goes to the longest
+    id that has no other file.
+
+    Args:
+        spans: The segments by the id of the video, which is theirs too.
+        files: What `list_files` found.
+    """
+    readable = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
+    paths: dict[str, str] = {}
+    doubled: set[str] = set()
+    ambiguous: list[tuple[str, list[str]]] = []
+    n_recordings = n_unread = 0
+
+    def take(video_id: str, path: str) -> None:
+        known = paths.get(video_id)
+        if known is not None:
+            doubled.add(video_id)
+        paths[video_id] = path if known is None else min(known, path)
+
+    for folder, names in files.items():
+        for name in names:
+            stem, dot, suffix = name.rpartition(".")
+            suffix = f"{dot}{suffix.lower()}"
+            if suffix not in readable:
+                n_unread += suffix in media.SUFFIXES
+                continue
+            n_recordings += 1
+            readings = list(_readings(stem, spans))
+            if len(readings) == 1:
+                take(readings[0], f"{folder}{os.sep}{name}")
+            elif readings:
+                ambiguous.append((f"{folder}{os.sep}{name}", readings))
+    for path, readings in sorted(ambiguous):
+        take(next((video_id for video_id in readings if video_id not in paths), readings[0]), path)
+    return SegmentFiles(paths, len(doubled), n_recordings, n_unread)
+
+
+def _readings(stem: str, spans: Mapping[str, Span]) -> Iterator[str]:
+    """The ids of all segments that a file of that name may be, the longest first."""
+    texts = (stem, stem[1:]) if stem.startswith("Y") else (stem,)
+    if len(texts) == 1 and stem in spans and "_" not in stem:  # nearly all, and nothing else to try
+        yield stem
+        return
+    found = {video_id for text in texts for video_id in _without_times(text, spans)}
+    yield from sorted(found, key=lambda video_id: (-len(video_id), video_id))
+
+
+def _without_times(text: str, spans: Mapping[str, Span]) -> Iterable[str]:
+    if text in spans:
+        yield text
+    before, _, last = text.rpartition("_")
+    if before in spans and _is_at(spans[before], last):
+        yield before
+    first, _, start = before.rpartition("_")
+    if first in spans and _is_at(spans[first], start, last):
+        yield first
+
+
+def _is_at(span: Span, *texts: str) -> bool:
+    """Whether these are the first times of the segment, in seconds or all in milliseconds."""
+    if not all(_NUMBER.fullmatch(text) for text in texts):
+        return False
+    values = [float(text) for text in texts]
+    return any(
+        all(abs(value - time * unit) < _ROUNDED for value, time in zip(values, span, strict=False))
+        for unit in (1, 1000)
+    )

@@ -1,0 +1,321 @@
+"""Clips in Parquet: the published AudioSet, earmark's own, one's own."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from earmark.audio import Audio, save_audio
+from earmark.data.clips import check_disjoint
+from earmark.data.parquet import read_parquet
+from earmark.errors import AudioError, DataError, EarmarkWarning
+from earmark.labels import LabelSet
+from earmark.storage import Place
+
+RATE = 16000
+
+
+def refusal(action) -> str:
+    with pytest.raises(DataError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The bytes of a FLAC file of half a second."""
+    path = tmp_path_factory.mktemp("sound") / "a.flac"
+    save_audio(path, Audio(np.random.default_rng(0).uniform(-0.5, 0.5, RATE // 2), RATE))
+    return path.read_bytes()
+
+
+def write(path: Path, columns: dict, about: dict | None = None, **options) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = None if about is None else {b"earmark": json.dumps(about).encode()}
+    parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), path, **options)
+    return str(path)
+
+
+# AudioSet
+
+
+def test_audioset_as_published(tiny_audioset, tmp_path):
+    folder = tiny_audioset.save_parquet(tmp_path)
+    data = read_parquet(str(folder))
+    assert (data.name, data.labels) == ("AudioSet", LabelSet.audioset())
+    assert [(c.id, c.split, c.group) for c in data] == [(r.video_id, r.split, r.video_id) for r in tiny_audioset.rows]
+    assert [tuple(map(data.labels.index, c.labels)) for c in data] == [
+        tuple(map(data.labels.index, row.label_ids)) for row in tiny_audioset.rows
+    ]
+    for clip, row in zip(data, tiny_audioset.rows, strict=True):
+        np.testing.assert_allclose(clip.load(RATE).waveform, tiny_audioset.sound(row).waveform, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("place", "split"),
+    [
+        ("data/bal_train/00.parquet", "balanced_train"),
+        ("data/unbal_train/017.parquet", "unbalanced_train"),
+        ("data/eval/00.parquet", "eval"),
+        ("balanced/train-00000-of-00037.parquet", "balanced_train"),
+        ("balanced/test-00000-of-00034.parquet", "eval"),
+        ("unbalanced/train/0000.parquet", "unbalanced_train"),
+        ("train-00000-of-00037.parquet", "train"),
+        ("some.parquet", None),
+    ],
+)
+def test_splits_by_the_names_of_files(tmp_path, sound, place, split):
+    path = tmp_path / "test" / "my" / "audioset" / place  # a folder far above says nothing
+    url = write(path, {"video_id": ["a"], "audio": [{"bytes": sound}], "labels": [["/m/09x0r"]]})
+    assert read_parquet(url)[0].split == split
+
+
+def test_labels_that_audioset_has_not(tmp_path, sound):
+    rows = {"video_id": ["a", "b", "c"], "audio": [sound] * 3, "labels": [["/m/09x0r"], [], ["/m/09x0r", "Dog"]]}
+    url = write(tmp_path / "a.parquet", rows)
+    assert refusal(lambda: read_parquet(url)) == (
+        f"{url}, row 2 (c): 'Dog' is none of the 527 labels, nor are 0 others in 1 places of this file"
+    )
+
+
+# earmark's own
+
+ABOUT = {
+    "format": 1,
+    "kind": "pack",
+    "name": "bells",
+    "labels": {"names": ["bell", "hiss", "siren"], "ids": ["/b", "/h", "/s"]},
+    "sample_rate": RATE,
+    "codec": "flac",
+}
+
+
+def pack(path, sound, ids=("a", "b", "c"), about=ABOUT, **columns):
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = {
+        "id": list(ids),
+        "audio": pa.array([{"bytes": sound, "path": "x.flac"} for _ in ids], struct),
+        "labels": pa.array([["bell", "siren"], [], ["hiss"]][: len(ids)], pa.list_(pa.string())),
+        "split": ["train", None, "test"][: len(ids)],
+        "group": ["g", "g", None][: len(ids)],
+        "duration": [0.5] * len(ids),
+        "sha256": ["0" * 64] * len(ids),
+        **columns,
+    }
+    return write(path, rows, about, row_group_size=1)
+
+
+def test_packed_clips(tmp_path, sound):
+    for name, ids in (("00.parquet", "abc"), ("more/01.parquet", "def")):
+        pack(tmp_path / name, sound, ids)
+    data = read_parquet(str(tmp_path))
+    assert data.name == "bells"
+    assert data.labels == LabelSet(("bell", "hiss", "siren"), ("/b", "/h", "/s"))
+    assert [(c.id, c.labels, c.split, c.group) for c in data] == [
+        ("a", ("bell", "siren"), "train", "g"),
+        ("b", (), None, "g"),
+        ("c", ("hiss",), "test", None),
+        ("d", ("bell", "siren"), "train", "g"),
+        ("e", (), None, "g"),
+        ("f", ("hiss",), "test", None),
+    ]
+    assert {clip.load(RATE).duration for clip in data} == {0.5}
+    assert data[0].labels is data[3].labels and data[0].group is data[3].group
+    assert [c.id for c in read_parquet(f"{tmp_path}/*.parquet")] == ["a", "b", "c"]
+
+
+def test_files_that_do_not_go_together(tmp_path, sound):
+    first = pack(tmp_path / "0.parquet", sound)
+    other = {**ABOUT, "labels": {"names": ["bell", "hiss"], "ids": ["/b", "/h"]}}
+    second = pack(tmp_path / "1.parquet", sound, "d", other, labels=[["bell"]])
+    assert refusal(lambda: read_parquet(str(tmp_path))) == (
+        f"{first} and {second}: one set of labels was expected, they have different ones; name files of one pack"
+    )
+    write(tmp_path / "1.parquet", {"id": ["d"], "audio": [sound], "labels": ["bell"]})
+    assert refusal(lambda: read_parquet(str(tmp_path))) == (
+        f"{second}: a table of one's own beside a file of `earmark pack`; name files of one kind"
+    )
+
+
+def repeating(path, sound, rows):
+    """A pack whose footer repeats the rows."""
+    table = parquet.read_table(pack(path, sound))
+    with parquet.ParquetWriter(path, table.schema) as file:
+        file.write_table(table, row_group_size=1)
+        file.add_key_value_metadata({"earmark_rows": json.dumps(rows)})
+    return str(path)
+
+
+def test_rows_that_the_footer_repeats_are_taken_from_there(tmp_path, sound):
+    rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None, "x", "y"], "group": ["e"] * 3}
+    url = repeating(tmp_path / "0.parquet", sound, rows)
+    data = read_parquet(url)
+    assert [(c.id, c.labels, c.split, c.group) for c in data] == list(
+        zip("def", [("bell",), (), ("hiss",)], rows["split"], "eee", strict=True)
+    )
+    assert data[2].load(RATE).duration == 0.5
+    for name, column, text in (
+        ("id", ["d"], ": the rows that its footer repeats are damaged: "),
+        ("labels", [1, 2, 3], ": the rows that its footer repeats are damaged: "),
+    ):
+        url = repeating(tmp_path / "0.parquet", sound, {**rows, name: column})
+        assert refusal(lambda url=url: read_parquet(url)).startswith(f"{url}{text}")
+    url = repeating(tmp_path / "0.parquet", sound, {name: column[:2] for name, column in rows.items()})
+    assert refusal(lambda: read_parquet(url)) == f"{url}: 3 rows were expected, its footer repeats 2"
+
+
+def test_a_file_without_rows(tmp_path, sound):
+    pack(tmp_path / "0.parquet", sound)
+    pack(tmp_path / "1.parquet", sound, (), labels=pa.array([], pa.list_(pa.string())))
+    assert len(read_parquet(str(tmp_path))) == 3
+    assert refusal(lambda: read_parquet(str(tmp_path / "1.parquet"))).startswith("bells: no clip in it")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"format": 2}, ": format 1 of `earmark pack` was expected, got 2"),
+        ({"labels": ["bell"]}, ": the description of its data set is damaged: TypeError"),
+        ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is there twice"),
+        (
+            {"labels": {"names": ["bell"], "ids": []}},
+            ", row 0 (a): 'siren' is none of the 1 labels, nor are 1 others in 2",
+        ),
+    ],
+)
+def test_packs_that_are_damaged(tmp_path, sound, change, text):
+    url = pack(tmp_path / "0.parquet", sound, about={**ABOUT, **change})
+    assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
+
+
+# one's own
+
+
+def test_ones_own_tables(tmp_path, sound):
+    rows = {
+        "path": ["x.wav", "x.wav", "y.wav"],
+        "audio": pa.array([sound] * 3, pa.large_binary()),
+        "labels": ["dog; rain;dog", " ", "rain"],
+        "onset": [0.0, 0.25, None],
+        "offset": [0.125, None, 0.25],
+        "split": [1, 2, None],
+        "remark": [None, None, None],
+    }
+    data = read_parquet(write(tmp_path / "clips.parquet", rows))
+    assert (data.name, data.labels.names) == ("clips.parquet", ("dog", "rain"))
+    assert [(c.id, c.labels, c.split, c.group, c.load(RATE).duration) for c in data] == [
+        ("x.wav@0.0", ("dog", "rain"), "1", "x.wav", 0.125),
+        ("x.wav@0.25", (), "2", "x.wav", 0.25),
+        ("y.wav", ("rain",), None, "y.wav", 0.25),
+    ]
+    np.testing.assert_array_equal(data[1].load(RATE).waveform, data[1].load(RATE).waveform)
+    lists = {"id": [7, 8], "audio": [{"bytes": sound}] * 2, "labels": [["b"], ["a", "b"]], "duration": [0.125, None]}
+    data = read_parquet(write(tmp_path / "lists.parquet", {**lists, "group": ["g", None]}))
+    assert [(c.id, c.labels, c.group, c.load(RATE).duration) for c in data] == [
+        ("7", ("b",), "g", 0.125),
+        ("8", ("a", "b"), None, 0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"labels": ["a", None]}, ", row 1 (y): labels must be filled in, it is null"),
+        ({"id": ["x", None]}, ", row 1 (None): id must be filled in, it is null"),
+        ({"labels": [["a"], [None]]}, ", row 1 (y): None is none of the 1 labels, nor are 0 others"),
+        ({"labels": ["", " "]}, ": none of the 2 rows has a label"),
+        ({"labels": [[[1.5]], [[2.5]]]}, ": column labels as list<item: string> was expected, got list<element: list"),
+        ({"onset": ["x", "y"]}, ": column onset as double was expected, got string"),
+        ({"onset": [0.0, -1.0]}, ", row 1 (y): seconds, an onset of 0 or more and either an offset behind it or a dur"),
+        ({"onset": [0.0, 2.0], "offset": [1.0, 1.5]}, ", row 1 (y): seconds, an onset"),
+        ({"offset": [0.1, 0.2], "duration": [None, 0.2]}, ", row 1 (y): seconds, an onset"),
+        ({"audio": None}, ": the columns audio, labels and either path or id (and optionally onset,"),
+        ({"id": None}, ": the columns audio, labels and either path or id (and optionally onset,"),
+        ({"audio": ["text", "text"]}, ": column audio with the bytes of recordings was expected, got string"),
+        ({"audio": [{"array": 1}] * 2}, ": column audio with the bytes of recordings was expected, got struct<array"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, sound, columns, text):
+    table = {"id": ["x", "y"], "audio": [sound] * 2, "labels": ["a", "b"], **columns}
+    url = write(tmp_path / "a.parquet", {name: column for name, column in table.items() if column is not None})
+    assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
+
+
+def test_files_that_are_none(tmp_path, monkeypatch):
+    assert refusal(lambda: read_parquet(f"{tmp_path}/none")).startswith(f"{tmp_path}/none: no Parquet file there")
+    assert refusal(lambda: read_parquet(f"{tmp_path}/*.parquet")).startswith(f"{tmp_path}/*.parquet: no Parquet file")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 but no more")
+    text = refusal(lambda: read_parquet(str(tmp_path / "a.parquet")))
+    assert text.startswith(f"{tmp_path / 'a.parquet'}: cannot be read as Parquet, damaged or cut off: ")
+    monkeypatch.setattr("earmark.data.parquet.find_spec", lambda name: None)
+    assert refusal(lambda: read_parquet("a.parquet")) == (
+        "a.parquet: needs pyarrow and fsspec, not installed here: pip install 'earmark[parquet]'"
+    )
+
+
+def test_rows_without_audio_are_told_when_they_are_read(tmp_path, sound):
+    audio = [{"bytes": sound}, {"bytes": None}, None, {"bytes": b""}, {"bytes": b"no sound"}]
+    rows = {"id": list("abcde"), "audio": audio, "labels": ["x"] * 5}
+    url = write(tmp_path / "a.parquet", rows)
+    data = read_parquet(url)
+    data[0].load(RATE)
+    for number, name in ((1, "b"), (2, "c"), (3, "d")):
+        with pytest.raises(AudioError) as caught:
+            data[number].load(RATE)
+        assert str(caught.value) == f"{url}, row {number} ({name}): no bytes of audio in this row"
+    with pytest.raises(AudioError) as caught:
+        data[4].load(RATE)
+    assert str(caught.value).startswith(f"{url}, row 4 (e): ")
+
+
+# at size
+
+
+def test_opening_reads_no_audio(tmp_path, monkeypatch):
+    """Nor as many bytes as the audio of one row group has, from a store that is far away."""
+    noise = np.random.default_rng(0).bytes
+    rows = {"id": [str(i) for i in range(32)], "audio": [noise(100_000) for _ in range(32)], "labels": ["a"] * 32}
+    Place("memory://sources/a.parquet").write(Path(write(tmp_path / "a.parquet", rows, row_group_size=8)).read_bytes())
+    n_read = []
+    opened = Place.open
+
+    def counted(place, **options):
+        stream = opened(place, **options)
+        read = stream.read
+        stream.read = lambda *size: n_read.append(len(data := read(*size))) or data
+        return stream
+
+    monkeypatch.setattr(Place, "open", counted)
+    data = read_parquet("memory://sources/*.parquet")
+    assert len(data) == 32
+    assert 0 < sum(n_read) < 150_000
+    with pytest.raises(AudioError, match=r"memory://sources/a\.parquet, row 31 \(31\): "):
+        data[31].load(RATE)
+
+
+def test_large_row_groups_are_told_once(tmp_path, sound, monkeypatch):
+    monkeypatch.setattr("earmark.data.parquet._LARGE_GROUP", 2 * len(sound))
+    rows = {"id": [str(i) for i in range(6)], "audio": [sound + bytes([i]) for i in range(6)], "labels": ["a"] * 6}
+    url = write(tmp_path / "a.parquet", rows, row_group_size=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_parquet(url)
+    write(tmp_path / "a.parquet", rows, row_group_size=3, use_dictionary=False)
+    with pytest.warns(EarmarkWarning) as told:
+        read_parquet(url)
+    (text,) = (str(warning.message) for warning in told)
+    assert text.startswith(f"{url}: its row groups have up to 0 MB of audio") and "`earmark pack`" in text
+
+
+def test_sources_are_rows_where_there_are_no_groups(tmp_path, sound):
+    one, two = (
+        write(tmp_path / f"{name}.parquet", {"id": ["1.wav"], "audio": [sound], "labels": ["a"]}) for name in "ab"
+    )
+    check_disjoint(read_parquet(one), read_parquet(two))
+    text = refusal(lambda: check_disjoint(read_parquet(one), read_parquet(f"{tmp_path}/a*.parquet")))
+    assert text.endswith(f"1 sources are in both: {one} row 0")
