@@ -234,6 +234,8 @@ def test_bytes_are_read_as_the_file_is(tmp_path: Path, suffix: str, subtype: str
     if share == 1:
         audio = decode_audio(data, 8000, "row 7")
         np.testing.assert_array_equal(audio.waveform, load_audio(path, 8000).waveform)
+        part = decode_audio(data, 8000, "row 7", onset=0.25, duration=0.5)
+        np.testing.assert_array_equal(part.waveform, load_audio(path, 8000, 0.25, 0.5).waveform)
         return
     with pytest.raises(AudioError) as caught:
         decode_audio(data, 8000, "row 7")

@@ -1,6 +1,7 @@
 """Files by path and by URL."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,9 @@ def test_arrow_reads_what_fsspec_has_no_library_for(tmp_path: Path, monkeypatch:
     place = Place(f"file://{tmp_path}")
     assert list(place.files()) == [".hidden.wav", "a.wav", "sub/d.wav"]
     assert place.child("a.wav").read() == b"a.wav"
+    for ahead in (True, False):
+        with place.child("a.wav").open(ahead=ahead) as stream:
+            assert (stream.seek(2), stream.read(2)) == (2, b"wa")
     with pytest.raises(DataError, match="nonsense://x: cannot be reached: Install s3fs"):
         Place("nonsense://x").names()
 
@@ -33,6 +37,27 @@ def test_wildcards_name_files(tmp_path: Path, url: str, names: list[str]) -> Non
     for name in ("a.csv", "b.wav"):
         (tmp_path / name).write_bytes(b"12")
     assert Place(str(tmp_path / url)).files() == dict.fromkeys(names, 2)
+
+
+def test_streams_that_fetch_no_more_than_asked_for() -> None:
+    class Slow(fsspec.spec.AbstractBufferedFile):  # as files of object stores are
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            fetched.append(end - start)
+            return bytes(end - start)
+
+    class Store(fsspec.spec.AbstractFileSystem):
+        protocol = "slow"
+
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Slow:
+            return Slow(self, path, mode, size=1 << 20, **{"block_size": 1 << 16, **options})
+
+    fsspec.register_implementation("slow", Store, clobber=True)
+    for ahead in (True, False):
+        fetched: list[int] = []
+        with Place("slow://a").open(ahead=ahead) as stream:
+            stream.seek(1000)
+            stream.read(10)
+        assert (sum(fetched) == 10) != ahead
 
 
 def test_a_drive_is_no_url() -> None:

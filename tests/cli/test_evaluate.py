@@ -9,6 +9,7 @@ import torch
 from earmark import cli
 from earmark.cli.clips import select
 from earmark.frontend import FrontendConfig
+from earmark.labels import LabelSet
 from earmark.network import Network, NetworkConfig
 
 Capture = pytest.CaptureFixture[str]
@@ -76,3 +77,22 @@ def test_evaluate_says_what_null_means(capfd: Capture) -> None:
     assert cli.main(["evaluate", "--help"]) == 0
     told = " ".join(capfd.readouterr().out.replace("│", " ").split())
     assert "is null: d_prime where the mAUC is 1; top1, the accuracy of the first tag, unless each" in told
+
+
+def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+    folder = tiny_audioset.save_folder(tmp_path / "audioset")
+    torch.manual_seed(0)
+    model = str(tmp_path / "tagger.safetensors")
+    Network(NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2), LabelSet.audioset()).save(model)
+    table = tmp_path / "strong.tsv"
+    head = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
+    table.write_text(f"{head}0123456789__5500\t0.1\t0.3\t/m/0jbk\n-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n")
+    words = ["evaluate", model, f"audioset:{folder}", "--split", "eval", "--strong", str(table)]
+    assert cli.main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads(capfd.readouterr().out)
+    found = report.pop("detection")
+    assert (found["n_clips"], found["n_events"], found["n_labels"]) == (2, 2, 2)
+    assert found == json.loads((tmp_path / "out" / "detection.json").read_text())
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert cli.main([*words, "--quiet"]) == 0
+    assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]

@@ -112,7 +112,7 @@ def test_forked_processes_share_no_handles(table):
     children = [fork.Process(target=in_child, args=(data, order, queue), daemon=True) for order in orders]
     # as if another thread were at it: who shares what the parent has waits for ever
     with ExitStack() as held:
-        for files in [each for each in gc.get_objects() if isinstance(each, parquet_audio._OpenFiles)]:
+        for files in [each for each in gc.get_objects() if type(each) is parquet_audio._OpenFiles]:
             held.enter_context(files._lock)
         for child in children:
             child.start()

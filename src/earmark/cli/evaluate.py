@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,11 +22,17 @@ from earmark.cli.screen import (
     refuse_overwriting,
     write_json,
 )
+from earmark.data.audioset import StrongEvent, read_strong_labels
+from earmark.data.clips import Dataset
+from earmark.tagger import Tagger
 
 if TYPE_CHECKING:
+    from earmark.detection import Detection
     from earmark.evaluation import LabelFigures, Report
+    from earmark.network import Network
 
 _SHOWN: Final = 60
+_FILES: Final = ("report.json", "report.md", "scores.npz", "detection.json")
 _JSON_HELP: Final = (
     "Print what report.json holds. A figure that is no finite number is null: d_prime where the mAUC is 1; top1, the "
     "accuracy of the first tag, unless each clip has exactly one label; and those of labels without clips."
@@ -39,6 +46,7 @@ def evaluate(
     *,
     split: str | None = None,
     labels: str | None = None,
+    strong: Path | None = None,
     out: Path | None = None,
     batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
     device: str = "cpu",
@@ -52,39 +60,60 @@ def evaluate(
         data: Source and path: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR.
         split: Measure on these splits, joined by commas; on all of DATA when not given.
         labels: Measure on the clips of these labels, names or ids joined by commas; or esc10.
-        out: Write report.json, report.md and the scores to this folder.
+        strong: Measure too how well events are found in time, by AudioSet's table of strong labels (.tsv).
+        out: Write report.json, report.md and the scores to this folder; detection.json with --strong.
         batch_size: Clips that the network hears at a time; the figures do not depend on it.
         device: cpu, cuda, cuda:N or mps.
         quiet: Nothing but errors on standard error.
     """
     _check_out(out, model, data.partition(":")[2])
+    events = None if strong is None else read_strong_labels(strong)
     dataset = select(data, split, labels)
     network = hub.load_network(model)
     from earmark.evaluation import evaluate as measure
 
     with progress("listening", quiet) as show:
         report = measure(network, dataset, model=model, batch_size=batch_size, progress=show, device=device)
+    detection = None if events is None else _detect(network, dataset, events, device, quiet)
     if out is not None:
         report.save(out)
-        note(f"{out}: report.json, report.md, scores.npz", quiet)
+        if detection is not None:
+            detection.save(out)
+        note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
     if report.failed:
         first = report.failed[0]
         note(f"{len(report.failed)} clips could not be read and are not in the figures; {first.error}", quiet)
     if json:
-        write_json(report.to_json())
+        write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:
-        _print(report)
+        _print(report, detection)
+
+
+def _detect(
+    network: "Network", dataset: Dataset, events: Mapping[str, Sequence[StrongEvent]], device: str, quiet: bool
+) -> "Detection":
+    from earmark.detection import detect
+    from earmark.network import TorchEngine
+
+    with progress("listening for events", quiet) as show:
+        detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)
+    if detection.n_clips_without_events:
+        note(
+            f"{detection.n_clips_without_events} clips have no strong labels; events were looked for in the others",
+            quiet,
+        )
+    return detection
 
 
 def _check_out(out: Path | None, *inputs: str) -> None:
     if out is not None and out.exists() and not out.is_dir():
         raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
     if out is not None:
-        for name in ("report.json", "report.md", "scores.npz"):
+        for name in _FILES:
             refuse_overwriting(out / name, inputs)
 
 
-def _print(report: "Report") -> None:
+def _print(report: "Report", detection: "Detection | None") -> None:
     console = paper(sys.stdout)
     low, high = report.mAP_interval
     figures = Table.grid(padding=(0, 2))
@@ -93,6 +122,13 @@ def _print(report: "Report") -> None:
     figures.add_row("d'", _digits(report.d_prime), "of the mAUC")
     if report.top1 is not None:
         figures.add_row("top-1", _digits(report.top1), "accuracy")
+    if detection is not None:
+        of_what = f"{detection.n_events} events of {detection.n_labels} labels in {detection.n_clips} clips"
+        figures.add_row("PSDS1", _digits(detection.PSDS1), f"exact times; {of_what}")
+        figures.add_row("PSDS2", _digits(detection.PSDS2), "labels told apart")
+        figures.add_row(
+            "F1", _digits(detection.F1), f"of seconds, mean over labels; {_digits(detection.F1_micro)} of all"
+        )
     n_labels = f"{report.n_labels_with_positives} of {len(report.labels)} labels"
     figures.add_row("clips", str(len(report.ids)), f"{n_labels} occur; SHA-256 of ids {report.clip_ids_sha256[:12]}...")
     console.print(figures)
