@@ -25,6 +25,7 @@ pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from earmark.data.parquet import read_parquet  # noqa: E402
+from earmark.data.parquet_audio import PackedAudio  # noqa: E402
 from earmark.packing import PackConfig, check, pack, run  # noqa: E402
 from earmark.packing.ledger import JOURNAL, MANIFEST  # noqa: E402
 from earmark.packing.plan import Skipped, make_plan  # noqa: E402
@@ -151,6 +152,7 @@ def test_every_clip_comes_back(data: Dataset, tmp_path: Path) -> None:
     for clip in read:
         row = by_id[clip.id]
         assert (clip.labels, clip.split, clip.group) == (tuple(row["labels"]), row["split"], row["group"])
+        assert isinstance(clip.audio, PackedAudio) and clip.audio.recording() == row["audio"]["bytes"]
         assert clip.load(RATE).duration == row["duration"]
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert manifest == outcome.manifest
@@ -190,10 +192,15 @@ def test_the_form_of_a_shard(data: Dataset, tmp_path: Path, codec: str, starts: 
     }
     repeated = json.loads(file.metadata.metadata[b"earmark_rows"])
     assert repeated["id"] == begun and repeated["labels"] == [list(clip.labels) for clip in shard.clips]
-    assert repeated.keys() == {"id", "labels", "split", "group"}
+    assert repeated.keys() == {"id", "labels", "split", "group", "start", "n_bytes"}
     column = file.metadata.row_group(0).column(1)
     assert (column.path_in_schema, column.compression) == ("audio.bytes", "UNCOMPRESSED")
     assert not column.has_dictionary_page
+    content = (tmp_path / shard.file).read_bytes()
+    ranges = zip(repeated["start"], repeated["n_bytes"], strict=True)
+    assert [content[start : start + n] for start, n in ranges] == [
+        row["audio"]["bytes"] for row in file.read().to_pylist()
+    ]
     for row, clip in zip(file.read().to_pylist(), shard.clips, strict=True):
         assert row["audio"]["bytes"][:4] == starts
         heard, _ = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")

@@ -118,9 +118,9 @@ class Place:
         wildcard = _GLOB.search(self.url) if self.has_wildcards else None
         return self if wildcard is None else Place(self.url[: wildcard.start()].rpartition("/")[0] or ".")
 
-    def read(self) -> bytes:
-        """All bytes of this file."""
-        data: bytes = self._system.cat_file(self.path)
+    def read(self, start: int | None = None, stop: int | None = None) -> bytes:
+        """The bytes of this file from `start` to before `stop`, all of them when not given, at one request."""
+        data: bytes = self._system.cat_file(self.path, start=start, end=stop)
         return data
 
     def open(self, ahead: bool = True) -> Any:

@@ -151,6 +151,37 @@ def repeating(path, sound, rows):
     return str(path)
 
 
+def test_recordings_whose_place_the_footer_says_are_read_without_it(tmp_path, sound):
+    rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None] * 3, "group": ["e"] * 3}
+    content = (tmp_path / "0.parquet", repeating(tmp_path / "0.parquet", sound, rows))[0].read_bytes()
+    recordings = [row["bytes"] for row in parquet.read_table(tmp_path / "0.parquet").column("audio").to_pylist()]
+    starts, end = [], 0
+    for data in recordings:
+        starts.append(content.index(data, end))
+        end = starts[-1] + len(data)
+    ranges = {"start": starts, "n_bytes": [len(data) for data in recordings]}
+    url = repeating(tmp_path / "0.parquet", sound, {**rows, **ranges})
+    near = read_parquet(url)
+    assert [clip.audio.recording() for clip in near] == recordings
+    assert near[2].load(RATE).duration == 0.5
+    fsspec = pytest.importorskip("fsspec")
+    with fsspec.open("memory://packed/0.parquet", "wb") as far:
+        far.write((tmp_path / "0.parquet").read_bytes())
+    clips = read_parquet("memory://packed/0.parquet")
+    assert [clip.audio.recording() for clip in clips] == recordings
+    assert clips[0].audio.source == "memory://packed/0.parquet row 0" != near[0].audio.source
+    (tmp_path / "0.parquet").write_bytes(content[: starts[2] + 9])
+    near[1].load(RATE)
+    with pytest.raises(AudioError, match=r"0\.parquet, row 2 \(f\): the file ends before its bytes; pack anew"):
+        near[2].load(RATE)
+    (tmp_path / "0.parquet").unlink()
+    with pytest.raises(AudioError, match=r"row 1 \(e\): cannot be read, missing, .*: No such file"):
+        near[1].load(RATE)
+    for wrong in ({"start": starts}, {**ranges, "n_bytes": [1, 2, 0]}, {**ranges, "start": starts[:2]}):
+        url = repeating(tmp_path / "0.parquet", sound, {**rows, **wrong})
+        assert "3 ranges of bytes were expected" in refusal(lambda url=url: read_parquet(url))
+
+
 def test_rows_that_the_footer_repeats_are_taken_from_there(tmp_path, sound):
     rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None, "x", "y"], "group": ["e"] * 3}
     url = repeating(tmp_path / "0.parquet", sound, rows)

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from earmark.data.clips import Clip, Dataset
-from earmark.data.parquet_audio import ParquetAudio, Shard
+from earmark.data.clips import AudioReader, Clip, Dataset
+from earmark.data.parquet_audio import PackedAudio, ParquetAudio, Shard
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
 from earmark.storage import Place
@@ -25,7 +25,8 @@ FORMAT: Final = 1
 """Of earmark's own files, in the metadata of their schema under `earmark`."""
 ROWS: Final = b"earmark_rows"
 """Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
-clip they lie all over the file, and far away each is a request."""
+clip they lie all over the file, and far away each is a request. `start` and `n_bytes` beside them are where in the file
+the recordings are."""
 _AUDIOSET: Final = "a file of AudioSet"
 _PACK: Final = "a file of `earmark pack`"
 _OWN: Final = "a table of one's own"
@@ -55,6 +56,8 @@ class _Table(NamedTuple):
     groups: Any
     times: dict[str, Any]
     rows_per_group: list[int]
+    ranges: tuple[list[int], list[int]] | None
+    """First byte and bytes of each recording in the file, where it says so."""
     largest_group: int
     """Compressed bytes of audio; 0 where that is not looked at."""
 
@@ -165,6 +168,7 @@ def _read_columns(folder: str, name: str, file: Any) -> _Table:
         groups=None if kind == _AUDIOSET else column(group, pa.string()),
         times={time: column(time, pa.float64()) for time in times},
         rows_per_group=[of_group.num_rows for of_group in groups],
+        ranges=_ranges(url, rows, footer.num_rows),
         largest_group=largest,
     )
 
@@ -181,6 +185,21 @@ def _rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]
     if len(table) != n_rows:
         raise DataError(f"{url}: {n_rows} rows were expected, its footer repeats {len(table)}")
     return table
+
+
+def _ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[int]] | None:
+    """Where in the file a footer says that the recordings are."""
+    columns = json.loads(text or b"{}")
+    if "start" not in columns:
+        return None
+    ranges = columns["start"], columns.get("n_bytes")
+    for column in ranges:
+        is_sound = isinstance(column, list) and all(isinstance(value, int) and value > 0 for value in column)
+        if not is_sound or len(column) != n_rows:
+            raise DataError(
+                f"{url}: the rows that its footer repeats are damaged: {n_rows} ranges of bytes were expected"
+            )
+    return ranges
 
 
 def _audio_column(url: str, schema: Any) -> str:
@@ -287,7 +306,10 @@ def _clips(
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
     rows = zip(ids, _labels(table, names_of, shared), splits, groups, places, onsets, durations, strict=False)
     for number, (id_, labels, split, group, (row_group, row), onset, duration) in enumerate(rows):
-        audio = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
+        if table.ranges is None:
+            audio: AudioReader = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
+        else:
+            audio = PackedAudio(table.shard, number, table.ranges[0][number], table.ranges[1][number], id_)
         is_own = table.kind == _AUDIOSET or group == id_
         yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
 
