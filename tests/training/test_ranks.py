@@ -1,12 +1,14 @@
 """Several processes, one run: `earmark train --devices 2` on the CPU, and what each process has to do with it."""
 
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,9 @@ from safetensors.torch import load_file
 from earmark.audio import Audio, save_audio
 from earmark.data import open_data
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, DataError, EarmarkError
 from earmark.labels import LabelSet
-from earmark.training import TrainConfig
+from earmark.training import TrainConfig, launch
 from earmark.training.batches import LogMels, TrainBatches, ValidBatches, loader
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
@@ -149,6 +151,10 @@ def finish(arguments: list[str], launcher: tuple[str, ...] = ("-m", "earmark")) 
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
 
 
+def record_of(out: Path) -> dict:
+    return json.loads((out / "run.json").read_text())
+
+
 def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "last.safetensors")
 
@@ -180,7 +186,8 @@ def assert_same(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
     [
-        ({"freeze_batch_norm": True}, 1e-5),
+        # clips are read by two workers of each process
+        ({"freeze_batch_norm": True, "cache": "none", "n_workers": 2, "n_clips_seen": 80}, 1e-5),
         # Adam makes large steps of gradients that are 0 but for rounding, such as those that batch norm takes away
         ({"sync_batch_norm": True, "n_clips_seen": 80}, 1e-3),
     ],
@@ -192,7 +199,7 @@ def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance):
         done = finish(command(clips, tmp_path / out, "--devices", devices, **QUIET_DROPOUT, **settings))
         assert done.returncode == 0, done.stderr
     assert_near(tmp_path / "one", tmp_path / "two", tolerance)
-    assert json.loads((tmp_path / "two" / "run.json").read_text())["n_processes"] == 2
+    assert record_of(tmp_path / "two")["n_processes"] == 2
     assert done.stdout.count("best.safetensors") == 1, "one process speaks"
 
 
@@ -238,6 +245,13 @@ def ranks(pid: int) -> list[int]:
     return found
 
 
+def wait_for(file: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 100
+    while not file.exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
 def after_an_epoch(arguments: list[str], out: Path, act) -> tuple[int, str]:
     """Status and standard error of a run to which `act(process)` happened after an epoch of it."""
     with subprocess.Popen(
@@ -248,10 +262,7 @@ def after_an_epoch(arguments: list[str], out: Path, act) -> tuple[int, str]:
         env=environment(),
     ) as process:
         try:
-            deadline = time.monotonic() + 100
-            while not (out / "metrics.csv").exists() and time.monotonic() < deadline:
-                assert process.poll() is None, process.stderr.read()
-                time.sleep(0.01)
+            wait_for(out / "metrics.csv", process)
             act(process)
             told = process.communicate(timeout=60)[1]
         finally:
@@ -299,7 +310,7 @@ def test_an_error_of_one_process_is_told_once(clips, tmp_path):
     assert "Traceback" not in done.stderr
     done = finish(command(spoilt, tmp_path / "other", "--devices", "2", cache="none", balanced=False, skip_bad=True))
     assert done.returncode == 0, done.stderr
-    assert [clip["id"] for clip in json.loads((tmp_path / "other/run.json").read_text())["skipped"]] == ["bad.wav"]
+    assert [clip["id"] for clip in record_of(tmp_path / "other")["skipped"]] == ["bad.wav"]
 
 
 def test_several_machines_must_find_each_other(clips, tmp_path):
@@ -307,21 +318,112 @@ def test_several_machines_must_find_each_other(clips, tmp_path):
     assert done.returncode == 1 and "MASTER_ADDR, MASTER_PORT, NODE_RANK must be set" in done.stderr, done.stderr
 
 
-def test_two_machines_are_two_processes(clips, tmp_path, undisturbed):
-    """Two commands of one process each, as on two machines that share no disk: only the first writes."""
-    import socket
-
+def two_machines(clips: Path, folder: Path, act=None, **of_second) -> list[tuple[int, str, str]]:
+    """Two commands of one process each, as on two machines that share no disk: status, output, errors of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = []
     for node in (0, 1):
         own = {**environment(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(node)}
-        arguments = command(clips, tmp_path / f"node{node}", "--num-nodes", "2")
-        processes.append(subprocess.Popen([sys.executable, "-m", "earmark", *arguments], env=own))
-    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+        arguments = command(clips, folder / f"node{node}", "--num-nodes", "2", **(of_second if node else {}))
+        words = [sys.executable, "-m", "earmark", *arguments]
+        processes.append(subprocess.Popen(words, env=own, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    try:
+        if act is not None:
+            wait_for(folder / "node0" / "metrics.csv", processes[0])
+            act(processes)
+        told = [process.communicate(timeout=200) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, *texts) for process, texts in zip(processes, told, strict=True)]
+
+
+def test_two_machines_are_two_processes_and_the_first_writes_and_speaks(clips, tmp_path, undisturbed):
+    first, second = two_machines(clips, tmp_path)
+    assert first[0] == second[0] == 0, (first, second)
+    assert "best.safetensors" in first[1] and second[1:] == ("", "")
     assert not (tmp_path / "node1").exists()
     assert_same(tmp_path / "node0", undisturbed)
+
+
+def test_machines_that_were_told_different_things_do_not_start(clips, tmp_path):
+    first, second = two_machines(clips, tmp_path, learning_rate=0.1)
+    assert first[0] == second[0] == 1
+    for _, _, errors in (first, second):
+        assert "error: process 1 of the run has other settings than process 0" in errors, errors
+    assert not (tmp_path / "node0").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
+def test_a_process_killed_on_one_machine_is_a_line_on_both(clips, tmp_path):
+    def kill(processes):
+        os.kill(ranks(processes[0].pid)[0], signal.SIGKILL)
+
+    first, second = two_machines(clips, tmp_path, kill)
+    assert first[0] == second[0] == 1
+    assert "process 0 of the run was killed (SIGKILL" in first[2] and "Traceback" not in first[2]
+    assert "error: another process of the run was lost" in second[2] and "Traceback" not in second[2], second[2]
+
+
+def test_clips_are_not_shared_unevenly():
+    config = TrainConfig(**SETTINGS)
+    ALONE.check(config)
+    Rank(1, 4, 1, 4).check(config)
+    with pytest.raises(ConfigError, match="a multiple of the 3 devices was expected, not 8"):
+        Rank(0, 3, 0, 3).check(config)
+    with pytest.raises(ConfigError, match="2 were asked for where torchrun has started 4 processes"):
+        Rank(0, 4, 0, 4).check(replace(config, devices=2))
+    with pytest.raises(ConfigError, match="leave out the device's number"):
+        Rank(0, 2, 0, 2).check(replace(config, device="cuda:1"))
+
+
+@dataclass
+class Ended:
+    """A process as `launch` sees one, that ends after some time."""
+
+    exitcode: int
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self):
+        self.sentinel = os.open(os.devnull, os.O_RDONLY)
+
+    def is_alive(self):
+        return time.monotonic() < self.started + self.seconds
+
+
+def child(rank: int, code: int, seconds: float = 0.0, kind: str = "", told: str = "") -> launch._Child:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    sender.close()
+    return launch._Child(rank, Ended(code, seconds), receiver, kind, told, ended=seconds)
+
+
+def test_the_first_process_may_take_its_time_to_save_what_was_interrupted(monkeypatch):
+    monkeypatch.setattr(launch, "_GRACE", 0.1)
+    children = [child(0, 1, 0.8, "TrainingInterrupted", "saved"), child(1, 1, 0.0, "TrainingInterrupted", "stopped")]
+    started = time.monotonic()
+    launch._watch(children)
+    assert time.monotonic() - started > 0.7
+    failing = [child(0, 0, 0.8), child(1, 1, 0.0, "DataError", "bad.wav")]
+    started = time.monotonic()
+    launch._watch(failing)
+    assert time.monotonic() - started < 0.6
+
+
+@pytest.mark.parametrize(
+    ("children", "error", "text"),
+    [
+        ([child(0, -6), child(1, 1, kind="DataError", told="3.wav")], DataError, "^3.wav$"),
+        ([child(0, 1, kind="PeerLost", told="lost"), child(1, -9)], EarmarkError, "process 1 .* killed \\(SIGKILL"),
+        ([child(0, 1, kind="PeerLost", told="lost"), child(1, 1, 1.0, told="Traceback")], EarmarkError, "^lost$"),
+        ([child(0, 1, told="Traceback: a bug")], RuntimeError, "process 0 of the run failed:\nTraceback: a bug"),
+    ],
+)
+def test_what_brought_down_a_run_is_told(children, error, text):
+    with pytest.raises(error, match=text):
+        launch._outcome(children)
 
 
 def test_the_data_of_a_run_are_those_of_any_number_of_devices(clips):

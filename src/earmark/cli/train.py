@@ -55,11 +55,12 @@ def train(
         quiet: Nothing but errors on standard error.
     """
     if data is None and resume:
-        raise ConfigError(f"{out}: no run to resume there (no run.json); start it without --resume")
+        hint = "on a further machine give DATA and the settings of the first" if "NODE_RANK" in os.environ else ""
+        raise ConfigError(f"{out}: no run to resume there (no run.json); {hint or 'start it without --resume'}")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
     # where torchrun has started this command several times, one of them speaks
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
     if not is_first:
         quiet = True
         tell_warnings(quiet)

@@ -18,7 +18,8 @@ from earmark.files import atomic_write
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
-"""Settings that a resumed run may have otherwise: they decide how fast, not what."""
+"""Settings that a resumed run may have otherwise: they decide how fast, and at most the numbers' last digits, but for
+dropout and batch norm on another number of devices."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,11 @@ class RunFolder:
             DataError: The data differ.
         """
         # a setting that an earlier version did not have was at its default
-        then, now = {**TrainConfig().to_json(), **record["config"]}, config.to_json()
+        then, now = steady({**TrainConfig().to_json(), **record["config"]}), steady(config.to_json())
         differing = [
             f"{name} {then.get(name)!r} -> {now.get(name)!r}"
             for name in sorted(set(then) | set(now))
-            if name not in _FREE_TO_CHANGE and then.get(name) != now.get(name)
+            if then.get(name) != now.get(name)
         ]
         if differing:
             raise ConfigError(
@@ -215,6 +216,11 @@ class RunFolder:
                 "resume.ckpt there, or start another run"
             )
         return state
+
+
+def steady(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that may not change within a run."""
+    return {name: value for name, value in settings.items() if name not in _FREE_TO_CHANGE}
 
 
 def _as_text(record: Mapping[str, Any]) -> str:

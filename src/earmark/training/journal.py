@@ -240,7 +240,10 @@ class Journal(pl.Callback):
             self.bar.remove_task(task)
             self.module.train_mode()
         # each process has every n-th batch; put together they are in their order
-        batches = sorted((batch for share in rank.gather(measured) for batch in share), key=lambda batch: batch[0])
+        told = rank.gather((measured, self.module.bad_clips))
+        for _, clips in told:
+            self.module.bad_clips.update(clips)
+        batches = sorted((batch for share, _ in told for batch in share), key=lambda batch: batch[0])
         return rank.from_first(lambda: mean_figures([truth for _, truth, _ in batches], [s for _, _, s in batches]))
 
     def _take_failures(self, batch: Batch) -> None:

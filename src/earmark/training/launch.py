@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
 
@@ -82,7 +81,8 @@ class _Child:
     """A process, and what it has told."""
 
     rank: int
-    process: SpawnProcess
+    process: Any
+    """Of multiprocessing."""
     receiver: Connection
     kind: str = ""
     """`result`, or the name of the error that ended it."""
@@ -176,7 +176,8 @@ def _watch(children: Sequence[_Child]) -> None:
         wait([child.process.sentinel for child in running], timeout=0.2)
         for child in children:
             child.listen()
-        if any(child.process.exitcode for child in children):
+        # who was interrupted is done when the first process has saved the run, however long that takes
+        if any(child.process.exitcode and child.kind != TrainingInterrupted.__name__ for child in children):
             deadline = min(deadline, time.monotonic() + _GRACE)
         if time.monotonic() > deadline:
             return
@@ -186,17 +187,19 @@ def _outcome(children: Sequence[_Child]) -> Any:
     """What the first process returned, or the error of the one whose failure brought down the others."""
     for child in children:
         child.listen()
-        code = child.process.exitcode or 0
-        if code < 0 and not child.was_ended and not child.kind:  # the number of a signal
-            raise EarmarkError(
-                f"process {child.rank} of the run was killed ({signal.Signals(-code).name}; if nobody did it, memory "
-                "may have run out); the run is saved up to its last epoch: --resume goes on from there"
-            )
     failed = sorted((child for child in children if child.kind != "result"), key=lambda child: child.ended)
     if not failed:
         return children[0].told
-    # an error that only says that another process was lost comes after the one that matters
-    first = next((child for child in failed if child.kind not in ("", PeerLost.__name__)), failed[0])
+    # what was told says more than a signal, and both say more than that another process was lost
+    first = next((child for child in failed if child.kind not in ("", PeerLost.__name__)), None)
+    killed = next((child for child in failed if (child.process.exitcode or 0) < 0 and not child.was_ended), None)
+    if first is None and killed is not None:
+        name = signal.Signals(-(killed.process.exitcode or 0)).name
+        raise EarmarkError(
+            f"process {killed.rank} of the run was killed ({name}; if nobody did it, memory may have run out); the run "
+            "is saved up to its last epoch: --resume goes on from there"
+        )
+    first = first or next((child for child in failed if child.kind), failed[0])
     if first.kind == TrainingInterrupted.__name__:
         raise TrainingInterrupted(first.told)
     if not first.kind:

@@ -26,6 +26,8 @@ def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "mps" and not rank.is_alone:
+        name = "cpu"  # such a machine has one GPU
     if name == "cuda" and not rank.is_alone:
         name = f"cuda:{rank.local}"
     device = torch.device(name)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from earmark.errors import ConfigError, EarmarkError
 from earmark.frontend import FLOOR_DB
+from earmark.training.settings import TrainConfig
 
 T = TypeVar("T")
 
@@ -56,6 +57,20 @@ class Rank:
             raise ConfigError(f"RANK={number} of WORLD_SIZE={n_ranks}, LOCAL_RANK={local} of {n_local} cannot be")
         return cls(number, n_ranks, local, n_local)
 
+    def check(self, config: TrainConfig) -> None:
+        """Refuses settings that the processes, as they were started, cannot share.
+
+        Raises:
+            ConfigError: Their number contradicts the settings, or the clips of a step cannot be shared evenly.
+        """
+        asked = config.devices * config.num_nodes
+        if asked not in (1, self.n_ranks):
+            raise ConfigError(
+                f"devices: {asked} were asked for where torchrun has started {self.n_ranks} processes; leave devices "
+                "and num_nodes to torchrun"
+            )
+        replace(config, devices=self.n_ranks, num_nodes=1)  # raises what the number of devices makes impossible
+
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that draws, writes and speaks."""
@@ -95,6 +110,23 @@ class Rank:
         if not made[0]:
             raise PeerLost("the first process of the run failed")
         return made[1]
+
+    def check_same(self, **facts: Any) -> None:
+        """Refuses to go on where the processes have been told different things.
+
+        Args:
+            **facts: What must be the same everywhere, by the name that errors call it.
+
+        Raises:
+            ConfigError: In all of them: something differs, the text says what.
+        """
+        told = self.gather(facts)
+        for number, theirs in enumerate(told):
+            if differing := [name for name in facts if theirs[name] != told[0][name]]:
+                raise ConfigError(
+                    f"process {number} of the run has other {' and '.join(differing)} than process 0; all of them must "
+                    "be started with the same settings and find the same clips, in the same order"
+                )
 
     @contextmanager
     def one_after_the_first(self) -> Iterator[None]:
@@ -152,7 +184,7 @@ def joined(rank: Rank, device: torch.device) -> Iterator[None]:
     """Connects the processes of the run while the block lasts; nothing to do for one that is alone.
 
     Raises:
-        PeerLost: The others cannot be reached.
+        PeerLost: The others cannot be reached, or one of them is lost in the block.
     """
     if rank.is_alone:
         yield
@@ -168,5 +200,10 @@ def joined(rank: Rank, device: torch.device) -> Iterator[None]:
         raise PeerLost(f"the other processes of the run were not reached by way of {where}: {error}") from error
     try:
         yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "/gloo/" in str(error):
+            text = "another process of the run was lost; the run is saved up to its last epoch"
+            raise PeerLost(f"{text}: --resume goes on from there") from error
+        raise
     finally:
         dist.destroy_process_group()

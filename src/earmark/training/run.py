@@ -1,5 +1,6 @@
 """`train`: from settings and data sets to a folder with a trained network."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -13,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from earmark.audio import seconds_to_samples
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, EarmarkError
+from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
 from earmark.network import Network
 from earmark.processors import n_processors
 from earmark.training.batches import TrainBatches, ValidBatches, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
-from earmark.training.folder import Epoch, RunFolder, best_epoch, finite
+from earmark.training.folder import Epoch, RunFolder, best_epoch, finite, steady
 from earmark.training.initial import initial_network
 from earmark.training.interruption import Interruption, TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
@@ -88,6 +89,7 @@ def train(
         same = {"config": config, "data": data, "out": out, "valid": valid, "features": features}
         return launch(config, train, {**same, "resume": resume, "progress": progress, "request": request})
     rank = Rank.from_environment()
+    rank.check(config)
     check_data(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
@@ -96,6 +98,9 @@ def train(
         facts = {"train": data_facts(data), "valid": data_facts(valid)}
         about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
         about |= {"data": facts, "device": describe(device), "n_processes": rank.n_ranks}
+        rank.check_same(
+            settings=steady(config.to_json()), clips=[part and part["exact_sha256"] for part in facts.values()]
+        )
         if request is not None and not resume:
             about = {"request": dict(request), **about}
         record, state = rank.from_first(lambda: _opened(folder, config, about, resume))
@@ -114,6 +119,14 @@ def _opened(
     if resume:
         record = folder.read_record()
         folder.check_same(record, config, about["data"])
+        before = record.get("n_processes", 1)
+        if before != about["n_processes"]:
+            text = (
+                f"the run goes on in {about['n_processes']} processes where it was in {before}: dropout and batch norm"
+            )
+            warnings.warn(f"{text} differ from then on", EarmarkWarning, stacklevel=2)
+            # who reads the record must be able to find out
+            about["earlier_n_processes"] = [*record.get("earlier_n_processes", ()), before]
         return record, folder.read_state()
     folder.check_new()
     # reading the clips may take minutes, and no other run must take the folder meanwhile
@@ -188,6 +201,7 @@ class _Run:
         train_set = self._features(network, self.data, "training")
         valid_set = self._features(network, self.valid, "validation") if self.valid is not None else None
         self._skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
+        self.rank.check_same(**{"unreadable clips": self._skipped})
         known = self._skipped
         if state is not None and self._is_cached:
             # clips that are read anew each time may come and go in any run, stopped or not
