@@ -26,6 +26,8 @@ FORMAT: Final = 1
 ROWS: Final = b"earmark_rows"
 """Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
 clip they lie all over the file, and far away each is a request."""
+_JOURNAL: Final = "_pack.jsonl"
+"""Beside the files of a pack that is not finished."""
 _AUDIOSET: Final = "a file of AudioSet"
 _PACK: Final = "a file of `earmark pack`"
 _OWN: Final = "a table of one's own"
@@ -63,21 +65,22 @@ class _Table(NamedTuple):
         return f"{self.shard.url}, row {number} ({self.ids[number].as_py()})"
 
 
-def read_parquet(url: str) -> Dataset:
+def read_parquet(url: str, lenient: bool = False) -> Dataset:
     """The clips of a Parquet file, of all in a folder and its sub-folders, or of those that wildcards fit.
 
     By its columns a file is one of three: AudioSet as it is spread through the Hugging Face Hub (`video_id`, `audio`,
     `labels` as MIDs), whose clips have the video as id and group; what `earmark pack` writes; or one's own, with
     `audio` (all bytes of a recording's file, or a struct that has them in `bytes`), `labels` (a list, or a text joined
     by `;`), `path` or `id`, and optionally `onset`, `offset` or `duration` in seconds for a part of the recording,
-    `split` and `group`. Parts of one `path` are a group where there is no other.
+    `split` and `group`. Parts of one `path` are a group where there is no other. Hidden files are passed over.
 
     Args:
         url: A path, or a URL that fsspec or Arrow knows.
+        lenient: Passes over labels outside of the set and rows without labels.
 
     Raises:
-        DataError: There is no such file; it has other columns, or rows without id or labels; files do not go together;
-            or pyarrow or fsspec are not installed.
+        DataError: There is no such file, or a pack that is not finished; a file has other columns, or rows without id
+            or labels; files do not go together; or pyarrow or fsspec are not installed.
     """
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise DataError(f"{url}: needs {' and '.join(missing)}, not installed here: pip install 'earmark[parquet]'")
@@ -92,9 +95,10 @@ def read_parquet(url: str) -> Dataset:
     labels, names_of = _LABELS[first.kind](tables)
     _tell_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    clips = tuple(chain.from_iterable(_clips(table, names_of, shared) for table in tables))
+    outside: list[tuple[str, tuple[str, ...]]] | None = [] if lenient else None
+    clips = tuple(chain.from_iterable(_clips(table, names_of, shared, outside) for table in tables))
     name = {_AUDIOSET: "AudioSet", _PACK: first.about.get("name")}.get(first.kind)
-    return Dataset(name or place.name, labels, clips)
+    return Dataset(name or place.name, labels, clips, outside=tuple(outside or ()))
 
 
 def _files(place: Place) -> tuple[str, list[str]]:
@@ -102,12 +106,19 @@ def _files(place: Place) -> tuple[str, list[str]]:
     try:
         if not place.has_wildcards and place.is_file():
             return place.folder, [place.name]
-        names = [name for name in place.files() if place.has_wildcards or name.endswith(".parquet")]
+        root = place.root
+        # what a killed writer leaves behind is hidden
+        listed = [name for name in place.files() if not any(word.startswith(".") for word in name.split("/"))]
+        names = [name for name in listed if root != place or name.endswith(".parquet")]
+        folders = sorted({root.url, *(root.child(name).folder for name in names)})
+        unfinished = [folder for folder in folders if Place(folder).child(_JOURNAL).is_file()]
     except OSError as error:
         raise DataError(f"{place.url}: cannot be opened: {error.strerror or error}") from error
+    if unfinished:
+        raise DataError(f"{unfinished[0]}: the pack is not finished; run the same `earmark pack` again, it goes on")
     if not names:
         raise DataError(f"{place.url}: no Parquet file there; a file, a folder of some or wildcards were expected")
-    return place.root.url, names
+    return root.url, names
 
 
 def _read(folder: str, name: str) -> _Table:
@@ -269,11 +280,17 @@ _LABELS: Final[Mapping[str, Callable[[Sequence[_Table]], tuple[LabelSet, dict[st
 
 
 def _clips(
-    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]]
+    table: _Table,
+    names_of: Mapping[str, str],
+    shared: dict[tuple[str, ...], tuple[str, ...]],
+    outside: list[tuple[str, tuple[str, ...]]] | None,
 ) -> Iterator[Clip]:
-    """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions."""
+    """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions.
+
+    Labels outside of the set are added to `outside`; where that is None they are refused, and rows without labels too.
+    """
     for column, what in ((table.ids, table.id_column), (table.labels, "labels")):
-        if column.null_count:
+        if column.null_count and not (column is table.labels and outside is not None):
             number = column.is_null().index(True).as_py()
             raise DataError(f"{table.row(number)}: {what} must be filled in, it is null")
     ids: list[str] = table.ids.to_pylist()
@@ -285,9 +302,12 @@ def _clips(
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
     groups = repeat(None) if table.groups is None else table.groups.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
-    rows = zip(ids, _labels(table, names_of, shared), splits, groups, places, onsets, durations, strict=False)
-    for number, (id_, labels, split, group, (row_group, row), onset, duration) in enumerate(rows):
+    labelled = _labels(table, names_of, shared, outside is not None)
+    rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
+    for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
         audio = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
+        if lost and outside is not None:
+            outside.append((id_, lost))
         is_own = table.kind == _AUDIOSET or group == id_
         yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
 
@@ -297,15 +317,17 @@ def _interned(text: str | None) -> str | None:
 
 
 def _labels(
-    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]]
-) -> Iterator[tuple[str, ...]]:
+    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]], lenient: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The names of each row's labels, and what stands beside them that is none."""
     encoded = table.labels.values.dictionary_encode()
     words: list[str | None] = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(words)).to_numpy()
     words.append(None)
     ends = table.labels.offsets.to_numpy()
     unknown = np.flatnonzero([word is None or (word != "" and word not in names_of) for word in words])
-    if strange := np.flatnonzero(np.isin(codes[ends[0] : ends[-1]], unknown)).tolist():
+    strange = [] if lenient else np.flatnonzero(np.isin(codes[ends[0] : ends[-1]], unknown)).tolist()
+    if strange:
         place = int(ends[0]) + strange[0]
         row = int(np.searchsorted(ends, place, side="right")) - 1
         n_words = len(set(codes[ends[0] : ends[-1]][strange].tolist()))
@@ -314,13 +336,15 @@ def _labels(
             f"{n_words - 1} others in {len(strange)} places of this file"
         )
     names = ["" if word is None else names_of.get(word, "") for word in words]
-    of_codes: dict[tuple[int, ...], tuple[str, ...]] = {}
+    others = {code: str(words[code]) for code in unknown.tolist()}
+    of_codes: dict[tuple[int, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
     listed, borders = codes.tolist(), ends.tolist()
-    for start, end in pairwise(borders):
-        key = tuple(listed[start:end])
+    for (start, end), is_there in zip(pairwise(borders), table.labels.is_valid().to_pylist(), strict=True):
+        key = tuple(listed[start:end]) if is_there else ()
         if key not in of_codes:
             labels = tuple(dict.fromkeys(name for name in map(names.__getitem__, key) if name))
-            of_codes[key] = shared.setdefault(labels, labels)
+            lost = tuple(dict.fromkeys(others[code] for code in key if code in others))
+            of_codes[key] = shared.setdefault(labels, labels), lost
         yield of_codes[key]
 
 
