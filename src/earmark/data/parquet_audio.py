@@ -51,9 +51,14 @@ class ParquetAudio:
     """How long the clip is, in seconds; None is to the end."""
 
     @property
+    def url(self) -> str:
+        """Path or URL of the file that the row is in."""
+        return self.shard.url
+
+    @property
     def source(self) -> str:
         """The row, whatever the data set calls it."""
-        url = self.shard.url
+        url = self.url
         return f"{url if is_url(url) else os.path.realpath(url)} row {self.row}"
 
     def load(self, sample_rate: int) -> Audio:
@@ -82,7 +87,7 @@ class ParquetAudio:
 
     @property
     def _place(self) -> str:
-        return f"{self.shard.url}, row {self.row} ({self.name})"
+        return f"{self.url}, row {self.row} ({self.name})"
 
 
 @cache
