@@ -24,6 +24,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+from earmark.data.parquet import read_parquet  # noqa: E402
 from earmark.packing import PackConfig, check, pack, run  # noqa: E402
 from earmark.packing.ledger import JOURNAL, MANIFEST  # noqa: E402
 from earmark.packing.plan import Skipped, make_plan  # noqa: E402
@@ -145,6 +146,12 @@ def test_every_clip_comes_back(data: Dataset, tmp_path: Path) -> None:
         assert row["duration"] == sound.duration
         assert row["sha256"] == hashlib.sha256(row["audio"]["bytes"]).hexdigest()
         assert row["audio"]["path"] is None
+    read = read_parquet(str(tmp_path / "out"))
+    assert (read.name, read.labels) == (data.name, LABELS)
+    for clip in read:
+        row = by_id[clip.id]
+        assert (clip.labels, clip.split, clip.group) == (tuple(row["labels"]), row["split"], row["group"])
+        assert clip.load(RATE).duration == row["duration"]
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert manifest == outcome.manifest
     assert manifest["duration"] == pytest.approx(sum(row["duration"] for row in rows))
@@ -181,6 +188,9 @@ def test_the_form_of_a_shard(data: Dataset, tmp_path: Path, codec: str, starts: 
         "sample_rate": RATE,
         "codec": codec,
     }
+    repeated = json.loads(file.metadata.metadata[b"earmark_rows"])
+    assert repeated["id"] == begun and repeated["labels"] == [list(clip.labels) for clip in shard.clips]
+    assert repeated.keys() == {"id", "labels", "split", "group"}
     column = file.metadata.row_group(0).column(1)
     assert (column.path_in_schema, column.compression) == ("audio.bytes", "UNCOMPRESSED")
     assert not column.has_dictionary_page

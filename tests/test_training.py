@@ -179,6 +179,7 @@ def test_config_survives_json():
         ({"seed": -1}, "seed: 0 or more"),
         ({"seed": None}, "seed: a whole number was expected, not None"),
         ({"init": 3}, "init: a text was expected, not 3"),
+        ({"shuffle": "blocks"}, "labels cannot be drawn equally often; set balanced off"),
         ({"bach_size": 3}, "no setting 'bach_size'; did you mean 'batch_size'"),
     ],
 )
@@ -239,21 +240,24 @@ def targets_of(data):
     return Targets((clip.labels for clip in data), data.labels)
 
 
-def batches_of(data, features, crop=16000, balanced=True, seed=0, n_steps=50):
+def batches_of(data, features, crop=16000, order="balanced", seed=0, n_steps=50):
     ids = [clip.id for clip in data]
-    return TrainBatches(features, targets_of(data), ids, Plan(n_steps, 7, 4, 0), balanced, crop, seed)
+    return TrainBatches(features, targets_of(data), ids, Plan(n_steps, 7, 4, 0), order, crop, seed)
 
 
-@pytest.mark.parametrize("balanced", [True, False])
-def test_a_batch_depends_on_the_seed_and_its_step_alone(balanced):
+@pytest.mark.parametrize("order", ["balanced", "clips", "blocks"])
+def test_a_batch_depends_on_the_seed_and_its_step_alone(order):
     data = tones(n_clips=7, seconds=1.2)
     features = Waveforms(data.clips, 16000)
-    one, other = (batches_of(data, features, balanced=balanced) for _ in range(2))
+    one, other = (batches_of(data, features, order=order) for _ in range(2))
     forth, back = [one[step] for step in range(8)], [other[step] for step in range(7, -1, -1)][::-1]
     for a, b in zip(forth, back, strict=True):
         assert a.ids == b.ids and torch.equal(a.features, b.features) and torch.equal(a.target, b.target)
-    assert any(a.ids != batches_of(data, features, balanced=balanced, seed=1)[i].ids for i, a in enumerate(forth))
-    if not balanced:
+    # one block of 7 clips is read as it lies
+    assert order == "blocks" or any(
+        a.ids != batches_of(data, features, order=order, seed=1)[i].ids for i, a in enumerate(forth)
+    )
+    if order != "balanced":
         shown = [name for batch in forth for name in batch.ids][:28]
         assert all(len(set(shown[i : i + 7])) == 7 for i in range(0, 28, 7)), "each pass shows each clip once"
 
@@ -261,7 +265,7 @@ def test_a_batch_depends_on_the_seed_and_its_step_alone(balanced):
 def test_a_batch_is_padded_and_its_rows_belong_together():
     clips = tuple(Clip(str(i), ("low",), Tone(("low",), i, 0.25 * (i + 1))) for i in range(4))
     data = Dataset("lengths", LABELS, clips)
-    batch = batches_of(data, Waveforms(clips, 16000), balanced=False)[0]
+    batch = batches_of(data, Waveforms(clips, 16000), order="clips")[0]
     assert sorted(batch.ids) == ["0", "1", "2", "3"] and batch.features.shape == (4, 16000)
     for row, name in enumerate(batch.ids):
         length = 4000 * (int(name) + 1)
@@ -301,7 +305,7 @@ def test_unlabelled_clips_have_their_turn():
 
 def test_readable_clips_stand_in_for_the_others():
     data = with_broken(tones(n_clips=4), 2)
-    batches = batches_of(data, Waveforms(data.clips, 16000), balanced=False)
+    batches = batches_of(data, Waveforms(data.clips, 16000), order="clips")
     module = WeakLabelModule(Network(SMALL.network_config(), LABELS), SMALL, batches.plan)
     for step in range(9):
         batch = batches[step]

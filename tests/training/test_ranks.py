@@ -84,8 +84,8 @@ def test_devices_that_cannot_be(settings, text):
 
 @pytest.mark.parametrize("n_ranks", [1, 2])
 @pytest.mark.parametrize("n_workers", [0, 2])
-@pytest.mark.parametrize("balanced", [False, True])
-def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, balanced):
+@pytest.mark.parametrize("order", ["clips", "blocks", "balanced"])
+def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
     labels = LabelSet(("a", "b"))
     ids = [str(number) for number in range(22)]
     features = LogMels([np.full((3, 1), number, np.float32) for number in range(22)])
@@ -93,7 +93,7 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, balanced):
     plan = Plan(n_steps=11, steps_per_epoch=11, batch_size=4, n_warmup_steps=0)
     shown, alone, valid = [], [], []
     for number in range(n_ranks):
-        batches = TrainBatches(features, targets, ids, plan, balanced, 3, 0, Rank(number, n_ranks, number, n_ranks))
+        batches = TrainBatches(features, targets, ids, plan, order, 3, 0, Rank(number, n_ranks, number, n_ranks))
         # a run that was stopped after 3 steps, and goes on
         for steps in (range(3), range(3, plan.n_steps)):
             for batch in loader(batches, steps, n_workers, pin_memory=False):
@@ -103,10 +103,10 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, balanced):
         own = ValidBatches(features, targets, ids, 4)
         valid += [n for b in loader(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
     for step in range(plan.n_steps):
-        batch = TrainBatches(features, targets, ids, plan, balanced, 3, 0)[step]
+        batch = TrainBatches(features, targets, ids, plan, order, 3, 0)[step]
         alone += [(step, name) for name in batch.ids]
     assert sorted(shown) == sorted(alone), "the steps have the clips that one process gives them"
-    if not balanced:
+    if order != "balanced":
         counts = np.bincount([int(name) for _, name in shown], minlength=22)
         assert counts.tolist() == [2] * 22, "44 clips shown are two passes over 22"
     assert sorted(valid) == sorted(ids)

@@ -13,6 +13,7 @@ import soundfile
 
 from earmark.audio import Audio, pcm16
 from earmark.data.clips import Clip, FileAudio
+from earmark.data.parquet import ROWS
 from earmark.errors import EarmarkError
 from earmark.files import atomic_write
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped
@@ -20,6 +21,7 @@ from earmark.packing.plan import PackConfig, Packed, Shard, Skipped
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_REPEATED: Final = ("id", "labels", "split", "group")
 _FORMATS: Final = {"flac": "FLAC", "int16": "WAV"}
 _FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;\s][^/:,;]*)+/")
 """Of absolute paths; those of URLs are the same everywhere."""
@@ -43,6 +45,7 @@ def write_shard(
     from pyarrow import Table, parquet
 
     durations: list[float] = []
+    repeated: dict[str, list[Any]] = {name: [] for name in _REPEATED}
     n_overloaded = 0
     skipped: list[Skipped] = []
 
@@ -57,7 +60,10 @@ def write_shard(
                 continue
             n_overloaded += bool(np.abs(audio.waveform).max() > 1)
             durations.append(audio.duration)
-            yield _row(clip, audio, config.codec)
+            row = _row(clip, audio, config.codec)
+            for name, column in repeated.items():
+                column.append(row[name])
+            yield row
 
     schema = _schema(said)
     path = out / shard.file
@@ -70,6 +76,8 @@ def write_shard(
     ):
         for group in _in_groups(rows(), config.clips_per_row_group):
             file.write_table(Table.from_pylist(group, schema))
+        # who opens the file far away has all but the sound from its end, without a request for each row group
+        file.add_key_value_metadata({ROWS: json.dumps(repeated)})
     n_bytes, digest = measure(path)
     return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
 

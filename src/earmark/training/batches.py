@@ -4,7 +4,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earmark.data.clips import Clip
-from earmark.data.sampling import balanced_order, shuffled_order
+from earmark.data.sampling import balanced_order, block_order, shuffled_order
 from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning
 from earmark.frontend import FLOOR_DB
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
+
+_BLOCK: Final = 64
+"""Neighbours that are read one after the other; of 10 s clips in a pack some 20 MB."""
+_BLOCKS_SIDE_BY_SIDE: Final = 8
 
 # what a number derived from the seed is for: two uses of one seed must not draw the same numbers
 ORDER, CROPS, AUGMENTATION, DROPOUT, WEIGHTS = range(5)
@@ -140,7 +144,8 @@ class TrainBatches(Dataset[Batch]):
         target: Their truth.
         ids: Their ids, for messages.
         plan: How many steps, how large.
-        balanced: Draw labels equally often rather than clips.
+        order: What is drawn: labels equally often (`balanced`), or every clip once a pass, `clips` in random order or
+            `blocks` of neighbours.
         crop: Longest stretch shown of a clip, in frames or samples as `features` has it.
         seed: The seed of the run.
         rank: The process that the batches are for: each has its share of every step's clips.
@@ -152,14 +157,14 @@ class TrainBatches(Dataset[Batch]):
         target: Targets,
         ids: Sequence[str],
         plan: Plan,
-        balanced: bool,
+        order: Literal["balanced", "clips", "blocks"],
         crop: int,
         seed: int,
         rank: Rank = ALONE,
     ) -> None:
         self._clips = _Clips(features, target, ids)
         self.plan = plan
-        self.balanced = balanced
+        self.order = order
         self.crop = crop
         self.seed = seed
         self.rank = rank
@@ -185,9 +190,11 @@ class TrainBatches(Dataset[Batch]):
         if self._order[0] != number:
             rng = np.random.default_rng((self.seed, ORDER, number))
             target = self._clips.target
-            if self.balanced:
+            if self.order == "balanced":
                 # clips without a label have their turn too, as if "nothing" were one
                 order = balanced_order([*target.by_label(), target.unlabelled()], len(target), rng)
+            elif self.order == "blocks":
+                order = block_order(len(target), _BLOCK, _BLOCKS_SIDE_BY_SIDE, rng)
             else:
                 order = shuffled_order(len(target), len(target), rng)
             self._order = (number, order)

@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rich.console import Console
@@ -256,8 +256,9 @@ class _Run:
 
     def _batches(self, network: Network, plan: Plan, train_set: FeatureSet) -> TrainBatches:
         config, crop = self.config, self._crop(network)
+        order: Literal["balanced", "clips", "blocks"] = "balanced" if config.balanced else config.shuffle
         return TrainBatches(
-            train_set.features, train_set.target, train_set.ids, plan, config.balanced, crop, config.seed, self.rank
+            train_set.features, train_set.target, train_set.ids, plan, order, crop, config.seed, self.rank
         )
 
     def _fit(

@@ -17,6 +17,7 @@ BackboneName = Literal["cnn", "light"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]
+Shuffle = Literal["clips", "blocks"]
 
 _AT_LEAST: dict[str, float] = {
     "width": 1,
@@ -52,6 +53,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "schedule": get_args(Schedule),
     "precision": get_args(Precision),
     "cache": get_args(Cache),
+    "shuffle": get_args(Shuffle),
     "sample_rate": (32000, 16000),
 }
 
@@ -64,8 +66,7 @@ class TrainConfig:
     """
 
     init: str | None = None
-    """Start from the weights of this checkpoint, a path or a name such as panns-cnn10, where they fit; sample rate, mel
-    bins, frame step and width are its own."""
+    """Start from the weights of this checkpoint (path or name) where they fit; front end and backbone are its own."""
     pooling: PoolingName = "gmap"
     """How the segments of a clip become one vector."""
     backbone: BackboneName = "cnn"
@@ -134,6 +135,8 @@ class TrainConfig:
     """Largest random change of the frequency response, up or down (dB)."""
     softmax_weight: float = 0.0
     """Weight of a softmax cross entropy over the labels beside the binary one; helps where clips have one label."""
+    shuffle: Shuffle = "clips"
+    """What is shuffled: clips, or blocks of neighbours, each read from end to end, for a pack on a disk or far away."""
     balanced: bool = True
     """Draw labels equally often, rather than clips."""
     ema_decay: float = 0.999
@@ -190,6 +193,10 @@ class TrainConfig:
                 raise ConfigError(f"{name}: a number above 0 was expected, not {getattr(self, name)}")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ConfigError(f"device: auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}")
+        if self.shuffle == "blocks" and self.balanced:
+            raise ConfigError(
+                "shuffle: blocks are read as they lie, so labels cannot be drawn equally often; set balanced off"
+            )
         self._check_devices()
         # whatever the width says here, it is that of the checkpoint where there is one
         if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
