@@ -134,7 +134,7 @@ class Row(NamedTuple):
 
 
 class TinyAudioSet:
-    """AudioSet as it is spread, but for its size: lists in every dialect, files by every scheme, and Parquet."""
+    """AudioSet as it is spread, but for its size: lists in every dialect, files by every scheme, Parquet, FSD50K."""
 
     rows = (
         Row("balanced_train", "--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_", "/m/0bt9lr", "/m/0jbk")),
@@ -180,6 +180,12 @@ class TinyAudioSet:
         return "".join(f"{line}\n" for line in heads + lines).encode()
 
     @staticmethod
+    def label(label_id: str) -> str:
+        """The name of a label, or the id itself where it is none of AudioSet's."""
+        labels = LabelSet.audioset()
+        return labels.names[labels.index(label_id)] if label_id in labels else label_id
+
+    @staticmethod
     def sound(row: Row, sample_rate: int = 16000) -> Audio:
         """Half a second of noise of its own."""
         seed = list(row.video_id.encode())
@@ -202,7 +208,6 @@ class TinyAudioSet:
         import pyarrow as pa
         from pyarrow import parquet
 
-        labels = LabelSet.audioset()
         for split, place in {"balanced_train": "bal_train", "eval": "eval"}.items():
             rows = [row for row in self.rows if row.split == split]
             audio = []
@@ -213,16 +218,32 @@ class TinyAudioSet:
             table = {
                 "video_id": [row.video_id for row in rows],
                 "audio": pa.array(audio, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-                "labels": [list(row.label_ids) for row in rows],
-                "human_labels": [[labels.names[labels.index(id_)] for id_ in row.label_ids] for row in rows],
+                "labels": [list(row.label_ids) or None for row in rows],
+                "human_labels": [[self.label(id_) for id_ in row.label_ids] for row in rows],
             }
             path = folder / "data" / place / "00.parquet"
             path.parent.mkdir(parents=True)
             parquet.write_table(pa.table(table), path, row_group_size=row_group_size)
         return folder
 
+    def save_fsd50k(self, folder: Path) -> Path:
+        """As FSD50K is laid out, which writes the names of AudioSet's labels without commas."""
+        tables = folder / "FSD50K.ground_truth"
+        tables.mkdir(parents=True)
+        ids = sorted({id_ for row in self.rows for id_ in row.label_ids if id_ in LabelSet.audioset()})
+        name = {id_: self.label(id_).replace(", ", "_and_").replace(" ", "_") for id_ in ids}
+        (tables / "vocabulary.csv").write_text("".join(f"{n},{name[id_]},{id_}\n" for n, id_ in enumerate(ids)))
+        for split, part, columns in (("balanced_train", "dev", ",split"), ("eval", "eval", "")):
+            lines = [f"fname,labels,mids{columns}"]
+            for row in (row for row in self.rows if row.split == split):
+                save_audio(folder / f"FSD50K.{part}_audio" / f"{row.video_id}.wav", self.sound(row))
+                listed = ",".join(name.get(id_, id_) for id_ in row.label_ids)
+                lines.append(f'{row.video_id},"{listed}","{",".join(row.label_ids)}"' + (",train" if columns else ""))
+            (tables / f"{part}.csv").write_text("\n".join(lines) + "\n")
+        return folder
+
 
 @pytest.fixture(scope="session")
 def tiny_audioset() -> TinyAudioSet:
-    """Writes a tiny AudioSet as CSV and files or as Parquet."""
+    """Writes a tiny AudioSet as CSV and files, as Parquet or as FSD50K."""
     return TinyAudioSet()

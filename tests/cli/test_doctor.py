@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from earmark import cli
 from earmark.audio import Audio, save_audio
 from earmark.data import open_data
+from earmark.errors import DataError
 
 Capture = pytest.CaptureFixture[str]
 EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.exit(main())"]
@@ -130,6 +133,53 @@ def test_train_and_evaluate_take_the_clean_list(tmp_path: Path, clips: Path, mod
     capfd.readouterr()
     assert cli.main(["evaluate", str(run / "best.safetensors"), clean, "--split", "test", "--json", "-q"]) == 0
     assert json.loads(capfd.readouterr().out)["n_clips"] == 3
+
+
+def save_damaged(tiny, source: str, folder: Path) -> str:
+    """A tiny AudioSet whose second clip has no label, whose third has one of none, and whose last has no sound."""
+    damaged = type(tiny)()
+    first, second, third, *others = tiny.rows
+    damaged.rows = (first, second._replace(label_ids=()), third._replace(label_ids=("/m/09x0r", "/m/none")), *others)
+    if source == "audioset":
+        damaged.save_folder(folder)
+        (folder / "audio" / "eval" / f"{others[-1].video_id}.wav").unlink()
+    elif source == "fsd50k":
+        damaged.save_fsd50k(folder)
+        (folder / "FSD50K.eval_audio" / f"{others[-1].video_id}.wav").unlink()
+    else:
+        damaged.save_parquet(folder)
+        path = folder / "data" / "eval" / "00.parquet"
+        table = parquet.read_table(path)
+        rows = table.to_pylist()
+        rows[-1]["audio"]["bytes"] = None
+        parquet.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    return f"{source}:{folder}"
+
+
+@pytest.mark.parametrize("source", ["audioset", "parquet", "fsd50k"])
+def test_published_sets_are_examined_whatever_is_wrong_with_some_clips(
+    tmp_path: Path, source: str, tiny_audioset, capfd: Capture
+) -> None:
+    data, report = save_damaged(tiny_audioset, source, tmp_path / "data"), tmp_path / "report"
+    with pytest.raises(DataError):
+        open_data(data)
+    assert cli.main(["doctor", data, "--out", str(report), "--jobs", "1", "--min-clips", "0", "--json", "-q"]) == 0
+    found = {f["kind"]: f["items"] for f in json.loads(capfd.readouterr().out)["findings"] if f["n"]}
+    first, second, third, *others = (row.video_id for row in tiny_audioset.rows)
+    no_sound = {"missing": [{"id": others[-1]}]}
+    if source == "parquet":  # the report tells no folders
+        reason = f"the file, row 1 ({others[-1]}): no bytes of audio in this row"
+        no_sound = {"unreadable": [{"id": others[-1], "reason": reason}]}
+    assert found == {
+        **no_sound,
+        "outside": [{"id": third, "labels": ["/m/none"]}],
+        "unlabelled": [{"id": second}],
+    }
+    clean = f"clips:{report / 'clean.txt'}"
+    assert {clip.id: len(clip.labels) for clip in open_data(clean)} == {first: 4, third: 1, others[0]: 2}
+    small = "--width 2 --n-heads 2 --sample-rate 16000 --n-workers 0 --device cpu --n-clips-seen 2 --batch-size 2"
+    assert cli.main(["train", clean, "--out", str(tmp_path / "run"), *small.split(), "-q"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 # the process

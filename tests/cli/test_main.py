@@ -124,12 +124,12 @@ def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_goes_wrong_beyond_the_expected(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
-    def ending(error: BaseException) -> int:
+    def ending(error: BaseException, *words: str) -> int:
         def run(words: list[str]) -> int:
             raise error
 
         monkeypatch.setattr(cli, "_run", run)
-        return cli.main([])
+        return cli.main(words)
 
     assert ending(KeyboardInterrupt()) == 130
     assert ending(KeyboardInterrupt("stopped; go on with --resume")) == 130
@@ -143,6 +143,15 @@ def test_what_goes_wrong_beyond_the_expected(monkeypatch: pytest.MonkeyPatch, ca
         "error: two lines [31m",
         "error: x y: No such file or directory",
     ]
+    for command, package, extra in (
+        ("bulk", "pyarrow.parquet", "bulk"),
+        ("bulk", "ray", "bulk"),
+        ("bulk", "onnxruntime", "onnx"),
+        ("pack", "pyarrow", "parquet"),
+        ("train", "fsspec", "parquet"),
+    ):
+        assert ending(ModuleNotFoundError(f"No module named {package!r}", name=package), command) == 1
+        assert capfd.readouterr().err.endswith(f"this command needs: pip install 'earmark[{extra}]'\n")
     with pytest.raises(ModuleNotFoundError):
         ending(ModuleNotFoundError("No module named 'earmark.gone'", name="earmark.gone"))
 

@@ -169,6 +169,20 @@ def test_missing_recordings_are_counted_and_named(tiny_audioset, tmp_path):
     )
 
 
+def test_lenient_passes_over_what_is_wrong_with_some_clips(tiny_audioset, tmp_path):
+    folder = tiny_audioset.save_folder(tmp_path)
+    (folder / "audio/eval/-_xyzabc_12.wav").unlink()
+    path = folder / "balanced_train_segments.csv"
+    # an id is expected, the name of a label is none
+    path.write_text(path.read_text().replace("/m/04rlf", "/m/none,Music").replace('"/m/09x0r"\n', '""\n', 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = read_audioset(folder, missing="error", lenient=True)
+    assert [clip.labels for clip in data][1:3] == [(), ("Speech",)]
+    assert data.outside == (("aBcDe_30_40", ("/m/none", "Music")),)
+    assert data.missing == ("-_xyzabc_12",)
+
+
 def test_no_recording_at_all(tiny_audioset, tmp_path, monkeypatch):
     monkeypatch.setattr("earmark.media.is_installed", lambda: False)
     (tmp_path / "eval_segments.csv").write_bytes(tiny_audioset.listed(tiny_audioset.rows))

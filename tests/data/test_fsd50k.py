@@ -71,6 +71,23 @@ def test_missing_files(folder):
     assert read_fsd50k(folder, missing="skip").missing == ("37199",)
 
 
+def test_lenient_passes_over_labels_that_there_are_not(folder):
+    path = folder / "FSD50K.ground_truth" / "dev.csv"
+    rows = '1,"Bark,Cat","/m/05tny_,/m/0",val\n2,Dog,/m/1,val\n3,,,train\n'
+    path.write_text(DEV + rows)
+    for name in "123":
+        save_audio(folder / "FSD50K.dev_audio" / f"{name}.wav", Audio(np.linspace(-0.5, 0.5, 4410), 44100))
+    (folder / "FSD50K.eval_audio" / "37199.wav").unlink()
+    data = read_fsd50k(folder, lenient=True)
+    assert [clip.labels for clip in data][2:] == [("Bark",), (), ()]
+    assert data.outside == (("1", ("Cat", "/m/0")), ("2", ("/m/1",)))
+    assert data.missing == ("37199",)
+    for row in ("4,Dog,,val", "4,Dog,/m/05tny_,val", ",Dog,/m/0bt9lr,val", "4,Dog,/m/0bt9lr"):
+        path.write_text(f"{DEV}{row}\n")
+        with pytest.raises(DataError, match=r"dev\.csv, row 4: "):
+            read_fsd50k(folder, lenient=True)
+
+
 @pytest.mark.parametrize(
     ("table", "old", "new", "text"),
     [

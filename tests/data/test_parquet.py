@@ -14,6 +14,7 @@ from earmark.data.clips import check_disjoint
 from earmark.data.parquet import read_parquet
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
+from earmark.packing.ledger import JOURNAL
 from earmark.storage import Place
 
 RATE = 16000
@@ -83,6 +84,19 @@ def test_labels_that_audioset_has_not(tmp_path, sound):
     )
 
 
+def test_lenient_passes_over_labels_that_there_are_not(tmp_path, sound):
+    labels = pa.array([["/m/09x0r", "Dog", "Dog", None], None, [], [None], ["/m/09x0r"]], pa.list_(pa.string()))
+    # what lies below a null must not count
+    labels = pa.ListArray.from_arrays(labels.offsets, labels.values, mask=pa.array([False, True, False, False, True]))
+    url = write(tmp_path / "a.parquet", {"video_id": list("abcde"), "audio": [sound] * 5, "labels": labels})
+    assert "row 1 (b): labels must be filled in" in refusal(lambda: read_parquet(url))
+    data = read_parquet(url, lenient=True)
+    assert [(clip.id, clip.labels) for clip in data] == [("a", ("Speech",)), *((id_, ()) for id_ in "bcde")]
+    assert data.outside == (("a", ("Dog", "None")), ("d", ("None",)))
+    own = write(tmp_path / "own" / "a.parquet", {"id": ["a", "b"], "audio": [sound] * 2, "labels": ["dog;rain", None]})
+    assert [clip.labels for clip in read_parquet(own, lenient=True)] == [("dog", "rain"), ()]
+
+
 # earmark's own
 
 ABOUT = {
@@ -127,6 +141,27 @@ def test_packed_clips(tmp_path, sound):
     assert {clip.load(RATE).duration for clip in data} == {0.5}
     assert data[0].labels is data[3].labels and data[0].group is data[3].group
     assert [c.id for c in read_parquet(f"{tmp_path}/*.parquet")] == ["a", "b", "c"]
+
+
+def test_hidden_files_are_passed_over(tmp_path, sound):
+    pack(tmp_path / "0.parquet", sound, "a")
+    pack(tmp_path / ".1-0123456789ab.parquet", sound, "b")
+    pack(tmp_path / ".old" / "2.parquet", sound, "c")
+    for url in (str(tmp_path), f"{tmp_path}/*", f"{tmp_path}/**/*.parquet"):
+        assert [clip.id for clip in read_parquet(url)] == ["a"], url
+
+
+def test_an_unfinished_pack_is_none(tmp_path, sound):
+    folder = tmp_path / "packed"
+    shard = pack(folder / "train-00000-of-00002.parquet", sound)
+    (folder / JOURNAL).touch()
+    for url in (str(folder), f"{folder}/train-*.parquet", f"{folder}/eval-*", str(tmp_path), f"{tmp_path}/*/*.parquet"):
+        assert refusal(lambda url=url: read_parquet(url)) == (
+            f"{folder}: the pack is not finished; run the same `earmark pack` again, it goes on"
+        )
+    assert len(read_parquet(shard)) == 3  # by itself it is whole
+    (folder / JOURNAL).unlink()
+    assert len(read_parquet(str(tmp_path))) == 3
 
 
 def test_files_that_do_not_go_together(tmp_path, sound):

@@ -24,6 +24,9 @@ _EXTRAS: Final = {
     "onnx": "export",
     "onnxscript": "export",
 }
+"""What to install where a package is missing."""
+_OWN_EXTRAS: Final = {"bulk": {"fsspec": "bulk", "pyarrow": "bulk"}}
+"""Commands that need more than the package, and what has all of it."""
 
 _COMMANDS: Final = {
     "demo": (
@@ -220,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EarmarkError, OSError) as error:
         report_error(error)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        package = (error.name or "").partition(".")[0]
+        extra = _OWN_EXTRAS.get(words[0] if words else "", _EXTRAS).get(package, _EXTRAS.get(package))
         if extra is None:
             raise
         report_error(f"{error.name} is not installed, which this command needs: pip install 'earmark[{extra}]'")

@@ -43,7 +43,7 @@ def calibrate(
 
     Args:
         model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it stays as it is.
-        data: Sources and paths, such as folder:DIR, named as for `earmark evaluate`. Each weighs the same.
+        data: Sources and paths, such as folder:DIR or clips:FILE, named as for `earmark evaluate`. Each weighs alike.
         out: The calibrated checkpoint to write, another file than MODEL.
         like: Instead of DATA, a calibrated checkpoint trained as MODEL was: copy its calibration and thresholds.
         split: Take these splits, joined by commas, of each DATA that has splits; all of it when not given.

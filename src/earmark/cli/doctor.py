@@ -46,7 +46,7 @@ def doctor(
     """Find what is wrong with a data set.
 
     Args:
-        data: A source and a path: csv:FILE, folder:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
+        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
         out: Folder of the report, new, empty, or of an earlier one.
         split: Examine these splits, joined by commas; all of DATA when not given.
         labels: Examine the clips of these labels, names or ids joined by commas; or esc10.

@@ -57,7 +57,7 @@ def evaluate(
 
     Args:
         model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
-        data: Source and path: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR.
+        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
         split: Measure on these splits, joined by commas; on all of DATA when not given.
         labels: Measure on the clips of these labels, names or ids joined by commas; or esc10.
         strong: Measure too how well events are found in time, by AudioSet's table of strong labels (.tsv).

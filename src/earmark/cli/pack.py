@@ -37,7 +37,7 @@ def pack(
     """Pack clips into Parquet.
 
     Args:
-        data: A source and a path, such as folder:DIR; with --check, the folder or URL of a pack.
+        data: A source and a path, named as for `earmark train`; with --check, the folder or URL of a pack.
         out: Folder of the pack, new or empty or begun by the same command.
         split: Pack these splits of DATA, joined by commas; all of it when not given.
         labels: Pack the clips of these labels, names or ids joined by commas; or esc10.

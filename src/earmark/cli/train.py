@@ -44,7 +44,7 @@ def train(
     """Train a tagger on weakly labelled clips.
 
     Args:
-        data: Source and path: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR.
+        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
         out: Folder of the run, new or empty unless --resume.
         split: Train on these splits of DATA, joined by commas; on all of it when not given.
         valid: Validate after each epoch on this, named as DATA is.

@@ -32,9 +32,9 @@ def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[
 SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
     "csv": _reader("manifest", "read_csv", has_lenient=True),
     "folder": _reader("manifest", "read_folder"),
-    "parquet": _reader("parquet", "read_parquet"),
-    "audioset": _reader("audioset", "read_audioset"),
-    "fsd50k": _reader("fsd50k", "read_fsd50k"),
+    "parquet": _reader("parquet", "read_parquet", has_lenient=True),
+    "audioset": _reader("audioset", "read_audioset", has_lenient=True),
+    "fsd50k": _reader("fsd50k", "read_fsd50k", has_lenient=True),
     "esc50": _reader("esc50", "read_esc50", has_lenient=True),
     "soundscapes": _reader("soundscapes", "read_soundscapes", has_lenient=True),
     "clips": _reader("listing", "read_clips", has_lenient=True),

@@ -51,7 +51,8 @@ def read_segments(path: Path | str) -> list[Segment]:
     return [segment for _, segment in _numbered_segments(Path(path))]
 
 
-def _numbered_segments(path: Path) -> Iterator[tuple[int, Segment]]:
+def _numbered_segments(path: Path, lenient: bool = False) -> Iterator[tuple[int, Segment]]:
+    """Segments with the numbers of their lines; lenient, anything may stand in the place of labels, or nothing."""
     seconds: dict[str, float] = {}
     label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand lists
     for number, line in _lines(path):
@@ -76,7 +77,7 @@ def _numbered_segments(path: Path) -> Iterator[tuple[int, Segment]]:
                 if text not in seconds:
                     seconds[text] = _seconds(text)
             if listed not in label_ids:
-                label_ids[listed] = _label_ids(listed)
+                label_ids[listed] = _label_ids(listed, lenient)
             if not _ID.fullmatch(video_id):
                 raise ValueError(f"{video_id!r} is no id")
             if seconds[offset] <= seconds[onset]:
@@ -102,12 +103,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _label_ids(listed: str) -> tuple[str, ...]:
+def _label_ids(listed: str, lenient: bool = False) -> tuple[str, ...]:
     # a spreadsheet takes the list apart at its commas and quotes the quotes
     label_ids = tuple(dict.fromkeys(filter(None, (label.strip('" ') for label in listed.split(",")))))
-    if not label_ids:
+    if not label_ids and not lenient:
         raise ValueError("no label")
-    if strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]:
+    if not lenient and (strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]):
         raise ValueError(f"{strange[0]!r} is no id of a label")
     return label_ids
 
@@ -219,7 +220,7 @@ def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEv
     )
 
 
-def read_audioset(path: Path | str, missing: Missing = "skip") -> Dataset:
+def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = False) -> Dataset:
     """The clips of a folder with segment lists and recordings, or of one list with the recordings in its folder.
 
     Lists are named `..._segments.csv` and lie in the folder or in a folder directly below; what is before that in the
@@ -229,6 +230,11 @@ def read_audioset(path: Path | str, missing: Missing = "skip") -> Dataset:
 
     That many recordings are gone is normal: they are left out, counted in an `EarmarkWarning` and named in
     `Dataset.missing`.
+
+    Args:
+        path: Of the folder or the list.
+        missing: What becomes of segments without a recording.
+        lenient: Skips those without a word, and passes over labels that there are not and rows without labels.
 
     Raises:
         DataError: There is no list, a row is damaged, has a label that there is not or a video that was there already,
@@ -250,24 +256,27 @@ def read_audioset(path: Path | str, missing: Missing = "skip") -> Dataset:
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
     if any(read_label_set(other) != labels for other in beside[1:]):
         raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
-    segments = _all_segments(sorted(lists), labels)
+    segments = _all_segments(sorted(lists), labels, lenient)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     not_there = tuple(s.video_id for s, _ in segments if s.video_id not in found.paths)
-    _tell_of_files(str(path), len(segments), not_there, found, missing)
-    names = {ids: tuple(labels.names[labels.index(i)] for i in ids) for ids in {s.label_ids for s, _ in segments}}
+    _tell_of_files(str(path), len(segments), not_there, found, missing, lenient)
+    there = [(s, split) for s, split in segments if s.video_id in found.paths]
+    name_of = dict(zip(labels.ids, labels.names, strict=True))
+    names = {ids: tuple(name_of[i] for i in ids if i in name_of) for ids in {s.label_ids for s, _ in there}}
     clips = tuple(
         Clip(s.video_id, names[s.label_ids], FileAudio(found.paths[s.video_id]), split, s.video_id)
-        for s, split in segments
-        if s.video_id in found.paths
+        for s, split in there
     )
-    return Dataset("AudioSet" if path.is_dir() else f"AudioSet {path.name}", labels, clips, not_there)
+    lost = {ids: tuple(i for i in ids if i not in name_of) for ids in names}
+    outside = tuple((s.video_id, lost[s.label_ids]) for s, _ in there if lost[s.label_ids])
+    return Dataset("AudioSet" if path.is_dir() else f"AudioSet {path.name}", labels, clips, not_there, outside)
 
 
 def _is_list(name: str) -> bool:
     return name.endswith(_SEGMENTS) and name != _SEGMENTS
 
 
-def _all_segments(lists: Sequence[Path], labels: LabelSet) -> list[tuple[Segment, str]]:
+def _all_segments(lists: Sequence[Path], labels: LabelSet, lenient: bool) -> list[tuple[Segment, str]]:
     """The segments of several lists, each with its split."""
     segments: list[tuple[Segment, str]] = []
     where: dict[str, Path] = {}
@@ -275,7 +284,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet) -> list[tuple[Segment
     unknown: dict[str, list[str]] = {}
     for path in lists:
         split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
-        for number, segment in _numbered_segments(path):
+        for number, segment in _numbered_segments(path, lenient):
             if segment.video_id in where:
                 raise DataError(
                     f"{path}, row {number}: video {segment.video_id} is listed in {where[segment.video_id]} already; "
@@ -289,7 +298,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet) -> list[tuple[Segment
                 if not strange:
                     known.add(segment.label_ids)
             segments.append((segment, split))
-    if unknown:
+    if unknown and not lenient:
         told = [f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()]
         text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {_some(told)}"
         raise DataError(f"{lists[0].parent}: {text}")
@@ -298,20 +307,22 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet) -> list[tuple[Segment
     return segments
 
 
-def _tell_of_files(name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, missing: Missing) -> None:
+def _tell_of_files(
+    name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, missing: Missing, lenient: bool
+) -> None:
     """Warns of segments without a recording or with several ones.
 
     Raises:
         DataError: None has one, or some have not and that is an error.
     """
     text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
-    if not_there and (missing == "error" or not found.paths):
+    if not_there and ((missing == "error" and not lenient) or not found.paths):
         example = SCHEMES[0].replace("<id>", not_there[0])
         looked_for = f"looked for files named {', '.join(SCHEMES)}, such as {example}.wav"
         n_unread = found.n_unread
         unread = f"; {n_unread} files are in formats that are not read here: {media.INSTALL}" if n_unread else ""
         raise DataError(f"{text} ({_some(not_there)}); {looked_for}, among {found.n_recordings} recordings{unread}")
-    if not_there:
+    if not_there and not lenient:
         warnings.warn(f"{text} and left out: {_some(not_there)}", EarmarkWarning, stacklevel=3)
     if found.n_doubled:
         several = f"{name}: {found.n_doubled} segments have several files, the first by name is taken"

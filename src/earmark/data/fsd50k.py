@@ -16,14 +16,20 @@ _TRUTH: Final = "FSD50K.ground_truth"
 _METADATA: Final = "FSD50K.metadata"
 _PARTS: Final = {"dev": ("fname", "labels", "mids", "split"), "eval": ("fname", "labels", "mids")}
 """The tables, which name the folders of audio too, and their columns."""
+_LABELS: Final = frozenset({"labels", "mids"})
 _SPLITS: Final = frozenset({"train", "val"})
 
 
-def read_fsd50k(path: Path | str, missing: Missing = "error") -> Dataset:
+def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of the folder that holds `FSD50K.ground_truth` and the others, as wav or converted to flac.
 
     The splits are `train`, `val` and `test`, which is FSD50K's evaluation set. The group is the clip's uploader where
     `FSD50K.metadata` is there, as the official splits keep to it; without it a clip has none.
+
+    Args:
+        path: Of the folder.
+        missing: What becomes of clips whose files are not there.
+        lenient: Skips those, and passes over labels that the vocabulary does not have and rows without labels.
 
     Raises:
         DataError: The folder is not laid out like FSD50K, a table is damaged, or files are missing.
@@ -35,6 +41,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error") -> Dataset:
         raise DataError(f"{path}: not a folder of FSD50K, it has no {_TRUTH}{hint}")
     labels = _vocabulary(path / _TRUTH / "vocabulary.csv")
     clips: list[Clip] = []
+    lost_by: dict[str, tuple[str, ...]] = {}
     for part, columns in _PARTS.items():
         audio = path / f"FSD50K.{part}_audio"
         there = {entry.name for entry in os.scandir(audio)} if audio.is_dir() else set()
@@ -45,9 +52,15 @@ def read_fsd50k(path: Path | str, missing: Missing = "error") -> Dataset:
                 if tuple(row) != columns:
                     raise DataError(f"{table}: the columns {', '.join(columns)} were expected, got {', '.join(row)}")
                 continue
-            clips.append(_clip(f"{table}, row {number}", row, columns, labels, audio, there, uploaders))
-    found, not_there = drop_missing(str(path), clips, missing)
-    return Dataset("FSD50K", labels, found, not_there)
+            place = f"{table}, row {number}"
+            _check(place, row, columns, labels, lenient)
+            names, lost_by[row[0]] = _names(place, row, labels)
+            suffix = ".flac" if f"{row[0]}.wav" not in there and f"{row[0]}.flac" in there else ".wav"
+            split = row[3] if "split" in columns else "test"
+            clips.append(Clip(row[0], names, FileAudio(audio / f"{row[0]}{suffix}"), split, uploaders.get(row[0])))
+    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by[clip.id])
+    return Dataset("FSD50K", labels, found, not_there, outside)
 
 
 def _vocabulary(path: Path) -> LabelSet:
@@ -77,29 +90,30 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _clip(
-    place: str,
-    row: list[str],
-    columns: tuple[str, ...],
-    labels: LabelSet,
-    audio: Path,
-    there: set[str],
-    uploaders: dict[str, str],
-) -> Clip:
-    if len(row) != len(columns) or not all(row):
+def _check(place: str, row: list[str], columns: tuple[str, ...], labels: LabelSet, lenient: bool) -> None:
+    is_filled = all(cell for cell, column in zip(row, columns, strict=False) if not (lenient and column in _LABELS))
+    if len(row) != len(columns) or not is_filled:
         raise DataError(f"{place}: {', '.join(columns)} must be filled in, got {','.join(row)[:60]!r}")
-    name, listed, ids = row[0], row[1].split(","), row[2].split(",")
-    split = row[3] if "split" in columns else "test"
-    if "split" in columns and split not in _SPLITS:
-        raise DataError(f"{place}: the split train or val was expected, got {split!r}")
-    unknown = [label for label in (*listed, *ids) if label not in labels]
-    if unknown:
+    if "split" in columns and row[3] not in _SPLITS:
+        raise DataError(f"{place}: the split train or val was expected, got {row[3]!r}")
+    unknown = [label for label in (*_words(row[1]), *_words(row[2])) if label not in labels]
+    if unknown and not lenient:
         raise DataError(f"{place}: {unknown[0]!r} is none of the {len(labels)} labels of vocabulary.csv")
-    if [labels.index(label) for label in listed] != [labels.index(id_) for id_ in ids]:
+
+
+def _names(place: str, row: list[str], labels: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a row's labels, and what it has in their place that the vocabulary does not have."""
+    listed, ids = _words(row[1]), _words(row[2])
+    pairs = list(zip(listed, ids, strict=False))
+    known = [(label, id_) for label, id_ in pairs if label in labels and id_ in labels]
+    if len(listed) != len(ids) or any(labels.index(label) != labels.index(id_) for label, id_ in known):
         raise DataError(f"{place}: the labels {row[1]} are not those of the MIDs {row[2]}")
-    suffix = ".flac" if f"{name}.wav" not in there and f"{name}.flac" in there else ".wav"
-    names = tuple(labels.names[position] for position in dict.fromkeys(map(labels.index, listed)))
-    return Clip(name, names, FileAudio(audio / f"{name}{suffix}"), split, uploaders.get(name))
+    lost = (word for pair in pairs if pair not in known for word in pair if word not in labels)
+    return tuple(dict.fromkeys(labels.names[labels.index(label)] for label, _ in known)), tuple(dict.fromkeys(lost))
+
+
+def _words(joined: str) -> list[str]:
+    return joined.split(",") if joined else []
 
 
 def _uploaders(path: Path) -> dict[str, str]:

@@ -3,10 +3,9 @@
 What is opened is footers and columns without audio; a recording is read when its clip is (`parquet_audio`).
 """
 
-import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -15,18 +14,15 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from earmark.data import packs
 from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio, Shard
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
 from earmark.storage import Place
 
-FORMAT: Final = 1
-"""Of earmark's own files, in the metadata of their schema under `earmark`."""
-ROWS: Final = b"earmark_rows"
-"""Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
-clip they lie all over the file, and far away each is a request. `start` and `n_bytes` beside them are where in the file
-the recordings are."""
+_JOURNAL: Final = "_pack.jsonl"
+"""Beside the files of a pack that is not finished."""
 _AUDIOSET: Final = "a file of AudioSet"
 _PACK: Final = "a file of `earmark pack`"
 _OWN: Final = "a table of one's own"
@@ -66,21 +62,22 @@ class _Table(NamedTuple):
         return f"{self.shard.url}, row {number} ({self.ids[number].as_py()})"
 
 
-def read_parquet(url: str) -> Dataset:
+def read_parquet(url: str, lenient: bool = False) -> Dataset:
     """The clips of a Parquet file, of all in a folder and its sub-folders, or of those that wildcards fit.
 
     By its columns a file is one of three: AudioSet as it is spread through the Hugging Face Hub (`video_id`, `audio`,
     `labels` as MIDs), whose clips have the video as id and group; what `earmark pack` writes; or one's own, with
     `audio` (all bytes of a recording's file, or a struct that has them in `bytes`), `labels` (a list, or a text joined
     by `;`), `path` or `id`, and optionally `onset`, `offset` or `duration` in seconds for a part of the recording,
-    `split` and `group`. Parts of one `path` are a group where there is no other.
+    `split` and `group`. Parts of one `path` are a group where there is no other. Hidden files are passed over.
 
     Args:
         url: A path, or a URL that fsspec or Arrow knows.
+        lenient: Passes over labels outside of the set and rows without labels.
 
     Raises:
-        DataError: There is no such file; it has other columns, or rows without id or labels; files do not go together;
-            or pyarrow or fsspec are not installed.
+        DataError: There is no such file, or a pack that is not finished; a file has other columns, or rows without id
+            or labels; files do not go together; or pyarrow or fsspec are not installed.
     """
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise DataError(f"{url}: needs {' and '.join(missing)}, not installed here: pip install 'earmark[parquet]'")
@@ -95,9 +92,10 @@ def read_parquet(url: str) -> Dataset:
     labels, names_of = _LABELS[first.kind](tables)
     _tell_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    clips = tuple(chain.from_iterable(_clips(table, names_of, shared) for table in tables))
+    outside: list[tuple[str, tuple[str, ...]]] | None = [] if lenient else None
+    clips = tuple(chain.from_iterable(_clips(table, names_of, shared, outside) for table in tables))
     name = {_AUDIOSET: "AudioSet", _PACK: first.about.get("name")}.get(first.kind)
-    return Dataset(name or place.name, labels, clips)
+    return Dataset(name or place.name, labels, clips, outside=tuple(outside or ()))
 
 
 def _files(place: Place) -> tuple[str, list[str]]:
@@ -105,12 +103,19 @@ def _files(place: Place) -> tuple[str, list[str]]:
     try:
         if not place.has_wildcards and place.is_file():
             return place.folder, [place.name]
-        names = [name for name in place.files() if place.has_wildcards or name.endswith(".parquet")]
+        root = place.root
+        # what a killed writer leaves behind is hidden
+        listed = [name for name in place.files() if not any(word.startswith(".") for word in name.split("/"))]
+        names = [name for name in listed if root != place or name.endswith(".parquet")]
+        folders = sorted({root.url, *(root.child(name).folder for name in names)})
+        unfinished = [folder for folder in folders if Place(folder).child(_JOURNAL).is_file()]
     except OSError as error:
         raise DataError(f"{place.url}: cannot be opened: {error.strerror or error}") from error
+    if unfinished:
+        raise DataError(f"{unfinished[0]}: the pack is not finished; run the same `earmark pack` again, it goes on")
     if not names:
         raise DataError(f"{place.url}: no Parquet file there; a file, a folder of some or wildcards were expected")
-    return place.root.url, names
+    return root.url, names
 
 
 def _read(folder: str, name: str) -> _Table:
@@ -132,14 +137,14 @@ def _read_columns(folder: str, name: str, file: Any) -> _Table:
 
     schema, footer = file.schema_arrow, file.metadata
     url = Shard(folder, name, "audio").url
-    about = _about(url, (schema.metadata or {}).get(b"earmark"))
+    about = packs.about(url, (schema.metadata or {}).get(b"earmark"))
     kind, id_column = _kind(url, schema.names, about)
     shard = Shard(folder, name, _audio_column(url, schema))
     times = [time for time in _TIMES if kind == _OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
-    rows = (footer.metadata or {}).get(ROWS) if kind == _PACK else None
-    read = file.read(columns=sorted(wanted)) if rows is None else _rows(url, rows, schema, footer.num_rows, wanted)
+    rows = (footer.metadata or {}).get(packs.ROWS) if kind == _PACK else None
+    read = file.read(columns=sorted(wanted)) if rows is None else packs.rows(url, rows, schema, footer.num_rows, wanted)
 
     def column(column: str | None, type_: Any) -> Any:
         if column not in wanted:
@@ -168,38 +173,9 @@ def _read_columns(folder: str, name: str, file: Any) -> _Table:
         groups=None if kind == _AUDIOSET else column(group, pa.string()),
         times={time: column(time, pa.float64()) for time in times},
         rows_per_group=[of_group.num_rows for of_group in groups],
-        ranges=_ranges(url, rows, footer.num_rows),
+        ranges=packs.ranges(url, rows, footer.num_rows),
         largest_group=largest,
     )
-
-
-def _rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
-    """The table that a footer repeats."""
-    import pyarrow as pa
-
-    try:
-        columns = json.loads(text)
-        table = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in wanted})
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise DataError(f"{url}: the rows that its footer repeats are damaged: {error!r}") from error
-    if len(table) != n_rows:
-        raise DataError(f"{url}: {n_rows} rows were expected, its footer repeats {len(table)}")
-    return table
-
-
-def _ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[int]] | None:
-    """Where in the file a footer says that the recordings are."""
-    columns = json.loads(text or b"{}")
-    if "start" not in columns:
-        return None
-    ranges = columns["start"], columns.get("n_bytes")
-    for column in ranges:
-        is_sound = isinstance(column, list) and all(isinstance(value, int) and value > 0 for value in column)
-        if not is_sound or len(column) != n_rows:
-            raise DataError(
-                f"{url}: the rows that its footer repeats are damaged: {n_rows} ranges of bytes were expected"
-            )
-    return ranges
 
 
 def _audio_column(url: str, schema: Any) -> str:
@@ -212,27 +188,6 @@ def _audio_column(url: str, schema: Any) -> str:
     if not (types.is_binary(bytes_) or types.is_large_binary(bytes_)):
         raise DataError(f"{url}: column audio with the bytes of recordings was expected, got {type_}")
     return "audio.bytes" if names else "audio"
-
-
-def _about(url: str, text: bytes | None) -> dict[str, Any]:
-    """What `earmark pack` says of the data set; nothing where it is not its file."""
-    try:
-        about = json.loads(text or b"{}")
-        if about.get("kind") != "pack":
-            return {}
-        if about["format"] != FORMAT:
-            raise DataError(f"{url}: format {FORMAT} of `earmark pack` was expected, got {about['format']}")
-        _label_set(url, about)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{url}: the description of its data set is damaged: {error!r}") from error
-    return dict(about)
-
-
-def _label_set(url: str, about: Mapping[str, Any]) -> LabelSet:
-    try:
-        return LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
-    except DataError as error:
-        raise DataError(f"{url}: {error}") from error
 
 
 def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
@@ -268,7 +223,7 @@ def _packed_labels(tables: Sequence[_Table]) -> tuple[LabelSet, dict[str, str]]:
         if table.about["labels"] != tables[0].about["labels"]:
             urls = f"{tables[0].shard.url} and {table.shard.url}"
             raise DataError(f"{urls}: one set of labels was expected, they have different ones; name files of one pack")
-    labels = _label_set(tables[0].shard.url, tables[0].about)
+    labels = packs.label_set(tables[0].shard.url, tables[0].about)
     return labels, {name: name for name in labels.names}
 
 
@@ -288,11 +243,17 @@ _LABELS: Final[Mapping[str, Callable[[Sequence[_Table]], tuple[LabelSet, dict[st
 
 
 def _clips(
-    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]]
+    table: _Table,
+    names_of: Mapping[str, str],
+    shared: dict[tuple[str, ...], tuple[str, ...]],
+    outside: list[tuple[str, tuple[str, ...]]] | None,
 ) -> Iterator[Clip]:
-    """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions."""
+    """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions.
+
+    Labels outside of the set are added to `outside`; where that is None they are refused, and rows without labels too.
+    """
     for column, what in ((table.ids, table.id_column), (table.labels, "labels")):
-        if column.null_count:
+        if column.null_count and not (column is table.labels and outside is not None):
             number = column.is_null().index(True).as_py()
             raise DataError(f"{table.row(number)}: {what} must be filled in, it is null")
     ids: list[str] = table.ids.to_pylist()
@@ -304,12 +265,15 @@ def _clips(
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
     groups = repeat(None) if table.groups is None else table.groups.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
-    rows = zip(ids, _labels(table, names_of, shared), splits, groups, places, onsets, durations, strict=False)
-    for number, (id_, labels, split, group, (row_group, row), onset, duration) in enumerate(rows):
+    labelled = _labels(table, names_of, shared, outside is not None)
+    rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
+    for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
         if table.ranges is None:
             audio: AudioReader = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
         else:
             audio = PackedAudio(table.shard, number, table.ranges[0][number], table.ranges[1][number], id_)
+        if lost and outside is not None:
+            outside.append((id_, lost))
         is_own = table.kind == _AUDIOSET or group == id_
         yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
 
@@ -319,15 +283,17 @@ def _interned(text: str | None) -> str | None:
 
 
 def _labels(
-    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]]
-) -> Iterator[tuple[str, ...]]:
+    table: _Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]], lenient: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The names of each row's labels, and what stands beside them that is none."""
     encoded = table.labels.values.dictionary_encode()
     words: list[str | None] = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(words)).to_numpy()
     words.append(None)
     ends = table.labels.offsets.to_numpy()
     unknown = np.flatnonzero([word is None or (word != "" and word not in names_of) for word in words])
-    if strange := np.flatnonzero(np.isin(codes[ends[0] : ends[-1]], unknown)).tolist():
+    strange = [] if lenient else np.flatnonzero(np.isin(codes[ends[0] : ends[-1]], unknown)).tolist()
+    if strange:
         place = int(ends[0]) + strange[0]
         row = int(np.searchsorted(ends, place, side="right")) - 1
         n_words = len(set(codes[ends[0] : ends[-1]][strange].tolist()))
@@ -336,13 +302,15 @@ def _labels(
             f"{n_words - 1} others in {len(strange)} places of this file"
         )
     names = ["" if word is None else names_of.get(word, "") for word in words]
-    of_codes: dict[tuple[int, ...], tuple[str, ...]] = {}
+    others = {code: str(words[code]) for code in unknown.tolist()}
+    of_codes: dict[tuple[int, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
     listed, borders = codes.tolist(), ends.tolist()
-    for start, end in pairwise(borders):
-        key = tuple(listed[start:end])
+    for (start, end), is_there in zip(pairwise(borders), table.labels.is_valid().to_pylist(), strict=True):
+        key = tuple(listed[start:end]) if is_there else ()
         if key not in of_codes:
             labels = tuple(dict.fromkeys(name for name in map(names.__getitem__, key) if name))
-            of_codes[key] = shared.setdefault(labels, labels)
+            lost = tuple(dict.fromkeys(others[code] for code in key if code in others))
+            of_codes[key] = shared.setdefault(labels, labels), lost
         yield of_codes[key]
 
 

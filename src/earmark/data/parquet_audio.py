@@ -53,6 +53,11 @@ class ParquetAudio:
     """How long the clip is, in seconds; None is to the end."""
 
     @property
+    def url(self) -> str:
+        """Path or URL of the file that the row is in."""
+        return self.shard.url
+
+    @property
     def source(self) -> str:
         """The row, whatever the data set calls it."""
         return _source(self.shard, self.row)
@@ -97,6 +102,11 @@ class PackedAudio:
 
     onset = 0.0
     duration = None
+
+    @property
+    def url(self) -> str:
+        """Path or URL of the file that the row is in."""
+        return self.shard.url
 
     @property
     def source(self) -> str:

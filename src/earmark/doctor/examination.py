@@ -27,7 +27,7 @@ def examine(audio: AudioReader) -> Facts:
 
     A clip that is no recording (`RecordedAudio`) is heard at 32 kHz.
     """
-    name = str(getattr(audio, "path", "the clip"))
+    name = str(getattr(audio, "path", getattr(audio, "url", "the clip")))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", EarmarkWarning)
         try:

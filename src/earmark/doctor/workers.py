@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from earmark.errors import EarmarkError
@@ -143,11 +144,21 @@ def _interrupts_held_back() -> Iterator[None]:
         yield
         return
     ensure_running()  # what else would start it lets the signal through
+    held: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    # the mask is for the new process, which takes it over; here any other thread would let the signal through
+    is_deferred = handler is not None and current_thread() is main_thread()
+    if is_deferred:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_deferred:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _work(connection: Connection) -> None:

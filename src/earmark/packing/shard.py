@@ -14,7 +14,7 @@ import soundfile
 
 from earmark.audio import Audio, pcm16
 from earmark.data.clips import Clip, FileAudio
-from earmark.data.parquet import ROWS
+from earmark.data.packs import ROWS
 from earmark.errors import EarmarkError
 from earmark.files import atomic_write
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped
