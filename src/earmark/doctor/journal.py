@@ -28,6 +28,7 @@ class Stamp(NamedTuple):
 
 
 Told = Callable[[int, Facts, Stamp | None], None]
+"""A clip's position, its facts, and the stamp that its file had before it was examined."""
 
 
 def stamp_of(audio: AudioReader) -> Stamp | None:
@@ -57,8 +58,6 @@ class Journal:
     @contextmanager
     def opened(self, known: Told) -> Iterator[Told]:
         """Tells what is known already, then keeps what is handed to it.
-
-        Both are told the position of a clip, its facts, and the stamp that its file had before it was examined.
 
         Args:
             known: Told each clip that an earlier call has examined, again where another one has examined it anew.
