@@ -1,6 +1,7 @@
 """What is wrong with a data set: each finding from a small file that has it, and jobs that die on the way."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -315,6 +316,15 @@ def test_other_journals_are_refused_and_stay(tmp_path, content, message):
     assert path.read_bytes() == before
 
 
+def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    with monkeypatch.context() as patched, Journal(path, "data").opened(lambda position, facts: None):
+        patched.setattr(fcntl, "flock", lambda stream, how: path.unlink())  # the other one's end, then the lock is free
+        with pytest.raises(DataError, match="another process is at work there"):
+            written(path)
+    written(path)
+
+
 def test_two_at_a_time_are_refused(tmp_path):
     path = tmp_path / "journal.jsonl"
     with Journal(path, "data").opened(lambda position, facts: None), pytest.raises(DataError, match="another process"):
@@ -611,6 +621,24 @@ def test_an_examination_that_died_at_its_end(tmp_path, small, monkeypatch):
     monkeypatch.setattr(workers, "_Worker", None)  # nothing is left for one
     doctor(dataset, small, tmp_path / "report")
     assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("stage", ["save", "write_clips"])
+def test_an_examination_is_alone_until_all_is_written(tmp_path, small, monkeypatch, stage):
+    owner = Report if stage == "save" else run_module
+    original, refused = getattr(owner, stage), []
+
+    def meanwhile(*arguments):
+        with monkeypatch.context() as patched, pytest.raises(DataError, match="another process is at work there"):
+            patched.setattr(owner, stage, original)
+            doctor(open_data(small), small, tmp_path / "report", n_jobs=1)
+        refused.append(stage)
+        original(*arguments)
+
+    monkeypatch.setattr(owner, stage, meanwhile)
+    doctor(open_data(small), small, tmp_path / "report", n_jobs=1)
+    assert refused == [stage]
+    assert set(files(tmp_path / "report")) == {"report.json", "clips.csv", "clean.txt"}
 
 
 def test_a_finished_examination_is_done_anew(tmp_path, small):

@@ -524,6 +524,22 @@ def test_reasons_are_the_same_on_every_machine(tmp_path: Path, error: Exception,
     assert packed.n_clips == 0 and packed.skipped == (Skipped("a", reason),)
 
 
+@dataclass(frozen=True)
+class Faulty:
+    """A reader that comes back with nothing."""
+
+    def load(self, sample_rate):
+        return None
+
+
+def test_a_reader_without_a_sound_costs_its_clip_and_no_other(tmp_path: Path, unchecked: None) -> None:
+    save_audio(tmp_path / "b.wav", Audio(np.zeros(300, np.float32), RATE))
+    clips = (Clip("a", (), Faulty()), Clip("b", (), FileAudio(tmp_path / "b.wav")))
+    plan = make_plan(Dataset("d", LABELS, clips), CONFIG)
+    packed = write_shard(plan.shards[0], tmp_path, CONFIG, plan.schema_json(), lambda clip: None)
+    assert packed.n_clips == 1 and [one.id for one in packed.skipped] == ["a"]
+
+
 def test_what_is_too_loud_is_counted_and_warnings_come_through(tmp_path: Path) -> None:
     loud, upside_down = np.array([0, 1.5, -0.1, 0], np.float32), np.array([[0.5, 0.1], [-0.5, -0.1]], np.float32)
     save_audio(tmp_path / "loud.wav", Audio(loud, RATE), subtype="FLOAT")

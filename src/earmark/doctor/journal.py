@@ -1,6 +1,7 @@
 """What clips were found to be, on disk from the moment that it is known, so that no death of the job loses it."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ class Journal:
 
     def __init__(self, path: Path, data: str) -> None:
         self.path = path
+        self._stream: BinaryIO | None = None
         self._head = {"earmark": "doctor", "format": 1, "data": data, "columns": _COLUMNS}
 
     @contextmanager
@@ -43,6 +45,7 @@ class Journal:
         """
         with self.path.open("a+b") as stream:
             _claim(stream, self.path)
+            self._stream = stream
             self._read(stream, known)
             flushed_at = time.monotonic()
 
@@ -54,6 +57,12 @@ class Journal:
                     flushed_at = time.monotonic()
 
             yield keep
+
+    def remove(self) -> None:
+        """Ends the examination, as the last thing in the block: until then no other one begins, nor on top of it."""
+        if sys.platform == "win32" and self._stream is not None:
+            self._stream.close()  # what is open cannot be removed there
+        self.path.unlink(missing_ok=True)
 
     def _read(self, stream: BinaryIO, known: Callable[[int, Facts], None]) -> None:
         """Tells the lines, and leaves the file with whole ones alone."""
@@ -94,5 +103,9 @@ def _claim(stream: BinaryIO, path: Path) -> None:
 
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it") from None
+        # who has ended since the file was opened has removed it, and the next one would make another
+        is_ours = os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    if not is_ours:
+        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it")

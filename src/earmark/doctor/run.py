@@ -75,14 +75,14 @@ def doctor(
                 keep(position, found)
                 if progress is not None:
                     progress(n_done, len(dataset))
-    report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
-    report.save(out)
-    clean = report.clean_ids
-    if clean:
-        write_clips(out / CLEAN, data, clean, labels)
-    else:
-        (out / CLEAN).unlink(missing_ok=True)
-    journal.path.unlink()
+        report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
+        report.save(out)
+        clean = report.clean_ids
+        if clean:
+            write_clips(out / CLEAN, data, clean, labels)
+        else:
+            (out / CLEAN).unlink(missing_ok=True)
+        journal.remove()
     return report
 
 

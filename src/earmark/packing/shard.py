@@ -56,10 +56,11 @@ def write_shard(
             begin(clip.id)
             try:
                 audio = clip.load(config.sample_rate)
+                is_overloaded = bool(np.abs(audio.waveform).max() > 1)
             except Exception as error:  # whatever one clip does to a decoder, the others are packed
                 skipped.append(Skipped(clip.id, _reason(clip, error)))
                 continue
-            n_overloaded += bool(np.abs(audio.waveform).max() > 1)
+            n_overloaded += is_overloaded
             durations.append(audio.duration)
             row = _row(clip, audio, config.codec)
             for name, column in repeated.items():
