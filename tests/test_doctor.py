@@ -25,7 +25,7 @@ from earmark.doctor import workers
 from earmark.doctor.examination import examine
 from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
-from earmark.doctor.journal import Journal
+from earmark.doctor.journal import Journal, Stamp, stamp_of
 from earmark.doctor.kinds import KEPT, KINDS, LEFT_OUT, Limits
 from earmark.doctor.report import Report
 from earmark.doctor.run import doctor
@@ -265,15 +265,15 @@ FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 
 
 def written(path, data="data", n=3):
-    with Journal(path, data).opened(lambda position, facts: None) as keep:
+    with Journal(path, data).opened(lambda *told: None) as keep:
         for position in range(n):
-            keep(position, replace(FACTS, seconds=position / 3))
+            keep(position, replace(FACTS, seconds=position / 3), Stamp(position, 2**60) if position else None)
 
 
 def read(path, data="data"):
     found = {}
-    with Journal(path, data).opened(found.__setitem__) as keep:
-        keep(9, FACTS)
+    with Journal(path, data).opened(lambda position, *told: found.update({position: told})) as keep:
+        keep(9, FACTS, None)
     return found
 
 
@@ -286,7 +286,9 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
     for n_bytes in sorted({0, 1, len(whole), *edges, *range(0, len(whole), 50)}):
         path.write_bytes(whole[:n_bytes])
         n_lines = whole[:n_bytes].count(b"\n")
-        assert read(path) == {p: replace(FACTS, seconds=p / 3) for p in range(max(0, n_lines - 1))}
+        assert read(path) == {
+            p: (replace(FACTS, seconds=p / 3), Stamp(p, 2**60) if p else None) for p in range(max(0, n_lines - 1))
+        }
         assert path.read_bytes().splitlines(keepends=True)[:-1] == lines[: max(1, n_lines)]
         assert len(path.read_bytes().splitlines()) == max(1, n_lines) + 1
 
@@ -298,9 +300,10 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
         (b"my diary", "line 1: damaged"),
         (b"my diary\n", "line 1: damaged"),
         (b"[1, 2]\n", "the examination of other clips"),
-        (b"HEAD[0, 1.0]\nnonsense\n", "line 3: damaged"),
-        (b"HEAD[7, 1.0]\n", "line 2: damaged"),
+        (b"HEAD[0, null, 1.0]\nnonsense\n", "line 3: damaged"),
+        (b"HEAD[7, null, 1.0]\n", "line 2: damaged"),
         (b"HEAD[]\n", "line 2: damaged"),
+        (b"HEAD[0, [1], 1.0]\n", "line 2: damaged"),
     ],
 )
 def test_other_journals_are_refused_and_stay(tmp_path, content, message):
@@ -311,14 +314,15 @@ def test_other_journals_are_refused_and_stay(tmp_path, content, message):
         path.write_bytes(content.replace(b"HEAD", journal_module._line(Journal(path, "data")._head)))
     before = path.read_bytes()
     table = FactsTable(3)
-    with pytest.raises(DataError, match=message), Journal(path, "data").opened(table.add):
+    journal = Journal(path, "data")
+    with pytest.raises(DataError, match=message), journal.opened(lambda *told: table.add(*told[:2])):
         pass
     assert path.read_bytes() == before
 
 
 def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkeypatch):
     path = tmp_path / "journal.jsonl"
-    with monkeypatch.context() as patched, Journal(path, "data").opened(lambda position, facts: None):
+    with monkeypatch.context() as patched, Journal(path, "data").opened(lambda *told: None):
         patched.setattr(fcntl, "flock", lambda stream, how: path.unlink())  # the other one's end, then the lock is free
         with pytest.raises(DataError, match="another process is at work there"):
             written(path)
@@ -327,7 +331,7 @@ def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkey
 
 def test_two_at_a_time_are_refused(tmp_path):
     path = tmp_path / "journal.jsonl"
-    with Journal(path, "data").opened(lambda position, facts: None), pytest.raises(DataError, match="another process"):
+    with Journal(path, "data").opened(lambda *told: None), pytest.raises(DataError, match="another process"):
         written(path)
     written(path)
 
@@ -609,6 +613,39 @@ def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path,
     doctor(dataset, small, tmp_path / "report", n_jobs=2)
     assert sorted(examined) == [4, 5]
     assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+def test_clips_whose_files_have_changed_since_are_examined_anew(tmp_path, small, monkeypatch):
+    dataset, folder = open_data(small), tmp_path / "data" / "dog"
+    (folder / "1.wav").write_bytes(b"broken")
+    sound = (folder / "3.wav").read_bytes()
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        doctor(dataset, small, tmp_path / "report", n_jobs=1, progress=stop)
+    saved(folder / "1.wav", noise(9))
+    (folder / "3.wav").write_bytes(sound[:-2] + b"ab")  # as many bytes
+    examined = []
+    original = run_module.examine_all
+    monkeypatch.setattr(
+        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
+    )
+    report = doctor(dataset, small, tmp_path / "report", n_jobs=1)
+    assert [dataset[position].id for position in examined] == ["dog/1.wav", "dog/3.wav", "rain/4.wav"]
+    assert found(report) == {"rare"}
+    doctor(dataset, small, tmp_path / "alone", n_jobs=1)
+    assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+def test_only_files_that_are_there_have_a_stamp(tmp_path):
+    audio = saved(tmp_path / "a.wav", noise())
+    assert stamp_of(audio).n_bytes == 44 + 2 * RATE
+    assert stamp_of(FileAudio(tmp_path / "gone.wav")) is None
+    assert stamp_of(FileAudio("a\0b")) is None
+    assert stamp_of(SyntheticSound("bell", (0, 1))) is None
 
 
 def test_an_examination_that_died_at_its_end(tmp_path, small, monkeypatch):

@@ -58,8 +58,9 @@ _COMMANDS: Final = {
         "clean.txt, the list of the clips that are clean: data for the other commands as clips:REPORT/clean.txt, with "
         "splits, groups and labels as they were. Left out of it is what is missing, unreadable, unlabelled, short or "
         "silent; of clips with the same sound all but the first, and all of them where their labels differ. "
-        "Interrupted or killed, the same command goes on where it stopped. What it finds is its result: the exit "
-        "status is 0 unless no clip is clean, or --strict says otherwise.",
+        "Interrupted or killed, the same command goes on where it stopped, and examines clips anew whose own files "
+        "have changed since. What it finds is its result: the exit status is 0 unless no clip is clean, or --strict "
+        "says otherwise.",
         "earmark doctor folder:clips --out report",
         "earmark doctor csv:clips.csv --out report --keep unlabelled,short --drop clipped",
     ),
@@ -99,7 +100,8 @@ _COMMANDS: Final = {
         "Pack clips into Parquet at the rate of the network, to train on as they stream.",
         "OUT receives shards of clips in random order, those of each split by themselves, and pack.json with the "
         "checksum of each; parquet:OUT is then data for the other commands. Interrupted, the same command goes on "
-        "where it stopped; it also makes damaged shards anew, which --check finds.",
+        "where it stopped; it also makes damaged shards anew, which --check finds. Shards that are there are kept, "
+        "also where a recording has changed since: pack into a new folder then.",
         "earmark pack folder:clips packed",
         "earmark pack esc50:ESC-50 packed --codec int16 --jobs 8",
         "earmark pack packed --check",

@@ -8,15 +8,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
+from earmark.data.clips import AudioReader, FileAudio
 from earmark.doctor.facts import Facts
 from earmark.errors import DataError
 
 NAME: Final = "journal.jsonl"
-_COLUMNS: Final = ["clip", *(field.name for field in fields(Facts))]
+_COLUMNS: Final = ["clip", "stamp", *(field.name for field in fields(Facts))]
 _SECONDS: Final = 0.5
 """Of work that a kill may cost: as often what is known goes to the disk."""
+
+
+class Stamp(NamedTuple):
+    """What changes with a file whose name stays."""
+
+    n_bytes: int
+    mtime_ns: int
+
+
+Told = Callable[[int, Facts, Stamp | None], None]
+
+
+def stamp_of(audio: AudioReader) -> Stamp | None:
+    """That of the file of a clip; None where it has none by itself, or none is there."""
+    if not isinstance(audio, FileAudio):
+        return None
+    try:
+        found = audio.path.stat()
+    except (OSError, ValueError):  # why it cannot be read is found out by whoever reads it
+        return None
+    return Stamp(found.st_size, found.st_mtime_ns)
 
 
 class Journal:
@@ -24,7 +46,7 @@ class Journal:
 
     Args:
         path: Of the file, there or not.
-        data: A hash of the clips; what is found out about them depends on nothing else.
+        data: A hash of the clips; what is found out about them depends on nothing else but their sounds.
     """
 
     def __init__(self, path: Path, data: str) -> None:
@@ -33,11 +55,13 @@ class Journal:
         self._head = {"earmark": "doctor", "format": 1, "data": data, "columns": _COLUMNS}
 
     @contextmanager
-    def opened(self, known: Callable[[int, Facts], None]) -> Iterator[Callable[[int, Facts], None]]:
-        """Tells what is known already, then keeps what is handed to it: the position of a clip and its facts.
+    def opened(self, known: Told) -> Iterator[Told]:
+        """Tells what is known already, then keeps what is handed to it.
+
+        Both are told the position of a clip, its facts, and the stamp that its file had before it was examined.
 
         Args:
-            known: Told each clip that an earlier call has examined.
+            known: Told each clip that an earlier call has examined, again where another one has examined it anew.
 
         Raises:
             DataError: The file is about other clips, or is no journal; or another process is writing it.
@@ -49,9 +73,9 @@ class Journal:
             self._read(stream, known)
             flushed_at = time.monotonic()
 
-            def keep(position: int, facts: Facts) -> None:
+            def keep(position: int, facts: Facts, stamp: Stamp | None) -> None:
                 nonlocal flushed_at
-                stream.write(_line([position, *astuple(facts)]))
+                stream.write(_line([position, stamp, *astuple(facts)]))
                 if time.monotonic() - flushed_at > _SECONDS:
                     stream.flush()
                     flushed_at = time.monotonic()
@@ -64,7 +88,7 @@ class Journal:
             self._stream.close()  # what is open cannot be removed there
         self.path.unlink(missing_ok=True)
 
-    def _read(self, stream: BinaryIO, known: Callable[[int, Facts], None]) -> None:
+    def _read(self, stream: BinaryIO, known: Told) -> None:
         """Tells the lines, and leaves the file with whole ones alone."""
         n_whole = 0
         head = _line(self._head)
@@ -74,8 +98,8 @@ class Journal:
                 break  # the job was killed while it wrote
             try:
                 if number > 1:
-                    position, *facts = json.loads(line)
-                    known(position, Facts(*facts))
+                    position, stamp, *facts = json.loads(line)
+                    known(position, Facts(*facts), None if stamp is None else Stamp(*stamp))
                 elif json.loads(line) != self._head:
                     raise DataError(
                         f"{self.path}: what was begun there is the examination of other clips, or by another version "

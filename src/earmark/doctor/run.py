@@ -1,17 +1,17 @@
 """A data set examined from end to end, however often it takes."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from earmark.data.clips import Dataset
+from earmark.data.clips import AudioReader, Dataset
 from earmark.data.listing import write_clips
-from earmark.doctor.facts import FactsTable
+from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
 from earmark.doctor.journal import NAME as JOURNAL
-from earmark.doctor.journal import Journal
+from earmark.doctor.journal import Journal, Stamp, Told, stamp_of
 from earmark.doctor.kinds import Limits
 from earmark.doctor.report import Report
 from earmark.doctor.workers import examine_all
@@ -39,7 +39,8 @@ def doctor(
     """Decodes every clip and says what is wrong with the data set; writes `report.json`, `clips.csv` and `clean.txt`.
 
     What is found out about a clip is kept in `journal.jsonl` until the end: called again with the same clips, it goes
-    on where it was stopped, and ends in the same bytes. Without a clean clip there is no `clean.txt`.
+    on where it was stopped, and ends in the same bytes. A clip whose own file has another size or time since is
+    examined anew. Without a clean clip there is no `clean.txt`.
 
     Args:
         dataset: Opened leniently, so that what is wrong can be told.
@@ -60,21 +61,16 @@ def doctor(
     _claim(out)
     journal = Journal(out / JOURNAL, _digest(dataset))
     facts = FactsTable(len(dataset))
-    with journal.opened(facts.add) as keep:
+
+    def known(position: int, found: Facts, then: Stamp | None) -> None:
+        if stamp_of(dataset[position].audio) == then:
+            facts.add(position, found)
+
+    with journal.opened(known) as keep:
         for entry in out.iterdir():
             if _is_leftover(entry.name):
                 entry.unlink()
-        todo = ((position, clip.audio) for position, clip in enumerate(dataset) if not facts.knows(position))
-        n_before = facts.n_known
-        n_todo = len(dataset) - n_before
-        n_workers = min(n_jobs or n_processors(), n_todo)
-        n_at_a_time = max(1, min(_MOST_AT_A_TIME, n_todo // (_TURNS * max(1, n_workers))))
-        with closing(examine_all(todo, n_workers, n_at_a_time)) as examined:
-            for n_done, (position, found) in enumerate(examined, n_before + 1):
-                facts.add(position, found)
-                keep(position, found)
-                if progress is not None:
-                    progress(n_done, len(dataset))
+        _examine(dataset, facts, keep, n_jobs or n_processors(), progress or (lambda n, total: None))
         report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
         report.save(out)
         clean = report.clean_ids
@@ -84,6 +80,29 @@ def doctor(
             (out / CLEAN).unlink(missing_ok=True)
         journal.remove()
     return report
+
+
+def _examine(
+    dataset: Dataset, facts: FactsTable, keep: Told, n_jobs: int, progress: Callable[[int, int], None]
+) -> None:
+    """Adds the facts of all clips that are not known."""
+    stamps: dict[int, Stamp | None] = {}
+
+    def todo() -> Iterator[tuple[int, AudioReader]]:
+        for position, clip in enumerate(dataset):
+            if not facts.knows(position):
+                stamps[position] = stamp_of(clip.audio)  # before it is read: what changes meanwhile is noticed
+                yield position, clip.audio
+
+    n_before = facts.n_known
+    n_todo = len(dataset) - n_before
+    n_workers = min(n_jobs, n_todo)
+    n_at_a_time = max(1, min(_MOST_AT_A_TIME, n_todo // (_TURNS * max(1, n_workers))))
+    with closing(examine_all(todo(), n_workers, n_at_a_time)) as examined:
+        for n_done, (position, found) in enumerate(examined, n_before + 1):
+            facts.add(position, found)
+            keep(position, found, stamps.pop(position))
+            progress(n_done, len(dataset))
 
 
 def _claim(out: Path) -> None:
