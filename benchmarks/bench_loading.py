@@ -1,11 +1,13 @@
-"""Loading speed by layout: loose files, Parquet by clips a row group, tar by offsets; each in order and at random.
+"""Loading speed by layout: loose files, packs, Parquet by clips a row group, tar by offsets; in order and at random.
 
 python benchmarks/bench_loading.py [--clips 2000] [--seconds 10] [--shards 4] [--folder DIR]
 
 Writes FLAC files of noise, coloured so that they compress about as recordings do, and reads them in one process: bytes
 alone, then bytes decoded to float32 as `earmark train` does. The files have just been written, so they come from the
 system's memory: what is compared is the work, not the disk. Opening is what comes before the first clip: footers and
-labels of Parquet, headers of tar. Other programs running at the same time spoil the figures.
+labels of Parquet, headers of tar. Packs are made by `earmark pack`, in shards of 20 clips: more than stay open at once.
+Then the loader of training reads them in balanced order, for batches of 32, with as many readers as there are
+processors; the network is not there to use what it gives. Other programs running at the same time spoil the figures.
 """
 
 import argparse
@@ -16,15 +18,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
 from earmark.audio import Audio, decode_audio, save_audio
-from earmark.data import parquet_audio
+from earmark.data import Clip, Dataset, FileAudio, parquet_audio
 from earmark.data.parquet import read_parquet
 from earmark.data.parquet_audio import ParquetAudio
+from earmark.data.targets import Targets
+from earmark.labels import LabelSet
+from earmark.packing import PackConfig, pack
+from earmark.processors import n_processors
+from earmark.training.batches import TrainBatches, Waveforms, loader
+from earmark.training.settings import Plan
 
 RATE = 32000
 ROW_GROUPS = (1, 4, 100)
@@ -92,6 +101,35 @@ def in_parquet(files: Sequence[Path], folder: Path, n_shards: int, n_rows: int) 
     return Layout(f"parquet, {n_rows} a row group", opened, read, size)
 
 
+def in_pack(data: Dataset, folder: Path, codec: Literal["flac", "int16"]) -> tuple[Layout, Dataset, float]:
+    """What `earmark pack` makes: the layout, its clips, and clips a second of packing by all processors."""
+    start = time.perf_counter()
+    pack(data, folder, PackConfig(sample_rate=RATE, codec=codec, clips_per_shard=20))
+    rate = len(data) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    packed = read_parquet(str(folder))
+    opened = time.perf_counter() - start
+    place = {clip.id: clip.audio for clip in packed}
+    readers = [place[clip.id] for clip in data]
+    size = sum(path.stat().st_size for path in folder.glob("*.parquet"))
+    return Layout(f"a pack, {codec}", opened, lambda clip: readers[clip].recording(), size), packed, rate
+
+
+def loader_clips_per_second(data: Dataset, n_readers: int) -> float:
+    """Of the batches of a training, after the first few."""
+    plan = Plan(n_steps=len(data) // 32, steps_per_epoch=len(data), batch_size=32, n_warmup_steps=0)
+    targets = Targets((clip.labels for clip in data), data.labels)
+    ids = [clip.id for clip in data]
+    batches = TrainBatches(Waveforms(data.clips, RATE), targets, ids, plan, "balanced", 10 * RATE, 0)
+    start, n_clips = time.perf_counter(), 0
+    for step, batch in enumerate(loader(batches, range(plan.n_steps), n_readers, pin_memory=False)):
+        if step < 2 * n_readers:  # the readers have just started
+            start = time.perf_counter()
+        else:
+            n_clips += len(batch.ids)
+    return n_clips / (time.perf_counter() - start)
+
+
 def in_tar(files: Sequence[Path], folder: Path, n_shards: int) -> Layout:
     """Tar as WebDataset has it, sound and labels beside each other; read by offsets that a pass over it has found."""
     folder.mkdir()
@@ -150,6 +188,11 @@ def main() -> None:
             *(in_parquet(files, folder / f"parquet-{n}", arguments.shards, n) for n in ROW_GROUPS),
             in_tar(files, folder / "tar", arguments.shards),
         ]
+        labels = LabelSet(("noise", "more noise"))
+        clips = (Clip(path.stem, (labels.names[n % 2],), FileAudio(path)) for n, path in enumerate(files))
+        packs = [in_pack(Dataset("noise", labels, tuple(clips)), folder / "flac", "flac")]
+        packs.append(in_pack(packs[0][1], folder / "int16", "int16"))
+        layouts[1:1] = [layout for layout, _, _ in packs]
         in_order = list(range(len(files)))
         at_random = np.random.default_rng(0).permutation(len(files)).tolist()
         size = layouts[0].n_bytes / len(files) / 1e3
@@ -161,6 +204,9 @@ def main() -> None:
             more = (layout.n_bytes - layouts[0].n_bytes) / len(files)
             opening = 1e6 * layout.open_seconds / len(files)
             print(f"{layout.name:24}" + "".join(f"{read:12.0f}" for read in reads) + f"{opening:12.1f}{more:14.0f}")
+        for layout, data, rate in packs:
+            print(f"{layout.name}: packed at {rate:.0f} clips/s by {n_processors()} processes", end=", ")
+            print(f"training's loader {loader_clips_per_second(data, n_processors()):.0f} clips/s")
 
 
 if __name__ == "__main__":

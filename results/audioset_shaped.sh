@@ -19,7 +19,7 @@ resume=()
 
 run du -sh audioset
 run earmark doctor parquet:audioset/data --out doctor --quiet
-run earmark pack clips:doctor/clean.txt packed --sample-rate 16000 --quiet
+run earmark pack clips:doctor/clean.txt packed --sample-rate 16000 2> >(grep -v "row groups" >&2)
 run du -sh packed
 run earmark pack packed --check --quiet
 run earmark train parquet:packed --split balanced_train --out run --config small --n-clips-seen 24000 --quiet "${resume[@]}"

@@ -915,6 +915,15 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
     assert state_of(tmp_path)["module"]["n_steps_done"] == 4
 
 
+def test_the_blocks_are_compiled_on_request(tmp_path, monkeypatch, usual):
+    """Not really here: the checks of shapes that the tests add are none that the compiler can look through."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    run(tmp_path, replace(TWO_EPOCHS, cache="log_mel", compiled=True))
+    assert [type(module).__name__ for module in compiled] == ["ConvBlock"] * 4
+    assert_same_state(state_of(tmp_path)["module"]["averaged"], usual["log_mel"])
+
+
 def test_a_device_that_is_not_there():
     with pytest.raises(ConfigError, match="device: cuda:99 was asked for, PyTorch sees"):
         chosen_device(replace(SMALL, device="cuda:99"))

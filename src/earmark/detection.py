@@ -89,11 +89,10 @@ def detect(
         progress: Called with the clips heard so far and their number.
 
     Raises:
-        DataError: No clip has events of a label that the tagger knows, none can be read, or it is not clear which of a
-            video's segments a clip is.
+        DataError: No clip has events of a label that the tagger knows, or none can be read.
         ConfigError: The window or the hop is not positive.
     """
-    truth = _truth(dataset.clips, events)
+    truth, failed = _truth(dataset.clips, events)
     known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
     if not known:
         raise DataError(
@@ -102,8 +101,8 @@ def detect(
     labels = tagger.labels.subset(known)
     columns = [tagger.labels.index(name) for name in labels]
     clips = [clip for clip in dataset.clips if clip.id in truth]
+    n_unclear = len(failed)
     recordings: list[ScoredRecording] = []
-    failed: list[str] = []
     for number, (clip, audio) in enumerate(_sounds(clips, tagger.sample_rate), 1):
         if isinstance(audio, str):
             failed.append(f"{clip.id}: {audio}")
@@ -120,7 +119,7 @@ def detect(
         psds(recordings, PSDS2),
         *f1[:2],
         n_clips=len(recordings),
-        n_clips_without_events=len(dataset) - len(clips),
+        n_clips_without_events=len(dataset) - len(clips) - n_unclear,
         n_labels=len({event.label for recording in recordings for event in recording.events}),
         n_events=sum(len(recording.events) for recording in recordings),
         n_events_of_other_labels=sum(e.label_id not in tagger.labels for own in truth.values() for e in own),
@@ -130,19 +129,22 @@ def detect(
     )
 
 
-def _truth(clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]) -> dict[str, Sequence[StrongEvent]]:
-    """The events of each clip that has some, by its id."""
+def _truth(
+    clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]
+) -> tuple[dict[str, Sequence[StrongEvent]], list[str]]:
+    """The events of each clip that has some, by its id; and of which clips it is not clear which segment they are."""
     segments: dict[str, list[str]] = {}
     for segment_id in events:
         segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
     truth: dict[str, Sequence[StrongEvent]] = {}
+    unclear: list[str] = []
     for clip in clips:
         fitting = [clip.id] if clip.id in events else segments.get(clip.id, [])
         if len(fitting) > 1:
-            raise DataError(f"clip {clip.id}: one segment of that video was expected, there are {', '.join(fitting)}")
-        if fitting:
+            unclear.append(f"{clip.id}: one segment of that video was expected, there are {', '.join(fitting)}")
+        elif fitting:
             truth[clip.id] = events[fitting[0]]
-    return truth
+    return truth, unclear
 
 
 def _sounds(clips: Sequence[Clip], sample_rate: int) -> Iterator[tuple[Clip, Audio | str]]:

@@ -74,9 +74,10 @@ def evaluate(
 
     with progress("listening", quiet) as show:
         report = measure(network, dataset, model=model, batch_size=batch_size, progress=show, device=device)
+    if out is not None:
+        report.save(out)  # whatever becomes of the events
     detection = None if events is None else _detect(network, dataset, events, device, quiet)
     if out is not None:
-        report.save(out)
         if detection is not None:
             detection.save(out)
         note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
@@ -102,6 +103,8 @@ def _detect(
             f"{detection.n_clips_without_events} clips have no strong labels; events were looked for in the others",
             quiet,
         )
+    if detection.failed:
+        note(f"{len(detection.failed)} clips were left out of the events; {detection.failed[0]}", quiet)
     return detection
 
 

@@ -1,0 +1,68 @@
+"""What two million clips cost before the first step: time and memory of one process, without any sound.
+
+python benchmarks/bench_scale.py [--clips 2000000]
+
+The clips are those of a pack in shards of a thousand, with three of AudioSet's labels each; figures are of each step by
+itself, memory is the peak so far.
+"""
+
+import argparse
+import pickle
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from earmark.data.clips import Clip, Dataset
+from earmark.data.parquet_audio import PackedAudio, Shard
+from earmark.data.sampling import balanced_order
+from earmark.data.targets import Targets
+from earmark.labels import LabelSet
+from earmark.training import TrainConfig
+from earmark.training.features import check_data
+from earmark.training.provenance import data_facts
+
+T = TypeVar("T")
+
+
+def timed(what: str, make: Callable[[], T]) -> T:
+    """Prints how long it took, and the memory."""
+    start = time.perf_counter()
+    made = make()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{what:40}{time.perf_counter() - start:8.1f} s{memory:8.2f} GiB")
+    return made
+
+
+def main() -> None:
+    """Prints a line a step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=2_000_000)
+    n_clips = parser.parse_args().clips
+    warnings.simplefilter("ignore")
+    labels, rng = LabelSet.audioset(), np.random.default_rng(0)
+    sets = [tuple(labels.names[i] for i in rng.choice(527, 3, replace=False)) for _ in range(50_000)]
+    shards = [Shard("/data/pack", f"{number:05d}.parquet", "audio") for number in range(-(-n_clips // 1000))]
+
+    def clip(number: int) -> Clip:
+        name = f"{number:011x}"
+        place = PackedAudio(shards[number // 1000], number % 1000, 4 + 300_000 * (number % 1000), 300_000, name)
+        return Clip(name, sets[number % len(sets)], place, "unbalanced_train", name)
+
+    print(f"{n_clips} clips")
+    clips = timed("clips", lambda: tuple(map(clip, range(n_clips))))
+    data = timed("data set", lambda: Dataset("pack", labels, clips))
+    timed("checks", lambda: check_data(TrainConfig(), data, None))
+    timed("fingerprints for run.json", lambda: data_facts(data))
+    targets = timed("targets", lambda: Targets((clip.labels for clip in data), labels))
+    rows = timed("clips of each label", lambda: [*targets.by_label(), targets.unlabelled()])
+    timed("balanced order of a pass", lambda: balanced_order(rows, n_clips, np.random.default_rng(0)))
+    text = timed("pickled, once for all devices", lambda: pickle.dumps(data))
+    print(f"{len(text) / 2**20:.0f} MiB to each process")
+
+
+if __name__ == "__main__":
+    main()
