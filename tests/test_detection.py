@@ -84,4 +84,6 @@ def test_what_cannot_be_measured(tagger):
     left_out = detect(tagger, data, twice)
     assert left_out.failed == ("a-x: one segment of that video was expected, there are a-x_30000, a-x_40000",)
     assert (left_out.n_clips, left_out.n_clips_without_events) == (1, 0)
+    unclear = dataset(tagger, a_x=(0,))
+    assert refusal(unclear, {**EVENTS, "a-x_40000": []}).endswith("knows; " + left_out.failed[0])
     assert refusal(dataset(tagger, a_x=(), b_x=()), EVENTS).endswith("can be read; a-x: no sound")

@@ -95,8 +95,9 @@ def detect(
     truth, failed = _truth(dataset.clips, events)
     known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
     if not known:
+        why = failed[0] if failed else "ids must agree"
         raise DataError(
-            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; ids must agree"
+            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
         )
     labels = tagger.labels.subset(known)
     columns = [tagger.labels.index(name) for name in labels]

@@ -79,15 +79,19 @@ def test_evaluate_says_what_null_means(capfd: Capture) -> None:
     assert "is null: d_prime where the mAUC is 1; top1, the accuracy of the first tag, unless each" in told
 
 
-def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
-    folder = tiny_audioset.save_folder(tmp_path / "audioset")
+def evaluated(tiny_audioset, folder: Path, *more: str) -> list[str]:
+    """A command that looks for one event, and for those of more lines of the table."""
     torch.manual_seed(0)
-    model = str(tmp_path / "tagger.safetensors")
+    model, table = folder / "tagger.safetensors", folder / "strong.tsv"
     Network(NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2), LabelSet.audioset()).save(model)
-    table = tmp_path / "strong.tsv"
     head = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
-    table.write_text(f"{head}0123456789__5500\t0.1\t0.3\t/m/0jbk\n-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n")
-    words = ["evaluate", model, f"audioset:{folder}", "--split", "eval", "--strong", str(table)]
+    table.write_text("".join((head, "0123456789__5500\t0.1\t0.3\t/m/0jbk\n", *more)))
+    data = f"audioset:{tiny_audioset.save_folder(folder / 'audioset')}"
+    return ["evaluate", str(model), data, "--split", "eval", "--strong", str(table)]
+
+
+def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+    words = evaluated(tiny_audioset, tmp_path, "-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n")
     assert cli.main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
     report = json.loads(capfd.readouterr().out)
     found = report.pop("detection")
@@ -96,3 +100,19 @@ def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Pa
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     assert cli.main([*words, "--quiet"]) == 0
     assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]
+
+
+def test_clips_left_out_of_the_events_are_told(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+    twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
+    assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0
+    told = "1 clips were left out of the events; -_xyzabc_12: one segment of that video was expected, there are"
+    assert told in capfd.readouterr().err
+
+
+def test_the_report_stays_where_no_event_can_be_looked_for(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+    words = evaluated(tiny_audioset, tmp_path)
+    table = tmp_path / "strong.tsv"
+    table.write_text(table.read_text().replace("0123456789__5500", "none_here__5500"))
+    assert cli.main([*words, "--out", str(tmp_path / "out")]) == 1
+    assert "has strong labels that the model knows; ids must agree" in capfd.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "scores.npz"}

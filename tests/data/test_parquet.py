@@ -69,6 +69,7 @@ def test_audioset_as_published(tiny_audioset, tmp_path):
         ("train-00000-of-00037.parquet", "train"),
         ("some.parquet", None),
         ("test/other/some.parquet", None),
+        ("test/other/other.parquet", None),
     ],
 )
 def test_splits_by_the_names_of_files(tmp_path, sound, place, split):

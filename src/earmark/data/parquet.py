@@ -339,16 +339,16 @@ def _parts(table: _Table) -> tuple[Sequence[float], Sequence[float | None]]:
 
 def _audioset_split(url: str) -> str | None:
     """The split that a file is of by its name, its folder, and the one above `train`; None where they don't say."""
-    name, *folders = [word.partition(".")[0].partition("-")[0].lower() for word in reversed(url.split("/")[-3:])]
+    words = [word.partition(".")[0].partition("-")[0].lower() for word in reversed(url.split("/")[-3:])]
     is_train = False
-    for word in (name, *folders):
+    for height, word in enumerate(words):
         if word in ("eval", "evaluation", "test") and not is_train:
             return "eval"
         if word in ("bal_train", "balanced_train") or (is_train and word == "balanced"):
             return "balanced_train"
         if word in ("unbal_train", "unbalanced_train") or (is_train and word == "unbalanced"):
             return "unbalanced_train"
-        if word != "train" and word != name:
+        if height and word != "train":
             break  # what lies above a folder of another name is about other things
         is_train = is_train or word == "train"
     return "train" if is_train else None
