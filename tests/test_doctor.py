@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import threading
-import time
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -227,25 +225,6 @@ def test_workers_that_cannot_start_are_an_error(monkeypatch, tmp_path, readers):
     monkeypatch.setattr(workers, "_work", os._exit)  # which refuses a connection
     with pytest.raises(EarmarkError, match="expected to start, and has ended before its work"):
         list(examine_all(enumerate([saved(tmp_path / "a.wav", noise())]), 1, 1))
-
-
-@pytest.mark.parametrize("n_threads", [0, 1])
-def test_a_ctrl_c_waits_until_a_worker_is_started(n_threads):
-    """Beside other threads too, which do not hold it back."""
-    is_over, handler = threading.Event(), signal.getsignal(signal.SIGINT)
-    threads = [threading.Thread(target=is_over.wait) for _ in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    seen = ""
-    try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
-            with workers._interrupts_held_back():
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.1)
-                seen = "before it"
-    finally:
-        is_over.set()
-    assert seen and signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process ignores is looked for in /proc")

@@ -294,6 +294,38 @@ def with_a_bad_clip(clips: Path, folder: Path) -> Path:
     return folder / "clips.csv"
 
 
+def _first_process(process: subprocess.Popen, out: Path) -> bool:
+    return len(ranks(process.pid)) == 1
+
+
+def _both_processes(process: subprocess.Popen, out: Path) -> bool:
+    return len(ranks(process.pid)) == 2
+
+
+def _preparing(process: subprocess.Popen, out: Path) -> bool:
+    return (out / "run.json").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
+@pytest.mark.parametrize("moment", [_first_process, _both_processes, _preparing])
+def test_ctrl_c_while_the_processes_start_ends_all_of_them(clips, tmp_path, moment):
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "earmark", *command(clips, out, "--devices", "2", n_clips_seen=4000)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not moment(process, out):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.005)
+            started = ranks(process.pid)
+            process.send_signal(signal.SIGINT)
+            told = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130 and told.count("error: stopped") == 1 and "Traceback" not in told, told
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
 def test_an_error_of_one_process_is_told_once(clips, tmp_path):
     spoilt = with_a_bad_clip(clips, tmp_path)
     done = finish(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False))

@@ -5,14 +5,13 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from multiprocessing.resource_tracker import ensure_running
-from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from earmark.errors import EarmarkError
+from earmark.interrupts import held_back
 
 if TYPE_CHECKING:
     # a worker puts standard error aside before it loads what may write there
@@ -92,7 +91,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs,), daemon=True)
-        with _interrupts_held_back():
+        with held_back():  # a Ctrl-C is for this process, the worker never hears it
             self._process.start()
         theirs.close()
 
@@ -135,30 +134,6 @@ class _Worker:
         self.connection.close()
         self._process.terminate()
         self._process.join()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """A process started in the block never sees a Ctrl-C, which is for this one; here it waits for the block's end."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    ensure_running()  # what else would start it lets the signal through
-    held: list[int] = []
-    handler = signal.getsignal(signal.SIGINT)
-    # the mask is for the new process, which takes it over; here any other thread would let the signal through
-    is_deferred = handler is not None and current_thread() is main_thread()
-    if is_deferred:
-        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if is_deferred:
-            signal.signal(signal.SIGINT, handler)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _work(connection: Connection) -> None:

@@ -7,12 +7,11 @@ dies, its parent knows the shard and the clip that it was at.
 
 import os
 import signal
-import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.errors import DataError, EarmarkError, EarmarkWarning
+from earmark.interrupts import held_back
 from earmark.packing.plan import PackConfig, Packed, Shard
 from earmark.packing.shard import measure, write_shard
 
@@ -117,7 +117,7 @@ def _start(task: Task, out: Path, config: PackConfig, said: dict[str, Any]) -> _
     context = get_context("spawn")  # what threads and libraries have begun here is not carried along
     pipe, end = context.Pipe()
     process = context.Process(target=_work, args=(end, out, config, said), daemon=True)
-    with _interrupts_ignored():
+    with held_back():  # a Ctrl-C reaches all processes of a terminal; this one tells the others what to do
         process.start()
     end.close()
     worker = _Worker(pipe, process, task.shard)
@@ -151,19 +151,6 @@ def _end(workers: Sequence[_Worker]) -> None:
         worker.process.join(max(0.0, end - time.monotonic()))
         worker.process.terminate()
         worker.process.join()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A process started here has no ear for Ctrl-C, which a terminal sends to all: its parent tells it what to do."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _work(pipe: Connection, out: Path, config: PackConfig, said: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -19,12 +19,15 @@ import torch
 
 from earmark import errors
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
+from earmark.interrupts import held_back
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.ranks import PeerLost
 from earmark.training.settings import TrainConfig
 
 _GRACE: Final = 10.0
 """Seconds that the other processes have to end by themselves when one has failed."""
+_GRACE_OF_ORPHANS: Final = 120.0
+"""Seconds that a process without its parent has to save the run."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,18 +57,20 @@ def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, A
     n_threads = max(1, torch.get_num_threads() // config.devices)
     # once for all of them: two million clips take a quarter of a minute
     work = bytes(ForkingPickler.dumps((task, arguments)))
-    children: list[_Child] = []
-    with _forwarded(children):
-        for local in range(config.devices):
-            receiver, sender = context.Pipe(duplex=False)
-            variables = {**environment, "LOCAL_RANK": str(local)}
-            variables["RANK"] = str(int(environment["GROUP_RANK"]) * config.devices + local)
-            process = context.Process(target=_child, args=(variables, n_threads, work, sender))
-            with _ignored():  # until the child has seen to its own signals
-                process.start()
-            sender.close()
-            children.append(_Child(int(variables["RANK"]), process, receiver))
+    with _Interruptions() as interruptions:
+        children = interruptions.children
         try:
+            for local in range(config.devices):
+                rank = int(environment["GROUP_RANK"]) * config.devices + local
+                variables = {**environment, "LOCAL_RANK": str(local), "RANK": str(rank)}
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_child, args=(variables, n_threads, work, sender))
+                with held_back(_SIGNALS):  # until the child has seen to its own signals
+                    process.start()
+                sender.close()
+                children.append(_Child(rank, process, receiver))
+                if interruptions.n:
+                    raise TrainingInterrupted("stopped before the run had begun")
             _watch(children)
         finally:
             for child in children:
@@ -91,6 +96,11 @@ class _Child:
     """When it told so, by the clock of the machine."""
     was_ended: bool = False
     """Whether it was ended from here, because of another that failed."""
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was interrupted in a run that had begun, which says how it goes on."""
+        return self.kind == TrainingInterrupted.__name__ and bool(self.told)
 
     def listen(self) -> None:
         """Takes what has come from it."""
@@ -148,6 +158,8 @@ def _child(variables: dict[str, str], n_threads: int, work: bytes, sender: Conne
     else:
         warnings.simplefilter("ignore")
     try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # held back by the parent until here
         task, arguments = ForkingPickler.loads(work)  # of the parent's own making
         tell("result", task(**arguments))
     except KeyboardInterrupt as error:
@@ -162,11 +174,13 @@ def _child(variables: dict[str, str], n_threads: int, work: bytes, sender: Conne
 
 
 def _end_with_parent() -> None:
-    """Saves and stops the run of a process whose parent is gone."""
+    """Saves and stops the run of a process whose parent is gone; one that waits for the others hears no signal."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_GRACE_OF_ORPHANS)
+        os._exit(1)
 
 
 def _watch(children: Sequence[_Child]) -> None:
@@ -176,8 +190,8 @@ def _watch(children: Sequence[_Child]) -> None:
         wait([child.process.sentinel for child in running], timeout=0.2)
         for child in children:
             child.listen()
-        # who was interrupted is done when the first process has saved the run, however long that takes
-        if any(child.process.exitcode and child.kind != TrainingInterrupted.__name__ for child in children):
+        # a run that was interrupted is done when the first process has saved it, however long that takes
+        if any(child.process.exitcode and not child.has_stopped for child in children):
             deadline = min(deadline, time.monotonic() + _GRACE)
         if time.monotonic() > deadline:
             return
@@ -201,41 +215,33 @@ def _outcome(children: Sequence[_Child]) -> Any:
         )
     first = first or next((child for child in failed if child.kind), failed[0])
     if first.kind == TrainingInterrupted.__name__:
-        raise TrainingInterrupted(first.told)
+        stopped = next((child.told for child in failed if child.has_stopped), "stopped before the run had begun")
+        raise TrainingInterrupted(stopped)
     if not first.kind:
         raise RuntimeError(f"process {first.rank} of the run failed:\n{first.told}")
     raise getattr(errors, first.kind, EarmarkError)(first.told)
 
 
-@contextmanager
-def _forwarded(children: Sequence[_Child]) -> Iterator[None]:
-    """While entered, SIGINT and SIGTERM go to the processes as SIGINT."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Interruptions:
+    """While entered, SIGINT and SIGTERM are counted, and go to the processes as SIGINT."""
 
-    def forward(number: int, frame: Any) -> None:
-        for child in children:
+    def __init__(self) -> None:
+        self.n = 0
+        self.children: list[_Child] = []
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_Interruptions":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._forward) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _forward(self, number: int, frame: Any) -> None:
+        self.n += 1
+        for child in self.children:
             if child.process.is_alive() and child.process.pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(child.process.pid, signal.SIGINT)
-
-    previous = {number: signal.signal(number, forward) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-@contextmanager
-def _ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -167,8 +167,7 @@ class _Run:
             network, train_set, valid_set = self._prepare(state)
         except KeyboardInterrupt:
             self._note_end("interrupted")
-            how = "before the first step: --resume starts" if state is None else "early on: --resume goes on with"
-            raise TrainingInterrupted(f"stopped {how} the run in {self.folder.path}") from None
+            raise self._stopped_early(state) from None
         except BaseException as error:
             if isinstance(error, EarmarkError) and self.record.get("status") == "preparing" and state is None:
                 if self.rank.is_first:
@@ -181,6 +180,9 @@ class _Run:
             skipped = self._skipped + sorted(journal.module.bad_clips.items())
             self._write_record("interrupted" if journal.stopped else "finished", skipped, journal.history)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not str(error):  # while the trainer was being set up
+                self._note_end("interrupted")
+                raise self._stopped_early(state) from None
             self._note_end("failed", error)
             raise
         if journal.stopped:
@@ -189,6 +191,10 @@ class _Run:
         if journal.interruption.requested:
             raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {self.folder.path}")
         return _result(self.folder, journal.history)
+
+    def _stopped_early(self, state: dict[str, Any] | None) -> TrainingInterrupted:
+        how = "before the first step: --resume starts" if state is None else "early on: --resume goes on with"
+        return TrainingInterrupted(f"stopped {how} the run in {self.folder.path}")
 
     def _prepare(self, state: dict[str, Any] | None) -> tuple[Network, FeatureSet, FeatureSet | None]:
         config, record = self.config, self.record
