@@ -24,10 +24,10 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+from earmark.data.packs import JOURNAL, MANIFEST  # noqa: E402
 from earmark.data.parquet import read_parquet  # noqa: E402
 from earmark.data.parquet_audio import PackedAudio  # noqa: E402
 from earmark.packing import PackConfig, check, pack, run  # noqa: E402
-from earmark.packing.ledger import JOURNAL, MANIFEST  # noqa: E402
 from earmark.packing.plan import Skipped, make_plan  # noqa: E402
 from earmark.packing.shard import encode, write_shard  # noqa: E402
 

@@ -874,6 +874,14 @@ def test_clips_that_cannot_be_read(tmp_path, cache):
     assert result.history[-1].clips_seen == 32
 
 
+def test_clips_that_were_left_out_are_told(tmp_path):
+    data = with_broken(tones(), 2)
+    with pytest.warns(
+        EarmarkWarning, match=r"2 clips could not be read and were left out: broken-0, broken-1; run.json"
+    ):
+        run(tmp_path, replace(SMALL, skip_bad=True, n_clips_seen=32, balanced=False), data)
+
+
 def test_data_of_which_nothing_can_be_read(tmp_path):
     data = Dataset("broken", LABELS, tuple(Clip(str(i), ("low",), Broken()) for i in range(5)))
     for cache in ("log_mel", "none"):

@@ -62,6 +62,15 @@ def test_a_recipe_by_its_name(name: str, tmp_path: Path, clips: Path, capfd: Cap
     assert record["config"] == {**recipe(name).to_json(), **changed}
 
 
+def test_a_mistyped_recipe(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    words = ["train", f"folder:{clips}", "--out", str(tmp_path / "run"), "-q", "--config"]
+    assert cli.main([*words, "papr"]) == 2
+    recipes = ", ".join(RECIPES)
+    assert f"error: papr: no such file, and no recipe either; there are {recipes} (" in capfd.readouterr().err
+    assert cli.main([*words, "papr.toml"]) == 1
+    assert capfd.readouterr().err == "error: papr.toml: No such file or directory\n"
+
+
 def test_help_names_the_recipes(capfd: Capture) -> None:
     assert cli.main(["train", "--help"]) == 0
     assert ", ".join(RECIPES) in " ".join(capfd.readouterr().out.replace("│", " ").split())

@@ -162,6 +162,9 @@ def test_missing_recordings_are_counted_and_named(tiny_audioset, tmp_path):
         f"{folder}: 2 of 5 recordings are missing and left out: YaBcDeFgHiJ, -_xyzabc_12"
     ]
     assert data.missing == ("YaBcDeFgHiJ", "-_xyzabc_12")
+    assert data.select(splits="eval").missing == ("-_xyzabc_12",)
+    assert data.select(splits=["eval", "balanced_train"]).missing == data.missing
+    assert data.select(splits="balanced_train", labels=["Speech"]).missing == ("YaBcDeFgHiJ",)
     assert len(data) == 3
     text = refusal(lambda: read_audioset(folder, missing="error"))
     assert text.startswith(
@@ -295,4 +298,4 @@ def test_nothing_is_told_where_all_is_well(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_audioset(folder)
+        assert len(read_audioset(folder)) == 5

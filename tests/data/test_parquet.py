@@ -10,11 +10,12 @@ import pytest
 from pyarrow import parquet
 
 from earmark.audio import Audio, save_audio
+from earmark.data import packs
 from earmark.data.clips import check_disjoint
+from earmark.data.packs import JOURNAL
 from earmark.data.parquet import read_parquet
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.packing.ledger import JOURNAL
 from earmark.storage import Place
 
 RATE = 16000
@@ -161,9 +162,33 @@ def test_an_unfinished_pack_is_none(tmp_path, sound):
         assert refusal(lambda url=url: read_parquet(url)) == (
             f"{folder}: the pack is not finished; run the same `earmark pack` again, it goes on"
         )
-    assert len(read_parquet(shard)) == 3  # by itself it is whole
+    with pytest.warns(EarmarkWarning, match="1 of 2 files of the pack are not there: train-00001-of-00002.parquet"):
+        assert len(read_parquet(shard)) == 3  # by itself it is whole
     (folder / JOURNAL).unlink()
-    assert len(read_parquet(str(tmp_path))) == 3
+    pack(folder / "train-00001-of-00002.parquet", sound, "ghi")
+    assert len(read_parquet(str(tmp_path))) == 6
+
+
+def test_a_pack_that_lacks_files_is_none(tmp_path, sound):
+    for number, ids in enumerate(("abc", "def")):
+        pack(tmp_path / f"train-{number:05d}-of-00002.parquet", sound, ids)
+    pack(tmp_path / "eval-00000-of-00001.parquet", sound, "ghi")
+    files = [{"file": path.name} for path in tmp_path.iterdir()]
+    (tmp_path / packs.MANIFEST).write_text(json.dumps({"shards": files}))
+    assert len(read_parquet(str(tmp_path))) == 9
+    for gone in ("train-00001-of-00002.parquet", "eval-00000-of-00001.parquet"):  # the manifest alone knows of the last
+        content = (tmp_path / gone).read_bytes()
+        (tmp_path / gone).unlink()
+        assert refusal(lambda: read_parquet(str(tmp_path))).startswith(
+            f"{tmp_path}: 1 of 3 files of the pack are not there: {gone}; bring them back"
+        )
+        (tmp_path / gone).write_bytes(content)
+    (tmp_path / "train-00001-of-00002.parquet").unlink()
+    with pytest.warns(EarmarkWarning, match=r"1 of 2 files of the pack are not there: train-00001-of-00002\.parquet"):
+        assert len(read_parquet(f"{tmp_path}/train-*.parquet")) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_parquet(f"{tmp_path}/eval-*.parquet")) == 3
 
 
 def test_files_that_do_not_go_together(tmp_path, sound):

@@ -82,8 +82,8 @@ def evaluate(
             detection.save(out)
         note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
     if report.failed:
-        first = report.failed[0]
-        note(f"{len(report.failed)} clips could not be read and are not in the figures; {first.error}", quiet)
+        example = f"{report.failed[0].id}: {report.failed[0].error}"
+        note(f"{len(report.failed)} clips could not be read and are not in the figures; {example}", quiet)
     if json:
         write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:

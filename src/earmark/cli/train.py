@@ -137,6 +137,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings and the request of a recipe, a `run.json`, or of a file that holds them side by side."""
     if str(path) in RECIPES and not path.exists():
         return asdict(RECIPES[str(path)].config), {}
+    if not path.exists() and not path.suffix and len(path.parts) == 1:
+        raise ConfigError(f"{path}: no such file, and no recipe either; there are {', '.join(RECIPES)}")
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else jsonlib.loads(text)

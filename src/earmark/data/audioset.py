@@ -258,7 +258,8 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
         raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
     segments = _all_segments(sorted(lists), labels, lenient)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
-    not_there = tuple(s.video_id for s, _ in segments if s.video_id not in found.paths)
+    gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
+    not_there = tuple(video_id for video_id, _ in gone)
     _tell_of_files(str(path), len(segments), not_there, found, missing, lenient)
     there = [(s, split) for s, split in segments if s.video_id in found.paths]
     name_of = dict(zip(labels.ids, labels.names, strict=True))
@@ -269,7 +270,8 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     )
     lost = {ids: tuple(i for i in ids if i not in name_of) for ids in names}
     outside = tuple((s.video_id, lost[s.label_ids]) for s, _ in there if lost[s.label_ids])
-    return Dataset("AudioSet" if path.is_dir() else f"AudioSet {path.name}", labels, clips, not_there, outside)
+    name = "AudioSet" if path.is_dir() else f"AudioSet {path.name}"
+    return Dataset(name, labels, clips, not_there, tuple(split for _, split in gone), outside)
 
 
 def _is_list(name: str) -> bool:

@@ -120,6 +120,8 @@ class Dataset:
     clips: tuple[Clip, ...]
     missing: tuple[str, ...] = ()
     """Ids of clips that the source lists but whose files are not there, where the reader was told to skip them."""
+    missing_splits: tuple[str | None, ...] = ()
+    """The split of each of those; none at all where the source does not say."""
     outside: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Ids of clips with the labels that they have lost because the set does not have them, where the reader was told to
     be lenient."""
@@ -157,11 +159,13 @@ class Dataset:
         """The clips of some splits, or with at least one of some labels, or both.
 
         Selecting labels (by name or id) narrows the label set to them; a clip keeps those of its labels that are left.
+        Of the missing clips those of the splits stay.
 
         Raises:
             DataError: There is no such split or label (the text lists what there is), or no clip is left.
         """
         clips: Iterable[Clip] = self.clips
+        missing = tuple(zip(self.missing, self.missing_splits, strict=False))
         label_set = self.labels
         if splits is not None:
             wanted = {splits} if isinstance(splits, str) else set(splits)
@@ -169,6 +173,7 @@ class Dataset:
                 there = ", ".join(self.splits) or "none at all"
                 raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; the splits are {there}")
             clips = (clip for clip in clips if clip.split in wanted)
+            missing = tuple((id_, split) for id_, split in missing if split in wanted)
         if labels is not None:
             label_set = self.labels.subset(labels)
             names = frozenset(label_set.names)
@@ -177,7 +182,11 @@ class Dataset:
                 for clip in clips
                 if not names.isdisjoint(clip.labels)
             )
-        return replace(self, labels=label_set, clips=tuple(clips))
+        selected = replace(self, labels=label_set, clips=tuple(clips))
+        if self.missing_splits:
+            ids, of_splits = tuple(id_ for id_, _ in missing), tuple(split for _, split in missing)
+            selected = replace(selected, missing=ids, missing_splits=of_splits)
+        return selected
 
     def targets(self) -> Float32[np.ndarray, "clip label"]:
         """The multi-hot targets of all clips."""

@@ -42,7 +42,7 @@ def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = Fal
         raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
     within, outside = drop_outside(found, labels)
-    return Dataset("ESC-50", labels, within, not_there, outside)
+    return Dataset("ESC-50", labels, within, *not_there, outside)
 
 
 def _clip(folder: Path, place: str, row: dict[str, str | None], labels: LabelSet, lenient: bool) -> Clip:

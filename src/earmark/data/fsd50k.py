@@ -60,7 +60,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
             clips.append(Clip(row[0], names, FileAudio(audio / f"{row[0]}{suffix}"), split, uploaders.get(row[0])))
     found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
     outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by[clip.id])
-    return Dataset("FSD50K", labels, found, not_there, outside)
+    return Dataset("FSD50K", labels, found, *not_there, outside)
 
 
 def _vocabulary(path: Path) -> LabelSet:

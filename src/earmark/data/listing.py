@@ -98,7 +98,8 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
             "back, or have `earmark doctor` make the list anew"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
-    return replace(dataset, name=f"{dataset.name} ({path.name})", clips=clips, missing=gone, outside=outside)
+    name = f"{dataset.name} ({path.name})"
+    return replace(dataset, name=name, clips=clips, missing=gone, missing_splits=(), outside=outside)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

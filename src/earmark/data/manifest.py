@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
@@ -66,7 +66,7 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
     if not lenient:
         _check_ends(path, found, row_of)
     _tell_of_labels(str(path), names, found)
-    return Dataset(path.name, LabelSet(tuple(names)), found, not_there)
+    return Dataset(path.name, LabelSet(tuple(names)), found, *not_there)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -198,8 +198,15 @@ def _seconds(table: Path, number: int, name: str, cell: str) -> float | None:
     return seconds
 
 
-def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
-    """Clips whose files are there, and the ids of the others.
+class NotThere(NamedTuple):
+    """The clips whose files are missing."""
+
+    ids: tuple[str, ...]
+    splits: tuple[str | None, ...]
+
+
+def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[Clip, ...], NotThere]:
+    """Clips whose files are there, and what is known of the others.
 
     Raises:
         DataError: Files are missing and not to be skipped, or all of them are missing.
@@ -213,7 +220,7 @@ def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[
         shown = ", ".join(str(clip.audio.path) for clip in not_there[:3] if isinstance(clip.audio, FileAudio))
         more = ", ..." if len(not_there) > 3 else ""
         raise DataError(f"{name}: {len(not_there)} of {len(clips)} audio files are missing: {shown}{more}")
-    return tuple(found), tuple(clip.id for clip in not_there)
+    return tuple(found), NotThere(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
 
 
 def drop_outside(

@@ -1,7 +1,9 @@
 """What the footer of a file of `earmark pack` says: its data set, its rows without sound, where each recording lies."""
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from earmark.errors import DataError
@@ -13,6 +15,26 @@ ROWS: Final = b"earmark_rows"
 """Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
 clip they lie all over the file, and far away each is a request. `start` and `n_bytes` beside them are where in the file
 the recordings are."""
+
+
+MANIFEST: Final = "pack.json"
+"""Beside the files of a whole pack: which they are."""
+JOURNAL: Final = "_pack.jsonl"
+"""There while a pack is made."""
+_NUMBERED: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
+
+
+def missing_files(names: Sequence[str], manifest: bytes | None) -> list[str]:
+    """Files of a pack that others of it, by their numbers, or its manifest say there should be."""
+    expected: set[str] = set()
+    for name in names:
+        if match := _NUMBERED.fullmatch(name):
+            stem, n_files = match[1], int(match[3])
+            expected.update(f"{stem}-{number:05d}-of-{n_files:05d}.parquet" for number in range(n_files))
+    # whether a manifest is damaged is for `earmark pack --check` to say
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        expected.update(str(shard["file"]) for shard in json.loads(manifest or b"{}").get("shards", ()))
+    return sorted(expected - set(names))
 
 
 def about(url: str, text: bytes | None) -> dict[str, Any]:

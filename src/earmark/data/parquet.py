@@ -21,8 +21,6 @@ from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
 from earmark.storage import Place
 
-_JOURNAL: Final = "_pack.jsonl"
-"""Beside the files of a pack that is not finished."""
 _AUDIOSET: Final = "a file of AudioSet"
 _PACK: Final = "a file of `earmark pack`"
 _OWN: Final = "a table of one's own"
@@ -89,6 +87,8 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     for table in tables:
         if table.kind != first.kind:
             raise DataError(f"{table.shard.url}: {table.kind} beside {first.kind}; name files of one kind")
+    if first.kind == _PACK:
+        _check_whole(place, root, names)
     labels, names_of = _LABELS[first.kind](tables)
     _tell_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -108,7 +108,7 @@ def _files(place: Place) -> tuple[str, list[str]]:
         listed = [name for name in place.files() if not any(word.startswith(".") for word in name.split("/"))]
         names = [name for name in listed if root != place or name.endswith(".parquet")]
         folders = sorted({root.url, *(root.child(name).folder for name in names)})
-        unfinished = [folder for folder in folders if Place(folder).child(_JOURNAL).is_file()]
+        unfinished = [folder for folder in folders if Place(folder).child(packs.JOURNAL).is_file()]
     except OSError as error:
         raise DataError(f"{place.url}: cannot be opened: {error.strerror or error}") from error
     if unfinished:
@@ -116,6 +116,21 @@ def _files(place: Place) -> tuple[str, list[str]]:
     if not names:
         raise DataError(f"{place.url}: no Parquet file there; a file, a folder of some or wildcards were expected")
     return root.url, names
+
+
+def _check_whole(place: Place, root: str, names: Sequence[str]) -> None:
+    """Refuses a pack that lacks files; where some files were named, and not the folder, it is told."""
+    manifest = Place(root).child(packs.MANIFEST)
+    is_all = place.url == root
+    gone = packs.missing_files(names, manifest.read() if is_all and manifest.is_file() else None)
+    if gone:
+        shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        text = f"{place.url}: {len(gone)} of {len(gone) + len(names)} files of the pack are not there: {shown}"
+        if is_all:
+            raise DataError(
+                f"{text}; bring them back, or name those that are to be read, as in parquet:'PACK/*.parquet'"
+            )
+        warnings.warn(text, EarmarkWarning, stacklevel=3)
 
 
 def _read(folder: str, name: str) -> _Table:

@@ -349,7 +349,7 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     ids = tuple(label["id"] for label in description["labels"])
     labels = LabelSet(names, ids)
     within, outside = drop_outside(found, labels) if lenient else (found, ())
-    return Dataset(f"soundscapes:{folder}", labels, within, not_there, outside)
+    return Dataset(f"soundscapes:{folder}", labels, within, *not_there, outside)
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:

@@ -67,8 +67,8 @@ class Report:
 
         - `data`: name of the data set, with the splits and labels that were chosen.
         - `limits`: the settings, as in `Limits`.
-        - `coverage`: clips `listed` by the source, `found` and `missing` of them (of all splits and labels: nothing is
-          known of them but their ids), the `share` found, and
+        - `coverage`: clips `listed` by the source, `found` and `missing` of them (of all labels, and of all splits
+          where the source does not say which they are of), the `share` found, and
           `clip_ids_sha256`, the SHA-256 of the sorted ids found, one a line.
         - `clips`: `readable` ones, and of these `seconds` in all, the `shortest`, the `median` and the `longest`;
           `durations`, a histogram whose bars hold the clips of `from` seconds or more and less than the next;

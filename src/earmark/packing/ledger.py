@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import fsum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
+from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write, leftovers
-from earmark.packing.plan import FORMAT, Packed, Plan
+from earmark.packing.plan import Packed, Plan
 
-MANIFEST: Final = "pack.json"
-JOURNAL: Final = "_pack.jsonl"
-"""There while a pack is made: its first line says what, each other one what came out of a shard."""
+# JOURNAL's first line says what is made, each other one what came out of a shard
 
 
 class Ledger:

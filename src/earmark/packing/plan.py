@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.packs import FORMAT
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
 
-FORMAT: Final = 1
 _RATES: Final = (1000, 192000)
 """Lowest and highest in Hz."""
 _NO_SPLIT: Final = "clips"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
+from earmark.data.packs import MANIFEST
 from earmark.errors import ConfigError, DataError
-from earmark.packing.ledger import MANIFEST, Ledger, open_ledger, read_manifest
+from earmark.packing.ledger import Ledger, open_ledger, read_manifest
 from earmark.packing.plan import PackConfig, Packed, Plan, Skipped, make_plan
 from earmark.packing.workers import Death, Task, side_by_side
 from earmark.processors import n_processors

@@ -179,6 +179,10 @@ class _Run:
             journal = self._fit(network, train_set, valid_set, state)
             skipped = self._skipped + sorted(journal.module.bad_clips.items())
             self._write_record("interrupted" if journal.stopped else "finished", skipped, journal.history)
+            if skipped and self.rank.is_first:
+                shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+                text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
+                warnings.warn(f"{self.folder.path}: {text}", EarmarkWarning, stacklevel=2)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not str(error):  # while the trainer was being set up
                 self._note_end("interrupted")
