@@ -49,7 +49,7 @@ def main() -> None:
 
     def clip(number: int) -> Clip:
         name = f"{number:011x}"
-        place = PackedAudio(shards[number // 1000], number % 1000, 4 + 300_000 * (number % 1000), 300_000, name)
+        place = PackedAudio(shards[number // 1000], number % 1000, name, 4 + 300_000 * (number % 1000), 300_000)
         return Clip(name, sets[number % len(sets)], place, "unbalanced_train", name)
 
     print(f"{n_clips} clips")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.files import atomic_write, leftovers
+from earmark.files import atomic_write, leftovers, walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
@@ -120,3 +120,23 @@ def test_standard_output_is_added_to_whatever_file_it_is(tmp_path):
     with log.open("a") as stream:
         subprocess.run([sys.executable, "-c", script], stdout=stream, check=True)
     assert log.read_text() == "old\nnew\n"
+
+
+@posix
+def test_a_folder_is_walked_once_and_without_what_is_hidden(tmp_path):
+    for path in ("b/2", "b/.hidden", "a/c/1", ".cache/3"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert dict(walk(tmp_path)) == {
+        f"{tmp_path}": [],
+        f"{tmp_path}/a": [],
+        f"{tmp_path}/a/c": ["1"],
+        f"{tmp_path}/b": ["2"],
+    }
+
+
+def test_what_keeps_a_folder_from_being_read_is_handed_on(tmp_path):
+    errors: list[OSError] = []
+    assert list(walk(tmp_path / "none")) == list(walk(tmp_path / "none", errors.append)) == []
+    assert [error.filename for error in errors] == [str(tmp_path / "none")]

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Int16
 
 from earmark import containers, decoding, media
 from earmark.errors import AudioError, EarmarkWarning
-from earmark.files import atomic_write
+from earmark.files import atomic_write, walk
 from earmark.resampling import StreamResampler, checked_rate
 
 AUDIO_SUFFIXES = frozenset(
@@ -338,23 +338,16 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
     is_read = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     found: list[Path] = []
     unread: list[Path] = []
-    visited: set[str] = set()
     try:
         with os.scandir(folder):
             pass
     except OSError as error:
         raise AudioError(f"{folder}: cannot be opened: {error.strerror or error}") from error
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in visited:  # a link that leads back up
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, names in walk(folder):
         for name in names:
             suffix = Path(name).suffix.lower()
             kind = found if suffix in is_read else unread if suffix in media.SUFFIXES else None
-            if kind is not None and not name.startswith("."):
+            if kind is not None:
                 kind.append(Path(place, name))
     if not found:
         there = f", there are {count_suffixes(unread)}, which the extra reads: {media.INSTALL}" if unread else ""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and those that a folder holds."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -63,6 +63,26 @@ def _replaced(path: Path) -> Iterator[Path]:
 def leftovers(folder: Path) -> list[Path]:
     """What `atomic_write` was writing in a folder when its process was killed, or is writing there now."""
     return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+
+
+def walk(folder: Path | str, onerror: Callable[[OSError], object] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The folder and its sub-folders, each with the names of its files; without what is hidden in them.
+
+    Links are followed, each folder is visited once, no file is asked anything.
+
+    Args:
+        folder: Where to begin.
+        onerror: Is given what keeps a folder from being read; by default such a folder is passed over.
+    """
+    visited: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=onerror):
+        real = os.path.realpath(place)
+        if real in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield place, [name for name in names if not name.startswith(".")]
 
 
 def is_stream(path: Path) -> bool:

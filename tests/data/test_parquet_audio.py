@@ -124,7 +124,7 @@ def test_forked_processes_share_no_handles(table):
 
 def test_a_reader_says_what_it_is_wherever_its_folder_is(table, tmp_path):
     reader = read_parquet(str(table))[5].audio
-    assert reader == ParquetAudio(Shard(str(tmp_path), "a.parquet", "audio"), 5, 1, 1, "5")
+    assert reader == ParquetAudio(Shard(str(tmp_path), "a.parquet", "audio"), 5, "5", 1, 1)
     assert str(tmp_path) not in repr(reader)
     assert pickle.loads(pickle.dumps(reader)) == reader  # noqa: S301
     assert reader.source == f"{table} row 5"

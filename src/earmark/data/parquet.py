@@ -284,9 +284,9 @@ def _clips(
     rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
     for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
         if table.ranges is None:
-            audio: AudioReader = ParquetAudio(table.shard, number, row_group, row, id_, onset, duration)
+            audio: AudioReader = ParquetAudio(table.shard, number, id_, row_group, row, onset, duration)
         else:
-            audio = PackedAudio(table.shard, number, table.ranges[0][number], table.ranges[1][number], id_)
+            audio = PackedAudio(table.shard, number, id_, table.ranges[0][number], table.ranges[1][number])
         if lost and outside is not None:
             outside.append((id_, lost))
         is_own = table.kind == _AUDIOSET or group == id_

@@ -37,20 +37,14 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetAudio:
-    """The recording of a row, or a part of it."""
+class _RowAudio:
+    """What the recordings of rows have in common, however their bytes are found."""
 
     shard: Shard
     row: int
     """In the file, from 0."""
-    row_group: int
-    row_in_group: int
     name: str
     """What its data set calls it, for errors."""
-    onset: float = 0.0
-    """Where the clip starts in the recording, in seconds."""
-    duration: float | None = None
-    """How long the clip is, in seconds; None is to the end."""
 
     @property
     def url(self) -> str:
@@ -60,7 +54,33 @@ class ParquetAudio:
     @property
     def source(self) -> str:
         """The row, whatever the data set calls it."""
-        return _source(self.shard, self.row)
+        return f"{self.url if is_url(self.url) else os.path.realpath(self.url)} row {self.row}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.url}, row {self.row} ({self.name})"
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says which row could not be read."""
+        try:
+            yield
+        except Exception as error:  # far away, file systems raise what they like
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            text = f"{self._place}: cannot be read, missing, changed, damaged or cut off: {reason}"
+            raise AudioError(text) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetAudio(_RowAudio):
+    """The recording of a row, or a part of it."""
+
+    row_group: int
+    row_in_group: int
+    onset: float = 0.0
+    """Where the clip starts in the recording, in seconds."""
+    duration: float | None = None
+    """How long the clip is, in seconds; None is to the end."""
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate.
@@ -68,8 +88,7 @@ class ParquetAudio:
         Raises:
             AudioError: The file or the row cannot be read, or has no bytes of a recording.
         """
-        place = _place(self.shard, self.row, self.name)
-        return decode_audio(self.recording(), sample_rate, place, self.onset, self.duration)
+        return decode_audio(self.recording(), sample_rate, self._place, self.onset, self.duration)
 
     def recording(self) -> bytes:
         """All the bytes of the recording, as they are in the table.
@@ -77,41 +96,26 @@ class ParquetAudio:
         Raises:
             AudioError: The file cannot be read, or there are none in the row.
         """
-        with _told(self.shard, self.row, self.name):
+        with self._told():
             data = _open_files(os.getpid()).read(self.shard, self.row_group, self.row_in_group)
         if not data:
-            raise AudioError(f"{_place(self.shard, self.row, self.name)}: no bytes of audio in this row")
+            raise AudioError(f"{self._place}: no bytes of audio in this row")
         return data
 
 
 @dataclass(frozen=True, slots=True)
-class PackedAudio:
+class PackedAudio(_RowAudio):
     """The recording of a row of a pack, which says where in the file its bytes are: one read, and no footer.
 
     Thousands of shards, open, would take gigabytes for their footers; opened for each clip, a third of a processor.
     """
 
-    shard: Shard
-    row: int
-    """In the file, from 0."""
     start: int
     """Where the recording begins in the file, in bytes."""
     n_bytes: int
-    name: str
-    """What its data set calls it, for errors."""
 
     onset = 0.0
     duration = None
-
-    @property
-    def url(self) -> str:
-        """Path or URL of the file that the row is in."""
-        return self.shard.url
-
-    @property
-    def source(self) -> str:
-        """The row, whatever the data set calls it."""
-        return _source(self.shard, self.row)
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate.
@@ -119,7 +123,7 @@ class PackedAudio:
         Raises:
             AudioError: The file cannot be read, or its bytes are no longer those of a recording.
         """
-        return decode_audio(self.recording(), sample_rate, _place(self.shard, self.row, self.name))
+        return decode_audio(self.recording(), sample_rate, self._place)
 
     def recording(self) -> bytes:
         """All the bytes of the recording.
@@ -127,8 +131,8 @@ class PackedAudio:
         Raises:
             AudioError: The file cannot be read, or ends before them.
         """
-        with _told(self.shard, self.row, self.name):
-            file = _file(self.shard.url, os.getpid())
+        with self._told():
+            file = _file(self.url, os.getpid())
             if file.is_local:
                 with open(file.path, "rb") as stream:  # noqa: PTH123 (a Path for each clip takes longer than to open it)
                     stream.seek(self.start)
@@ -136,28 +140,8 @@ class PackedAudio:
             else:
                 data = file.read(self.start, self.start + self.n_bytes)
         if len(data) < self.n_bytes:
-            raise AudioError(f"{_place(self.shard, self.row, self.name)}: the file ends before its bytes; pack anew")
+            raise AudioError(f"{self._place}: the file ends before its bytes; pack anew")
         return data
-
-
-def _source(shard: Shard, row: int) -> str:
-    url = shard.url
-    return f"{url if is_url(url) else os.path.realpath(url)} row {row}"
-
-
-def _place(shard: Shard, row: int, name: str) -> str:
-    return f"{shard.url}, row {row} ({name})"
-
-
-@contextmanager
-def _told(shard: Shard, row: int, name: str) -> Iterator[None]:
-    """Says which row could not be read."""
-    try:
-        yield
-    except Exception as error:  # far away, file systems raise what they like
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        place = _place(shard, row, name)
-        raise AudioError(f"{place}: cannot be read, missing, changed, damaged or cut off: {reason}") from error
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from earmark import media
 from earmark.audio import AUDIO_SUFFIXES
 from earmark.errors import DataError
+from earmark.files import walk
 
 SCHEMES: Final = ("Y<id>", "<id>", "<id>_<start>", "<id>_<start>_<end>")
 """Names in use, before the suffix; start and end in seconds or milliseconds."""
@@ -39,8 +40,6 @@ class SegmentFiles(NamedTuple):
 def list_files(folder: str) -> dict[str, list[str]]:
     """The names of the files in a folder and its sub-folders, by where they lie; without hidden ones.
 
-    Links are followed, each folder is visited once, no file is asked anything.
-
     Raises:
         DataError: A folder cannot be read.
     """
@@ -48,17 +47,7 @@ def list_files(folder: str) -> dict[str, list[str]]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
 
-    found: dict[str, list[str]] = {}
-    visited: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(place)
-        if real in visited:  # a link that leads back up
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found[place] = [name for name in names if not name.startswith(".")]
-    return found
+    return dict(walk(folder, refuse))
 
 
 def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:
