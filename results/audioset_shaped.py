@@ -4,8 +4,8 @@ python results/audioset_shaped.py ESC-50-FOLDER OUT [--n-train 2000] [--n-eval 6
 
 OUT/data/bal_train/*.parquet and OUT/data/eval/*.parquet have AudioSet's columns (video_id, audio with bytes and path,
 labels as MIDs, human_labels), its rates (48 kHz, a tenth at 44.1 kHz) and row groups of a hundred clips of 10 s.
-Training clips are mixed of folds 1 to 3, evaluation clips of fold 5. As in the real thing some rows are bad: two cannot
-be decoded, two are silent, two are there twice.
+Training clips are mixed of folds 1 to 3, evaluation clips of fold 5. As in the real thing some rows are bad: in each
+split two cannot be decoded, two are silent, two are there twice.
 """
 
 import argparse
