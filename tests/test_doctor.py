@@ -365,10 +365,13 @@ def test_findings_about_one_clip():
         facts(5),
         facts(6),
     ]
-    report = diagnosed(clips, everything, missing=("m",), outside=(("f", ("cat",)),))
+    report = diagnosed(
+        clips, everything, missing=("m",), outside=(("f", ("cat",)),), damaged=(("clips.csv, row 9", "no path"),)
+    )
     findings = report.diagnosis.findings
     assert list(findings) == list(KINDS)
     expected = {
+        "damaged": {"part": "clips.csv, row 9", "reason": "no path"},
         "missing": {"id": "m"},
         "unreadable": {"id": "a", "reason": "broken"},
         "outside": {"id": "f", "labels": ["cat"]},
@@ -516,6 +519,7 @@ def wrong_data(folder):
         "long.wav,rain,1.5,1.0,train,g",
         "none.wav,,,,train,h",
         "gone.wav,dog,,,train,i",
+        "dog1.wav,dog,soon,1.0,train,i",
     ]
     rows += [f"{path.name},dog,,,train,j" for path in damaged(folder)]
     (folder / "clips.csv").write_text("path,labels,onset,duration,split,group\n" + "\n".join(rows[:-1]) + "\n")
@@ -681,6 +685,7 @@ def test_what_a_report_depends_on_is_in_the_hash_of_the_data():
         replace(one, clips=one.clips[::-1]),
         replace(one, missing=("m",)),
         replace(one, outside=(("a", ("cat",)),)),
+        replace(one, damaged=(("clips.csv, row 9", "no path"),)),
         *(
             replace(one, clips=(replace(one[0], **change), one[1]))
             for change in (

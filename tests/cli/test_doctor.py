@@ -50,7 +50,7 @@ def test_findings_for_people(tmp_path: Path, capfd: Capture) -> None:
     assert lines[2] == "sample rates: 16000 Hz (8); 100.0% are below 32000 Hz; channels: 1 (8)"
     assert [line.split()[:2] for line in lines[5:8]] == [["unreadable", "1"], ["silent", "1"], ["duplicate", "1"]]
     assert "dog/00000.wav = dog/copy.flac" in lines[7]
-    assert lines[-1] == "clean list: 6 of 9 clips"
+    assert lines[-1] == "clean list: 6 of 9 clips, without what is unreadable, silent, duplicate"
     assert captured.err == f"{out}: report.json, clips.csv; the clean list: earmark train clips:{out / 'clean.txt'}\n"
 
 
@@ -69,8 +69,22 @@ def test_missing_files_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     words = ["doctor", f"csv:{tmp_path / 'data' / 'clips.csv'}", "--out", str(tmp_path / "report"), "--jobs", "1"]
     assert cli.main([*words, "--json", "-q"]) == 0
     told = json.loads(capfd.readouterr().out)
-    assert told["findings"][0]["items"] == [{"id": "rain/gone.wav"}]
+    assert {f["kind"]: f["items"] for f in told["findings"]}["missing"] == [{"id": "rain/gone.wav"}]
     assert told["coverage"]["share"] == 0.5
+
+
+def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
+    made(tmp_path / "data")
+    rows = "path,labels,onset\ndog/00000.wav,dog,\n,rain,\ndog/00001.wav,dog,soon\n"
+    (tmp_path / "data" / "clips.csv").write_text(rows)
+    words = ["doctor", f"csv:{tmp_path / 'data' / 'clips.csv'}", "--out", str(tmp_path / "report"), "--jobs", "1"]
+    assert cli.main([*words, "-q"]) == 0
+    told = capfd.readouterr().out
+    assert "damaged" in told and "clips.csv, row 3: no path" in " ".join(told.split())
+    assert told.splitlines()[-1] == "clean list: 1 of 1 clips, without what is damaged"
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    reason = "expected onset in seconds, 0 or more, got 'soon'"
+    assert report["findings"][0]["items"][1] == {"part": "clips.csv, row 4", "reason": reason}
 
 
 def test_strict_ends_with_1_unless_what_is_found_is_kept(tmp_path: Path, capfd: Capture) -> None:

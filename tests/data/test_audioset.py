@@ -219,9 +219,13 @@ def test_a_video_in_two_lists(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     (folder / "my_segments.csv").write_bytes((folder / "eval_segments.csv").read_bytes())
     assert refusal(lambda: read_audioset(folder)) == (
-        f"{folder / 'my_segments.csv'}, row 4: video 0123456789_ is listed in {folder / 'eval_segments.csv'} already; "
+        f"{folder / 'my_segments.csv'}, row 4: video 0123456789_ is listed in eval_segments.csv already; "
         "audioset:FILE.csv takes one list alone"
     )
+    data = read_audioset(folder, lenient=True)
+    assert len(data) == 5
+    n_eval = len(data.select(splits="eval"))
+    assert [part for part, _ in data.damaged] == [f"my_segments.csv, row {4 + number}" for number in range(n_eval)]
 
 
 def test_labels_that_are_not_in_the_set(tiny_audioset, tmp_path):

@@ -91,6 +91,15 @@ def test_a_label_outside_of_the_set_is_lost_where_one_is_lenient(tmp_path: Path)
     assert data.outside == (("5-17367-A-10", ("drizzle",)),)
 
 
+def test_rows_that_are_wrong_are_told_where_one_is_lenient(tmp_path: Path) -> None:
+    make(tmp_path, DOG, DOG, RAIN)
+    assert refusal(tmp_path).endswith("esc50.csv, row 3: 1-100032-A-0 is in row 2 already")
+    make(tmp_path, DOG, DOG, "1-1-A-0.wav,1", RAIN)
+    data = read_esc50(tmp_path, lenient=True)
+    assert [clip.labels for clip in data] == [("dog",), ("rain",)]
+    assert [part for part, _ in data.damaged] == ["esc50.csv, row 3", "esc50.csv, row 4"]
+
+
 def test_the_real_recordings(esc50_dir: Path) -> None:
     data = open_data(f"esc50:{esc50_dir}")
     assert len(data) >= 1597

@@ -82,10 +82,16 @@ def test_lenient_passes_over_labels_that_there_are_not(folder):
     assert [clip.labels for clip in data][2:] == [("Bark",), (), ()]
     assert data.outside == (("1", ("Cat", "/m/0")), ("2", ("/m/1",)))
     assert data.missing == ("37199",)
-    for row in ("4,Dog,,val", "4,Dog,/m/05tny_,val", ",Dog,/m/0bt9lr,val", "4,Dog,/m/0bt9lr"):
-        path.write_text(f"{DEV}{row}\n")
-        with pytest.raises(DataError, match=r"dev\.csv, row 4: "):
-            read_fsd50k(folder, lenient=True)
+
+
+def test_rows_that_are_wrong_are_told_where_one_is_lenient(folder):
+    path = folder / "FSD50K.ground_truth" / "dev.csv"
+    rows = ("4,Dog,,val", "4,Dog,/m/05tny_,val", ",Dog,/m/0bt9lr,val", "4,Dog,/m/0bt9lr", DEV.splitlines()[1])
+    path.write_text(DEV + "".join(f"{row}\n" for row in rows))
+    data = read_fsd50k(folder, lenient=True)
+    assert len(data) == 3
+    assert [part for part, _ in data.damaged] == [f"dev.csv, row {number}" for number in range(4, 9)]
+    assert data.damaged[-1][1].endswith(" is there already")
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,18 @@ def test_parts_beyond_the_end_are_let_be_where_one_is_lenient(folder: Path) -> N
     assert dataset.missing == ("gone.wav@0.0",)
 
 
+def test_rows_that_are_wrong_are_told_where_one_is_lenient(folder: Path) -> None:
+    table = "path,labels,onset\na.wav,dog,\na.wav,rain,\n,dog,\nb.wav,rain,1:30\nb.wav\nb.wav,rain,0\n"
+    (folder / "clips.csv").write_text(table)
+    dataset = manifest.read_csv(folder / "clips.csv", lenient=True)
+    assert [clip.id for clip in dataset] == ["a.wav", "b.wav@0.0"]
+    assert [part for part, _ in dataset.damaged] == [f"clips.csv, row {number}" for number in (3, 4, 5, 6)]
+    assert [reason for _, reason in dataset.damaged][1::2] == ["no path", "expected 3 columns, got 1"]
+    (folder / "clips.csv").write_text("path,labels\n,dog\n,rain\n")
+    with pytest.raises(DataError, match=r"no row below the column names; 2 rows or files cannot be read, the first is"):
+        manifest.read_csv(folder / "clips.csv", lenient=True)
+
+
 def test_only_parts_are_checked_and_rounding_is_forgiven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[Path] = []
     original = manifest.probe
@@ -226,6 +238,18 @@ def test_split_folders(tmp_path: Path) -> None:
         ("train/dog/1.wav", "dog", "train"),
         ("train/rain/2.wav", "rain", "train"),
     ]
+
+
+def test_loose_recordings_have_no_label_where_one_is_lenient(tmp_path: Path) -> None:
+    make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "3.wav")
+    clips = read_folder(tmp_path, lenient=True).clips
+    assert [(clip.id, clip.labels, clip.split) for clip in clips] == [
+        ("test/dog/2.wav", ("dog",), "test"),
+        ("train/dog/1.wav", ("dog",), "train"),
+        ("3.wav", (), None),
+    ]
+    with pytest.raises(DataError, match="1 recordings lie in no sub-folder"):
+        read_folder(make(tmp_path / "bare", "3.wav"), lenient=True)
 
 
 def test_a_train_is_also_a_sound(tmp_path: Path) -> None:

@@ -339,6 +339,34 @@ def test_tables_that_cannot_be_read(tmp_path, sound, columns, text):
     assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
 
 
+def test_lenient_passes_over_rows_and_files_that_cannot_be_read(tmp_path, sound):
+    times = {"onset": [0.0, 2.0, None, 0.0, 0.0], "offset": [0.25, 1.5, None, 0.5, 0.5]}
+    rows = {"id": ["a", "b", "c", None, "a"], "audio": [sound] * 5, "labels": ["dog"] * 5, **times}
+    write(tmp_path / "a.parquet", rows, row_group_size=2)
+    write(tmp_path / "b.parquet", {"id": ["d", "c"], "audio": [sound] * 2, "labels": ["rain"] * 2})
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "c.parquet").write_bytes(whole[:-9])
+    (tmp_path / "d.parquet").write_bytes(whole[:20])
+    url = str(tmp_path)
+    text = refusal(lambda: read_parquet(url))
+    assert text.startswith(f"{url}/c.parquet: cannot be read as Parquet, damaged or cut off: ")
+    assert text.endswith("; 1 others cannot be read either, `earmark doctor` names them")
+    data = read_parquet(url, lenient=True)
+    assert [(c.id, c.labels, c.load(RATE).duration) for c in data] == [
+        ("a", ("dog",), 0.25),
+        ("c", ("dog",), 0.5),
+        ("d", ("rain",), 0.5),
+    ]
+    told = dict(data.damaged)
+    assert list(told) == ["c.parquet", "d.parquet", *(f"a.parquet, row {n}" for n in (1, 3, 4)), "b.parquet, row 1"]
+    assert told["a.parquet, row 1"].endswith("a duration were expected, got onset 2.0, offset 1.5")
+    assert told["a.parquet, row 3"] == "id must be filled in, it is null"
+    assert told["a.parquet, row 4"] == "a is there already"
+    for name in ("a.parquet", "b.parquet"):
+        (tmp_path / name).unlink()
+    assert refusal(lambda: read_parquet(url, lenient=True)).startswith(f"{url}/c.parquet: cannot be read")
+
+
 def test_files_that_are_none(tmp_path, monkeypatch):
     assert refusal(lambda: read_parquet(f"{tmp_path}/none")).startswith(f"{tmp_path}/none: no Parquet file there")
     assert refusal(lambda: read_parquet(f"{tmp_path}/*.parquet")).startswith(f"{tmp_path}/*.parquet: no Parquet file")

@@ -114,7 +114,9 @@ def _print(report: "Report") -> None:
         console.print()
         console.print(table)
     console.print()
-    console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips")
+    left_out = [finding["kind"] for finding in found if finding["kind"] in facts["clean"]["left_out"]]
+    without = f", without what is {', '.join(left_out)}" if left_out else ""
+    console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips{without}")
 
 
 def _overview(facts: Mapping[str, Any]) -> list[str]:
@@ -142,6 +144,8 @@ def _example(item: Mapping[str, Any]) -> str:
     if "group" in item:
         name = item["clips"][0] if item["group"] is None else item["group"]
         return f"{name} ({', '.join(item['splits'])})"
+    if "part" in item:
+        return f"{item['part']}: {item['reason']}"
     if "clips" in item:
         return " = ".join(clip["id"] for clip in item["clips"][:_EXAMPLES])
     return str(item["id"])

@@ -31,7 +31,7 @@ def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[
 
 SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
     "csv": _reader("manifest", "read_csv", has_lenient=True),
-    "folder": _reader("manifest", "read_folder"),
+    "folder": _reader("manifest", "read_folder", has_lenient=True),
     "parquet": _reader("parquet", "read_parquet", has_lenient=True),
     "audioset": _reader("audioset", "read_audioset", has_lenient=True),
     "fsd50k": _reader("fsd50k", "read_fsd50k", has_lenient=True),
@@ -48,7 +48,8 @@ def open_data(spec: str, lenient: bool = False) -> Dataset:
     Args:
         spec: A source, a colon, and a path.
         lenient: Passes over what is wrong with some clips and leaves the others usable, such as missing files
-            (`Dataset.missing`) and labels outside of the set (`Dataset.outside`): for those who want to know of it.
+            (`Dataset.missing`), labels outside of the set (`Dataset.outside`) and rows or files that cannot be read
+            (`Dataset.damaged`): for those who want to know of it.
 
     Raises:
         DataError: The spec names no source, or the source finds no data set there.

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from earmark import media
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.damage import Damage, RowError
 from earmark.data.manifest import Missing
 from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
 from earmark.errors import DataError, EarmarkWarning
@@ -23,7 +24,9 @@ _LABEL_COLUMNS: Final = ["index", "mid", "display_name"]
 _STRONG_COLUMNS: Final = ["segment_id", "start_time_seconds", "end_time_seconds", "label"]
 _ID: Final = re.compile(r"[^\s/\\\"]+")
 _LABEL_ID: Final = re.compile(r"/[mtg]/\w+")
-_EXAMPLE: Final = """'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
+_EXPECTED: Final = (
+    """an id, start and end in seconds and labels were expected, as in 'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
+)
 _SHOWN: Final = 3
 
 
@@ -48,10 +51,10 @@ def read_segments(path: Path | str) -> list[Segment]:
     Raises:
         DataError: The file cannot be read, or a row is damaged; the text names the row by its line.
     """
-    return [segment for _, segment in _numbered_segments(Path(path))]
+    return [segment for _, segment in _numbered_segments(Path(path), Damage(lenient=False))]
 
 
-def _numbered_segments(path: Path, lenient: bool = False) -> Iterator[tuple[int, Segment]]:
+def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Iterator[tuple[int, Segment]]:
     """Segments with the numbers of their lines; lenient, anything may stand in the place of labels, or nothing."""
     seconds: dict[str, float] = {}
     label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand lists
@@ -62,17 +65,14 @@ def _numbered_segments(path: Path, lenient: bool = False) -> Iterator[tuple[int,
         try:
             # one line at a time: a quote that is not closed must not take the next rows with it
             cells = next(csv.reader([line], skipinitialspace=True, strict=True))
-        except csv.Error as error:
-            raise _damaged(path, number, line, str(error)) from error
-        if not any(cells):
-            continue
-        if start.startswith("#NAME?"):
-            raise _damaged(path, number, line, "a spreadsheet took the id for a formula; take the original file")
-        if len(cells) < 4:
-            raise _damaged(path, number, line, f"{len(cells)} columns")
-        video_id, onset, offset = (cell.strip() for cell in cells[:3])
-        listed = ",".join(cells[3:])
-        try:
+            if not any(cells):
+                continue
+            if start.startswith("#NAME?"):
+                raise ValueError("a spreadsheet took the id for a formula; take the original file")
+            if len(cells) < 4:
+                raise ValueError(f"{len(cells)} columns")
+            video_id, onset, offset = (cell.strip() for cell in cells[:3])
+            listed = ",".join(cells[3:])
             for text in (onset, offset):
                 if text not in seconds:
                     seconds[text] = _seconds(text)
@@ -82,15 +82,13 @@ def _numbered_segments(path: Path, lenient: bool = False) -> Iterator[tuple[int,
                 raise ValueError(f"{video_id!r} is no id")
             if seconds[offset] <= seconds[onset]:
                 raise ValueError(f"it ends at {offset} s, not after its start at {onset} s")
-        except ValueError as error:
-            raise _damaged(path, number, line, str(error)) from error
+        except (csv.Error, ValueError) as error:
+            row = line if len(line) <= 60 else f"{line[:60]}..."
+            damaged = RowError(path, number, f"{_EXPECTED}, got {row!r}: {error}")
+            damaged.__cause__ = error
+            damage.meet(damaged)
+            continue
         yield number, Segment(video_id, seconds[onset], seconds[offset], label_ids[listed])
-
-
-def _damaged(path: Path, number: int, line: str, reason: str) -> DataError:
-    row = line if len(line) <= 60 else f"{line[:60]}..."
-    expected = "an id, start and end in seconds and labels were expected, as in " + _EXAMPLE
-    return DataError(f"{path}, row {number}: {expected}, got {row!r}: {reason}")
 
 
 def _seconds(text: str) -> float:
@@ -234,7 +232,8 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     Args:
         path: Of the folder or the list.
         missing: What becomes of segments without a recording.
-        lenient: Skips those without a word, and passes over labels that there are not and rows without labels.
+        lenient: Skips those and rows that are damaged without a word, and passes over labels that there are not and
+            rows without labels.
 
     Raises:
         DataError: There is no list, a row is damaged, has a label that there is not or a video that was there already,
@@ -256,7 +255,8 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
     if any(read_label_set(other) != labels for other in beside[1:]):
         raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
-    segments = _all_segments(sorted(lists), labels, lenient)
+    damage = Damage(lenient)
+    segments = _all_segments(sorted(lists), labels, damage, lenient)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
@@ -271,14 +271,15 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     lost = {ids: tuple(i for i in ids if i not in name_of) for ids in names}
     outside = tuple((s.video_id, lost[s.label_ids]) for s, _ in there if lost[s.label_ids])
     name = "AudioSet" if path.is_dir() else f"AudioSet {path.name}"
-    return Dataset(name, labels, clips, not_there, tuple(split for _, split in gone), outside)
+    splits = tuple(split for _, split in gone)
+    return Dataset(name, labels, clips, not_there, splits, outside, tuple(damage.found))
 
 
 def _is_list(name: str) -> bool:
     return name.endswith(_SEGMENTS) and name != _SEGMENTS
 
 
-def _all_segments(lists: Sequence[Path], labels: LabelSet, lenient: bool) -> list[tuple[Segment, str]]:
+def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenient: bool) -> list[tuple[Segment, str]]:
     """The segments of several lists, each with its split."""
     segments: list[tuple[Segment, str]] = []
     where: dict[str, Path] = {}
@@ -286,12 +287,11 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, lenient: bool) -> lis
     unknown: dict[str, list[str]] = {}
     for path in lists:
         split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
-        for number, segment in _numbered_segments(path, lenient):
+        for number, segment in _numbered_segments(path, damage, lenient):
             if segment.video_id in where:
-                raise DataError(
-                    f"{path}, row {number}: video {segment.video_id} is listed in {where[segment.video_id]} already; "
-                    "audioset:FILE.csv takes one list alone"
-                )
+                listed = f"video {segment.video_id} is listed in {where[segment.video_id].name} already"
+                damage.meet(RowError(path, number, f"{listed}; audioset:FILE.csv takes one list alone"))
+                continue
             where[segment.video_id] = path
             if segment.label_ids not in known:
                 strange = [label_id for label_id in segment.label_ids if label_id not in labels]
@@ -305,7 +305,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, lenient: bool) -> lis
         text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {_some(told)}"
         raise DataError(f"{lists[0].parent}: {text}")
     if not segments:
-        raise DataError(f"{', '.join(map(str, lists))}: no segment in it")
+        raise DataError(f"{', '.join(map(str, lists))}: no segment in it{damage.told()}")
     return segments
 
 

@@ -125,6 +125,8 @@ class Dataset:
     outside: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Ids of clips with the labels that they have lost because the set does not have them, where the reader was told to
     be lenient."""
+    damaged: tuple[tuple[str, str], ...] = ()
+    """Rows and files of the source that could not be read, and why, where the reader was told to be lenient."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clips", tuple(self.clips))

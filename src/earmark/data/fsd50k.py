@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.damage import Damage, RowError
 from earmark.data.manifest import Missing, drop_missing
 from earmark.errors import DataError
 from earmark.labels import LabelSet
@@ -29,7 +30,8 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
     Args:
         path: Of the folder.
         missing: What becomes of clips whose files are not there.
-        lenient: Skips those, and passes over labels that the vocabulary does not have and rows without labels.
+        lenient: Skips those and rows that are wrong, and passes over labels that the vocabulary does not have and rows
+            without labels.
 
     Raises:
         DataError: The folder is not laid out like FSD50K, a table is damaged, or files are missing.
@@ -40,6 +42,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
         hint = f"; is it {below[0].parent}?" if below else ""
         raise DataError(f"{path}: not a folder of FSD50K, it has no {_TRUTH}{hint}")
     labels = _vocabulary(path / _TRUTH / "vocabulary.csv")
+    damage = Damage(lenient)
     clips: list[Clip] = []
     lost_by: dict[str, tuple[str, ...]] = {}
     for part, columns in _PARTS.items():
@@ -52,15 +55,21 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
                 if tuple(row) != columns:
                     raise DataError(f"{table}: the columns {', '.join(columns)} were expected, got {', '.join(row)}")
                 continue
-            place = f"{table}, row {number}"
-            _check(place, row, columns, labels, lenient)
-            names, lost_by[row[0]] = _names(place, row, labels)
+            try:
+                _check(table, number, row, columns, labels, lenient)
+                names, lost = _names(table, number, row, labels)
+                if row[0] in lost_by:
+                    raise RowError(table, number, f"{row[0]} is there already")
+            except RowError as error:
+                damage.meet(error)
+                continue
+            lost_by[row[0]] = lost
             suffix = ".flac" if f"{row[0]}.wav" not in there and f"{row[0]}.flac" in there else ".wav"
             split = row[3] if "split" in columns else "test"
             clips.append(Clip(row[0], names, FileAudio(audio / f"{row[0]}{suffix}"), split, uploaders.get(row[0])))
     found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
     outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by[clip.id])
-    return Dataset("FSD50K", labels, found, *not_there, outside)
+    return Dataset("FSD50K", labels, found, *not_there, outside, tuple(damage.found))
 
 
 def _vocabulary(path: Path) -> LabelSet:
@@ -90,24 +99,24 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _check(place: str, row: list[str], columns: tuple[str, ...], labels: LabelSet, lenient: bool) -> None:
+def _check(table: Path, number: int, row: list[str], columns: tuple[str, ...], labels: LabelSet, lenient: bool) -> None:
     is_filled = all(cell for cell, column in zip(row, columns, strict=False) if not (lenient and column in _LABELS))
     if len(row) != len(columns) or not is_filled:
-        raise DataError(f"{place}: {', '.join(columns)} must be filled in, got {','.join(row)[:60]!r}")
+        raise RowError(table, number, f"{', '.join(columns)} must be filled in, got {','.join(row)[:60]!r}")
     if "split" in columns and row[3] not in _SPLITS:
-        raise DataError(f"{place}: the split train or val was expected, got {row[3]!r}")
+        raise RowError(table, number, f"the split train or val was expected, got {row[3]!r}")
     unknown = [label for label in (*_words(row[1]), *_words(row[2])) if label not in labels]
     if unknown and not lenient:
-        raise DataError(f"{place}: {unknown[0]!r} is none of the {len(labels)} labels of vocabulary.csv")
+        raise RowError(table, number, f"{unknown[0]!r} is none of the {len(labels)} labels of vocabulary.csv")
 
 
-def _names(place: str, row: list[str], labels: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names(table: Path, number: int, row: list[str], labels: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of a row's labels, and what it has in their place that the vocabulary does not have."""
     listed, ids = _words(row[1]), _words(row[2])
     pairs = list(zip(listed, ids, strict=False))
     known = [(label, id_) for label, id_ in pairs if label in labels and id_ in labels]
     if len(listed) != len(ids) or any(labels.index(label) != labels.index(id_) for label, id_ in known):
-        raise DataError(f"{place}: the labels {row[1]} are not those of the MIDs {row[2]}")
+        raise RowError(table, number, f"the labels {row[1]} are not those of the MIDs {row[2]}")
     lost = (word for pair in pairs if pair not in known for word in pair if word not in labels)
     return tuple(dict.fromkeys(labels.names[labels.index(label)] for label, _ in known)), tuple(dict.fromkeys(lost))
 

@@ -99,7 +99,7 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"
-    return replace(dataset, name=name, clips=clips, missing=gone, missing_splits=(), outside=outside)
+    return replace(dataset, name=name, clips=clips, missing=gone, missing_splits=(), outside=outside, damaged=())
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -14,6 +14,7 @@ from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
 from earmark.containers import mp3_states_length
 from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.damage import Damage, RowError
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
@@ -39,26 +40,31 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
     Args:
         path: Of the file.
         missing: What becomes of clips whose files are not there.
-        lenient: Skips those, and has parts that reach beyond the end of their file end with it.
+        lenient: Skips those and rows that are wrong, and has parts that reach beyond the end of their file end with it.
 
     Raises:
         DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
             reaches beyond the end of its file.
     """
     path = Path(path)
+    damage = Damage(lenient)
     clips: list[Clip] = []
     row_of: dict[str, int] = {}
-    for number, row in _rows(path):
-        clip = _clip(path, number, row)
-        if clip.id in row_of:
-            raise DataError(
-                f"{path}, row {number}: {clip.id} is in row {row_of[clip.id]} already; "
-                "write all labels of a clip in one row, joined by ;"
-            )
+    for number, row in _rows(path, damage):
+        try:
+            clip = _clip(path, number, row)
+            if clip.id in row_of:
+                reason = (
+                    f"{clip.id} is in row {row_of[clip.id]} already; write all labels of a clip in one row, joined by ;"
+                )
+                raise RowError(path, number, reason)
+        except RowError as error:
+            damage.meet(error)
+            continue
         row_of[clip.id] = number
         clips.append(clip)
     if not clips:
-        raise DataError(f"{path}: no row below the column names")
+        raise DataError(f"{path}: no row below the column names{damage.told()}")
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
@@ -66,10 +72,10 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
     if not lenient:
         _check_ends(path, found, row_of)
     _tell_of_labels(str(path), names, found)
-    return Dataset(path.name, LabelSet(tuple(names)), found, *not_there)
+    return Dataset(path.name, LabelSet(tuple(names)), found, *not_there, damaged=tuple(damage.found))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(path: Path, damage: Damage) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows by column name with their numbers as a spreadsheet shows them, the header being row 1."""
     try:
         with path.open(encoding="utf-8-sig") as stream:  # takes CRLF, and CR alone, for the ends of lines
@@ -88,9 +94,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 continue
             # spreadsheets pad rows with empty columns
             if len(cells) < len(columns) or any(cells[len(columns) :]):
-                raise DataError(
-                    f"{path}, row {number}: expected {len(columns)} columns, got {len(cells)}{_hint(separator)}"
-                )
+                reason = f"expected {len(columns)} columns, got {len(cells)}{_hint(separator)}"
+                damage.meet(RowError(path, number, reason))
+                continue
             yield number, dict(zip(columns, cells, strict=False))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
@@ -123,17 +129,17 @@ def _columns(path: Path, header: list[str]) -> list[str]:
 
 def _clip(table: Path, number: int, row: dict[str, str]) -> Clip:
     if not row["path"]:
-        raise DataError(f"{table}, row {number}: no path")
+        raise RowError(table, number, "no path")
     times = {name: _seconds(table, number, name, row.get(name, "")) for name in ("onset", "offset", "duration")}
     onset, offset, duration = times["onset"] or 0.0, times["offset"], times["duration"]
     if offset is not None:
         if duration is not None:
-            raise DataError(f"{table}, row {number}: expected an offset or a duration, got both")
+            raise RowError(table, number, "expected an offset or a duration, got both")
         if offset <= onset:
-            raise DataError(f"{table}, row {number}: the offset {offset} s is not after the onset {onset} s")
+            raise RowError(table, number, f"the offset {offset} s is not after the onset {onset} s")
         duration = offset - onset
     elif duration == 0:
-        raise DataError(f"{table}, row {number}: the duration is 0 s")
+        raise RowError(table, number, "the duration is 0 s")
     return Clip(
         id=row["path"] if times["onset"] is None else f"{row['path']}@{onset}",
         labels=tuple(dict.fromkeys(filter(None, (label.strip() for label in row["labels"].split(";"))))),
@@ -194,7 +200,7 @@ def _seconds(table: Path, number: int, name: str, cell: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise DataError(f"{table}, row {number}: expected {name} in seconds, 0 or more, got {cell!r}")
+        raise RowError(table, number, f"expected {name} in seconds, 0 or more, got {cell!r}")
     return seconds
 
 
@@ -236,11 +242,15 @@ def drop_outside(
     return tuple(kept), tuple(outside.items())
 
 
-def read_folder(path: Path | str) -> Dataset:
+def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     """The recordings of a folder, labelled by the sub-folder they lie in: `dog/1.wav`, `rain/2.flac`.
 
     Sub-folders that are all named `train`, `valid` or `test` and have sub-folders themselves are splits:
     `train/dog/1.wav`. Hidden files are passed over. A clip's id is its path below the folder.
+
+    Args:
+        path: Of the folder.
+        lenient: Takes recordings outside the sub-folders for clips without a label.
 
     Raises:
         DataError: No such folder, no recording in it, recordings outside the sub-folders, a label with recordings in
@@ -253,7 +263,9 @@ def read_folder(path: Path | str) -> Dataset:
         files, unread = ([file.relative_to(path) for file in kind] for kind in scan_audio(path))
     except AudioError as error:
         raise DataError(str(error)) from error
-    if bare := [file for file in files if len(file.parts) == 1]:
+    bare = [file for file in files if len(file.parts) == 1]
+    files = [file for file in files if len(file.parts) > 1]
+    if bare and not (lenient and files):
         raise DataError(
             f"{path}: {len(bare)} recordings lie in no sub-folder and so have no label, the first is {bare[0]}; "
             "put them into sub-folders named by their labels"
@@ -285,5 +297,6 @@ def read_folder(path: Path | str) -> Dataset:
         )
         for file in files
     )
+    clips = (*clips, *(Clip(file.as_posix(), (), FileAudio(path / file)) for file in bare))
     _tell_of_labels(str(path), names, clips)
     return Dataset(path.resolve().name, LabelSet(names), clips)

@@ -57,6 +57,7 @@ def diagnose(dataset: Dataset, facts: FactsTable, limits: Limits) -> Diagnosis:
     if "contradicting" in limits.left_out:
         is_clean &= ~clips["contradicting"]
     findings = {
+        "damaged": [{"part": part, "reason": reason} for part, reason in dataset.damaged],
         "missing": [{"id": id_} for id_ in dataset.missing],
         **_about_clips(dataset, facts, clips),
         **{

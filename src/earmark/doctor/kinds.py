@@ -18,6 +18,7 @@ class Kind:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
+    "damaged": Kind("rows or files of the source that cannot be read", "correct the rows, download the files again"),
     "missing": Kind("files that are not there", "fetch them, or do without"),
     "unreadable": Kind("clips that cannot be decoded", "copy or download them again"),
     "outside": Kind("clips with labels outside of the set", "correct the labels; they are passed over"),

@@ -80,7 +80,8 @@ class Report:
           An item about one clip has its `id`, and `reason`, `labels` (outside of the set), `seconds`, `promised`,
           `peak_dbfs` (null: nothing but zeros), `share` or `warning`; one about a sound of several clips has `clips`
           with `id`, `labels` and `split`; one about a group has `group` (null: parts of one file), the clips of each
-          of its `splits`, and `clips`; one about a label is as in `labels`.
+          of its `splits`, and `clips`; one about a label is as in `labels`; one about a damaged `part` of the source, a
+          row or a file, has the `reason`. How many clips were in it nobody knows: `coverage` does not count them.
         - `clean`: `n_clips` and `clip_ids_sha256` of the clean list, and which kinds are `left_out` of it.
         """
         dataset, clean = self.dataset, self.clean_ids
@@ -103,7 +104,7 @@ class Report:
             "clean": {
                 "n_clips": len(clean),
                 "clip_ids_sha256": ids_sha256(clean),
-                "left_out": sorted({"missing", "unreadable"} | self.limits.left_out),
+                "left_out": sorted({"damaged", "missing", "unreadable"} | self.limits.left_out),
             },
         }
 

@@ -125,5 +125,5 @@ def _digest(dataset: Dataset) -> str:
     for clip in dataset:
         part = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
         digest.update(repr((clip.id, clip.labels, clip.split, clip.group, part)).encode(errors="surrogateescape"))
-    digest.update(repr((dataset.missing, dataset.outside)).encode(errors="surrogateescape"))
+    digest.update(repr((dataset.missing, dataset.outside, dataset.damaged)).encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -1,0 +1,155 @@
+"""What is read of a Parquet file with recordings before any of them: its columns without audio, and its footer."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Final, NamedTuple
+
+from earmark.data import packs
+from earmark.data.damage import DamageError
+from earmark.data.parquet_audio import Shard
+from earmark.errors import DataError
+from earmark.storage import Place
+
+AUDIOSET: Final = "a file of AudioSet"
+PACK: Final = "a file of `earmark pack`"
+OWN: Final = "a table of one's own"
+_ACCEPTED: Final = (
+    "audio, labels and either path or id (and optionally onset, offset or duration, split, group), or AudioSet's "
+    "video_id, audio and labels"
+)
+TIMES: Final = ("onset", "offset", "duration")
+
+
+class Table(NamedTuple):
+    """What is read of a shard: all but the audio. Columns are Arrow's, None where there is no such column."""
+
+    shard: Shard
+    kind: str
+    about: dict[str, Any]
+    """What `earmark pack` says of its data set."""
+    id_column: str
+    ids: Any
+    labels: Any
+    """Lists of texts."""
+    splits: Any
+    groups: Any
+    times: dict[str, Any]
+    rows_per_group: list[int]
+    ranges: tuple[list[int], list[int]] | None
+    """First byte and bytes of each recording in the file, where it says so."""
+    largest_group: int
+    """Compressed bytes of audio; 0 where that is not looked at."""
+
+    def row(self, number: int) -> str:
+        """The place of a row, for errors."""
+        return f"{self.shard.url}, row {number} ({self.ids[number].as_py()})"
+
+    def damaged(self, number: int, reason: str) -> DamageError:
+        """The error that a row is."""
+        return DamageError(self.row(number), f"{self.shard.name}, row {number}", reason)
+
+
+def read_table(folder: str, name: str) -> Table:
+    """All of a file but its recordings.
+
+    Args:
+        folder: Path or URL.
+        name: Of the file, relative to it.
+
+    Raises:
+        DamageError: The file cannot be read as Parquet or has other columns.
+    """
+    from pyarrow import ArrowException, parquet
+
+    url = Shard(folder, name, "audio").url
+    place = Place(url)
+    try:
+        # Arrow reads local files without Python
+        with nullcontext(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
+            return _read_columns(folder, name, file)
+    except (OSError, ArrowException) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
+    except DataError as error:
+        raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
+
+
+def _read_columns(folder: str, name: str, file: Any) -> Table:
+    import pyarrow as pa
+
+    schema, footer = file.schema_arrow, file.metadata
+    url = Shard(folder, name, "audio").url
+    about = packs.about(url, (schema.metadata or {}).get(b"earmark"))
+    kind, id_column = _kind(url, schema.names, about)
+    shard = Shard(folder, name, _audio_column(url, schema))
+    times = [time for time in TIMES if kind == OWN and time in schema.names]
+    group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
+    wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
+    rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
+    read = file.read(columns=sorted(wanted)) if rows is None else packs.rows(url, rows, schema, footer.num_rows, wanted)
+
+    def column(column: str | None, type_: Any) -> Any:
+        if column not in wanted:
+            return None
+        try:
+            return read.column(column).cast(type_).combine_chunks()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            found = schema.field(column).type
+            raise DataError(f"{url}: column {column} as {type_} was expected, got {found}") from error
+
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    largest = 0
+    if kind != PACK and groups:  # earmark's own are small, and many
+        paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
+        audio = paths.index(shard.column)
+        largest = max(of_group.column(audio).total_compressed_size for of_group in groups)
+    joined = pa.types.is_string(schema.field("labels").type) or pa.types.is_large_string(schema.field("labels").type)
+    return Table(
+        shard,
+        kind,
+        about,
+        id_column,
+        ids=column(id_column, pa.string()),
+        labels=_split(column("labels", pa.string())) if joined else column("labels", pa.list_(pa.string())),
+        splits=column("split", pa.string()),
+        groups=None if kind == AUDIOSET else column(group, pa.string()),
+        times={time: column(time, pa.float64()) for time in times},
+        rows_per_group=[of_group.num_rows for of_group in groups],
+        ranges=packs.ranges(url, rows, footer.num_rows),
+        largest_group=largest,
+    )
+
+
+def _audio_column(url: str, schema: Any) -> str:
+    """Where the bytes of the recordings are."""
+    from pyarrow import types
+
+    type_ = schema.field("audio").type
+    names = [field.name for field in type_] if types.is_struct(type_) else []
+    bytes_ = type_.field("bytes").type if "bytes" in names else type_
+    if not (types.is_binary(bytes_) or types.is_large_binary(bytes_)):
+        raise DataError(f"{url}: column audio with the bytes of recordings was expected, got {type_}")
+    return "audio.bytes" if names else "audio"
+
+
+def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
+    """What a file is by its columns, and which of them has the ids."""
+    if {"audio", "labels"} <= set(columns):
+        if about and "id" in columns:
+            return PACK, "id"
+        if "video_id" in columns:
+            return AUDIOSET, "video_id"
+        for name in ("id", "path"):
+            if name in columns:
+                return OWN, name
+    raise DataError(f"{url}: the columns {_ACCEPTED} were expected, got {', '.join(columns) or 'none'}")
+
+
+def _split(joined: Any) -> Any:
+    """Lists of labels from texts joined by `;`."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    lists = compute.split_pattern(joined, ";")
+    words = compute.utf8_trim_whitespace(lists.values)
+    return pa.ListArray.from_arrays(lists.offsets, words, mask=joined.is_null())
