@@ -166,6 +166,17 @@ def test_recordings_below_the_rate_of_the_network_are_told(
     assert ("the network listens at 32000 Hz" in capfd.readouterr().err) is warned
 
 
+def test_a_pack_below_the_rate_of_the_network_is_told(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    packed = tmp_path / "packed"
+    assert main(["pack", f"folder:{clips}", str(packed), "--sample-rate", "16000", "--jobs", "1", "-q"]) == 0
+    capfd.readouterr()
+    words = ["train", f"parquet:{packed}", "--out", str(tmp_path / "run"), "--width", "2", "--n-heads", "2"]
+    assert main([*words, "--n-clips-seen", "2", "--batch-size", "2", "--n-workers", "0", "--device", "cpu"]) == 0
+    assert "the recordings are at 16000 Hz, the network listens at 32000 Hz" in capfd.readouterr().err
+
+
 def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: str, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--init", model, "--out", str(tmp_path / "run"), "--n-workers", "0"]
     tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.audio import probe
+from earmark import decoding
 from earmark.cli.clips import select
 from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
-from earmark.data.clips import Dataset, FileAudio
+from earmark.data.clips import Dataset, RecordedAudio
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.recipes import RECIPES
 from earmark.training import TrainConfig
@@ -24,6 +24,8 @@ from earmark.training import TrainConfig
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
 """The flags that say which clips to take; they are kept in `run.json` beside the settings."""
+_LOOKED_AT: Final = 8
+"""Recordings, from all over the data set, whose rate is looked at."""
 _CONFIG: Final = f"A recipe ({', '.join(RECIPES)}), a run.json to repeat, or a JSON or TOML file; flags override it."
 
 
@@ -99,16 +101,21 @@ def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
 
 
 def _warn_of_rate(clips: Dataset, sample_rate: int, quiet: bool) -> None:
-    """Says so when the recordings, judged by the first few, hold nothing in the upper part of what is heard."""
-    files = [clip.audio.path for clip in clips.clips[:8] if isinstance(clip.audio, FileAudio)]
-    with suppress(AudioError):
-        rate = max((probe(path).sample_rate for path in files), default=sample_rate)
-        if rate < sample_rate:
-            note(
-                f"note: the recordings are at {rate} Hz, the network listens at {sample_rate} Hz and would learn that "
-                f"nothing sounds above {rate // 2} Hz; --sample-rate 16000 may fit them better",
-                quiet,
-            )
+    """Says so when the recordings, judged by a few, hold nothing in the upper part of what is heard."""
+    some = clips.clips[:: max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
+    rates = []
+    for audio in (clip.audio for clip in some):
+        with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read
+            if isinstance(audio, RecordedAudio):
+                with decoding.opened(audio.recording(), "the recording") as decoder:
+                    rates.append(decoder.sample_rate)
+    rate = max(rates, default=sample_rate)
+    if rate < sample_rate:
+        note(
+            f"note: the recordings are at {rate} Hz, the network listens at {sample_rate} Hz and would learn that "
+            f"nothing sounds above {rate // 2} Hz; --sample-rate 16000 may fit them better",
+            quiet,
+        )
 
 
 def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
