@@ -128,11 +128,13 @@ def test_a_folder_is_walked_once_and_without_what_is_hidden(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     (tmp_path / "a" / "up").symlink_to(tmp_path)
-    assert dict(walk(tmp_path)) == {
+    (tmp_path / "b" / "gone").symlink_to(tmp_path / "none")
+    (tmp_path / "b" / "itself").symlink_to(tmp_path / "b" / "itself")
+    assert {place: sorted(file.name for file in files) for place, files in walk(tmp_path)} == {
         f"{tmp_path}": [],
         f"{tmp_path}/a": [],
         f"{tmp_path}/a/c": ["1"],
-        f"{tmp_path}/b": ["2"],
+        f"{tmp_path}/b": ["2", "gone", "itself"],
     }
 
 

@@ -343,12 +343,12 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
             pass
     except OSError as error:
         raise AudioError(f"{folder}: cannot be opened: {error.strerror or error}") from error
-    for place, names in walk(folder):
-        for name in names:
-            suffix = Path(name).suffix.lower()
+    for _, files in walk(folder):
+        for file in map(Path, files):
+            suffix = file.suffix.lower()
             kind = found if suffix in is_read else unread if suffix in media.SUFFIXES else None
             if kind is not None:
-                kind.append(Path(place, name))
+                kind.append(file)
     if not found:
         there = f", there are {count_suffixes(unread)}, which the extra reads: {media.INSTALL}" if unread else ""
         looked_for = " ".join(sorted(is_read))

@@ -65,24 +65,42 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
 
 
-def walk(folder: Path | str, onerror: Callable[[OSError], object] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """The folder and its sub-folders, each with the names of its files; without what is hidden in them.
+def walk(
+    folder: Path | str, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """The folder and its sub-folders, each with its files; without what is hidden in them.
 
-    Links are followed, each folder is visited once, no file is asked anything.
+    Links are followed, each folder is visited once, no file is asked anything. A link that leads nowhere is a file.
 
     Args:
         folder: Where to begin.
         onerror: Is given what keeps a folder from being read; by default such a folder is passed over.
     """
     visited: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=onerror):
+    ahead = [str(folder)]
+    while ahead:
+        place = ahead.pop()
         real = os.path.realpath(place)
         if real in visited:  # a link that leads back up
-            folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield place, [name for name in names if not name.startswith(".")]
+        try:
+            with os.scandir(place) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            continue
+        folders = {entry.path for entry in visible if _is_folder(entry)}
+        yield place, [entry for entry in visible if entry.path not in folders]
+        ahead += sorted(folders, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def is_stream(path: Path) -> bool:

@@ -2,20 +2,24 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from earmark.errors import DataError
-from earmark.files import atomic_write
+from earmark.errors import DataError, EarmarkError
+from earmark.files import atomic_write, walk
 
 # one letter before a colon is a drive of Windows
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _GLOB: Final = re.compile(r"[*?\[]")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def is_url(text: str) -> bool:
@@ -31,7 +35,36 @@ def joined(folder: str, name: str) -> str:
     """
     if is_url(name):
         return name
-    return f"{folder.rstrip('/')}/{name.lstrip('/')}" if is_url(folder) else str(Path(folder, name))
+    if not is_url(folder):
+        return str(Path(folder, name))
+    is_root = len(folder.rstrip("/")) < len(_scheme(folder))
+    return f"{folder if is_root else folder.rstrip('/') + '/'}{name.lstrip('/')}"
+
+
+def _scheme(url: str) -> str:
+    match = _URL.match(url)
+    return "" if match is None else match.group()
+
+
+def _above(url: str) -> str:
+    """The folder of a URL; that of a file system's root is the root."""
+    end = url.rindex("/")
+    return url[:end] if end > len(_scheme(url)) else url[: max(end + 1, len(_scheme(url)))]
+
+
+def _reaching(method: Callable[Concatenate["Place", _P], _T]) -> Callable[Concatenate["Place", _P], _T]:
+    """Has what a far file system raises be an OSError; they raise what they like."""
+
+    @wraps(method)
+    def told(self: "Place", /, *args: _P.args, **options: _P.kwargs) -> _T:
+        try:
+            return method(self, *args, **options)
+        except (EarmarkError, OSError):
+            raise
+        except Exception as error:
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+
+    return told
 
 
 @dataclass(frozen=True)
@@ -40,6 +73,7 @@ class Place:
 
     Raises:
         DataError: Where its file system is needed: there is none of that name, or its library is missing.
+        OSError: The file system cannot be reached, or refuses.
     """
 
     url: str
@@ -63,26 +97,37 @@ class Place:
     @property
     def folder(self) -> str:
         """The place of the folder that a file is in, absolute where it is local."""
-        return self.url.rpartition("/")[0] if is_url(self.url) else str(Path(self.path).parent)
+        return _above(self.url) if is_url(self.url) else str(Path(self.path).parent)
 
     @property
     def absolute(self) -> "Place":
         """The same, wherever a process may stand."""
         return self if is_url(self.url) else Place(self.path)
 
+    @_reaching
     def size(self) -> int:
         """Bytes of this file; 0 where nobody says."""
         return int(self._system.info(self.path).get("size") or 0)
 
     @property
+    @_reaching
     def has_wildcards(self) -> bool:
         """Whether it names several files at once."""
         return _GLOB.search(self.url) is not None and not self._system.exists(self.path)
 
+    @_reaching
     def is_file(self) -> bool:
         """Whether there is such a file."""
-        return bool(self._system.isfile(self.path))
+        if self.is_local:
+            return os.path.isfile(self.path)  # noqa: PTH113
+        try:  # their own `isfile` takes what cannot be reached for what is not there
+            return bool(self._system.info(self.path)["type"] == "file")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise OSError(" ".join(str(error.__cause__).split())) from error
 
+    @_reaching
     def is_folder(self) -> bool:
         """Whether there is such a folder; object stores have none that is empty."""
         return bool(self._system.isdir(self.path))
@@ -91,6 +136,7 @@ class Place:
         """A file in this folder."""
         return Place(joined(self.url, name))
 
+    @_reaching
     def names(self) -> set[str]:
         """What is in this folder; nothing where there is none."""
         try:
@@ -99,30 +145,51 @@ class Place:
             return set()
         return {str(entry).rstrip("/").rpartition("/")[2] for entry in entries} - {""}
 
+    @_reaching
     def files(self) -> dict[str, int]:
         """The files of this folder and its sub-folders, or those that the wildcards fit, sorted, with their bytes.
 
-        Their names are relative to the folder, or to the folder before the first wildcard.
+        Hidden ones are passed over, links on local disks are followed. Their names are relative to the folder, or to
+        the folder before the first wildcard.
         """
-        if self.has_wildcards:
-            found = self._system.glob(self.path, detail=True)
+        if self.is_local:
+            found = dict(self._local_files())
         else:
-            found = self._system.find(self.path, detail=True)
-        root = self._plain(self.root.path).rstrip("/") + "/"
-        sizes = {self._plain(path).removeprefix(root): info for path, info in found.items() if info["type"] == "file"}
-        return {name: int(sizes[name].get("size") or 0) for name in sorted(sizes)}
+            system = self._system
+            listed = (system.glob if self.has_wildcards else system.find)(self.path, detail=True)
+            root = self._plain(self.root.path).rstrip("/") + "/"
+            of_files = {path: info for path, info in listed.items() if info["type"] == "file"}
+            found = {self._plain(path).removeprefix(root): int(i.get("size") or 0) for path, i in of_files.items()}
+        visible = (name for name in found if not any(word.startswith(".") for word in name.split("/")))
+        return {name: found[name] for name in sorted(visible)}
+
+    def _local_files(self) -> Iterator[tuple[str, int]]:
+        root = self.root.path
+        if self.has_wildcards:
+            paths = (path for path in glob(self.path, recursive=True) if not os.path.isdir(path))  # noqa: PTH112, PTH207
+        else:
+            paths = (file.path for _, files in walk(root) for file in files)
+        for path in paths:
+            is_there = os.path.exists(path)  # noqa: PTH110 (a link that leads nowhere is told when it is read)
+            name = path.removeprefix(root).lstrip(os.sep).replace(os.sep, "/")
+            yield name, os.path.getsize(path) if is_there else 0  # noqa: PTH202
 
     @property
     def root(self) -> "Place":
         """The folder that the names of `files` are relative to."""
         wildcard = _GLOB.search(self.url) if self.has_wildcards else None
-        return self if wildcard is None else Place(self.url[: wildcard.start()].rpartition("/")[0] or ".")
+        if wildcard is None:
+            return self
+        before = self.url[: wildcard.start()]
+        return Place(_above(before) if is_url(before) else os.path.dirname(before) or ".")  # noqa: PTH120
 
+    @_reaching
     def read(self, start: int | None = None, stop: int | None = None) -> bytes:
         """The bytes of this file from `start` to before `stop`, all of them when not given, at one request."""
         data: bytes = self._system.cat_file(self.path, start=start, end=stop)
         return data
 
+    @_reaching
     def open(self, ahead: bool = True) -> Any:
         """This file as a stream of bytes, to be read in any order.
 
@@ -131,6 +198,7 @@ class Place:
         """
         return self._system.open(self.path, "rb", **({} if ahead else {"cache_type": "none"}))
 
+    @_reaching
     def write(self, data: bytes) -> None:
         """Makes this file hold the data: it is whole or not there.
 
@@ -152,8 +220,12 @@ class Place:
         with TemporaryDirectory(prefix="earmark-") as folder:
             suffix = Path(self.url.partition("?")[0].rpartition("/")[2]).suffix
             copy = Path(folder, f"recording{suffix}")
-            self._system.get_file(self.path, str(copy))
+            self._fetch(copy)
             yield copy
+
+    @_reaching
+    def _fetch(self, copy: Path) -> None:
+        self._system.get_file(self.path, str(copy))
 
     @property
     def _system(self) -> Any:

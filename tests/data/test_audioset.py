@@ -152,6 +152,27 @@ def test_one_list(tiny_audioset, tmp_path, expected):
     assert read_audioset(folder / "mine.csv").splits == ("mine",)
 
 
+def test_the_folder_where_one_stands(tiny_audioset, tmp_path, monkeypatch):
+    folder = tiny_audioset.save_folder(tmp_path / "data")
+    whole = read_audioset(folder)
+    monkeypatch.chdir(folder)
+    assert [clip.id for clip in read_audioset(".")] == [clip.id for clip in whole]
+    assert len(read_audioset("eval_segments.csv")) == len(whole.select(splits="eval"))
+    monkeypatch.chdir(folder.parent)
+    assert len(read_audioset(f"./{folder.name}/")) == len(whole)
+
+
+def test_links_to_nowhere_are_no_recordings(tiny_audioset, tmp_path):
+    folder = tiny_audioset.save_folder(tmp_path)
+    lost = folder / "audio/eval/-_xyzabc_12.wav"
+    lost.rename(tmp_path / "elsewhere.sound")
+    lost.symlink_to(tmp_path / "elsewhere.sound")
+    assert len(read_audioset(folder)) == 5
+    (tmp_path / "elsewhere.sound").unlink()
+    with pytest.warns(EarmarkWarning, match="1 of 5 recordings are missing"):
+        assert read_audioset(folder).missing == ("-_xyzabc_12",)
+
+
 def test_missing_recordings_are_counted_and_named(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     (folder / "audio/eval/-_xyzabc_12.wav").unlink()

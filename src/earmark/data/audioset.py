@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -242,21 +243,21 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: expected AudioSet's folder or one of its lists of segments, there is none")
-    folder = path.parent if path.is_file() else path
-    files = list_files(str(folder))
-    above = [Path(place) for place in files if Path(place) == folder or Path(place).parent == folder]
-    lists = [path] if path.is_file() else [place / n for place in above for n in files[str(place)] if _is_list(n)]
-    if not lists:
+    folder = str(path.parent if path.is_file() else path)
+    files = list_files(folder)
+    above = [place for place in files if folder in (place, os.path.dirname(place))]  # noqa: PTH120 (as they are listed)
+    tables = [(folder, path.name)] if path.is_file() else [(at, n) for at in above for n in files[at] if _is_list(n)]
+    if not tables:
         raise DataError(
             f"{path}: not a folder of AudioSet, no list such as eval{_SEGMENTS} is in it or directly below; "
             "audioset:FILE.csv takes a list of another name"
         )
-    beside = sorted({table.parent / _LABELS for table in lists if _LABELS in files[str(table.parent)]})
+    beside = sorted({Path(place, _LABELS) for place, _ in tables if _LABELS in files[place]})
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
     if any(read_label_set(other) != labels for other in beside[1:]):
         raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
     damage = Damage(lenient)
-    segments = _all_segments(sorted(lists), labels, damage, lenient)
+    segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage, lenient)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)

@@ -73,9 +73,8 @@ def _files(place: Place) -> tuple[str, list[str]]:
         if not place.has_wildcards and place.is_file():
             return place.folder, [place.name]
         root = place.root
-        # what a killed writer leaves behind is hidden
-        listed = [name for name in place.files() if not any(word.startswith(".") for word in name.split("/"))]
-        names = [name for name in listed if root != place or name.endswith(".parquet")]
+        # what a killed writer leaves behind is hidden, and passed over
+        names = [name for name in place.files() if root != place or name.endswith(".parquet")]
         folders = sorted({root.url, *(root.child(name).folder for name in names)})
         unfinished = [folder for folder in folders if Place(folder).child(packs.JOURNAL).is_file()]
     except OSError as error:

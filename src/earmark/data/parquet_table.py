@@ -59,7 +59,7 @@ def read_table(folder: str, name: str) -> Table:
     Raises:
         DamageError: The file cannot be read as Parquet or has other columns.
     """
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
     url = Shard(folder, name, "audio").url
     place = Place(url)
@@ -67,11 +67,11 @@ def read_table(folder: str, name: str) -> Table:
         # Arrow reads local files without Python
         with nullcontext(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
             return _read_columns(folder, name, file)
-    except (OSError, ArrowException) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
     except DataError as error:
         raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
+    except Exception as error:  # Arrow's, and far away, file systems raise what they like
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
 
 
 def _read_columns(folder: str, name: str, file: Any) -> Table:

@@ -38,7 +38,9 @@ class SegmentFiles(NamedTuple):
 
 
 def list_files(folder: str) -> dict[str, list[str]]:
-    """The names of the files in a folder and its sub-folders, by where they lie; without hidden ones.
+    """The names of the files in a folder and its sub-folders, by where they lie.
+
+    Hidden files and links that lead nowhere are passed over.
 
     Raises:
         DataError: A folder cannot be read.
@@ -47,7 +49,10 @@ def list_files(folder: str) -> dict[str, list[str]]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
 
-    return dict(walk(folder, refuse))
+    return {
+        place: [file.name for file in files if not file.is_symlink() or os.path.exists(file.path)]  # noqa: PTH110
+        for place, files in walk(folder, refuse)
+    }
 
 
 def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:

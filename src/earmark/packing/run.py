@@ -207,8 +207,8 @@ def _damage(folder: Place, shard: Packed) -> str | None:
             digest = file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError:
         return "missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+    except Exception as error:  # far away, file systems raise what they like
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if digest == shard.sha256:
         return None
     n_bytes = file.size()
