@@ -21,6 +21,16 @@ def test_whole_or_not_there(tmp_path):
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
 
 
+def test_what_takes_the_name_is_on_the_disk(tmp_path, monkeypatch):
+    done = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: done.append("sync") or sync(number))
+    monkeypatch.setattr(Path, "replace", lambda path, target: done.append("replace") or replace(path, target))
+    with atomic_write(tmp_path / "a.json") as temporary:
+        temporary.write_text("new")
+    assert done == ["sync", "replace"] and (tmp_path / "a.json").read_text() == "new"
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_failure_changes_nothing(tmp_path, error):
     path = tmp_path / "a.json"

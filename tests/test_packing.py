@@ -239,6 +239,10 @@ def test_clips_that_share_a_file_share_a_group(data: Dataset, tmp_path: Path) ->
     plan = make_plan(Dataset("d", LABELS, (*parts[::-1], *others)), PackConfig())
     groups = {clip.id: clip.group for clip in plan.clips()}
     assert groups == {"p0": "p0", "p1": "p0", "p2": "p0", "own": "g", "alone": None}
+    (tmp_path / "in" / "link.wav").symlink_to(path)
+    linked = Clip("link", (), FileAudio(tmp_path / "in" / "link.wav"), "valid")
+    plan = make_plan(Dataset("d", LABELS, (*parts, linked)), PackConfig())
+    assert {clip.group for clip in plan.clips()} == {"link"}
 
 
 def test_names_of_splits_become_names_of_files(data: Dataset) -> None:

@@ -21,7 +21,7 @@ from earmark.audio import Audio, save_audio
 from earmark.backbone import BACKBONES
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.targets import Targets
-from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkWarning
+from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkError, EarmarkWarning
 from earmark.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.labels import LabelSet
 from earmark.network import Network
@@ -595,6 +595,44 @@ def test_a_run_of_a_version_with_fewer_settings_resumes(tmp_path):
     del record["config"]["shortest_crop"]
     path.write_text(json.dumps(record))
     assert run(tmp_path, resume=True).history == result.history
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
+def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch):
+    while_reading(monkeypatch, _killed)
+    with pytest.raises(MemoryError):
+        run(tmp_path / "run")
+    (tmp_path / "run" / ".resume-0123456789ab.ckpt").write_bytes(b"what the killed process was writing")
+    hold = (
+        "import sys; from earmark.training.folder import RunFolder as F\nwith F(sys.argv[1]).alone(): print(); input()"
+    )
+    words = [sys.executable, "-c", hold, str(tmp_path / "run")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"\n"
+        with pytest.raises(ConfigError, match="another process is at work there; wait for it, or stop it"):
+            run(tmp_path / "run", resume=True)
+        other.communicate(b"\n")
+    monkeypatch.undo()
+    assert run(tmp_path / "run", resume=True).history
+    assert not list((tmp_path / "run").glob(".resume-*"))
+
+
+@dataclass(frozen=True)
+class _Fatal:
+    """A sound that kills the process that reads it, as want of memory does."""
+
+    def load(self, sample_rate: int) -> Audio:
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Tone(("low",), 0).load(sample_rate)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_a_killed_reader_is_told_in_a_line(tmp_path):
+    data = Dataset("fatal", LABELS, (Clip("fatal", ("low",), _Fatal()), *tones(n_clips=7)))
+    with pytest.raises(EarmarkError, match=r"a process that reads clips was killed; .* fewer --n-workers"):
+        run(tmp_path, replace(SMALL, cache="none", n_workers=1, balanced=False), data)
+    assert record_of(tmp_path)["status"] == "failed"
 
 
 def test_a_finished_run_resumes_to_its_result(tmp_path, monkeypatch):

@@ -19,8 +19,9 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix, that takes its name when the block ends well.
 
     Parent folders are made. When the block raises (Ctrl-C included) nothing of `path` has changed and the
-    temporary file is gone. A symbolic link stays one, and the file that it leads to is written. What is no regular
-    file (a pipe, a device) is never replaced: it receives the bytes when the block ends well.
+    temporary file is gone. A power cut leaves the old file or the new one. A symbolic link stays one, and the file that
+    it leads to is written. What is no regular file (a pipe, a device) is never replaced: it receives the bytes when the
+    block ends well.
 
     Raises:
         OSError: The file cannot be written; it names `path`, not the temporary file.
@@ -47,6 +48,7 @@ def _replaced(path: Path) -> Iterator[Path]:
         yield temporary
         # some writers put a private file in its place; a result is as readable as any file that its user makes
         temporary.chmod(mode)
+        _to_disk(temporary)
         temporary.replace(target)
     except OSError as error:
         # a full disk is told without a name, and the temporary file is none that its user knows
@@ -58,6 +60,15 @@ def _replaced(path: Path) -> Iterator[Path]:
         # whatever kept it from being made must not hide behind what keeps it from being looked for
         if os.path.lexists(temporary):
             temporary.unlink()
+
+
+def _to_disk(path: Path) -> None:
+    """Has the system write a file out: else a power cut may leave the name with nothing behind it."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def leftovers(folder: Path) -> list[Path]:

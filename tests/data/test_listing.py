@@ -64,6 +64,21 @@ def test_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
     assert len(read_clips(tmp_path / "far" / "away" / "clean.txt")) == 1
 
 
+def test_packed_clips_by_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "data").mkdir()
+    rows = pa.table({"id": ["a", "b"], "audio": [b"1", b"2"], "labels": ["dog", "cat"]})
+    parquet.write_table(rows, tmp_path / "data" / "x.parquet")
+    (tmp_path / "far" / "reports").mkdir(parents=True)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "report").symlink_to(tmp_path / "far" / "reports")
+    path = tmp_path / "deep" / "er" / "report" / "clean.txt"
+    write_clips(path, f"parquet:{tmp_path / 'data'}", ["a"])
+    assert [clip.id for clip in read_clips(path)] == ["a"]
+
+
 def test_places_as_seen_from_the_list(tmp_path: Path) -> None:
     assert _relative(str(tmp_path), tmp_path) == "."
     assert _relative(str(tmp_path / "a" / "*.parquet"), tmp_path / "b") == "../a/*.parquet"

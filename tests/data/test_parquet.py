@@ -162,7 +162,9 @@ def test_an_unfinished_pack_is_none(tmp_path, sound):
         assert refusal(lambda url=url: read_parquet(url)) == (
             f"{folder}: the pack is not finished; run the same `earmark pack` again, it goes on"
         )
-    with pytest.warns(EarmarkWarning, match="1 of 2 files of the pack are not there: train-00001-of-00002.parquet"):
+    with pytest.warns(
+        EarmarkWarning, match="1 of 2 files of the pack are not among those named: train-00001-of-00002.parquet"
+    ):
         assert len(read_parquet(shard)) == 3  # by itself it is whole
     (folder / JOURNAL).unlink()
     pack(folder / "train-00001-of-00002.parquet", sound, "ghi")
@@ -184,7 +186,9 @@ def test_a_pack_that_lacks_files_is_none(tmp_path, sound):
         )
         (tmp_path / gone).write_bytes(content)
     (tmp_path / "train-00001-of-00002.parquet").unlink()
-    with pytest.warns(EarmarkWarning, match=r"1 of 2 files of the pack are not there: train-00001-of-00002\.parquet"):
+    with pytest.warns(
+        EarmarkWarning, match=r"1 of 2 files of the pack are not among those named: train-00001-of-00002\.parquet"
+    ):
         assert len(read_parquet(f"{tmp_path}/train-*.parquet")) == 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -20,7 +20,7 @@ from earmark import cli
 from earmark.audio import Audio, save_audio
 from earmark.data import open_data
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError, DataError, EarmarkError
+from earmark.errors import AudioError, ConfigError, DataError, EarmarkError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig, launch
 from earmark.training.batches import LogMels, TrainBatches, ValidBatches, loader
@@ -115,6 +115,31 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
     assert sorted(valid) == sorted(ids)
 
 
+class _Spoilt(LogMels):
+    """Features of which some cannot be read."""
+
+    def __getitem__(self, clip: int) -> np.ndarray:
+        if clip in (0, 5):
+            raise AudioError(f"{clip}: damaged")
+        return super().__getitem__(clip)
+
+
+def test_a_clip_that_cannot_be_read_leaves_the_crops_of_the_others():
+    log_mels = [np.arange(100 * number, 100 * number + 50, dtype=np.float32)[:, None] for number in range(8)]
+    targets = Targets([("a",)] * 8, LabelSet(("a",)))
+
+    def crops(features, rank: Rank = ALONE) -> dict[tuple[int, str], float]:
+        plan = Plan(n_steps=4, steps_per_epoch=4, batch_size=4, n_warmup_steps=0)
+        batches = TrainBatches(features, targets, [str(n) for n in range(8)], plan, "clips", 5, 0, rank)
+        of_steps = (batches[step] for step in range(plan.n_steps))
+        return {(b.step, id_): float(x[0, 0]) for b in of_steps for id_, x in zip(b.ids, b.features, strict=True)}
+
+    whole = crops(LogMels(log_mels))
+    spoilt = {key: start for key, start in whole.items() if key[1] not in ("0", "5")}
+    assert crops(_Spoilt(log_mels)) == spoilt
+    assert crops(_Spoilt(log_mels), Rank(0, 2, 0, 2)) | crops(_Spoilt(log_mels), Rank(1, 2, 1, 2)) == spoilt
+
+
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +205,9 @@ def assert_near(one: Path, other: Path, tolerance: float) -> None:
 
 def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
-    assert (one / "best.safetensors").stat().st_size == (other / "best.safetensors").stat().st_size
+    best = [load_file(folder / "best.safetensors") for folder in (one, other)]
+    assert best[0].keys() == best[1].keys()
+    assert all(torch.equal(value, best[1][name]) for name, value in best[0].items())
     assert rows(one) == rows(other)
 
 
@@ -295,7 +322,7 @@ def with_a_bad_clip(clips: Path, folder: Path) -> Path:
 
 
 def _first_process(process: subprocess.Popen, out: Path) -> bool:
-    return len(ranks(process.pid)) == 1
+    return len(ranks(process.pid)) >= 1  # on a busy machine the second may be there before anybody looks
 
 
 def _both_processes(process: subprocess.Popen, out: Path) -> bool:

@@ -126,4 +126,9 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _resolved(path: Path, data: str) -> str:
     """What `data` in the list at `path` is from where this process stands."""
     source, colon, place = data.partition(":")
-    return data if is_url(place) else f"{source}{colon}{path.parent / place}"
+    if is_url(place):
+        return data
+    # a way up out of a folder that is a link leads up from where the link leads to
+    real = os.path.realpath(path.parent)
+    folder = path.parent if real == os.path.abspath(path.parent) else Path(real)  # noqa: PTH100
+    return f"{source}{colon}{folder / place}"

@@ -114,12 +114,13 @@ def _check_whole(place: Place, root: str, names: Sequence[str]) -> None:
     gone = packs.missing_files(names, manifest.read() if is_all and manifest.is_file() else None)
     if gone:
         shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
-        text = f"{place.url}: {len(gone)} of {len(gone) + len(names)} files of the pack are not there: {shown}"
+        text = f"{len(gone)} of {len(gone) + len(names)} files of the pack are not"
         if is_all:
             raise DataError(
-                f"{text}; bring them back, or name those that are to be read, as in parquet:'PACK/*.parquet'"
+                f"{place.url}: {text} there: {shown}; bring them back, or name those that are to be read, as in "
+                "parquet:'PACK/*.parquet'"
             )
-        warnings.warn(text, EarmarkWarning, stacklevel=3)
+        warnings.warn(f"{place.url}: {text} among those named: {shown}", EarmarkWarning, stacklevel=3)
 
 
 def _audioset_labels(tables: Sequence[Table]) -> tuple[LabelSet, dict[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -82,7 +83,14 @@ class Packed:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Packed":
-        """From what `dataclasses.asdict` made of one; `TypeError` when it is nothing of the kind."""
+        """From what `dataclasses.asdict` made of one.
+
+        Raises:
+            TypeError: It is nothing of the kind.
+            ValueError: Its file is not one of the pack's folder: a manifest may come from anywhere.
+        """
+        if Path(values["file"]).name != values["file"] or "\\" in values["file"]:
+            raise ValueError(f"the name of a file was expected, got {values['file']!r}")
         return cls(**{**values, "skipped": tuple(Skipped(**one) for one in values["skipped"])})
 
 
@@ -174,23 +182,17 @@ def _stem(split: str | None) -> str:
 
 
 def _grouped(clips: Sequence[Clip]) -> list[Clip]:
-    alone = [clip for clip in clips if clip.group is None and isinstance(clip.audio, FileAudio)]
-    n_clips = Counter(_path(clip) for clip in alone)
+    files = [clip.audio.source if clip.group is None and isinstance(clip.audio, FileAudio) else None for clip in clips]
+    n_clips = Counter(files)
     first: dict[str, str] = {}
-    for clip in alone:
-        path = _path(clip)
-        if n_clips[path] > 1:
-            first[path] = min(first.get(path, clip.id), clip.id)
+    for clip, file in zip(clips, files, strict=True):
+        if file is not None and n_clips[file] > 1:
+            first[file] = min(first.get(file, clip.id), clip.id)
     if not first:
         return list(clips)
     return [
-        replace(clip, group=first[_path(clip)]) if _path(clip) in first and clip.group is None else clip
-        for clip in clips
+        replace(clip, group=first[file]) if file in first else clip for clip, file in zip(clips, files, strict=True)
     ]
-
-
-def _path(clip: Clip) -> str:
-    return str(clip.audio.path) if isinstance(clip.audio, FileAudio) else ""
 
 
 def _as_text(clip: Clip) -> Clip:

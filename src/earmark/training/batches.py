@@ -105,24 +105,25 @@ class _Clips:
         self.target = target
         self.ids = ids
 
-    def read(self, clips: Sequence[int]) -> tuple[list[tuple[int, np.ndarray]], tuple[tuple[str, str], ...]]:
-        """(number, features) of the readable clips; (id, error) of the others."""
-        readable, failed = [], []
-        for clip in clips:
+    def read(self, clips: Sequence[int]) -> tuple[dict[int, np.ndarray], tuple[tuple[str, str], ...]]:
+        """Features of the readable clips, by their place among `clips`; (id, error) of the others."""
+        readable, failed = {}, []
+        for place, clip in enumerate(clips):
             try:
-                readable.append((clip, self.features[clip]))
+                readable[place] = self.features[clip]
             except (EarmarkError, OSError) as error:
                 # errors travel as text: raised in a loader worker they would arrive wrapped in a traceback
                 failed.append((self.ids[clip], str(error)))
         return readable, tuple(failed)
 
-    def batch(self, step: int, rows: list[tuple[int, np.ndarray]], failed: tuple[tuple[str, str], ...]) -> Batch:
-        """The rows as one batch, padded to the longest."""
-        clips = [clip for clip, _ in rows]
-        lengths = [len(array) for _, array in rows]
-        shape = (len(rows), max(lengths, default=0), *(rows[0][1].shape[1:] if rows else ()))
+    def batch(
+        self, step: int, clips: Sequence[int], arrays: Sequence[np.ndarray], failed: tuple[tuple[str, str], ...]
+    ) -> Batch:
+        """The features of these clips as one batch, padded to the longest."""
+        lengths = [len(array) for array in arrays]
+        shape = (len(arrays), max(lengths, default=0), *(arrays[0].shape[1:] if arrays else ()))
         features = np.empty(shape, dtype=np.float32)
-        for row, (_, array) in enumerate(rows):
+        for row, array in enumerate(arrays):
             features[row, : len(array)] = array
             features[row, len(array) :] = self.features.padding
         return Batch(
@@ -204,9 +205,10 @@ class TrainBatches(Dataset[Batch]):
         share = self.rank.share(self.plan.batch_size)
         clips = self.clips(step)[share].tolist()
         places = np.random.default_rng((self.seed, CROPS, step)).random(self.plan.batch_size)[share]
-        rows, failed = self._clips.read(clips)
-        rows = [(clip, self._cropped(array, place)) for (clip, array), place in zip(rows, places, strict=False)]
-        return self._clips.batch(step, rows, failed)
+        read, failed = self._clips.read(clips)
+        # a clip that cannot be read leaves the crops of the others as they are
+        arrays = [self._cropped(array, places[row]) for row, array in read.items()]
+        return self._clips.batch(step, [clips[row] for row in read], arrays, failed)
 
     def _cropped(self, array: np.ndarray, place: float) -> np.ndarray:
         start = int(place * (max(0, len(array) - self.crop) + 1))
@@ -225,8 +227,9 @@ class ValidBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         first = step * self.batch_size
-        rows, failed = self._clips.read(range(first, min(first + self.batch_size, len(self._clips.ids))))
-        return self._clips.batch(step, rows, failed)
+        clips = range(first, min(first + self.batch_size, len(self._clips.ids)))
+        read, failed = self._clips.read(clips)
+        return self._clips.batch(step, [clips[row] for row in read], list(read.values()), failed)
 
 
 class Steps(Sampler[int]):

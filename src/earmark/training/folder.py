@@ -5,8 +5,9 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
-from earmark.files import atomic_write
+from earmark.files import atomic_write, leftovers
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
@@ -64,6 +65,8 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
+        self.lock = self.path / ".lock"
+        """That it is there says nothing; who trains holds a lock of it."""
         self.run_id: str | None = None
         """Of the run in the folder, once it was claimed or its record read; its states carry it too."""
 
@@ -105,9 +108,34 @@ class RunFolder:
         finally:
             temporary.unlink(missing_ok=True)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from going on with the run meanwhile, where there are file locks.
+
+        What a killed process was writing is removed.
+
+        Raises:
+            ConfigError: Another process is at work there.
+        """
+        if sys.platform == "win32" or not os.access(self.path, os.W_OK):
+            yield
+            return
+        import fcntl
+
+        with self.lock.open("w") as file:
+            try:
+                # not `flock`: forked readers of a process that was killed would hold it on
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"{self.path}: another process is at work there; wait for it, or stop it") from None
+            for path in leftovers(self.path):
+                path.unlink(missing_ok=True)
+            yield
+
     def withdraw(self) -> None:
         """Undoes `claim`, for a run that left nothing else."""
         self.record.unlink(missing_ok=True)
+        self.lock.unlink(missing_ok=True)
         with suppress(OSError):  # other files are in the folder
             self.path.rmdir()
 

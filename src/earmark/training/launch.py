@@ -210,8 +210,8 @@ def _outcome(children: Sequence[_Child]) -> Any:
     if first is None and killed is not None:
         name = signal.Signals(-(killed.process.exitcode or 0)).name
         raise EarmarkError(
-            f"process {killed.rank} of the run was killed ({name}; if nobody did it, memory may have run out); the run "
-            "is saved up to its last epoch: --resume goes on from there"
+            f"process {killed.rank} of the run was killed ({name}; if nobody did it, memory may have run out); "
+            "--resume goes on from the run's last epoch"
         )
     first = first or next((child for child in failed if child.kind), failed[0])
     if first.kind == TrainingInterrupted.__name__:

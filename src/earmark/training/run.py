@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,11 +77,13 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, where `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds a run already, or other files; or none to resume, or one with other settings.
+        ConfigError: `out` holds a run already, or other files; or none to resume, one with other settings, or one that
+            another process is at work on.
         CheckpointError: The state to resume from, or the checkpoint of `init`, is damaged or another run's.
         DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
             of the run to resume; or the loss became nan or infinite.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
+        EarmarkError: A process of the run was killed.
     """
     if missing := [package for package in ("lightning", "tensorboard") if find_spec(package) is None]:
         raise ConfigError(f"training needs {' and '.join(missing)}, not installed here: pip install 'earmark[train]'")
@@ -93,7 +95,7 @@ def train(
     check_data(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
-    with joined(rank, device):
+    with joined(rank, device), ExitStack() as held:
         folder = RunFolder(out)
         facts = {"train": data_facts(data), "valid": data_facts(valid)}
         about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
@@ -103,7 +105,7 @@ def train(
         )
         if request is not None and not resume:
             about = {"request": dict(request), **about}
-        record, state = rank.from_first(lambda: _opened(folder, config, about, resume))
+        record, state = rank.from_first(lambda: _opened(folder, config, about, resume, held))
         folder.run_id = record.get("run_id")
         if state is not None and state["module"]["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
             return _finished(folder, record, [Epoch(**row) for row in state["history"]], rank)
@@ -113,11 +115,12 @@ def train(
 
 
 def _opened(
-    folder: RunFolder, config: TrainConfig, about: dict[str, Any], resume: bool
+    folder: RunFolder, config: TrainConfig, about: dict[str, Any], resume: bool, held: ExitStack
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The record of the run and the state to go on from, of a new run none."""
+    """The record of the run and the state to go on from, of a new run none; while `held` is open, nobody else's."""
     if resume:
         record = folder.read_record()
+        held.enter_context(folder.alone())
         folder.check_same(record, config, about["data"])
         before = record.get("n_processes", 1)
         if before != about["n_processes"]:
@@ -132,6 +135,7 @@ def _opened(
     # reading the clips may take minutes, and no other run must take the folder meanwhile
     record = {**about, "status": "preparing"}
     folder.claim(record)
+    held.enter_context(folder.alone())
     return record, None
 
 
@@ -332,6 +336,13 @@ class _Run:
                         raise KeyboardInterrupt(
                             f"stopped at once; {self.folder.path} holds its last checkpoint"
                         ) from None
+                except RuntimeError as error:
+                    if not str(error).startswith("DataLoader worker (pid"):
+                        raise
+                    raise EarmarkError(
+                        "a process that reads clips was killed; if nobody did it, memory may have run out: fewer "
+                        "--n-workers take less, and --resume goes on from the last epoch"
+                    ) from error
         return journal
 
     def _about(self) -> dict[str, Any]:
