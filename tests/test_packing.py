@@ -245,6 +245,47 @@ def test_clips_that_share_a_file_share_a_group(data: Dataset, tmp_path: Path) ->
     assert {clip.group for clip in plan.clips()} == {"link"}
 
 
+def rows_of(folder: Path, n_rows: int, per_group: int) -> Dataset:
+    """A table with a sound a row."""
+    waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (n_rows, 400)).astype(np.float32)
+    sounds = [encode(Audio(waveform, RATE), "int16") for waveform in waveforms]
+    table = pa.table({"id": [f"r{n:03d}" for n in range(n_rows)], "audio": sounds, "labels": ["dog"] * n_rows})
+    folder.mkdir()
+    parquet.write_table(table, folder / "rows.parquet", row_group_size=per_group)
+    return read_parquet(str(folder))
+
+
+def test_rows_that_are_read_as_one_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    one = parquet.ParquetFile.read_row_group
+
+    def counted(self, number, *args, **options):
+        read.append(number)
+        return one(self, number, *args, **options)
+
+    monkeypatch.setattr("earmark.data.parquet_audio._KEPT_GROUPS", 1)
+    data = rows_of(tmp_path / "in", 120, 10)
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", counted)
+    plan = make_plan(data, PackConfig(clips_per_shard=30))
+    for shard in plan.shards:
+        ids = [clip.id for clip in shard.clips]
+        assert len({id_[:3] for id_ in ids}) == 3, "three row groups"
+        assert ids != sorted(ids), "shuffled"
+        write_shard(shard, tmp_path, plan.config, plan.schema_json(), lambda _: None)
+    assert sorted(read) == list(range(12)), "each is read once"
+    assert [clip.id for shard in plan.shards for clip in shard.clips] == [clip.id for clip in plan.clips()]
+    packed = [clip for shard in plan.shards for clip in read_parquet(str(tmp_path / shard.file))]
+    assert [clip.id for clip in packed] == [clip.id for clip in plan.clips()]
+    by_id = {clip.id: clip for clip in data}
+    for clip in packed:
+        np.testing.assert_array_equal(clip.load(16000).waveform, by_id[clip.id].load(16000).waveform)
+
+
+def test_a_pack_does_not_go_on_with_rows_that_lie_elsewhere(tmp_path: Path) -> None:
+    plans = [make_plan(rows_of(tmp_path / str(n), 40, n), PackConfig(clips_per_shard=10)) for n in (10, 5)]
+    assert plans[0].data_sha256 == plans[1].data_sha256 and plans[0].order_sha256 != plans[1].order_sha256
+
+
 def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
     def files(*splits: str | None) -> list[str]:
         clips = [Clip(str(i), (), FileAudio(Path("x.wav")), split) for i, split in enumerate(splits)]
@@ -435,6 +476,19 @@ def test_to_mend_a_whole_pack_can_be_interrupted_too(data: Dataset, tmp_path: Pa
     assert not (out / MANIFEST).exists(), "it would tell of files that are no more"
     assert pack(data, out, config, jobs=1).n_made <= max(gone.values()), "the others are known to be whole"
     assert content(out) == whole
+
+
+def test_another_pack_that_was_interrupted_is_refused_too(data: Dataset, tmp_path: Path, interrupted) -> None:
+    out, config = tmp_path / "out", replace(CONFIG, clips_per_shard=2)
+    interrupted(data, out, config)
+    there = content(out)
+    with pytest.raises(ConfigError, match="holds another pack, these differ: clips_per_shard 2 -> 8;"):
+        pack(data, out, CONFIG, jobs=1)
+    with pytest.raises(ConfigError, match=r"these differ: name in -> else, clips [0-9a-f]{12} -> [0-9a-f]{12};"):
+        pack(replace(data.select(splits=data.splits[0]), name="else"), out, config, jobs=1)
+    assert content(out) == there
+    pack(data, out, config, jobs=1)
+    assert check(str(out)).damaged == ()
 
 
 def test_another_pack_is_refused(data: Dataset, tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import fsum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write, leftovers
 from earmark.packing.plan import Packed, Plan
+
+_DIGEST: Final = 64
+"""Letters of a SHA-256, of which a few will do."""
 
 # JOURNAL's first line says what is made, each other one what came out of a shard
 
@@ -117,13 +120,14 @@ def _read_journal(journal: IO[bytes], out: Path, plan: Plan) -> dict[str, Packed
     for last in journal:
         try:
             line = json.loads(last)
-            if "settings" in line:
-                _check_same(out, plan, line)
-                begun = True
-            else:
-                known |= _records([line])
+            shards = None if "settings" in line else _records([line])
         except (ValueError, KeyError, TypeError):  # cut off when its writer was killed
             continue
+        if shards is None:
+            _check_same(out, plan, line)
+            begun = True
+        else:
+            known |= shards
     if not last.endswith(b"\n"):
         journal.write(b"\n")
     if not begun:
@@ -138,8 +142,10 @@ def _write_line(journal: IO[bytes], values: dict[str, Any]) -> None:
 
 def _check_same(out: Path, plan: Plan, there: dict[str, Any]) -> None:
     then, now = _flat(there), _flat(plan.to_json())
+    keys = [key for key in now if then.get(key) != now[key]]
+    # where anything else differs, the order does too
     if differing := [
-        f"{key} {_brief(then.get(key))} -> {_brief(now[key])}" for key in now if then.get(key) != now[key]
+        f"{key} {_brief(then.get(key))} -> {_brief(now[key])}" for key in keys if key != "order" or keys == ["order"]
     ]:
         raise ConfigError(
             f"{out}: holds another pack, these differ: {', '.join(differing)}; put them back or take another folder"
@@ -147,11 +153,14 @@ def _check_same(out: Path, plan: Plan, there: dict[str, Any]) -> None:
 
 
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:
-    return {"name": plan.get("name"), "clips": plan.get("data_sha256"), **plan.get("settings", {})}
+    digests = {"clips": plan.get("data_sha256"), "order": plan.get("order_sha256")}
+    return {"name": plan.get("name"), **digests, **plan.get("settings", {})}
 
 
 def _brief(value: object) -> str:
-    return value[:12] if isinstance(value, str) else json.dumps(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value[:12] if len(value) == _DIGEST else value
 
 
 def _lock(journal: IO[bytes], out: Path) -> None:

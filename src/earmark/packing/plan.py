@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.packs import FORMAT
+from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
 
@@ -122,6 +123,14 @@ class Plan:
             digest.update(b"\n" + "\0".join(fields).encode())
         return digest.hexdigest()
 
+    @cached_property
+    def order_sha256(self) -> str:
+        """Of which clips are in which shard, and where."""
+        digest = sha256()
+        for shard in self.shards:
+            digest.update("\0".join((shard.file, *(clip.id for clip in shard.clips), "\n")).encode())
+        return digest.hexdigest()
+
     def to_json(self) -> dict[str, Any]:
         """What `pack.json` says of it."""
         return {
@@ -130,6 +139,7 @@ class Plan:
             "name": self.name,
             "settings": asdict(self.config),
             "data_sha256": self.data_sha256,
+            "order_sha256": self.order_sha256,
         }
 
     def schema_json(self) -> dict[str, Any]:
@@ -147,7 +157,9 @@ class Plan:
 def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     """Shuffles the clips into shards, those of each split into shards of their own.
 
-    The order follows from the seed and the ids alone, not from the order of the data set. Clips that share a file and
+    The order follows from the seed and the ids alone, not from the order of the data set. But rows of Parquet that are
+    in one row group, which is read whole for each, stay together in a shard, or two: it is the row groups that are
+    shuffled, and the clips within each shard. Clips that share a file and
     have no group get one, because a shard no longer tells that they come from one source.
 
     Raises:
@@ -157,13 +169,28 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     # as a data set it tells of ids that are there twice
     clips = replace(dataset, labels=labels, clips=tuple(_as_text(clip) for clip in _grouped(dataset.clips))).clips
     by_split: dict[str | None, list[Clip]] = {}
-    for clip in sorted(clips, key=lambda clip: sha256(f"{config.seed}\t{clip.id}".encode()).digest()):
+    by_id = {clip.id: sha256(f"{config.seed}\t{clip.id}".encode()).digest() for clip in clips}
+    n_in_block = Counter(map(block_of, clips))
+
+    def key(clip: Clip) -> tuple[bytes, bytes]:
+        block = block_of(clip)
+        is_shared = block is not None and n_in_block[block] > 1
+        return (sha256(f"{config.seed}\t{block}".encode()).digest() if is_shared else by_id[clip.id]), by_id[clip.id]
+
+    for clip in sorted(clips, key=key):
         by_split.setdefault(clip.split, []).append(clip)
     stems = {split: _stem(split) for split in sorted(by_split, key=lambda split: split or "")}
     if len({stem.casefold() for stem in stems.values()}) < len(stems):
         raise DataError(f"{dataset.name}: the shards of two splits would be named alike: {', '.join(stems.values())}")
-    shards = (shard for split, stem in stems.items() for shard in _cut(stem, by_split[split], config.clips_per_shard))
+    cut = (shard for split, stem in stems.items() for shard in _cut(stem, by_split[split], config.clips_per_shard))
+    shards = (Shard(shard.file, tuple(sorted(shard.clips, key=lambda clip: by_id[clip.id]))) for shard in cut)
     return Plan(_text(dataset.name), labels, config, tuple(shards))
+
+
+def block_of(clip: Clip) -> tuple[str, int] | None:
+    """What is read whole for a clip and others: the file and the row group of a row of Parquet; else nothing."""
+    audio = clip.audio
+    return (audio.shard.name, audio.row_group) if isinstance(audio, ParquetAudio) else None
 
 
 def _cut(stem: str, clips: Sequence[Clip], n_per_shard: int) -> Iterator[Shard]:

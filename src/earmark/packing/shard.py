@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import soundfile
@@ -17,7 +18,7 @@ from earmark.data.clips import Clip, FileAudio
 from earmark.data.packs import ROWS
 from earmark.errors import EarmarkError
 from earmark.files import atomic_write
-from earmark.packing.plan import PackConfig, Packed, Shard, Skipped
+from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,20 +53,15 @@ def write_shard(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal n_overloaded
-        for clip in shard.clips:
-            begin(clip.id)
-            try:
-                audio = clip.load(config.sample_rate)
-                is_overloaded = bool(np.abs(audio.waveform).max() > 1)
-            except Exception as error:  # whatever one clip does to a decoder, the others are packed
-                skipped.append(Skipped(clip.id, _reason(clip, error)))
+        for made in _in_order(shard.clips, out, config, begin):
+            if isinstance(made, Skipped):
+                skipped.append(made)
                 continue
-            n_overloaded += is_overloaded
-            durations.append(audio.duration)
-            row = _row(clip, audio, config.codec)
+            n_overloaded += made.is_overloaded
+            durations.append(made.row["duration"])
             for name, column in repeated.items():
-                column.append(row[name])
-            yield row
+                column.append(made.row[name])
+            yield made.row
 
     schema = _schema(said)
     path = out / shard.file
@@ -85,6 +81,46 @@ def write_shard(
         file.add_key_value_metadata({ROWS: json.dumps({**repeated, "start": places.starts, "n_bytes": places.sizes})})
     n_bytes, digest = measure(path)
     return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
+
+
+class _Made(NamedTuple):
+    row: dict[str, Any]
+    is_overloaded: bool
+
+
+def _in_order(
+    clips: Sequence[Clip], out: Path, config: PackConfig, begin: Callable[[str], None]
+) -> Iterator[_Made | Skipped]:
+    """What becomes of each clip; rows that are read as one are read one after the other, and wait on the disk."""
+    blocks = [block_of(clip) for clip in clips]
+    if all(block is None for block in blocks):
+        yield from (_made(clip, config, begin) for clip in clips)
+        return
+    waiting: dict[int, tuple[_Made | Skipped, int]] = {}
+    with TemporaryFile(dir=out) as sound:
+        for place in sorted(range(len(clips)), key=lambda place: (blocks[place] or ("", 0), place)):
+            made = _made(clips[place], config, begin)
+            waiting[place] = made, sound.tell()
+            if isinstance(made, _Made):
+                data = made.row["audio"]["bytes"]
+                sound.write(data)
+                made.row["audio"] = len(data)
+        for place in range(len(clips)):
+            made, start = waiting.pop(place)
+            if isinstance(made, _Made):
+                sound.seek(start)
+                made.row["audio"] = {"bytes": sound.read(made.row["audio"]), "path": None}
+            yield made
+
+
+def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made | Skipped:
+    begin(clip.id)
+    try:
+        audio = clip.load(config.sample_rate)
+        is_overloaded = bool(np.abs(audio.waveform).max() > 1)
+    except Exception as error:  # whatever one clip does to a decoder, the others are packed
+        return Skipped(clip.id, _reason(clip, error))
+    return _Made(_row(clip, audio, config.codec), is_overloaded)
 
 
 class _Places:
