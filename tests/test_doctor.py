@@ -16,6 +16,7 @@ import pytest
 from earmark import decoding
 from earmark.audio import Audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio, open_data
+from earmark.data.parquet_audio import ParquetAudio, Shard
 from earmark.data.synthetic import SyntheticSound
 from earmark.doctor import journal as journal_module
 from earmark.doctor import run as run_module
@@ -621,6 +622,35 @@ def test_clips_whose_files_have_changed_since_are_examined_anew(tmp_path, small,
     assert found(report) == {"rare"}
     doctor(dataset, small, tmp_path / "alone", n_jobs=1)
     assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+def test_rows_of_files_that_have_changed_since_are_examined_anew(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def write(name, *sounds):
+        ids = [f"{name}{n}" for n in range(len(sounds))]
+        rows = pa.table({"id": ids, "audio": list(sounds), "labels": ["dog"] * len(sounds)})
+        parquet.write_table(rows, tmp_path / "data" / f"{name}.parquet", row_group_size=1)
+
+    saved(tmp_path / "data" / "dog" / "a.wav", noise(1))
+    good = (tmp_path / "data" / "dog" / "a.wav").read_bytes()
+    write("a", good, b"nonsense", good)
+    write("b", b"nonsense", b"nonsense")
+    data = f"parquet:{tmp_path / 'data'}"
+
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        doctor(open_data(data), data, tmp_path / "report", n_jobs=1, progress=stop)
+    write("b", good, b"nonsense")
+    report = doctor(open_data(data), data, tmp_path / "report", n_jobs=1)
+    assert [item["id"] for item in report.diagnosis.findings["unreadable"]] == ["a1", "b1"]
+    assert stamp_of(open_data(data)[0].audio) is not None
+    assert stamp_of(ParquetAudio(Shard("s3://bucket", "a.parquet", "audio"), 0, "a", 0, 0)) is None
 
 
 def test_only_files_that_are_there_have_a_stamp(tmp_path):

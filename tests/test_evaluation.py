@@ -106,8 +106,18 @@ def test_labels_are_matched_by_name() -> None:
 
 
 def test_labels_that_the_network_lacks_are_named() -> None:
-    with pytest.raises(DataError, match=r"levels: the network does not know 2 of its 3 labels \(bell, rain\); select"):
+    with pytest.raises(DataError, match=r"levels: the network does not know 2 of its 3 labels \(bell; rain\); select"):
         evaluate(Listener(LabelSet(("dog", "wind"))), levels())
+
+
+def test_labels_of_other_names_are_known_by_their_ids() -> None:
+    dataset = levels(12)
+    renamed = {"bell": "Church_bell", "dog": "dog", "rain": "rain"}
+    clips = tuple(replace(clip, labels=tuple(renamed[name] for name in clip.labels)) for clip in dataset)
+    labels = LabelSet(tuple(renamed.values()), ("bell", "/m/dog", "/m/rain"))
+    report = evaluate(Listener(), replace(dataset, clips=clips, labels=labels))
+    assert [figure.label for figure in report.labels] == list(renamed.values())
+    assert report.mAP == evaluate(Listener(), dataset).mAP
 
 
 def test_labels_without_positives_are_counted_not_averaged() -> None:

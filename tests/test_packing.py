@@ -266,7 +266,7 @@ def test_rows_that_are_read_as_one_stay_together(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("earmark.data.parquet_audio._KEPT_GROUPS", 1)
     data = rows_of(tmp_path / "in", 120, 10)
     monkeypatch.setattr(parquet.ParquetFile, "read_row_group", counted)
-    plan = make_plan(data, PackConfig(clips_per_shard=30))
+    plan = make_plan(data, PackConfig(sample_rate=RATE, clips_per_shard=30))
     for shard in plan.shards:
         ids = [clip.id for clip in shard.clips]
         assert len({id_[:3] for id_ in ids}) == 3, "three row groups"

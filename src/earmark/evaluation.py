@@ -194,7 +194,8 @@ def evaluate(
         device: Where the network runs.
 
     Raises:
-        DataError: The network lacks labels, no clip can be read, or the network gives scores that are not finite.
+        DataError: The network has labels neither by name nor by id, no clip can be read, or the network gives scores
+            that are not finite.
         ConfigError: A setting outside what it can be, or a device that is not there.
     """
     if batch_size < 1 or n_workers < 0:
@@ -363,16 +364,18 @@ def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dt
 
 
 def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
-    """Where the network's logits hold the data set's labels."""
-    positions = {name: position for position, name in enumerate(labels.names)}
-    unknown = [name for name in dataset.labels if name not in positions]
-    if unknown:
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    """Where the network's logits hold the data set's labels, which one set may call otherwise under the same id."""
+    known = {
+        name: next((word for word in (name, id_) if word in labels), None)
+        for name, id_ in zip(dataset.labels.names, dataset.labels.ids, strict=True)
+    }
+    if unknown := [name for name, word in known.items() if word is None]:
+        shown = "; ".join(unknown[:5]) + ("; ..." if len(unknown) > 5 else "")
         raise DataError(
             f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
             "select the labels that it knows, or take a network that was trained on them"
         )
-    return [positions[name] for name in dataset.labels]
+    return [labels.index(word) for word in known.values() if word is not None]
 
 
 def _finite(value: float) -> float | None:

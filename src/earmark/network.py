@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -234,6 +234,9 @@ class Network(nn.Module):
         Args:
             path: The file.
             extra: Facts to keep with the weights (training data, seed, ...), plain JSON.
+
+        Raises:
+            OSError: It cannot be written; a disk that is full is one reason.
         """
         about = {
             "format": FORMAT,
@@ -244,7 +247,8 @@ class Network(nn.Module):
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={"earmark": json.dumps(about)})
+            # by way of memory: their own writers tell of a full disk in errors of their own
+            temporary.write_bytes(as_safetensors(tensors, metadata={"earmark": json.dumps(about)}))
 
     @staticmethod
     def load(path: Path | str) -> "Network":

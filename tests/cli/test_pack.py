@@ -90,10 +90,15 @@ def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr("earmark.packing.run.side_by_side", interrupted)
-    assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out")]) == 130
+    assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--sample-rate", "16000"]) == 130
     assert capfd.readouterr().err == (
         f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command goes on\n"
     )
+
+
+def test_a_pack_above_the_rate_of_its_recordings_is_told(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+    assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--jobs", "1"]) == 0
+    assert "note: the recordings are at 16000 Hz, the pack at 32000 Hz" in capfd.readouterr().err
 
 
 def test_pack_without_pyarrow_says_what_to_install(
@@ -103,7 +108,7 @@ def test_pack_without_pyarrow_says_what_to_install(
         raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
 
     monkeypatch.setattr(packing, "pack", missing)
-    assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out")]) == 1
+    assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--sample-rate", "16000"]) == 1
     assert capfd.readouterr().err == (
         "error: pyarrow is not installed, which this command needs: pip install 'earmark[parquet]'\n"
     )

@@ -9,7 +9,7 @@ from cyclopts import CycloptsError
 
 from earmark import cli
 from earmark.cli import screen
-from earmark.errors import AudioError, EarmarkError, EarmarkWarning
+from earmark.errors import AudioError, ConfigError, DataError, EarmarkError, EarmarkWarning
 
 FORMS = ("table", "json", "csv")
 
@@ -57,8 +57,22 @@ def test_six_digits() -> None:
     ],
 )
 def test_errors_call_settings_as_the_command_line_does(text: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
-    screen.report_error(EarmarkError(text))
+    screen.report_error(ConfigError(text))
     assert capfd.readouterr().err == f"error: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mend them, or set skip_bad to go on", "mend them, or set --skip-bad to go on"),
+        ("a sample_rate dir/n_workers: expected a folder, there is none", None),
+        ("got id, seconds, sample_rate, n_channels", None),
+        ("n_heads: no such clip", None),
+    ],
+)
+def test_the_names_of_users_stay(text: str, told: str | None, capfd: pytest.CaptureFixture[str]) -> None:
+    screen.report_error(DataError(text))
+    assert capfd.readouterr().err == f"error: {told or text}\n"
 
 
 def test_warnings_are_notes_each_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,18 @@
 """What the commands that take DATA share: which clips of it, with which labels."""
 
+import warnings
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
-from earmark.data import Dataset, open_data
-from earmark.errors import DataError
+from earmark import decoding
+from earmark.data import Dataset, RecordedAudio, open_data
+from earmark.data.damage import DamageError
+from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import ESC10
+
+_LOOKED_AT: Final = 8
+"""Recordings, from all over the data set, whose rate is looked at."""
 
 
 def select(data: str, splits: str | None = None, labels: str | None = None, lenient: bool = False) -> Dataset:
@@ -19,14 +27,32 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
     Raises:
         DataError: There is no such source, split or label, or nothing is left.
     """
-    dataset = open_data(data, lenient)
+    try:
+        dataset = open_data(data, lenient)
+    except DamageError as error:
+        raise DataError(f"{error}; `earmark doctor` finds all that is wrong and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else _words("labels", labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
+    if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
+        text = f"{dataset.name}: {len(bare)} clips are in no split and left out, such as {bare[0]}"
+        warnings.warn(text, EarmarkWarning, stacklevel=2)
     # a report of these clips says which they were
     chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
     return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
+
+
+def rate_of(clips: Dataset) -> int | None:
+    """The rate of the recordings in Hz, the highest of a few; None where they are none, or cannot be read."""
+    some = clips.clips[:: max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
+    rates = []
+    for audio in (clip.audio for clip in some):
+        with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read
+            if isinstance(audio, RecordedAudio):
+                with decoding.opened(audio.recording(), "the recording") as decoder:
+                    rates.append(decoder.sample_rate)
+    return max(rates, default=None)
 
 
 def _words(name: str, text: str | None) -> tuple[str, ...] | None:

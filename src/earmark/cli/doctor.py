@@ -121,9 +121,11 @@ def _print(report: "Report") -> None:
 
 def _overview(facts: Mapping[str, Any]) -> list[str]:
     coverage, clips = facts["coverage"], facts["clips"]
+    n_damaged = {finding["kind"]: finding["n"] for finding in facts["findings"]}["damaged"]
+    beside = f", beside what {n_damaged} damaged rows or files hold" if n_damaged else ""
     lines = [
         f"{facts['data']}: {coverage['found']} of {coverage['listed']} listed clips are there "
-        f"({coverage['share']:.1%}); SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."
+        f"({coverage['share']:.1%}){beside}; SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."
     ]
     if clips["readable"]:
         lines.append(
@@ -140,7 +142,8 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
 def _example(item: Mapping[str, Any]) -> str:
     """What an item is about, and what tells it from the others, in a few words."""
     if "label" in item:
-        return f"{item['label']} ({item['n_clips']})"
+        counts = [str(item["n_clips"]), *(f"{n} in {split}" for split, n in item["splits"].items())]
+        return f"{item['label']} ({min(counts, key=lambda count: int(count.split()[0]))})"
     if "group" in item:
         name = item["clips"][0] if item["group"] is None else item["group"]
         return f"{name} ({', '.join(item['splits'])})"

@@ -76,6 +76,7 @@ def evaluate(
         report = measure(network, dataset, model=model, batch_size=batch_size, progress=show, device=device)
     if out is not None:
         report.save(out)  # whatever becomes of the events
+        (out / _FILES[-1]).unlink(missing_ok=True)  # of an earlier report
     detection = None if events is None else _detect(network, dataset, events, device, quiet)
     if out is not None:
         if detection is not None:
@@ -127,6 +128,8 @@ def _print(report: "Report", detection: "Detection | None") -> None:
         figures.add_row("top-1", _digits(report.top1), "accuracy")
     if detection is not None:
         of_what = f"{detection.n_events} events of {detection.n_labels} labels in {detection.n_clips} clips"
+        if detection.n_events_of_other_labels:
+            of_what += f"; {detection.n_events_of_other_labels} of labels that the network does not know"
         figures.add_row("PSDS1", _digits(detection.PSDS1), f"exact times; {of_what}")
         figures.add_row("PSDS2", _digits(detection.PSDS2), "labels told apart")
         figures.add_row(

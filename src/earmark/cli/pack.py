@@ -8,7 +8,7 @@ from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from earmark import packing
-from earmark.cli.clips import select
+from earmark.cli.clips import rate_of, select
 from earmark.cli.screen import AsJson, Quiet, note, progress, report_error, rounded, say, write_json
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ def pack(
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")
     clips = _published(select(data, split, labels), data)
+    rate = rate_of(clips)
+    if rate is not None and rate < settings.sample_rate:
+        note(
+            f"note: the recordings are at {rate} Hz, the pack at {settings.sample_rate} Hz, with the noise of 16 bits "
+            f"where nothing sounds, above {rate // 2} Hz; --sample-rate {rate} keeps them as they are, in fewer bytes",
+            quiet,
+        )
     with progress("packing", quiet) as show:
         outcome = packing.pack(clips, out, settings, jobs=jobs, skip_bad=skip_bad, progress=show)
     if json:

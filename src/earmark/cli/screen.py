@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TextIO
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
-from earmark.errors import AudioError, EarmarkWarning
+from earmark.errors import AudioError, ConfigError, EarmarkWarning
 from earmark.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
@@ -37,6 +37,7 @@ _SUFFIXES: Final = {
     "": "table",
 }
 _PICTURES: Final = (".png", ".svg", ".pdf")
+_ADVICE: Final = re.compile(r"()(?:(?<=\bset )|(?<=; ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
 _SETTING: Final = re.compile(r"^([a-z_]+): |(?:^|(?<= ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
@@ -56,13 +57,17 @@ def one_line(error: BaseException | str) -> str:
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
     text = one_line(error)
-    # the name of a file may be that of a setting
-    named = text if isinstance(error, AudioError | OSError) else in_flags(text)
+    # files, labels and columns may have the name of a setting
+    named = text if isinstance(error, AudioError | OSError) else in_flags(text, isinstance(error, ConfigError | str))
     sys.stderr.write(f"error: {named}\n")
 
 
-def in_flags(text: str) -> str:
+def in_flags(text: str, is_about_settings: bool = True) -> str:
     """The text of an error of the library with settings called as the command line calls them.
+
+    Args:
+        text: Of the error.
+        is_about_settings: Whether a word that is one means it anywhere; else only where the text says to set it.
 
     >>> in_flags("n_heads: a divisor of 16 was expected; or set gradient_clip=1")
     '--n-heads: a divisor of 16 was expected; or set --gradient-clip 1'
@@ -75,7 +80,7 @@ def in_flags(text: str) -> str:
         flag = f"--{name.replace('_', '-')}"
         return f"{flag}: " if match[1] else f"{flag} {match[3]}" if match[3] else flag
 
-    return _SETTING.sub(as_flag, text)
+    return (_SETTING if is_about_settings else _ADVICE).sub(as_flag, text)
 
 
 @cache
@@ -121,7 +126,7 @@ def tell_warnings(quiet: bool) -> None:
     ) -> None:
         if not issubclass(category, EarmarkWarning):
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
-        elif (text := in_flags(one_line(str(message)))) not in told:
+        elif (text := in_flags(one_line(str(message)), is_about_settings=False)) not in told:
             told.add(text)
             note(f"note: {text}", quiet)
 

@@ -5,7 +5,6 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,19 +12,16 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark import decoding
-from earmark.cli.clips import select
+from earmark.cli.clips import rate_of, select
 from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
-from earmark.data.clips import Dataset, RecordedAudio
-from earmark.errors import AudioError, ConfigError, DataError
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError, DataError
 from earmark.recipes import RECIPES
 from earmark.training import TrainConfig
 
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
 """The flags that say which clips to take; they are kept in `run.json` beside the settings."""
-_LOOKED_AT: Final = 8
-"""Recordings, from all over the data set, whose rate is looked at."""
 _CONFIG: Final = f"A recipe ({', '.join(RECIPES)}), a run.json to repeat, or a JSON or TOML file; flags override it."
 
 
@@ -75,8 +71,7 @@ def train(
     except DataError as error:
         record = out / "run.json" if resume else config
         raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
-    if settings.init is None:  # the rate of a checkpoint cannot be chosen
-        _warn_of_rate(clips, settings.sample_rate, quiet)
+    _tell_of_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
@@ -100,17 +95,17 @@ def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
     return f"; {record} names its data as seen from the folder where that run was started: start this one there too"
 
 
-def _warn_of_rate(clips: Dataset, sample_rate: int, quiet: bool) -> None:
-    """Says so when the recordings, judged by a few, hold nothing in the upper part of what is heard."""
-    some = clips.clips[:: max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
-    rates = []
-    for audio in (clip.audio for clip in some):
-        with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read
-            if isinstance(audio, RecordedAudio):
-                with decoding.opened(audio.recording(), "the recording") as decoder:
-                    rates.append(decoder.sample_rate)
-    rate = max(rates, default=sample_rate)
-    if rate < sample_rate:
+def _tell_of_clips(clips: Dataset, split: str | None, sample_rate: int | None, quiet: bool) -> None:
+    """Says so when no split was chosen, and when the recordings hold nothing in the upper part of what is heard.
+
+    The rate is judged by a few; that of a checkpoint, None, cannot be chosen.
+    """
+    if split is None and len(clips.splits) > 1:
+        note(f"note: trained on the clips of all splits ({', '.join(clips.splits)}); --split chooses some", quiet)
+    if sample_rate is None:
+        return
+    rate = rate_of(clips)
+    if rate is not None and rate < sample_rate:
         note(
             f"note: the recordings are at {rate} Hz, the network listens at {sample_rate} Hz and would learn that "
             f"nothing sounds above {rate // 2} Hz; --sample-rate 16000 may fit them better",

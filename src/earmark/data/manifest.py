@@ -14,7 +14,7 @@ from earmark import media
 from earmark.audio import count_suffixes, probe, scan_audio
 from earmark.containers import mp3_states_length
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.damage import Damage, RowError
+from earmark.data.damage import Damage, DamageError, RowError
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
@@ -225,7 +225,8 @@ def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[
     if not_there and (missing != "skip" or not found):
         shown = ", ".join(str(clip.audio.path) for clip in not_there[:3] if isinstance(clip.audio, FileAudio))
         more = ", ..." if len(not_there) > 3 else ""
-        raise DataError(f"{name}: {len(not_there)} of {len(clips)} audio files are missing: {shown}{more}")
+        reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}{more}"
+        raise DamageError(name, "audio files", reason)
     return tuple(found), NotThere(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
 
 

@@ -100,8 +100,8 @@ def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> l
     tables = [table for table in read_ones if isinstance(table, Table)]
     errors = [error for error in read_ones if isinstance(error, DamageError)]
     if errors and not (lenient and tables):
-        others = f"; {len(errors) - 1} others cannot be read either, `earmark doctor` names them" if errors[1:] else ""
-        raise DataError(f"{errors[0]}{others}")
+        others = f"; {len(errors) - 1} others cannot be read either" if errors[1:] else ""
+        raise DamageError(f"{root}/{errors[0].name}", errors[0].name, f"{errors[0].reason}{others}") from errors[0]
     for error in errors:
         damage.meet(error)
     return tables

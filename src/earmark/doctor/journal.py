@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from earmark.data.clips import AudioReader, FileAudio
+from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts
 from earmark.errors import DataError
+from earmark.storage import is_url
 
 NAME: Final = "journal.jsonl"
 _COLUMNS: Final = ["clip", "stamp", *(field.name for field in fields(Facts))]
@@ -32,11 +34,20 @@ Told = Callable[[int, Facts, Stamp | None], None]
 
 
 def stamp_of(audio: AudioReader) -> Stamp | None:
-    """That of the file of a clip; None where it has none by itself, or none is there."""
-    if not isinstance(audio, FileAudio):
+    """That of the file that a clip is in; None where it is in none, or none is there.
+
+    Of files far away nothing is asked: there may be thousands, and what there is to ask differs.
+    """
+    if isinstance(audio, ParquetAudio | PackedAudio):
+        path = audio.url.removeprefix("file://")
+        if is_url(path):
+            return None
+    elif isinstance(audio, FileAudio):
+        path = str(audio.file)
+    else:
         return None
     try:
-        found = audio.path.stat()
+        found = os.stat(path)  # noqa: PTH116 (a Path for each of millions of clips)
     except (OSError, ValueError):  # why it cannot be read is found out by whoever reads it
         return None
     return Stamp(found.st_size, found.st_mtime_ns)

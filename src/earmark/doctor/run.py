@@ -8,6 +8,7 @@ from typing import Final
 
 from earmark.data.clips import AudioReader, Dataset
 from earmark.data.listing import write_clips
+from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
 from earmark.doctor.journal import NAME as JOURNAL
@@ -39,8 +40,8 @@ def doctor(
     """Decodes every clip and says what is wrong with the data set; writes `report.json`, `clips.csv` and `clean.txt`.
 
     What is found out about a clip is kept in `journal.jsonl` until the end: called again with the same clips, it goes
-    on where it was stopped, and ends in the same bytes. A clip whose own file has another size or time since is
-    examined anew. Without a clean clip there is no `clean.txt`.
+    on where it was stopped, and ends in the same bytes. A clip whose file has another size or time since is examined
+    anew; of files far away that is not looked at. Without a clean clip there is no `clean.txt`.
 
     Args:
         dataset: Opened leniently, so that what is wrong can be told.
@@ -123,7 +124,9 @@ def _digest(dataset: Dataset) -> str:
     """A hash of all that decides what a report says, but for the sounds and the limits."""
     digest = hashlib.sha256()
     for clip in dataset:
-        part = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
+        part: tuple[object, ...] = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
+        if isinstance(clip.audio, ParquetAudio | PackedAudio):  # which row is whose may change with the file
+            part = (*part, clip.audio.shard.name, clip.audio.row)
         digest.update(repr((clip.id, clip.labels, clip.split, clip.group, part)).encode(errors="surrogateescape"))
     digest.update(repr((dataset.missing, dataset.outside, dataset.damaged)).encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.data.packs import MANIFEST
+from earmark.data.packs import JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.packing.ledger import Ledger, open_ledger, read_manifest
 from earmark.packing.plan import PackConfig, Packed, Plan, Skipped, make_plan
@@ -181,9 +181,9 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
         text = folder.child(MANIFEST).read()
     except OSError as error:
         reason = f"no {MANIFEST} that could be read ({error.strerror or error})"
-        raise DataError(
-            f"{out}: not a whole pack, {reason}; the command that packs goes on where it stopped"
-        ) from error
+        is_begun = not is_url(str(out)) and Path(out, JOURNAL).exists()
+        remedy = "the command that packs goes on where it stopped" if is_begun else "fetch it anew, or pack anew"
+        raise DataError(f"{out}: not a whole pack, {reason}; {remedy}") from error
     shards = [Packed.from_json(shard) for shard in read_manifest(Path(out, MANIFEST), text)["shards"]]
     damaged = []
     with ThreadPoolExecutor(jobs or n_processors()) as readers:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -221,8 +222,11 @@ class RunFolder:
             writer.writerows(asdict(row) for row in history)
 
     def write_state(self, state: dict[str, Any]) -> None:
+        # by way of memory: torch tells of a full disk in an error of its own
+        content = BytesIO()
+        torch.save({**state, "run_id": self.run_id}, content)
         with atomic_write(self.state) as temporary:
-            torch.save({**state, "run_id": self.run_id}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def read_state(self) -> dict[str, Any] | None:
         """Where the run whose record was read stopped, on the CPU; None before its first checkpoint.

@@ -63,8 +63,8 @@ def train(
 ) -> TrainResult:
     """Trains a network and returns where it is.
 
-    Everything random in a step follows from the seed and the step's number, so that a run that was stopped and
-    resumed, at whatever step, ends with the weights of one that was not: bit for bit on the CPU of one machine.
+    All that is random in a step follows from the seed and its number, so that a run that was stopped and resumed, at
+    whatever step, ends with the weights of one that was not: bit for bit on the CPU of one machine.
 
     Args:
         config: How to train.
@@ -77,13 +77,11 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, where `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds a run already, or other files; or none to resume, one with other settings, or one that
-            another process is at work on.
+        ConfigError: `out` holds a run or other files, none to resume or other settings; a process is at work there.
         CheckpointError: The state to resume from, or the checkpoint of `init`, is damaged or another run's.
         DataError: The data are unlabelled, overlap, hold unknown labels or clips that cannot be read; or are not those
             of the run to resume; or the loss became nan or infinite.
-        TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
-        EarmarkError: A process of the run was killed.
+        TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved. EarmarkError: A process of it was killed.
     """
     if missing := [package for package in ("lightning", "tensorboard") if find_spec(package) is None]:
         raise ConfigError(f"training needs {' and '.join(missing)}, not installed here: pip install 'earmark[train]'")
@@ -100,9 +98,8 @@ def train(
         facts = {"train": data_facts(data), "valid": data_facts(valid)}
         about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
         about |= {"data": facts, "device": describe(device), "n_processes": rank.n_ranks}
-        rank.check_same(
-            settings=steady(config.to_json()), clips=[part and part["exact_sha256"] for part in facts.values()]
-        )
+        hashes = [part and part["exact_sha256"] for part in facts.values()]
+        rank.check_same(settings=steady(config.to_json()), clips=hashes)
         if request is not None and not resume:
             about = {"request": dict(request), **about}
         record, state = rank.from_first(lambda: _opened(folder, config, about, resume, held))
