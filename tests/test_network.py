@@ -180,7 +180,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device: .*a.safetensors"):
+    with pytest.raises(OSError, match="No space left on device"):
         network().save(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
