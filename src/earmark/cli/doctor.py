@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import CycloptsError, Parameter
@@ -78,7 +79,8 @@ def doctor(
         _print(report)
     if not report.clean_ids:
         raise DataError(f"none of the {report.n_listed} clips is clean; {out} says what is wrong with them")
-    note(f"{out}: report.json, clips.csv; the clean list: earmark train clips:{out / 'clean.txt'}", quiet)
+    clean = quote(f"clips:{out / 'clean.txt'}")
+    note(f"{out}: report.json, clips.csv; the clean list: earmark train {clean}", quiet)
     if strict and not report.is_faultless:
         report_error("faults were found, which --strict does not allow; --keep names kinds to allow")
         return 1
