@@ -136,7 +136,7 @@ class TrainConfig:
     softmax_weight: float = 0.0
     """Weight of a softmax cross entropy over the labels beside the binary one; helps where clips have one label."""
     shuffle: Shuffle = "clips"
-    """What is shuffled: clips, or blocks of neighbours, each read from end to end, for a pack on a disk that dislikes jumping."""
+    """What is shuffled: clips, or blocks of neighbours, each read from end to end, for packs on spinning disks."""
     balanced: bool = True
     """Draw labels equally often, rather than clips."""
     ema_decay: float = 0.999
