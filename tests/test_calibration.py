@@ -391,7 +391,7 @@ def test_clips_of_one_kind_are_refused(value: int, text: str) -> None:
 
 
 def test_labels_that_the_network_lacks_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(DataError, match=r"noises: the network does not know 2 of its 4 labels \(bell, wind\)"):
+    with pytest.raises(DataError, match=r"noises: the network does not know 2 of its 4 labels \(bell; wind\)"):
         calibrate(Network(CONFIG, SOME_LABELS), [dataset])
 
 
