@@ -110,14 +110,33 @@ def test_labels_that_the_network_lacks_are_named() -> None:
         evaluate(Listener(LabelSet(("dog", "wind"))), levels())
 
 
-def test_labels_of_other_names_are_known_by_their_ids() -> None:
+def test_labels_of_other_names_are_known_by_their_mids() -> None:
     dataset = levels(12)
     renamed = {"bell": "Church_bell", "dog": "dog", "rain": "rain"}
     clips = tuple(replace(clip, labels=tuple(renamed[name] for name in clip.labels)) for clip in dataset)
-    labels = LabelSet(tuple(renamed.values()), ("bell", "/m/dog", "/m/rain"))
-    report = evaluate(Listener(), replace(dataset, clips=clips, labels=labels))
+    labels = LabelSet(tuple(renamed.values()), ("/m/03w41f", "/m/0bt9lr", "/m/06mb1"))
+    network = LabelSet(("bell", "dog", "rain"), ("/m/03w41f", "/m/of_dog", "/m/of_rain"))
+    report = evaluate(Listener(network), replace(dataset, clips=clips, labels=labels))
     assert [figure.label for figure in report.labels] == list(renamed.values())
-    assert report.mAP == evaluate(Listener(), dataset).mAP
+    assert report.mAP == evaluate(Listener(network), dataset).mAP
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("0", "1", "2"), ("0", "1", "2")),  # numbers are ids of one set alone
+        (("x", "y", "z"), ("0", "1", "2")),
+        (("x", "y", "z"), ("bell", "dog", "rain")),  # an id is no name
+        (("bell", "x", "rain"), ("/m/a", "/m/03w41f", "/m/b")),  # one logit for two labels
+    ],
+)
+def test_other_labels_are_not_taken_for_known_ones(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    dataset = levels(12)
+    words = dict(zip(LABELS.names, names, strict=True))
+    clips = tuple(replace(clip, labels=tuple(words[name] for name in clip.labels)) for clip in dataset)
+    network = Listener(LabelSet(LABELS.names, ("/m/03w41f", "1", "2")))
+    with pytest.raises(DataError, match=r"the network does not know [23] of its 3 labels"):
+        evaluate(network, replace(dataset, clips=clips, labels=LabelSet(names, ids)))
 
 
 def test_labels_without_positives_are_counted_not_averaged() -> None:

@@ -269,10 +269,11 @@ def test_rows_that_are_read_as_one_stay_together(tmp_path: Path, monkeypatch: py
     plan = make_plan(data, PackConfig(sample_rate=RATE, clips_per_shard=30))
     for shard in plan.shards:
         ids = [clip.id for clip in shard.clips]
-        assert len({id_[:3] for id_ in ids}) == 3, "three row groups"
+        assert len({id_[:3] for id_ in ids}) >= 4, "of several row groups"
         assert ids != sorted(ids), "shuffled"
         write_shard(shard, tmp_path, plan.config, plan.schema_json(), lambda _: None)
-    assert sorted(read) == list(range(12)), "each is read once"
+    assert len(read) <= 3 * 12 < 120, "not for each clip"
+    assert sorted(set(read)) == list(range(12))
     assert [clip.id for shard in plan.shards for clip in shard.clips] == [clip.id for clip in plan.clips()]
     packed = [clip for shard in plan.shards for clip in read_parquet(str(tmp_path / shard.file))]
     assert [clip.id for clip in packed] == [clip.id for clip in plan.clips()]
@@ -282,8 +283,23 @@ def test_rows_that_are_read_as_one_stay_together(tmp_path: Path, monkeypatch: py
 
 
 def test_a_pack_does_not_go_on_with_rows_that_lie_elsewhere(tmp_path: Path) -> None:
-    plans = [make_plan(rows_of(tmp_path / str(n), 40, n), PackConfig(clips_per_shard=10)) for n in (10, 5)]
+    plans = [make_plan(rows_of(tmp_path / str(n), 200, n), PackConfig(clips_per_shard=10)) for n in (10, 5)]
     assert plans[0].data_sha256 == plans[1].data_sha256 and plans[0].order_sha256 != plans[1].order_sha256
+    assert not plans[0].is_by_ids
+
+
+def test_large_row_groups_are_mixed(tmp_path: Path) -> None:
+    """A table may be sorted by label: a shard of one group would have one label."""
+    plan = make_plan(rows_of(tmp_path / "in", 200, 20), PackConfig(clips_per_shard=20))
+    assert min(len({int(clip.id[1:]) // 20 for clip in shard.clips}) for shard in plan.shards[:8]) >= 5
+
+
+def test_a_pack_of_before_its_order_was_kept_goes_on(data: Dataset, tmp_path: Path) -> None:
+    pack(data, tmp_path / "out", CONFIG, jobs=1)
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    del manifest["order_sha256"]
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(manifest))
+    assert pack(data, tmp_path / "out", CONFIG, jobs=1).n_made == 0
 
 
 def test_names_of_splits_become_names_of_files(data: Dataset) -> None:

@@ -55,6 +55,10 @@ def test_local_links_are_followed(tmp_path: Path) -> None:
         name: expected[name] for name in expected if name[0] != "l"
     }
     assert Place(str(tmp_path / "data" / "*" / "*.wav")).files() == {"linked/b.wav": 2}
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    assert Place(str(tmp_path / "data" / "**" / "*.wav")).files() == {
+        name: expected[name] for name in expected if name[0] != "l"
+    }
 
 
 def test_files_at_the_root_of_a_file_system() -> None:
@@ -80,7 +84,7 @@ def test_files_at_the_root_of_a_file_system() -> None:
 
 def test_what_far_file_systems_raise_is_one_kind_of_error() -> None:
     class Refused(Exception):
-        pass
+        status = 403
 
     class Far(fsspec.spec.AbstractFileSystem):
         protocol = "refusing"
@@ -88,6 +92,10 @@ def test_what_far_file_systems_raise_is_one_kind_of_error() -> None:
         def info(self, path: str, **options: Any) -> Any:
             if "none" in path:
                 raise FileNotFoundError(path)
+            if "gone" in path:
+                error = Refused("404 Not Found")
+                error.status = 404
+                raise FileNotFoundError(path) from error
             if "down" in path:
                 raise FileNotFoundError(path) from Refused("cannot connect")
             raise Refused("403\nForbidden")
@@ -104,7 +112,7 @@ def test_what_far_file_systems_raise_is_one_kind_of_error() -> None:
             action()
     with pytest.raises(OSError, match="cannot connect"):
         Place("refusing://down").is_file()
-    assert not Place("refusing://none").is_file()
+    assert not Place("refusing://none").is_file() and not Place("refusing://gone").is_file()
 
 
 def test_streams_that_fetch_no_more_than_asked_for() -> None:

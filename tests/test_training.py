@@ -617,6 +617,17 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob(".resume-*"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
+def test_where_there_are_no_locks_a_run_goes_on_without(tmp_path, monkeypatch):
+    import fcntl
+
+    def missing(*arguments):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", missing)
+    assert run(tmp_path).history
+
+
 @dataclass(frozen=True)
 class _Fatal:
     """A sound that kills the process that reads it, as want of memory does."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from earmark.network import Network
 from earmark.prefetch import one_ahead
 
 _Item = TypeVar("_Item")
+_MID: Final = re.compile(r"/[mtg]/\w+")  # ids of one meaning everywhere; those of other sets are numbers or names
 
 # a batch holds at most so much, padding included; a longer clip is a batch of its own
 _SECONDS_PER_BATCH = 320.0
@@ -185,7 +187,7 @@ def evaluate(
     out of its figures. The network is given back in the mode and on the device that it came in.
 
     Args:
-        network: Needs all labels of the data set, found by name; it may have more.
+        network: Needs all labels of the data set, found by name or MID; it may have more.
         dataset: What to measure on.
         model: What the report calls the network.
         batch_size: Clips a batch at most; fewer where they are long.
@@ -194,7 +196,7 @@ def evaluate(
         device: Where the network runs.
 
     Raises:
-        DataError: The network has labels neither by name nor by id, no clip can be read, or the network gives scores
+        DataError: The network lacks labels, no clip can be read, or the network gives scores
             that are not finite.
         ConfigError: A setting outside what it can be, or a device that is not there.
     """
@@ -364,18 +366,20 @@ def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dt
 
 
 def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
-    """Where the network's logits hold the data set's labels, which one set may call otherwise under the same id."""
-    known = {
-        name: next((word for word in (name, id_) if word in labels), None)
-        for name, id_ in zip(dataset.labels.names, dataset.labels.ids, strict=True)
-    }
-    if unknown := [name for name, word in known.items() if word is None]:
+    """Where the network's logits hold the data set's labels: by name, or by the MID under another name."""
+    by_name = {name: position for position, name in enumerate(labels.names)}
+    by_mid = {id_: position for position, id_ in enumerate(labels.ids) if _MID.fullmatch(id_)}
+    pairs = zip(dataset.labels.names, dataset.labels.ids, strict=True)
+    columns = {name: by_name.get(name, by_mid.get(id_)) for name, id_ in pairs}
+    found = [column for column in columns.values() if column is not None]
+    doubled = {column for column in found if found.count(column) > 1}
+    if unknown := [name for name, column in columns.items() if column is None or column in doubled]:
         shown = "; ".join(unknown[:5]) + ("; ..." if len(unknown) > 5 else "")
         raise DataError(
             f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
             "select the labels that it knows, or take a network that was trained on them"
         )
-    return [labels.index(word) for word in known.values() if word is not None]
+    return found
 
 
 def _finite(value: float) -> float | None:

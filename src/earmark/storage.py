@@ -16,6 +16,8 @@ from earmark.files import atomic_write, walk
 
 # one letter before a colon is a drive of Windows
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_GONE: Final = (404, 410)
+"""What HTTP says of what is not there."""
 _GLOB: Final = re.compile(r"[*?\[]")
 
 _P = ParamSpec("_P")
@@ -123,9 +125,10 @@ class Place:
         try:  # their own `isfile` takes what cannot be reached for what is not there
             return bool(self._system.info(self.path)["type"] == "file")
         except (FileNotFoundError, NotADirectoryError) as error:
-            if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+            cause = error.__cause__
+            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE:
                 return False
-            raise OSError(" ".join(str(error.__cause__).split())) from error
+            raise OSError(" ".join(str(cause).split())) from error
 
     @_reaching
     def is_folder(self) -> bool:
@@ -166,7 +169,9 @@ class Place:
     def _local_files(self) -> Iterator[tuple[str, int]]:
         root = self.root.path
         if self.has_wildcards:
-            paths = (path for path in glob(self.path, recursive=True) if not os.path.isdir(path))  # noqa: PTH112, PTH207
+            # where links are followed at any depth, those that lead back up are as well
+            found = self._system.glob(self.path) if "**" in self.path else glob(self.path)  # noqa: PTH207
+            paths = (path for path in found if not os.path.isdir(path))  # noqa: PTH112
         else:
             paths = (file.path for _, files in walk(root) for file in files)
         for path in paths:

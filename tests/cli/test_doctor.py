@@ -73,6 +73,15 @@ def test_missing_files_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     assert told["coverage"]["share"] == 0.5
 
 
+def test_what_nothing_can_be_read_of_is_no_case_for_the_doctor(tmp_path: Path, capfd: Capture) -> None:
+    (tmp_path / "clips.csv").write_text("path,labels\ngone.wav,dog\n")
+    assert cli.main(["doctor", f"csv:{tmp_path / 'clips.csv'}", "--out", str(tmp_path / "report"), "-q"]) == 1
+    assert capfd.readouterr().err.endswith(f"1 of 1 audio files are missing: {tmp_path / 'gone.wav'}\n")
+    words = ["train", f"csv:{tmp_path / 'clips.csv'}", "--out", str(tmp_path / "run"), "-q"]
+    assert cli.main(words) == 1
+    assert "gone.wav; `earmark doctor` finds all that is wrong" in capfd.readouterr().err
+
+
 def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     made(tmp_path / "data")
     rows = "path,labels,onset\ndog/00000.wav,dog,\n,rain,\ndog/00001.wav,dog,soon\n"

@@ -361,6 +361,7 @@ def test_lenient_passes_over_rows_and_files_that_cannot_be_read(tmp_path, sound)
         ("c", ("dog",), 0.5),
         ("d", ("rain",), 0.5),
     ]
+    assert not any(str(tmp_path) in reason for _, reason in data.damaged)
     told = dict(data.damaged)
     assert list(told) == ["c.parquet", "d.parquet", *(f"a.parquet, row {n}" for n in (1, 3, 4)), "b.parquet, row 1"]
     assert told["a.parquet, row 1"].endswith("a duration were expected, got onset 2.0, offset 1.5")
@@ -369,6 +370,19 @@ def test_lenient_passes_over_rows_and_files_that_cannot_be_read(tmp_path, sound)
     for name in ("a.parquet", "b.parquet"):
         (tmp_path / name).unlink()
     assert refusal(lambda: read_parquet(url, lenient=True)).startswith(f"{url}/c.parquet: cannot be read")
+
+
+def test_links_to_nowhere_and_labels_of_what_is_left_out(tmp_path, sound):
+    audio = {"bytes": sound, "path": "x.flac"}
+    rows = {"video_id": ["a", "b", "a"], "audio": [audio] * 3, "labels": [["/m/09x0r"], ["/m/09x0r"], ["/m/zzz"]]}
+    write(tmp_path / "a.parquet", rows)
+    (tmp_path / "b.parquet").symlink_to(tmp_path / "blob")
+    data = read_parquet(str(tmp_path), lenient=True)
+    assert ([clip.id for clip in data], data.outside) == (["a", "b"], ())
+    assert data.damaged == (
+        ("b.parquet", "no such file, or a link that leads to none"),
+        ("a.parquet, row 2", "a is there already"),
+    )
 
 
 def test_files_that_are_none(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Final
 from earmark import decoding
 from earmark.data import Dataset, RecordedAudio, open_data
 from earmark.data.damage import DamageError
+from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import ESC10
 
@@ -30,6 +31,8 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
     try:
         dataset = open_data(data, lenient)
     except DamageError as error:
+        if lenient:  # that is the doctor
+            raise
         raise DataError(f"{error}; `earmark doctor` finds all that is wrong and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
@@ -46,6 +49,8 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
 def rate_of(clips: Dataset) -> int | None:
     """The rate of the recordings in Hz, the highest of a few; None where they are none, or cannot be read."""
     some = clips.clips[:: max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
+    if isinstance(some[0].audio, ParquetAudio):  # to read a row is to read its row group
+        some = some[:1]
     rates = []
     for audio in (clip.audio for clip in some):
         with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read

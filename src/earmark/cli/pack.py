@@ -54,7 +54,7 @@ def pack(
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")
     clips = _published(select(data, split, labels), data)
-    rate = rate_of(clips)
+    rate = None if quiet else rate_of(clips)
     if rate is not None and rate < settings.sample_rate:
         note(
             f"note: the recordings are at {rate} Hz, the pack at {settings.sample_rate} Hz, with the noise of 16 bits "

@@ -102,7 +102,7 @@ def _tell_of_clips(clips: Dataset, split: str | None, sample_rate: int | None, q
     """
     if split is None and len(clips.splits) > 1:
         note(f"note: trained on the clips of all splits ({', '.join(clips.splits)}); --split chooses some", quiet)
-    if sample_rate is None:
+    if sample_rate is None or quiet:
         return
     rate = rate_of(clips)
     if rate is not None and rate < sample_rate:

@@ -26,11 +26,8 @@ _NUMBERED: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
 
 def missing_files(names: Sequence[str], manifest: bytes | None) -> list[str]:
     """Files of a pack that others of it, by their numbers, or its manifest say there should be."""
-    expected: set[str] = set()
-    for name in names:
-        if match := _NUMBERED.fullmatch(name):
-            stem, n_files = match[1], int(match[3])
-            expected.update(f"{stem}-{number:05d}-of-{n_files:05d}.parquet" for number in range(n_files))
+    series = {(match[1], int(match[3])) for match in map(_NUMBERED.fullmatch, names) if match}
+    expected = {f"{stem}-{number:05d}-of-{n:05d}.parquet" for stem, n in series for number in range(n)}
     # whether a manifest is damaged is for `earmark pack --check` to say
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         expected.update(str(shard["file"]) for shard in json.loads(manifest or b"{}").get("shards", ()))

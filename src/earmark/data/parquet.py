@@ -61,8 +61,8 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     _tell_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     outside: list[tuple[str, tuple[str, ...]]] | None = [] if lenient else None
-    rows = chain.from_iterable(_clips(table, names_of, shared, outside, damage) for table in tables)
-    clips = tuple(_without_doubles(rows, damage) if lenient else rows)
+    seen: set[str] = set()
+    clips = tuple(chain.from_iterable(_clips(table, names_of, shared, outside, damage, seen) for table in tables))
     name = {AUDIOSET: "AudioSet", PACK: first.about.get("name")}.get(first.kind)
     return Dataset(name or place.name, labels, clips, outside=tuple(outside or ()), damaged=tuple(damage.found))
 
@@ -158,10 +158,12 @@ def _clips(
     shared: dict[tuple[str, ...], tuple[str, ...]],
     outside: list[tuple[str, tuple[str, ...]]] | None,
     damage: Damage,
+    seen: set[str],
 ) -> Iterator[Clip]:
     """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions.
 
-    Labels outside of the set are added to `outside`; where that is None they are refused, and rows without labels too.
+    Labels outside of the set are added to `outside`; where that is None they are refused, and rows without labels and
+    ids that were `seen` too.
     """
     wrong = dict.fromkeys(_nulls(table.ids), f"{table.id_column} must be filled in, it is null")
     if outside is None:
@@ -182,6 +184,11 @@ def _clips(
     for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
         if number in wrong or number in strange:
             continue
+        if outside is not None:
+            if id_ in seen:
+                damage.meet(table.damaged(number, f"{id_} is there already"))
+                continue
+            seen.add(id_)
         if table.ranges is None:
             audio: AudioReader = ParquetAudio(table.shard, number, id_, row_group, row, onset, duration)
         else:
@@ -194,19 +201,6 @@ def _clips(
 
 def _nulls(column: Any) -> list[int]:
     return np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist() if column.null_count else []
-
-
-def _without_doubles(clips: Iterator[Clip], damage: Damage) -> Iterator[Clip]:
-    """The first clip of each id."""
-    seen: set[str] = set()
-    for clip in clips:
-        if clip.id in seen and isinstance(clip.audio, ParquetAudio | PackedAudio):
-            row = clip.audio.row
-            place, name = f"{clip.audio.url}, row {row}", f"{clip.audio.shard.name}, row {row}"
-            damage.meet(DamageError(place, name, f"{clip.id} is there already"))
-        else:
-            seen.add(clip.id)
-            yield clip
 
 
 def _interned(text: str | None) -> str | None:

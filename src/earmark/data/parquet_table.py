@@ -1,5 +1,6 @@
 """What is read of a Parquet file with recordings before any of them: its columns without audio, and its footer."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple
@@ -70,7 +71,9 @@ def read_table(folder: str, name: str) -> Table:
     except DataError as error:
         raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
     except Exception as error:  # Arrow's, and far away, file systems raise what they like
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if place.is_local and not os.path.exists(place.path):  # noqa: PTH110
+            raise DamageError(url, name, "no such file, or a link that leads to none") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).replace(place.path, name).split())
         raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
 
 

@@ -1,10 +1,11 @@
 """What a pack will be before any of it is made: which clip lies in which shard, and in which place there."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from earmark.labels import LabelSet
 
 _RATES: Final = (1000, 192000)
 """Lowest and highest in Hz."""
+_MIXED: Final = 8
+"""Row groups at least whose clips are mixed: a table may be sorted by label. Large ones are each read as often."""
 _NO_SPLIT: Final = "clips"
 """What the shards of clips outside every split are called."""
 
@@ -142,6 +145,11 @@ class Plan:
             "order_sha256": self.order_sha256,
         }
 
+    @property
+    def is_by_ids(self) -> bool:
+        """Whether the order follows from ids and seed alone, not from where the clips lie."""
+        return all(block_of(clip) is None for clip in self.clips())
+
     def schema_json(self) -> dict[str, Any]:
         """What each shard says of itself."""
         return {
@@ -158,8 +166,8 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     """Shuffles the clips into shards, those of each split into shards of their own.
 
     The order follows from the seed and the ids alone, not from the order of the data set. But rows of Parquet that are
-    in one row group, which is read whole for each, stay together in a shard, or two: it is the row groups that are
-    shuffled, and the clips within each shard. Clips that share a file and
+    in one row group, which is read whole for each, stay near each other: it is the row groups that are shuffled, and
+    then the clips of as many of them as fill a shard, of eight at least. Clips that share a file and
     have no group get one, because a shard no longer tells that they come from one source.
 
     Raises:
@@ -182,9 +190,26 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     stems = {split: _stem(split) for split in sorted(by_split, key=lambda split: split or "")}
     if len({stem.casefold() for stem in stems.values()}) < len(stems):
         raise DataError(f"{dataset.name}: the shards of two splits would be named alike: {', '.join(stems.values())}")
-    cut = (shard for split, stem in stems.items() for shard in _cut(stem, by_split[split], config.clips_per_shard))
-    shards = (Shard(shard.file, tuple(sorted(shard.clips, key=lambda clip: by_id[clip.id]))) for shard in cut)
+    shards: list[Shard] = []
+    for split, stem in stems.items():
+        windows = _windows(by_split[split], lambda clip: key(clip)[0], config.clips_per_shard)
+        mixed = [clip for window in windows for clip in sorted(window, key=lambda clip: by_id[clip.id])]
+        shards += _cut(stem, mixed, config.clips_per_shard)
     return Plan(_text(dataset.name), labels, config, tuple(shards))
+
+
+def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int) -> Iterator[list[Clip]]:
+    """Clips of whole blocks, of so many that they are at least `_MIXED` blocks and `n_clips` clips."""
+    window: list[Clip] = []
+    n_blocks = 0
+    for _, members in groupby(clips, key=block):
+        window += members
+        n_blocks += 1
+        if n_blocks >= _MIXED and len(window) >= n_clips:
+            yield window
+            window, n_blocks = [], 0
+    if window:
+        yield window
 
 
 def block_of(clip: Clip) -> tuple[str, int] | None:

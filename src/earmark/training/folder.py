@@ -127,8 +127,11 @@ class RunFolder:
             try:
                 # not `flock`: forked readers of a process that was killed would hold it on
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except (BlockingIOError, PermissionError):
                 raise ConfigError(f"{self.path}: another process is at work there; wait for it, or stop it") from None
+            except OSError:  # some file systems have no locks
+                yield
+                return
             for path in leftovers(self.path):
                 path.unlink(missing_ok=True)
             yield
