@@ -244,16 +244,16 @@ def test_a_ctrl_c_never_reaches_a_worker():
 FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 
 
-def written(path, data="data", n=3):
-    with Journal(path, data).opened(lambda *told: None) as keep:
+def written(path, n=3):
+    with Journal(path).opened(lambda *told: None) as keep:
         for position in range(n):
-            keep(position, replace(FACTS, seconds=position / 3), Stamp(position, 2**60) if position else None)
+            keep(f"clip {position}", replace(FACTS, seconds=position / 3), Stamp(position, 2**60) if position else None)
 
 
-def read(path, data="data"):
+def read(path):
     found = {}
-    with Journal(path, data).opened(lambda position, *told: found.update({position: told})) as keep:
-        keep(9, FACTS, None)
+    with Journal(path).opened(lambda clip, *told: found.update({clip: told})) as keep:
+        keep("clip 9", FACTS, None)
     return found
 
 
@@ -267,7 +267,8 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
         path.write_bytes(whole[:n_bytes])
         n_lines = whole[:n_bytes].count(b"\n")
         assert read(path) == {
-            p: (replace(FACTS, seconds=p / 3), Stamp(p, 2**60) if p else None) for p in range(max(0, n_lines - 1))
+            f"clip {p}": (replace(FACTS, seconds=p / 3), Stamp(p, 2**60) if p else None)
+            for p in range(max(0, n_lines - 1))
         }
         assert path.read_bytes().splitlines(keepends=True)[:-1] == lines[: max(1, n_lines)]
         assert len(path.read_bytes().splitlines()) == max(1, n_lines) + 1
@@ -276,33 +277,27 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "the examination of other clips"),
         (b"my diary", "line 1: damaged"),
         (b"my diary\n", "line 1: damaged"),
-        (b"[1, 2]\n", "the examination of other clips"),
-        (b"HEAD[0, null, 1.0]\nnonsense\n", "line 3: damaged"),
-        (b"HEAD[7, null, 1.0]\n", "line 2: damaged"),
+        (b"[1, 2]\n", "begun by another version of earmark"),
+        (b'HEAD["a", null, 1.0]\nnonsense\n', "line 3: damaged"),
+        (b'HEAD["a", null, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n', "line 2: damaged"),
         (b"HEAD[]\n", "line 2: damaged"),
         (b"HEAD[0, [1], 1.0]\n", "line 2: damaged"),
     ],
 )
 def test_other_journals_are_refused_and_stay(tmp_path, content, message):
     path = tmp_path / "journal.jsonl"
-    if content is None:
-        written(path, "other data")
-    else:
-        path.write_bytes(content.replace(b"HEAD", journal_module._line(Journal(path, "data")._head)))
+    path.write_bytes(content.replace(b"HEAD", journal_module._line(Journal(path)._head)))
     before = path.read_bytes()
-    table = FactsTable(3)
-    journal = Journal(path, "data")
-    with pytest.raises(DataError, match=message), journal.opened(lambda *told: table.add(*told[:2])):
+    with pytest.raises(DataError, match=message), Journal(path).opened(lambda *told: None):
         pass
     assert path.read_bytes() == before
 
 
 def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkeypatch):
     path = tmp_path / "journal.jsonl"
-    with monkeypatch.context() as patched, Journal(path, "data").opened(lambda *told: None):
+    with monkeypatch.context() as patched, Journal(path).opened(lambda *told: None):
         patched.setattr(fcntl, "flock", lambda stream, how: path.unlink())  # the other one's end, then the lock is free
         with pytest.raises(DataError, match="another process is at work there"):
             written(path)
@@ -311,7 +306,7 @@ def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkey
 
 def test_two_at_a_time_are_refused(tmp_path):
     path = tmp_path / "journal.jsonl"
-    with Journal(path, "data").opened(lambda *told: None), pytest.raises(DataError, match="another process"):
+    with Journal(path).opened(lambda *told: None), pytest.raises(DataError, match="another process"):
         written(path)
     written(path)
 
@@ -620,6 +615,27 @@ def test_clips_whose_files_have_changed_since_are_examined_anew(tmp_path, small,
     report = doctor(dataset, small, tmp_path / "report", n_jobs=1)
     assert [dataset[position].id for position in examined] == ["dog/1.wav", "dog/3.wav", "rain/4.wav"]
     assert found(report) == {"rare"}
+    doctor(dataset, small, tmp_path / "alone", n_jobs=1)
+    assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+def test_clips_that_come_and_go_leave_what_is_known_of_the_others(tmp_path, small, monkeypatch):
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        doctor(open_data(small), small, tmp_path / "report", n_jobs=1, progress=stop)
+    saved(tmp_path / "data" / "dog" / "0.wav", noise(7, seconds=0.3))
+    (tmp_path / "data" / "dog" / "3.wav").unlink()
+    examined = []
+    original = run_module.examine_all
+    monkeypatch.setattr(
+        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
+    )
+    dataset = open_data(small)
+    doctor(dataset, small, tmp_path / "report", n_jobs=1)
+    assert [dataset[position].id for position in examined] == ["dog/0.wav", "rain/2.wav", "rain/4.wav"]
     doctor(dataset, small, tmp_path / "alone", n_jobs=1)
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 

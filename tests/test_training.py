@@ -617,6 +617,15 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob(".resume-*"))
 
 
+def test_a_run_does_not_begin_anew_where_its_state_is_gone(tmp_path, monkeypatch):
+    at_step(monkeypatch, 10, _killed)
+    with pytest.raises(MemoryError):
+        run(tmp_path)
+    (tmp_path / "resume.ckpt").unlink()
+    with pytest.raises(CheckpointError, match=r"resume.ckpt: gone, though metrics.csv has 2 epochs of the run; put it"):
+        run(tmp_path, resume=True)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
 def test_where_there_are_no_locks_a_run_goes_on_without(tmp_path, monkeypatch):
     import fcntl
@@ -854,7 +863,7 @@ def test_what_cannot_be_resumed_or_started(tmp_path):
     with pytest.raises(DataError, match=r"the valid clips differ \(none -> 3 clips of other\)"):
         run(out, valid=tones("other", 3, first=50), resume=True)
     (out / "resume.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(Exception, match=r"resume.ckpt: not readable .* start another run"):
+    with pytest.raises(Exception, match=r"resume.ckpt: damaged or cut off, not readable; start another run"):
         run(out, resume=True)
     file = tmp_path / "file"
     file.touch()

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from earmark.audio import Audio, save_audio
 from earmark.cli.clips import select
-from earmark.errors import DataError
+from earmark.errors import DataError, EarmarkWarning
 
 
 def test_all_clips_unless_told_otherwise(clips: Path) -> None:
@@ -31,3 +33,21 @@ def test_esc10_stands_for_ten_labels(clips: Path) -> None:
 def test_nothing_chosen(clips: Path, splits: str | None, labels: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         select(f"folder:{clips}", splits, labels)
+
+
+def test_names_of_labels_may_have_commas(tmp_path: Path) -> None:
+    for label in ("Baby cry, infant cry", "Dog", "Waves, surf", "Waves"):
+        save_audio(tmp_path / label / "1.wav", Audio(np.full(16000, 0.1, np.float32), 16000))
+    chosen = select(f"folder:{tmp_path}", labels="Baby cry, infant cry,Dog, Waves, surf")
+    assert chosen.labels.names == ("Baby cry, infant cry", "Dog", "Waves, surf")
+    assert select(f"folder:{tmp_path}", labels="Waves,Dog").labels.names == ("Dog", "Waves")
+    with pytest.raises(DataError, match="unknown label 'surf'"):
+        select(f"folder:{tmp_path}", labels="Dog,surf")
+
+
+def test_clips_of_no_split_are_told(tmp_path: Path, clips: Path) -> None:
+    wavs = sorted(clips.rglob("*.wav"))[:3]
+    rows = [f"{wav},dog,{split}" for wav, split in zip(wavs, ("train", "", "test"), strict=True)]
+    (tmp_path / "clips.csv").write_text("path,labels,split\n" + "\n".join(rows) + "\n")
+    with pytest.warns(EarmarkWarning, match="1 clips are in no split and left out, such as"):
+        assert len(select(f"csv:{tmp_path / 'clips.csv'}", "train,test")) == 2

@@ -68,6 +68,13 @@ def test_a_check_names_what_is_damaged(clips: Path, tmp_path: Path, capfd: Captu
     assert json.loads(capfd.readouterr().out) == {"n_shards": 2, "n_bytes": summary["n_bytes"], "damaged": damaged}
     assert cli.main(words) == 0
     assert cli.main(["pack", str(out), "--check"]) == 0
+    (out / "extra.parquet").touch()
+    capfd.readouterr()
+    assert cli.main(["pack", str(out), "--check"]) == 1
+    assert capfd.readouterr() == (
+        "0 of 2 shards damaged; remove the 1 files that are not of it\n",
+        f"error: {out}: extra.parquet: not of this pack\n",
+    )
 
 
 def test_clips_that_cannot_be_read(clips: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -143,21 +143,26 @@ def test_missing_files_of_other_clips_do_not_matter_and_those_of_the_list_do(tmp
     some = read_clips(tmp_path / "some.txt", lenient=True)
     assert ([clip.id for clip in some], some.missing) == (["c.wav", "d.wav"], ("a.wav",))
     (tmp_path / "data" / "clips.csv").unlink()
-    with pytest.raises(DataError, match=r"some.txt is a list of clips: .*clips.csv: cannot be read"):
+    with pytest.raises(
+        DataError, match=r"some.txt is a list of clips, and names its data .*: .*clips.csv: cannot be read"
+    ):
         read_clips(tmp_path / "some.txt")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no list of clips"),
-        ("a.wav\nb.wav\n", "no list of clips"),
+        ("", "a list of clips that `earmark doctor` wrote was expected, this is none"),
+        ("a.wav\nb.wav\n", "a list of clips that `earmark doctor` wrote was expected, this is none"),
         ("[1]\na.wav\n", "does not say that it is a list of clips of format 1"),
         ('{"earmark": "clips", "format": 2, "data": "csv:x"}\n', "a list of clips of format 1"),
         ('{"earmark": "clips", "format": 1}\n', "names no data set"),
         ('{"earmark": "clips", "format": 1, "data": "csv:x", "labels": 3}\n', "names no data set"),
         ('{"earmark": "clips", "format": 1, "data": "clips:some.txt"}\n', "a list of clips of another list"),
-        ('{"earmark": "clips", "format": 1, "data": "csv:x"}\n"half\n', "no list of clips"),
+        (
+            '{"earmark": "clips", "format": 1, "data": "csv:x"}\n"half\n',
+            "a list of clips that `earmark doctor` wrote was expected, this is none",
+        ),
         ('{"earmark": "clips", "format": 1, "data": "zip:x"}\na\n', "unknown source 'zip'"),
     ],
 )

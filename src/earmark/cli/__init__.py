@@ -59,8 +59,8 @@ _COMMANDS: Final = {
         "splits, groups and labels as they were. Left out of it is what is damaged, missing, unreadable, unlabelled, "
         "short or silent; of clips with the same sound all but the first, and all of them where their labels differ. "
         "Interrupted or killed, the same command goes on where it stopped, and examines clips anew whose files "
-        "have changed since. What it finds is its result: the exit status is 0 unless no clip is clean, or --strict "
-        "says otherwise.",
+        "have changed since; a finished report is made anew from the start. What it finds is its result: the exit "
+        "status is 0 unless no clip is clean, or --strict says otherwise.",
         "earmark doctor folder:clips --out report",
         "earmark doctor csv:clips.csv --out report --keep unlabelled,short --drop clipped",
     ),

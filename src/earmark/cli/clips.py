@@ -10,7 +10,7 @@ from earmark.data import Dataset, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import AudioError, DataError, EarmarkWarning
-from earmark.labels import ESC10
+from earmark.labels import ESC10, LabelSet
 
 _LOOKED_AT: Final = 8
 """Recordings, from all over the data set, whose rate is looked at."""
@@ -36,7 +36,7 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
         raise DataError(f"{error}; `earmark doctor` finds all that is wrong and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
-    names = ESC10 if labels == "esc10" else _words("labels", labels)
+    names = ESC10 if labels == "esc10" else _labels(labels, dataset.labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
     if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
         text = f"{dataset.name}: {len(bare)} clips are in no split and left out, such as {bare[0]}"
@@ -44,6 +44,20 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
     # a report of these clips says which they were
     chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
     return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
+
+
+def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
+    """The words of a list joined by commas, which names of labels may have in them too."""
+    words = _words("labels", text)
+    if words is None:
+        return None
+    names: list[str] = []
+    while words:
+        joined = (", ".join(words[:n]) for n in range(len(words), 0, -1))
+        name = next((name for name in joined if name in known), words[0])
+        names.append(name)
+        words = words[name.count(", ") + 1 :]
+    return tuple(names)
 
 
 def rate_of(clips: Dataset) -> int | None:

@@ -157,7 +157,7 @@ def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[
         while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
             cells.pop()
         if position == 0 and cells != list(columns):
-            raise DataError(f"{path}: the columns {', '.join(columns)} were expected, got {', '.join(cells)}")
+            raise DataError(f"{path}: the columns {', '.join(columns)} were expected, got {', '.join(cells)[:60]}")
         if len(cells) != len(columns) or not all(cells):
             raise DataError(f"{path}, row {number}: {', '.join(columns)} were expected, got {line[:60]!r}")
         if position > 0:

@@ -86,16 +86,20 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
         if "labels" in head:
             dataset = dataset.select(labels=head["labels"])
     except DataError as error:
-        raise DataError(f"{path} is a list of clips: {error}") from error
+        raise DataError(
+            f"{path} is a list of clips, and names its data as seen from its own folder: {error}"
+        ) from error
     wanted = frozenset(ids)
     clips = tuple(clip for clip in dataset.clips if clip.id in wanted)
     there = {clip.id for clip in clips}
     gone = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in there))
     if gone and not (lenient and clips):
         shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        place, why = dataset.damaged[0] if dataset.damaged else ("", "")
+        perhaps = f" ({place} is damaged: {why})" if place else ""
         raise DataError(
-            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}; bring them "
-            "back, or have `earmark doctor` make the list anew"
+            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; bring "
+            "them back, or have `earmark doctor` make the list anew"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"
@@ -110,9 +114,10 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         head = json.loads(first)
         ids = [json.loads(line) if line.startswith('"') else line for line in map(str.strip, lines) if line]
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        there = f"; {path / 'clean.txt'} is there" if (path / "clean.txt").is_file() else ""
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}{there}") from error
     except ValueError as error:
-        raise DataError(f"{path}: no list of clips: {error}") from error
+        raise DataError(f"{path}: a list of clips that `earmark doctor` wrote was expected, this is none") from error
     if not (isinstance(head, dict) and head.get("earmark") == _SOURCE and head.get("format") == _FORMAT):
         raise DataError(f"{path}: its first line does not say that it is a list of clips of format {_FORMAT}")
     labels = head.get("labels", [""])

@@ -29,8 +29,8 @@ class Stamp(NamedTuple):
     mtime_ns: int
 
 
-Told = Callable[[int, Facts, Stamp | None], None]
-"""A clip's position, its facts, and the stamp that its file had before it was examined."""
+Told = Callable[[str, Facts, Stamp | None], None]
+"""What a clip is called, its facts, and the stamp that its file had before it was examined."""
 
 
 def stamp_of(audio: AudioReader) -> Stamp | None:
@@ -54,17 +54,16 @@ def stamp_of(audio: AudioReader) -> Stamp | None:
 
 
 class Journal:
-    """A file of one line a clip, in the order in which they were examined; the first line says of which data.
+    """A file of one line a clip, in the order in which they were examined; the first says what the columns are.
 
     Args:
         path: Of the file, there or not.
-        data: A hash of the clips; what is found out about them depends on nothing else but their sounds.
     """
 
-    def __init__(self, path: Path, data: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: BinaryIO | None = None
-        self._head = {"earmark": "doctor", "format": 1, "data": data, "columns": _COLUMNS}
+        self._head = {"earmark": "doctor", "format": 2, "columns": _COLUMNS}
 
     @contextmanager
     def opened(self, known: Told) -> Iterator[Told]:
@@ -74,7 +73,7 @@ class Journal:
             known: Told each clip that an earlier call has examined, again where another one has examined it anew.
 
         Raises:
-            DataError: The file is about other clips, or is no journal; or another process is writing it.
+            DataError: The file is another version's, or no journal; or another process is writing it.
             OSError: It cannot be written.
         """
         with self.path.open("a+b") as stream:
@@ -83,9 +82,9 @@ class Journal:
             self._read(stream, known)
             flushed_at = time.monotonic()
 
-            def keep(position: int, facts: Facts, stamp: Stamp | None) -> None:
+            def keep(clip: str, facts: Facts, stamp: Stamp | None) -> None:
                 nonlocal flushed_at
-                stream.write(_line([position, stamp, *astuple(facts)]))
+                stream.write(_line([clip, stamp, *astuple(facts)]))
                 if time.monotonic() - flushed_at > _SECONDS:
                     stream.flush()
                     flushed_at = time.monotonic()
@@ -108,12 +107,12 @@ class Journal:
                 break  # the job was killed while it wrote
             try:
                 if number > 1:
-                    position, stamp, *facts = json.loads(line)
-                    known(position, Facts(*facts), None if stamp is None else Stamp(*stamp))
+                    clip, stamp, *facts = json.loads(line)
+                    known(clip, Facts(*facts), None if stamp is None else Stamp(*stamp))
                 elif json.loads(line) != self._head:
                     raise DataError(
-                        f"{self.path}: what was begun there is the examination of other clips, or by another version "
-                        "of earmark; name another folder, or delete the file to begin anew"
+                        f"{self.path}: what was begun there was begun by another version of earmark; name another "
+                        "folder, or delete the file to begin anew"
                     )
             except (ValueError, TypeError, IndexError) as error:
                 raise DataError(f"{self.path}, line {number}: damaged; delete the file to begin anew") from error

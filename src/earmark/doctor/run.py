@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from earmark.data.clips import AudioReader, Dataset
+from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.listing import write_clips
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts, FactsTable
@@ -39,9 +39,9 @@ def doctor(
 ) -> Report:
     """Decodes every clip and says what is wrong with the data set; writes `report.json`, `clips.csv` and `clean.txt`.
 
-    What is found out about a clip is kept in `journal.jsonl` until the end: called again with the same clips, it goes
-    on where it was stopped, and ends in the same bytes. A clip whose file has another size or time since is examined
-    anew; of files far away that is not looked at. Without a clean clip there is no `clean.txt`.
+    What is found out about a clip is kept in `journal.jsonl` until the end: called again, be there more clips or fewer,
+    it goes on where it was stopped, and ends in the same bytes. A clip whose file has another size or time since is
+    examined anew; of files far away that is not looked at. Without a clean clip there is no `clean.txt`.
 
     Args:
         dataset: Opened leniently, so that what is wrong can be told.
@@ -60,18 +60,14 @@ def doctor(
     """
     limits = limits or Limits()
     _claim(out)
-    journal = Journal(out / JOURNAL, _digest(dataset))
+    journal = Journal(out / JOURNAL)
     facts = FactsTable(len(dataset))
-
-    def known(position: int, found: Facts, then: Stamp | None) -> None:
-        if stamp_of(dataset[position].audio) == then:
-            facts.add(position, found)
-
-    with journal.opened(known) as keep:
+    digest = _digest(dataset)
+    with _going_on(journal, dataset, digest, facts) as keep:
         for entry in out.iterdir():
             if _is_leftover(entry.name):
                 entry.unlink()
-        _examine(dataset, facts, keep, n_jobs or n_processors(), progress or (lambda n, total: None))
+        _examine(dataset, digest, facts, keep, n_jobs or n_processors(), progress or (lambda n, total: None))
         report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
         report.save(out)
         clean = report.clean_ids
@@ -83,8 +79,31 @@ def doctor(
     return report
 
 
+@contextmanager
+def _going_on(journal: Journal, dataset: Dataset, digest: str, facts: FactsTable) -> Iterator[Told]:
+    """Adds what an earlier call has found out about these clips, if their files are as they were."""
+    positions = {_key(clip, digest): place for place, clip in enumerate(dataset)} if journal.path.exists() else {}
+    n_told = n_of_these = 0
+
+    def known(key: str, found: Facts, then: Stamp | None) -> None:
+        nonlocal n_told, n_of_these
+        position = positions.get(key)
+        n_told += 1
+        n_of_these += position is not None
+        if position is not None and stamp_of(dataset[position].audio) == then:
+            facts.add(position, found)
+
+    with journal.opened(known) as keep:
+        if n_told and not n_of_these:
+            raise DataError(
+                f"{journal.path}: what was begun there is the examination of other clips; name another folder, or "
+                "delete the file to begin anew"
+            )
+        yield keep
+
+
 def _examine(
-    dataset: Dataset, facts: FactsTable, keep: Told, n_jobs: int, progress: Callable[[int, int], None]
+    dataset: Dataset, digest: str, facts: FactsTable, keep: Told, n_jobs: int, progress: Callable[[int, int], None]
 ) -> None:
     """Adds the facts of all clips that are not known."""
     stamps: dict[int, Stamp | None] = {}
@@ -102,7 +121,7 @@ def _examine(
     with closing(examine_all(todo(), n_workers, n_at_a_time)) as examined:
         for n_done, (position, found) in enumerate(examined, n_before + 1):
             facts.add(position, found)
-            keep(position, found, stamps.pop(position))
+            keep(_key(dataset[position], digest), found, stamps.pop(position))
             progress(n_done, len(dataset))
 
 
@@ -120,13 +139,27 @@ def _is_leftover(name: str) -> bool:
     return any(name.startswith(f".{Path(file).stem}-") and name.endswith(Path(file).suffix) for file in _FILES)
 
 
+def _key(clip: Clip, digest: str) -> str:
+    """What a clip is called in the journal: the same as long as its sound is, if its file is as it was.
+
+    Of a sound that is in no file of this machine nobody knows whether it is: it is the same in the same data alone.
+    """
+    of = repr((_part(clip), digest if stamp_of(clip.audio) is None else ""))
+    return f"{hashlib.sha256(of.encode(errors='surrogateescape')).hexdigest()[:16]} {clip.id}"
+
+
+def _part(clip: Clip) -> tuple[object, ...]:
+    part = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
+    if isinstance(clip.audio, ParquetAudio | PackedAudio):  # which row is whose may change with the file
+        return (*part, clip.audio.shard.name, clip.audio.row)
+    return part
+
+
 def _digest(dataset: Dataset) -> str:
     """A hash of all that decides what a report says, but for the sounds and the limits."""
     digest = hashlib.sha256()
     for clip in dataset:
-        part: tuple[object, ...] = (getattr(clip.audio, "onset", None), getattr(clip.audio, "duration", None))
-        if isinstance(clip.audio, ParquetAudio | PackedAudio):  # which row is whose may change with the file
-            part = (*part, clip.audio.shard.name, clip.audio.row)
-        digest.update(repr((clip.id, clip.labels, clip.split, clip.group, part)).encode(errors="surrogateescape"))
+        facts = (clip.id, clip.labels, clip.split, clip.group, _part(clip))
+        digest.update(repr(facts).encode(errors="surrogateescape"))
     digest.update(repr((dataset.missing, dataset.outside, dataset.damaged)).encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -74,7 +74,10 @@ def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
     dead = set(leftovers(out))
     names = {path.name for path in out.iterdir() if path not in dead}
     if names and names.isdisjoint((MANIFEST, JOURNAL)):
-        raise ConfigError(f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files")
+        raise ConfigError(
+            f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST} "
+            "a pack is made anew, elsewhere"
+        )
     if MANIFEST in names:
         _check_same(out, plan, read_manifest(out / MANIFEST))
     with (out / JOURNAL).open("a+b") as journal:

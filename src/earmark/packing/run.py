@@ -45,6 +45,10 @@ class Outcome:
         return float(self.manifest["n_bytes"] / max(1, self.manifest["n_clips"]))
 
 
+STRANGE: Final = "not of this pack"
+"""What is said of a file beside those of a pack."""
+
+
 @dataclass(frozen=True)
 class Check:
     """What became of the files of a pack."""
@@ -196,7 +200,7 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
                 progress(n_done, len(shards))
     named = {shard.file for shard in shards}
     others = sorted(name for name in folder.names() if name.endswith(".parquet") and name[0] not in "._")
-    damaged.extend((name, "not of this pack") for name in others if name not in named)
+    damaged.extend((name, STRANGE) for name in others if name not in named)
     return Check(len(shards), sum(shard.n_bytes for shard in shards), tuple(damaged))
 
 

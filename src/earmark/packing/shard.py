@@ -16,6 +16,7 @@ import soundfile
 from earmark.audio import Audio, pcm16
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.packs import ROWS
+from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.errors import EarmarkError
 from earmark.files import atomic_write
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
@@ -209,6 +210,8 @@ def _reason(clip: Clip, error: Exception) -> str:
         text = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, EarmarkError):
             text = f"{type(error).__name__}: {text}"
+    if isinstance(clip.audio, ParquetAudio | PackedAudio):
+        text = text.replace(clip.audio.url, clip.audio.shard.name)
     if isinstance(clip.audio, FileAudio):
         text = text.removeprefix(f"{clip.audio.path}: ")
     text = _FOLDERS.sub("", text)

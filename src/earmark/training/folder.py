@@ -224,6 +224,9 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
 
+    def _n_epochs(self) -> int:
+        return len(self.metrics.read_text(encoding="utf-8").splitlines()) - 1 if self.metrics.exists() else 0
+
     def write_state(self, state: dict[str, Any]) -> None:
         # by way of memory: torch tells of a full disk in an error of its own
         content = BytesIO()
@@ -235,15 +238,19 @@ class RunFolder:
         """Where the run whose record was read stopped, on the CPU; None before its first checkpoint.
 
         Raises:
-            CheckpointError: The file is damaged, or another run's.
+            CheckpointError: The file is damaged, another run's, or gone.
         """
         if not self.state.exists():
+            if self._n_epochs() > 1:  # the first may have been written down without a state
+                raise CheckpointError(
+                    f"{self.state}: gone, though {self.metrics.name} has {self._n_epochs()} epochs of the run; put it "
+                    "back, or start another run"
+                )
             return None
         try:
             state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever its unpickler and zip reader raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{self.state}: not readable ({reason}); start another run") from error
+            raise CheckpointError(f"{self.state}: damaged or cut off, not readable; start another run") from error
         run_id = state.get("run_id") if isinstance(state, dict) else "unknown"
         if run_id != self.run_id:
             raise CheckpointError(
