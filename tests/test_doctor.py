@@ -247,7 +247,11 @@ FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 def written(path, n=3):
     with Journal(path).opened(lambda *told: None) as keep:
         for position in range(n):
-            keep(f"clip {position}", replace(FACTS, seconds=position / 3), Stamp(position, 2**60) if position else None)
+            keep(
+                f"clip {position}",
+                replace(FACTS, seconds=position / 3),
+                Stamp(position, 2**60, 7) if position else None,
+            )
 
 
 def read(path):
@@ -267,7 +271,7 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
         path.write_bytes(whole[:n_bytes])
         n_lines = whole[:n_bytes].count(b"\n")
         assert read(path) == {
-            f"clip {p}": (replace(FACTS, seconds=p / 3), Stamp(p, 2**60) if p else None)
+            f"clip {p}": (replace(FACTS, seconds=p / 3), Stamp(p, 2**60, 7) if p else None)
             for p in range(max(0, n_lines - 1))
         }
         assert path.read_bytes().splitlines(keepends=True)[:-1] == lines[: max(1, n_lines)]
@@ -638,6 +642,25 @@ def test_clips_that_come_and_go_leave_what_is_known_of_the_others(tmp_path, smal
     assert [dataset[position].id for position in examined] == ["dog/0.wav", "rain/2.wav", "rain/4.wav"]
     doctor(dataset, small, tmp_path / "alone", n_jobs=1)
     assert files(tmp_path / "report") == files(tmp_path / "alone")
+
+
+def test_a_file_that_took_the_name_of_another_is_examined_anew(tmp_path):
+    folder = tmp_path / "data" / "dog"
+    for n in range(5):
+        saved(folder / f"{n}.wav", np.zeros(RATE) if n == 1 else noise(n))
+        os.utime(folder / f"{n}.wav", (1e9, 1e9))
+    data = f"folder:{tmp_path / 'data'}"
+
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        doctor(open_data(data), data, tmp_path / "report", n_jobs=1, progress=stop)
+    for n in range(1, 5):
+        (folder / f"{n}.wav").rename(folder / f"{n - 1}.wav")
+    report = doctor(open_data(data), data, tmp_path / "report", n_jobs=1)
+    assert ids(report, "silent") == ["dog/0.wav"]
 
 
 def test_rows_of_files_that_have_changed_since_are_examined_anew(tmp_path):

@@ -169,15 +169,26 @@ class Place:
     def _local_files(self) -> Iterator[tuple[str, int]]:
         root = self.root.path
         if self.has_wildcards:
-            # where links are followed at any depth, those that lead back up are as well
-            found = self._system.glob(self.path) if "**" in self.path else glob(self.path)  # noqa: PTH207
-            paths = (path for path in found if not os.path.isdir(path))  # noqa: PTH112
+            paths = (path for path in self._fitting(root) if not os.path.isdir(path))  # noqa: PTH112
         else:
             paths = (file.path for _, files in walk(root) for file in files)
         for path in paths:
             is_there = os.path.exists(path)  # noqa: PTH110 (a link that leads nowhere is told when it is read)
             name = path.removeprefix(root).lstrip(os.sep).replace(os.sep, "/")
             yield name, os.path.getsize(path) if is_there else 0  # noqa: PTH202
+
+    def _fitting(self, root: str) -> Iterator[str]:
+        """Local paths that the wildcards fit."""
+        from fsspec.utils import glob_translate
+
+        words = self.path.replace(os.sep, "/").split("/")
+        if "**" not in words:
+            yield from glob(self.path)  # noqa: PTH207
+            return
+        # links are followed at any depth, which only `walk` does without going round in circles
+        pattern = "/".join(word if word == "**" else re.sub(r"\*{2,}", "*", word) for word in words)
+        fits = re.compile(glob_translate(pattern)).match
+        yield from (file.path for _, files in walk(root) for file in files if fits(file.path.replace(os.sep, "/")))
 
     @property
     def root(self) -> "Place":

@@ -36,13 +36,17 @@ def test_nothing_chosen(clips: Path, splits: str | None, labels: str | None, mes
 
 
 def test_names_of_labels_may_have_commas(tmp_path: Path) -> None:
-    for label in ("Baby cry, infant cry", "Dog", "Waves, surf", "Waves"):
+    for label in ("Baby cry, infant cry", "Dog", "Waves, surf", "Waves", "rock,pop"):
         save_audio(tmp_path / label / "1.wav", Audio(np.full(16000, 0.1, np.float32), 16000))
     chosen = select(f"folder:{tmp_path}", labels="Baby cry, infant cry,Dog, Waves, surf")
     assert chosen.labels.names == ("Baby cry, infant cry", "Dog", "Waves, surf")
     assert select(f"folder:{tmp_path}", labels="Waves,Dog").labels.names == ("Dog", "Waves")
+    assert select(f"folder:{tmp_path}", labels="rock,pop, Dog").labels.names == ("Dog", "rock,pop")
     with pytest.raises(DataError, match="unknown label 'surf'"):
         select(f"folder:{tmp_path}", labels="Dog,surf")
+    save_audio(tmp_path / "surf" / "1.wav", Audio(np.full(16000, 0.1, np.float32), 16000))
+    with pytest.raises(DataError, match="labels: 'Waves, surf' is a label, and so are Waves, surf; give ids"):
+        select(f"folder:{tmp_path}", labels="Dog,Waves,surf")
 
 
 def test_clips_of_no_split_are_told(tmp_path: Path, clips: Path) -> None:

@@ -51,20 +51,23 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
     words = _words("labels", text)
     if words is None:
         return None
+    plain = {",".join(part.strip() for part in name.split(",")): name for name in known.names}
+    longest = 1 + max(name.count(",") for name in plain)
     names: list[str] = []
     while words:
-        joined = (", ".join(words[:n]) for n in range(len(words), 0, -1))
-        name = next((name for name in joined if name in known), words[0])
-        names.append(name)
-        words = words[name.count(", ") + 1 :]
+        n_words = next((n for n in range(min(longest, len(words)), 1, -1) if ",".join(words[:n]) in plain), 1)
+        if n_words > 1 and all(word in known for word in words[:n_words]):
+            name = plain[",".join(words[:n_words])]
+            raise DataError(f"labels: {name!r} is a label, and so are {', '.join(words[:n_words])}; give ids")
+        names.append(plain[",".join(words[:n_words])] if n_words > 1 else words[0])
+        words = words[n_words:]
     return tuple(names)
 
 
 def rate_of(clips: Dataset) -> int | None:
     """The rate of the recordings in Hz, the highest of a few; None where they are none, or cannot be read."""
-    some = clips.clips[:: max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
-    if isinstance(some[0].audio, ParquetAudio):  # to read a row is to read its row group
-        some = some[:1]
+    is_by_groups = isinstance(clips[0].audio, ParquetAudio)  # to read a row is to read its row group
+    some = clips.clips[:: 1 if is_by_groups else max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
     rates = []
     for audio in (clip.audio for clip in some):
         with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read

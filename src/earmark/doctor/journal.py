@@ -27,6 +27,8 @@ class Stamp(NamedTuple):
 
     n_bytes: int
     mtime_ns: int
+    ctime_ns: int
+    """Changes too when another file takes the name, whatever its size and time."""
 
 
 Told = Callable[[str, Facts, Stamp | None], None]
@@ -50,7 +52,7 @@ def stamp_of(audio: AudioReader) -> Stamp | None:
         found = os.stat(path)  # noqa: PTH116 (a Path for each of millions of clips)
     except (OSError, ValueError):  # why it cannot be read is found out by whoever reads it
         return None
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Journal:

@@ -39,9 +39,10 @@ def doctor(
 ) -> Report:
     """Decodes every clip and says what is wrong with the data set; writes `report.json`, `clips.csv` and `clean.txt`.
 
-    What is found out about a clip is kept in `journal.jsonl` until the end: called again, be there more clips or fewer,
+    What is found out about a clip is kept in `journal.jsonl` until the end: called again, be there more files or fewer,
     it goes on where it was stopped, and ends in the same bytes. A clip whose file has another size or time since is
-    examined anew; of files far away that is not looked at. Without a clean clip there is no `clean.txt`.
+    examined anew. Of files far away that is not looked at: with the same ones alone it goes on. Without a clean clip
+    there is no `clean.txt`.
 
     Args:
         dataset: Opened leniently, so that what is wrong can be told.
@@ -99,6 +100,7 @@ def _going_on(journal: Journal, dataset: Dataset, digest: str, facts: FactsTable
                 f"{journal.path}: what was begun there is the examination of other clips; name another folder, or "
                 "delete the file to begin anew"
             )
+        positions.clear()  # of millions of clips they take hundreds of megabytes
         yield keep
 
 

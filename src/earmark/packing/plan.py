@@ -19,7 +19,8 @@ from earmark.labels import LabelSet
 _RATES: Final = (1000, 192000)
 """Lowest and highest in Hz."""
 _MIXED: Final = 8
-"""Row groups at least whose clips are mixed: a table may be sorted by label. Large ones are each read as often."""
+"""Row groups whose clips are mixed, if as many shards hold them: a table may be sorted by label. Those with as many
+rows as a shard has clips are each read as often, smaller ones two or three times, larger ones once a shard of theirs."""
 _NO_SPLIT: Final = "clips"
 """What the shards of clips outside every split are called."""
 
@@ -167,8 +168,8 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
 
     The order follows from the seed and the ids alone, not from the order of the data set. But rows of Parquet that are
     in one row group, which is read whole for each, stay near each other: it is the row groups that are shuffled, and
-    then the clips of as many of them as fill a shard, of eight at least. Clips that share a file and
-    have no group get one, because a shard no longer tells that they come from one source.
+    then the clips of as many of them as fill a shard, of eight where eight shards hold them. Clips that share a file
+    and have no group get one, because a shard no longer tells that they come from one source.
 
     Raises:
         DataError: Two ids, or the names of two splits, cannot be told apart as the text of a table or of file names.
@@ -198,18 +199,22 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     return Plan(_text(dataset.name), labels, config, tuple(shards))
 
 
-def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int) -> Iterator[list[Clip]]:
-    """Clips of whole blocks, of so many that they are at least `_MIXED` blocks and `n_clips` clips."""
+def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int) -> list[list[Clip]]:
+    """Clips of whole blocks: enough to fill a shard of `n_clips`, and of `_MIXED` blocks or for as many shards."""
+    windows: list[list[Clip]] = []
     window: list[Clip] = []
     n_blocks = 0
     for _, members in groupby(clips, key=block):
         window += members
         n_blocks += 1
-        if n_blocks >= _MIXED and len(window) >= n_clips:
-            yield window
+        if len(window) >= n_clips and (n_blocks >= _MIXED or len(window) >= _MIXED * n_clips):
+            windows.append(window)
             window, n_blocks = [], 0
-    if window:
-        yield window
+    if window and windows:
+        windows[-1] += window  # too few to be mixed among themselves
+    elif window:
+        windows.append(window)
+    return windows
 
 
 def block_of(clip: Clip) -> tuple[str, int] | None:
