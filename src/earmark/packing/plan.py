@@ -20,7 +20,7 @@ _RATES: Final = (1000, 192000)
 """Lowest and highest in Hz."""
 _MIXED: Final = 8
 """Row groups whose clips are mixed, if as many shards hold them: a table may be sorted by label. Those with as many
-rows as a shard has clips are each read as often, smaller ones two or three times, larger ones once a shard of theirs."""
+rows as a shard has clips are each read as often, smaller ones 2 or 3 times, larger ones once a shard of theirs."""
 _NO_SPLIT: Final = "clips"
 """What the shards of clips outside every split are called."""
 
