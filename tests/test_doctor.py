@@ -577,22 +577,34 @@ def small(tmp_path):
     return f"folder:{tmp_path / 'data'}"
 
 
-def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path, small, monkeypatch):
-    dataset = open_data(small)
-    doctor(dataset, small, tmp_path / "alone", n_jobs=1)
+def interrupted(dataset, data, out, after):
+    """Examines so many clips, and is then interrupted."""
 
     def stop(done, total):
-        if done == 4:
+        if done == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        doctor(dataset, small, tmp_path / "report", n_jobs=1, progress=stop)
-    assert set(files(tmp_path / "report")) == {"journal.jsonl"}
+        doctor(dataset, data, out, n_jobs=1, progress=stop)
+
+
+def watched(monkeypatch):
+    """The positions of the clips that are examined from now on."""
     examined = []
     original = run_module.examine_all
     monkeypatch.setattr(
         run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
     )
+    return examined
+
+
+def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path, small, monkeypatch):
+    dataset = open_data(small)
+    doctor(dataset, small, tmp_path / "alone", n_jobs=1)
+
+    interrupted(dataset, small, tmp_path / "report", after=4)
+    assert set(files(tmp_path / "report")) == {"journal.jsonl"}
+    examined = watched(monkeypatch)
     doctor(dataset, small, tmp_path / "report", n_jobs=2)
     assert sorted(examined) == [4, 5]
     assert files(tmp_path / "report") == files(tmp_path / "alone")
@@ -603,19 +615,10 @@ def test_clips_whose_files_have_changed_since_are_examined_anew(tmp_path, small,
     (folder / "1.wav").write_bytes(b"broken")
     sound = (folder / "3.wav").read_bytes()
 
-    def stop(done, total):
-        if done == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        doctor(dataset, small, tmp_path / "report", n_jobs=1, progress=stop)
+    interrupted(dataset, small, tmp_path / "report", after=5)
     saved(folder / "1.wav", noise(9))
     (folder / "3.wav").write_bytes(sound[:-2] + b"ab")  # as many bytes
-    examined = []
-    original = run_module.examine_all
-    monkeypatch.setattr(
-        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
-    )
+    examined = watched(monkeypatch)
     report = doctor(dataset, small, tmp_path / "report", n_jobs=1)
     assert [dataset[position].id for position in examined] == ["dog/1.wav", "dog/3.wav", "rain/4.wav"]
     assert found(report) == {"rare"}
@@ -624,19 +627,10 @@ def test_clips_whose_files_have_changed_since_are_examined_anew(tmp_path, small,
 
 
 def test_clips_that_come_and_go_leave_what_is_known_of_the_others(tmp_path, small, monkeypatch):
-    def stop(done, total):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        doctor(open_data(small), small, tmp_path / "report", n_jobs=1, progress=stop)
+    interrupted(open_data(small), small, tmp_path / "report", after=4)
     saved(tmp_path / "data" / "dog" / "0.wav", noise(7, seconds=0.3))
     (tmp_path / "data" / "dog" / "3.wav").unlink()
-    examined = []
-    original = run_module.examine_all
-    monkeypatch.setattr(
-        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
-    )
+    examined = watched(monkeypatch)
     dataset = open_data(small)
     doctor(dataset, small, tmp_path / "report", n_jobs=1)
     assert [dataset[position].id for position in examined] == ["dog/0.wav", "rain/2.wav", "rain/4.wav"]
@@ -651,12 +645,7 @@ def test_a_file_that_took_the_name_of_another_is_examined_anew(tmp_path):
         os.utime(folder / f"{n}.wav", (1e9, 1e9))
     data = f"folder:{tmp_path / 'data'}"
 
-    def stop(done, total):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        doctor(open_data(data), data, tmp_path / "report", n_jobs=1, progress=stop)
+    interrupted(open_data(data), data, tmp_path / "report", after=4)
     for n in range(1, 5):
         (folder / f"{n}.wav").rename(folder / f"{n - 1}.wav")
     report = doctor(open_data(data), data, tmp_path / "report", n_jobs=1)
@@ -679,12 +668,7 @@ def test_rows_of_files_that_have_changed_since_are_examined_anew(tmp_path):
     write("b", b"nonsense", b"nonsense")
     data = f"parquet:{tmp_path / 'data'}"
 
-    def stop(done, total):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        doctor(open_data(data), data, tmp_path / "report", n_jobs=1, progress=stop)
+    interrupted(open_data(data), data, tmp_path / "report", after=4)
     write("b", good, b"nonsense")
     report = doctor(open_data(data), data, tmp_path / "report", n_jobs=1)
     assert [item["id"] for item in report.diagnosis.findings["unreadable"]] == ["a1", "b1"]

@@ -144,8 +144,8 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
 def _example(item: Mapping[str, Any]) -> str:
     """What an item is about, and what tells it from the others, in a few words."""
     if "label" in item:
-        counts = [str(item["n_clips"]), *(f"{n} in {split}" for split, n in item["splits"].items())]
-        return f"{item['label']} ({min(counts, key=lambda count: int(count.split()[0]))})"
+        n_clips, where = min([(item["n_clips"], ""), *((n, f" in {split}") for split, n in item["splits"].items())])
+        return f"{item['label']} ({n_clips}{where})"
     if "group" in item:
         name = item["clips"][0] if item["group"] is None else item["group"]
         return f"{name} ({', '.join(item['splits'])})"

@@ -14,6 +14,7 @@ from earmark.data.clips import AudioReader, FileAudio
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts
 from earmark.errors import DataError
+from earmark.locks import hold
 from earmark.storage import is_url
 
 NAME: Final = "journal.jsonl"
@@ -134,13 +135,10 @@ def _claim(stream: BinaryIO, path: Path) -> None:
     """Keeps a second call out, where there are file locks; they are gone with their process, however it ends."""
     if sys.platform == "win32":
         return
-    import fcntl
-
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # who has ended since the file was opened has removed it, and the next one would make another
-        is_ours = os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except (BlockingIOError, FileNotFoundError):
+        is_ours = hold(stream) and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
         is_ours = False
     if not is_ours:
         raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it")

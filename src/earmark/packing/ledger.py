@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import IO, Any, Final
 from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.files import atomic_write, leftovers
+from earmark.locks import hold
 from earmark.packing.plan import Packed, Plan
 
 _DIGEST: Final = 64
@@ -170,11 +170,5 @@ def _brief(value: object) -> str:
 
 def _lock(journal: IO[bytes], out: Path) -> None:
     """Keeps a second call out, which would take the first one's unfinished files for left behind; where locks are."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"{out}: another process is packing there; wait for it, or stop it") from None
+    if not hold(journal):
+        raise ConfigError(f"{out}: another process is packing there; wait for it, or stop it")

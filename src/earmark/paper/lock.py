@@ -1,12 +1,12 @@
 """One process at a time in a table's folder."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from earmark.errors import ConfigError
+from earmark.locks import hold
 
 LOCK: Final = ".lock"
 """Name of the file that is locked; that it is there says nothing."""
@@ -19,14 +19,7 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         ConfigError: Another process is at work there.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
     with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it") from None
+        if not hold(file):
+            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it")
         yield

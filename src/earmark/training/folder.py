@@ -17,6 +17,7 @@ import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.files import atomic_write, leftovers
+from earmark.locks import hold
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
@@ -121,17 +122,14 @@ class RunFolder:
         if sys.platform == "win32" or not os.access(self.path, os.W_OK):
             yield
             return
-        import fcntl
-
         with self.lock.open("w") as file:
             try:
-                # not `flock`: forked readers of a process that was killed would hold it on
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise ConfigError(f"{self.path}: another process is at work there; wait for it, or stop it") from None
+                is_ours = hold(file, by_process=True)  # not its readers, which a kill may leave behind for a while
             except OSError:  # some file systems have no locks
                 yield
                 return
+            if not is_ours:
+                raise ConfigError(f"{self.path}: another process is at work there; wait for it, or stop it")
             for path in leftovers(self.path):
                 path.unlink(missing_ok=True)
             yield
