@@ -20,7 +20,7 @@ from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.storage import Place
+from earmark.storage import Place, joined
 
 _AT_ONCE: Final = 16
 _LARGE_GROUP: Final = 16 << 20
@@ -101,7 +101,7 @@ def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> l
     errors = [error for error in read_ones if isinstance(error, DamageError)]
     if errors and not (lenient and tables):
         others = f"; {len(errors) - 1} others cannot be read either" if errors[1:] else ""
-        raise DamageError(f"{root}/{errors[0].name}", errors[0].name, f"{errors[0].reason}{others}") from errors[0]
+        raise DamageError(joined(root, errors[0].name), errors[0].name, f"{errors[0].reason}{others}") from errors[0]
     for error in errors:
         damage.meet(error)
     return tables
