@@ -28,16 +28,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark import engine, hub
-from earmark.audio import blocks
-from earmark.backbone import FoldedBackbone
-from earmark.decoding import mean_of_channels
-from earmark.export import export
-from earmark.frontend import FrontendConfig
+from earmark import hub
+from earmark.audio.decoding import mean_of_channels
+from earmark.audio.recording import blocks
+from earmark.export.onnx_file import export
+from earmark.inference import engine
 from earmark.labels import LabelSet
-from earmark.mel import mel_filters
-from earmark.network import Network, NetworkConfig
-from earmark.processors import n_processors
+from earmark.model.backbone import FoldedBackbone
+from earmark.model.frontend import FrontendConfig
+from earmark.model.mel import mel_filters
+from earmark.model.network import Network, NetworkConfig
+from earmark.parallel.processors import n_processors
 
 RATE = 44100
 

@@ -24,14 +24,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from earmark.audio import Audio, decode_audio, save_audio
+from earmark.audio.recording import Audio, decode_audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio, parquet_audio
 from earmark.data.parquet import read_parquet
 from earmark.data.parquet_audio import ParquetAudio
 from earmark.data.targets import Targets
 from earmark.labels import LabelSet
 from earmark.packing import PackConfig, pack
-from earmark.processors import n_processors
+from earmark.parallel.processors import n_processors
 from earmark.training.batches import TrainBatches, Waveforms, loader
 from earmark.training.settings import Plan
 

@@ -31,7 +31,7 @@ def plain(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """A round of the plain loop."""
     import plain_loop
 
-    from earmark.mel import FrontendConfig, mel_filters
+    from earmark.model.mel import FrontendConfig, mel_filters
 
     files = sorted(folder.glob("*.flac"))
     targets = np.random.default_rng(0).integers(0, 100, (len(files), N_LABELS)).clip(97) - 97 > 0
@@ -48,8 +48,8 @@ def earmark(arguments: argparse.Namespace, folder: Path, cache: str, precision: 
 
     from earmark.data.clips import Clip, Dataset, FileAudio
     from earmark.labels import LabelSet
-    from earmark.recipes import recipe
     from earmark.training import train
+    from earmark.training.recipes import recipe
 
     labels = LabelSet.audioset()
     clips = []
@@ -94,7 +94,7 @@ def peak_gib() -> float:
 def share_of_peak(arguments: argparse.Namespace, clips_per_second: float) -> str:
     """How much of what a matrix product reaches the convolutions of a training at that rate amount to."""
     from earmark.labels import LabelSet
-    from earmark.network import Network, NetworkConfig
+    from earmark.model.network import Network, NetworkConfig
 
     network = Network(NetworkConfig(width=arguments.width), LabelSet.audioset())
     with torch.inference_mode(False):

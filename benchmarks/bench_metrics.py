@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from earmark.metrics import average_precision, bootstrap_interval, roc_auc
+from earmark.evaluation.metrics import average_precision, bootstrap_interval, roc_auc
 
 
 def clips_like_audioset(n_clips: int, n_labels: int) -> tuple[np.ndarray, np.ndarray]:

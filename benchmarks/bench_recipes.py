@@ -14,9 +14,9 @@ import torch
 from bench_training import bare_step, fastest
 
 from earmark.labels import LabelSet
-from earmark.network import Network, TorchEngine
-from earmark.recipes import RECIPES
+from earmark.model.network import Network, TorchEngine
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
+from earmark.training.recipes import RECIPES
 
 SECONDS = 10.0
 

@@ -22,12 +22,12 @@ import numpy as np
 
 from earmark.data.clips import Clip, Dataset
 from earmark.data.parquet_audio import PackedAudio, Shard
-from earmark.data.sampling import balanced_order
 from earmark.data.targets import Targets
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig
 from earmark.training.features import check_data
 from earmark.training.provenance import data_facts
+from earmark.training.sampling import balanced_order
 
 T = TypeVar("T")
 

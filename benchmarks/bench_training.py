@@ -18,17 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark import backbone
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.frontend import LogMel
 from earmark.labels import LabelSet
-from earmark.network import Network
-from earmark.processors import n_processors
-from earmark.recipes import recipe
+from earmark.model import backbone
+from earmark.model.frontend import LogMel
+from earmark.model.network import Network
+from earmark.parallel.processors import n_processors
 from earmark.training import TrainConfig, train
 from earmark.training.cache import log_mels
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
+from earmark.training.recipes import recipe
 
 N_LABELS = 10
 

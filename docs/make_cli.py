@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from earmark.cli import _COMMANDS, _PAPER, app
-from earmark.files import atomic_write
+from earmark.storage.files import atomic_write
 
 
 def page() -> str:

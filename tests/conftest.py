@@ -10,7 +10,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.errors import ConfigError
 from earmark.labels import LabelSet
 
@@ -106,10 +106,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tagger as `earmark export` writes it; beside it, as .safetensors, what it was exported from."""
     import torch
 
-    from earmark.export import export
-    from earmark.frontend import FrontendConfig
+    from earmark.export.onnx_file import export
     from earmark.labels import LabelSet
-    from earmark.network import Network, NetworkConfig
+    from earmark.model.frontend import FrontendConfig
+    from earmark.model.network import Network, NetworkConfig
 
     torch.manual_seed(0)
     config = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)

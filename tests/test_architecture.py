@@ -91,7 +91,7 @@ def test_importing_earmark_is_light():
 
 
 def test_audio_labels_data_metrics_and_tagger_need_no_torch():
-    code = "import sys, earmark.data, earmark.metrics, earmark.labels, earmark.audio, earmark.tagger, earmark.hub"
+    code = "import sys, earmark.data, earmark.evaluation.metrics, earmark.inference.tagger, earmark.hub"
     assert python(f"{code}; print('torch' in sys.modules)") == "False"
 
 

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from earmark import demo
-from earmark.audio import load_audio
+from earmark.audio.recording import load_audio
 from earmark.data.soundscapes import TruthEvent
 from earmark.demo import DemoConfig, DemoResult, run_demo
 from earmark.errors import ConfigError, EarmarkError
-from earmark.evaluation import Report
-from earmark.network import Network
-from earmark.tagger import Event
+from earmark.evaluation.report import Report
+from earmark.inference.tagger import Event
+from earmark.model.network import Network
 from earmark.training import TrainingInterrupted
 
 TINY = DemoConfig(

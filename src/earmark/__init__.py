@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from earmark.audio import Audio, load_audio
+    from earmark.audio.recording import Audio, load_audio
     from earmark.data import open_data
     from earmark.errors import AudioError, CheckpointError, ConfigError, DataError, EarmarkError
     from earmark.hub import load
+    from earmark.inference.tagger import Tagger
     from earmark.labels import LabelSet
-    from earmark.tagger import Tagger
 
 __version__ = "0.1.0"
 
@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Audio": "audio",
+    "Audio": "audio.recording",
     "AudioError": "errors",
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",
     "EarmarkError": "errors",
     "LabelSet": "labels",
-    "Tagger": "tagger",
+    "Tagger": "inference.tagger",
     "load": "hub",
-    "load_audio": "audio",
+    "load_audio": "audio.recording",
     "open_data": "data",
 }
 

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from earmark.audio import save_audio
+from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import ConfigError
-from earmark.evaluation import Report, evaluate
-from earmark.frontend import mel_edges
-from earmark.network import Network, TorchEngine
+from earmark.evaluation.report import Report, evaluate
+from earmark.inference.tagger import Event, Tagger, Timeline
+from earmark.model.frontend import mel_edges
+from earmark.model.network import Network, TorchEngine
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
-from earmark.tagger import Event, Tagger, Timeline
 from earmark.training import TrainConfig, TrainingInterrupted, train
 from earmark.training.settings import PoolingName
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data.synthetic import synthetic_bank
-from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
-from earmark.network import Network, NetworkConfig
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig
 
 LABELS = LabelSet(("dog", "[bold]rain[/bold]", "Male speech, man speaking"), ("/d", "/r", "/s"))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from earmark import cli, hub
-from earmark.audio import Audio, save_audio
-from earmark.network import Network
+from earmark.audio.recording import Audio, save_audio
+from earmark.model.network import Network
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from earmark import cli
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
 from earmark.errors import DataError
 

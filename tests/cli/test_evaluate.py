@@ -8,9 +8,9 @@ import torch
 
 from earmark import cli
 from earmark.cli.clips import select
-from earmark.frontend import FrontendConfig
 from earmark.labels import LabelSet
-from earmark.network import Network, NetworkConfig
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,7 +8,7 @@ import pytest
 
 import earmark
 from earmark import cli
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 
 Capture = pytest.CaptureFixture[str]
 

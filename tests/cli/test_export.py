@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from earmark import cli
-from earmark.onnx_network import OnnxEngine
+from earmark.inference.onnx_engine import OnnxEngine
 
 Capture = pytest.CaptureFixture[str]
 

@@ -15,7 +15,7 @@ import pytest
 
 import earmark
 from earmark import cli
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.labels import LabelSet
 
 Capture = pytest.CaptureFixture[str]
@@ -145,7 +145,7 @@ def test_tag_does_not_write_over_what_it_reads(
 def test_tag_tells_of_recordings_in_formats_that_are_not_read(
     model: str, recordings: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
+    monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     (tmp_path / "c.flac").write_bytes((recordings / "c.flac").read_bytes())
     for name in ("1.m4a", "2.M4A", "v.mp4", "notes.txt"):
         (tmp_path / name).touch()
@@ -282,7 +282,7 @@ def test_a_long_recording_does_not_hold_up_the_others(
     model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the first file is heard, the others are heard and kept, though they come after it."""
-    from earmark.tagger import Tagger
+    from earmark.inference.tagger import Tagger
 
     out, kept = tmp_path / "t.jsonl", 0
     hear = Tagger.hear

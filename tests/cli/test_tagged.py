@@ -6,7 +6,7 @@ import pytest
 
 from earmark.cli.tagged import Journal, Tagged, read, text, write
 from earmark.errors import ConfigError, DataError
-from earmark.tagger import Tag
+from earmark.inference.tagger import Tag
 
 RESULTS = [
     Tagged("a.wav", 1.5, (Tag("dog", 0.5), Tag("rain, heavy", 0.25))),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from earmark import cli
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.cli import main
-from earmark.recipes import RECIPES, recipe
+from earmark.training.recipes import RECIPES, recipe
 
 Capture = pytest.CaptureFixture[str]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from earmark.audio import Audio
+from earmark.audio.recording import Audio
 
 
 @dataclass(frozen=True)

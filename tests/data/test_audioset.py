@@ -15,8 +15,8 @@ from earmark.data.audioset import (
     true_events,
 )
 from earmark.errors import DataError, EarmarkWarning
+from earmark.evaluation.localisation import TrueEvent
 from earmark.labels import LabelSet
-from earmark.localisation import TrueEvent
 
 
 def refusal(action) -> str:
@@ -208,7 +208,7 @@ def test_lenient_passes_over_what_is_wrong_with_some_clips(tiny_audioset, tmp_pa
 
 
 def test_no_recording_at_all(tiny_audioset, tmp_path, monkeypatch):
-    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
+    monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     (tmp_path / "eval_segments.csv").write_bytes(tiny_audioset.listed(tiny_audioset.rows))
     (tmp_path / "other.wav").touch()
     (tmp_path / "--4gqARaEJE.m4a").touch()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import SOURCES, AudioReader, Clip, Dataset, FileAudio, check_disjoint, open_data
 from earmark.errors import AudioError, DataError
 from earmark.labels import LabelSet

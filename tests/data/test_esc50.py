@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import check_disjoint, open_data
 from earmark.data.esc50 import read_esc50
 from earmark.errors import DataError

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data.fsd50k import read_fsd50k
 from earmark.errors import DataError
 from earmark.labels import LabelSet

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
 from earmark.data.listing import _relative, read_clips, write_clips
 from earmark.errors import DataError

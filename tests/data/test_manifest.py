@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import manifest
 from earmark.data.clips import Dataset, FileAudio
 from earmark.data.manifest import read_csv, read_folder
@@ -274,7 +274,7 @@ def test_folders_without_meaning(tmp_path: Path) -> None:
 
 
 def test_a_label_that_would_vanish_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
+    monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     make(tmp_path, "dog/1.wav", "rain/1.wav", "cat/1.m4a", "cat/old/2.m4a", "cat/x.txt", "bird/3.mp4")
     with pytest.raises(DataError, match=r"'bird' has no recording in a format that .*, only 1 \.mp4; pip install"):
         read_folder(tmp_path)
@@ -287,7 +287,7 @@ def test_a_label_that_would_vanish_is_an_error(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_label_that_would_vanish_from_all_splits_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.media.is_installed", lambda: False)
+    monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "train/cat/1.m4a", "test/rain/1.wav")
     with pytest.raises(DataError, match="the label 'cat' has no recording"):
         read_folder(tmp_path)

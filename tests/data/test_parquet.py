@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import packs
 from earmark.data.clips import check_disjoint
 from earmark.data.packs import JOURNAL
 from earmark.data.parquet import read_parquet
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.storage import Place
+from earmark.storage.remote import Place
 
 RATE = 16000
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import parquet_audio
 from earmark.data.parquet import read_parquet
 from earmark.data.parquet_audio import ParquetAudio, Shard

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from earmark.audio import Audio, load_audio, resample, save_audio
+from earmark.audio.recording import Audio, load_audio, resample, save_audio
 from earmark.data import open_data
 from earmark.data.clips import Clip, Dataset, FileAudio, check_disjoint
 from earmark.data.mixing import Soundscape

@@ -12,10 +12,10 @@ import torch
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.frontend import FrontendConfig
+from earmark.hub.panns import FRONTEND, _names, read_cnn10
 from earmark.labels import LabelSet
-from earmark.network import Network, NetworkConfig
-from earmark.panns import FRONTEND, _names, read_cnn10
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig
 from earmark.training import TrainConfig, TrainingInterrupted, train
 from earmark.training.batches import TrainBatches
 from earmark.training.initial import initial_network

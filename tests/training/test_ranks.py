@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from earmark import cli
-from earmark.audio import Audio, save_audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
 from earmark.data.targets import Targets
 from earmark.errors import AudioError, ConfigError, DataError, EarmarkError

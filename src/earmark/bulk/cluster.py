@@ -18,7 +18,7 @@ from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part, why
 from earmark.errors import ConfigError, DataError
-from earmark.storage import Place, is_url
+from earmark.storage.remote import Place, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa

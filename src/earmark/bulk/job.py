@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from earmark.bulk.parts import Input, Part
 from earmark.errors import ConfigError, DataError
-from earmark.storage import Place
+from earmark.storage.remote import Place
 
 PLAN: Final = "_earmark.json"
 _FORMAT: Final = 1

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from earmark.audio import AUDIO_SUFFIXES, scan_audio
+from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
 from earmark.errors import ConfigError, DataError
-from earmark.storage import Place
+from earmark.storage.remote import Place
 
 ROWS_PER_PART: Final = 256
 _COLUMNS: Final = ("path", "file")

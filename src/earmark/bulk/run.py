@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 from earmark import hub
-from earmark.audio import Audio
+from earmark.audio.recording import Audio
 from earmark.bulk.cluster import Fleet, check_installed, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
 from earmark.errors import DataError
-from earmark.storage import Place
+from earmark.storage.remote import Place
 
 
 @dataclass(frozen=True)

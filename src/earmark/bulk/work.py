@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from earmark.audio import Audio, decode_audio
+from earmark.audio.recording import Audio, decode_audio
 from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
 from earmark.errors import AudioError, DataError, EarmarkError
-from earmark.storage import Place, joined
-from earmark.tagger import Tag, Tagger
+from earmark.inference.tagger import Tag, Tagger
+from earmark.storage.remote import Place, joined
 
 _IDS: Final = ("video_id", "id", "file", "path")
 """Columns of a table that name its rows; the first of these that it has."""

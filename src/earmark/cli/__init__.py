@@ -120,38 +120,6 @@ _COMMANDS: Final = {
 }
 """Each command: one line for the list, more for its own help, examples. `earmark.cli.<command>` holds its function."""
 
-_PAPER: Final = {
-    "table1": (
-        "Compare the six poolings on soundscapes, with error bars, and ablate GMAP.",
-        "OUT receives soundscapes, runs, one line a finished run (runs.jsonl), table1.md and ablations.md. "
-        "Interrupted, the same command goes on where it stopped. A run that fails is told on standard error and the "
-        "others go on; the exit status is then 1.",
-        "earmark paper table1 --bank esc50:ESC-50 --out table1 --dry-run",
-        "earmark paper table1 --bank esc50:ESC-50 --out table1 --jobs 2",
-        "earmark paper table1 --out table1 --tables-only",
-    ),
-    "localisation": (
-        "Measure how well the runs of a table1 find when sounds happen.",
-        "OUT receives one line a measured run (localisation.jsonl) and localisation.md. Interrupted, the same command "
-        "goes on where it stopped.",
-        "earmark paper localisation --out table1",
-    ),
-    "figure3": (
-        "Draw what each GMAP head and vanilla attention attend to in one soundscape.",
-        "OUT, the folder of a table1, receives figure3.png.",
-        "earmark paper figure3 --out table1",
-        "earmark paper figure3 --out table1 --difficulty dense --seed 1",
-    ),
-    "table2": (
-        "Print the literature on AudioSet, beside a report of your own.",
-        "",
-        "earmark paper table2",
-        "earmark paper table2 --report report/report.json --out table2.md",
-    ),
-}
-"""The commands of the group `paper`, likewise; `earmark.cli.paper` holds their functions."""
-
-
 _LISTENING: Final = frozenset({"tag", "timeline", "evidence"})
 """Commands that open recordings of which nobody knows whether they are sound."""
 
@@ -167,16 +135,6 @@ def _app() -> App:
     special: dict[str, dict[str, Any]] = {"train": {"config": _fill_in}}
     for position, (name, texts) in enumerate(_COMMANDS.items()):
         _add(app, position, name, f"earmark.cli.{name}:{name}", texts, **special.get(name, {}))
-    paper = App(
-        name="paper",
-        help="Make the evidence of the paper again: its tables and figures, measured.",
-        help_epilogue="`earmark paper COMMAND --help` explains a command and shows an example.",
-        help_format="plaintext",
-        sort_key=len(_COMMANDS),
-    )
-    for position, (name, texts) in enumerate(_PAPER.items()):
-        _add(paper, position, name, f"earmark.cli.paper:{name}", texts)
-    app.command(paper)
     return app
 
 
@@ -238,8 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _named(words: Sequence[str]) -> str:
     """The command that the words call, as far as there is one."""
-    if list(words[:1]) == ["paper"]:
-        return " ".join(["earmark paper", *(word for word in words[1:2] if word in _PAPER)])
     return " ".join(["earmark", *(word for word in words[:1] if word in _COMMANDS)])
 
 

@@ -15,7 +15,7 @@ from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 
 if TYPE_CHECKING:
-    from earmark.calibration import Calibration
+    from earmark.evaluation.calibration import Calibration
 
 _ROWS = (
     ("expected calibration error", "expected_calibration_error"),
@@ -63,8 +63,8 @@ def calibrate(
         return
     datasets = _select(data, split)
     network = hub.load_network(model)
-    from earmark.calibration import apply
-    from earmark.calibration import calibrate as fit
+    from earmark.evaluation.calibration import apply
+    from earmark.evaluation.calibration import calibrate as fit
 
     with progress("listening", quiet) as show:
         calibration = fit(
@@ -83,7 +83,7 @@ def calibrate(
 
 def _copy(model: str, like: str, out: Path, json: bool) -> None:
     network, calibrated = hub.load_network(model), hub.load_network(like)
-    from earmark.calibration import apply_like
+    from earmark.evaluation.calibration import apply_like
 
     copied = apply_like(network, calibrated)
     copied.save(out)

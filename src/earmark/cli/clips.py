@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from earmark import decoding
+from earmark.audio import decoding
 from earmark.data import Dataset, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio

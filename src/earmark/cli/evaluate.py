@@ -24,12 +24,12 @@ from earmark.cli.screen import (
 )
 from earmark.data.audioset import StrongEvent, read_strong_labels
 from earmark.data.clips import Dataset
-from earmark.tagger import Tagger
+from earmark.inference.tagger import Tagger
 
 if TYPE_CHECKING:
-    from earmark.detection import Detection
-    from earmark.evaluation import LabelFigures, Report
-    from earmark.network import Network
+    from earmark.evaluation.detection import Detection
+    from earmark.evaluation.report import LabelFigures, Report
+    from earmark.model.network import Network
 
 _SHOWN: Final = 60
 _FILES: Final = ("report.json", "report.md", "scores.npz", "detection.json")
@@ -70,7 +70,7 @@ def evaluate(
     events = None if strong is None else read_strong_labels(strong)
     dataset = select(data, split, labels)
     network = hub.load_network(model)
-    from earmark.evaluation import evaluate as measure
+    from earmark.evaluation.report import evaluate as measure
 
     with progress("listening", quiet) as show:
         report = measure(network, dataset, model=model, batch_size=batch_size, progress=show, device=device)
@@ -94,8 +94,8 @@ def evaluate(
 def _detect(
     network: "Network", dataset: Dataset, events: Mapping[str, Sequence[StrongEvent]], device: str, quiet: bool
 ) -> "Detection":
-    from earmark.detection import detect
-    from earmark.network import TorchEngine
+    from earmark.evaluation.detection import detect
+    from earmark.model.network import TorchEngine
 
     with progress("listening for events", quiet) as show:
         detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from earmark import hub
-from earmark.audio import load_audio
+from earmark.audio.recording import load_audio
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -25,8 +25,8 @@ from earmark.cli.screen import (
     write_json,
 )
 from earmark.errors import AudioError
-from earmark.evidence import Evidence
-from earmark.spectrogram import spectrogram_of
+from earmark.inference.evidence import Evidence
+from earmark.plots.spectrogram import spectrogram_of
 
 
 def evidence(

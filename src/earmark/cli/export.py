@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio import find_audio
+from earmark.audio.recording import find_audio
 from earmark.cli.clips import select
 from earmark.cli.screen import (
     AsJson,
@@ -64,7 +64,7 @@ def export(
         raise CycloptsError("--split chooses clips of --calibrate DATA, which is missing")
     clips = [clip for spec in calibrate or () for clip in _spread(_clips(spec, split), n_clips)]
     network = hub.load_network(model)
-    from earmark.export import export as write
+    from earmark.export.onnx_file import export as write
 
     with progress("listening", quiet) as show:
         recordings = _recordings(clips, network.config.frontend.sample_rate, quiet, show) if int8 else None

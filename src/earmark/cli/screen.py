@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
 from earmark.errors import AudioError, ConfigError, EarmarkWarning
-from earmark.files import atomic_write
+from earmark.storage.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
@@ -260,7 +260,7 @@ def recording(file: Path) -> Iterator[Path]:
     if str(file) != "-":
         yield file
         return
-    from earmark.audio import spooled  # brings numpy, which --help does without
+    from earmark.audio.recording import spooled  # brings numpy, which --help does without
 
     with spooled(sys.stdin.buffer) as path:
         yield path

@@ -17,7 +17,7 @@ from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import Number, mutually_exclusive
 
 from earmark import hub
-from earmark.audio import find_audio
+from earmark.audio.recording import find_audio
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -32,10 +32,10 @@ from earmark.cli.screen import (
 )
 from earmark.cli.tagged import FORMS, Journal, Tagged, read, text, write
 from earmark.errors import AudioError, ConfigError, EarmarkError
-from earmark.files import is_stream
-from earmark.processors import n_processors
-from earmark.tagger import Tagger
-from earmark.timeline import NO_THRESHOLDS
+from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import NO_THRESHOLDS
+from earmark.parallel.processors import n_processors
+from earmark.storage.files import is_stream
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 

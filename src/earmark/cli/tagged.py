@@ -13,8 +13,8 @@ from rich.table import Table
 
 from earmark.cli.screen import bar, destination, paper, rounded, write_json
 from earmark.errors import ConfigError, DataError
-from earmark.files import atomic_write
-from earmark.tagger import Tag
+from earmark.inference.tagger import Tag
+from earmark.storage.files import atomic_write
 
 _ROWS_PER_GROUP: Final = 4096
 _DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)

@@ -10,7 +10,7 @@ from typing import Final, Literal, TextIO
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio import blocks, stated_duration
+from earmark.audio.recording import blocks, stated_duration
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -27,8 +27,8 @@ from earmark.cli.screen import (
     write_failure,
 )
 from earmark.errors import AudioError, ConfigError
-from earmark.spectrogram import spectrogram_of
-from earmark.timeline import NO_THRESHOLDS, RELEASE, Event, Threshold, Timeline
+from earmark.inference.timeline import NO_THRESHOLDS, RELEASE, Event, Threshold, Timeline
+from earmark.plots.spectrogram import spectrogram_of
 
 
 def timeline(

@@ -16,8 +16,8 @@ from earmark.cli.clips import rate_of, select
 from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
-from earmark.recipes import RECIPES
 from earmark.training import TrainConfig
+from earmark.training.recipes import RECIPES
 
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from earmark import media
+from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
 from earmark.data.manifest import Missing
 from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
+from earmark.data.true_events import TrueEvent
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.localisation import TrueEvent
 
 _SEGMENTS: Final = "_segments.csv"
 _LABELS: Final = "class_labels_indices.csv"

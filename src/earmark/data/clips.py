@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from earmark.audio import Audio, load_audio
-from earmark.containers import Source
+from earmark.audio.containers import Source
+from earmark.audio.recording import Audio, load_audio
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from earmark.data import open_data
 from earmark.data.clips import Dataset
 from earmark.errors import DataError
-from earmark.files import atomic_write
-from earmark.storage import is_url
+from earmark.storage.files import atomic_write
+from earmark.storage.remote import is_url
 
 _FORMAT: Final = 1
 _SOURCE: Final = "clips"

@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from earmark import media
-from earmark.audio import count_suffixes, probe, scan_audio
-from earmark.containers import mp3_states_length
+from earmark.audio import media
+from earmark.audio.containers import mp3_states_length
+from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, DamageError, RowError
 from earmark.errors import AudioError, DataError, EarmarkWarning

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16
 
-from earmark.audio import Audio, resample
+from earmark.audio.recording import Audio, resample
 from earmark.data.clips import AudioReader
 from earmark.errors import DataError
 

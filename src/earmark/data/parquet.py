@@ -20,7 +20,7 @@ from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.storage import Place, joined
+from earmark.storage.remote import Place, joined
 
 _AT_ONCE: Final = 16
 _LARGE_GROUP: Final = 16 << 20

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from earmark.audio import Audio, decode_audio
+from earmark.audio.recording import Audio, decode_audio
 from earmark.errors import AudioError
-from earmark.storage import Place, is_url, joined
+from earmark.storage.remote import Place, is_url, joined
 
 _OPEN_FILES: Final = 64
 _KEPT_GROUPS: Final = 8

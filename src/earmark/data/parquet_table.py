@@ -9,7 +9,7 @@ from earmark.data import packs
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import Shard
 from earmark.errors import DataError
-from earmark.storage import Place
+from earmark.storage.remote import Place
 
 AUDIOSET: Final = "a file of AudioSet"
 PACK: Final = "a file of `earmark pack`"

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from earmark import media
-from earmark.audio import AUDIO_SUFFIXES
+from earmark.audio import media
+from earmark.audio.recording import AUDIO_SUFFIXES
 from earmark.errors import DataError
-from earmark.files import walk
+from earmark.storage.files import walk
 
 SCHEMES: Final = ("Y<id>", "<id>", "<id>_<start>", "<id>_<start>_<end>")
 """Names in use, before the suffix; start and end in seconds or milliseconds."""

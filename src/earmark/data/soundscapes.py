@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from earmark.audio import samples_to_seconds, save_audio, seconds_to_samples
+from earmark.audio.recording import samples_to_seconds, save_audio, seconds_to_samples
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio, sources
 from earmark.data.manifest import drop_missing, drop_outside
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError
-from earmark.files import atomic_write
 from earmark.labels import LabelSet
+from earmark.storage.files import atomic_write
 
 _FORMAT = 1
 _TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")

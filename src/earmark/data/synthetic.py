@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from earmark.audio import Audio, resample
+from earmark.audio.recording import Audio, resample
 from earmark.data.clips import Clip, Dataset
 from earmark.errors import DataError
 from earmark.labels import LabelSet

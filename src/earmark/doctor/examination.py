@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from earmark import decoding
-from earmark.audio import pcm16, seconds_to_samples
+from earmark.audio import decoding
+from earmark.audio.decoding import Decoder
+from earmark.audio.recording import pcm16, seconds_to_samples
 from earmark.data.clips import AudioReader, RecordedAudio
-from earmark.decoding import Decoder
 from earmark.doctor.facts import Facts
 from earmark.errors import AudioError, EarmarkWarning
 

@@ -14,8 +14,8 @@ from earmark.data.clips import AudioReader, FileAudio
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts
 from earmark.errors import DataError
-from earmark.locks import hold
-from earmark.storage import is_url
+from earmark.storage.locks import hold
+from earmark.storage.remote import is_url
 
 NAME: Final = "journal.jsonl"
 _COLUMNS: Final = ["clip", "stamp", *(field.name for field in fields(Facts))]

@@ -14,7 +14,7 @@ from earmark.data.clips import Dataset, ids_sha256
 from earmark.doctor.facts import FactsTable
 from earmark.doctor.findings import Diagnosis, dbfs, label_counts, rounded
 from earmark.doctor.kinds import KINDS, Limits
-from earmark.files import atomic_write
+from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
 """Of report.json; it grows when what is there already changes its meaning."""

@@ -17,7 +17,7 @@ from earmark.doctor.kinds import Limits
 from earmark.doctor.report import Report
 from earmark.doctor.workers import examine_all
 from earmark.errors import DataError
-from earmark.processors import n_processors
+from earmark.parallel.processors import n_processors
 
 CLEAN: Final = "clean.txt"
 """Name of the list of the clean clips."""

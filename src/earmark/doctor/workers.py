@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from earmark.errors import EarmarkError
-from earmark.interrupts import held_back
+from earmark.parallel.interrupts import held_back
 
 if TYPE_CHECKING:
     # a worker puts standard error aside before it loads what may write there

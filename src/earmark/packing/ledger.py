@@ -11,9 +11,9 @@ from typing import IO, Any, Final
 
 from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
-from earmark.files import atomic_write, leftovers
-from earmark.locks import hold
 from earmark.packing.plan import Packed, Plan
+from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.locks import hold
 
 _DIGEST: Final = 64
 """Letters of a SHA-256, of which a few will do."""

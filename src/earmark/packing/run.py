@@ -14,8 +14,8 @@ from earmark.errors import ConfigError, DataError
 from earmark.packing.ledger import Ledger, open_ledger, read_manifest
 from earmark.packing.plan import PackConfig, Packed, Plan, Skipped, make_plan
 from earmark.packing.workers import Death, Task, side_by_side
-from earmark.processors import n_processors
-from earmark.storage import Place, is_url
+from earmark.parallel.processors import n_processors
+from earmark.storage.remote import Place, is_url
 
 _DEATHS: Final = 3
 """Processes that may die before the others are stopped too."""

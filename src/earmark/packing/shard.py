@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import numpy as np
 import soundfile
 
-from earmark.audio import Audio, pcm16
+from earmark.audio.recording import Audio, pcm16
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.packs import ROWS
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.errors import EarmarkError
-from earmark.files import atomic_write
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
+from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +154,7 @@ def measure(path: Path) -> tuple[int, str]:
 
 
 def encode(audio: Audio, codec: str) -> bytes:
-    """A whole file of 16-bit samples in memory; as `earmark.audio.save_audio` would write it."""
+    """A whole file of 16-bit samples in memory; as `earmark.audio.recording.save_audio` would write it."""
     stream = BytesIO()
     soundfile.write(stream, pcm16(audio.waveform), audio.sample_rate, format=_FORMATS[codec], subtype="PCM_16")
     return stream.getvalue()

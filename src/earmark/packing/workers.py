@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.errors import DataError, EarmarkError, EarmarkWarning
-from earmark.interrupts import held_back
 from earmark.packing.plan import PackConfig, Packed, Shard
 from earmark.packing.shard import measure, write_shard
+from earmark.parallel.interrupts import held_back
 
 _SECONDS_TO_END: Final = 10.0
 

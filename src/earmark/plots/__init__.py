@@ -4,8 +4,8 @@ from earmark.plots.attention import plot_attention
 from earmark.plots.evidence import plot_evidence
 from earmark.plots.panels import Span, require_matplotlib
 from earmark.plots.scene import plot_scene
+from earmark.plots.spectrogram import Spectrogram
 from earmark.plots.timeline import plot_timeline
-from earmark.spectrogram import Spectrogram
 
 __all__ = [
     "Span",

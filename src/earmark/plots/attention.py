@@ -11,7 +11,7 @@ from jaxtyping import Float
 from earmark.errors import ConfigError
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, DASHES, INK, LANE, Span
-from earmark.spectrogram import Spectrogram
+from earmark.plots.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

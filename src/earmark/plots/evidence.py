@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.evidence import Evidence
+from earmark.inference.evidence import Evidence
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, INK, LANE
-from earmark.spectrogram import Spectrogram
+from earmark.plots.spectrogram import Spectrogram
 
 
 def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence: Evidence, *, title: str = "") -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from earmark.errors import EarmarkError
-from earmark.files import atomic_write
-from earmark.spectrogram import Spectrogram
+from earmark.plots.spectrogram import Spectrogram
+from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from earmark.errors import ConfigError
+from earmark.inference.tagger import Timeline
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span
-from earmark.spectrogram import Spectrogram
-from earmark.tagger import Timeline
+from earmark.plots.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

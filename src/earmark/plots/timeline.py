@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import Float
 
+from earmark.inference.timeline import Event, Threshold, Timeline, label_thresholds
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, LANE, OTHER
-from earmark.spectrogram import Spectrogram
-from earmark.timeline import Event, Threshold, Timeline, label_thresholds
+from earmark.plots.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earmark.data.clips import Clip
-from earmark.data.sampling import balanced_order, block_order, shuffled_order
 from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning
-from earmark.frontend import FLOOR_DB
+from earmark.model.frontend import FLOOR_DB
 from earmark.training.ranks import ALONE, Rank
+from earmark.training.sampling import balanced_order, block_order, shuffled_order
 from earmark.training.settings import Plan
 
 _BLOCK: Final = 64

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from earmark.data.clips import Clip
 from earmark.errors import EarmarkError
-from earmark.frontend import LogMel
+from earmark.model.frontend import LogMel
 
 _CLIPS_PER_TRANSFORM: Final = 8
 _PROBED: Final = 8

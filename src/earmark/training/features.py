@@ -10,8 +10,8 @@ from rich.progress import Progress
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkWarning
-from earmark.frontend import LogMel
 from earmark.labels import LabelSet
+from earmark.model.frontend import LogMel
 from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import TrainConfig

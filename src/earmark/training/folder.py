@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
-from earmark.files import atomic_write, leftovers
-from earmark.locks import hold
+from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.locks import hold
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")

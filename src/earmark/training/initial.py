@@ -10,7 +10,7 @@ from torch import Tensor
 from earmark import hub
 from earmark.errors import CheckpointError
 from earmark.labels import LabelSet
-from earmark.network import Network, NetworkConfig
+from earmark.model.network import Network, NetworkConfig
 from earmark.training.batches import WEIGHTS, derived_seed
 from earmark.training.settings import TrainConfig
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from earmark.errors import EarmarkError, EarmarkWarning
-from earmark.metrics import average_precision, d_prime, label_mean, roc_auc
+from earmark.evaluation.metrics import average_precision, d_prime, label_mean, roc_auc
 from earmark.training.batches import Batch, unreadable_clips
 from earmark.training.folder import Epoch, RunFolder, best_epoch
 from earmark.training.interruption import Interruption

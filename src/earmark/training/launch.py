@@ -19,7 +19,7 @@ import torch
 
 from earmark import errors
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
-from earmark.interrupts import held_back
+from earmark.parallel.interrupts import held_back
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.ranks import PeerLost
 from earmark.training.settings import TrainConfig

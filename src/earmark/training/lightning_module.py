@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from earmark.augment import crop, mixup, overlay, recolour, spec_augment, wander
-from earmark.backbone import MaskedBatchNorm
 from earmark.errors import DataError
-from earmark.network import Network
+from earmark.model.backbone import MaskedBatchNorm
+from earmark.model.network import Network
+from earmark.training.augmentation import crop, mixup, overlay, recolour, spec_augment, wander
 from earmark.training.batches import AUGMENTATION, DROPOUT, Batch, derived_seed, unreadable_clips
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan, TrainConfig

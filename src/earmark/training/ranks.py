@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from earmark.errors import ConfigError, EarmarkError
-from earmark.frontend import FLOOR_DB
+from earmark.model.frontend import FLOOR_DB
 from earmark.training.settings import TrainConfig
 
 T = TypeVar("T")

@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from earmark.audio import seconds_to_samples
+from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
-from earmark.network import Network
-from earmark.processors import n_processors
+from earmark.model.network import Network
+from earmark.parallel.processors import n_processors
 from earmark.training.batches import TrainBatches, ValidBatches, loader
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite, steady

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from earmark.errors import ConfigError
 
 if TYPE_CHECKING:
-    from earmark.augment import SpecAugmentConfig
-    from earmark.network import NetworkConfig
+    from earmark.model.network import NetworkConfig
+    from earmark.training.augmentation import SpecAugmentConfig
 
 PoolingName = Literal["max", "mean", "max_mean", "attention", "attentive_stats", "gmap"]
 BackboneName = Literal["cnn", "light"]
@@ -270,8 +270,8 @@ class TrainConfig:
             CheckpointError: The checkpoint of `init` cannot be read.
             ConfigError: A setting that is not at its default contradicts the checkpoint.
         """
-        from earmark.frontend import FrontendConfig
-        from earmark.network import NetworkConfig
+        from earmark.model.frontend import FrontendConfig
+        from earmark.model.network import NetworkConfig
 
         if self.init is None:
             frontend = FrontendConfig() if self.sample_rate == 32000 else FrontendConfig.at_16k()
@@ -313,7 +313,7 @@ class TrainConfig:
 
     def spec_augment_config(self) -> "SpecAugmentConfig | None":
         """SpecAugment's stripes, or None when it is off."""
-        from earmark.augment import SpecAugmentConfig
+        from earmark.training.augmentation import SpecAugmentConfig
 
         if not self.spec_augment:
             return None

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 
 from earmark.data.clips import Dataset, FileAudio
 from earmark.errors import DataError
-from earmark.files import atomic_write
-from earmark.frontend import FrontendConfig
+from earmark.model.frontend import FrontendConfig
+from earmark.storage.files import atomic_write
 from earmark.training.provenance import exact_sha256
 
 _FORMAT: Final = 1

@@ -1,0 +1,195 @@
+"""How well each pooling finds when sounds happen, although no onset was ever seen: measured on the runs of Table 1."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from earmark.errors import DataError
+from earmark.storage.files import atomic_write
+from earmark.training.machine import chosen_device
+from earmark.training.settings import TrainConfig
+from experiments.lines import Line, read_lines
+from experiments.listening import HOP, WINDOWS, measure
+from experiments.lock import alone
+from experiments.plan import Run
+from experiments.profiles import CELLS, DIFFICULTIES
+from experiments.sounds import part_folder
+from experiments.tables import spread
+
+
+@dataclass(frozen=True)
+class Localised:
+    """What a call of `localise` came to."""
+
+    lines: tuple[dict[str, Any], ...]
+    """Of the runs measured now; those of earlier calls are not among them."""
+    missing: tuple[Run, ...]
+    """Runs without a checkpoint, which were passed over."""
+
+
+def localise(out: Path, progress: Callable[[str, int, int], None] | None = None) -> Localised:
+    """Measures the runs of `runs.jsonl` that are not in `localisation.jsonl`, and adds a line as each is done.
+
+    A run whose checkpoint has changed since is measured anew. Interrupted, the same call goes on.
+
+    Args:
+        out: The folder of a Table 1.
+        progress: Called with a run, its soundscapes heard so far, and their number.
+
+    Raises:
+        DataError: No run is finished, or a file is damaged.
+        ConfigError: Another process is at work on the table.
+        EarmarkError: As for `measure`.
+    """
+    runs = _runs(out)
+    with alone(out):
+        return _localise(out, runs, progress)
+
+
+def _localise(out: Path, runs: Sequence[Line], progress: Callable[[str, int, int], None] | None) -> Localised:
+    path = out / "localisation.jsonl"
+    done, new, missing = {_run(line): line for line in read_localisation(path)}, [], []
+    for line in runs:
+        checkpoint = line.run.folder(out) / "best.safetensors"
+        if not checkpoint.is_file():
+            if line.run not in done:
+                missing.append(line.run)
+            continue
+        sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        if done.get(line.run, {}).get("checkpoint_sha256") == sha256:
+            continue
+        figures = measure(
+            checkpoint,
+            *(part_folder(out, line.difficulty, part) for part in ("valid", "test")),
+            device=chosen_device(TrainConfig.from_json(dict(line.config))),
+            progress=None if progress is None else partial(progress, str(line.run)),
+        )
+        about = {"checkpoint_sha256": sha256, "earmark": version("earmark")}
+        done[line.run] = {**line.run._asdict(), **about, **figures}
+        new.append(done[line.run])
+        with atomic_write(path) as temporary:
+            lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in done.values())
+            temporary.write_text("".join(lines), encoding="utf-8")
+    return Localised(tuple(new), tuple(missing))
+
+
+def _runs(out: Path) -> list[Line]:
+    if runs := read_lines(out / "runs.jsonl"):
+        return runs
+    raise DataError(
+        f"{out}: finished runs were expected, there is none (runs.jsonl); `earmark paper table1` trains them"
+    )
+
+
+def read_localisation(path: Path) -> list[dict[str, Any]]:
+    """The lines that `localise` wrote, none where there is no file.
+
+    Raises:
+        DataError: A line is damaged.
+    """
+    lines: list[dict[str, Any]] = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
+        try:
+            lines.append(json.loads(text))
+            _run(lines[-1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}, line {number}: the measures of a run were expected, this is none ({error}); remove the line"
+            ) from error
+    return lines
+
+
+def _run(line: Mapping[str, Any]) -> Run:
+    return Run(line["difficulty"], line["cell"], line["seed"])
+
+
+def write_table(out: Path) -> Path:
+    """Writes `localisation.md` anew from `runs.jsonl` and `localisation.jsonl` alone, and returns where it is.
+
+    Raises:
+        DataError: No run is finished, or a file is damaged.
+    """
+    text = table(_runs(out), read_localisation(out / "localisation.jsonl"))
+    with atomic_write(out / "localisation.md") as path:
+        path.write_text(text, encoding="utf-8")
+    return out / "localisation.md"
+
+
+def table(tagging_lines: Sequence[Line], localisation_lines: Sequence[Mapping[str, Any]]) -> str:
+    """Tagging and localisation of each cell side by side, Markdown; over the runs that have been measured for both.
+
+    Args:
+        tagging_lines: Of `runs.jsonl`.
+        localisation_lines: Of `localisation.jsonl`.
+    """
+    measured = {_run(line): line for line in localisation_lines}
+    parts = ["# Tagging and localisation\n"]
+    for difficulty in DIFFICULTIES:
+        runs = [line for line in tagging_lines if line.difficulty == difficulty]
+        if not runs:
+            continue
+        low, high = DIFFICULTIES[difficulty]
+        parts += [f"## {difficulty}: events of {low:g} to {high:g} s\n", _circumstances(runs)]
+        parts += ["|".join(["", *_HEAD, ""]), "|" + "---|" * len(_HEAD)]
+        for cell in CELLS:
+            if of_cell := [line for line in runs if line.cell == cell]:
+                both = [(line, measured[line.run]) for line in of_cell if _is_of(line, measured)]
+                parts.append("|".join(["", cell, *_figures(both), f"{len(both)} of {len(of_cell)}", ""]))
+        parts.append("")
+    return "\n".join([*parts, _NOTES])
+
+
+def _is_of(line: Line, measured: Mapping[Run, Mapping[str, Any]]) -> bool:
+    """Whether the run was measured, and on the soundscapes that its mAP is of."""
+    return measured.get(line.run, {}).get("test_ids_sha256") == line.test_ids_sha256
+
+
+_FIGURES: Final[Mapping[str, Callable[[Line, Mapping[str, Any]], float | None]]] = {
+    "mAP": lambda line, found: line.mAP,
+    "PSDS1": lambda line, found: found["PSDS1"],
+    "PSDS2": lambda line, found: found["PSDS2"],
+    "F1": lambda line, found: found["F1"],
+    "pointing: attention": lambda line, found: found["pointing"].get("attention"),
+    "best head": lambda line, found: found["pointing"].get("best", {}).get("accuracy"),
+    "worst head": lambda line, found: found["pointing"].get("worst", {}).get("accuracy"),
+    "evidence": lambda line, found: found["pointing"].get("evidence"),
+    "chance": lambda line, found: found["pointing"].get("chance"),
+}
+_HEAD: Final = ("pooling", *_FIGURES, "seeds")
+_NOTES: Final = f"""Figures: mean ± standard deviation over seeds, on the test soundscapes; the networks learned from
+clips that say what sounds in them, not when. "Seeds" counts the runs measured for both, of those trained. PSDS1 and
+PSDS2: polyphonic sound detection score of the DCASE scenarios 1 (exact times) and 2 (telling labels apart). F1:
+segment-based, of 1 s, mean over labels. For each run and measure one window among
+{", ".join(f"{window:g}" for window in WINDOWS)} s, at hops of {HOP:g} s, and for F1 a threshold for each label, were
+chosen on the validation soundscapes. Pointing: how often the segment with the most weight overlaps the event, on
+soundscapes with one event; the weight is the attention (mean of the heads; the single heads that validation found best
+and worst), or the evidence: what the label's logit loses without the segment. Chance: a segment taken at random.
+"""
+
+
+def _figures(both: Sequence[tuple[Line, Mapping[str, Any]]]) -> list[str]:
+    if not both:
+        return ["missing"] * len(_FIGURES)
+    return [spread([figure(*lines) for lines in both], absent="-") for figure in _FIGURES.values()]
+
+
+def _circumstances(runs: Sequence[Line]) -> str:
+    """What the figures of a table have in common, in a sentence; what they have not is listed."""
+
+    def listed(values: Iterable[Any]) -> str:
+        return ", ".join(sorted({str(value) for value in values}))
+
+    facts = {
+        "profile": (run.profile for run in runs),
+        "backbone width": (run.config["width"] for run in runs),
+        "labels": (f"{run.n_labels} of {run.bank}" for run in runs),
+        "budget": (f"{run.n_clips_seen} clips seen a run" for run in runs),
+        "test soundscapes": (run.n_test_clips for run in runs),
+        "seeds": (run.seed for run in runs),
+    }
+    return "; ".join(f"{name}: {listed(values)}" for name, values in facts.items()) + ".\n"

@@ -1,0 +1,25 @@
+"""One process at a time in a table's folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from earmark.errors import ConfigError
+from earmark.storage.locks import hold
+
+LOCK: Final = ".lock"
+"""Name of the file that is locked; that it is there says nothing."""
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keeps a second call out of the same folder, where it would do the same work; where there are file locks.
+
+    Raises:
+        ConfigError: Another process is at work there.
+    """
+    with (out / LOCK).open("w") as file:
+        if not hold(file):
+            raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it")
+        yield

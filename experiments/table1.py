@@ -1,0 +1,173 @@
+"""Table 1 of the paper on soundscapes: its runs, one after the other or side by side, and its tables."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError, DataError
+from earmark.storage.files import atomic_write
+from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
+from experiments.lines import Line, append_line, done_runs, read_lines
+from experiments.lock import alone
+from experiments.plan import Run, TablePlan, read_plan
+from experiments.sounds import n_recordings, n_soundscapes, open_part, render_part, unrendered
+from experiments.tables import ablations_page, comparisons, table1_page
+
+Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
+Show = Callable[[str], AbstractContextManager[Progress]]
+"""From what is being done to a context in which its progress can be told."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `make_table` ended."""
+
+    n_done: int
+    """Runs that are done, those of earlier calls included."""
+    failed: tuple[tuple[Run, str], ...]
+    """Runs that are not, and why."""
+    tables: tuple[Path, ...]
+
+
+def _silence(text: str) -> None:
+    pass
+
+
+def _no_progress(doing: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+def make_table(
+    out: Path,
+    plan: TablePlan,
+    bank: Dataset,
+    runs: Sequence[Run],
+    *,
+    n_jobs: int = 1,
+    show: Show = _no_progress,
+    tell: Tell = _silence,
+    complain: Tell = _silence,
+    training_progress: bool = False,
+) -> Outcome:
+    """Draws the soundscapes, does the runs that are not done yet and writes the tables.
+
+    Each finished run is a line of `runs.jsonl` at once. Interrupted at any time, the same call goes on.
+
+    Args:
+        out: The table's folder.
+        plan: What the table is.
+        bank: The sounds, as `make_plan` returned them.
+        runs: Runs of the plan, in the order to do them.
+        n_jobs: Runs side by side, each in a process of its own; 1 does them here.
+        show: Shows the progress of long work.
+        tell: Told a line for people when a run is done.
+        complain: Told a line when a run has failed; the others go on.
+        training_progress: Whether a run that is done here draws a progress bar of its own.
+
+    Raises:
+        ConfigError: `out` holds another table or other files, or another process is at work there.
+        DataError: The bank does not serve, or a file of the table is damaged.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; what was under way is saved.
+    """
+    if n_jobs < 1:
+        raise ConfigError(f"n_jobs: 1 or more was expected, not {n_jobs}")
+    plan.check(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out), sigterm_as_interrupt():
+        plan.claim(out)  # by whoever has the lock: a call that is refused leaves the plan of the other as it is
+        done = done_runs(out, read_lines(out / "runs.jsonl"))
+        todo = [run for run in runs if run not in done]
+        try:
+            _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
+            if n_jobs > 1 and len(todo) > 1:
+                ending = side_by_side(out, todo, min(n_jobs, len(todo)), tell)
+            else:
+                ending = _one_by_one(out, plan, todo, training_progress)
+            failed = _write_down(out, ending, len(todo), tell, complain)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped, and all is saved in {out}: the same command goes on") from None
+        tables = write_tables(out) if len(done) + len(todo) > len(failed) else ()
+    return Outcome(len(runs) - len(failed), failed, tables)
+
+
+def _write_down(
+    out: Path, ending: Generator[tuple[Run, Line | str]], n_runs: int, tell: Tell, complain: Tell
+) -> tuple[tuple[Run, str], ...]:
+    """A line for each run that ends well; the others with why they did not."""
+    n_done, failed = 0, list[tuple[Run, str]]()
+    with closing(ending):
+        for run, result in ending:
+            if isinstance(result, Line):
+                append_line(out / "runs.jsonl", result)
+                n_done += 1
+                tell(f"{run}: {_brief(result)}; {n_runs - n_done - len(failed)} runs left")
+            else:
+                failed.append((run, result))
+                complain(f"{run}: {result}")
+    return tuple(failed)
+
+
+def write_tables(out: Path) -> tuple[Path, ...]:
+    """Writes `table1.md` and `ablations.md` anew from `runs.jsonl` and the scores, and returns where they are.
+
+    Raises:
+        DataError: No run is finished, a file is damaged, or runs do not belong together.
+    """
+    lines = read_lines(out / "runs.jsonl")
+    if not lines:
+        raise DataError(f"{out}: no finished run there (runs.jsonl), a table needs one; `earmark paper table1` trains")
+    compared = comparisons(out, lines)
+    pages = {
+        "table1.md": table1_page(lines, compared, _recordings(out, lines)),
+        "ablations.md": ablations_page(lines, compared),
+    }
+    for name, text in pages.items():
+        with atomic_write(out / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return tuple(out / name for name in pages)
+
+
+def _recordings(out: Path, lines: Sequence[Line]) -> dict[str, str]:
+    """What the test soundscapes of a difficulty were mixed from, where it is still to be seen."""
+    found = {}
+    with suppress(ConfigError):
+        splits = ", ".join(read_plan(out).test_splits)
+        for line in lines:
+            if (n := n_recordings(out, line.difficulty, "test", line.test_ids_sha256)) is not None:
+                found[line.difficulty] = f"{n} recordings of fold {splits}"
+    return found
+
+
+def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[str], show: Show) -> None:
+    """Soundscapes and shared log-mels of the difficulties."""
+    from experiments.runs import share_features
+
+    for difficulty, part in unrendered(plan, out):
+        if difficulty in difficulties:
+            with show(f"mixing {n_soundscapes(plan, part)} {difficulty} {part} soundscapes") as progress:
+                render_part(plan, bank, out, difficulty, part, progress)
+    for difficulty in difficulties:
+        for part in ("train", "valid"):
+            with show(f"log-mels, {difficulty} {part}") as progress:
+                share_features(plan, out, open_part(plan, out, difficulty, part), progress)
+
+
+def _one_by_one(
+    out: Path, plan: TablePlan, runs: Sequence[Run], training_progress: bool
+) -> Generator[tuple[Run, Line | str]]:
+    from experiments.runs import perform
+
+    for run in runs:
+        try:
+            result: Line | str = perform(out, plan, run, progress=training_progress)
+        except Exception as error:  # the other runs go on; this one is told of
+            result = failure(error)
+        yield run, result
+
+
+def _brief(line: Line) -> str:
+    score = "no mAP" if line.mAP is None else f"mAP {line.mAP:.3f}"
+    return f"{score}, {line.seconds / 60:.1f} min at {line.clips_per_second:.0f} clips/s"

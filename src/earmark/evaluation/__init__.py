@@ -1,0 +1,1 @@
+"""Metrics, reports, calibration, and how well scores locate events."""

@@ -1,0 +1,394 @@
+"""Scores that mean what they say: a network's logits scaled and shifted to fit held-out clips, and its thresholds."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64, Shaped
+
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError, DataError
+from earmark.evaluation.report import FailedClip, Report, evaluate
+from earmark.inference.tagger import Tagger
+from earmark.labels import LabelSet
+from earmark.model.network import Network, TorchEngine
+
+N_BINS: Final = 15
+"""Bins of the expected calibration error, equally wide, over the scores from 0 to 1."""
+
+# float32 scores that have run into 0 or 1 stand for these
+_LOWEST, _HIGHEST = float(np.finfo(np.float32).tiny), 1.0 - float(np.finfo(np.float32).epsneg)
+_MAX_STEPS = 100
+_TOO_CLEAN = "calibrate on more clips, which the network was not trained on"
+
+
+class CalibrationFigures(NamedTuple):
+    """How far scores can be taken at their word. Every data set weighs the same, whatever the number of its clips."""
+
+    expected_calibration_error: float
+    """Pairs of a clip and a label sorted into bins by score: how far the mean score of a bin is from its share of
+    positives, without the sign, averaged over the bins, each weighing as its pairs do."""
+    cross_entropy: float
+    """Binary, the mean over pairs of a clip and a label, in nats."""
+    f1_macro: float
+    """Of tags chosen by threshold; the mean over the labels with positives."""
+    f1_micro: float
+    """Of all tags together."""
+
+
+class CalibrationClips(NamedTuple):
+    """The clips of one data set that were heard."""
+
+    name: str
+    n_clips: int
+    clip_ids_sha256: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` found: `logit' = scale * logit + offset`, and the score from which on each label is a tag."""
+
+    labels: tuple[str, ...]
+    """All of the network's."""
+    scale: float
+    offset: float
+    thresholds: tuple[float, ...]
+    """Of calibrated scores, one for each label."""
+    pooled_threshold: float
+    """The best for all labels together."""
+    n_positive: tuple[int, ...]
+    """Clips that carry each label."""
+    min_positives: int
+    """A label with fewer takes the pooled threshold."""
+    before: CalibrationFigures
+    """At the threshold 0.5."""
+    after: CalibrationFigures
+    """At the thresholds found, which were chosen on these very clips: other clips will give a lower F1."""
+    data: tuple[CalibrationClips, ...]
+    failed: tuple[FailedClip, ...] = ()
+    """Clips that were left out."""
+
+    @property
+    def n_pooled(self) -> int:
+        """Labels that take the pooled threshold."""
+        return sum(n < self.min_positives for n in self.n_positive)
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside its thresholds, as plain JSON values."""
+        return {
+            "scale": self.scale,
+            "offset": self.offset,
+            "pooled_threshold": self.pooled_threshold,
+            "min_positives": self.min_positives,
+            "n_labels_pooled": self.n_pooled,
+            "before": self.before._asdict(),
+            "after": self.after._asdict(),
+            "data": [clips._asdict() for clips in self.data],
+            "failed": [clip._asdict() for clip in self.failed],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        rows = zip(self.labels, self.n_positive, self.thresholds, strict=True)
+        return {**self.facts(), "labels": [{"label": x, "n_positive": n, "threshold": t} for x, n, t in rows]}
+
+
+def calibrate(
+    network: Network,
+    datasets: Sequence[Dataset],
+    *,
+    min_positives: int = 5,
+    batch_size: int = 16,
+    n_workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    device: str | torch.device = "cpu",
+) -> Calibration:
+    """Hears clips that the network was not trained on and fits its scores and thresholds to them.
+
+    Scores are those of `Tagger.hear`, so that the thresholds are for what `tag` and `timeline` score.
+
+    Args:
+        network: Stays as it is; `apply` makes the calibrated one.
+        datasets: The network needs all of their labels; a label may be missing in some of them, or in all.
+        min_positives: Positives that a label needs for a threshold of its own.
+        batch_size: As in `evaluate`, and so the following ones.
+        n_workers: Threads that decode.
+        progress: Called with the clips done so far and their number, over all data sets.
+        device: Where the network runs.
+
+    Raises:
+        DataError: As in `evaluate` and `fit`.
+        ConfigError: A setting outside what it can be, or no data set.
+    """
+    _check_min_positives(min_positives)
+    reports: list[Report] = []
+    n_clips, n_before = sum(map(len, datasets)), 0
+    for dataset in datasets:
+        show = None if progress is None else _beyond(progress, n_before, n_clips)
+        settings: dict[str, Any] = {"batch_size": batch_size, "n_workers": n_workers, "device": device}
+        reports.append(_as_tagged(network, dataset, evaluate(network, dataset, progress=show, **settings)))
+        n_before += len(dataset)
+    return fit(reports, network.labels, min_positives)
+
+
+def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
+    """The report with the scores that `Tagger.hear` gives, which pools no long clip whole."""
+    tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
+    columns = [network.labels.index(figures.label) for figures in report.labels]
+    scores = report.scores.copy()
+    for row, clip_id in zip(scores, report.ids, strict=True):
+        audio = clips[clip_id].load(tagger.sample_rate)
+        if tagger.is_long(audio.duration):
+            row[:] = tagger.hear(audio).scores[columns]
+    return replace(report, scores=scores)
+
+
+def _beyond(progress: Callable[[int, int], None], n_before: int, n_clips: int) -> Callable[[int, int], None]:
+    return lambda done, _: progress(n_before + done, n_clips)
+
+
+def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:
+    """The calibration of scores that are at hand already.
+
+    Scale and offset are Platt's (1999), one of each for all labels, so that the order of clips and of labels stays: the
+    minimum of the mean binary cross entropy, of which every data set has the same share. The threshold of a label is
+    the one of best F1, midway between neighbouring calibrated scores; of several equally good ones the nearest to the
+    pooled threshold, and for the pooled threshold itself the nearest to 0.5.
+
+    Args:
+        reports: What `evaluate` found, one for each data set.
+        labels: The network's.
+        min_positives: Positives that a label needs for a threshold of its own.
+
+    Raises:
+        DataError: No positive or no negative, scores that are no better than chance, or positives that all score above
+            all negatives (the scale would be infinite).
+        ConfigError: No report, or no positive number of positives.
+    """
+    _check_min_positives(min_positives)
+    if not reports:
+        raise ConfigError("at least one data set to calibrate on was expected, none came")
+    pairs = _pairs(reports, labels)
+    scale, offset = _fit_line(pairs)
+    scores = _sigmoid(scale * pairs.logits + offset)
+    n_positive = np.bincount(pairs.label[pairs.target], minlength=len(labels))
+    pooled = _best_threshold(pairs.target, scores, pairs.weight, near=0.5)
+    thresholds = np.full(len(labels), pooled)
+    for label in np.flatnonzero(n_positive >= min_positives):
+        own = pairs.label == label
+        thresholds[label] = _best_threshold(pairs.target[own], scores[own], pairs.clip_weight[own], near=pooled)
+    return Calibration(
+        labels=labels.names,
+        scale=scale,
+        offset=offset,
+        thresholds=tuple(thresholds.tolist()),
+        pooled_threshold=pooled,
+        n_positive=tuple(n_positive.tolist()),
+        min_positives=min_positives,
+        before=_figures(pairs, pairs.logits, np.full(len(labels), 0.5)),
+        after=_figures(pairs, scale * pairs.logits + offset, thresholds),
+        data=tuple(CalibrationClips(report.data, len(report.ids), report.clip_ids_sha256) for report in reports),
+        failed=tuple(clip for report in reports for clip in report.failed),
+    )
+
+
+def apply(network: Network, calibration: Calibration) -> Network:
+    """A copy of the network whose scores are calibrated, with the thresholds, and the facts in `extra["calibration"]`.
+
+    Scale and offset go into its last layer: every engine has them, no stage knows of them. Order, top-1 and mAP stay,
+    but for the rounding of float32.
+
+    Raises:
+        ConfigError: The calibration is of other labels.
+    """
+    if calibration.labels != network.labels.names:
+        raise ConfigError(
+            f"a calibration of the network's {len(network.labels)} labels was expected, this one is of "
+            f"{len(calibration.labels)} labels that are not the same; calibrate this network"
+        )
+    calibrated = _scaled(network, calibration.scale, calibration.offset)
+    calibrated.thresholds = calibration.thresholds
+    calibrated.extra["calibration"] = calibration.facts()
+    return calibrated
+
+
+def apply_like(network: Network, calibrated: Network) -> Network:
+    """A copy of the network with the scale, offset and thresholds of another one, which was trained as it was.
+
+    For a network trained once more on all clips there are, which leaves none to calibrate it on.
+
+    Raises:
+        ConfigError: The other one is not calibrated or of other labels, or this one is calibrated already.
+    """
+    if "calibration" in network.extra:
+        raise ConfigError("a network that is not calibrated was expected, this one is: twice would be wrong")
+    facts = calibrated.extra.get("calibration")
+    if not isinstance(facts, dict) or not {"scale", "offset"} <= facts.keys() or calibrated.thresholds is None:
+        raise ConfigError("a checkpoint that `earmark calibrate` wrote was expected to copy from; calibrate it first")
+    if calibrated.labels.names != network.labels.names:
+        raise ConfigError(
+            f"a checkpoint of the same {len(network.labels)} labels was expected to copy the calibration from, that "
+            f"one has {len(calibrated.labels)} labels that are not the same"
+        )
+    copied = _scaled(network, float(facts["scale"]), float(facts["offset"]))
+    copied.thresholds = calibrated.thresholds
+    copied.extra["calibration"] = {**facts, "copied": True}
+    return copied
+
+
+def _scaled(network: Network, scale: float, offset: float) -> Network:
+    scaled = copy.deepcopy(network)
+    last = scaled.classifier[-1]
+    with torch.no_grad():
+        last.get_parameter("weight").mul_(scale)
+        last.get_parameter("bias").mul_(scale).add_(offset)
+    return scaled
+
+
+def _check_min_positives(min_positives: int) -> None:
+    if min_positives < 1:
+        raise ConfigError(f"min_positives: 1 or more was expected, not {min_positives}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Every clip of every data set with every label of that data set."""
+
+    logits: Float64[np.ndarray, " pair"]
+    target: Bool[np.ndarray, " pair"]
+    label: Int64[np.ndarray, " pair"]
+    """Position among the network's."""
+    weight: Float64[np.ndarray, " pair"]
+    """Those of each data set add up to the same, and all of them to 1."""
+    clip_weight: Float64[np.ndarray, " pair"]
+    """Those of each data set and label add up to 1."""
+
+
+def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
+    positions = {name: position for position, name in enumerate(labels.names)}
+    shapes = [report.scores.shape for report in reports]
+    columns = [np.array([positions[figures.label] for figures in report.labels], np.int64) for report in reports]
+    weights = [np.full(n_clips * n_labels, 1 / (n_clips * n_labels)) for n_clips, n_labels in shapes]
+    clip_weights = [np.full(n_clips * n_labels, 1 / n_clips) for n_clips, n_labels in shapes]
+    return _Pairs(
+        logits=np.concatenate([_logits(report.scores).ravel() for report in reports]),
+        target=np.concatenate([report.target.ravel() for report in reports]),
+        label=np.concatenate([np.tile(own, n_clips) for own, (n_clips, _) in zip(columns, shapes, strict=True)]),
+        weight=np.concatenate(weights) / len(reports),
+        clip_weight=np.concatenate(clip_weights),
+    )
+
+
+def _logits(scores: Shaped[np.ndarray, "clip label"]) -> Float64[np.ndarray, "clip label"]:
+    clipped = np.clip(scores.astype(np.float64), _LOWEST, _HIGHEST)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+def _sigmoid(logits: Float64[np.ndarray, " pair"]) -> Float64[np.ndarray, " pair"]:
+    scores: Float64[np.ndarray, " pair"] = np.exp(-np.logaddexp(0, -logits))  # does not overflow, keeps the small ones
+    return scores
+
+
+def _fit_line(pairs: _Pairs) -> tuple[float, float]:
+    """Scale and offset of least cross entropy, by Newton's method."""
+    logits, target, weight = pairs.logits, pairs.target, pairs.weight
+    _check_fit(pairs)
+    base_rate = float(weight[target].sum())
+    centre = float(weight @ logits)
+    spread = float(np.sqrt(weight @ (logits - centre) ** 2))
+    inputs = np.stack([(logits - centre) / spread, np.ones_like(logits)])
+    # a constant score, from where the curvature is good in every direction; far-off logits have next to none
+    line = np.array([0.0, np.log(base_rate / (1 - base_rate))])
+    for _ in range(_MAX_STEPS):
+        scores = _sigmoid(line @ inputs)
+        gradient = inputs @ (weight * (scores - target))
+        curvature = (inputs * (weight * scores * (1 - scores))) @ inputs.T
+        # where next to nothing but two clips at one score decides, rounding would turn the step uphill
+        curvature += 1e-12 * np.trace(curvature) * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        decrement = float(gradient @ step)
+        before = _cross_entropy(line @ inputs, target, weight)
+        while _cross_entropy((line - step) @ inputs, target, weight) > before:
+            step /= 2  # a step of no length ends this at the latest
+        line = line - step
+        if decrement < 1e-10:  # the step just taken has squared that
+            scale = float(line[0]) / spread
+            return scale, float(line[1]) - scale * centre
+    raise DataError(f"the scale of the scores is not found in {_MAX_STEPS} steps; {_TOO_CLEAN}")
+
+
+def _check_fit(pairs: _Pairs) -> None:
+    """Refuses data for which the cross entropy has no least value at a scale above 0."""
+    logits, target, weight = pairs.logits, pairs.target, pairs.weight
+    if not target.any() or target.all():
+        which = "negative" if target.any() else "positive"
+        raise DataError(f"clips with and without labels were expected, but there is no {which}; take more clips")
+    positive, negative = logits[target], logits[~target]
+    # the sign of the best scale is that of this difference: the slope of the cross entropy at scale 0, which is convex
+    difference = np.average(positive, weights=weight[target]) - np.average(negative, weights=weight[~target])
+    if difference <= 0 or logits.min() == logits.max():
+        raise DataError(
+            f"the network's logits are no better than chance: those of positives are {difference:+.3g} from those of "
+            "negatives in the mean; train it, or check that these labels are those of these clips"
+        )
+    if positive.min() >= negative.max():
+        raise DataError(f"all positives score above all negatives, which fits no finite scale; {_TOO_CLEAN}")
+
+
+def _best_threshold(
+    target: Bool[np.ndarray, " pair"],
+    scores: Float64[np.ndarray, " pair"],
+    weight: Float64[np.ndarray, " pair"],
+    near: float,
+) -> float:
+    """The threshold of best F1 among those midway between neighbouring scores, and midway between the least and 0."""
+    order = np.argsort(-scores)
+    ranked = scores[order]
+    last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # of each run of equal scores
+    chosen = np.cumsum(weight[order])[last]
+    hits = np.cumsum((weight * target)[order])[last]
+    f1 = 2 * hits / (chosen + weight[target].sum())
+    midway = (ranked[last] + np.append(ranked[last[1:]], 0.0)) / 2
+    # sums in another order differ by their rounding
+    best = midway[f1 >= f1.max() - 1e-12]
+    return float(best[np.abs(best - near).argmin()])
+
+
+def _figures(
+    pairs: _Pairs, logits: Float64[np.ndarray, " pair"], thresholds: Float64[np.ndarray, " label"]
+) -> CalibrationFigures:
+    scores = _sigmoid(logits)
+    chosen = scores >= thresholds[pairs.label]
+    by_label = [
+        _f1(pairs.target[own], chosen[own], pairs.clip_weight[own])
+        for own in (pairs.label == label for label in np.unique(pairs.label[pairs.target]))
+    ]
+    return CalibrationFigures(
+        expected_calibration_error=_expected_calibration_error(pairs.target, scores, pairs.weight),
+        cross_entropy=_cross_entropy(logits, pairs.target, pairs.weight),
+        f1_macro=float(np.mean(by_label)),
+        f1_micro=_f1(pairs.target, chosen, pairs.weight),
+    )
+
+
+def _expected_calibration_error(
+    target: Bool[np.ndarray, " pair"], scores: Float64[np.ndarray, " pair"], weight: Float64[np.ndarray, " pair"]
+) -> float:
+    bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
+    # a bin's weight and the division by it, for its means, cancel
+    return float(np.abs(np.bincount(bins, weight * (scores - target))).sum())
+
+
+def _cross_entropy(
+    logits: Float64[np.ndarray, " pair"], target: Bool[np.ndarray, " pair"], weight: Float64[np.ndarray, " pair"]
+) -> float:
+    return float(weight @ (np.logaddexp(0, logits) - target * logits))
+
+
+def _f1(
+    target: Bool[np.ndarray, " pair"], chosen: Bool[np.ndarray, " pair"], weight: Float64[np.ndarray, " pair"]
+) -> float:
+    return float(2 * weight[target & chosen].sum() / (weight[target].sum() + weight[chosen].sum()))

@@ -1,0 +1,171 @@
+"""A tagger measured on strongly labelled clips: how well its timeline finds when sounds happen."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from earmark.audio.recording import Audio
+from earmark.data.audioset import StrongEvent, split_segment_id, true_events
+from earmark.data.clips import Clip, Dataset
+from earmark.errors import DataError, EarmarkError
+from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, psds, segment_f1
+from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import Timeline, label_thresholds
+from earmark.labels import LabelSet
+from earmark.parallel.prefetch import one_ahead
+from earmark.storage.files import atomic_write
+
+WINDOW: Final = 0.8
+HOP: Final = 0.4
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `detect` found; figures are of the labels that the tagger knows and that have an event."""
+
+    PSDS1: float
+    """Polyphonic sound detection score that rewards exact times (DCASE task 4, scenario 1)."""
+    PSDS2: float
+    """... that rewards telling labels apart (scenario 2)."""
+    F1: float
+    """Segment-based, of 1 s, mean over labels; at the checkpoint's thresholds, or at 0.5 where it has none."""
+    F1_micro: float
+    """Of all labels' hits and mistakes together."""
+    n_clips: int
+    """Clips measured."""
+    n_clips_without_events: int
+    """Clips of the data set that the table of events does not have, which were left out."""
+    n_labels: int
+    """Labels measured."""
+    n_events: int
+    n_events_of_other_labels: int
+    """Events of labels that the tagger does not know, which were left out."""
+    window: float
+    """Seconds that a score of the timeline is of."""
+    hop: float
+    """Seconds from score to score."""
+    failed: tuple[str, ...] = ()
+    """Why clips with events could not be measured."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain JSON values; one that is not finite is None."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+    def save(self, out_dir: Path | str) -> None:
+        """Writes `detection.json` into a folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        with atomic_write(Path(out_dir) / "detection.json") as path:
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+            path.write_text(text + "\n", encoding="utf-8")
+
+
+def detect(
+    tagger: Tagger,
+    dataset: Dataset,
+    events: Mapping[str, Sequence[StrongEvent]],
+    *,
+    window: float = WINDOW,
+    hop: float = HOP,
+    progress: Callable[[int, int], None] | None = None,
+) -> Detection:
+    """Compares the timeline of each clip that has strong labels with them.
+
+    Args:
+        tagger: May know more labels than have events.
+        dataset: Clips with the id of a segment, or of its video, as `audioset:` and `parquet:` give them.
+        events: By the id of the segment (`earmark.data.audioset.read_strong_labels`).
+        window: Seconds, of the timeline.
+        hop: Seconds, of the timeline.
+        progress: Called with the clips heard so far and their number.
+
+    Raises:
+        DataError: No clip has events of a label that the tagger knows, or none can be read.
+        ConfigError: The window or the hop is not positive.
+    """
+    truth, failed = _truth(dataset.clips, events)
+    known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
+    if not known:
+        why = failed[0] if failed else "ids must agree"
+        raise DataError(
+            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
+        )
+    labels = tagger.labels.subset(known)
+    columns = [tagger.labels.index(name) for name in labels]
+    clips = [clip for clip in dataset.clips if clip.id in truth]
+    n_unclear = len(failed)
+    recordings: list[ScoredRecording] = []
+    for number, (clip, audio) in enumerate(_sounds(clips, tagger.sample_rate), 1):
+        if isinstance(audio, str):
+            failed.append(f"{clip.id}: {audio}")
+        else:
+            timeline = tagger.timeline(audio, window=window, hop=hop)
+            recordings.append(_scored(timeline, columns, truth[clip.id], labels))
+        if progress is not None:
+            progress(number, len(clips))
+    if not recordings:
+        raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
+    f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, len(tagger.labels))[columns])
+    return Detection(
+        psds(recordings, PSDS1),
+        psds(recordings, PSDS2),
+        *f1[:2],
+        n_clips=len(recordings),
+        n_clips_without_events=len(dataset) - len(clips) - n_unclear,
+        n_labels=len({event.label for recording in recordings for event in recording.events}),
+        n_events=sum(len(recording.events) for recording in recordings),
+        n_events_of_other_labels=sum(e.label_id not in tagger.labels for own in truth.values() for e in own),
+        window=window,
+        hop=hop,
+        failed=tuple(failed),
+    )
+
+
+def _truth(
+    clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]
+) -> tuple[dict[str, Sequence[StrongEvent]], list[str]]:
+    """The events of each clip that has some, by its id; and of which clips it is not clear which segment they are."""
+    segments: dict[str, list[str]] = {}
+    for segment_id in events:
+        segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
+    truth: dict[str, Sequence[StrongEvent]] = {}
+    unclear: list[str] = []
+    for clip in clips:
+        fitting = [clip.id] if clip.id in events else segments.get(clip.id, [])
+        if len(fitting) > 1:
+            unclear.append(f"{clip.id}: one segment of that video was expected, there are {', '.join(fitting)}")
+        elif fitting:
+            truth[clip.id] = events[fitting[0]]
+    return truth, unclear
+
+
+def _sounds(clips: Sequence[Clip], sample_rate: int) -> Iterator[tuple[Clip, Audio | str]]:
+    """Each clip with its sound, or with why there is none; the next is read meanwhile."""
+
+    def read(clip: Clip) -> tuple[Clip, Audio | str]:
+        try:
+            return clip, clip.load(sample_rate)
+        except EarmarkError as error:
+            return clip, str(error)
+
+    with closing(one_ahead(read(clip) for clip in clips)) as sounds:
+        yield from sounds
+
+
+def _scored(
+    timeline: Timeline, columns: Sequence[int], events: Sequence[StrongEvent], labels: LabelSet
+) -> ScoredRecording:
+    starts, stops = timeline.cells()
+    borders = np.append(starts, stops[-1])
+    # the last moments of a segment may lie behind the end of its file, by what was lost when it was cut
+    true = (event._replace(offset=min(event.offset, float(borders[-1]))) for event in true_events(events, labels))
+    return ScoredRecording(borders, timeline.scores[:, columns], tuple(e for e in true if e.onset < e.offset))

@@ -1,0 +1,94 @@
+"""Segment-based F1: which labels sound in each second."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from earmark.errors import ConfigError, DataError
+from earmark.evaluation.localisation.recordings import DECIMALS, ScoredRecording, check_same_labels
+
+_Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class SegmentF1(NamedTuple):
+    """How well was told which labels sound in each second (Mesaros et al. 2016)."""
+
+    micro: float
+    """Of all labels' hits and mistakes together; nan where no label has either."""
+    macro: float
+    """Mean over the labels with an event; nan without any."""
+    labels: Float[np.ndarray, " label"]
+    """nan for a label without event."""
+
+
+def segment_f1(
+    recordings: Sequence[ScoredRecording], thresholds: Float[np.ndarray, " label"], *, seconds: float = 1.0
+) -> SegmentF1:
+    """Segment-based F1: a label is detected where a cell in the segment reaches the threshold, true where it sounds.
+
+    Args:
+        recordings: Scores and truth.
+        thresholds: Of each label, chosen on other recordings (`best_thresholds`).
+        seconds: Length of the segments; the last one of a recording may reach past its end.
+
+    Raises:
+        DataError: No recording, or others than `thresholds` in number of labels.
+    """
+    scores, active = _segments(recordings, seconds)
+    if thresholds.shape != scores.shape[1:]:
+        raise DataError(f"{len(thresholds)} thresholds were given, scores are of {scores.shape[1]} labels")
+    detected = scores >= thresholds
+    hits, sizes = (detected & active).sum(axis=0), detected.sum(axis=0) + active.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the nan that is meant
+        labels = np.where(active.any(axis=0), 2 * hits / sizes, np.nan)
+        micro = float(2 * hits.sum() / sizes.sum())
+    macro = float(np.nanmean(labels)) if active.any() else float("nan")
+    return SegmentF1(micro, macro, labels)
+
+
+def best_thresholds(recordings: Sequence[ScoredRecording], *, seconds: float = 1.0) -> Float[np.ndarray, " label"]:
+    """The threshold of each label with its highest segment-based F1 on these recordings.
+
+    It lies midway between the lowest score that it lets through and the next one; of equally good ones it is the
+    highest. A label without events gets inf: nothing of it is ever detected.
+
+    Raises:
+        DataError: No recording, or recordings with other numbers of labels.
+    """
+    scores, active = _segments(recordings, seconds)
+    return np.array([_best_threshold(*columns) for columns in zip(scores.T, active.T, strict=True)])
+
+
+def _best_threshold(scores: _Array, active: _Array) -> float:
+    if not active.any():
+        return float("inf")
+    values, inverse = np.unique(-scores, return_inverse=True)  # falling
+    hits = np.cumsum(np.bincount(inverse, active))
+    f1 = 2 * hits / (np.cumsum(np.bincount(inverse)) + active.sum())
+    best = int(np.argmax(f1))
+    return -float(values[best : best + 2].mean())
+
+
+def _segments(
+    recordings: Sequence[ScoredRecording], seconds: float
+) -> tuple[_Array, Bool[np.ndarray, "segment label"]]:
+    """The highest score in each segment of each recording, and whether the label sounds in it."""
+    if not 0 < seconds < np.inf:
+        raise ConfigError(f"seconds: a positive length of a segment was expected, not {seconds:g}")
+    check_same_labels(recordings)
+    scores, active = [], []
+    for recording in recordings:
+        borders = np.round(recording.borders, DECIMALS)
+        edges = np.round(np.arange(np.ceil(np.round(borders[-1] / seconds, DECIMALS)) + 1) * seconds, DECIMALS)
+        first = np.searchsorted(borders, edges[:-1], side="right") - 1
+        end = np.searchsorted(borders[:-1], edges[1:], side="left")
+        cells = recording.scores
+        peaks = [cells[a:b].max(axis=0) for a, b in zip(first.tolist(), end.tolist(), strict=True)]
+        sounds = np.zeros((len(edges) - 1, cells.shape[1]), bool)
+        for label, onset, offset in recording.events:
+            sounds[(edges[:-1] < offset) & (edges[1:] > onset), label] = True
+        scores.append(np.stack(peaks))
+        active.append(sounds)
+    return np.concatenate(scores), np.concatenate(active)

@@ -1,0 +1,394 @@
+"""A network measured on a data set: which figures, on which clips, how certain."""
+
+import hashlib
+import json
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+
+from earmark.data.clips import Clip, Dataset
+from earmark.errors import ConfigError, DataError, EarmarkError
+from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
+from earmark.labels import LabelSet
+from earmark.model.network import Network
+from earmark.parallel.prefetch import one_ahead
+from earmark.storage.files import atomic_write
+
+_Item = TypeVar("_Item")
+_MID: Final = re.compile(r"/[mtg]/\w+")  # ids of one meaning everywhere; those of other sets are numbers or names
+
+# a batch holds at most so much, padding included; a longer clip is a batch of its own
+_SECONDS_PER_BATCH = 320.0
+
+
+class LabelFigures(NamedTuple):
+    """How well one label was told from the others."""
+
+    label: str
+    n_positive: int
+    """Clips that carry it."""
+    average_precision: float
+    """nan without positives."""
+    auc: float
+    """nan where all clips carry it, or none does."""
+
+
+class FailedClip(NamedTuple):
+    """A clip that is in the data set but not in the figures."""
+
+    id: str
+    error: str
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `evaluate` found; figures are of the clips in `ids` alone."""
+
+    model: str
+    data: str
+    mAP: float
+    """Mean average precision over the labels with positives; nan when none has any."""
+    mAUC: float
+    """Mean area under the ROC curve over the labels that have it."""
+    d_prime: float
+    """Of the mean AUC, as the literature prints it; inf when that is 1."""
+    mAP_interval: tuple[float, float]
+    """The mAP of 95 % of other choices of as many clips (`metrics.bootstrap_interval`)."""
+    top1: float | None
+    """Share of clips whose own label scores highest among those measured; None unless each clip has exactly one."""
+    labels: tuple[LabelFigures, ...]
+    """In the order of the data set."""
+    ids: tuple[str, ...]
+    """Clips measured, in the order of the data set."""
+    scores: Float32[np.ndarray, "clip label"]
+    target: Bool[np.ndarray, "clip label"]
+    failed: tuple[FailedClip, ...] = ()
+
+    @property
+    def n_labels_with_positives(self) -> int:
+        return sum(figures.n_positive > 0 for figures in self.labels)
+
+    @property
+    def clip_ids_sha256(self) -> str:
+        """Hash of the clips measured: equal to the data set's when none failed."""
+        return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain JSON values; one that is not finite is None, such as the d' of a mean AUC of 1."""
+        low, high = self.mAP_interval
+        return {
+            "model": self.model,
+            "data": self.data,
+            "n_clips": len(self.ids),
+            "n_labels": len(self.labels),
+            "n_labels_with_positives": self.n_labels_with_positives,
+            "clip_ids_sha256": self.clip_ids_sha256,
+            "mAP": _finite(self.mAP),
+            "mAP_interval": [_finite(low), _finite(high)],
+            "mAUC": _finite(self.mAUC),
+            "d_prime": _finite(self.d_prime),
+            "top1": self.top1,
+            "labels": [
+                {
+                    "label": figures.label,
+                    "n_positive": figures.n_positive,
+                    "average_precision": _finite(figures.average_precision),
+                    "auc": _finite(figures.auc),
+                }
+                for figures in self.labels
+            ],
+            "failed": [{"id": clip.id, "error": clip.error} for clip in self.failed],
+        }
+
+    def markdown(self) -> str:
+        """The figures to read: headline, coverage, labels by falling average precision, clips not measured."""
+        low, high = self.mAP_interval
+        n_all = len(self.ids) + len(self.failed)
+        lines = [
+            f"# {_cell(self.model)} on {_cell(self.data)}",
+            "",
+            "| figure | value |",
+            "|---|---|",
+            f"| mAP | {_digits(self.mAP)} (95 % interval {_digits(low)} to {_digits(high)}) |",
+            f"| mAUC | {_digits(self.mAUC)} |",
+            f"| d' of the mAUC | {_digits(self.d_prime)} |",
+            *([f"| top-1 accuracy | {_digits(self.top1)} |"] if self.top1 is not None else []),
+            "",
+            f"Measured on {len(self.ids)} of {n_all} clips ({len(self.ids) / n_all:.1%}). Means are over the "
+            f"{self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
+            "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: how far another "
+            "choice of as many clips would move it. Clips that share recordings count as independent: other recordings "
+            "would move it more.",
+            "",
+            f"SHA-256 of the clip ids: `{self.clip_ids_sha256}`",
+            "",
+            "## Labels",
+            "",
+            "| label | clips | average precision | AUC |",
+            "|---|---:|---:|---:|",
+        ]
+        # best first; nan, which does not compare, last
+        ranked = sorted(self.labels, key=lambda f: (math.isnan(f.average_precision), -f.average_precision, f.label))
+        for label, n_positive, precision, auc in ranked:
+            lines.append(f"| {_cell(label)} | {n_positive} | {_digits(precision)} | {_digits(auc)} |")
+        if self.failed:
+            lines += ["", "## Clips not measured", "", "| clip | why |", "|---|---|"]
+            lines += [f"| {_cell(clip.id)} | {_cell(clip.error)} |" for clip in self.failed]
+        return "\n".join(lines) + "\n"
+
+    def save(self, out_dir: Path | str) -> None:
+        """Writes `report.json`, `report.md` and `scores.npz` (ids, labels, scores, target) into a folder.
+
+        Two models' scores on the same clips are what a paired bootstrap needs (`metrics.bootstrap_samples`).
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        out_dir = Path(out_dir)
+        with atomic_write(out_dir / "scores.npz") as path:
+            np.savez_compressed(
+                path,
+                ids=np.array(self.ids, np.str_),
+                labels=np.array([figures.label for figures in self.labels], np.str_),
+                scores=self.scores,
+                target=self.target.astype(np.uint8),
+            )
+        with atomic_write(out_dir / "report.md") as path:
+            path.write_text(self.markdown(), encoding="utf-8")
+        with atomic_write(out_dir / "report.json") as path:
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+            path.write_text(text + "\n", encoding="utf-8")
+
+
+def evaluate(
+    network: Network,
+    dataset: Dataset,
+    *,
+    model: str | None = None,
+    batch_size: int = 16,
+    n_workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    device: str | torch.device = "cpu",
+) -> Report:
+    """Scores every clip whole and measures how well each of the data set's labels is told.
+
+    The figures do not depend on how clips share batches. A clip that can't be read is named in the report and left
+    out of its figures. The network is given back in the mode and on the device that it came in.
+
+    Args:
+        network: Needs all labels of the data set, found by name or MID; it may have more.
+        dataset: What to measure on.
+        model: What the report calls the network.
+        batch_size: Clips a batch at most; fewer where they are long.
+        n_workers: Threads that decode the next batch while the network is at this one; 0 does one after the other.
+        progress: Called with the clips done so far and their number.
+        device: Where the network runs.
+
+    Raises:
+        DataError: The network lacks labels, no clip can be read, or the network gives scores
+            that are not finite.
+        ConfigError: A setting outside what it can be, or a device that is not there.
+    """
+    if batch_size < 1 or n_workers < 0:
+        raise ConfigError(
+            f"batch_size={batch_size}, n_workers={n_workers}: at least 1 clip a batch and 0 workers were expected"
+        )
+    columns = _columns(network.labels, dataset)
+    with _evaluating(network, device):
+        measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
+    if not measured:
+        first = unreadable[0]
+        raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
+    return measure(
+        np.stack([dataset.labels.encode(clip.labels) for clip in measured]) > 0,
+        scores[:, columns],
+        ids=[clip.id for clip in measured],
+        labels=dataset.labels,
+        model=model or f"{network.config.pooling}, {network.n_parameters:,} parameters",
+        data=dataset.name,
+        failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
+    )
+
+
+def measure(
+    target: Bool[np.ndarray, "clip label"],
+    scores: Float32[np.ndarray, "clip label"],
+    *,
+    ids: Sequence[str],
+    labels: LabelSet,
+    model: str,
+    data: str,
+    failed: Sequence[FailedClip] = (),
+) -> Report:
+    """The report of scores from anywhere.
+
+    Raises:
+        DataError: Scores are nan, or shapes differ.
+    """
+    precision, auc = average_precision(target, scores), roc_auc(target, scores)
+    mean_auc = label_mean(auc)
+    one_each = bool((target.sum(axis=1) == 1).all())
+    return Report(
+        model=model,
+        data=data,
+        mAP=label_mean(precision),
+        mAUC=mean_auc,
+        d_prime=d_prime(mean_auc),
+        mAP_interval=bootstrap_interval(target, scores),
+        top1=float(target[np.arange(len(target)), scores.argmax(axis=1)].mean()) if one_each else None,
+        labels=tuple(
+            LabelFigures(*figures)
+            for figures in zip(labels, target.sum(axis=0).tolist(), precision.tolist(), auc.tolist(), strict=True)
+        ),
+        ids=tuple(ids),
+        scores=scores,
+        target=target,
+        failed=tuple(failed),
+    )
+
+
+class _Sound(NamedTuple):
+    """A clip, with its sound or with why there is none."""
+
+    clip: Clip
+    waveform: np.ndarray[Any, np.dtype[np.float32]]
+    error: str | None
+
+
+def _sound(clip: Clip, sample_rate: int) -> _Sound:
+    try:
+        return _Sound(clip, clip.load(sample_rate).waveform, None)
+    except EarmarkError as error:
+        return _Sound(clip, np.zeros(0, np.float32), str(error))
+
+
+def _sounds(clips: Sequence[Clip], sample_rate: int, n_workers: int) -> Iterator[_Sound]:
+    """Each clip decoded, in order; no more of them ahead than there are workers, as a clip may be hours long."""
+    if n_workers == 0:
+        yield from (_sound(clip, sample_rate) for clip in clips)
+        return
+    todo = iter(clips)
+    with ThreadPoolExecutor(n_workers, "decode") as pool:
+        pending: deque[Future[_Sound]] = deque()
+        while True:
+            pending.extend(pool.submit(_sound, clip, sample_rate) for clip in islice(todo, n_workers - len(pending)))
+            if not pending:
+                return
+            yield pending.popleft().result()
+
+
+def _batches(sounds: Iterator[_Sound], batch_size: int, sample_rate: int) -> Generator[list[_Sound]]:
+    batch: list[_Sound] = []
+    longest = 0
+    for sound in sounds:
+        longest = max(longest, len(sound.waveform))
+        too_much = (len(batch) + 1) * longest > _SECONDS_PER_BATCH * sample_rate
+        if batch and (len(batch) == batch_size or too_much):
+            yield batch
+            batch, longest = [], len(sound.waveform)
+        batch.append(sound)
+    yield batch
+
+
+def _score_clips(
+    network: Network,
+    dataset: Dataset,
+    batch_size: int,
+    n_workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Clip], np.ndarray[Any, np.dtype[np.float32]], list[FailedClip]]:
+    """The clips that can be read, their scores (clip, label of the network), and the other clips."""
+    measured: list[Clip] = []
+    scores = [np.zeros((0, len(network.labels)), np.float32)]
+    unreadable: list[FailedClip] = []
+    n_done = 0
+    sample_rate = network.config.frontend.sample_rate
+    with (
+        closing(_batches(_sounds(dataset.clips, sample_rate, n_workers), batch_size, sample_rate)) as in_turn,
+        closing(one_ahead(in_turn) if n_workers else in_turn) as batches,
+    ):
+        for batch in batches:
+            readable = [sound for sound in batch if sound.error is None]
+            unreadable += [FailedClip(sound.clip.id, sound.error) for sound in batch if sound.error is not None]
+            if readable:
+                scores.append(_scores(network, readable))
+                measured += [sound.clip for sound in readable]
+            n_done += len(batch)
+            if progress is not None:
+                progress(n_done, len(dataset))
+    return measured, np.concatenate(scores), unreadable
+
+
+@contextmanager
+def _evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
+    """The network in evaluation mode on a device, and afterwards as it was, each of its parts."""
+    was_training = [(module, module.training) for module in network.modules()]
+    home = network.device
+    try:
+        try:
+            network.to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"device {str(device)!r}: cannot be used ({reason}); 'cpu' always can") from error
+        with torch.inference_mode():
+            yield
+    finally:
+        network.to(home)
+        for module, training in was_training:
+            module.training = training
+
+
+def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The score of each clip and label of the network."""
+    n_samples = [len(sound.waveform) for sound in sounds]
+    waveform = np.zeros((len(sounds), max(n_samples)), np.float32)
+    for row, sound in zip(waveform, sounds, strict=True):
+        row[: len(sound.waveform)] = sound.waveform
+    device = network.device
+    logits = network(torch.from_numpy(waveform).to(device), torch.tensor(n_samples, device=device))
+    scores: np.ndarray[Any, np.dtype[np.float32]] = logits.float().sigmoid().cpu().numpy()
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        clip = sounds[int(np.argmin(finite))].clip
+        raise DataError(f"clip {clip.id!r}: the network's scores are not finite; its training may have diverged")
+    return scores
+
+
+def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
+    """Where the network's logits hold the data set's labels: by name, or by the MID under another name."""
+    by_name = {name: position for position, name in enumerate(labels.names)}
+    by_mid = {id_: position for position, id_ in enumerate(labels.ids) if _MID.fullmatch(id_)}
+    pairs = zip(dataset.labels.names, dataset.labels.ids, strict=True)
+    columns = {name: by_name.get(name, by_mid.get(id_)) for name, id_ in pairs}
+    found = [column for column in columns.values() if column is not None]
+    doubled = {column for column in found if found.count(column) > 1}
+    if unknown := [name for name, column in columns.items() if column is None or column in doubled]:
+        shown = "; ".join(unknown[:5]) + ("; ..." if len(unknown) > 5 else "")
+        raise DataError(
+            f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
+            "select the labels that it knows, or take a network that was trained on them"
+        )
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _digits(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

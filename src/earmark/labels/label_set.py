@@ -1,0 +1,197 @@
+"""Label sets: which labels there are, in which order, under which ids."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Num
+
+from earmark.errors import DataError
+
+ESC10 = (
+    "dog",
+    "rooster",
+    "rain",
+    "sea_waves",
+    "crackling_fire",
+    "crying_baby",
+    "sneezing",
+    "clock_tick",
+    "helicopter",
+    "chainsaw",
+)
+"""The ten labels of ESC-10, the part of ESC-50 under the freer licence."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels in a fixed order; a label is known by its name and, in a taxonomy, by its id.
+
+    >>> labels = LabelSet(("dog", "rain", "siren"))
+    >>> labels.index("rain")
+    1
+    >>> labels.encode(["siren", "dog"]).tolist()
+    [1.0, 0.0, 1.0]
+    >>> labels.decode([1, 0, 1])
+    ('dog', 'siren')
+
+    Raises:
+        DataError: No label, a name or id that is empty or twice there, or an id that is another label's name.
+    """
+
+    names: tuple[str, ...]
+    """What people read, in the order of a model's outputs."""
+    ids: tuple[str, ...] = ()
+    """What a taxonomy calls them, such as `/m/0bt9lr`; without ids the names stand in."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.names, str):
+            raise DataError(f"expected a sequence of label names, got the single text {self.names!r}")
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "ids", tuple(self.ids) or self.names)
+        _check_labels(self.names, self.ids)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._positions
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        positions = {name: position for position, name in enumerate(self.names)}
+        return positions | {id_: position for position, id_ in enumerate(self.ids)}
+
+    def index(self, label: str) -> int:
+        """The position of a label given by name or id.
+
+        Raises:
+            DataError: There is no such label; the text names the closest ones.
+        """
+        try:
+            return self._positions[label]
+        except KeyError:
+            raise DataError(self._unknown(label)) from None
+
+    def _unknown(self, label: str) -> str:
+        folded = {name.casefold(): name for name in reversed(self.names)}
+        close = [folded[match] for match in get_close_matches(str(label).casefold(), folded, n=3)]
+        if close:
+            return f"unknown label {label!r}: did you mean {' or '.join(map(repr, close))}?"
+        shown = ", ".join(self.names[:8]) + (", ..." if len(self) > 8 else "")
+        return f"unknown label {label!r}: none of the {len(self)} labels ({shown}) is like it"
+
+    def encode(self, labels: Iterable[str]) -> Float32[np.ndarray, " label"]:
+        """The multi-hot target of a clip that carries these names or ids.
+
+        Raises:
+            DataError: A label is not in the set.
+        """
+        target = np.zeros(len(self), dtype=np.float32)
+        if isinstance(labels, str):
+            labels = (labels,)
+        for label in labels:
+            target[self.index(label)] = 1.0
+        return target
+
+    def decode(
+        self, target: Num[np.ndarray, " label"] | Bool[np.ndarray, " label"] | Sequence[int | float]
+    ) -> tuple[str, ...]:
+        """The names at which a multi-hot target is not 0, in the order of the set.
+
+        Raises:
+            DataError: The target has another length than the set.
+        """
+        values = np.asarray(target)
+        if values.shape != (len(self),):
+            raise DataError(f"expected one value for each of {len(self)} labels, got shape {values.shape}")
+        return tuple(self.names[position] for position in np.flatnonzero(values))
+
+    def subset(self, labels: Iterable[str]) -> "LabelSet":
+        """The named labels alone, by name or id, in this set's order.
+
+        Raises:
+            DataError: A label is not in the set, or none was named.
+        """
+        if isinstance(labels, str):
+            labels = (labels,)
+        positions = sorted({self.index(label) for label in labels})
+        return LabelSet(tuple(self.names[p] for p in positions), tuple(self.ids[p] for p in positions))
+
+    @classmethod
+    def audioset(cls) -> "LabelSet":
+        """The 527 labels of AudioSet, in the order of every published model; ids are the MIDs."""
+        return _shipped("audioset")
+
+    @classmethod
+    def esc50(cls) -> "LabelSet":
+        """The 50 labels of ESC-50, by their target number, which is the id."""
+        return _shipped("esc50")
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> "LabelSet":
+        """The labels of a text file (UTF-8): one name a line, or an id, a tab and a name. Blank lines don't count.
+
+        Raises:
+            DataError: The file can't be read, or a line has neither form.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise DataError(f"{path}: cannot be read as a list of labels: {reason}") from error
+        return _parse(text, str(path))
+
+
+def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    if not names:
+        raise DataError("a label set needs at least one label, got none")
+    if len(ids) != len(names):
+        raise DataError(f"a label set needs one id for each label, got {len(names)} names and {len(ids)} ids")
+    for kind, entries in (("name", names), ("id", ids)):
+        for entry in entries:
+            if not isinstance(entry, str):
+                raise DataError(f"a label {kind} is text, got {entry!r}")
+            if not entry or entry != entry.strip() or not entry.isprintable():
+                raise DataError(f"a label {kind} is text without blanks around it or tabs in it, got {entry!r}")
+        if len(set(entries)) < len(entries):
+            seen: set[str] = set()
+            twice = next(entry for entry in entries if entry in seen or seen.add(entry))  # type: ignore[func-returns-value]
+            raise DataError(f"the label {kind} {twice!r} is there twice; names and ids must be unique")
+    # `index` takes both: an id that is the name of another label would point at two
+    by_name = {name: position for position, name in enumerate(names)}
+    for position, id_ in enumerate(ids):
+        if by_name.get(id_, position) != position:
+            raise DataError(f"{id_!r} is the id of {names[position]!r} and the name of another label")
+
+
+def _parse(text: str, origin: str) -> LabelSet:
+    rows = [(number, line.split("\t")) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not rows:
+        raise DataError(f"{origin}: holds no label; write one name a line, or an id, a tab and a name")
+    width = len(rows[0][1])
+    for number, row in rows:
+        if len(row) > 2 or len(row) != width:
+            raise DataError(
+                f"{origin}, line {number}: expected {'a name' if width == 1 else 'an id, a tab and a name'}, "
+                f"got {len(row)} columns"
+            )
+    names = tuple(row[-1].strip() for _, row in rows)
+    try:
+        return LabelSet(names, tuple(row[0].strip() for _, row in rows))
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from error
+
+
+@cache
+def _shipped(name: str) -> LabelSet:
+    source = files("earmark.labels") / f"{name}.tsv"
+    return _parse(source.read_text(encoding="utf-8"), f"{name}.tsv")

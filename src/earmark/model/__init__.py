@@ -1,0 +1,1 @@
+"""The network of the paper: front end, backbone, pooling and classifier."""

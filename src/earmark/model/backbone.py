@@ -1,0 +1,364 @@
+"""The second stage, log-mel to segments: the paper's four-block CNN (§4.3), and a light one of its shape."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+from types import ModuleType
+from typing import Final, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from earmark.errors import ConfigError
+from earmark.model.mel import FLOOR_DB
+
+N_BLOCKS = 4
+
+
+def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
+    """Zeroes each element with probability `p` (to 1/65536) and scales the others by `1 / (1 - p)`.
+
+    The same law as `torch.nn.functional.dropout`, whose Bernoulli draws are a tenth of a training step on the CPU;
+    here one 64-bit draw decides four elements. Draws come from PyTorch's own generator, as there.
+    """
+    if p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.int16)[: x.numel()] >= round(p * 65536) - 32768
+    scale = kept.to(x.dtype).mul_(1.0 / (1.0 - p))
+    # the draws have no order of their own: they are laid out as x lies in memory, channels last or not
+    return x * (
+        scale.as_strided(x.shape, x.stride()) if x.is_contiguous() or _channels_last(x) else scale.view(x.shape)
+    )
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    """`earmark.model.fused`; None where it can't be had."""
+    try:
+        from earmark.model import fused
+    except (ImportError, RuntimeError):  # the latter: numba finds no folder for what it compiles
+        return None
+    return fused
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics in training count real positions only.
+
+    With no mask it is `torch.nn.BatchNorm2d` itself. With one, padding changes neither the statistics nor, since it
+    is set to zero afterwards, what the next convolution sees beyond a clip's end.
+    """
+
+    is_synchronised = False
+    """Whether statistics in training are over all processes of a run (`torch.distributed`), not this one alone."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
+    ) -> Float[Tensor, "batch channel frame mel"]:
+        if mask is None and not (self.training and self.is_synchronised):
+            return super().forward(x)
+        if mask is None:
+            mask = x.new_ones((len(x), 1, x.shape[2], 1), dtype=torch.bool)
+        return self._of_real(x, mask) if self.training else super().forward(x) * mask
+
+    def _of_real(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Training, when not all positions of all clips of all devices are to be averaged here."""
+        dtype = x.dtype
+        with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
+            return self._masked(x.float(), mask.float()).to(dtype)
+
+    def rectified(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, pool: int = 1
+    ) -> Float[Tensor, "batch channel pooled_frame pooled_mel"]:
+        """Batch norm, ReLU and `pool` x `pool` average pooling, in training on the CPU in one go where that can be.
+
+        A last frame or mel bin without a partner is averaged alone.
+        """
+        is_plain = self.training and mask is None and not self.is_synchronised
+        kernels = _kernels() if is_plain and x.device.type == "cpu" else None
+        if kernels is None or not kernels.fits(x):
+            x = F.relu_(self(x, mask))
+            return F.avg_pool2d(x, pool, ceil_mode=True) if pool > 1 else x
+        mean, variance = kernels.statistics(x)
+        self._track(mean, variance, x.numel() / x.shape[1])
+        y: Tensor = kernels.rectified(x, self.weight, self.bias, mean, (variance + self.eps).sqrt(), pool)
+        return y
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
+        """Moves the running statistics towards a batch's, taken over `count` positions."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        unbiased = variance * (count / torch.as_tensor(count - 1).clamp(min=1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+
+    def _over_devices(self, share: Tensor) -> Tensor:
+        """The sum over the processes of a run, which its gradient takes part in; of one process the share itself."""
+        if not self.is_synchronised:
+            return share
+        from torch.distributed.nn.functional import all_reduce
+
+        total: Tensor = all_reduce(share)
+        return total
+
+    def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
+        """In training: statistics over the positions of weight 1, zero at those of weight 0."""
+        count = self._over_devices(weight.sum() * x.shape[3])
+        mean = self._over_devices((x * weight).sum((0, 2, 3), keepdim=True)) / count
+        deviation = (x - mean) * weight
+        variance = self._over_devices(deviation.square().sum((0, 2, 3), keepdim=True)) / count
+        self._track(mean.flatten(), variance.flatten(), count)
+        scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
+        return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
+
+
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of each channel by itself, then a 1x1 one across the channels: a ninth of the work (Xception).
+
+    As there, neither batch norm nor ReLU lies between the two.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(n_in, n_in, 3, padding=1, groups=n_in, bias=False)
+        self.pointwise = nn.Conv2d(n_in, n_out, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out frame mel"]:
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return y
+
+
+class HalvingConv(nn.Conv2d):
+    """A 4x4 convolution at every second frame and mel bin: of the two there and of one more on either side.
+
+    An even size, so that what comes out lies in the middle of what it was made of, as with average pooling.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 4, stride=2, bias=False)
+
+    def forward(self, input: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out half_frame half_mel"]:
+        # one more frame at the end stands for the partner that the last one may lack; it changes nothing otherwise
+        return super().forward(F.pad(input, (1, 1, 1, 2)))
+
+
+class Layer(NamedTuple):
+    """What a backbone is made of."""
+
+    convolutions: list[nn.Conv2d]
+    """One after the other."""
+    norm: MaskedBatchNorm
+    """After the last of them; a ReLU follows."""
+    pool: int
+    """Size of the average pooling after that."""
+
+
+class ConvBlock(nn.Module):
+    """(Convolution, batch norm, ReLU) twice, then 2x2 average pooling, unless the first convolution halves already."""
+
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, n_channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.bn1 = MaskedBatchNorm(n_channels)
+        self.conv2 = conv2
+        self.bn2 = MaskedBatchNorm(n_channels)
+        self._pool = 1 if isinstance(conv1, HalvingConv) else 2
+        for convolution in (each for layer in self.layers() for each in layer.convolutions):
+            nn.init.xavier_uniform_(convolution.weight)
+
+    def layers(self) -> Iterator[Layer]:
+        """The block in the order of its work."""
+        for convolution, norm, pool in ((self.conv1, self.bn1, 1), (self.conv2, self.bn2, self._pool)):
+            yield Layer([module for module in convolution.modules() if isinstance(module, nn.Conv2d)], norm, pool)
+
+    def forward(
+        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None
+    ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
+        x = self.conv1(x)
+        if mask is not None and self._pool == 1:
+            mask = mask[:, :, ::2]
+        x = self.bn1.rectified(x, mask)
+        x = self.bn2.rectified(self.conv2(x), mask, self._pool)
+        if mask is not None and self._pool > 1:
+            # a last frame without a partner is its own average, at the end of the batch as of a clip in it
+            share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
+            x = x / share.clamp(min=0.5)
+        return x
+
+
+class Backbone(nn.Module):
+    """The paper's CNN: 4 blocks of `width`, 2, 4 and 8 times `width` channels, then the mean over frequency.
+
+    A segment comes from 16 frames of its own and sees `halo` frames more on either side. A clip whose frames are no
+    multiple of 16 ends in a partial segment, averaged over the frames that it has, so that no sound is left unheard.
+
+    Without partial segments average pooling drops a last frame that has no partner, as in PANNs, and up to 15 frames
+    at the end of a clip are unheard but for what convolutions have carried into the segment before. A clip of fewer
+    than 16 frames, of which nothing would be left, is heard with silence after it.
+    """
+
+    frames_per_segment = 2**N_BLOCKS
+    halo = 2 * (2**N_BLOCKS - 1)
+    """Frames beyond its own, on either side, that a segment depends on: two 3x3 convolutions at steps 1, 2, 4, 8."""
+
+    def __init__(
+        self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
+    ) -> None:
+        super().__init__()
+        if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
+            raise ConfigError(f"n_mels: a multiple of {2**N_BLOCKS} was expected, not {n_mels}")
+        if width < 1:
+            raise ConfigError(f"width: a positive whole number was expected, not {width}")
+        channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
+        self.n_channels = channels[-1]
+        self.block_dropout = block_dropout
+        self.partial_segments = partial_segments
+        self.bn0 = MaskedBatchNorm(n_mels)
+        self.blocks = nn.ModuleList(self._block(a, b) for a, b in pairwise(channels))
+
+    @staticmethod
+    def _block(n_in: int, n_out: int) -> ConvBlock:
+        first, second = (nn.Conv2d(n, n_out, 3, padding=1, bias=False) for n in (n_in, n_out))
+        return ConvBlock(first, second, n_out)
+
+    def layers(self) -> Iterator[Layer]:
+        """What follows the first batch norm, up to the mean over frequency."""
+        for block in self.blocks:
+            yield from cast(ConvBlock, block).layers()
+
+    def synchronise(self, wanted: bool) -> None:
+        """Has batch norm in training count the clips of all processes of a run, or of this one alone."""
+        for module in self.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.is_synchronised = wanted
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one segment depends on, its own among them."""
+        return self.frames_per_segment + 2 * self.halo
+
+    def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Segments of clips of so many frames."""
+        if self.partial_segments:
+            return -(-n_frames // self.frames_per_segment)
+        return (n_frames // self.frames_per_segment).clamp(min=1)
+
+    def forward(
+        self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch segment channel"]:
+        """Segments of each clip; those past a clip's own end are to be masked (`Network.segment_mask`).
+
+        Args:
+            log_mel: Shorter clips are padded at their end, with anything finite.
+            n_frames: Frames of each clip before padding; all of them when missing. In evaluation a padded clip gives
+                the segments that it gives alone.
+        """
+        if not self.partial_segments:
+            log_mel, n_frames = lengthened(log_mel, n_frames)
+        mask = self._frame_mask(log_mel, n_frames)
+        x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
+        x = self.bn0(x, mask)
+        x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
+        for block in self.blocks:
+            n_pairs = x.shape[2] // 2
+            x = block(x, mask)
+            # half a frame of what follows is real where its first frame is, or only where its second frame is too
+            mask = mask[:, :, 0 if self.partial_segments else 1 :: 2] if mask is not None else None
+            if not self.partial_segments:
+                x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
+            x = dropout(x, self.block_dropout) if self.training else x
+        return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
+
+    def _frame_mask(self, log_mel: Tensor, n_frames: Tensor | None) -> Tensor | None:
+        """(batch, 1, frame, 1), True = a real frame; None where all are."""
+        length = log_mel.shape[1]
+        if n_frames is None or bool((n_frames == length).all()):
+            return None
+        frame = torch.arange(length, device=log_mel.device)
+        return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
+
+
+class LightBackbone(Backbone):
+    """For phones and small boards: the same shapes, a tenth of the multiplications (`Network.n_multiplications`).
+
+    All convolutions but the first are separable. The first looks at every second frame and mel bin only: at full
+    resolution the first block would hold as many activations as all others together. From the second on each block has
+    the resolution that it has in the paper's.
+    """
+
+    halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
+    """As `Backbone.halo`: a 4x4 convolution, one of 3x3 at step 2, and two each at steps 2, 4 and 8."""
+
+    @staticmethod
+    def _block(n_in: int, n_out: int) -> ConvBlock:
+        first = HalvingConv(n_in, n_out) if n_in == 1 else SeparableConv(n_in, n_out)
+        return ConvBlock(first, SeparableConv(n_out, n_out), n_out)
+
+
+BACKBONES: Final[Mapping[str, type[Backbone]]] = {"cnn": Backbone, "light": LightBackbone}
+"""The backbones by name."""
+
+
+def lengthened(
+    log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
+) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
+    """Clips of fewer frames than a segment has with silence after them; longer ones as they are."""
+    least = Backbone.frames_per_segment
+    if n_frames is not None and bool((n_frames < least).any()):
+        frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
+        log_mel = log_mel.masked_fill(((frame >= end) & (frame < least))[..., None], FLOOR_DB)
+        n_frames = n_frames.clamp(min=least)
+    return F.pad(log_mel, (0, 0, 0, max(0, least - log_mel.shape[1])), value=FLOOR_DB), n_frames
+
+
+class FoldedBackbone(nn.Module):
+    """A backbone for inference on one clip at a time: each batch norm is part of the convolution before it.
+
+    The same segments but for rounding, a little sooner in float32; in bfloat16 twice as fast where the processor has
+    instructions for it (results/bench.md).
+
+    Args:
+        backbone: Stays as it is; its weights are copied.
+        dtype: Of the convolutions.
+    """
+
+    def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        original = copy.deepcopy(backbone).eval()
+        # before the first convolution, whose padding is of what comes after it: it can't be folded exactly
+        self.bn0 = original.bn0
+        layers = list(original.layers())
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(*layer.convolutions[:-1], fuse_conv_bn_eval(layer.convolutions[-1], layer.norm))
+            for layer in layers
+        )
+        self.convolutions.to(dtype)
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._pools = [layer.pool for layer in layers]
+        self._dtype = dtype
+        self._partial_segments = backbone.partial_segments
+
+    def forward(self, log_mel: Float[Tensor, "batch frame mel"]) -> Float[Tensor, "batch segment channel"]:
+        """Segments of clips, all of one length."""
+        if not self._partial_segments:
+            log_mel, _ = lengthened(log_mel)
+        x = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1).to(self._dtype)
+        for convolution, pool in zip(self.convolutions, self._pools, strict=True):
+            x = F.relu_(convolution(x))
+            if pool > 1:
+                x = F.avg_pool2d(x, pool, ceil_mode=self._partial_segments)
+        segments: Tensor = x.float().mean(3).transpose(1, 2)
+        return segments

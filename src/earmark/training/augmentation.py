@@ -1,0 +1,253 @@
+"""Augmentation of log-mels and their targets: pure functions of their input and an explicit generator."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from earmark.errors import ConfigError
+
+FLOOR_DB: Final = -100.0
+"""Level of digital silence in a log-mel (dB): that of `earmark.model.frontend`, its sibling."""
+LOUD_DB: Final = 30.0
+"""Moments that lie less than this below the loudest of their clip are loud (dB)."""
+N_EQUALISER_POINTS: Final = 6
+"""Points of a random frequency response, evenly over the mel bins."""
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """Stripes that SpecAugment hides; the defaults are PANNs', in frames of 25 ms."""
+
+    n_time_stripes: int = 2
+    """Stripes of time a clip."""
+    time_width: int = 26
+    """Widest stripe of time (frames)."""
+    n_mel_stripes: int = 2
+    """Stripes of frequency a clip."""
+    mel_width: int = 8
+    """Widest stripe of frequency (mel bins)."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_time_stripes", "time_width", "n_mel_stripes", "mel_width"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: 0 or more was expected, not {getattr(self, name)}")
+
+
+def mixup(
+    log_mel: Float[Tensor, "batch frame mel"],
+    target: Float[Tensor, "batch label"],
+    n_frames: Int[Tensor, " batch"],
+    alpha: float,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
+    """Each clip blended with another of its batch: `l x_i + (1 - l) x_j`, and the targets alike (paper's ref. [21]).
+
+    A blend is as long as the longer of the two; the shorter goes on in what pads it.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        target: Truth in 0..1.
+        n_frames: Frames of each clip before padding.
+        alpha: `l` comes from Beta(alpha, alpha), one for each clip.
+        generator: On the CPU; decides partners and weights.
+
+    Raises:
+        ConfigError: `alpha` is not above 0.
+    """
+    if not alpha > 0:
+        raise ConfigError(
+            f"mixup_alpha: a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off"
+        )
+    n_clips = len(log_mel)
+    partner = torch.randperm(n_clips, generator=generator)
+    # PyTorch's Beta takes no generator, NumPy's does
+    seed = int(torch.randint(2**62, (), generator=generator))
+    weights = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n_clips))
+    partner, weights = partner.to(log_mel.device), weights.to(log_mel.device, log_mel.dtype)
+    blended = torch.lerp(log_mel[partner], log_mel, weights[:, None, None])
+    blended_target = torch.lerp(target[partner], target, weights.to(target.dtype)[:, None])
+    return blended, blended_target, torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
+
+
+def spec_augment(
+    log_mel: Float[Tensor, "batch frame mel"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    config: SpecAugmentConfig,
+) -> Float[Tensor, "batch frame mel"]:
+    """Stripes of time and of frequency, different in each clip, filled with the clip's mean (paper's ref. [22]).
+
+    All stripes of time together hide at most half of a clip, so a short one keeps something to learn from.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        n_frames: Frames of each clip before padding; the stripes of time lie within them.
+        generator: On the CPU; decides widths and places.
+        config: How many stripes, how wide at most.
+    """
+    device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
+    lengths = n_frames.to("cpu")
+    time = _stripes(lengths, length, config.n_time_stripes, config.time_width, generator).to(device)
+    bins = torch.full((n_clips,), n_mels)
+    mel = _stripes(bins, n_mels, config.n_mel_stripes, config.mel_width, generator).to(device)
+    real = torch.arange(length, device=device) < lengths.to(device)[:, None]
+    total = log_mel.masked_fill(~real[..., None], 0.0).sum((1, 2))
+    mean = total / (lengths.to(device) * n_mels)
+    hidden = (time[:, :, None] | mel[:, None, :]) & real[..., None]
+    return torch.where(hidden, mean[:, None, None], log_mel)
+
+
+def _stripes(lengths: Tensor, size: int, n_stripes: int, width: int, generator: torch.Generator) -> Tensor:
+    """(batch, size), True where one of a clip's stripes lies; widths are uniform in 0..width."""
+    draws = torch.rand((2, len(lengths), n_stripes), generator=generator)
+    widest = (lengths // max(1, 2 * n_stripes)).clamp(max=width)[:, None]
+    widths = (draws[0] * (widest + 1)).long()
+    starts = (draws[1] * (lengths[:, None] - widths + 1)).long()
+    place = torch.arange(size)
+    inside = (place >= starts[..., None]) & (place < (starts + widths)[..., None])  # (batch, stripe, size)
+    return inside.any(1)
+
+
+def wander(
+    log_mel: Float[Tensor, "batch frame mel"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    time_stretch: float,
+    mel_shift: float,
+) -> Float[Tensor, "batch frame mel"]:
+    """Each clip from a random moment on, going round, somewhat slower or faster and lower or higher.
+
+    A clip keeps its length: one that runs faster begins anew, one that runs slower loses a part as long as the change.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        n_frames: Frames of each clip before padding.
+        generator: On the CPU; decides moments, speeds and shifts.
+        time_stretch: Largest change of speed: 0.2 is 1/1.2 to 1.2 times as fast, evenly on a logarithmic scale.
+        mel_shift: Furthest shift in frequency (mel bins, in fractions of a bin too); the edge bin fills what is left.
+    """
+    device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
+    start, speed, shift = torch.rand((3, n_clips, 1), generator=generator).to(device)
+    real = n_frames.to(device)[:, None]
+    frame = torch.arange(length, device=device)
+    place = (start * real + frame * (2 * speed - 1).mul(math.log1p(time_stretch)).exp()) % real
+    place = torch.where(frame < real, place, frame)  # padding stays where it is
+    bins = (torch.arange(n_mels, device=device) + (2 * shift - 1) * mel_shift).clamp(0, n_mels - 1)
+    before, here = place.floor().long(), torch.where(frame < real, real, length)
+    log_mel = _between(log_mel, before.clamp(max=length - 1), (before + 1) % here, place - before, 1)
+    below = bins.floor().long()
+    return _between(log_mel, below, (below + 1).clamp(max=n_mels - 1), bins - below, 2)
+
+
+def _between(x: Tensor, left: Tensor, right: Tensor, share: Tensor, axis: int) -> Tensor:
+    """Linear interpolation along an axis of (batch, frame, mel): `share` of the way from `left` to `right`."""
+    left, right, share = (each.unsqueeze(3 - axis) for each in (left, right, share))
+    shape = [x.shape[0], *(n if i == axis else x.shape[i] for i, n in ((1, left.shape[1]), (2, left.shape[2])))]
+    return torch.lerp(x.gather(axis, left.expand(shape)), x.gather(axis, right.expand(shape)), share.to(x.dtype))
+
+
+def crop(
+    log_mel: Float[Tensor, "batch frame mel"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    shortest: float,
+) -> tuple[Float[Tensor, "batch crop mel"], Int[Tensor, " batch"]]:
+    """Each clip cut to one length, drawn for the whole batch, around a loud moment of its own.
+
+    What a label stands for need not sound in a random part of a clip; a loud moment most likely belongs to it.
+    Where a background lies less than `LOUD_DB` below the loudest moment, all moments count as loud. The labels of a
+    clip stay what they are: of several sounds a crop may lack one.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        n_frames: Frames of each clip before padding; clips that are shorter than the crop stay whole.
+        generator: On the CPU; decides the length and the moments.
+        shortest: Least share of the batch's length, above 0; lengths are even on a logarithmic scale from there to 1.
+    """
+    device, (n_clips, longest, n_mels) = log_mel.device, log_mel.shape
+    share = shortest ** float(torch.rand((), generator=generator))
+    length = min(longest, max(1, round(share * longest)))
+    chance = torch.rand((n_clips, longest), generator=generator).to(device)
+    place = torch.rand((n_clips, 1), generator=generator).to(device)
+    real = torch.arange(longest, device=device) < n_frames.to(device)[:, None]
+    level = (log_mel * (math.log(10) / 10)).logsumexp(2) * (10 / math.log(10))
+    level = level.masked_fill(~real, -torch.inf)
+    loud = real & (level > level.amax(1, keepdim=True) - LOUD_DB)
+    # the largest of independent draws is any of the loud frames alike
+    moment = torch.where(loud, chance, -1.0).argmax(1, keepdim=True)
+    last = (n_frames.to(device)[:, None] - length).clamp(min=0)
+    start = (moment - (place * length).long()).clamp(min=0).minimum(last)
+    frames = (start + torch.arange(length, device=device))[..., None].expand(-1, -1, n_mels)
+    return log_mel.gather(1, frames), n_frames.clamp(max=length)
+
+
+def overlay(
+    log_mel: Float[Tensor, "batch frame mel"],
+    target: Float[Tensor, "batch label"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+    probability: float,
+    range_db: float,
+) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
+    """Another clip of the batch sounds along: energies add, and both clips' labels are true.
+
+    Adding powers is what adding waveforms does on average, phases being random. A mix is as long as the longer clip.
+
+    Args:
+        log_mel: Shorter clips padded at their end.
+        target: Truth in 0..1.
+        n_frames: Frames of each clip before padding.
+        generator: On the CPU; decides partners, levels and which clips stay alone.
+        probability: Share of the clips that get company.
+        range_db: The company's mean power lies this far above or below the clip's at most, evenly in decibels.
+    """
+    device, n_clips = log_mel.device, len(log_mel)
+    partner = torch.randperm(n_clips, generator=generator)
+    chance, place = torch.rand((2, n_clips), generator=generator)
+    # a clip paired with itself would only become louder
+    joined = ((chance < probability) & (partner != torch.arange(n_clips))).to(device)
+    partner, offset_db = partner.to(device), ((2 * place - 1) * range_db).to(device)
+    real = torch.arange(log_mel.shape[1], device=device) < n_frames.to(device)[:, None]
+    # digital silence has no power, however much louder it is made
+    power = torch.where(real[..., None] & (log_mel > FLOOR_DB), log_mel * (math.log(10) / 10), -torch.inf)
+    heard = power.amax((1, 2)) > -torch.inf
+    # nothing can be as loud as silence: where one of the two is silent the clip stays alone
+    joined &= heard & heard[partner]
+    level = torch.where(heard, power.logsumexp((1, 2)) - n_frames.to(device).log(), 0.0)
+    louder = (level - level[partner] + offset_db * (math.log(10) / 10))[:, None, None]
+    mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
+    longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
+    mixed = torch.where(joined[:, None, None], mixed.clamp(min=FLOOR_DB), log_mel)
+    both = torch.maximum(target, target[partner])
+    return (
+        mixed,
+        torch.where(joined[:, None], both, target),
+        torch.where(joined.to(n_frames.device), longest, n_frames),
+    )
+
+
+def recolour(
+    log_mel: Float[Tensor, "batch frame mel"], generator: torch.Generator, gain_db: float, equaliser_db: float
+) -> Float[Tensor, "batch frame mel"]:
+    """Each clip as another microphone would have heard it: another level, another frequency response.
+
+    Digital silence stays what it is.
+
+    Args:
+        log_mel: Shorter clips padded at their end with `FLOOR_DB`.
+        generator: On the CPU; decides levels and responses.
+        gain_db: The level changes by this much at most, up or down, evenly in decibels.
+        equaliser_db: So does each of `N_EQUALISER_POINTS` points of a response that runs straight between them.
+    """
+    n_clips, _, n_mels = log_mel.shape
+    gain = (2 * torch.rand((n_clips, 1, 1), generator=generator) - 1) * gain_db
+    points = (2 * torch.rand((n_clips, 1, N_EQUALISER_POINTS), generator=generator) - 1) * equaliser_db
+    response = F.interpolate(points, n_mels, mode="linear", align_corners=True)
+    changed = log_mel + (gain + response).to(log_mel.device, log_mel.dtype)
+    return torch.where(log_mel > FLOOR_DB, changed.clamp(min=FLOOR_DB), log_mel)

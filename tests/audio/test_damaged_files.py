@@ -1,0 +1,244 @@
+"""Thousands of damaged files: each gives sound or one error, and nothing of it stays behind.
+
+They are read in a process of its own, so that a crash in a decoder is told with the number of the file. Such a file
+comes back with `python tests/test_damaged_files.py NUMBER`, which leaves it in the working folder.
+"""
+
+import faulthandler
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earmark.audio.recording import decode_audio, load_audio
+from earmark.errors import AudioError
+
+N_FILES = 2000
+RATE = 16000
+SECONDS_PER_FILE = 20.0
+"""Far more than any takes, on a machine that does other things too."""
+MOST_MEBIBYTES = 150
+"""Above what reading the first files took: no header makes a small file large."""
+WRITTEN = [
+    ("wav", "WAV", "PCM_16"),
+    ("wav", "WAV", "FLOAT"),
+    ("wav", "WAV", "IMA_ADPCM"),
+    ("wav", "WAV", "GSM610"),
+    ("flac", "FLAC", "PCM_16"),
+    ("ogg", "OGG", "VORBIS"),
+    ("opus", "OGG", "OPUS"),
+    ("mp3", "MP3", "MPEG_LAYER_III"),
+    ("aiff", "AIFF", "PCM_16"),
+    ("au", "AU", "PCM_16"),
+    ("caf", "CAF", "ALAC_16"),
+    ("w64", "W64", "PCM_16"),
+    ("rf64", "RF64", "PCM_16"),
+]
+ENCODED = [
+    ("m4a", "ipod", "aac", "fltp"),
+    ("webm", "webm", "libopus", "s16"),
+    ("mkv", "matroska", "pcm_s16le", "s16"),
+    ("wv", "wv", "wavpack", "s16p"),
+]
+
+
+def whole_files() -> list[tuple[str, bytes]]:
+    """A tiny valid file of each format, with its suffix."""
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, RATE // 2).astype(np.float32)
+    files = []
+    for suffix, file_format, subtype in WRITTEN:
+        memory = io.BytesIO()
+        soundfile.write(memory, waveform, RATE, format=file_format, subtype=subtype)
+        files.append((suffix, memory.getvalue()))
+    if find_spec("av"):
+        files += [
+            (suffix, encoded(muxer, codec, form, np.tile(waveform, 3)))
+            for suffix, muxer, codec, form in ENCODED
+            if has_encoder(codec)
+        ]
+    return files
+
+
+def has_encoder(codec: str) -> bool:
+    import av
+
+    try:
+        av.codec.Codec(codec, "w")
+    except ValueError:
+        return False
+    return True
+
+
+def encoded(muxer: str, codec: str, form: str, waveform: np.ndarray) -> bytes:
+    """At 48 kHz, as FFmpeg writes it."""
+    import av
+
+    memory, rate = io.BytesIO(), 48000
+    with av.open(memory, "w", format=muxer) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout, stream.format, stream.time_base = "mono", form, Fraction(1, rate)
+        for start in range(0, waveform.size - 959, 960):
+            part = waveform[None, start : start + 960]
+            values = part if form == "fltp" else (part * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(values, format=form, layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return memory.getvalue()
+
+
+def damaged(content: bytes, generator: np.random.Generator) -> bytes:
+    """The file after one to three accidents."""
+    data = bytearray(content)
+    for _ in range(generator.integers(1, 4)):
+        if len(data) < 16:
+            break
+        at, other = (int(place) for place in generator.integers(len(data), size=2))
+        in_header = int(generator.integers(min(len(data), 200)))
+        match generator.integers(7):
+            case 0:  # noise on the line
+                for place in generator.integers(len(data), size=generator.integers(1, 30)):
+                    data[place] = generator.integers(256)
+            case 1:  # a download that broke off
+                del data[at:]
+            case 2:
+                data[at:at] = generator.bytes(int(generator.integers(1, 200)))
+            case 3:
+                del data[at : at + int(generator.integers(1, 400))]
+            case 4:  # blocks that changed places
+                n_bytes = int(generator.integers(1, 300))
+                data[at : at + n_bytes], data[other : other + n_bytes] = (
+                    data[other : other + n_bytes],
+                    data[at : at + n_bytes],
+                )
+            case 5:  # a size, rate or count that is as wild as can be
+                data[in_header : in_header + int(generator.choice([1, 2, 4, 8]))] = bytes(
+                    [generator.choice([0, 0x7F, 0x80, 0xFF])]
+                ) * int(generator.choice([1, 2, 4, 8]))
+            case 6:
+                data[in_header] ^= 1 << int(generator.integers(8))
+    return bytes(data)
+
+
+def make(number: int, wholes: list[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """Suffix and bytes of the file of that number."""
+    suffix, content = wholes[number % len(wholes)]
+    return suffix, damaged(content, np.random.default_rng(number))
+
+
+def memory_mebibytes(field: str) -> int:
+    """Of this process: VmRSS now, VmHWM at most so far; 0 where the system doesn't say."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{field}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) // 1024 if found else 0
+
+
+def n_open() -> int:
+    """Files that this process has open, as far as the system says it."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+def n_open_soon(expected: int) -> int:
+    """`n_open`, when the threads that feed pipes have had their time."""
+    for _ in range(50):
+        if n_open() <= expected:
+            break
+        time.sleep(0.1)
+    return n_open()
+
+
+def outcome(number: int, suffix: str, content: bytes, folder: Path) -> str:
+    """What reading a file comes to: "sound", "refused", or what must not be."""
+    path = folder / f"{number}.{suffix}"
+    path.write_bytes(content)
+    try:
+        # every other one from memory
+        audio = load_audio(path, RATE) if number // 2 % 2 else decode_audio(content, RATE, str(path))
+    except AudioError as error:
+        text = str(error)
+        return "refused" if text.startswith(f"{path}: ") and "\n" not in text else f"a bad text: {text!r}"
+    except BaseException as error:
+        return f"an exception that no one expects: {error!r}"
+    finally:
+        path.unlink()
+    return "sound" if np.isfinite(audio.waveform).all() else "no numbers"
+
+
+def main(numbers: range) -> None:
+    """Reads the files of these numbers; says of each what comes of it, and at the end what stayed behind."""
+    faulthandler.enable()
+    warnings.simplefilter("ignore")  # so an EarmarkWarning is as good as none
+    wholes = whole_files()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (suffix, content) in enumerate(wholes):  # what is loaded once and kept is no leak
+            tell(f"{number} whole {outcome(number, suffix, content, Path(folder))}\n")
+        before, usual = n_open(), memory_mebibytes("VmHWM")
+        for number in numbers:
+            tell(f"{number} ")
+            tell(f"{outcome(number, *make(number, wholes), Path(folder))}\n")
+        tell(f"left {n_open_soon(before) - before} files, {memory_mebibytes('VmHWM') - usual} MiB\n")
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@pytest.mark.timeout(240)
+def test_two_thousand_damaged_files() -> None:
+    with tempfile.TemporaryFile("w+") as told:
+        reader = subprocess.Popen(
+            [sys.executable, __file__, "0", str(N_FILES)],
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert reader.stdout is not None
+        outcomes: Counter[str] = Counter()
+        lines = []
+        while True:
+            watch = threading.Timer(SECONDS_PER_FILE, reader.kill)
+            watch.start()
+            line = reader.stdout.readline()
+            watch.cancel()
+            if not line.endswith("\n"):
+                break
+            lines.append(line.strip())
+        told.seek(0)
+        lost = f"the file after {lines[-1:]} ended the process: {line!r}\n{told.read()[-2000:]}"
+        assert reader.wait() == 0, lost
+    # one decoder, too, writes to standard output
+    lines = [line for line in lines if re.match(r"\d+ |left ", line)]
+    for text in lines[:-1]:
+        number, _, came = text.partition(" ")
+        outcomes[came] += 1
+        assert came in ("whole sound", "sound", "refused"), f"file {number}: {came}"
+    assert outcomes["sound"] + outcomes["refused"] == N_FILES
+    # damage that nobody notices, or that spoils everything, tests nothing
+    assert min(outcomes["sound"], outcomes["refused"]) > N_FILES // 10, outcomes
+    n_files, n_mebibytes = map(int, re.findall(r"-?\d+", lines[-1]))
+    assert n_files == 0
+    assert n_mebibytes < MOST_MEBIBYTES
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        made_suffix, made = make(int(sys.argv[1]), whole_files())
+        Path(f"{sys.argv[1]}.{made_suffix}").write_bytes(made)
+    else:
+        main(range(int(sys.argv[1]), int(sys.argv[2])))

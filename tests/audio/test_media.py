@@ -1,0 +1,308 @@
+"""Sound of videos and telephones: every format that FFmpeg writes, whole, in part, cut off and damaged."""
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.audio import media
+from earmark.audio.recording import blocks, decode_audio, find_audio, load_audio, probe, spooled
+from earmark.errors import AudioError, EarmarkWarning
+
+av = pytest.importorskip("av")
+
+RATE = 16000
+
+
+@dataclass(frozen=True)
+class Form:
+    """A container with a codec in it, and what to expect of it."""
+
+    suffix: str
+    codec: str
+    muxer: str | None = None
+    rate: int = 44100
+    options: tuple[tuple[str, str], ...] = ()
+    has_video: bool = False
+    lead: float = 0.0
+    """Seconds that the encoder puts before the sound, where the container doesn't say so; of wma FFmpeg loses some."""
+
+    def __str__(self) -> str:
+        return f"{self.codec}-{self.suffix}{'-video' if self.has_video else ''}{'-fragments' if self.options else ''}"
+
+
+FRAGMENTS = (("movflags", "frag_keyframe+empty_moov"),)
+FORMS = [
+    Form("m4a", "aac"),
+    Form("m4a", "alac"),
+    Form("mp4", "aac", has_video=True),
+    Form("mp4", "aac", muxer="mp4", options=FRAGMENTS, lead=1024 / 44100),
+    Form("mov", "pcm_s16le"),
+    Form("webm", "libopus", rate=48000),
+    Form("mkv", "libopus", rate=48000, has_video=True),
+    Form("mka", "libmp3lame"),
+    Form("mkv", "pcm_s24le"),
+    Form("aac", "aac", muxer="adts", lead=1024 / 44100),
+    Form("ts", "aac", muxer="mpegts", lead=1024 / 44100),
+    Form("flv", "aac", lead=1024 / 44100),
+    Form("avi", "pcm_s16le", has_video=True),
+    Form("avi", "pcm_u8"),
+    Form("mpg", "ac3", muxer="mpeg", has_video=True, lead=256 / 44100),
+    Form("ac3", "ac3", lead=256 / 44100),
+    Form("wma", "wmav2", muxer="asf", lead=-2048 / 44100),
+    Form("wv", "wavpack"),
+]
+STATING = [form for form in FORMS if form.suffix in ("m4a", "mp4", "mov", "webm", "mkv", "mka", "avi", "wma", "wv")]
+
+
+class Pipe:
+    """What cannot go back to write a length into the header."""
+
+    name = "pipe"
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+def encode(form: Form, waveform: np.ndarray, target: Path | BytesIO | Pipe) -> None:
+    """(sample,) or (channel, sample) at the rate of the form, as FFmpeg writes it; skips where FFmpeg can't."""
+    channels = np.atleast_2d(waveform)
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
+    try:
+        codec = av.codec.Codec(form.codec, "w")
+    except ValueError:
+        pytest.skip(f"this FFmpeg has no encoder {form.codec}")
+    muxer = form.muxer or {"mkv": "matroska", "mka": "matroska", "m4a": "ipod"}.get(form.suffix, form.suffix)
+    with av.open(target, "w", format=muxer, options=dict(form.options)) as container:
+        if form.has_video:
+            video = container.add_stream("libvpx" if muxer == "ogg" else "mpeg4", rate=10)
+            video.width = video.height = 32
+            video.pix_fmt = "yuv420p"
+        stream = container.add_stream(form.codec, rate=form.rate)
+        stream.layout, stream.format, stream.bit_rate = layout, codec.audio_formats[0], 128_000
+        stream.time_base = Fraction(1, form.rate)
+        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=form.rate, frame_size=1024)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels, np.float32), format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = form.rate, Fraction(1, form.rate), 0
+        fifo = av.AudioFifo()
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            fifo.write(part)
+        container.start_encoding()
+        for part in fifo.read_many(stream.codec_context.frame_size or 1024, partial=True):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+        if form.has_video:
+            for _ in range(round(10 * channels.shape[1] / form.rate)):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+            container.mux(video.encode(None))
+
+
+def sound(rate: int, seconds: float = 2.0) -> np.ndarray:
+    """Rising tones: no two moments are alike, and every codec keeps them."""
+    moments = np.arange(round(rate * seconds)) / rate
+    return (0.5 * np.sin(2 * np.pi * (200 + 300 * moments) * moments)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Form], Path]:
+    """Each form once, 2 s long."""
+    folder = tmp_path_factory.mktemp("media")
+
+    def write(form: Form) -> Path:
+        path = folder / f"{form}.{form.suffix}"
+        if not path.exists():
+            memory = BytesIO()
+            encode(form, sound(form.rate), memory)
+            path.write_bytes(memory.getvalue())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_form_is_read(written: Callable[[Form], Path], form: Form) -> None:
+    path = written(form)
+    info, audio = probe(path), load_audio(path, form.rate)
+    assert (info.sample_rate, info.n_channels) == (form.rate, 1)
+    assert info.n_samples == audio.waveform.size
+    assert -1e-4 <= info.duration - form.lead - 2.0 < 0.1  # the last packet may be filled up
+    lead = round(form.lead * form.rate)
+    expected = sound(form.rate)
+    # sample-exact: a shift of one sample would make it 0.04
+    error = audio.waveform[lead + 4000 : lead + 80000] - expected[4000:80000]
+    assert np.sqrt(np.mean(error**2)) < 0.02
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_blocks_bytes_pipes_and_parts_are_those_of_the_whole(written: Callable[[Form], Path], form: Form) -> None:
+    path = written(form)
+    whole = load_audio(path, form.rate).waveform
+    np.testing.assert_array_equal(np.concatenate(list(blocks(path, form.rate, 0.3))), whole)
+    np.testing.assert_array_equal(decode_audio(path.read_bytes(), form.rate, "x").waveform, whole)
+    part = load_audio(path, form.rate, onset=0.5, duration=0.25).waveform
+    np.testing.assert_array_equal(part, whole[form.rate // 2 : form.rate * 3 // 4])
+    with path.open("rb") as stream, spooled(stream) as temporary:
+        np.testing.assert_array_equal(load_audio(temporary, form.rate).waveform, whole)
+
+
+PIPED = [
+    Form("mp3", "libmp3lame"),
+    Form("wav", "pcm_s16le"),
+    Form("flac", "flac"),
+    Form("mp4", "aac", options=FRAGMENTS),
+    Form("webm", "libopus", rate=48000),
+    Form("mkv", "pcm_s16le"),
+    Form("ogg", "libopus", rate=48000),
+    Form("aiff", "pcm_s16be"),
+    Form("au", "pcm_s16be"),
+    Form("caf", "pcm_s16le"),
+    Form("avi", "pcm_s16le"),
+]
+
+
+@pytest.mark.parametrize("form", PIPED, ids=str)
+def test_what_ffmpeg_writes_to_a_pipe_states_no_length(form: Form) -> None:
+    pipe = Pipe()
+    encode(form, sound(form.rate), pipe)
+    assert decode_audio(bytes(pipe.content), form.rate, "-").duration == pytest.approx(2.0, abs=0.05)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    for n_channels in (2, 6):
+        form = Form("mkv", "pcm_s16le")
+        encode(form, np.stack([sound(44100) * 0.1 * c for c in range(n_channels)]), tmp_path / "a.mkv")
+        assert probe(tmp_path / "a.mkv").n_channels == n_channels
+        expected = sound(44100) * 0.1 * (n_channels - 1) / 2
+        np.testing.assert_allclose(load_audio(tmp_path / "a.mkv", 44100).waveform, expected, atol=1e-4)
+
+
+def test_formats_of_which_libsndfile_reads_a_part(tmp_path: Path) -> None:
+    encode(Form("caf", "amr_nb", rate=8000), sound(8000), tmp_path / "a.caf")
+    assert load_audio(tmp_path / "a.caf", RATE).duration == pytest.approx(2.0, abs=0.05)
+    encode(Form("ogg", "libopus", rate=48000, has_video=True), sound(48000), tmp_path / "a.ogv")
+    assert load_audio(tmp_path / "a.ogv", RATE).duration == pytest.approx(2.0, abs=0.05)
+    (tmp_path / "a.ogv").write_bytes((tmp_path / "a.ogv").read_bytes()[:-100])
+    with pytest.raises(AudioError, match=r"a\.ogv: cut off in the middle of an Ogg page"):
+        load_audio(tmp_path / "a.ogv", RATE)
+
+
+def test_the_suffix_does_not_matter(written: Callable[[Form], Path], tmp_path: Path) -> None:
+    for name in ("a.wav", "a.mp3", "a", "ü\udcff.flac" if sys.platform == "linux" else "ü.flac"):
+        (tmp_path / name).write_bytes(written(FORMS[0]).read_bytes())
+        assert load_audio(tmp_path / name, RATE).duration == pytest.approx(2.0)
+
+
+def test_ids_and_pictures_before_the_sound(written: Callable[[Form], Path], tmp_path: Path) -> None:
+    content = written(next(form for form in FORMS if form.suffix == "aac")).read_bytes()
+    (tmp_path / "a.aac").write_bytes(b"ID3\x03\0\0\0\0\x07\x68" + bytes(1000) + content)
+    assert load_audio(tmp_path / "a.aac", RATE).duration == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_video_without_sound(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        for _ in range(10):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(video.encode(None))
+    for read in (probe, lambda path: load_audio(path, RATE)):
+        with pytest.raises(AudioError) as caught:
+            read(path)
+        assert str(caught.value) == f"{path}: a video without sound"
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.95])
+@pytest.mark.parametrize("form", STATING, ids=str)
+def test_cut_off_is_told(written: Callable[[Form], Path], form: Form, share: float) -> None:
+    content = written(form).read_bytes()
+    with pytest.raises(AudioError, match=r"^x: .*cut off.*; (copy or download it again|copy it again \()"):
+        decode_audio(content[: int(len(content) * share)], RATE, "x")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_damage_is_an_error_or_told_or_heard(
+    written: Callable[[Form], Path], form: Form, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = written(form).read_bytes()
+    generator = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EarmarkWarning)
+        for _ in range(20):
+            damaged = bytearray(content)
+            for place in generator.integers(0, len(content), 20):
+                damaged[place] = generator.integers(256)
+            try:
+                assert decode_audio(bytes(damaged), RATE, "x").duration < 1000
+            except AudioError as error:
+                assert str(error).startswith("x: ")
+                assert "\n" not in str(error)
+    assert capfd.readouterr() == ("", "")  # FFmpeg keeps its thoughts to itself
+
+
+def test_what_is_missing_in_the_middle_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.webm"
+    encode(Form("webm", "libopus", rate=48000), sound(48000, 20.0), path)
+    content = path.read_bytes()
+    clusters = [at for at in range(len(content)) if content.startswith(b"\x1f\x43\xb6\x75", at)]
+    assert len(clusters) > 2
+    path.write_bytes(content[: clusters[1]] + bytes(clusters[2] - clusters[1]) + content[clusters[2] :])
+    with pytest.warns(EarmarkWarning, match=r"a\.webm: its header states 20\.0 s, but it holds 1\d\.\d s of sound"):
+        assert load_audio(path, RATE).duration < 17
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_audio(path, RATE, duration=1.0).duration == 1.0
+
+
+def test_without_the_extra_one_line_says_how(
+    written: Callable[[Form], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(media, "is_installed", lambda: False)
+    for form, known in ((FORMS[0], "mp4 or m4a"), (FORMS[5], "webm or mkv"), (FORMS[16], "asf")):
+        path = written(form)
+        with pytest.raises(AudioError) as caught:
+            load_audio(path, RATE)
+        assert str(caught.value) == f"{path}: {known} is read with the extra: pip install 'earmark[media]'"
+    (tmp_path / "a.caf").write_bytes(b"caff" + bytes(100))
+    with pytest.raises(AudioError, match=r"cannot be read as audio; it is damaged, or in a format other than"):
+        load_audio(tmp_path / "a.caf", RATE)
+
+
+def test_folders_hold_them_where_the_extra_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.wav", "b.M4A", "c.webm", "d.txt"):
+        (tmp_path / name).touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [path.name for path in find_audio(tmp_path)] == ["a.wav", "b.M4A", "c.webm"]
+    monkeypatch.setattr(media, "is_installed", lambda: False)
+    with pytest.warns(EarmarkWarning, match=r"2 files skipped, 1 \.m4a, 1 \.webm: they are read with the extra: pip"):
+        assert [path.name for path in find_audio(tmp_path)] == ["a.wav"]
+
+
+def test_threads_read_side_by_side(written: Callable[[Form], Path]) -> None:
+    path = written(FORMS[0])
+    whole = load_audio(path, RATE).waveform
+    same = []
+    threads = [
+        threading.Thread(target=lambda: same.append(np.array_equal(load_audio(path, RATE).waveform, whole)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same == [True] * 4

@@ -1,0 +1,568 @@
+import errno
+import os
+import pickle
+import shutil
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from earmark.audio.recording import (
+    Audio,
+    blocks,
+    decode_audio,
+    find_audio,
+    load_audio,
+    probe,
+    resample,
+    samples_to_seconds,
+    save_audio,
+    scan_audio,
+    seconds_to_samples,
+    spooled,
+)
+from earmark.errors import AudioError, EarmarkWarning
+
+RATE = 16000
+
+
+def tone(frequency: float, sample_rate: int, seconds: float = 1.0, amplitude: float = 0.5) -> np.ndarray:
+    time_axis = np.arange(seconds_to_samples(seconds, sample_rate)) / sample_rate
+    return (amplitude * np.sin(2 * np.pi * frequency * time_axis)).astype(np.float32)
+
+
+def noise(n_samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, n_samples).astype(np.float32)
+
+
+def level_db(waveform: np.ndarray) -> float:
+    # without the ends, where a filter swings in and out
+    middle = waveform[len(waveform) // 8 : -len(waveform) // 8].astype(np.float64)
+    return float(10 * np.log10(np.mean(middle**2) + 1e-30))
+
+
+def refusal(path: Path, **options: object) -> str:
+    """The one line that `load_audio` refuses a file with."""
+    with pytest.raises(AudioError) as caught:
+        load_audio(path, RATE, **options)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"{path}: ")
+    return text.removeprefix(f"{path}: ")
+
+
+# seconds and samples
+
+
+@given(st.integers(0, 10**10), st.integers(1, 768000))
+@example(10 * 3600 * 192000, 192000)
+def test_samples_survive_the_way_to_seconds_and_back(n_samples: int, sample_rate: int) -> None:
+    assert seconds_to_samples(samples_to_seconds(n_samples, sample_rate), sample_rate) == n_samples
+
+
+@given(st.floats(0, 1e6), st.integers(1, 768000))
+def test_rounding_is_to_the_nearest_sample(seconds: float, sample_rate: int) -> None:
+    n_samples = seconds_to_samples(seconds, sample_rate)
+    assert abs(samples_to_seconds(n_samples, sample_rate) - seconds) <= 0.5 / sample_rate + 1e-9
+
+
+@pytest.mark.parametrize(("seconds", "n_samples"), [(0.5, 1), (1.5, 2), (2.5, 3), (2.49, 2)])
+def test_half_a_sample_rounds_up(seconds: float, n_samples: int) -> None:
+    assert seconds_to_samples(seconds, 1) == n_samples
+
+
+# Audio
+
+
+@pytest.mark.parametrize(
+    ("waveform", "first"),
+    [
+        (np.array([-(2**15), 2**14], np.int16), [-1.0, 0.5]),
+        (np.array([-(2**31), 2**30], np.int32), [-1.0, 0.5]),
+        (np.array([-0.25, 3.0]), [-0.25, 3.0]),
+        (np.array([-0.25, 3.0], np.float16), [-0.25, 3.0]),
+    ],
+)
+def test_audio_holds_float32(waveform: np.ndarray, first: list[float]) -> None:
+    audio = Audio(waveform, RATE)
+    assert audio.waveform.dtype == np.float32
+    assert audio.waveform.tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("waveform", "text"),
+    [
+        (np.zeros(0, np.float32), r"needs at least one sample, got shape \(0,\)"),
+        (np.zeros((2, 0), np.float32), r"at least one sample, got shape \(2, 0\)"),
+        (np.zeros((1, 2, 3), np.float32), r"\(sample,\) or \(channel, sample\), got shape \(1, 2, 3\)"),
+        (np.zeros((16000, 2), np.float32), r"16000 channels: transpose it with .T"),
+        (np.zeros(4, np.uint8), "floats .*, got uint8"),
+        (np.zeros(4, np.int64), "floats .*, got int64"),
+        (np.zeros(4, np.complex64), "floats .*, got complex64"),
+        (np.array([0.0, np.nan, np.inf]), "finite, got 2 NaN or infinite among 3 samples"),
+        (np.array([1e300]), "finite, got 1 NaN or infinite"),
+    ],
+)
+def test_audio_refuses(waveform: np.ndarray, text: str) -> None:
+    with pytest.raises(AudioError, match=text):
+        Audio(waveform, RATE)
+
+
+@pytest.mark.parametrize("rate", [0, -1, True, 44100.0, "44100"])
+def test_audio_refuses_a_rate_that_is_none(rate: object, unchecked: None) -> None:
+    with pytest.raises(AudioError, match=r"positive whole number of Hz, got "):
+        Audio(noise(10), rate)  # type: ignore[arg-type]
+
+
+def test_audio_refuses_a_list(unchecked: None) -> None:
+    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy.asarray\(it, numpy.float32\)"):
+        Audio([0.0, 1.0], RATE)  # type: ignore[arg-type]
+
+
+def test_audio_refuses_a_tensor(unchecked: None) -> None:
+    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give \.numpy\(\) of it"):
+        Audio(torch.zeros(8), RATE)  # type: ignore[arg-type]
+
+
+def test_audio_travels_to_other_processes(unchecked: None) -> None:
+    audio = pickle.loads(pickle.dumps(Audio(noise(10), np.int64(RATE))))  # type: ignore[arg-type]  # noqa: S301
+    assert (audio.sample_rate, type(audio.sample_rate)) == (RATE, int)
+
+
+def test_mono_is_the_mean_of_the_channels() -> None:
+    left, right = noise(800, 1), noise(800, 2)
+    mono = Audio(np.stack([left, right]), RATE).mono(RATE)
+    np.testing.assert_allclose(mono.waveform, (left + right) / 2, atol=1e-7)
+    assert Audio(np.stack([left, right]), RATE).mono(8000).duration == mono.duration == 0.05
+
+
+# resampling
+
+
+def test_what_the_new_rate_cannot_carry_vanishes() -> None:
+    assert level_db(resample(tone(6000, 44100), 44100, 8000)) < -100
+
+
+@pytest.mark.parametrize("to_rate", [8000, 16000, 32000, 48000])
+def test_what_it_can_carry_keeps_its_level(to_rate: int) -> None:
+    before = tone(1000, 44100)
+    after = resample(before, 44100, to_rate)
+    assert abs(level_db(after) - level_db(before)) < 0.1
+    np.testing.assert_allclose(
+        after[to_rate // 4 : to_rate // 2], tone(1000, to_rate)[to_rate // 4 : to_rate // 2], atol=1e-3
+    )
+
+
+@given(
+    st.integers(1, 5000), st.sampled_from([8000, 11025, 44100, 48000, 192000]), st.sampled_from([8000, 16000, 32000])
+)
+def test_length_after_resampling(n_samples: int, from_rate: int, to_rate: int) -> None:
+    n_resampled = resample(noise(n_samples), from_rate, to_rate).size
+    assert n_resampled == (n_samples * to_rate * 2 + from_rate) // (from_rate * 2)
+
+
+# files of every kind
+
+
+FORMATS = [
+    ("wav", "PCM_U8"),
+    ("wav", "PCM_16"),
+    ("wav", "PCM_24"),
+    ("wav", "PCM_32"),
+    ("wav", "FLOAT"),
+    ("wav", "DOUBLE"),
+    ("wav", "ULAW"),
+    ("wav", "GSM610"),
+    ("flac", "PCM_16"),
+    ("flac", "PCM_24"),
+    ("ogg", "VORBIS"),
+    ("opus", "OPUS"),
+    ("mp3", "MPEG_LAYER_III"),
+    ("aiff", "PCM_16"),
+    ("aiff", "FLOAT"),
+    ("au", "PCM_16"),
+    ("caf", "PCM_16"),
+    ("w64", "PCM_16"),
+    ("rf64", "PCM_16"),
+]
+
+
+def write(path: Path, waveform: np.ndarray, sample_rate: int = RATE, subtype: str | None = None) -> Path:
+    """A file as other programs write it: straight through libsndfile."""
+    file_format = {"opus": "OGG"}.get(path.suffix[1:], path.suffix[1:].upper())
+    soundfile.write(path, waveform.T, sample_rate, format=file_format, subtype=subtype)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+def test_every_format_is_read(tmp_path: Path, suffix: str, subtype: str) -> None:
+    path = write(tmp_path / f"tone.{suffix}", tone(1000, RATE), subtype=subtype)
+    info = probe(path)
+    assert (info.sample_rate, info.n_channels) == (RATE, 1)
+    assert info.duration == pytest.approx(1.0, abs=0.03)
+    audio = load_audio(path, RATE)
+    assert audio.waveform.shape == (info.n_samples,)
+    assert level_db(audio.waveform[:RATE]) == pytest.approx(level_db(tone(1000, RATE)), abs=0.3)
+    spectrum = np.abs(np.fft.rfft(audio.waveform, n=RATE))
+    assert abs(int(spectrum.argmax()) - 1000) <= 1
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+def test_a_part_equals_that_part_of_the_whole(tmp_path: Path, suffix: str, subtype: str) -> None:
+    path = write(tmp_path / f"noise.{suffix}", noise(3 * RATE), subtype=subtype)
+    whole = load_audio(path, RATE).waveform
+    part = load_audio(path, RATE, onset=1.25, duration=0.5).waveform
+    # a lossy decoder needs some frames to agree with itself after a jump
+    tolerance = 1e-6 if suffix not in ("opus", "mp3") else 0.02
+    np.testing.assert_allclose(part, whole[20000:28000], atol=tolerance)
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_bytes_are_read_as_the_file_is(tmp_path: Path, suffix: str, subtype: str, share: float) -> None:
+    path = write(tmp_path / f"noise.{suffix}", noise(RATE), subtype=subtype)
+    data = path.read_bytes()[: int(path.stat().st_size * share)]
+    path.write_bytes(data)
+    if share == 1:
+        audio = decode_audio(data, 8000, "row 7")
+        np.testing.assert_array_equal(audio.waveform, load_audio(path, 8000).waveform)
+        part = decode_audio(data, 8000, "row 7", onset=0.25, duration=0.5)
+        np.testing.assert_array_equal(part.waveform, load_audio(path, 8000, 0.25, 0.5).waveform)
+        return
+    with pytest.raises(AudioError) as caught:
+        decode_audio(data, 8000, "row 7")
+    assert str(caught.value) == f"row 7: {refusal(path)}"
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
+def test_a_pipe_of_any_format_is_read(tmp_path: Path, suffix: str, subtype: str) -> None:
+    path = write(tmp_path / f"noise.{suffix}", noise(RATE), subtype=subtype)
+    incoming, outgoing = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(outgoing, "wb") as pipe:
+            pipe.write(path.read_bytes())
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with os.fdopen(incoming, "rb") as stream, spooled(stream) as temporary:
+        thread.join()
+        assert temporary.stat().st_mode & 0o077 == 0 or temporary.parent.stat().st_mode & 0o077 == 0
+        np.testing.assert_array_equal(load_audio(temporary, RATE).waveform, load_audio(path, RATE).waveform)
+    assert not temporary.parent.exists()
+
+
+def test_what_is_wrong_with_a_pipe_is_told_of_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:99])
+    with (tmp_path / "cut").open("rb") as stream:
+        with pytest.raises(AudioError, match=r"^standard input: cut off, ") as caught, spooled(stream) as temporary:
+            load_audio(temporary, RATE)
+        assert not temporary.exists()
+        assert str(temporary.parent) not in str(caught.value)
+        with pytest.raises(AudioError, match=r"^-: empty, no bytes came$"), spooled(stream, "-"):
+            pass
+        monkeypatch.setattr(shutil, "copyfileobj", full)
+        text = "cannot be kept in a temporary file: No space left on device; TMPDIR"
+        with pytest.raises(AudioError, match=text), spooled(stream):
+            pass
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 6, 8])
+@pytest.mark.parametrize("sample_rate", [8000, 22050, 44100, 192000])
+def test_channels_are_averaged_at_every_rate(tmp_path: Path, n_channels: int, sample_rate: int) -> None:
+    channels = np.stack([tone(500, sample_rate, 0.2, amplitude=0.1 * (c + 1)) for c in range(n_channels)])
+    path = write(tmp_path / "many.wav", channels, sample_rate, "FLOAT")
+    audio = load_audio(path, RATE)
+    assert (audio.sample_rate, audio.waveform.shape) == (RATE, (3200,))
+    expected = tone(500, RATE, 0.2, amplitude=0.1 * (n_channels + 1) / 2)
+    np.testing.assert_allclose(audio.waveform[800:-800], expected[800:-800], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gains", "warned"),
+    [
+        ((1.0, -1.0), True),
+        ((1.0, -0.9), True),
+        ((1.0, -0.7), False),
+        ((1.0, 0.0), False),
+        ((1.0, 1.0), False),
+        ((0.0, 0.0), False),
+    ],
+)
+def test_channels_that_cancel_each_other_are_told_once(
+    tmp_path: Path, gains: tuple[float, float], warned: bool
+) -> None:
+    sound = noise(3 * RATE)
+    path = tmp_path / "s.wav"
+    save_audio(path, Audio(np.stack([gain * sound for gain in gains]), RATE), subtype="FLOAT")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        audio = load_audio(path, RATE)
+    np.testing.assert_allclose(audio.waveform, sound * sum(gains) / 2, atol=1e-6)
+    text = "channels cancel each other, almost nothing is left of the sound in their mean"
+    assert [str(one.message).startswith(f"{path}: {text}") for one in told] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize("n_channels", [2, 8, 200])
+def test_channels_that_have_nothing_in_common_do_not_cancel(tmp_path: Path, n_channels: int) -> None:
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (n_channels, RATE)).astype(np.float32)
+    save_audio(tmp_path / "s.wav", Audio(waveform, RATE))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        audio = load_audio(tmp_path / "s.wav", RATE)
+    assert told == []
+    np.testing.assert_allclose(audio.waveform, waveform.mean(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("sample_rate", [RATE, 44100])
+@pytest.mark.parametrize("seconds", [0.1, 0.3333, 2.0, 100.0])
+def test_blocks_joined_are_the_whole_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_rate: int, seconds: float
+) -> None:
+    path = write(tmp_path / "noise.wav", np.stack([noise(70001, 1), noise(70001, 2)]), sample_rate)
+    whole = load_audio(path, RATE).waveform
+    monkeypatch.setattr("earmark.audio.decoding._BLOCK_VALUES", 3000)  # the decoder works in several blocks too
+    parts = list(blocks(path, RATE, seconds))
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    n_block = seconds_to_samples(seconds, RATE)
+    assert all(part.size == n_block for part in parts[:-1])
+    assert 0 < parts[-1].size <= n_block
+    np.testing.assert_array_equal(load_audio(path, RATE).waveform, whole)
+    np.testing.assert_array_equal(resample(load_audio(path, sample_rate).waveform, sample_rate, RATE), whole)
+
+
+def test_blocks_refuse_no_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(10))
+    with pytest.raises(AudioError, match=r"at least one sample, got 0\.0 s at 16000 Hz"):
+        next(blocks(path, RATE, 0.0))
+
+
+def test_a_part_ends_where_the_file_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    assert load_audio(path, RATE, onset=0.75, duration=10.0).duration == 0.25
+    assert refusal(path, onset=1.0) == "ends at 1.000 s, before the onset at 1.000 s"
+    assert refusal(path, onset=-0.5) == "expected an onset of 0 s or later, got -0.5"
+    assert refusal(path, duration=0.0) == "expected a duration above 0 s, got 0.0"
+    assert refusal(path, duration=float("nan")) == "expected a duration above 0 s, got nan"
+
+
+def test_five_seconds_take_milliseconds(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(5 * 44100), 44100)
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        load_audio(path, RATE)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(10)) < 0.03  # about 4 ms, on a machine that does nothing else
+
+
+# files that are not what they seem
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "x.wav"
+    folder.mkdir()
+    assert refusal(tmp_path / "none.wav") == "no such file"
+    assert refusal(folder) == "expected an audio file, got a folder"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a user who may not read everything")
+def test_forbidden_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(10))
+    path.chmod(0)
+    assert refusal(path) == "cannot be opened: Permission denied"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "txt"])
+def test_files_without_sound(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"")
+    assert refusal(path) == "empty, 0 bytes; copy or download it again"
+    for content in (b"not a sound but a page that says so\n" * 50, bytes(2000)):
+        path.write_bytes(content)
+        assert refusal(path).startswith("cannot be read as audio; it ")
+        with pytest.raises(AudioError, match="cannot be read as audio"):
+            probe(path)
+
+
+def test_unknown_formats_are_answered_with_the_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    path.write_bytes(b"BM" + bytes(100))
+    assert "in a format other than wav, flac, ogg" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "ogg"])
+def test_header_alone(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a.{suffix}", noise(0))
+    assert refusal(path) == "holds no samples, only a header"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_a_number_in_a_file(tmp_path: Path, value: float) -> None:
+    waveform = noise(RATE)
+    waveform[700] = value
+    path = write(tmp_path / "a.wav", waveform, subtype="FLOAT")
+    assert refusal(path) == "damaged, 1 NaN or infinite among 16000 samples from 0.00 s on"
+    assert load_audio(path, RATE, onset=0.5).duration == 0.5
+
+
+def with_bytes(path: Path, at: int, replacement: bytes) -> Path:
+    content = bytearray(path.read_bytes())
+    content[at : at + len(replacement)] = replacement
+    path.write_bytes(content)
+    return path
+
+
+def flac_stating(path: Path, n_samples: int) -> Path:
+    head = int.from_bytes(path.read_bytes()[18:26], "big")
+    return with_bytes(path, 18, ((head >> 36 << 36) | n_samples).to_bytes(8, "big"))
+
+
+@pytest.mark.parametrize("stated", [(1 << 36) - 1, 80001, 200000])
+def test_flac_that_states_more_than_it_holds(tmp_path: Path, stated: int) -> None:
+    path = flac_stating(write(tmp_path / "a.flac", noise(80000)), stated)
+    expected = f"cut off, its header states {stated} samples but the file holds 80000; copy or download it again"
+    assert refusal(path) == expected  # and nobody asked for 512 GiB
+    with pytest.raises(AudioError, match="states"):
+        list(blocks(path, RATE, 1.0))
+
+
+def test_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(80000))
+    whole = load_audio(path, RATE).waveform
+    flac_stating(path, 0)
+    assert probe(path).n_samples == 80000
+    np.testing.assert_array_equal(load_audio(path, RATE).waveform, whole)
+    np.testing.assert_array_equal(load_audio(path, RATE, onset=1.0, duration=1.0).waveform, whole[RATE : 2 * RATE])
+    assert refusal(path, onset=6.0).startswith(("holds no sound from 6.000 s on", "damaged or cut off"))
+
+
+def test_flac_damaged_in_the_middle(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(10 * RATE))
+    with_bytes(path, path.stat().st_size // 2, bytes(5000))
+    assert refusal(path).startswith("damaged or cut off somewhere from 0.00 s on; copy it again (")
+
+
+def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
+    # silence takes few bits: from the first frame one would guess at a third of the length
+    path = write(tmp_path / "a.mp3", np.concatenate([np.zeros(40000, np.float32), noise(40000)]))
+    whole = load_audio(path, RATE).waveform
+    with_bytes(path, path.read_bytes().index(b"Xing"), b"none")
+    assert soundfile.info(path).frames < 30000
+    audio = load_audio(path, RATE)
+    assert probe(path).n_samples == audio.waveform.size == pytest.approx(80000, abs=3 * 1152)
+    assert level_db(audio.waveform[-30000:]) == pytest.approx(level_db(whole[-30000:]), abs=0.2)
+    part = load_audio(path, RATE, onset=3.0, duration=0.5).waveform
+    np.testing.assert_allclose(part, audio.waveform[48000:56000], atol=1e-6)
+
+
+def test_shorter_than_a_sample(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(1), 192000)
+    assert refusal(path) == "shorter than one sample at 16000 Hz"
+    with pytest.raises(AudioError, match=r"a\.wav: shorter than one sample at 16000 Hz"):
+        list(blocks(path, RATE, 1.0))
+
+
+# writing and finding
+
+
+@given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=200))
+@example([-(2**15), 2**15 - 1, 0])
+def test_the_16_bit_grid_survives_a_file(tmp_path_factory: pytest.TempPathFactory, steps: list[int]) -> None:
+    path = tmp_path_factory.getbasetemp() / "grid.flac"
+    audio = Audio(np.array(steps, np.int16), RATE)
+    save_audio(path, audio)
+    np.testing.assert_array_equal(load_audio(path, RATE).waveform, audio.waveform)
+
+
+def test_between_two_steps_the_nearest_is_written(tmp_path: Path) -> None:
+    save_audio(tmp_path / "a.wav", Audio(np.array([0.6, 0.4, -0.6, -0.4]) / 32768, RATE))
+    assert (load_audio(tmp_path / "a.wav", RATE).waveform * 32768).tolist() == [1, 0, -1, 0]
+
+
+def test_too_loud_is_clipped(tmp_path: Path) -> None:
+    save_audio(tmp_path / "a.wav", Audio(np.array([2.0, -2.0, 0.5]), RATE))
+    assert load_audio(tmp_path / "a.wav", RATE).waveform.tolist() == [32767 / 32768, -1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"), [("a.wav", "FLOAT"), ("a.flac", "PCM_24"), ("a.ogg", "VORBIS"), ("a.aif", "PCM_16")]
+)
+def test_channels_are_kept(tmp_path: Path, name: str, subtype: str) -> None:
+    save_audio(tmp_path / "new" / name, Audio(np.stack([noise(8000), noise(8000)]), 44100), subtype)
+    info = probe(tmp_path / "new" / name)
+    assert (info.n_channels, info.sample_rate, info.n_samples) == (2, 44100, 8000)
+
+
+def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
+    audio = Audio(np.zeros((20, 4)), RATE)
+    with pytest.raises(AudioError, match=r"a\.flac: cannot be written: "):
+        save_audio(tmp_path / "a.flac", audio)  # FLAC holds 8 channels
+    with pytest.raises(AudioError, match=r"a\.ogg: cannot be written as OGG with PCM_16 samples"):
+        save_audio(tmp_path / "a.ogg", audio)
+    with pytest.raises(AudioError, match="cannot be written as a file without suffix"):
+        save_audio(tmp_path / "a", audio)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_are_found_in_order(tmp_path: Path) -> None:
+    for name in ("b.WAV", "a/2.flac", "a/1.mp3", "a/.hidden.wav", ".cache/3.wav", "notes.txt", "a/._1.mp3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [str(file.relative_to(tmp_path)) for file in find_audio(tmp_path)] == ["a/1.mp3", "a/2.flac", "b.WAV"]
+    assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # named outright
+
+
+def test_recordings_in_formats_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
+    for name in ("1.m4a", "a/2.M4A", "a/3.m4a", "v.mkv", ".hidden.m4a", "notes.txt", "cover.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(
+        AudioError, match=r"no recording in this folder; .*, there are 3 \.m4a, 1 \.mkv, which the extra reads: pip"
+    ):
+        find_audio(tmp_path)
+    (tmp_path / "b.wav").touch()
+    with pytest.warns(EarmarkWarning) as told:
+        assert find_audio(tmp_path) == [tmp_path / "b.wav"]
+    assert [str(one.message) for one in told] == [
+        f"{tmp_path}: 4 files skipped, 3 .m4a, 1 .mkv: they are read with the extra: pip install 'earmark[media]'"
+    ]
+    assert [file.name for file in scan_audio(tmp_path)[1]] == ["1.m4a", "2.M4A", "3.m4a", "v.mkv"]
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"no recording in this folder; looked for \.(3gp|aif) "):
+        find_audio(tmp_path)
+    with pytest.raises(AudioError, match="no such file"):
+        find_audio(tmp_path / "none")
+
+
+def test_real_recordings_are_whole(esc50_dir: Path) -> None:
+    paths = find_audio(esc50_dir / "audio")[::40]
+    assert len(paths) == 40
+    for path in paths:
+        assert probe(path).n_samples == load_audio(path, RATE).waveform.size == 5 * RATE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_need_not_be_text(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(100, 0.25), 8000)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.wav"))
+    (tmp_path / "a.wav").rename(path)
+    assert load_audio(path, 8000).waveform.shape == (100,)

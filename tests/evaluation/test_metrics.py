@@ -1,0 +1,278 @@
+"""Metrics against scikit-learn, against figures in print, and against plain resampling."""
+
+import math
+from collections.abc import Iterator
+
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from earmark.errors import ConfigError, DataError
+from earmark.evaluation.metrics import (
+    average_precision,
+    bootstrap_interval,
+    bootstrap_samples,
+    d_prime,
+    label_mean,
+    roc_auc,
+)
+
+Scored = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def users_shapes() -> Iterator[None]:
+    """Shapes unchecked by jaxtyping, as they are for a user, who is to see our own text."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def scored_clips(
+    n_clips: int, n_labels: int, seed: int = 0, decimals: int | None = None, separation: float = 1.5
+) -> Scored:
+    rng = np.random.default_rng(seed)
+    target = rng.random((n_clips, n_labels)) < rng.uniform(0.02, 0.5, n_labels)
+    scores = (rng.standard_normal((n_clips, n_labels)) + separation * target).astype(np.float32)
+    return target, scores if decimals is None else scores.round(decimals)
+
+
+def reference(metric: str, target: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """scikit-learn, label by label, and nan where the metric has no meaning."""
+    n_positive = target.sum(axis=0)
+    columns = list(zip(target.astype(int).T, scores.T, strict=True))
+    if metric == "AP":
+        return np.array([average_precision_score(t, s) if t.any() else np.nan for t, s in columns])
+    defined = (n_positive > 0) & (n_positive < len(target))
+    return np.array([roc_auc_score(t, s) if ok else np.nan for (t, s), ok in zip(columns, defined, strict=True)])
+
+
+@pytest.mark.parametrize("decimals", [None, 1, 0], ids=["distinct", "tied", "mostly tied"])
+def test_equal_to_scikit_learn(decimals: int | None) -> None:
+    target, scores = scored_clips(600, 70, decimals=decimals)
+    np.testing.assert_allclose(average_precision(target, scores), reference("AP", target, scores), atol=1e-12)
+    np.testing.assert_allclose(roc_auc(target, scores), reference("AUC", target, scores), atol=1e-12)
+
+
+@st.composite
+def few_clips(draw: st.DrawFn) -> Scored:
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 3)))
+    target = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 1)))
+    # few values make many ties; -0.0 is level with 0.0
+    values = st.one_of(st.sampled_from([-0.0, 0.0, 0.25, 0.5, 1.0]), st.floats(-1e6, 1e6, width=32))
+    return target, draw(hnp.arrays(np.float32, shape, elements=values))
+
+
+@given(few_clips())
+def test_equal_to_scikit_learn_on_anything(clips: Scored) -> None:
+    np.testing.assert_allclose(average_precision(*clips), reference("AP", *clips), atol=1e-12)
+    np.testing.assert_allclose(roc_auc(*clips), reference("AUC", *clips), atol=1e-12)
+
+
+@given(few_clips())
+def test_only_the_ranking_counts(clips: Scored) -> None:
+    target, scores = clips
+    ranks = np.unique(scores, return_inverse=True)[1].reshape(scores.shape)
+    np.testing.assert_array_equal(average_precision(target, scores), average_precision(target, ranks))
+    np.testing.assert_array_equal(roc_auc(target, scores), roc_auc(target, ranks))
+
+
+def test_a_label_of_one_class_has_no_figure() -> None:
+    target = np.array([[0, 1, 1], [0, 1, 0]])
+    scores = np.array([[0.1, 0.2, 0.3], [0.3, 0.1, 0.2]])
+    np.testing.assert_array_equal(average_precision(target, scores), [np.nan, 1, 1])
+    np.testing.assert_array_equal(roc_auc(target, scores), [np.nan, np.nan, 1])
+
+
+def test_all_clips_level_is_chance() -> None:
+    target = np.array([[1], [0], [0], [0]])
+    assert average_precision(target, np.zeros((4, 1)))[0] == 0.25
+    assert roc_auc(target, np.zeros((4, 1)))[0] == 0.5
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_target_of_any_type(dtype: type) -> None:
+    target, scores = scored_clips(100, 5)
+    np.testing.assert_array_equal(average_precision(target.astype(dtype), scores), average_precision(target, scores))
+
+
+def test_float64_scores_keep_differences_that_float32_loses() -> None:
+    target = np.array([[0], [1]])
+    scores = np.array([[1.0], [1.0 + 1e-12]])
+    assert average_precision(target, scores)[0] == 1.0
+
+
+def test_infinite_scores_rank() -> None:
+    assert roc_auc(np.array([[0], [1], [1]]), np.array([[-np.inf], [0.0], [np.inf]]))[0] == 1.0
+
+
+def test_no_clips_have_no_figure() -> None:
+    nothing = np.zeros((0, 2))
+    assert np.isnan(average_precision(nothing, nothing)).all()
+    assert np.isnan(roc_auc(nothing, nothing)).all()
+
+
+def test_nan_score_is_refused() -> None:
+    with pytest.raises(DataError, match=r"scores hold nan.*diverged"):
+        average_precision(np.array([[1], [0]]), np.array([[0.5], [np.nan]]))
+
+
+@pytest.mark.parametrize("odd", [0.5, 2, -1])
+def test_soft_target_is_refused(odd: float) -> None:
+    with pytest.raises(DataError, match="something else than 0 and 1"):
+        roc_auc(np.array([[1], [odd]]), np.array([[0.5], [0.1]]))
+
+
+@pytest.mark.usefixtures("users_shapes")
+@pytest.mark.parametrize("shape", [(3, 2), (2,), (2, 3, 1)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"target \(2, 3\) and scores .* one shape \(clip, label\)"):
+        average_precision(np.ones((2, 3)), np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("auc", "expected"),
+    [(0.959, 2.46), (0.9697, 2.654), (0.971, 2.68), (0.973, 2.72), (0.5, 0.0), (0.9, 1.8124)],
+)
+def test_d_prime_of_printed_values(auc: float, expected: float) -> None:
+    # d' is printed from the unrounded AUC: three digits of the AUC leave it uncertain by 0.01
+    assert d_prime(auc) == pytest.approx(expected, abs=0.01)
+
+
+def test_d_prime_of_the_papers_best_baseline() -> None:
+    assert round(d_prime(0.9697), 3) == 2.654
+
+
+def test_d_prime_at_the_ends_and_of_arrays() -> None:
+    assert d_prime(1.0) == math.inf
+    assert d_prime(0.0) == -math.inf
+    assert math.isnan(d_prime(math.nan))
+    values = d_prime(np.array([[0.5, 1.0], [np.nan, 0.9697]]))
+    np.testing.assert_allclose(values, [[0, np.inf], [np.nan, 2.654]], atol=5e-4)
+
+
+def test_d_prime_of_no_auc_is_refused() -> None:
+    with pytest.raises(DataError, match=r"an AUC of 1\.5: 0 to 1"):
+        d_prime(1.5)
+
+
+def test_label_mean() -> None:
+    assert label_mean(np.array([np.nan, 0.25, 0.75])) == 0.5
+    assert math.isnan(label_mean(np.array([np.nan, np.nan])))
+
+
+@pytest.mark.parametrize("decimals", [None, 0], ids=["distinct", "tied"])
+@pytest.mark.parametrize(("metric", "plain"), [("mAP", average_precision), ("mAUC", roc_auc)])
+def test_bootstrap_is_resampling(metric: str, plain: object, decimals: int | None) -> None:
+    """Multiplicities over one sort give what resampling the clips and measuring anew gives."""
+    target, scores = scored_clips(80, 40, decimals=decimals)
+    target[:, 3], target[:, 4], target[1:, 5] = False, True, False
+    samples = bootstrap_samples(target, scores, metric, n_resamples=70, seed=5)
+    for index, sample in enumerate(samples):
+        clips = np.random.default_rng((5, index)).integers(80, size=80)
+        assert sample == pytest.approx(label_mean(plain(target[clips], scores[clips])), abs=1e-12)
+
+
+def test_bootstrap_of_more_clips_than_16_bits_count() -> None:
+    target, scores = scored_clips(70_000, 2, decimals=2)
+    samples = bootstrap_samples(target, scores, "mAUC", n_resamples=3)
+    for index, sample in enumerate(samples):
+        clips = np.random.default_rng((0, index)).integers(70_000, size=70_000)
+        assert sample == pytest.approx(roc_auc(target[clips], scores[clips]).mean(), abs=1e-12)
+
+
+def test_bootstrap_samples_do_not_depend_on_how_many_there_are() -> None:
+    clips = scored_clips(50, 4)
+    np.testing.assert_array_equal(bootstrap_samples(*clips, n_resamples=10), bootstrap_samples(*clips)[:10])
+
+
+def test_paired_resamples_see_what_two_separate_intervals_cannot() -> None:
+    target, scores = scored_clips(300, 20)
+    noise = np.random.default_rng(1).standard_normal(scores.shape).astype(np.float32)
+    worse = scores + 0.3 * noise
+    difference = bootstrap_samples(target, scores, n_resamples=300) - bootstrap_samples(target, worse, n_resamples=300)
+    assert np.quantile(difference, 0.025) > 0
+    assert bootstrap_interval(target, scores)[0] < bootstrap_interval(target, worse)[1]
+
+
+@pytest.mark.parametrize("metric", ["mAP", "mAUC", "d_prime"])
+def test_interval_holds_the_measured_value_and_narrows(metric: str) -> None:
+    widths = []
+    for n_clips in (100, 1000):
+        target, scores = scored_clips(n_clips, 20)
+        auc = label_mean(roc_auc(target, scores))
+        measured = {"mAP": label_mean(average_precision(target, scores)), "mAUC": auc, "d_prime": d_prime(auc)}[metric]
+        low, high = bootstrap_interval(target, scores, metric, n_resamples=200)
+        assert low < measured < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2  # the root of ten is 3.2
+
+
+def test_interval_holds_the_value_where_repeated_positives_raise_every_resample() -> None:
+    target = np.eye(50, dtype=bool)[np.arange(400) % 50]
+    scores = np.random.default_rng(2).standard_normal((400, 50))
+    measured = label_mean(average_precision(target, scores))
+    assert np.quantile(bootstrap_samples(target, scores), 0.025) > measured
+    low, high = bootstrap_interval(target, scores)
+    assert low < measured < high
+
+
+def test_interval_repeats_itself() -> None:
+    clips = scored_clips(60, 5)
+    assert bootstrap_interval(*clips, seed=1) == bootstrap_interval(*clips, seed=1)
+    assert bootstrap_interval(*clips, seed=1) != bootstrap_interval(*clips, seed=2)
+
+
+def test_interval_widens_with_its_level() -> None:
+    clips = scored_clips(60, 5)
+    inner, outer = bootstrap_interval(*clips, level=0.5), bootstrap_interval(*clips, level=0.95)
+    assert outer[0] < inner[0] < inner[1] < outer[1]
+
+
+def test_interval_covers_other_test_sets_of_the_size() -> None:
+    """19 of 20 intervals hold the expected value; of 60, fewer than 52 would be odd."""
+    rng = np.random.default_rng(0)
+
+    def drawn() -> Scored:
+        target = rng.random((150, 10)) < 0.1
+        return target, rng.standard_normal((150, 10)) + 1.5 * target
+
+    expected = np.mean([label_mean(average_precision(*drawn())) for _ in range(400)])
+    intervals = [bootstrap_interval(*drawn(), n_resamples=200) for _ in range(60)]
+    assert sum(low <= expected <= high for low, high in intervals) >= 52
+
+
+def test_perfect_scores_have_no_uncertainty_and_stay_in_range() -> None:
+    target = np.arange(40)[:, None] % 4 == 0
+    assert bootstrap_interval(target, target.astype(float)) == (1.0, 1.0)
+    assert bootstrap_interval(target, target.astype(float), "d_prime") == (math.inf, math.inf)
+
+
+def test_interval_ends_where_the_metric_does() -> None:
+    rng = np.random.default_rng(319)  # an AUC of 0.89 whose resamples are half below 0.88, some of them 1
+    target = rng.random((12, 1)) < 0.4
+    scores = rng.standard_normal((12, 1)) + 2 * target
+    assert bootstrap_interval(target, scores, "mAUC", n_resamples=300)[1] == 1.0
+
+
+def test_interval_without_any_positive_is_nan() -> None:
+    low, high = bootstrap_interval(np.zeros((5, 2)), np.zeros((5, 2)))
+    assert math.isnan(low) and math.isnan(high)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"level": 95}, "level=95: a share between 0 and 1"),
+        ({"n_resamples": 0}, "n_resamples=0: at least 1"),
+        ({"metric": "map"}, "metric 'map': one of mAP, mAUC, d_prime"),
+    ],
+)
+@pytest.mark.usefixtures("users_shapes")
+def test_settings_out_of_range(settings: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        bootstrap_interval(*scored_clips(10, 2), **settings)

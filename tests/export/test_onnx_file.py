@@ -1,0 +1,215 @@
+"""What is exported is the network: same segments, same logits, same scores, for all poolings and lengths."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import earmark
+from earmark.data.synthetic import synthetic_bank
+from earmark.errors import CheckpointError, ConfigError
+from earmark.export import onnx_file as exporting
+from earmark.export.onnx_file import Exported, check_parity, export
+from earmark.inference.onnx_engine import OnnxEngine
+from earmark.labels import LabelSet
+from earmark.model.frontend import FrontendConfig, LogMel
+from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.pooling import POOLINGS
+
+LABELS = LabelSet(("dog", "rain", "siren"), ("/d", "/r", "/s"))
+RATE = 16000
+KINDS = {
+    **{pooling: {"pooling": pooling} for pooling in POOLINGS},
+    "light": {"backbone": "light"},
+    "fine": {"frontend": replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160)},
+}
+"""Networks by what they are tried for."""
+
+
+def network(**changes) -> Network:
+    torch.manual_seed(0)
+    net = Network(NetworkConfig(**{"frontend": FrontendConfig.at_16k(), "width": 2, "n_heads": 2, **changes}), LABELS)
+    # one step of statistics, so that batch norm in evaluation is not the identity; the same for all poolings
+    torch.manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and net.config.backbone == "light":
+            module.momentum = None  # they are further from it there: segments would be next to nothing
+    net.train()(torch.randn(8, 16000))
+    with torch.no_grad():
+        net.pooling.load_state_dict({name: 3 * tensor for name, tensor in net.pooling.state_dict().items()})
+    net.thresholds, net.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
+    return net.eval()
+
+
+class Pair:
+    """A network, and what became of it."""
+
+    def __init__(self, net: Network, path: Path) -> None:
+        self.path = path
+        self.exported = export(net, path)
+        self.torch, self.onnx = TorchEngine(net), OnnxEngine(path)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Pair]]:
+    # an export takes seconds: one a kind for all tests, and one of each backbone, which all poolings have in common
+    folder, graphs, encode = tmp_path_factory.mktemp("pairs"), {}, exporting._encode
+
+    def encode_once(net: Network) -> onnx.ModelProto:
+        key = net.config.backbone, net.config.frontend
+        if key not in graphs:
+            graphs[key] = encode(net)
+        return graphs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_encode", encode_once)
+        yield cache(lambda kind: Pair(network(**KINDS[kind]), folder / f"{kind}.onnx"))
+
+
+@pytest.fixture(params=KINDS)
+def pair(request: pytest.FixtureRequest, pairs: Callable[[str], Pair]) -> Pair:
+    return pairs(request.param)
+
+
+@pytest.fixture
+def gmap(pairs: Callable[[str], Pair]) -> Pair:
+    return pairs("gmap")
+
+
+def lengths(rng: np.random.Generator) -> list[int]:
+    """A hundred: a sample, each side of a frame and of a segment, and anything up to 12 s."""
+    edges = [n + d for n in (400, 512, 6400, 12800, 25600) for d in (-1, 0, 1)]
+    return [1, 2, 3, 255, 256, 257, *edges, *rng.integers(1, 12 * RATE, 79).tolist()]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def test_scores_of_a_hundred_inputs_of_many_lengths_are_the_same(pair: Pair) -> None:
+    rng = np.random.default_rng(0)
+    plain = onnxruntime.InferenceSession(pair.path)
+    for n_samples in lengths(rng):
+        waveform = (10 ** rng.uniform(-4, 0) * rng.standard_normal(n_samples)).astype(np.float32)
+        segments, ours = pair.torch.encode(waveform), pair.onnx.encode(waveform)
+        assert ours.shape == segments.shape and ours.dtype == np.float32
+        expected = sigmoid(pair.torch.classify(segments[None]))
+        np.testing.assert_allclose(sigmoid(pair.onnx.classify(ours[None])), expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(plain.run(["scores"], {"waveform": waveform[None]})[0], expected, rtol=0, atol=1e-4)
+
+
+def test_classify_pool_and_attention_are_the_same_with_masks(pair: Pair) -> None:
+    rng = np.random.default_rng(1)
+    for n_bags, n_segments in ((1, 1), (1, 9), (5, 1), (7, 30)):
+        segments = rng.standard_normal((n_bags, n_segments, 16)).astype(np.float32)
+        mask = rng.random((n_bags, n_segments)) < 0.5
+        mask[:, rng.integers(n_segments)] = True
+        for given in (None, mask, np.ones_like(mask)):
+            for method in ("classify", "pool"):
+                expected = getattr(pair.torch, method)(segments, given)
+                np.testing.assert_allclose(getattr(pair.onnx, method)(segments, given), expected, rtol=0, atol=1e-5)
+        spoilt = np.where(mask[..., None], segments, np.nan).astype(np.float32)
+        np.testing.assert_array_equal(pair.onnx.classify(spoilt, mask), pair.onnx.classify(segments, mask))
+        if pair.torch.network.config.pooling in ("max", "mean", "max_mean"):
+            with pytest.raises(ConfigError, match=r"the pooling '(max|mean|max_mean)' .* has no attention"):
+                pair.onnx.attention(segments[0])
+        else:
+            attention = pair.onnx.attention(segments[0])
+            np.testing.assert_allclose(attention, pair.torch.attention(segments[0]), rtol=0, atol=1e-6)
+            np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-5)
+
+
+def test_odd_sounds_score_the_same(gmap: Pair) -> None:
+    time = np.arange(3 * RATE) / RATE
+    click = np.zeros(3 * RATE)
+    click[20000] = 1
+    sounds = [np.zeros(3 * RATE), np.ones(3 * RATE), click, np.sign(np.sin(3000 * time))]
+    sounds += [10.0**level * np.sin(2 * np.pi * hz * time) for hz in (60, 440, 1031.25, 7900) for level in (-5, -2, 0)]
+    sounds += [clip.load(RATE).waveform for clip in synthetic_bank(2).select(splits=("test",))]
+    for sound in sounds:
+        waveform = sound.astype(np.float32)
+        ours, expected = (sigmoid(engine.classify(engine.encode(waveform)[None])) for engine in (gmap.onnx, gmap.torch))
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
+
+
+def test_a_batch_is_what_its_recordings_are_alone(gmap: Pair) -> None:
+    waveforms = np.random.default_rng(2).standard_normal((3, 20001)).astype(np.float32)
+    segments, scores = onnxruntime.InferenceSession(gmap.path).run(None, {"waveform": waveforms})
+    assert segments.shape == (3, 4, 16) and scores.shape == (3, 3)
+    for waveform, expected in zip(waveforms, segments, strict=True):
+        np.testing.assert_allclose(gmap.onnx.encode(waveform), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FrontendConfig(),
+        FrontendConfig.at_16k(),
+        FrontendConfig(sample_rate=8000, n_fft=256, hop_length=80, n_mels=16, f_min=0.0, f_max=4000.0),
+        FrontendConfig(sample_rate=8000, n_fft=255, hop_length=100, n_mels=16, f_min=20.0, f_max=3900.0),
+        FrontendConfig(sample_rate=8000, n_fft=200, hop_length=333, n_mels=16, f_min=20.0, f_max=3900.0),
+        FrontendConfig(sample_rate=8000, n_fft=512, hop_length=512, n_mels=16, f_min=20.0, f_max=3900.0),
+    ],
+    ids=lambda config: f"{config.n_fft}/{config.hop_length}",
+)
+def test_the_exported_front_end_is_the_log_mel(config: FrontendConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch does not compute what stands for an operator of ONNX
+    monkeypatch.setattr(exporting, "_operator", lambda name, x, size, shape: x.reshape(shape))
+    frontend, norm = LogMel(config), torch.nn.BatchNorm2d(config.n_mels, eps=0.0)
+    spectrum = exporting._Spectrum(frontend, norm)
+    for n_samples in (1, 2, 3, 100, 127, 128, 333, 666, 800, 5000):
+        waveform = 0.1 * torch.randn(2, n_samples, generator=torch.Generator().manual_seed(n_samples))
+        torch.testing.assert_close(spectrum(waveform), frontend(waveform), rtol=0, atol=2e-3)
+
+
+def test_the_file_says_what_it_is(gmap: Pair) -> None:
+    model = onnx.load(gmap.path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert sorted(metadata) == ["earmark", "earmark.classify"]
+    about = json.loads(metadata["earmark"])
+    assert about["format"] == 1 and about["earmark"] == earmark.__version__ and about["precision"] == "float32"
+    assert NetworkConfig.from_json(about["network"]) == gmap.torch.network.config
+    engine = gmap.onnx
+    assert (engine.labels, engine.thresholds, engine.clip_duration) == (LABELS, (0.25, 0.5, 0.75), 5.0)
+    assert (engine.sample_rate, engine.samples_per_segment, engine.halo) == (RATE, 6400, gmap.torch.halo)
+    assert (engine.extra, engine.precision) == ({"clip_duration": 5.0, "seed": 7}, "float32")
+    assert gmap.exported == Exported(gmap.exported.difference, gmap.path.stat().st_size, "float32")
+    assert 0 < gmap.exported.difference < 1e-4
+    # what older versions of ONNX Runtime read
+    assert model.ir_version <= 10 and [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+
+
+def test_the_file_does_not_say_where_it_was_made(gmap: Pair) -> None:
+    content = gmap.path.read_bytes()
+    assert str(Path(earmark.__file__).parent).encode() not in content
+    assert b"site-packages" not in content and b"stack_trace" not in content
+
+
+def test_a_file_without_parity_is_refused_and_not_left(
+    gmap: Pair, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = network()
+    other.backbone.bn0.bias.data += 1  # `pairs` has the graph of another backbone, and so has what is exported
+    with pytest.raises(CheckpointError, match=r"bad\.onnx: scores differ by .* at most 0\.0001 was expected") as caught:
+        export(other, tmp_path / "bad.onnx")
+    assert str(tmp_path / "bad.onnx") in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_parity_with_another_network_is_none(gmap: Pair) -> None:
+    assert check_parity(gmap.torch.network, gmap.path) == gmap.exported.difference
+    with pytest.raises(CheckpointError, match="scores differ by"):
+        check_parity(network(pooling="max"), gmap.path)
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a file that ends in \.onnx was expected"):
+        export(network(), tmp_path / "a.safetensors")

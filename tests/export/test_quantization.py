@@ -1,0 +1,100 @@
+"""The convolutions in 8 bits: near enough, for all lengths, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from earmark.errors import ConfigError
+from earmark.export.onnx_file import export
+from earmark.export.quantization import quantized
+from earmark.inference.engine import CHUNK_SECONDS
+from earmark.inference.onnx_engine import session
+from earmark.model.network import Network
+
+RATE = 16000
+
+
+def recordings(n: int = 4) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(2 * RATE)).astype(np.float32) for _ in range(n)]
+
+
+@pytest.fixture(scope="module", params=["cnn", "light"])
+def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As exported, in float32."""
+    if request.param == "cnn":
+        return exported
+    network = Network.load(exported.with_suffix(".safetensors"))
+    torch.manual_seed(0)
+    light = Network(replace(network.config, backbone="light"), network.labels)
+    for module in light.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # segments as large as a trained network's
+    light.train()(0.1 * torch.randn(8, 16000))
+    path = tmp_path_factory.mktemp("light") / "light.onnx"
+    export(light, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def graphs(model: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    graph = onnx.load(model)
+    return graph, quantized(graph, recordings(), RATE)
+
+
+def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    exact, rounded = (session(graph.SerializeToString()) for graph in graphs)
+    rng = np.random.default_rng(1)
+    largest = exact.run(["segments"], {"waveform": recordings(1)[0][None]})[0].max()
+    n_samples = [1, 2, *(n + d for n in (400, 800, 1600, 3200, 6400) for d in (0, 1, 400)), 50001, 99999]
+    for n in n_samples:
+        waveform = (0.1 * rng.standard_normal((1, n))).astype(np.float32)
+        expected, ours = (run.run(None, {"waveform": waveform}) for run in (exact, rounded))
+        assert [output.shape for output in ours] == [output.shape for output in expected]
+        # a sample alone is like nothing that the scales were set by
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.2 * largest)
+        np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=0.03)
+
+
+def test_the_convolutions_but_the_first_are_in_8_bits(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    before, after = graphs
+    weights = {tensor.name: tensor.data_type for tensor in after.graph.initializer}
+    sizes = {tensor.name: tensor.dims[0] if tensor.dims else 0 for tensor in after.graph.initializer}
+    made = {output: node for node in after.graph.node for output in node.output}
+    convolutions = [node for node in after.graph.node if node.op_type == "Conv"]
+    n_pools = sum(node.op_type == "AveragePool" for node in before.graph.node)
+    n_convolutions = sum(node.op_type == "Conv" for node in before.graph.node)
+    assert (n_convolutions, n_pools) in ((8, 4), (15, 3))
+    assert len(convolutions) == n_convolutions + n_pools  # one for each average pooling
+    first, *others = convolutions
+    assert weights[first.input[1]] == onnx.TensorProto.FLOAT
+    for node in others:
+        dequantize = made[node.input[1]]
+        assert dequantize.op_type == "DequantizeLinear"
+        assert weights[dequantize.input[0]] == onnx.TensorProto.INT8
+        assert sizes[dequantize.input[1]] == sizes[dequantize.input[0]]  # a scale for each channel
+    for kind in ("MatMul", "Gemm"):
+        assert [node.name for node in after.graph.node if node.op_type == kind] == [
+            node.name for node in before.graph.node if node.op_type == kind
+        ]
+
+
+def test_the_graph_itself_stays_as_it_is(model: Path, graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    assert graphs[0] == onnx.load(model)
+
+
+def test_no_recording_is_an_error(exported: Path) -> None:
+    with pytest.raises(ConfigError, match="calibrated with recordings like those to come, but there is none"):
+        quantized(onnx.load(exported), [], RATE)
+
+
+def test_of_a_long_recording_the_beginning_counts(exported: Path) -> None:
+    n_counted = round(CHUNK_SECONDS * RATE)
+    quiet = np.concatenate(recordings(n_counted // (2 * RATE) + 1))[:n_counted]
+    loud_later = np.concatenate([quiet, 100 * quiet])
+    ours, expected = (quantized(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet))
+    assert ours == expected

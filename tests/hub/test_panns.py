@@ -1,0 +1,326 @@
+"""Published PANNs weights: the scores of that network, written down plainly here."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import earmark
+from earmark.audio.recording import Audio
+from earmark.errors import AudioError, CheckpointError
+from earmark.hub.panns import FRONTEND, read_cnn10
+from earmark.inference.engine import ChunkedEncoder
+from earmark.labels import LabelSet
+from earmark.model.mel import mel_filters
+from earmark.model.network import Network, TorchEngine
+
+HOP = 320
+SEGMENT = 16 * HOP
+# frames of 80 to 300: odd at the first, second, third, fourth halving, at several, at none; around whole hops
+LENGTHS = (
+    SEGMENT - HOP,
+    SEGMENT - 1,
+    SEGMENT,
+    SEGMENT + 1,
+    2 * SEGMENT - HOP,
+    30_000,
+    81 * HOP,
+    82 * HOP + 5,
+    84 * HOP,
+)
+LENGTHS += (86 * HOP, 88 * HOP, 95 * HOP - 1, 95 * HOP, 40_001)
+
+
+class Cnn10(nn.Module):
+    """PANNs' network of that name, with its names, at any width: as published, its front end as convolutions."""
+
+    def __init__(self, width: int = 4, n_labels: int = 527) -> None:
+        super().__init__()
+        self.spectrogram_extractor = nn.Module()
+        self.spectrogram_extractor.stft = nn.Module()
+        for part in ("real", "imag"):
+            setattr(self.spectrogram_extractor.stft, f"conv_{part}", nn.Conv1d(1, 513, 1024, stride=HOP, bias=False))
+        self.logmel_extractor = nn.Module()
+        self.logmel_extractor.melW = nn.Parameter(torch.from_numpy(mel_filters(FRONTEND)).float(), requires_grad=False)
+        self.bn0 = nn.BatchNorm2d(64)
+        channels = [1, width, 2 * width, 4 * width, 8 * width]
+        for number in range(1, 5):
+            block = nn.Module()
+            block.conv1 = nn.Conv2d(channels[number - 1], channels[number], 3, padding=1, bias=False)
+            block.conv2 = nn.Conv2d(channels[number], channels[number], 3, padding=1, bias=False)
+            block.bn1, block.bn2 = nn.BatchNorm2d(channels[number]), nn.BatchNorm2d(channels[number])
+            setattr(self, f"conv_block{number}", block)
+        self.fc1 = nn.Linear(8 * width, 8 * width)
+        self.fc_audioset = nn.Linear(8 * width, n_labels)
+        self._fill()
+
+    def _fill(self) -> None:
+        matrix = np.exp(-2j * np.pi * np.outer(np.arange(513), np.arange(1024)) / 1024)
+        matrix *= 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+        stft = self.spectrogram_extractor.stft
+        for convolution, part in ((stft.conv_real, matrix.real), (stft.conv_imag, matrix.imag)):
+            convolution.weight.data = torch.from_numpy(part[:, None].copy()).float()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, -30 if module is self.bn0 else 0, 0.3)
+                nn.init.uniform_(module.running_var, *((200, 400) if module is self.bn0 else (0.5, 2)))
+                nn.init.uniform_(module.weight, 0.7, 1.5)
+                nn.init.normal_(module.bias, 0, 0.3)
+        nn.init.normal_(self.fc_audioset.weight, 0, 0.3)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        stft = self.spectrogram_extractor.stft
+        x = F.pad(waveform[:, None], (512, 512), mode="reflect")
+        power = stft.conv_real(x).square() + stft.conv_imag(x).square()  # (batch, frequency, frame)
+        mel = power.transpose(1, 2) @ self.logmel_extractor.melW
+        x = 10 * torch.log10(mel.clamp(min=1e-10))[:, None]  # (batch, 1, frame, mel)
+        x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
+        for block in (self.conv_block1, self.conv_block2, self.conv_block3, self.conv_block4):
+            x = F.relu(block.bn1(block.conv1(x)))
+            x = F.relu(block.bn2(block.conv2(x)))
+            x = F.avg_pool2d(x, 2)
+        x = x.mean(3)
+        x = x.max(2).values + x.mean(2)
+        return torch.sigmoid(self.fc_audioset(F.relu(self.fc1(x))))
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Cnn10:
+    torch.manual_seed(0)
+    return Cnn10().eval()
+
+
+@pytest.fixture(scope="module")
+def file(theirs: Cnn10, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("panns") / "Cnn10_mAP=0.380.pth"
+    torch.save({"iteration": 600000, "model": theirs.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ours(file: Path) -> Network:
+    return read_cnn10(file)
+
+
+def noise(n_samples: int) -> np.ndarray:
+    rng = np.random.default_rng(n_samples)
+    level = np.repeat(rng.uniform(0, 0.3, -(-n_samples // 1000)), 1000)[:n_samples]
+    return (level * rng.standard_normal(n_samples)).astype(np.float32)
+
+
+def scores(network: nn.Module, waveform: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return network(torch.from_numpy(waveform)[None])[0].numpy()
+
+
+def close(got: Any, wanted: Any) -> None:
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_samples", [*LENGTHS, 320_000, 12 * 32_000 + 77])
+def test_scores_are_those_of_that_network(theirs: Cnn10, ours: Network, n_samples: int) -> None:
+    expected = scores(theirs, noise(n_samples))
+    assert expected.std() > 0.1
+    with torch.inference_mode():
+        close(torch.sigmoid(ours(torch.from_numpy(noise(n_samples))[None]))[0], expected)
+    engine = TorchEngine(ours)
+    close(torch.sigmoid(torch.from_numpy(engine.classify(engine.encode(noise(n_samples))[None])[0])), expected)
+
+
+def test_a_whole_one_has_the_published_size(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    theirs = Cnn10(64).eval()
+    torch.save({"model": theirs.state_dict()}, tmp_path / "a.pth")
+    ours = read_cnn10(tmp_path / "a.pth")
+    assert ours.n_parameters == 5_219_279
+    assert len(theirs.state_dict()) == 60
+    close(torch.sigmoid(torch.from_numpy(scores(ours, noise(40_001)))), scores(theirs, noise(40_001)))
+
+
+@pytest.mark.parametrize("filler", [0.0, 3.0])
+def test_a_padded_clip_scores_what_it_scores_alone(theirs: Cnn10, ours: Network, filler: float) -> None:
+    lengths = [*LENGTHS, 100, 3000, 1]
+    batch = torch.full((len(lengths), max(lengths)), filler)
+    for row, n_samples in zip(batch, lengths, strict=True):
+        row[:n_samples] = torch.from_numpy(noise(n_samples))
+    with torch.inference_mode():
+        together = torch.sigmoid(ours(batch, torch.tensor(lengths)))
+        for row, n_samples in zip(together, lengths, strict=True):
+            alone = torch.sigmoid(ours(torch.from_numpy(noise(n_samples))[None]))[0]
+            close(row, alone)
+            if n_samples > 3000:
+                close(row, scores(theirs, noise(n_samples)))
+
+
+@pytest.mark.parametrize("n_samples", [1, 513, 3000, SEGMENT - HOP - 1])
+def test_a_clip_that_is_too_short_for_that_network_has_silence_after_it(
+    theirs: Cnn10, ours: Network, n_samples: int
+) -> None:
+    clip = noise(n_samples)
+    frames = ours.frontend(torch.from_numpy(clip)[None])
+    silent = F.pad(frames, (0, 0, 0, 16 - frames.shape[1]), value=-100.0)
+    with torch.inference_mode():
+        close(scores(ours, clip), ours.logits_from_log_mel(silent)[0])
+    engine = TorchEngine(ours)
+    assert len(engine.encode(clip)) == 1
+    close(engine.classify(engine.encode(clip)[None])[0], scores(ours, clip))
+    followed = np.pad(clip, (0, SEGMENT - HOP - n_samples))
+    assert np.abs(scores(theirs, followed) - torch.sigmoid(torch.from_numpy(scores(ours, clip))).numpy()).max() < 0.5
+
+
+def test_a_name_a_prefix_and_a_bare_state_dict(theirs: Cnn10, tmp_path: Path) -> None:
+    state = theirs.state_dict()
+    forms: dict[str, Any] = {
+        "bare": state,
+        "prefixed": {"model": {f"module.{name}": value for name, value in state.items()}},
+        "without counters": {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
+        "without a front end": {k: v for k, v in state.items() if "extractor" not in k},
+    }
+    for name, content in forms.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        close(
+            torch.sigmoid(torch.from_numpy(scores(read_cnn10(tmp_path / f"{name}.pth"), noise(9000)))),
+            scores(theirs, noise(9000)),
+        )
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    close(scores(read_cnn10(tmp_path / "old.pth"), noise(9000)), scores(read_cnn10(tmp_path / "bare.pth"), noise(9000)))
+
+
+@pytest.mark.parametrize("n_segments", [1, 3])
+@pytest.mark.parametrize("more", [-HOP - 1, -HOP, -1, 0, 1, HOP, 2000])
+def test_chunks_give_the_segments_of_the_whole(ours: Network, n_segments: int, more: int) -> None:
+    engine = TorchEngine(ours)
+    waveform = noise(9 * SEGMENT + more)
+    encoder = ChunkedEncoder(engine, n_segments)
+    pieces = [part for block in np.array_split(waveform, 7) for part in encoder.push(block)]
+    whole = engine.encode(waveform)
+    assert len(whole) == (len(waveform) + HOP) // SEGMENT
+    np.testing.assert_allclose(np.concatenate([*pieces, encoder.finish()]), whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("n_samples", [1, 1000, SEGMENT - HOP, 2 * SEGMENT - 1, 100_000, 12 * SEGMENT - HOP])
+def test_a_stream_gives_the_timeline(file: Path, n_samples: int) -> None:
+    tagger, audio = earmark.load(file), Audio(noise(n_samples), 32_000)
+    timeline = tagger.timeline(audio, window=0.5, hop=0.16)
+    stream = tagger.stream(32_000, window=0.5, hop=0.16, threshold=0.6)
+    events = [event for part in np.array_split(audio.waveform, 5) for event in stream.push(part)] + stream.finish()
+    expected = timeline.events(0.6)
+    assert n_samples < 10_000 or expected
+    key = lambda event: (event.label, event.onset)  # noqa: E731
+    for event, wanted in zip(sorted(events, key=key), sorted(expected, key=key), strict=True):
+        assert event.label == wanted.label
+        assert (event.onset, event.offset) == pytest.approx((wanted.onset, wanted.offset), abs=1e-9)
+        assert event.score == pytest.approx(wanted.score, abs=1e-5)
+
+
+def test_a_tagger_of_it(file: Path, theirs: Cnn10) -> None:
+    tagger = earmark.load(str(file))
+    assert tagger.labels == LabelSet.audioset() and tagger.seconds_per_segment == pytest.approx(0.16)
+    audio = Audio(noise(320_000), 32_000)
+    expected = scores(theirs, audio.waveform)
+    close(tagger.hear(audio).scores, expected)
+    tags = tagger.tag(audio, top=3)
+    assert [tag.label for tag in tags] == [tagger.labels.names[i] for i in np.argsort(-expected)[:3]]
+    assert tagger.embed(audio).shape == (32,)
+    timeline = tagger.timeline(audio, window=1.0, hop=0.5)
+    assert timeline.scores.shape[1] == 527 and 9.0 < timeline.onsets[-1] < 10.0
+    evidence = tagger.evidence(audio, "Speech")
+    assert len(evidence.weights) == 62 and evidence.attention is None
+    with pytest.raises(AudioError, match=r"one segment of 0\.16 s at a time"):
+        tagger.evidence(Audio(noise(2 * SEGMENT - HOP - 1), 32_000), "Speech")
+
+
+def test_it_may_be_kept_as_a_checkpoint(ours: Network, tmp_path: Path) -> None:
+    ours.save(tmp_path / "cnn10.safetensors")
+    again = earmark.load(tmp_path / "cnn10.safetensors")
+    assert again.labels == LabelSet.audioset() and again.engine.clip_duration == 10.0
+    assert Network.load(tmp_path / "cnn10.safetensors").config == ours.config
+    np.testing.assert_array_equal(
+        scores(Network.load(tmp_path / "cnn10.safetensors"), noise(9000)), scores(ours, noise(9000))
+    )
+
+
+def test_exported_it_scores_the_same(ours: Network, theirs: Cnn10, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from earmark.export.onnx_file import export
+
+    assert export(ours, tmp_path / "a.onnx").difference < 1e-5
+    export(ours, tmp_path / "int8.onnx", [noise(64_000)])
+    tagger, in_eight_bits = earmark.load(tmp_path / "a.onnx"), earmark.load(tmp_path / "int8.onnx")
+    for n_samples in (*LENGTHS, 1, 3000):
+        audio = Audio(noise(n_samples), 32_000)
+        heard = tagger.hear(audio).scores
+        close(heard, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
+        if n_samples > 3000:
+            close(heard, scores(theirs, audio.waveform))
+        assert len(in_eight_bits.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
+        assert np.abs(in_eight_bits.hear(audio).scores - heard).max() < 0.2
+
+
+class Harmful:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("harm",)
+
+
+def edited(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**state, **{name.replace("__", "."): value for name, value in changes.items()}}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda state: {"model": state, "hook": Harmful()}, "damaged, or would run code if it were read in full"),
+        (lambda state: [1, 2], "it is no state dict"),
+        (lambda state: {}, "it is no state dict"),
+        (lambda state: edited(state, fc1__bias="text"), r"fc1\.bias is no plain tensor"),
+        (
+            lambda state: {k: v for k, v in state.items() if "block4" not in k},
+            "10 of its tensors are not there, such as",
+        ),
+        (lambda state: edited(state, conv_block5__conv1__weight=torch.zeros(1)), "1 tensors that Cnn10 has not"),
+        (lambda state: edited(state, fc_audioset__weight=torch.zeros(50, 32)), "527 outputs.* expected, not 50"),
+        (lambda state: edited(state, fc1__weight=torch.zeros(7, 32)), r"do not fit together .*size mismatch for"),
+        (lambda state: edited(state, fc_audioset__weight=torch.tensor(1.0)), "527 outputs"),
+        (lambda state: edited(state, conv_block1__conv1__weight=torch.zeros(0, 1, 3, 3)), "do not fit together"),
+        (lambda state: edited(state, logmel_extractor__melW=torch.zeros(513, 64)), r"another front end \(logmel_ext"),
+        (lambda state: edited(state, logmel_extractor__melW=torch.zeros(257, 64)), "another front end"),
+        (
+            lambda state: edited(
+                state,
+                spectrogram_extractor__stft__conv_imag__weight=state["spectrogram_extractor.stft.conv_real.weight"],
+            ),
+            r"another front end .*1024 samples a frame at 32000 Hz, 64 mel bins from 50 to 14000 Hz",
+        ),
+    ],
+)
+def test_another_file_is_refused_in_one_line(
+    theirs: Cnn10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(change(theirs.state_dict()), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=text) as caught:
+        earmark.load(tmp_path / "a.pth")
+    assert str(caught.value).startswith(str(tmp_path / "a.pth")) and len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights", b"PK\x03\x04"])
+def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pth: (no such file|.*is damaged)") as caught:
+        earmark.load(tmp_path / "a.pth")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_half_a_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"a\.pth: .*is damaged"):
+        earmark.load(tmp_path / "a.pth")

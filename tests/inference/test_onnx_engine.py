@@ -1,0 +1,166 @@
+"""The engine of exported files: its errors, and that it needs no PyTorch."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from earmark.errors import CheckpointError, ConfigError
+from earmark.inference.engine import ChunkedEncoder, Engine
+from earmark.inference.onnx_engine import OnnxEngine
+from earmark.model.network import Network, TorchEngine
+
+
+@pytest.fixture(scope="module")
+def engine(exported: Path) -> OnnxEngine:
+    return OnnxEngine(exported, n_threads=1)
+
+
+def test_it_is_an_engine_with_all_that_the_checkpoint_knows(exported: Path, engine: OnnxEngine) -> None:
+    reference = TorchEngine(Network.load(exported.with_suffix(".safetensors")))
+    assert isinstance(engine, Engine)
+    for name in ("labels", "thresholds", "clip_duration", "sample_rate", "samples_per_segment", "halo"):
+        assert getattr(engine, name) == getattr(reference, name), name
+    assert engine.config == reference.network.config.to_json()
+    assert (engine.extra, engine.precision) == (reference.network.extra, "float32")
+
+
+def test_the_number_of_threads_changes_nothing(exported: Path, engine: OnnxEngine) -> None:
+    waveform = np.random.default_rng(0).standard_normal(40000).astype(np.float32)
+    for n_threads in (None, 2):
+        ours = OnnxEngine(exported, n_threads=n_threads).encode(waveform)
+        np.testing.assert_allclose(ours, engine.encode(waveform), rtol=0, atol=1e-5)
+    with pytest.raises(ConfigError, match="n_threads: a positive whole number was expected, not 0"):
+        OnnxEngine(exported, n_threads=0)
+
+
+@pytest.mark.parametrize("n_samples", [1, 6400 * 4, 6400 * 30 + 1, 6400 * 33 - 1])
+@pytest.mark.parametrize("n_segments", [1, 4, 7])
+def test_a_recording_in_chunks_is_the_whole(engine: OnnxEngine, n_samples: int, n_segments: int) -> None:
+    waveform = np.random.default_rng(1).standard_normal(n_samples).astype(np.float32)
+    encoder = ChunkedEncoder(engine, n_segments)
+    pieces = [piece for block in np.array_split(waveform, 5) for piece in encoder.push(block)]
+    np.testing.assert_allclose(np.concatenate([*pieces, encoder.finish()]), engine.encode(waveform), rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_bag_is_refused(engine: OnnxEngine) -> None:
+    segments = np.zeros((2, 3, 16), np.float32)
+    with pytest.raises(ConfigError, match="a bag without segments cannot be pooled"):
+        engine.classify(segments[:, :0])
+    with pytest.raises(ConfigError, match="every bag needs a real segment"):
+        engine.classify(segments, np.array([[True, False, False], [False, False, False]]))
+    with pytest.raises(ConfigError, match=r"\(bag, segment, 16 channels\) were expected, not \(2, 3, 8\)"):
+        engine.classify(segments[..., :8])
+    with pytest.raises(ConfigError, match=r"mask: booleans of shape \(2, 3\), .* not bool of shape \(2, 2\)"):
+        engine.pool(segments, np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match="a clip of at least one sample was expected"):
+        engine.encode(np.zeros(0, np.float32))
+
+
+def damaged(exported: Path, path: Path, change: Callable[[dict[str, str]], object]) -> Path:
+    """The exported file with other metadata."""
+    model = onnx.load(exported)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    change(metadata)
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+def about(**changes: object) -> Callable[[dict[str, str]], object]:
+    def change(metadata: dict[str, str]) -> None:
+        values = {**json.loads(metadata["earmark"]), **changes}
+        kept = {key: value for key, value in values.items() if value is not ...}
+        metadata["earmark"] = json.dumps(kept)
+
+    return change
+
+
+def cut_graph(metadata: dict[str, str]) -> None:
+    graph = base64.b64decode(metadata["earmark.classify"])
+    metadata["earmark.classify"] = base64.b64encode(graph[: len(graph) // 2]).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda metadata: metadata.pop("earmark"), "none that earmark exported: it does not say what its outputs mean"),
+        (about(format=2), "format 2 of exported files, this version of earmark reads up to 1; update earmark"),
+        (about(format="new"), "format new of exported files"),
+        (about(format=...), "what it says of itself is damaged"),
+        (lambda metadata: metadata.update({"earmark": "{"}), "what it says of itself is damaged"),
+        (lambda metadata: metadata.update({"earmark": "[]"}), "what it says of itself is damaged"),
+        (about(labels=None), "what it says of itself is damaged"),
+        (about(labels={"names": ["a", "a"], "ids": ["b", "c"]}), "what it says of itself is damaged"),
+        (about(halo=...), "what it says of itself is damaged"),
+        (about(sample_rate="fast"), "what it says of itself is damaged"),
+        (about(thresholds=["high"]), "what it says of itself is damaged"),
+        (lambda metadata: metadata.pop("earmark.classify"), "what it says of itself is damaged"),
+        (lambda metadata: metadata.update({"earmark.classify": "*"}), "what it says of itself is damaged"),
+        (
+            lambda metadata: metadata.update({"earmark.classify": ""}),
+            "its graph `classify` is damaged; export it again",
+        ),
+        (cut_graph, "its graph `classify` is damaged; export it again"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(
+    exported: Path, tmp_path: Path, change: Callable[[dict[str, str]], object], text: str
+) -> None:
+    path = damaged(exported, tmp_path / "bad.onnx", change)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        OnnxEngine(path)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{path}: ")
+
+
+def other_graph(kept: str) -> bytes:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if kept:
+        helper.set_model_props(model, {entry.key: entry.value for entry in onnx.load(kept).metadata_props})
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut", "somebody's", "swapped"])
+def test_a_file_that_is_none_of_ours_is_one_clear_line(
+    exported: Path, tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.onnx"
+    content, text = {
+        "missing": (None, "no such file; one written by `earmark export MODEL"),
+        "empty": (b"", r"(not a readable \.onnx file|none that earmark exported)"),
+        "text": (b"no graph at all", r"not a readable \.onnx file"),
+        "cut": (exported.read_bytes()[:5000], r"not a readable \.onnx file"),
+        "somebody's": (other_graph(""), "none that earmark exported"),
+        "swapped": (other_graph(str(exported)), "its graphs are not those that earmark exports; export it again"),
+    }[kind]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        OnnxEngine(path)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{path}: ")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_needs_neither_pytorch_nor_the_onnx_package_and_says_nothing(exported: Path) -> None:
+    code = f"""
+import sys, numpy, earmark
+engine = earmark.load({str(exported)!r}).engine
+segments = engine.encode(numpy.zeros(20000, numpy.float32))
+assert engine.classify(segments[None], numpy.ones((1, len(segments)), bool)).shape == (1, 3)
+heavy = {{"torch", "onnx", "onnxscript", "scipy", "pandas", "matplotlib", "numba", "lightning", "sympy"}}
+sys.exit(", ".join(heavy & set(sys.modules)) or None)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

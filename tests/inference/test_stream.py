@@ -1,0 +1,159 @@
+"""A stream tells what the timeline of the whole recording tells."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from earmark.audio.recording import Audio
+from earmark.errors import AudioError, ConfigError
+from earmark.inference.stream import Stream
+from earmark.inference.tagger import Event, Tagger
+from earmark.labels import LabelSet
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig, TorchEngine
+
+
+def pushed(stream: Stream, waveform: np.ndarray, n_block: int) -> list[Event]:
+    """All events of a stream, by their onsets."""
+    n_samples = waveform.shape[-1]
+    events = [event for at in range(0, n_samples, n_block) for event in stream.push(waveform[..., at : at + n_block])]
+    return sorted([*events, *stream.finish()], key=lambda e: (e.onset, stream._engine.labels.index(e.label)))
+
+
+@pytest.mark.parametrize("last", [1, 210, 400])
+@pytest.mark.parametrize(("window", "hop"), [(0.4, 0.4), (2.0, 0.4), (1.1, 0.3), (0.5, 0.7)])
+@pytest.mark.parametrize("n_block", [150, 1000, 99999])
+def test_a_stream_has_the_events_of_the_timeline(
+    mean_engine: Any, levels: Callable[..., Audio], window: float, hop: float, last: int, n_block: int
+) -> None:
+    values = np.repeat(np.random.default_rng(4).uniform(-0.4, 0.4, 20), 3).tolist()
+    recording = levels(*values, last=last)
+    tagger = Tagger(mean_engine(thresholds=(0.7, 0.8, 0.5)))
+    timeline = tagger.timeline(recording, window=window, hop=hop)
+    expected = timeline.events()
+    stream = tagger.stream(1000, window=window, hop=hop)
+    found = pushed(stream, recording.waveform, n_block)
+    assert len(expected) > 3
+    assert [event.label for event in found] == [event.label for event in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.onset, ours.offset, ours.score) == pytest.approx(
+            (theirs.onset, theirs.offset, theirs.score), abs=1e-6
+        )
+    assert stream.scores is not None
+    np.testing.assert_allclose(stream.scores, timeline.scores[-1], atol=1e-6)
+    assert stream.duration == recording.duration
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(FrontendConfig.at_16k(), width=4),
+        NetworkConfig(FrontendConfig.at_16k(), "light", width=4),
+        NetworkConfig(replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160), width=4),
+    ],
+    ids=["paper", "light", "fine"],
+)
+def test_a_network_streams_as_it_hears_the_whole(config: NetworkConfig) -> None:
+    torch.manual_seed(0)
+    network = Network(config, LabelSet(("a", "b", "c")))
+    for parameter in network.classifier[-1].parameters():
+        parameter.data.mul_(8)  # scores that differ over time
+    tagger = Tagger(TorchEngine(network))
+    rng = np.random.default_rng(7)
+    loudness = np.repeat(10 ** rng.uniform(-4, -0.5, 24), 22050).astype(np.float32)
+    stereo = Audio(rng.standard_normal((2, len(loudness))).astype(np.float32) * loudness / 4, 44100)
+    timeline = tagger.timeline(stereo, window=1.2, hop=0.4)
+    thresholds = np.median(timeline.scores, axis=0).tolist()
+    for step in (None, 3.0):
+        stream = tagger.stream(44100, n_channels=2, window=1.2, hop=0.4, threshold=thresholds, release=0.9, step=step)
+        found = pushed(stream, stereo.waveform, 4410)
+        expected = timeline.events(thresholds, release=0.9)
+        assert [event.label for event in found] == [event.label for event in expected]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours.onset, ours.offset, ours.score) == pytest.approx(
+                (theirs.onset, theirs.offset, theirs.score), abs=1e-4
+            )
+
+
+@pytest.mark.parametrize("hop", [0.4, 1.0, 2.0, 4.0])
+def test_each_event_comes_once_and_in_time(mean_engine: Any, levels: Callable[..., Audio], hop: float) -> None:
+    recording = levels(*[-0.5] * 10, *[0.5] * 12, *[-0.5] * 40)
+    stream = Tagger(mean_engine()).stream(1000, window=0.8, hop=hop, threshold=(0.9, 1.0, 1.0), release=1.0)
+    heard: list[tuple[float, Event]] = []
+    begun: list[float] = []
+    for at in range(0, recording.waveform.size, 100):
+        ended = stream.push(recording.waveform[at : at + 100])
+        heard += [(stream.duration, event) for event in ended]
+        begun += [stream.duration] if stream.sounding else []
+    assert stream.finish() == []
+    ((when, event),) = heard
+    assert event.label == "low"
+    onsets = np.arange(0, recording.duration - 0.8, hop)
+    holding = [onset for onset in onsets if 3.9 <= onset <= 8.1]  # all of the window is loud
+    assert event.onset <= holding[0] + 0.4 and event.offset >= holding[-1] + 0.4
+    # known with the first window that does not hold it any more
+    assert event.offset < when <= holding[-1] + hop + 0.8 + stream.latency
+    assert begun and begun[0] <= holding[0] + hop + 0.8 + stream.latency
+
+
+def test_a_stream_without_sound_has_no_events(mean_engine: Any) -> None:
+    stream = Tagger(mean_engine()).stream(44100)
+    assert stream.push(np.zeros(0, np.float32)) == [] and stream.scores is None and stream.sounding == []
+    assert stream.finish() == []
+    for call in (lambda: stream.push(np.zeros(3, np.float32)), stream.finish):
+        with pytest.raises(ConfigError, match="this stream is finished"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "shape"), [(1, (512, 2)), (1, (2, 512)), (2, (512, 2)), (2, (512,)), (1, (1, 1, 9))]
+)
+def test_a_stream_guesses_no_channels(mean_engine: Any, n_channels: int, shape: tuple[int, ...]) -> None:
+    stream = Tagger(mean_engine()).stream(1000, n_channels=n_channels)
+    with pytest.raises(AudioError, match=r"this stream takes .*transpose what is \(sample, channel\)|a waveform is"):
+        stream.push(np.zeros(shape, np.float32))
+    assert stream.duration == 0
+
+
+def test_a_stream_of_one_channel_takes_it_with_and_without_its_axis(mean_engine: Any) -> None:
+    stream = Tagger(mean_engine()).stream(1000)
+    stream.push(np.zeros(100, np.float32))
+    stream.push(np.zeros((1, 100), np.int16))
+    assert stream.duration == 0.2
+    with pytest.raises(ConfigError, match="n_channels: a positive whole number"):
+        Tagger(mean_engine()).stream(1000, n_channels=0)
+
+
+def test_memory_does_not_grow(mean_engine: Any) -> None:
+    stream = Tagger(mean_engine()).stream(1000)
+    for _ in range(200):
+        stream.push(np.zeros(4321, np.float32))
+    assert sum(map(len, stream._windows._segments)) < 20
+    assert stream._encoder._n_waiting < 10 * 400
+
+
+def test_a_longer_step_asks_the_network_less_often(mean_engine: Any) -> None:
+    counts = []
+    for step in (None, 4.0):
+        tagger = Tagger(mean_engine())
+        stream = tagger.stream(1000, step=step)
+        for _ in range(100):
+            stream.push(np.zeros(400, np.float32))
+        counts.append((tagger.engine.n_encoded, stream.latency))  # type: ignore[attr-defined]
+    assert counts[0][0] > 5 * counts[1][0] and counts[0][1] == pytest.approx(1.6) and counts[1][1] == pytest.approx(5.2)
+
+
+def test_settings_outside_what_they_can_be(mean_engine: Any) -> None:
+    tagger = Tagger(mean_engine())
+    with pytest.raises(ConfigError, match=r"step: 0\.4 s, the length of one segment, or more was expected, not 0.1"):
+        tagger.stream(1000, step=0.1)
+    with pytest.raises(AudioError, match="a sample rate is a positive whole number"):
+        tagger.stream(0)
+    with pytest.raises(ConfigError, match="release"):
+        tagger.stream(1000, release=2.0)
+    with pytest.raises(AudioError, match="a waveform is finite"):
+        tagger.stream(1000).push(np.array([0.0, np.nan], np.float32))

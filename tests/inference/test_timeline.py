@@ -1,0 +1,87 @@
+"""Events in scores over time, at once and as they come."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earmark.errors import ConfigError
+from earmark.inference.timeline import Event, EventFinder, Timeline, label_thresholds
+
+
+def timeline_of(scores: list[float], window: float, hop: float, duration: float) -> Timeline:
+    column = np.array(scores, dtype=float)[:, None]
+    onsets = np.arange(len(scores)) * hop
+    return Timeline(onsets, np.concatenate([column, column / 2], axis=1), ("a", "b"), window, hop, duration)
+
+
+def test_neighbouring_windows_are_one_event() -> None:
+    timeline = timeline_of([0.1, 0.6, 0.9, 0.7, 0.2, 0.5], window=1.0, hop=1.0, duration=5.5)
+    assert timeline.events(0.5) == [Event("a", 1.0, 4.0, 0.9), Event("a", 5.0, 5.5, 0.5)]
+    assert timeline.events(0.95) == []
+    assert timeline.events(0.35, release=1.0) == [
+        Event("a", 1.0, 4.0, 0.9),
+        Event("b", 2.0, 4.0, 0.45),
+        Event("a", 5.0, 5.5, 0.5),
+    ]
+
+
+def test_overlapping_windows_share_the_time_between_their_middles() -> None:
+    # middles at 1, 1.5, 2, 2.5 and, of the windows cut at 3.5 s, 2.75, 3, 3.25
+    timeline = timeline_of([0, 0.9, 0, 0.9, 0.9, 0, 0], window=2.0, hop=0.5, duration=3.5)
+    assert [(e.onset, e.offset) for e in timeline.events()] == [(1.25, 1.75), (2.25, 2.875)]
+    ends = timeline_of([0.9, 0, 0, 0, 0, 0, 0.9], window=2.0, hop=0.5, duration=3.5)
+    assert [(e.onset, e.offset) for e in ends.events()] == [(0.0, 1.25), (3.125, 3.5)]
+
+
+def test_events_never_cover_what_no_window_has_heard() -> None:
+    timeline = timeline_of([0.9, 0, 0.9], window=1.0, hop=3.0, duration=20.0)
+    assert [(e.onset, e.offset) for e in timeline.events()] == [(0.0, 1.0), (6.0, 7.0)]
+
+
+def test_events_check_their_threshold() -> None:
+    with pytest.raises(ConfigError, match="threshold: a score from 0 to 1"):
+        timeline_of([1.0], 1.0, 1.0, 1.0).events(2.0)
+
+
+def test_an_event_that_wavers_is_one() -> None:
+    timeline = timeline_of([0.1, 0.3, 0.7, 0.3, 0.6, 0.26, 0.2, 0.4], window=1.0, hop=1.0, duration=8.0)
+    assert timeline.events(0.5) == [Event("a", 1.0, 6.0, 0.7)]
+    assert [(e.onset, e.offset) for e in timeline.events(0.5, release=1.0)] == [(2.0, 3.0), (4.0, 5.0)]
+    for release in (0.0, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="release: a share of the threshold above 0, up to 1, was expected"):
+            timeline.events(0.5, release=release)
+
+
+def test_thresholds_of_the_checkpoint_unless_told_otherwise() -> None:
+    scores = np.array([[0.3, 0.3]])
+    timeline = Timeline(np.zeros(1), scores, ("a", "b"), 1.0, 1.0, 1.0, (0.2, 0.4))
+    assert [event.label for event in timeline.events()] == ["a"]
+    assert [event.label for event in timeline.events(0.3)] == ["a", "b"]
+    assert [event.label for event in timeline.events((0.4, 0.2))] == ["b"]
+    assert label_thresholds(None, None, 2).tolist() == [0.5, 0.5]
+    assert timeline.events("auto") == timeline.events()
+    with pytest.raises(ConfigError, match="no thresholds of its own for 'auto'"):
+        label_thresholds("auto", None, 2)
+    with pytest.raises(ConfigError, match="one for each of the 2 labels was expected, not 3"):
+        timeline.events((0.1, 0.2, 0.3))
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0.0, 0.2, 0.24, 0.5, 0.6, 1.0]), min_size=2, max_size=2), min_size=1, max_size=30
+    ),
+    st.sampled_from([0.3, 0.5, 1.0]),
+)
+def test_events_as_they_come_are_those_of_the_timeline(rows: list[list[float]], release: float) -> None:
+    scores = np.array(rows)
+    timeline = Timeline(np.arange(len(rows)) * 0.4, scores, ("a", "b"), 1.0, 0.4, 0.4 * len(rows))
+    thresholds = np.array([0.5, 0.24])
+    finder = EventFinder(("a", "b"), thresholds, release)
+    found, begun = [], 0
+    for start, stop, row in zip(*timeline.cells(), scores, strict=True):
+        found += finder.push(float(start), float(stop), row)
+        begun = max(begun, len(finder.sounding))
+    found += finder.finish()
+    assert sorted(found, key=lambda e: (e.onset, e.label)) == timeline.events(thresholds.tolist(), release)
+    assert not finder.sounding and begun <= 2

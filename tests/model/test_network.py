@@ -1,0 +1,299 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from earmark.data.synthetic import synthetic_bank
+from earmark.errors import CheckpointError, ConfigError
+from earmark.labels import LabelSet
+from earmark.model.backbone import BACKBONES
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.pooling import POOLINGS
+
+LABELS = LabelSet(("dog", "rain", "siren"))
+SMALL = NetworkConfig(frontend=FrontendConfig.at_16k(), width=2, n_heads=2)
+
+
+def network(**changes) -> Network:
+    torch.manual_seed(0)
+    net = Network(NetworkConfig(**{**SMALL.__dict__, **changes}), LABELS)
+    # one step of statistics, so that batch norm in evaluation is not the identity
+    net.train()(torch.randn(8, 16000))
+    return net.eval()
+
+
+def test_gmap_for_audioset_has_the_papers_parameters():
+    assert Network(NetworkConfig(), LabelSet.audioset()).n_parameters == 6_531_535
+
+
+def test_panns_pooling_has_the_published_parameters():
+    assert Network(NetworkConfig(pooling="max_mean"), LabelSet.audioset()).n_parameters == 5_219_279
+
+
+def test_the_light_backbone_makes_gmap_a_third_of_the_size():
+    assert Network(NetworkConfig(backbone="light"), LabelSet.audioset()).n_parameters == 2_383_119
+
+
+def multiplications(net: Network, n_frames: int) -> int:
+    """Those of convolutions and linear layers, by their own shapes."""
+    counts = []
+
+    def count(module, inputs, output):
+        counts.append(output.numel() * module.weight[0].numel())
+
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    net.logits_from_log_mel(torch.zeros(1, n_frames, net.config.frontend.n_mels))
+    return sum(counts)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "gmap"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_multiplications_are_counted(backbone, pooling):
+    net = network(backbone=backbone, pooling=pooling).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    counted = net.n_multiplications(10.0)
+    assert net.training and all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert net.n_multiplications(2.5) < counted / 3
+    # attention's own are not those of a layer, and few
+    assert multiplications(net, 400) <= counted <= multiplications(net, 400) + 25 * 16 * 4
+
+
+def test_the_light_backbone_has_a_tenth_of_the_multiplications():
+    counts = [Network(NetworkConfig(backbone=each), LabelSet.audioset()).n_multiplications(10.0) for each in BACKBONES]
+    assert counts[1] / counts[0] == pytest.approx(0.10, abs=0.005)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_waveform_through_the_four_stages(pooling):
+    net = network(pooling=pooling)
+    waveform = torch.randn(2, 160000)
+    log_mel = net.frontend(waveform)
+    segments = net.backbone(log_mel)
+    clip = net.pooling(segments)
+    logits = net.classifier(clip)
+    assert log_mel.shape == (2, 400, 64)
+    assert segments.shape == (2, 25, 16)
+    assert clip.shape == (2, net.pooling.n_features)
+    torch.testing.assert_close(net(waveform), logits)
+    torch.testing.assert_close(net.classify(net.encode(waveform)), logits)
+    torch.testing.assert_close(net.logits_from_log_mel(log_mel), logits)
+    assert net.seconds_per_segment == pytest.approx(0.4) and net.receptive_field == pytest.approx(1.9)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("lengths", [[1], [16000, 100, 9999], [6400, 6401, 12799, 160000]])
+def test_a_clips_result_does_not_depend_on_its_batch(backbone, pooling, lengths):
+    net = network(backbone=backbone, pooling=pooling)
+    generator = torch.Generator().manual_seed(len(lengths))
+    clips = [torch.randn(n, generator=generator) for n in lengths]
+    batch = torch.randn(len(clips), max(lengths), generator=generator)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    with torch.inference_mode():
+        together = net(batch, torch.tensor(lengths))
+        for row, clip in zip(together, clips, strict=True):
+            torch.testing.assert_close(row, net(clip[None])[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_checkpoint_describes_itself(backbone, pooling, tmp_path):
+    net = network(backbone=backbone, pooling=pooling)
+    net.thresholds = (0.25, 0.5, 0.75)
+    net.save(tmp_path / "a.safetensors", {"seed": 7})
+    again = Network.load(tmp_path / "a.safetensors")
+    assert (again.config, again.labels, again.thresholds, again.extra) == (
+        net.config,
+        LABELS,
+        net.thresholds,
+        {"seed": 7},
+    )
+    assert not again.training
+    waveform = torch.randn(1, 20000)
+    assert torch.equal(net(waveform), again(waveform))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (None, "no such file"),
+        (b"", "not a readable .safetensors file"),
+        (b"PK\x03\x04 this is a pickle", "not a readable .safetensors file"),
+        ("no metadata", "does not describe itself"),
+        ({"format": 2}, "checkpoint format 2, this version of earmark reads up to 1"),
+        ({"format": 1}, "do not fit together"),
+        (
+            {"format": 1, "network": {"wodth": 2}, "labels": {"names": ["a"], "ids": ["a"]}},
+            "NetworkConfig has no wodth",
+        ),
+        ({"format": 1, "network": {"width": 1}, "labels": {"names": ["a"], "ids": ["a"]}}, "do not fit together"),
+    ],
+)
+def test_a_bad_checkpoint_is_one_clear_line(tmp_path, content, text):
+    path = tmp_path / "bad.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        about = None if isinstance(content, str) else {"earmark": json.dumps(content)}
+        save_file({"x": torch.zeros(1)}, path, metadata=about)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        Network.load(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_checkpoint_from_before_there_were_several_backbones_loads(tmp_path):
+    path = tmp_path / "a.safetensors"
+    net = network()
+    net.save(path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["earmark"])
+    del about["network"]["backbone"]
+    save_file(load_file(path), path, metadata={"earmark": json.dumps(about)})
+    again = Network.load(path)
+    assert again.config == net.config and type(again.backbone) is BACKBONES["cnn"]
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    network().save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a readable"):
+        Network.load(path)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    network().save(path)
+    before = path.read_bytes()
+
+    def full(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        network().save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_holds_tensors_only(tmp_path):
+    network().save(tmp_path / "a.safetensors")
+    assert set(load_file(tmp_path / "a.safetensors")) == set(network().state_dict())
+
+
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ({"backbone": "resnet"}, "backbone: one of cnn, light was expected, not 'resnet'"),
+        ({"pooling": "median"}, "one of max, mean, max_mean, attention, attentive_stats, gmap was expected"),
+        ({"n_heads": 3, "width": 2}, "a divisor of the 16 channels"),
+        ({"dropout": 1.0}, "a share from 0 up to 1"),
+        ({"width": 0}, "width: a positive whole number"),
+        (
+            {"backbone": "light", "partial_segments": False},
+            "partial_segments: true was expected for the backbone 'light'",
+        ),
+    ],
+)
+def test_bad_settings_say_so(values, text):
+    with pytest.raises(ConfigError, match=text):
+        NetworkConfig(**values)
+
+
+def test_config_survives_json():
+    config = NetworkConfig(frontend=FrontendConfig.at_16k(), width=8, gate=False)
+    assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    with pytest.raises(ConfigError, match="FrontendConfig has no hop"):
+        NetworkConfig.from_json({"frontend": {"hop": 3}})
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_learns_a_few_sounds_by_heart(backbone):
+    clips = synthetic_bank(2).select(splits=("train",)).clips
+    labels = LabelSet(tuple(sorted({label for clip in clips for label in clip.labels})))
+    torch.manual_seed(0)
+    config = NetworkConfig(FrontendConfig.at_16k(), backbone, width=4, block_dropout=0.0, dropout=0.0)
+    net = Network(config, labels).train()
+    n_samples = torch.tensor([len(clip.load(16000).waveform) for clip in clips])
+    waveform = torch.zeros(len(clips), int(n_samples.max()))
+    for row, clip, n in zip(waveform, clips, n_samples, strict=True):
+        row[:n] = torch.from_numpy(clip.load(16000).waveform)
+    log_mel, n_frames = net.frontend(waveform, n_samples), net.frontend.n_frames(n_samples)
+    target = torch.tensor([[float(label in clip.labels) for label in labels] for clip in clips])
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(net.logits_from_log_mel(log_mel, n_frames), target).backward()
+        optimizer.step()
+    with torch.inference_mode():
+        scores = net.eval()(waveform, n_samples).sigmoid()
+    assert ((scores > 0.5) == (target > 0.5)).all()
+
+
+def test_attention_needs_an_attentive_pooling():
+    with pytest.raises(ConfigError, match="'mean' has no attention; those that have: attention, attentive_stats, gmap"):
+        network(pooling="mean").attention(torch.zeros(1, 4, 16))
+
+
+def test_the_engine_speaks_numpy():
+    net = network()
+    engine = TorchEngine(net)
+    waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)
+    segments = engine.encode(waveform)
+    assert segments.shape == (8, 16) and isinstance(segments, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(engine.classify(segments[None])), net(torch.from_numpy(waveform)[None]))
+    masks = ~np.eye(8, dtype=bool)
+    bags = np.broadcast_to(segments, (8, 8, 16))
+    without = engine.classify(bags, masks)
+    assert without.shape == (8, 3) and engine.pool(bags, masks).shape == (8, net.pooling.n_features)
+    np.testing.assert_allclose(without[0], engine.classify(segments[None, 1:])[0], atol=1e-5)
+    np.testing.assert_allclose(engine.attention(segments).sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("frontend", "backbone", "halo"),
+    [
+        (FrontendConfig(), "cnn", 2),
+        (FrontendConfig.at_16k(), "cnn", 2),
+        (FrontendConfig(hop_length=320), "cnn", 2),
+        (FrontendConfig(), "light", 2),
+        (FrontendConfig.at_16k(), "light", 2),
+    ],
+)
+def test_the_halo_of_a_segment(frontend, backbone, halo):
+    """Samples beyond it change nothing, samples within it do."""
+    torch.manual_seed(0)
+    engine = TorchEngine(Network(NetworkConfig(frontend, backbone, width=2), LabelSet(("a",))))
+    assert engine.halo == halo
+    step = engine.samples_per_segment
+    waveform = np.random.default_rng(0).normal(0, 0.1, 9 * step).astype(np.float32)
+    middle = engine.encode(waveform)[4]
+    part = engine.encode(waveform[(4 - halo) * step : (5 + halo) * step])
+    np.testing.assert_allclose(part[halo], middle, atol=1e-5)
+    nearer = engine.encode(waveform[(5 - halo) * step : (4 + halo) * step])
+    assert np.abs(nearer[halo - 1] - middle).max() > 1e-5
+
+
+def test_a_checkpoint_knows_the_length_of_its_clips(tmp_path):
+    net = network()
+    assert net.clip_duration is None and TorchEngine(net).clip_duration is None
+    net.save(tmp_path / "a.safetensors", {"clip_duration": 5})
+    assert TorchEngine(Network.load(tmp_path / "a.safetensors")).clip_duration == 5.0
+
+
+def test_mixed_precision_pools_in_single():
+    net, seen = network(), []
+    net.pooling.register_forward_hook(lambda module, inputs, clip: seen.append(clip.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert net.encode(torch.randn(1, 16000)).dtype == torch.bfloat16
+        assert net(torch.randn(1, 16000)).dtype == torch.float32
+    assert seen == [torch.float32]

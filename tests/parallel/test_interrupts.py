@@ -1,0 +1,42 @@
+"""Ctrl-C while processes are started."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from earmark.parallel.interrupts import held_back
+
+
+@pytest.mark.parametrize("n_threads", [0, 1])
+def test_a_ctrl_c_waits_until_a_process_is_started(n_threads):
+    """Beside other threads too, which do not hold it back."""
+    is_over, handler = threading.Event(), signal.getsignal(signal.SIGINT)
+    threads = [threading.Thread(target=is_over.wait) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    seen = ""
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+            with held_back():
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+                seen = "before it"
+    finally:
+        is_over.set()
+    assert seen and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_each_signal_comes_to_its_own_handler():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with held_back((signal.SIGINT, signal.SIGTERM)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            assert heard == []
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

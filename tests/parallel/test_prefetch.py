@@ -1,0 +1,52 @@
+"""One ahead."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from earmark.parallel.prefetch import one_ahead
+
+
+def test_items_and_errors_come_as_they_are() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        yield 1
+        raise OSError("no more")
+
+    found = []
+    with pytest.raises(OSError, match="no more"):
+        found.extend(one_ahead(items()))
+    assert list(one_ahead(iter([]))) == []
+    ahead = one_ahead(iter("abc"))
+    assert list(ahead) == ["a", "b", "c"]
+
+
+def test_the_next_is_made_while_one_is_in_use() -> None:
+    made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        made.set()
+        yield 1
+
+    ahead = one_ahead(items())
+    assert next(ahead) == 0 and made.wait(10)
+    assert list(ahead) == [1]
+
+
+def test_closed_it_closes_what_makes_them() -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(True)
+
+    ahead = one_ahead(items())
+    next(ahead)
+    ahead.close()
+    assert closed == [True]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

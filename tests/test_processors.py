@@ -1,9 +1,0 @@
-"""Processors."""
-
-import os
-
-from earmark.processors import n_processors
-
-
-def test_there_is_at_least_one() -> None:
-    assert 1 <= n_processors() <= (os.cpu_count() or 1)
