@@ -10,8 +10,9 @@ from typing import Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
-from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_warnings
+from earmark.cli.screen import one_line, report_error, tell_warnings
 from earmark.errors import ConfigError, EarmarkError
+from earmark.parallel.silence import silenced_libraries
 
 _EXTRAS: Final = {
     "lightning": "train",
