@@ -1,6 +1,5 @@
 """A network measured on a data set: which figures, on which clips, how certain."""
 
-import hashlib
 import json
 import math
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from earmark.data.clips import Clip, Dataset
+from earmark.data.clips import Clip, Dataset, ids_sha256
 from earmark.errors import ConfigError, DataError, EarmarkError
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.labels import LabelSet
@@ -82,7 +81,7 @@ class Report:
     @property
     def clip_ids_sha256(self) -> str:
         """Hash of the clips measured: equal to the data set's when none failed."""
-        return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
+        return ids_sha256(self.ids)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain JSON values; one that is not finite is None, such as the d' of a mean AUC of 1."""
