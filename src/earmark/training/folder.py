@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
 from earmark.storage.locks import hold
 from earmark.training.settings import TrainConfig
@@ -172,12 +173,7 @@ class RunFolder:
         """
         # a setting that an earlier version did not have was at its default
         then, now = steady({**TrainConfig().to_json(), **record["config"]}), steady(config.to_json())
-        differing = [
-            f"{name} {then.get(name)!r} -> {now.get(name)!r}"
-            for name in sorted(set(then) | set(now))
-            if then.get(name) != now.get(name)
-        ]
-        if differing:
+        if differing := differences(then, now):
             raise ConfigError(
                 f"{self.path}: a run goes on with the settings it started with, these differ: {', '.join(differing)}; "
                 "put them back or start another run"
