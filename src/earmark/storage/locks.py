@@ -1,16 +1,20 @@
-"""Files that one process at a time holds."""
+"""Locks on files."""
 
+import os
 import sys
+from pathlib import Path
 from typing import IO, Any
+
+from earmark.errors import DataError
 
 
 def hold(file: IO[Any], by_process: bool = False) -> bool:
-    """Locks an open file until it is closed, however its process ends; False where another one holds it.
+    """Locks an open file until it is closed or its process ends; False if another process holds the lock.
 
     Args:
         file: Open for writing.
-        by_process: Processes that are forked do not hold it too, and so not on after a kill; then a second call in the
-            same process is not kept out.
+        by_process: The lock belongs to this process alone: forks do not inherit it, and a second call in the same
+            process succeeds.
 
     Raises:
         OSError: The file system has no locks.
@@ -24,3 +28,22 @@ def hold(file: IO[Any], by_process: bool = False) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def claim(file: IO[Any], path: Path) -> None:
+    """Locks an open file that its owner may remove, or raises.
+
+    Args:
+        file: Open for writing.
+        path: The file's path.
+
+    Raises:
+        DataError: Another process holds the lock, or held it and has removed the file.
+        OSError: The file system has no locks.
+    """
+    try:
+        is_ours = hold(file) and (sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat()))
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
+        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it")
