@@ -87,7 +87,7 @@ def test_clips_that_cannot_be_read(clips: Path, tmp_path: Path, capfd: Capture) 
     captured = capfd.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith("error: in: 1 of 2 clips cannot be read: rain/b.wav (")
-    assert captured.err.endswith("mend them and give the same command again, or set --skip-bad to leave them out\n")
+    assert captured.err.endswith("repair them and give the same command again, or set --skip-bad to leave them out\n")
     assert cli.main([*words, "--skip-bad"]) == 0
     assert "\nnote: 1 clips could not be read and are listed in pack.json\n" in capfd.readouterr().err
 
@@ -96,10 +96,10 @@ def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, m
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("earmark.packing.run.side_by_side", interrupted)
+    monkeypatch.setattr("earmark.packing.assembly.make_shards", interrupted)
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--sample-rate", "16000"]) == 130
     assert capfd.readouterr().err == (
-        f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command goes on\n"
+        f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command continues\n"
     )
 
 

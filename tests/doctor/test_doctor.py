@@ -1,12 +1,9 @@
 """What is wrong with a data set: each finding from a small file that has it, and jobs that die on the way."""
 
 import csv
-import fcntl
 import hashlib
 import json
 import os
-import signal
-from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +15,17 @@ from earmark.audio.recording import Audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio, open_data
 from earmark.data.parquet_audio import ParquetAudio, Shard
 from earmark.data.synthetic import SyntheticSound
-from earmark.doctor import journal as journal_module
-from earmark.doctor import run as run_module
-from earmark.doctor import workers
+from earmark.doctor import checkup as run_module
+from earmark.doctor.checkup import CRASHED, doctor
 from earmark.doctor.examination import examine
 from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
-from earmark.doctor.journal import Journal, Stamp, stamp_of
+from earmark.doctor.journal import Entry, Stamp, open_facts_journal, stamp_of
 from earmark.doctor.kinds import KEPT, KINDS, LEFT_OUT, Limits
 from earmark.doctor.report import Report
-from earmark.doctor.run import doctor
-from earmark.doctor.workers import CRASHED, examine_all
-from earmark.errors import AudioError, ConfigError, DataError, EarmarkError
+from earmark.errors import AudioError, ConfigError, DataError
 from earmark.labels import LabelSet
+from earmark.parallel.pool import Pool
 
 RATE = 16000
 
@@ -203,40 +198,16 @@ def readers(tmp_path, monkeypatch):
     return importlib.import_module("readers_that_crash")
 
 
-def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path, readers):
+def test_a_clip_that_kills_its_process_is_unreadable_and_costs_no_other(tmp_path, readers):
     good = [saved(tmp_path / f"{n}.wav", noise(n)) for n in range(3)]
     audio = [good[0], readers.Crashing(), good[1], readers.CrashingOnce(str(tmp_path / "marker")), good[2]]
-    facts = dict(examine_all(enumerate(audio), 2, 3))
-    assert sorted(facts) == [0, 1, 2, 3, 4]
+    clips = tuple(Clip(str(n), ("dog",), each) for n, each in enumerate(audio))
+    facts = doctor(
+        Dataset("made", LabelSet(("dog",)), clips), f"folder:{tmp_path}", tmp_path / "report", n_jobs=2
+    ).facts
     assert facts[1] == Facts(error=CRASHED)
-    assert facts[3].seconds == 1.0, "it may have been something else"
-    assert [facts[p] for p in (0, 2, 4)] == [examine(audio) for audio in good]
-
-
-def test_only_what_is_needed_is_taken_from_the_clips(tmp_path):
-    audio, taken = saved(tmp_path / "a.wav", noise()), []
-    examined = examine_all(((n, audio) for n in range(1000) if not taken.append(n)), 1, 4)
-    for _ in range(5):
-        next(examined)
-    examined.close()
-    assert len(taken) == 8
-
-
-def test_workers_that_cannot_start_are_an_error(monkeypatch, tmp_path, readers):
-    monkeypatch.setattr(workers, "_work", os._exit)  # which refuses a connection
-    with pytest.raises(EarmarkError, match="expected to start, and has ended before its work"):
-        list(examine_all(enumerate([saved(tmp_path / "a.wav", noise())]), 1, 1))
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process ignores is looked for in /proc")
-def test_a_ctrl_c_never_reaches_a_worker():
-    worker = workers._Worker(deque())
-    try:
-        status = Path(f"/proc/{worker._process.pid}/status").read_text()
-    finally:
-        worker.end()
-    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
-    assert blocked >> signal.SIGINT - 1 & 1
+    assert facts[3].seconds == 1.0, "the first death may have had another cause"
+    assert [replace(facts[p], peak=0) for p in (0, 2, 4)] == [replace(examine(each), peak=0) for each in good]
 
 
 # the journal
@@ -245,43 +216,23 @@ FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 
 
 def written(path, n=3):
-    with Journal(path).opened(lambda *told: None) as keep:
+    with open_facts_journal(path) as journal:
         for position in range(n):
-            keep(
-                f"clip {position}",
-                replace(FACTS, seconds=position / 3),
-                Stamp(position, 2**60, 7) if position else None,
-            )
+            stamp = Stamp(position, 2**60, 7) if position else None
+            journal.add(Entry(f"clip {position}", replace(FACTS, seconds=position / 3), stamp))
 
 
-def read(path):
-    found = {}
-    with Journal(path).opened(lambda clip, *told: found.update({clip: told})) as keep:
-        keep("clip 9", FACTS, None)
-    return found
-
-
-def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    written(path)
-    whole = path.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    edges = [n for n in range(len(whole) + 1) if b"\n" in whole[max(0, n - 2) : n + 1]]
-    for n_bytes in sorted({0, 1, len(whole), *edges, *range(0, len(whole), 50)}):
-        path.write_bytes(whole[:n_bytes])
-        n_lines = whole[:n_bytes].count(b"\n")
-        assert read(path) == {
-            f"clip {p}": (replace(FACTS, seconds=p / 3), Stamp(p, 2**60, 7) if p else None)
-            for p in range(max(0, n_lines - 1))
-        }
-        assert path.read_bytes().splitlines(keepends=True)[:-1] == lines[: max(1, n_lines)]
-        assert len(path.read_bytes().splitlines()) == max(1, n_lines) + 1
+def test_entries_come_back(tmp_path):
+    written(tmp_path / "journal.jsonl")
+    with open_facts_journal(tmp_path / "journal.jsonl") as journal:
+        assert list(journal.entries()) == [
+            Entry(f"clip {p}", replace(FACTS, seconds=p / 3), Stamp(p, 2**60, 7) if p else None) for p in range(3)
+        ]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"my diary", "line 1: damaged"),
         (b"my diary\n", "line 1: damaged"),
         (b"[1, 2]\n", "begun by another version of earmark"),
         (b'HEAD["a", null, 1.0]\nnonsense\n', "line 3: damaged"),
@@ -292,27 +243,12 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
 )
 def test_other_journals_are_refused_and_stay(tmp_path, content, message):
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(content.replace(b"HEAD", journal_module._line(Journal(path)._head)))
+    written(path, 0)
+    path.write_bytes(content.replace(b"HEAD", path.read_bytes()))
     before = path.read_bytes()
-    with pytest.raises(DataError, match=message), Journal(path).opened(lambda *told: None):
-        pass
+    with pytest.raises(DataError, match=message), open_facts_journal(path) as journal:
+        list(journal.entries())
     assert path.read_bytes() == before
-
-
-def test_a_journal_that_its_owner_removed_meanwhile_is_no_claim(tmp_path, monkeypatch):
-    path = tmp_path / "journal.jsonl"
-    with monkeypatch.context() as patched, Journal(path).opened(lambda *told: None):
-        patched.setattr(fcntl, "flock", lambda stream, how: path.unlink())  # the other one's end, then the lock is free
-        with pytest.raises(DataError, match="another process is at work there"):
-            written(path)
-    written(path)
-
-
-def test_two_at_a_time_are_refused(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    with Journal(path).opened(lambda *told: None), pytest.raises(DataError, match="another process"):
-        written(path)
-    written(path)
 
 
 # what is wrong
@@ -591,10 +527,12 @@ def interrupted(dataset, data, out, after):
 def watched(monkeypatch):
     """The positions of the clips that are examined from now on."""
     examined = []
-    original = run_module.examine_all
-    monkeypatch.setattr(
-        run_module, "examine_all", lambda todo, *n: original((examined.append(t[0]) or t for t in todo), *n)
-    )
+
+    class Watched(Pool):
+        def run(self, task, items):
+            return super().run(task, (examined.append(item[0]) or item for item in items))
+
+    monkeypatch.setattr(run_module, "Pool", Watched)
     return examined
 
 
@@ -691,7 +629,7 @@ def test_an_examination_that_died_at_its_end(tmp_path, small, monkeypatch):
         patched.setattr(Report, "save", lambda self, folder: (_ for _ in ()).throw(KeyboardInterrupt))
         doctor(dataset, small, tmp_path / "report", n_jobs=1)
     (tmp_path / "report" / ".clips-0123456789ab.csv").write_text("half a table")
-    monkeypatch.setattr(workers, "_Worker", None)  # nothing is left for one
+    monkeypatch.setattr("earmark.parallel.pool._Worker", None)  # nothing is left for one
     doctor(dataset, small, tmp_path / "report")
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 

@@ -27,7 +27,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from earmark.data.packs import JOURNAL, MANIFEST  # noqa: E402
 from earmark.data.parquet import read_parquet  # noqa: E402
 from earmark.data.parquet_audio import PackedAudio  # noqa: E402
-from earmark.packing import PackConfig, check, pack, run  # noqa: E402
+from earmark.packing import PackConfig, assembly, check, pack  # noqa: E402
 from earmark.packing.plan import Skipped, make_plan  # noqa: E402
 from earmark.packing.shard import encode, write_shard  # noqa: E402
 
@@ -285,7 +285,6 @@ def test_rows_that_are_read_as_one_stay_together(tmp_path: Path, monkeypatch: py
 def test_a_pack_does_not_go_on_with_rows_that_lie_elsewhere(tmp_path: Path) -> None:
     plans = [make_plan(rows_of(tmp_path / str(n), 200, n), PackConfig(clips_per_shard=10)) for n in (10, 5)]
     assert plans[0].data_sha256 == plans[1].data_sha256 and plans[0].order_sha256 != plans[1].order_sha256
-    assert not plans[0].is_by_ids
 
 
 def test_large_row_groups_are_mixed(tmp_path: Path) -> None:
@@ -295,14 +294,6 @@ def test_large_row_groups_are_mixed(tmp_path: Path) -> None:
     assert {shard.file for shard in plan.shards} == {f"clips-{n:05d}-of-00010.parquet" for n in range(10)}
     large = make_plan(rows_of(tmp_path / "large", 300, 100), PackConfig(clips_per_shard=10))
     assert max(len({int(clip.id[1:]) // 100 for clip in shard.clips}) for shard in large.shards) <= 2
-
-
-def test_a_pack_of_before_its_order_was_kept_goes_on(data: Dataset, tmp_path: Path) -> None:
-    pack(data, tmp_path / "out", CONFIG, jobs=1)
-    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
-    del manifest["order_sha256"]
-    (tmp_path / "out" / MANIFEST).write_text(json.dumps(manifest))
-    assert pack(data, tmp_path / "out", CONFIG, jobs=1).n_made == 0
 
 
 def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
@@ -383,7 +374,7 @@ def test_without_its_journal_it_is_another_folder(script, tmp_path: Path) -> Non
     told = finish(process)
     assert process.returncode == 1
     assert told.startswith("KeyboardInterrupt: stopped, ") and told.endswith(
-        f" of 8 shards are in {out}: the same command goes on"
+        f" of 8 shards are in {out}: the same command continues"
     )
     assert "\n" not in told
     assert not hidden(out)
@@ -402,7 +393,10 @@ def test_ctrl_c_while_processes_start_is_one_line_too(script, tmp_path: Path) ->
         time.sleep(0.001)
     time.sleep(0.1)  # it has its ears by now, and is loading
     os.killpg(process.pid, signal.SIGINT)
-    assert finish(process) in ("", f"KeyboardInterrupt: stopped, 0 of 8 shards are in {out}: the same command goes on")
+    assert finish(process) in (
+        "",
+        f"KeyboardInterrupt: stopped, 0 of 8 shards are in {out}: the same command continues",
+    )
 
 
 def test_a_process_that_dies_costs_its_shard(script, tmp_path: Path) -> None:
@@ -410,7 +404,7 @@ def test_a_process_that_dies_costs_its_shard(script, tmp_path: Path) -> None:
     told = finish(script(out, 2, "deadly"))
     assert told.startswith("DataError: train-0000")
     assert ": the process that made it was killed by signal 9 at clip c20; " in told
-    assert told.endswith("The same command goes on") and "\n" not in told
+    assert told.endswith("The same command continues") and "\n" not in told
     assert len(shards(out)) == 7 and not (out / MANIFEST).exists()
     assert finish(script(out, 2)) == ""
     assert len(shards(out)) == 8 and check(str(out)).damaged == ()
@@ -458,18 +452,20 @@ def interrupted(monkeypatch: pytest.MonkeyPatch):
     """Packs until one shard is made, and is then interrupted."""
 
     def until_one_is_made(*words):
-        for answer in side_by_side(*words):
+        for answer in make_shards(*words):
             yield answer
             if answer.seconds is not None:
                 raise KeyboardInterrupt
 
     def packed(*words) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(run, "side_by_side", until_one_is_made)
-            with pytest.raises(KeyboardInterrupt, match=r"stopped, . of 6 shards are in .*: the same command goes on"):
+            patched.setattr(assembly, "make_shards", until_one_is_made)
+            with pytest.raises(
+                KeyboardInterrupt, match=r"stopped, . of 6 shards are in .*: the same command"
+            ):
                 pack(*words, jobs=1)
 
-    side_by_side = run.side_by_side
+    make_shards = assembly.make_shards
     return packed
 
 
@@ -531,10 +527,10 @@ def test_another_pack_is_refused(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="this holds other files"):
         pack(data, tmp_path / "other", CONFIG)
     assert list(content(tmp_path / "other")) == ["x"]
-    with pytest.raises(ConfigError, match="s3://bucket/x: a local folder was expected; copy it there when it is whole"):
+    with pytest.raises(ConfigError, match="s3://bucket/x: a local folder was expected; pack there, then copy the pack"):
         pack(data, "s3://bucket/x", CONFIG)
     for name in ("other", "nowhere"):
-        with pytest.raises(DataError, match=r"not a whole pack, no pack\.json"):
+        with pytest.raises(DataError, match=r"not a finished pack, no readable pack\.json"):
             check(str(tmp_path / name))
 
 
@@ -543,7 +539,7 @@ def test_two_at_a_time_do_not_share_a_folder(data: Dataset, tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / JOURNAL).open("ab") as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process is packing there"):
+        with pytest.raises(DataError, match="another process is at work there"):
             pack(data, tmp_path / "out", CONFIG)
     assert pack(data, tmp_path / "out", CONFIG, jobs=1).n_made == 10
 

@@ -1,4 +1,4 @@
-"""`earmark doctor`: what is wrong with a data set, before anybody trains on it."""
+"""`earmark doctor`: the problems of a data set, before anybody trains on it."""
 
 import sys
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _DEFAULTS: Final = Limits()
 _EXAMPLES: Final = 3
 _KEEP_HELP: Final = (
-    f"Leave these kinds of finding in the clean list, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these "
-    f"and {', '.join(KEPT)} are no fault when they are named here."
+    f"Keep clips with these findings in the clean list, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these "
+    f"and {', '.join(KEPT)} are not faults when named here."
 )
 
 
@@ -44,45 +44,45 @@ def doctor(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Find what is wrong with a data set.
+    """Find the problems of a data set.
 
     Args:
         data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
-        out: Folder of the report, new, empty, or of an earlier one.
+        out: Folder of the report: new, empty, or of an earlier report.
         split: Examine these splits, joined by commas; all of DATA when not given.
         labels: Examine the clips of these labels, names or ids joined by commas; or esc10.
-        jobs: Processes that decode; as many as there are processors when not given.
-        min_seconds: Shorter clips are found short; half a segment of the paper's network.
-        silent_dbfs: Clips whose peak is below this are found silent, in decibels below full scale.
-        clipped_share: Clips with this share of samples in runs of three or more at full scale are found clipped.
-        min_clips: Labels with fewer clean clips, in all or in a split, are found rare.
-        drop: Leave these kinds of finding out of the clean list too, joined by commas: ends-early, clipped, warned.
-        strict: End with exit status 1 where anything is found, for checks that nobody watches.
-        json: Print what report.json holds.
+        jobs: Number of processes that decode; one for each processor when not given.
+        min_seconds: Clips shorter than this are short; half a segment of the paper's network.
+        silent_dbfs: Clips with a peak below this are silent, in dBFS.
+        clipped_share: Clips with this share of samples in runs of three or more at full scale are clipped.
+        min_clips: Labels with fewer clean clips than this, in all or in a split, are rare.
+        drop: Leave clips with these findings out of the clean list, joined by commas: ends-early, clipped, warned.
+        strict: Exit with status 1 if there are findings, for automated checks.
+        json: Print the content of report.json.
         quiet: Nothing but errors on standard error.
     """
     limits = _limits(min_seconds, silent_dbfs, clipped_share, min_clips, keep, drop)
     if out.exists() and not out.is_dir():
         raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
     dataset = select(data, split, labels, lenient=True)
-    from earmark.doctor.run import doctor as examine
+    from earmark.doctor.checkup import doctor as examine
 
     narrowed = None if labels is None else dataset.labels.names
     try:
         with progress("examining", quiet) as show:
             report = examine(dataset, data, out, limits, narrowed, jobs, show)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
+        raise KeyboardInterrupt("interrupted; finished work is kept, and the same command continues") from None
     if json:
         write_json(report.to_json())
     else:
         _print(report)
     if not report.clean_ids:
-        raise DataError(f"none of the {report.n_listed} clips is clean; {out} says what is wrong with them")
+        raise DataError(f"none of the {report.n_listed} clips is clean; the findings are in {out}")
     clean = quote(f"clips:{out / 'clean.txt'}")
     note(f"{out}: report.json, clips.csv; the clean list: earmark train {clean}", quiet)
     if strict and not report.is_faultless:
-        report_error("faults were found, which --strict does not allow; --keep names kinds to allow")
+        report_error("there are findings, which --strict does not allow; --keep allows kinds of them")
         return 1
     return 0
 
@@ -107,7 +107,7 @@ def _print(report: "Report") -> None:
         console.print(line)
     found = [finding for finding in facts["findings"] if finding["n"]]
     if found:
-        table = Table("finding", "how many", "what", "such as", "what to do", box=None, padding=(0, 2, 0, 0))
+        table = Table("finding", "number", "description", "examples", "advice", box=None, padding=(0, 2, 0, 0))
         for finding in found:
             more = ", ..." if finding["n"] > _EXAMPLES else ""
             examples = ", ".join(map(_example, finding["items"][:_EXAMPLES])) + more
@@ -117,14 +117,14 @@ def _print(report: "Report") -> None:
         console.print(table)
     console.print()
     left_out = [finding["kind"] for finding in found if finding["kind"] in facts["clean"]["left_out"]]
-    without = f", without what is {', '.join(left_out)}" if left_out else ""
+    without = f", without clips found {', '.join(left_out)}" if left_out else ""
     console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips{without}")
 
 
 def _overview(facts: Mapping[str, Any]) -> list[str]:
     coverage, clips = facts["coverage"], facts["clips"]
     n_damaged = {finding["kind"]: finding["n"] for finding in facts["findings"]}["damaged"]
-    beside = f", beside what {n_damaged} damaged rows or files hold" if n_damaged else ""
+    beside = f", not counting those of {n_damaged} damaged rows or files" if n_damaged else ""
     lines = [
         f"{facts['data']}: {coverage['found']} of {coverage['listed']} listed clips are there "
         f"({coverage['share']:.1%}){beside}; SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."
@@ -142,7 +142,7 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _example(item: Mapping[str, Any]) -> str:
-    """What an item is about, and what tells it from the others, in a few words."""
+    """The subject of an item and its most important value, in a few words."""
     if "label" in item:
         n_clips, where = min([(item["n_clips"], ""), *((n, f" in {split}") for split, n in item["splits"].items())])
         return f"{item['label']} ({n_clips}{where})"

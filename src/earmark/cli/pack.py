@@ -1,4 +1,4 @@
-"""`earmark pack`: any data set to sharded Parquet."""
+"""`earmark pack`: any data set as sharded Parquet."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS: Final = packing.PackConfig()
 _MANY: Final = 2_000_000
-"""Clips of AudioSet, whose needs are worked out from what was measured."""
+"""Number of clips of AudioSet, for which time and size are estimated."""
 
 
 def pack(
@@ -38,11 +38,11 @@ def pack(
 
     Args:
         data: A source and a path, named as for `earmark train`; with --check, the folder or URL of a pack.
-        out: Folder of the pack, new or empty or begun by the same command.
+        out: Folder of the pack: new, empty, or begun by the same command.
         split: Pack these splits of DATA, joined by commas; all of it when not given.
         labels: Pack the clips of these labels, names or ids joined by commas; or esc10.
-        jobs: Processes that do the work; as many as there are processors when not given.
-        skip_bad: Leave out clips that cannot be read, and list them in pack.json.
+        jobs: Number of processes; one for each processor when not given.
+        skip_bad: Leave out unreadable clips and list them in pack.json.
         check: Read a pack instead of making one, and compare each file with its checksum.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
@@ -66,13 +66,13 @@ def pack(
     if json:
         write_json({"data": f"parquet:{out}", **_summary(outcome)})
         return 0
-    _tell_end(outcome, quiet)
+    _note_end(outcome, quiet)
     say(f"parquet:{out}")
     return 0
 
 
 def _published(clips: "Dataset", data: str) -> "Dataset":
-    """The clips under a name without the folders that they are in here."""
+    """The clips under a name without the folders of this machine."""
     path = data.partition(":")[2]
     name = clips.name
     for written in (path, str(Path(path))):
@@ -111,7 +111,7 @@ def _summary(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _tell_end(outcome: "Outcome", quiet: bool) -> None:
+def _note_end(outcome: "Outcome", quiet: bool) -> None:
     manifest, n_bytes = outcome.manifest, outcome.bytes_per_clip
     n_clips, n_shards = manifest["n_clips"], len(manifest["shards"])
     note(
