@@ -27,7 +27,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from earmark.bulk import cluster, run  # noqa: E402
+from earmark.bulk import cluster, dispatch  # noqa: E402
 from earmark.bulk.job import PLAN, Done, Job, Settings, finished  # noqa: E402
 from earmark.bulk.parts import Part, read_input  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
@@ -307,10 +307,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def here(done: list[str]) -> Callable[..., None]:
     """`do_parts` without Ray."""
 
-    def do_parts(job, parts, model, out, fleet, tell):
+    def do_parts(job, parts, model, out, fleet, note):
         tagger = hub.load(model)
         for part in parts:
-            tell(part.name, do_part(part, tagger, job.settings, out, job.fingerprint))
+            note(part.name, do_part(part, tagger, job.settings, out, job.fingerprint))
             done.append(part.name)
 
     return do_parts
@@ -328,19 +328,19 @@ def test_the_same_call_goes_on_where_it_stopped(
         raise KeyboardInterrupt
 
     out = str(tmp_path / "out")
-    job = run.make_job(str(folder), model=model, rows_per_part=1)
-    monkeypatch.setattr(run, "do_parts", stops)
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
-        run.run(job, out)
-    monkeypatch.setattr(run, "do_parts", do_parts)
+    job = dispatch.make_job(str(folder), model=model, rows_per_part=1)
+    monkeypatch.setattr(dispatch, "do_parts", stops)
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+        dispatch.run_job(job, out)
+    monkeypatch.setattr(dispatch, "do_parts", do_parts)
     told: list[tuple[int, int]] = []
-    outcome = run.run(job, out, tell=lambda o: told.append((o.n_before, len(o.done))))
+    outcome = dispatch.run_job(job, out, progress=lambda o: told.append((o.n_before, len(o.done))))
     assert done == [f"part-00000{i}.parquet" for i in range(4)]
     assert told == [(2, 2), (2, 3), (2, 4)]
     assert (outcome.n_parts, outcome.n_files, outcome.n_failed) == (4, 4, 1)
     assert outcome.seconds_of_audio == 1.5
     assert "b.wav: cut off" in str(outcome.first_error)
-    again = run.run(job, out)
+    again = dispatch.run_job(job, out)
     assert len(done) == 4
     assert replace(again, seconds=0.0) == replace(outcome, seconds=0.0, n_before=4)
 
@@ -349,7 +349,7 @@ def test_settings_that_cannot_be_are_told_before_anything_is_done(folder: Path, 
     pytest.importorskip("ray", reason="Ray is not installed")
     for settings in ({"top": 1, "threshold": 0.5}, {"threshold": 2.0}, {"threshold": "auto"}):
         with pytest.raises(ConfigError):
-            run.make_job(str(folder), model=model, **settings)
+            dispatch.make_job(str(folder), model=model, **settings)
 
 
 def test_results_on_the_disks_of_other_machines_are_missed(
@@ -357,16 +357,16 @@ def test_results_on_the_disks_of_other_machines_are_missed(
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setattr(
-        run, "do_parts", lambda *a: a[-1]("part-000000.parquet", Done("part-000000.parquet", 4, 0, 1.0))
+        dispatch, "do_parts", lambda *a: a[-1]("part-000000.parquet", Done("part-000000.parquet", 4, 0, 1.0))
     )
-    with pytest.raises(DataError, match="written, but on another machine"):
-        run.run(run.make_job(str(folder), model=model), str(tmp_path / "out"))
+    with pytest.raises(DataError, match="written on another machine"):
+        dispatch.run_job(dispatch.make_job(str(folder), model=model), str(tmp_path / "out"))
 
 
 def test_without_ray_that_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        run.make_job(str(folder))
+        dispatch.make_job(str(folder))
     assert caught.value.name == "ray"
 
 
@@ -434,26 +434,26 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     out = str(tmp_path / "out")
     complaints: list[str] = []
-    job = run.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
+    job = dispatch.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "Worker", Mortal)
-            outcome = run.run(job, out, cluster.Fleet(2), complain=complaints.append)
+            outcome = dispatch.run_job(job, out, cluster.Fleet(2), complain=complaints.append)
         assert ray.is_initialized()  # what this process has started it keeps
     finally:
         ray.shutdown()
     assert [name for name, _ in outcome.failed] == ["part-000002.parquet"]
     assert complaints == [
-        "part-000002.parquet: 3 workers died over it, one after the other; perhaps they had too little memory"
+        "part-000002.parquet: 3 workers died at this part, one after the other; perhaps memory was short"
     ]
     assert (len(outcome.done), outcome.n_files, outcome.n_failed) == (4, 8, 1)
     assert (len(list(marks.glob("once-*"))), len(list(marks.glob("poison-*")))) == (1, cluster.DEATHS)
     check_dead([int(mark.name.split("-")[1]) for mark in marks.glob("worker-*")])
 
     # with a Ray of its own, and nothing that kills
-    outcome = run.run(job, out)
+    outcome = dispatch.run_job(job, out)
     assert not ray.is_initialized()
     assert (len(outcome.done), outcome.n_before, outcome.failed, outcome.n_files) == (5, 4, (), 10)
     written = [row for i in range(5) for row in rows(tmp_path / "out" / f"part-00000{i}.parquet")]

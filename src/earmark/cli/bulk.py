@@ -1,4 +1,4 @@
-"""`earmark bulk`: very many recordings to their tags, on one machine or many."""
+"""`earmark bulk`: tags of very many recordings, on one machine or a cluster."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,11 +12,11 @@ from earmark.cli.screen import AsJson, Quiet, Score, note, report_error, rounded
 from earmark.errors import DataError
 
 if TYPE_CHECKING:
-    from earmark.bulk.run import Outcome
+    from earmark.bulk.dispatch import Outcome
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 _SECONDS_BETWEEN: Final = 5.0
-"""Of lines that tell of progress: parts may be done many times a second."""
+"""Time between lines of progress: several parts may be finished in a second."""
 
 
 def bulk(
@@ -39,26 +39,26 @@ def bulk(
 
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
-        out: Folder of the results, a path or a URL, new or begun by the same command.
+        out: Folder of the results, a path or a URL: new, or begun by the same command.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
         top: Keep this many tags of each recording; 5 unless a threshold is given.
         threshold: Keep all tags that score this or more; auto for each label's own threshold.
         embed: Also keep the embedding of each recording.
-        address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
-        actors: Processes that do the work; as many as there are processors for when not given.
-        cpus_per_actor: Processors of each of them.
-        rows_per_part: Recordings in a file of the results.
+        address: Address of a Ray cluster, such as HOST:6379 or auto; without it, work on this machine.
+        actors: Number of worker processes; as many as the processors allow when not given.
+        cpus_per_actor: Number of processors of each worker process.
+        rows_per_part: Number of recordings in a file of the results.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
     """
-    # what is slow to load waits until the words are understood
+    # slow to load: not before the arguments are parsed
     from earmark.bulk.cluster import Fleet
-    from earmark.bulk.run import make_job, run
+    from earmark.bulk.dispatch import make_job, run_job
 
     fleet = Fleet(actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
-    outcome = run(job, out, fleet, _Teller(quiet), report_error)
-    _tell_end(outcome, out, quiet)
+    outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
+    _note_end(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
     if outcome.n_files and outcome.n_failed == outcome.n_files:
@@ -66,31 +66,31 @@ def bulk(
     return int(bool(outcome.failed))
 
 
-class _Teller:
-    """Tells how far the job is, now and then."""
+class _ProgressNotes:
+    """Prints how far the job is, every few seconds."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._told_at = 0.0
+        self._printed_at = 0.0
 
     def __call__(self, outcome: "Outcome") -> None:
         now = time.monotonic()
         if len(outcome.done) == outcome.n_before and not outcome.failed:
-            there = f", of which {outcome.n_before} are there" if outcome.n_before else ""
+            there = f", of which {outcome.n_before} are finished" if outcome.n_before else ""
             note(f"parts: {outcome.n_parts}{there}; starting the workers, which takes some seconds", self._quiet)
-        elif now - self._told_at >= _SECONDS_BETWEEN:
+        elif now - self._printed_at >= _SECONDS_BETWEEN:
             failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
             note(f"{len(outcome.done)} of {outcome.n_parts} parts{failed}; {_speed(outcome)}", self._quiet)
         else:
             return
-        self._told_at = now
+        self._printed_at = now
 
 
 def _speed(outcome: "Outcome") -> str:
     return f"{outcome.files_per_second:.1f} files/s, {outcome.hours_per_hour:.1f} hours of sound an hour"
 
 
-def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
+def _note_end(outcome: "Outcome", out: str, quiet: bool) -> None:
     unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
     hours = outcome.seconds_of_audio / 3600
     note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)
