@@ -56,15 +56,17 @@ def test_tests_mirror_sources():
     missing = []
     for path in SOURCES:
         relative = path.relative_to(ROOT / "src" / "earmark")
-        if path.stem in ("__init__", "__main__", "errors") or not path.read_text().strip():
+        if path.stem in ("__init__", "__main__", "errors"):
             continue
-        here = ROOT / "tests" / relative.parent
-        mirrored = here / f"test_{relative.stem}.py"
-        # a package may be tested as one: training/batches.py in test_training.py
-        whole = ROOT / "tests" / f"test_{relative.parent.name}.py"
-        if not mirrored.exists() and not (relative.parent.name and whole.exists()):
+        if not any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text()))):
+            continue  # names alone, such as a NamedTuple, have nothing to test
+        folder = ROOT / "tests" / relative.parent
+        # a room may be tested as one: bulk/parts.py in bulk/test_bulk.py, evaluation/localisation/ in a file beside it
+        room = f"test_{relative.parent.name}.py"
+        candidates = (folder / f"test_{relative.stem}.py", folder / room, folder.parent / room)
+        if not any(candidate.exists() for candidate in candidates):
             missing.append(str(relative))
-    assert not missing
+    assert not missing, missing
 
 
 def test_public_api():
