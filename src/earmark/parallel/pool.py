@@ -173,8 +173,9 @@ class _Worker(Generic[_Item]):
         self._is_ready = False
         context = get_context("spawn")  # a fork would copy the locks of threads in an unknown state
         self.connection, theirs = context.Pipe()
+        saves = pool.grace is None
         # a daemon process cannot have children, but does not keep this process from ending
-        self.process = context.Process(target=_work, args=(theirs, task, pool), daemon=pool.grace is not None)
+        self.process = context.Process(target=_work, args=(theirs, task, pool.is_silent, saves), daemon=not saves)
         with held_back(), _thread_limit(pool.n_threads):
             self.process.start()
         theirs.close()
@@ -240,20 +241,27 @@ def _thread_limit(n_threads: int | None) -> Iterator[None]:
             os.environ[_THREADS] = before
 
 
-def _work(connection: Connection, pickled: bytes, pool: Pool) -> None:
-    """Runs in the worker process: works on items until the parent closes the pipe."""
+def _work(connection: Connection, pickled: bytes, is_silent: bool, saves: bool) -> None:
+    """Runs in the worker process: works on items until the parent closes the pipe.
+
+    Args:
+        connection: The pipe to the parent.
+        pickled: The task.
+        is_silent: Whether standard error is discarded.
+        saves: Whether the end of the pipe interrupts a running task, which then saves its work.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C then misses the children of this process too
-    if pool.is_silent:
+    if is_silent:
         silence_process()
     with suppress(OSError):  # there is no standard error
         os.dup2(2, 1)  # the parent prints results to standard output, which nothing else may mix with
     parent = _Parent(connection)
-    with sigterm_as_interrupt() if pool.grace is None else nullcontext():
+    with sigterm_as_interrupt() if saves else nullcontext():
         try:
             task = ForkingPickler.loads(pickled)  # after silencing: modules of the task may load noisy libraries
-            parent.listen(interrupts=pool.grace is None)
+            parent.listen(interrupts=saves)
             parent.send(_READY, None)
             while (items := parent.inbox.get()) is not None:
                 if isinstance(items, Exception):
