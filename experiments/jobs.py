@@ -13,7 +13,7 @@ from experiments.plan import Run, read_plan
 
 
 def side_by_side(
-    out: Path, runs: Sequence[Run], n_jobs: int, tell: Callable[[str], None] = lambda text: None
+    out: Path, runs: Sequence[Run], n_jobs: int, note: Callable[[str], None] = lambda text: None
 ) -> Generator[tuple[Run, Line | str]]:
     """Yields each run when it ends, with its line or the reason why it failed.
 
@@ -23,14 +23,14 @@ def side_by_side(
         out: The table's folder, with plan and soundscapes.
         runs: The runs, in the order in which they begin.
         n_jobs: Number of processes.
-        tell: Called with a message before it waits for runs to be saved.
+        note: Called with a message before it waits for runs to be saved.
     """
     # a new process for each run: no memory of one run is left to the next
     pool = Pool(n_jobs, is_renewed=True, n_threads=max(1, n_processors() // n_jobs), grace=None)
     results = pool.run(
         partial(_perform, out=out, n_jobs=n_jobs),
         runs,
-        on_stop=lambda n_runs: tell(f"stopping; {n_runs} runs under way are saved first"),
+        on_stop=lambda n_runs: note(f"stopping; {n_runs} runs under way are saved first"),
     )
     with closing(results):
         for run, result in results:

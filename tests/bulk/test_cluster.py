@@ -36,7 +36,7 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
         cluster.Fleet(cpus_per_actor=0.0)
 
 
-def test_an_address_where_nobody_answers_is_told_soon() -> None:
+def test_an_address_where_nobody_answers_is_an_error_soon() -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))

@@ -59,7 +59,7 @@ def test_the_same_call_goes_on_where_it_stopped(
     assert replace(again, seconds=0.0) == replace(outcome, seconds=0.0, n_before=4)
 
 
-def test_settings_that_cannot_be_are_told_before_anything_is_done(folder: Path, model: str) -> None:
+def test_invalid_settings_are_errors_before_any_work(folder: Path, model: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     for settings in ({"top": 1, "threshold": 0.5}, {"threshold": 2.0}, {"threshold": "auto"}):
         with pytest.raises(ConfigError):
@@ -77,7 +77,7 @@ def test_results_on_the_disks_of_other_machines_are_missed(
         dispatch.run_job(dispatch.make_job(str(folder), model=model), str(tmp_path / "out"))
 
 
-def test_without_ray_that_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_there_is_an_error_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError) as caught:
         dispatch.make_job(str(folder))

@@ -61,28 +61,28 @@ def test_parts_of_parquet_are_row_groups(tmp_path: Path) -> None:
     assert read_input(str(tmp_path / "y.parquet")) == only
 
 
-def test_what_is_no_input_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
-    def told(name: str) -> str:
+def test_other_inputs_are_errors_of_one_line(folder: Path, tmp_path: Path) -> None:
+    def error_of(name: str) -> str:
         with pytest.raises(DataError) as caught:
             read_input(name if is_url(name) else str(tmp_path / name))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert told("gone.txt").endswith("gone.txt: no such file or folder")
-    assert "`earmark tag` takes recordings" in told("in/a.wav")
-    assert "that can be read" in told("nonsense://x/y")
+    assert error_of("gone.txt").endswith("gone.txt: no such file or folder")
+    assert "`earmark tag` takes recordings" in error_of("in/a.wav")
+    assert "that can be read" in error_of("nonsense://x/y")
     (tmp_path / "t.csv").write_text("name\nx\n")
-    assert "a column path or file was expected, it has name" in told("t.csv")
+    assert "a column path or file was expected, it has name" in error_of("t.csv")
     (tmp_path / "e.txt").write_text("\n")
-    assert "no recording in it" in told("e.txt")
+    assert "no recording in it" in error_of("e.txt")
     (tmp_path / "p.parquet").write_bytes(b"PAR1 and no more")
-    assert "cannot be read as Parquet" in told("p.parquet")
+    assert "cannot be read as Parquet" in error_of("p.parquet")
     for column, values in (("sound", [b""]), ("audio", [1.5])):
         parquet.write_table(pa.table({column: values}), tmp_path / "q.parquet")
-        assert "q.parquet: a column audio of bytes was expected" in told("q.parquet")
+        assert "q.parquet: a column audio of bytes was expected" in error_of("q.parquet")
     parquet.write_table(pa.table({"audio": pa.array([], pa.binary())}), tmp_path / "none.parquet")
-    assert "no row in it" in told("none.parquet")
+    assert "no row in it" in error_of("none.parquet")
     parquet.write_table(pa.table({"audio": [b""]}), folder / "t.parquet")
-    assert "4 recordings and 1 Parquet files were found" in told("in")
+    assert "4 recordings and 1 Parquet files were found" in error_of("in")
     with pytest.raises(ConfigError, match="rows_per_part: 1 or more was expected, not 0"):
         read_input(str(folder), 0)

@@ -57,7 +57,7 @@ def test_the_columns_have_the_same_types_whatever_is_in_them(
 
 @pytest.mark.parametrize("ids", [{"video_id": ["v1", None, "v3"]}, {"id": [7, None, 9]}, {}])
 @pytest.mark.parametrize("is_struct", [True, False])
-def test_bytes_in_a_table_are_heard(
+def test_bytes_in_a_table_are_scored(
     tmp_path: Path,
     ids: dict[str, list],
     is_struct: bool,
@@ -84,7 +84,7 @@ def test_bytes_in_a_table_are_heard(
     assert written[2]["error"] == f"{names[2]}: no bytes of audio in this row"
 
 
-def test_recordings_on_another_file_system_are_copied_while_they_are_heard(
+def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
     tmp_path: Path, loudness: Callable[..., Any], wav: Callable[..., Any], a_job: Callable[..., Any]
 ) -> None:
     memory = fsspec.filesystem("memory")

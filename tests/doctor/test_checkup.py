@@ -62,7 +62,7 @@ def test_a_clip_that_kills_its_process_is_unreadable_and_costs_no_other(tmp_path
     ).facts
     assert facts[1] == Facts(error=CRASHED)
     assert facts[3].seconds == 1.0, "the first death may have had another cause"
-    assert [replace(facts[p], peak=0) for p in (0, 2, 4)] == [replace(examine(each), peak=0) for each in good]
+    assert [replace(facts[p], peak=0.0) for p in (0, 2, 4)] == [replace(examine(each), peak=0.0) for each in good]
 
 
 @pytest.fixture

@@ -96,18 +96,18 @@ class Failing:
         raise ZeroDivisionError("no reason")
 
 
-def test_a_fault_of_a_reader_is_told_like_damage():
+def test_a_fault_of_a_reader_is_an_error_like_damage():
     assert examine(Failing()).error == "ZeroDivisionError: no reason"
 
 
-def test_a_clip_that_is_no_recording_is_heard_at_32_khz():
+def test_a_clip_that_is_no_recording_is_loaded_at_32_khz():
     sound = SyntheticSound("bell", (0, 1))
     facts = examine(sound)
     assert (facts.sample_rate, facts.n_channels) == (0, 0)
     assert facts.seconds == pytest.approx(sound.load(32000).duration)
 
 
-def test_decoders_errors_are_told_as_they_come(tmp_path, monkeypatch, noise, saved):
+def test_errors_of_decoders_come_without_paths(tmp_path, monkeypatch, noise, saved):
     def fail(*arguments):
         raise AudioError(f"{tmp_path}/a.wav: odd, see {tmp_path}/a.wav")
 

@@ -113,7 +113,7 @@ def test_a_process_that_dies_costs_its_shard(
     assert not hidden(out)
 
 
-def test_a_disk_without_room_is_told_in_a_line(
+def test_a_disk_without_room_is_an_error_of_one_line(
     script, tmp_path: Path, shards: Callable[..., Any], hidden: Callable[..., Any], finish: Callable[..., Any]
 ) -> None:
     out = tmp_path / "out"

@@ -80,10 +80,10 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: Place, fingerpr
 def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
     try:
         with recording.open() as source:
-            heard = tagger.hear(source)
-            tags = heard.tags(top=settings.top, threshold=settings.threshold)
+            scores = tagger.hear(source)
+            tags = scores.tags(top=settings.top, threshold=settings.threshold)
             embedding = None if settings.n_features is None else tagger.embed(source)
-        return Result(recording.name, heard.duration, tags, None, embedding)
+        return Result(recording.name, scores.duration, tags, None, embedding)
     except Exception as error:  # no recording may keep the others from being scored
         return Result(recording.name, error=why(error))
 

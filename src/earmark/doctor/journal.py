@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 def stamp_of(audio: AudioReader) -> Stamp | None:
     """The stamp of a clip's file; None if the clip has no local file or the file is missing.
 
-    Remote files have no stamp: there may be thousands, and file systems differ in what they tell.
+    Remote files have no stamp: there may be thousands, and their file systems differ in the facts that they give.
     """
     if isinstance(audio, ParquetAudio | PackedAudio):
         path = audio.url.removeprefix("file://")

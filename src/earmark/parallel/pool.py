@@ -4,7 +4,7 @@ A pipe connects the parent with each worker. The parent sends items; the worker 
 item, its warnings, and the item's result or error. From this follow:
 
 - the parent knows which item each worker is at, and so which item killed a worker;
-- a closed pipe tells the workers to stop, and the pipe is also closed when the parent is killed;
+- a closed pipe is the sign to stop, and the pipe is also closed when the parent is killed;
 - Ctrl-C interrupts the parent only: workers ignore it, and the parent stops them.
 """
 

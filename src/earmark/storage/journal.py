@@ -16,7 +16,7 @@ _Value = TypeVar("_Value")
 
 _BLOCK: Final = 1 << 16
 _DAMAGE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, DataError)
-"""What a parser may raise for the line of another program."""
+"""Exceptions of a parser that is given the line of another program."""
 
 
 class Journal:

@@ -1,4 +1,4 @@
-"""Locks on files."""
+"""Locks on files: one process at a time."""
 
 import os
 import sys
@@ -8,13 +8,15 @@ from typing import IO, Any
 from earmark.errors import DataError
 
 
-def hold(file: IO[Any], by_process: bool = False) -> bool:
+def lock_file(file: IO[Any], per_process: bool = False) -> bool:
     """Locks an open file until it is closed or its process ends; False if another process holds the lock.
+
+    Windows has no such locks: there the answer is always True.
 
     Args:
         file: Open for writing.
-        by_process: The lock belongs to this process alone: forks do not inherit it, and a second call in the same
-            process succeeds.
+        per_process: The lock is per process and is not inherited by forks. A second call in the same process then
+            succeeds too.
 
     Raises:
         OSError: The file system has no locks.
@@ -24,7 +26,7 @@ def hold(file: IO[Any], by_process: bool = False) -> bool:
     import fcntl
 
     try:
-        (fcntl.lockf if by_process else fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (fcntl.lockf if per_process else fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True
@@ -42,7 +44,9 @@ def claim(file: IO[Any], path: Path) -> None:
         OSError: The file system has no locks.
     """
     try:
-        is_ours = hold(file) and (sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat()))
+        is_ours = lock_file(file) and (
+            sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat())
+        )
     except FileNotFoundError:
         is_ours = False
     if not is_ours:
