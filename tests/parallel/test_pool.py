@@ -78,6 +78,7 @@ def wait_for_parent(item, report):
             time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.2)
+        warnings.warn("the parent no longer listens", EarmarkWarning)
         (folder / f"saved-{os.getpid()}").touch()
         raise
 

@@ -303,7 +303,8 @@ class _Parent:
 
         def repeat(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
             if issubclass(category, EarmarkWarning):
-                self.send(_WARNING, message)
+                with suppress(SystemExit):  # a task that saves its work may still warn when the parent is gone
+                    self.send(_WARNING, message)
             else:
                 show(message, category, *where, **options)
 
