@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,10 +13,25 @@ import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from jaxtyping import _import_hook
 
-from earmark.audio.recording import Audio, save_audio
-from earmark.errors import ConfigError
-from earmark.labels import LabelSet
+# While jaxtyping instruments a module, it looks for the bytecode of every other import under its own name too.
+# Without this, PyTorch and other libraries would be compiled from source at each start of the tests.
+_EARMARK = Path(find_spec("earmark").origin).parent
+_instrumented = _import_hook._optimized_cache_from_source
+
+
+def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
+    if Path(path).is_relative_to(_EARMARK):
+        return _instrumented(typechecker, path, *more, **options)
+    return cache_from_source(path, *more, **options)
+
+
+_import_hook._optimized_cache_from_source = _cache
+
+from earmark.audio.recording import Audio, save_audio  # noqa: E402
+from earmark.errors import ConfigError  # noqa: E402
+from earmark.labels import LabelSet  # noqa: E402
 
 # a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
