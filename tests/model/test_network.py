@@ -239,9 +239,9 @@ def test_learns_a_few_sounds_by_heart(backbone):
     assert ((scores > 0.5) == (target > 0.5)).all()
 
 
-def test_attention_needs_an_attentive_pooling():
-    with pytest.raises(ConfigError, match="'mean' has no attention; those that have: attention, attentive_stats, gmap"):
-        network(pooling="mean").attention(torch.zeros(1, 4, 16))
+def test_attention_is_none_where_the_pooling_has_none():
+    assert network(pooling="mean").attention(torch.zeros(1, 4, 16)) is None
+    assert network(pooling="attention").attention(torch.zeros(1, 4, 16)).shape == (1, 1, 4)
 
 
 def test_the_engine_speaks_numpy():

@@ -19,7 +19,7 @@ from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES, FoldedBackbone
 from earmark.model.frontend import FrontendConfig, LogMel
-from earmark.model.pooling import POOLINGS, GatedMultiHeadAttentionPooling, Pooling
+from earmark.model.pooling import POOLINGS, Pooling
 from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
@@ -59,7 +59,7 @@ class NetworkConfig:
             raise ConfigError(f"partial_segments: true was expected for the backbone {self.backbone!r}, not false")
         if self.width < 1:
             raise ConfigError(f"width: a positive whole number was expected, not {self.width}")
-        if self.n_heads < 1 or (self.pooling == "gmap" and 8 * self.width % self.n_heads):
+        if self.n_heads < 1 or ("n_heads" in POOLINGS[self.pooling].settings and 8 * self.width % self.n_heads):
             raise ConfigError(
                 f"n_heads: a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}"
             )
@@ -107,11 +107,8 @@ class Network(nn.Module):
             config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments
         )
         n_channels = self.backbone.n_channels
-        self.pooling: Pooling[Any] = (
-            GatedMultiHeadAttentionPooling(n_channels, config.n_heads, config.gate, config.deviation)
-            if config.pooling == "gmap"
-            else POOLINGS[config.pooling](n_channels)
-        )
+        pooling = POOLINGS[config.pooling]
+        self.pooling: Pooling[Any] = pooling(n_channels, **{name: getattr(config, name) for name in pooling.settings})
         hidden, last = nn.Linear(self.pooling.n_features, n_channels), nn.Linear(n_channels, len(labels))
         for layer in (hidden, last):
             nn.init.xavier_uniform_(layer.weight)
@@ -214,14 +211,8 @@ class Network(nn.Module):
 
     def attention(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
-    ) -> Float[Tensor, "batch head segment"]:
-        """How each head of the pooling spreads its attention over the segments.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        if not isinstance(self.pooling, GatedMultiHeadAttentionPooling):
-            raise ConfigError(f"the pooling {self.config.pooling!r} has no attention; those that have: {ATTENTIVE}")
+    ) -> Float[Tensor, "batch head segment"] | None:
+        """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
         return self.pooling.attention(segments, mask)
 
     @property
@@ -268,9 +259,6 @@ class Network(nn.Module):
             network.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
         network.extra = about.get("extra") or {}
         return network.eval()
-
-
-ATTENTIVE: Final = ", ".join(name for name, cls in POOLINGS.items() if issubclass(cls, GatedMultiHeadAttentionPooling))
 
 
 def _label_fields(about: dict[str, Any]) -> dict[str, tuple[str, ...]]:
