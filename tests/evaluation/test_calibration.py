@@ -21,9 +21,10 @@ from earmark.evaluation import calibration
 from earmark.evaluation.calibration import Calibration, apply, apply_like, calibrate, fit
 from earmark.evaluation.report import FailedClip, LabelFigures, Report, evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
-from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.network import Network, NetworkConfig
 
 LABELS = LabelSet(("bell", "dog", "rain", "wind"))
 CONFIG = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)

@@ -15,9 +15,10 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
 from earmark.hub.panns import FRONTEND, read_cnn10
 from earmark.inference.engine import ChunkedEncoder
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.mel import mel_filters
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 HOP = 320
 SEGMENT = 16 * HOP

@@ -60,8 +60,9 @@ def test_blocks_of_any_size(field_engine: Any) -> None:
 
 
 def test_engines_are_engines(mean_engine: Any) -> None:
+    from earmark.inference.torch_engine import TorchEngine
     from earmark.labels import LabelSet
-    from earmark.model.network import Network, NetworkConfig, TorchEngine
+    from earmark.model.network import Network, NetworkConfig
 
     assert isinstance(mean_engine(), Engine)
     assert isinstance(TorchEngine(Network(NetworkConfig(width=2), LabelSet(("a",)))), Engine)

@@ -40,7 +40,7 @@ def test_evidence_in_blocks_is_the_same(mean_engine: Any, monkeypatch: pytest.Mo
 
 
 def test_evidence_without_attention(mean_engine: Any) -> None:
-    assert explain(mean_engine(attentive=False), segments_of([0.1, 0.2]), 0, duration=0.8).attention is None
+    assert explain(mean_engine(has_attention=False), segments_of([0.1, 0.2]), 0, duration=0.8).attention is None
 
 
 def test_one_segment_cannot_be_left_out(mean_engine: Any) -> None:

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from earmark.errors import CheckpointError, ConfigError
 from earmark.inference.engine import ChunkedEncoder, Engine
 from earmark.inference.onnx_engine import OnnxEngine
-from earmark.model.network import Network, TorchEngine
+from earmark.inference.torch_engine import TorchEngine
+from earmark.model.network import Network
 
 
 @pytest.fixture(scope="module")

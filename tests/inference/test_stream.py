@@ -12,9 +12,10 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.stream import Stream
 from earmark.inference.tagger import Event, Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
-from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.network import Network, NetworkConfig
 
 
 def pushed(stream: Stream, waveform: np.ndarray, n_block: int) -> list[Event]:

@@ -227,8 +227,9 @@ def test_what_a_tagger_tells_of_itself(tagger: Tagger, mean_engine: Any) -> None
 def real(request: pytest.FixtureRequest) -> Tagger:
     import torch
 
+    from earmark.inference.torch_engine import TorchEngine
     from earmark.model.frontend import FrontendConfig
-    from earmark.model.network import Network, NetworkConfig, TorchEngine
+    from earmark.model.network import Network, NetworkConfig
 
     torch.manual_seed(0)
     return Tagger(TorchEngine(Network(NetworkConfig(FrontendConfig.at_16k(), request.param, width=4), LABELS)))

@@ -13,8 +13,9 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.evaluation.report import FailedClip, Report, evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 N_BINS: Final = 15
 """Bins of the expected calibration error, equally wide, over the scores from 0 to 1."""

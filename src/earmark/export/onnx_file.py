@@ -26,9 +26,10 @@ import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.inference.onnx_engine import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
 from earmark.model.frontend import LogMel
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:

@@ -41,12 +41,8 @@ class Engine(Protocol):
     ) -> Float[np.ndarray, "bag feature"]:
         """The pooled clip of each bag."""
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """The weights of the pooling over one bag, summing to 1 per head.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
+    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+        """Weights of the segments of one bag, summing to 1 per attention head; None: the pooling has no attention."""
 
 
 class ChunkedEncoder:

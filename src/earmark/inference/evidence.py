@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from earmark.errors import AudioError, ConfigError
+from earmark.errors import AudioError
 from earmark.inference.engine import Engine
 from earmark.inference.windows import VALUES_PER_CALL, seconds_per_segment, sigmoid
 
@@ -24,7 +24,7 @@ class Evidence:
     the label, negative for one that spoke against it. Exact, not a gradient. (The segments on either side have heard
     some of what a segment covers.)"""
     attention: Float[np.ndarray, "head segment"] | None
-    """The weights of the pooling, summing to 1 per head; None when it pays no attention."""
+    """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
     score: float
     """Of the label, from 0 to 1, in these segments together."""
 
@@ -62,7 +62,7 @@ def explain(
         onsets=borders[:-1],
         offsets=np.minimum(borders[1:], duration),
         weights=logits[label] - _without_each(engine, segments)[:, label],
-        attention=_attention(engine, segments),
+        attention=engine.attention(segments),
         score=float(sigmoid(logits)[label]),
     )
 
@@ -77,10 +77,3 @@ def _without_each(engine: Engine, segments: Float[np.ndarray, "segment channel"]
         mask = ~np.eye(min(n_bags, n_segments - start), n_segments, start, dtype=bool)
         logits.append(engine.classify(np.broadcast_to(segments, (len(mask), n_segments, n_channels)), mask))
     return np.concatenate(logits)
-
-
-def _attention(engine: Engine, segments: np.ndarray) -> Float[np.ndarray, "head segment"] | None:
-    try:
-        return engine.attention(segments)
-    except ConfigError:
-        return None  # this pooling pays none

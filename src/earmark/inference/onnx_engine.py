@@ -45,7 +45,6 @@ class OnnxEngine:
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; one written by `earmark export MODEL {path}` was expected")
-        self._path = path
         self._encode = _read(path, os.fspath(path), "not a readable .onnx file", n_threads)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
@@ -68,6 +67,7 @@ class OnnxEngine:
         if found[0] != ({"waveform"}, {"segments", "scores"}) or not found[1][1] >= {"logits", "clip"}:
             raise CheckpointError(f"{path}: its graphs are not those that earmark exports; export it again")
         self._n_channels = self._classify.get_inputs()[0].shape[2]
+        self._has_attention = "attention" in found[1][1]
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording.
@@ -101,15 +101,9 @@ class OnnxEngine:
         """
         return self._run("clip", segments, mask)
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """Attention of each head over the whole recording.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        if "attention" not in _names(self._classify)[1]:
-            raise ConfigError(f"the pooling {self.config.get('pooling')!r} of {self._path} has no attention")
-        return self._run("attention", segments[None], None)[0]
+    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+        """Attention of each head over one bag; None where the pooling has no attention."""
+        return self._run("attention", segments[None], None)[0] if self._has_attention else None
 
     def _run(self, output: str, segments: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         if segments.ndim != 3 or segments.shape[2] != self._n_channels:

@@ -75,7 +75,7 @@ class Tagger:
     """Tags recordings: paths of audio files of any common format, or `earmark.Audio`.
 
     Args:
-        engine: A network behind `encode` and `classify`, such as `earmark.model.network.TorchEngine`.
+        engine: A network behind `encode` and `classify`, such as `earmark.inference.torch_engine.TorchEngine`.
     """
 
     def __init__(self, engine: Engine) -> None:

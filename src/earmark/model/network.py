@@ -1,13 +1,11 @@
-"""The four stages as one network, its one-file checkpoint, and the engine that inference runs on."""
+"""The four stages as one network, and its checkpoint of one file."""
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
@@ -17,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES, FoldedBackbone
+from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.pooling import POOLINGS, Pooling
 from earmark.storage.files import atomic_write
@@ -281,65 +279,3 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path}: checkpoint format {about['format']}, this version of earmark reads up to {FORMAT}; update earmark"
         )
     return about, tensors
-
-
-class TorchEngine:
-    """A network behind NumPy's arrays, one recording at a time: all that a Tagger needs to know of PyTorch.
-
-    Args:
-        network: Is put into evaluation mode. Of its backbone the engine takes a copy: make another engine when its
-            weights have changed.
-        n_threads: Processors for each call, which PyTorch sets for the whole process; as it is when missing.
-        precision: Of the convolutions. bf16 is faster where the processor has instructions for it, and changes scores
-            in the third digit.
-    """
-
-    def __init__(
-        self, network: Network, n_threads: int | None = None, precision: Literal["float32", "bf16"] = "float32"
-    ) -> None:
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
-        self.network = network.eval()
-        self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
-        self.labels = network.labels
-        self.thresholds: Sequence[float] | None = network.thresholds
-        self.clip_duration = network.clip_duration
-        self.sample_rate = network.config.frontend.sample_rate
-        self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
-        self.halo = network.halo
-
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording."""
-        return self._numpy(self._encode, self._tensor(waveform)[None])[0]
-
-    def classify(
-        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag label"]:
-        """Logits of each bag of segments; True in the mask is a real segment."""
-        return self._numpy(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
-
-    def pool(
-        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag feature"]:
-        """The pooled clip of each bag."""
-        return self._numpy(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
-
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """Attention of each head over the whole recording.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        return self._numpy(self.network.attention, self._tensor(segments)[None])[0]
-
-    def _encode(self, waveform: Tensor) -> Tensor:
-        segments: Tensor = self._backbone(self.network.frontend(waveform))
-        return segments
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
-
-    def _numpy(self, stage: Any, *inputs: Tensor | None) -> np.ndarray:
-        with torch.inference_mode():
-            result: np.ndarray = stage(*inputs).float().cpu().numpy()
-        return result
