@@ -39,7 +39,7 @@ def test_the_light_backbone_makes_gmap_a_third_of_the_size():
 
 
 def multiplications(net: Network, n_frames: int) -> int:
-    """Those of convolutions and linear layers, by their own shapes."""
+    """Multiplications of convolutions and linear layers, by their shapes."""
     counts = []
 
     def count(module, inputs, output):
@@ -137,7 +137,7 @@ def test_a_checkpoint_describes_itself(backbone, pooling, tmp_path):
         ({"format": 1, "network": {"width": 1}, "labels": {"names": ["a"], "ids": ["a"]}}, "do not fit together"),
     ],
 )
-def test_a_bad_checkpoint_is_one_clear_line(tmp_path, content, text):
+def test_a_bad_checkpoint_is_reported_in_one_line(tmp_path, content, text):
     path = tmp_path / "bad.safetensors"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -149,7 +149,7 @@ def test_a_bad_checkpoint_is_one_clear_line(tmp_path, content, text):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
-def test_a_checkpoint_from_before_there_were_several_backbones_loads(tmp_path):
+def test_a_checkpoint_without_a_backbone_name_loads(tmp_path):
     path = tmp_path / "a.safetensors"
     net = network()
     net.save(path)
@@ -203,7 +203,7 @@ def test_a_checkpoint_holds_tensors_only(tmp_path):
         ),
     ],
 )
-def test_bad_settings_say_so(values, text):
+def test_invalid_settings_are_refused(values, text):
     with pytest.raises(ConfigError, match=text):
         NetworkConfig(**values)
 
@@ -216,7 +216,7 @@ def test_config_survives_json():
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_learns_a_few_sounds_by_heart(backbone):
+def test_a_network_overfits_a_few_sounds(backbone):
     clips = synthetic_bank(2).select(splits=("train",)).clips
     labels = LabelSet(tuple(sorted({label for clip in clips for label in clip.labels})))
     torch.manual_seed(0)

@@ -21,29 +21,29 @@ from earmark.model.pooling import POOLINGS, Pooling
 from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
-"""Number of the checkpoint format; a reader refuses a higher one."""
+"""Format number of checkpoints; a reader refuses a higher one."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is, its labels and weights aside; the defaults are the paper's GMAP."""
+    """Architecture of a network; the defaults are the paper's GMAP."""
 
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
-    """How the waveform becomes a log-mel."""
+    """Settings of the front end, waveform to log-mel."""
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
     width: int = 64
-    """Channels of the backbone's first block; a segment has 8 times as many."""
+    """Channels of the backbone's first block, an eighth of a segment's."""
     partial_segments: bool = True
-    """Whether frames at a clip's end that are too few for a segment are one; PANNs drop them."""
+    """Whether the last frames of a clip, if too few for a whole segment, are a partial one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
     n_heads: int = 4
-    """Heads of GMAP; the other poolings have one or none."""
+    """Number of GMAP's attention heads; other poolings ignore it."""
     gate: bool = True
-    """GMAP's gate (eq. 11)."""
+    """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
-    """GMAP's deviations beside the means (eq. 10)."""
+    """Whether GMAP pools deviations beside the means (eq. 10)."""
     block_dropout: float = 0.2
     """Dropout after each block of the backbone."""
     dropout: float = 0.5
@@ -70,10 +70,10 @@ class NetworkConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "NetworkConfig":
-        """The config that `to_json` wrote.
+        """The config that `to_json` converted.
 
         Raises:
-            ConfigError: A key is unknown, or a value outside what it can be.
+            ConfigError: A key is unknown or a value is invalid.
         """
         frontend = _known(FrontendConfig, values.get("frontend", {}))
         return cls(**{**_known(cls, values), "frontend": FrontendConfig(**frontend)})
@@ -87,11 +87,11 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 class Network(nn.Module):
-    """Waveform to logits in four stages, of which the first is the front end itself.
+    """Waveform to logits in four stages: front end, backbone, pooling, classifier.
 
     Args:
-        config: What to build; weights are random.
-        labels: What the logits stand for, in their order.
+        config: The architecture; weights are random.
+        labels: The label of each logit.
     """
 
     def __init__(self, config: NetworkConfig, labels: LabelSet) -> None:
@@ -112,7 +112,7 @@ class Network(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.classifier = nn.Sequential(nn.Dropout(config.dropout), hidden, nn.ReLU(), last)
-        # convolutions run half again as fast with channels last, on CPUs as on GPUs
+        # convolutions run 1.5 times as fast with channels last, on CPUs and GPUs
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -120,7 +120,7 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def n_multiplications(self, seconds: float) -> int:
-        """Multiplications (each with an addition) in tagging a clip: of all stages but the front end.
+        """Multiplications (each with an addition) to tag a clip, without the front end.
 
         >>> network = Network(NetworkConfig(), LabelSet.audioset())
         >>> f"{network.n_multiplications(10.0):.2e}"
@@ -129,7 +129,7 @@ class Network(nn.Module):
         config = self.config.frontend
         n_frames = config.n_frames(round(seconds * config.sample_rate))
         silence = torch.zeros(1, n_frames, config.n_mels, device=self.device)
-        # counted by PyTorch as they happen; on a copy, in case that this one is being trained
+        # PyTorch counts as it runs; a copy leaves the mode of this network alone
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copy.deepcopy(self).eval().logits_from_log_mel(silence)
         return int(counter.get_total_flops()) // 2
@@ -140,27 +140,27 @@ class Network(nn.Module):
 
     @property
     def receptive_field(self) -> float:
-        """Seconds of the recording that one segment depends on (the Fourier window's own length aside)."""
+        """Seconds of audio that a segment's value depends on, without the length of the Fourier window."""
         return self.backbone.receptive_field * self.config.frontend.seconds_per_frame
 
     @property
     def halo(self) -> int:
-        """Segments on either side whose samples a segment depends on, the Fourier window's own length included."""
+        """Number of segments on either side that a segment's value depends on, including the Fourier window."""
         frontend = self.config.frontend
-        # the first frames of a piece hear its beginning mirrored
+        # the window of the first frames reaches into the mirrored start
         n_frames = self.backbone.halo + -(-(frontend.n_fft // 2) // frontend.hop_length)
         return -(-n_frames // self.backbone.frames_per_segment)
 
     @property
     def clip_duration(self) -> float | None:
-        """Seconds of the clips that it was trained on; None where the checkpoint does not say."""
+        """Length of the training clips in seconds; None where the checkpoint does not name it."""
         seconds = self.extra.get("clip_duration")
         return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """Logits of each clip. In evaluation a clip's logits do not depend on what else is in the batch.
+        """Logits of each clip. In evaluation mode they do not depend on the other clips of the batch.
 
         Args:
             waveform: Mono, at `config.frontend.sample_rate`; shorter clips are padded at their end.
@@ -172,7 +172,7 @@ class Network(nn.Module):
     def encode(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch segment channel"]:
-        """The expensive part, run once: segments of each clip, `seconds_per_segment` apart."""
+        """Segments of each clip, `seconds_per_segment` apart: the expensive part, run once."""
         log_mel = self.frontend(waveform, n_samples)
         segments: Tensor = self.backbone(log_mel, None if n_samples is None else self.frontend.n_frames(n_samples))
         return segments
@@ -180,7 +180,7 @@ class Network(nn.Module):
     def classify(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """The cheap part, as often as wanted: logits of the bag of those segments that `mask` leaves."""
+        """Logits of each bag of segments: the cheap part, run for any subset. True in `mask` is a real segment."""
         clip = self.pooling(segments, mask)
         logits: Tensor = self.classifier(clip)
         return logits.float()
@@ -196,14 +196,14 @@ class Network(nn.Module):
     def logits_from_log_mel(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """Logits from features that are at hand already, augmented ones in training."""
+        """Logits from log-mels, which training augments."""
         segments = self.backbone(log_mel, n_frames)
         mask = None if n_frames is None else self._mask_of_frames(n_frames, segments.shape[1])
         return self.classify(segments, mask)
 
     def _mask_of_frames(self, n_frames: Tensor, n_segments: int) -> Tensor | None:
         real = self.backbone.n_segments(n_frames)
-        if bool((real == n_segments).all()):  # asked before the move, which would make the processor wait for a GPU
+        if bool((real == n_segments).all()):  # before the move to the GPU, for which the CPU would wait
             return None
         return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
@@ -218,14 +218,14 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
     def save(self, path: Path | str, extra: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint, one `.safetensors` file that describes itself, whole or not at all.
+        """Writes the checkpoint: one self-describing `.safetensors` file, whole or not at all.
 
         Args:
             path: The file.
-            extra: Facts to keep with the weights (training data, seed, ...), plain JSON.
+            extra: Facts to store with the weights (training data, seed, ...), plain JSON; `self.extra` when missing.
 
         Raises:
-            OSError: It cannot be written; a disk that is full is one reason.
+            OSError: The file cannot be written, because the disk is full for example.
         """
         about = {
             "format": FORMAT,
@@ -236,7 +236,7 @@ class Network(nn.Module):
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_write(path) as temporary:
-            # by way of memory: their own writers tell of a full disk in errors of their own
+            # from memory: the writers of safetensors raise their own errors on a full disk, not OSError
             temporary.write_bytes(as_safetensors(tensors, metadata={"earmark": json.dumps(about)}))
 
     @staticmethod
@@ -244,7 +244,7 @@ class Network(nn.Module):
         """The network of a checkpoint, in evaluation mode, on the CPU.
 
         Raises:
-            CheckpointError: The file is missing, no earmark checkpoint, damaged, or of a later format.
+            CheckpointError: The file is missing, damaged, of a later format, or not an earmark checkpoint.
         """
         about, tensors = _read_checkpoint(Path(path))
         try:
