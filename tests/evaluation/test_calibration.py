@@ -445,7 +445,7 @@ def test_long_clips_are_calibrated_by_the_scores_that_they_are_tagged_with(netwo
     short.extra["clip_duration"] = 0.8
     tagger = Tagger(TorchEngine(short))
     clips = [replace(clip, audio=Among(clip.audio)) for clip in dataset]
-    heard = np.stack([tagger.hear(clip.load(16000)).scores for clip in clips])
+    heard = np.stack([tagger.score(clip.load(16000)).scores for clip in clips])
     noisy = heard / heard.std(axis=0) + np.random.default_rng(0).standard_normal(heard.shape)
     target = noisy > np.quantile(noisy, 0.7, axis=0)
     labelled = (replace(clip, labels=LABELS.decode(row)) for clip, row in zip(clips, target, strict=True))
