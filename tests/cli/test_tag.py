@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -230,27 +230,29 @@ def test_resume_tags_only_files_without_results(
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["r", name])
 
 
-def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_resume_after_a_kill_loses_nothing(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
+) -> None:
     """A killed command continues with the remaining files, and its result is complete."""
     folder, out = tmp_path / "r", tmp_path / "t.jsonl"
     folder.mkdir()
-    # a recording that takes seconds
-    save_audio(folder / "5.wav", Audio(np.zeros(8000 * 3600 * 4, np.float32), 8000))
+    # a recording of a day takes minutes
+    save_audio(folder / "5.wav", Audio(np.zeros(100 * 3600 * 24, np.float32), 100))
     for number in (1, 2, 3, 4, 6):
         (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
     words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
+
+    def is_at_the_long_one(before: int) -> bool:
+        is_new = journal.exists() and journal.stat().st_ino != before
+        return is_new and journal.read_text().count("\n") >= 5
+
     for kill in (signal.SIGKILL, signal.SIGINT):
         before = journal.stat().st_ino if journal.exists() else 0
         process = subprocess.Popen([sys.executable, "-m", "earmark", *words, "--resume"], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if journal.exists() and journal.stat().st_ino != before and journal.read_text().count("\n") >= 5:
-                break
-            time.sleep(0.05)
-        time.sleep(0.5)
+        wait_until(lambda before=before: is_at_the_long_one(before), process)
         process.send_signal(kill)
-        told = process.communicate(timeout=60)[1].decode()
+        told = process.communicate()[1].decode()
         assert not out.exists() and journal.read_text().count('"file"') == 4
     assert process.returncode == 130
     assert told == "error: interrupted; results are kept, the same command with --resume continues\n"
@@ -279,7 +281,7 @@ def test_resume_needs_a_file_that_can_be_read_again(
 
 
 def test_a_long_recording_does_not_hold_up_the_others(
-    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
     """While the first file is scored, the results of the files after it are kept."""
     from earmark.inference.tagger import Tagger
@@ -290,10 +292,8 @@ def test_a_long_recording_does_not_hold_up_the_others(
     def slow(self: Tagger, audio: object, **more: object) -> object:
         nonlocal kept
         if str(audio).endswith("a.wav"):
-            deadline = time.monotonic() + 30
-            while kept < 12 and time.monotonic() < deadline:
-                time.sleep(0.05)
-                kept = (tmp_path / ".t.jsonl.part").read_text().count('"file"')
+            wait_until(lambda: (tmp_path / ".t.jsonl.part").read_text().count('"file"') == 12)
+            kept = 12
         return score(self, audio, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Tagger, "score", slow)
