@@ -49,7 +49,7 @@ class FileResult:
             tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
             return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a result of `earmark tag` was expected, this is none ({error})") from error
+            raise DataError(f"not a result of `earmark tag` ({error})") from error
 
 
 def _write_table(results: Iterable[FileResult], stream: TextIO) -> None:
@@ -223,9 +223,8 @@ class ResultsJournal:
         try:
             first, *lines = self.path.read_text(encoding="utf-8").split("\n")
             settings = _parsed(first)
-            results = [
-                FileResult.from_json(_parsed(line)) for line in lines[:-1]
-            ]  # after the last line break: a line cut off
+            # a kill may have cut the last line off
+            results = [FileResult.from_json(_parsed(line)) for line in lines[:-1]]
         except _DAMAGED as error:
             raise _damaged(self.path, error) from error
         if settings != self._settings:

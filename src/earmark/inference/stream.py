@@ -101,8 +101,8 @@ class Stream:
         if len(shape) in (1, 2) and (shape[0] if len(shape) == 2 else 1) != self._n_channels:
             expected = "(sample,)" if self._n_channels == 1 else f"({self._n_channels} channels, sample)"
             raise AudioError(
-                f"this stream takes {expected}, got shape {shape}; transpose what is (sample, channel), and start the "
-                "stream with its n_channels"
+                f"this stream takes {expected}, got shape {shape}; transpose (sample, channel) arrays, and start "
+                "the stream with their n_channels"
             )
         if isinstance(samples, np.ndarray) and samples.ndim in (1, 2) and samples.shape[-1] == 0:
             return []

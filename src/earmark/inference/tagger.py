@@ -313,7 +313,7 @@ class _Samples:
         if not isinstance(audio, Audio | str | os.PathLike):
             raise AudioError(
                 f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
-                "samples alone do not say how fast they were taken"
+                "an array of samples has no sample rate"
             )
         self._audio = audio
         self._sample_rate = sample_rate
