@@ -30,7 +30,6 @@ def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
 _import_hook._optimized_cache_from_source = _cache
 
 from earmark.audio.recording import Audio, save_audio  # noqa: E402
-from earmark.errors import ConfigError  # noqa: E402
 from earmark.labels import LabelSet  # noqa: E402
 
 # a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
@@ -55,9 +54,12 @@ class MeanEngine:
     halo = 2
 
     def __init__(
-        self, attentive: bool = True, clip_duration: float | None = None, thresholds: tuple[float, ...] | None = None
+        self,
+        has_attention: bool = True,
+        clip_duration: float | None = None,
+        thresholds: tuple[float, ...] | None = None,
     ) -> None:
-        self.attentive = attentive
+        self.has_attention = has_attention
         self.clip_duration = clip_duration
         self.thresholds = thresholds
         self.n_encoded = 0
@@ -81,9 +83,9 @@ class MeanEngine:
         level = 10 * self.pool(segments, mask)[:, 0]
         return np.stack([level, -level, np.full_like(level, -9)], axis=1)
 
-    def attention(self, segments: np.ndarray) -> np.ndarray:
-        if not self.attentive:
-            raise ConfigError("this pooling has no attention")
+    def attention(self, segments: np.ndarray) -> np.ndarray | None:
+        if not self.has_attention:
+            return None
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
 
 
