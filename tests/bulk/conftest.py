@@ -10,7 +10,7 @@ import torch
 import earmark
 from earmark.bulk.job import Job, Settings
 from earmark.bulk.parts import read_input
-from earmark.inference.tagger import Heard, Tagger
+from earmark.inference.tagger import Scores, Tagger
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -20,20 +20,20 @@ LABELS = LabelSet(("dog", "rain"), ("/d", "/r"))
 
 
 class Loudness(Tagger):
-    """Scores the first label by the loudest sample; hears nothing in what is louder than full scale."""
+    """Scores the first label by the loudest sample; fails if it is louder than full scale."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.sources: list[str] = []
 
     sample_rate = RATE
 
-    def hear(self, audio):
+    def score(self, audio):
         recording = earmark.load_audio(audio, RATE) if isinstance(audio, Path) else audio
-        self.heard.append(str(audio) if isinstance(audio, Path) else "bytes")
+        self.sources.append(str(audio) if isinstance(audio, Path) else "bytes")
         peak = float(np.abs(recording.waveform).max())
         if peak > 1:
             raise RuntimeError("the network\nfell over")
-        return Heard(recording.duration, np.array([peak, 0.0]), LABELS, None)
+        return Scores(recording.duration, np.array([peak, 0.0]), LABELS, None)
 
     def embed(self, audio):
         return np.full(3, 0.5, np.float32)

@@ -67,23 +67,23 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     # defined here, so that Ray brings it to the workers, which cannot import this file
     class Mortal:
-        """Is killed in the middle of a part: by one recording the first time it is heard, by another every time."""
+        """Is killed in the middle of a part: by one recording the first time it is scored, by another every time."""
 
         def __init__(self, *arguments) -> None:
             from earmark.bulk.cluster import Worker
 
             self.worker = Worker(*arguments)
             (marks / f"worker-{os.getpid()}").touch()
-            hear = self.worker.tagger.hear
+            score = self.worker.tagger.score
 
             def fatal(source: Path):
                 name = Path(source).stem
                 if name == "poison" or (name == "once" and not list(marks.glob("once-*"))):
                     (marks / f"{name}-{os.getpid()}").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-                return hear(source)
+                return score(source)
 
-            self.worker.tagger.hear = fatal
+            self.worker.tagger.score = fatal
 
         def __call__(self, parts):
             return self.worker(parts)

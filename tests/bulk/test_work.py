@@ -103,16 +103,16 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
     assert written[0]["tags"][0] == written[2]["tags"][0] == {"label": "dog", "score": 0.25}
     assert written[1]["error"].startswith("memory://far/b.wav: cannot be read as audio")
     assert written[3]["error"] == "FileNotFoundError: /far/gone.wav"
-    assert [Path(heard).suffix for heard in tagger.heard] == [".wav", ".wav"]
-    assert not any(Path(heard).exists() for heard in tagger.heard)
+    assert [Path(source).suffix for source in tagger.sources] == [".wav", ".wav"]
+    assert not any(Path(source).exists() for source in tagger.sources)
 
 
 def test_a_part_that_is_not_whole_is_not_there(folder: Path, tmp_path: Path, loudness: Callable[..., Any]) -> None:
     class Interrupted(loudness):
-        def hear(self, audio):
-            if len(self.heard) == 1:
+        def score(self, audio):
+            if len(self.sources) == 1:
                 raise KeyboardInterrupt
-            return super().hear(audio)
+            return super().score(audio)
 
     (part,) = read_input(str(folder)).parts
     with pytest.raises(KeyboardInterrupt):

@@ -80,7 +80,7 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: Place, fingerpr
 def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
     try:
         with recording.open() as source:
-            scores = tagger.hear(source)
+            scores = tagger.score(source)
             tags = scores.tags(top=settings.top, threshold=settings.threshold)
             embedding = None if settings.n_features is None else tagger.embed(source)
         return Result(recording.name, scores.duration, tags, None, embedding)
