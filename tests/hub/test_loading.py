@@ -15,7 +15,7 @@ from earmark.hub import loading as hub
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from earmark.storage.download import Published
+from earmark.storage.download import PublishedFile
 
 LABELS = LabelSet(("dog", "rain"))
 
@@ -70,9 +70,9 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 
 
 def test_a_published_model_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fetch(published: Published) -> Path:
+    def fetch(published: PublishedFile) -> Path:
         assert published.url.startswith("https://zenodo.org/record/3987831/files/Cnn10_")
-        return tmp_path / published.file
+        return tmp_path / published.name
 
     monkeypatch.setattr("earmark.storage.download.fetch", fetch)
     assert hub.find_checkpoint("panns-cnn10") == tmp_path / "Cnn10_mAP=0.380.pth"

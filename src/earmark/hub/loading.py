@@ -20,12 +20,12 @@ _PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
     # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", CC BY 4.0
     "panns-cnn10": {
         "url": "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
-        "file": "Cnn10_mAP=0.380.pth",
+        "name": "Cnn10_mAP=0.380.pth",
         "n_bytes": 25_237_595,
         "md5": "bfb1f1f9968938fa8ef4012b8471f5f6",
     }
 }
-"""Models that others publish, by name: fields of `earmark.storage.download.Published`."""
+"""Models that others publish, by name: fields of `earmark.storage.download.PublishedFile`."""
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
 )
@@ -104,9 +104,9 @@ def _checkpoint(name: str) -> Path:
     if name in _SHIPPED:
         return Path(__file__).parent / _SHIPPED[name]
     if name in _PUBLISHED:
-        from earmark.storage.download import Published, fetch
+        from earmark.storage.download import PublishedFile, fetch
 
-        return fetch(Published(**_PUBLISHED[name]))
+        return fetch(PublishedFile(**_PUBLISHED[name]))
     if path.suffix in (".safetensors", ".onnx", ".pth") or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(
