@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from earmark import cli
-from earmark.audio.recording import blocks, probe
+from earmark.audio.recording import load_blocks, probe
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -219,7 +219,7 @@ def test_an_rf64_of_more_than_4_gigabytes(tmp_path: Path) -> None:
             pytest.skip("this disk knows no holes")
         started = time.perf_counter()
         assert probe(path).n_samples == n_samples
-        first = next(blocks(path, RATE, 5.0))
+        first = next(load_blocks(path, RATE, 5.0))
         assert time.perf_counter() - started < 5
         assert first.tolist() == [0.0] * 5 * RATE
     finally:
