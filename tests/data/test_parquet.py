@@ -278,7 +278,7 @@ def test_a_file_without_rows(tmp_path, sound):
     [
         ({"format": 2}, ": format 1 of `earmark pack` was expected, got 2"),
         ({"labels": ["bell"]}, ": the description of its data set is damaged: TypeError"),
-        ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is there twice"),
+        ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is repeated"),
         (
             {"labels": {"names": ["bell"], "ids": []}},
             ", row 0 (a): 'siren' is none of the 1 labels, nor are 1 others in 2",
