@@ -228,7 +228,7 @@ def _file_name(path: Path) -> Path | bytes:
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read forwards; `can_seek` tells whether it can be sought."""
+    """A file that is read forwards; `can_seek` says whether its format supports seek."""
 
     def seekable(self) -> bool:
         # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
