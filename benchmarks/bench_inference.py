@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark import hub
-from earmark.audio.decoding import mean_of_channels
-from earmark.audio.recording import blocks
+from earmark.audio.decoding import average_channels
+from earmark.audio.recording import load_blocks
 from earmark.export.onnx_file import export
 from earmark.inference import engine
 from earmark.labels import LabelSet
@@ -236,12 +236,12 @@ def choices(folder: Path, paths: dict[str, str]) -> None:
             took = _fastest(partial(tagger.score, file), 5)
             print(f"  {f'{kind}, 120 s in chunks of {seconds:g} s':34}{1e3 * took:8.0f} ms")
     engine.CHUNK_SECONDS = usual  # type: ignore[misc]
-    decoded = 1e3 * _fastest(lambda: list(blocks(file, 32000, 10.0)), 5)
+    decoded = 1e3 * _fastest(lambda: list(load_blocks(file, 32000, 10.0)), 5)
     print(f"  {'decoding and resampling alone':34}{decoded:8.0f} ms")
     stereo = np.random.default_rng(0).standard_normal((RATE * 20, 2)).astype(np.float32)
     for name, mean in (
         ("mean of two channels, NumPy", partial(stereo.mean, axis=1)),
-        ("... ours", partial(mean_of_channels, stereo)),
+        ("... ours", partial(average_channels, stereo)),
     ):
         print(f"  {name:34}{1e3 * _fastest(mean):8.2f} ms for 20 s")
     torch.set_num_threads(n_processors())

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from earmark import hub
-from earmark.audio.recording import blocks, probe
+from earmark.audio.recording import load_blocks, probe
 from earmark.data import open_data
 from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.engine import encode_blocks
@@ -51,7 +51,7 @@ def choices(tagger: Any, path: Path) -> dict[str, np.ndarray]:
     """Scores of a recording by each choice."""
     engine = tagger.engine
     duration = probe(path).duration
-    segments = np.concatenate(list(encode_blocks(engine, blocks(path, tagger.sample_rate, 10.0))))
+    segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
     found = {"pooled whole": sigmoid(engine.classify(segments[None]))[0]}
     for window in WINDOWS:
         timeline = timeline_of(engine, segments, duration=duration, window=window, hop=HOP_SHARE * window)

@@ -55,7 +55,7 @@ def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture)
     [
         ("timeline {c} --window 0.1 --model {model}", "window: at least 0.4 s"),
         ("evidence {c} dgo --model {model}", "did you mean 'dog'"),
-        ("tag {c} --model nothing", "no model called 'nothing'"),
+        ("tag {c} --model nothing", "unknown model 'nothing'"),
         ("tag {c} --model {model} --out {folder} --format csv", "error: {folder}: Is a directory"),
         ("train folder:{folder}/gone --out {folder}/run", "gone"),
         ("train {folder} --out {folder}/run", "say what kind of data it is"),

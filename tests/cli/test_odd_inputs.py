@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from earmark import cli
-from earmark.audio.recording import blocks, probe
+from earmark.audio.recording import load_blocks, probe
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -217,7 +217,7 @@ def test_an_rf64_of_more_than_4_gigabytes(tmp_path: Path) -> None:
         if path.stat().st_blocks * 512 > 1 << 20:
             pytest.skip("this disk knows no holes")
         assert probe(path).n_samples == n_samples
-        first = next(blocks(path, RATE, 5.0))
+        first = next(load_blocks(path, RATE, 5.0))
         assert first.tolist() == [0.0] * 5 * RATE
     finally:
         path.unlink()

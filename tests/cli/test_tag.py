@@ -151,7 +151,7 @@ def test_tag_reports_recordings_in_unreadable_formats(
         (tmp_path / name).touch()
     assert cli.main(["tag", str(tmp_path), "--model", model]) == 0
     told = capfd.readouterr().err
-    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they are read with")
+    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they need the extra")
     assert cli.main(["tag", str(tmp_path), "--model", model, "--quiet"]) == 0
     assert capfd.readouterr().err == ""
 

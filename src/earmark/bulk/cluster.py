@@ -18,7 +18,7 @@ from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part, why
 from earmark.errors import ConfigError, DataError
-from earmark.storage.remote import Place, is_url
+from earmark.storage.remote import RemotePath, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ class Worker:
     def __init__(self, name: str, data: Any, n_threads: int, settings: Settings, out: str, fingerprint: str) -> None:
         import ray
 
-        self.settings, self.out, self.fingerprint = settings, Place(out), fingerprint
+        self.settings, self.out, self.fingerprint = settings, RemotePath(out), fingerprint
         with TemporaryDirectory(prefix="earmark-") as folder:
             # the machine of a worker need not have the file
             path = Path(folder, name)
@@ -105,7 +105,7 @@ def check_installed() -> None:
 
 
 def do_parts(
-    job: Job, parts: Sequence[Part], model: Path, out: Place, fleet: Fleet, tell: Callable[[str, Done | str], None]
+    job: Job, parts: Sequence[Part], model: Path, out: RemotePath, fleet: Fleet, tell: Callable[[str, Done | str], None]
 ) -> None:
     """Does the parts; a worker that dies is started again, and its part is done again, up to `DEATHS` times.
 

@@ -260,9 +260,9 @@ def recording(file: Path) -> Iterator[Path]:
     if str(file) != "-":
         yield file
         return
-    from earmark.audio.recording import spooled  # brings numpy, which --help does without
+    from earmark.audio.recording import temporary_copy  # brings numpy, which --help does without
 
-    with spooled(sys.stdin.buffer) as path:
+    with temporary_copy(sys.stdin.buffer) as path:
         yield path
 
 

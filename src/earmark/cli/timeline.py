@@ -10,7 +10,7 @@ from typing import Final, Literal, TextIO
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio.recording import blocks, stated_duration
+from earmark.audio.recording import load_blocks, stated_duration
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -97,7 +97,7 @@ def _plot(
 ) -> None:
     from earmark.plots import plot_timeline
 
-    spectrogram = spectrogram_of(blocks(path, sample_rate, 10.0), sample_rate)
+    spectrogram = spectrogram_of(load_blocks(path, sample_rate, 10.0), sample_rate)
     title = f"Timeline of {file.name}" if str(file) != "-" else "Timeline"
     plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Float
 
-from earmark.audio.recording import Audio, blocks, samples_to_seconds
+from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
@@ -342,7 +342,7 @@ class _Samples:
     def _read(self) -> Iterator[np.ndarray]:
         if isinstance(self._audio, Audio):
             return iter([self._audio.mono(self._sample_rate).waveform])
-        return blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
+        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
 
 
 def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:

@@ -17,7 +17,7 @@ import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.storage.files import atomic_write, leftovers
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
@@ -124,7 +124,9 @@ class RunFolder:
             return
         with self.lock.open("w") as file:
             try:
-                is_ours = hold(file, by_process=True)  # not its readers, which a kill may leave behind for a while
+                is_ours = lock_file(
+                    file, per_process=True
+                )  # not its readers, which a kill may leave behind for a while
             except OSError:  # some file systems have no locks
                 yield
                 return
