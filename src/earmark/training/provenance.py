@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from earmark.data.clips import Dataset, FileAudio
 
-_PACKAGES: Final = ("earmark", "torch", "lightning", "numpy", "soundfile", "soxr", "safetensors", "numba")
+_PACKAGES: Final = ("earmark", "torch", "lightning", "numpy", "soundfile", "soxr", "safetensors")
 
 
 def data_facts(data: Dataset | None) -> dict[str, Any] | None:
