@@ -22,9 +22,9 @@ from earmark.data import open_data
 from earmark.data.targets import Targets
 from earmark.errors import AudioError, ConfigError, DataError, EarmarkError
 from earmark.labels import LabelSet
-from earmark.training import TrainConfig, launch
+from earmark.training import TrainConfig, TrainingInterrupted, launch
 from earmark.training.batches import LogMels, TrainBatches, ValidBatches, loader
-from earmark.training.ranks import ALONE, Rank
+from earmark.training.ranks import ALONE, PeerLost, Rank
 from earmark.training.settings import Plan
 
 N_CLIPS = 24
@@ -298,13 +298,13 @@ def n_rows(out: Path) -> int:
 def test_interrupted_and_killed_it_goes_on_and_torchrun_is_the_same(clips, tmp_path, undisturbed):
     out = tmp_path / "run"
     status, told = after_epochs(1, command(clips, out, "--devices", "2"), out, lambda p: p.send_signal(signal.SIGINT))
-    assert status == 130 and "--resume goes on from there" in told, told
+    assert status == 130 and "--resume continues" in told, told
     assert "Traceback" not in told
     arguments = ["train", "--out", str(out), "--resume", "--quiet"]
     status, told = after_epochs(4, arguments, out, lambda p: os.kill(ranks(p.pid)[1], signal.SIGKILL))
     lines = [line for line in told.splitlines() if line.startswith("error: ")]
     assert status == 1 and len(lines) == 1, told
-    assert "of the run was killed (SIGKILL" in lines[0] and "--resume goes on" in lines[0], told
+    assert "of the run was killed (SIGKILL" in lines[0] and "--resume continues" in lines[0], told
     assert not (out / "run.json").read_text().count('"finished"')
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark")
     done = finish(arguments, torchrun)
@@ -365,7 +365,7 @@ def test_clips_that_cannot_be_read_are_known_to_all_and_sigterm_saves_too(clips,
     spoilt = with_a_bad_clip(clips, tmp_path)
     arguments = command(spoilt, out, "--devices", "2", cache="none", balanced=False, skip_bad=True)
     status, told = after_epochs(2, arguments, out, lambda p: p.send_signal(signal.SIGTERM))
-    assert status == 130 and "--resume goes on from there" in told, told
+    assert status == 130 and "--resume continues" in told, told
     assert [clip["id"] for clip in record_of(out)["skipped"]] == ["bad.wav"]
 
 
@@ -450,19 +450,21 @@ class Ended:
         return time.monotonic() < self.started + self.seconds
 
 
-def child(rank: int, code: int, seconds: float = 0.0, kind: str = "", told: str = "") -> launch._Child:
+def child(
+    rank: int, code: int, seconds: float = 0.0, error: BaseException | None = None, ended: float | None = 0.0
+) -> launch._Child:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     sender.close()
-    return launch._Child(rank, Ended(code, seconds), receiver, kind, told, ended=seconds)
+    return launch._Child(rank, Ended(code, seconds), receiver, error=error, ended=ended)
 
 
 def test_the_first_process_may_take_its_time_to_save_what_was_interrupted(monkeypatch):
     monkeypatch.setattr(launch, "_GRACE", 0.1)
-    children = [child(0, 1, 0.8, "TrainingInterrupted", "saved"), child(1, 1, 0.0, "TrainingInterrupted", "stopped")]
+    children = [child(0, 1, 0.8, TrainingInterrupted("saved")), child(1, 1, 0.0, TrainingInterrupted("stopped"))]
     started = time.monotonic()
     launch._watch(children)
     assert time.monotonic() - started > 0.7
-    failing = [child(0, 0, 0.8), child(1, 1, 0.0, "DataError", "bad.wav")]
+    failing = [child(0, 0, 0.8), child(1, 1, 0.0, DataError("bad.wav"))]
     started = time.monotonic()
     launch._watch(failing)
     assert time.monotonic() - started < 0.6
@@ -471,10 +473,15 @@ def test_the_first_process_may_take_its_time_to_save_what_was_interrupted(monkey
 @pytest.mark.parametrize(
     ("children", "error", "text"),
     [
-        ([child(0, -6), child(1, 1, kind="DataError", told="3.wav")], DataError, "^3.wav$"),
-        ([child(0, 1, kind="PeerLost", told="lost"), child(1, -9)], EarmarkError, "process 1 .* killed \\(SIGKILL"),
-        ([child(0, 1, kind="PeerLost", told="lost"), child(1, 1, 1.0, told="Traceback")], EarmarkError, "^lost$"),
-        ([child(0, 1, told="Traceback: a bug")], RuntimeError, "process 0 of the run failed:\nTraceback: a bug"),
+        ([child(0, -6, ended=None), child(1, 1, error=DataError("3.wav"))], DataError, "^3.wav$"),
+        (
+            [child(0, 1, error=PeerLost("lost")), child(1, -9, ended=None)],
+            EarmarkError,
+            "process 1 .* killed \\(SIGKILL",
+        ),
+        ([child(0, 1, error=PeerLost("lost")), child(1, 1, error=RuntimeError("bug"), ended=1.0)], PeerLost, "^lost$"),
+        ([child(0, 1, error=PeerLost("lost"), ended=1.0), child(1, 1, error=RuntimeError("bug"))], RuntimeError, "bug"),
+        ([child(0, 1, ended=None), child(1, 1, ended=None)], RuntimeError, "process 0 .* ended without a report"),
     ],
 )
 def test_what_brought_down_a_run_is_told(children, error, text):

@@ -26,12 +26,11 @@ from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.model.network import Network
 from earmark.model.pooling import POOLINGS
-from earmark.training import TrainConfig, TrainingInterrupted, journal, machine, settings, train
+from earmark.training import TrainConfig, TrainingInterrupted, loop, machine, settings, train
 from earmark.training.batches import LogMels, TrainBatches, ValidBatches, Waveforms
 from earmark.training.cache import log_mels
 from earmark.training.folder import RunFolder, best_epoch
-from earmark.training.journal import Journal
-from earmark.training.lightning_module import WeakLabelModule
+from earmark.training.loop import Loop, filled, update_average
 from earmark.training.machine import chosen_device, keep_big_buffers, long_run
 from earmark.training.provenance import exact_sha256
 from earmark.training.settings import Plan
@@ -205,9 +204,7 @@ def test_every_setting_is_documented_and_every_pooling_can_be_set():
 
 
 def test_settings_need_no_torch():
-    code = (
-        "import sys, earmark.training; earmark.training.TrainConfig(); print({'torch', 'lightning'} & set(sys.modules))"
-    )
+    code = "import sys, earmark.training as t; t.TrainConfig(); print({'torch', 'tensorboard'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
@@ -306,12 +303,11 @@ def test_unlabelled_clips_have_their_turn():
 def test_readable_clips_stand_in_for_the_others():
     data = with_broken(tones(n_clips=4), 2)
     batches = batches_of(data, Waveforms(data.clips, 16000), order="clips")
-    module = WeakLabelModule(Network(SMALL.network_config(), LABELS), SMALL, batches.plan)
     for step in range(9):
         batch = batches[step]
         assert len(batch.ids) + len(batch.failed) == 4 and not any(name.startswith("broken") for name in batch.ids)
-        log_mel, n_frames, target = module._clips_of_all(batch)
-        assert len(log_mel) == 4 and n_frames.tolist() == [32] * 4
+        waveform, target, lengths = filled(batch.features, batch.target, batch.lengths, 4)
+        assert len(waveform) == 4 and lengths.tolist() == [12800] * 4
         assert torch.equal(target, torch.cat([batch.target] * 4)[:4])
     assert {name for step in range(9) for name, _ in batches[step].failed} == {"broken-0", "broken-1"}
 
@@ -376,14 +372,14 @@ def usual(tmp_path_factory):
     for cache in ("log_mel", "none"):
         out = tmp_path_factory.mktemp(f"usual-{cache}")
         run(out, replace(TWO_EPOCHS, cache=cache))
-        weights[cache] = state_of(out)["module"]["averaged"]
+        weights[cache] = state_of(out)["averaged"]
     return weights
 
 
 @pytest.mark.parametrize("cache", ["log_mel", "none"])
 def test_a_repeated_run_ends_with_the_same_weights(tmp_path, usual, cache):
     run(tmp_path, replace(TWO_EPOCHS, cache=cache))
-    assert_same_state(state_of(tmp_path)["module"]["averaged"], usual[cache])
+    assert_same_state(state_of(tmp_path)["averaged"], usual[cache])
 
 
 @pytest.mark.parametrize(
@@ -418,7 +414,7 @@ def test_a_repeated_run_ends_with_the_same_weights(tmp_path, usual, cache):
 def test_settings_that_change_a_step(tmp_path, usual, name, value, cache):
     result = run(tmp_path, replace(TWO_EPOCHS, cache=cache, **{name: value}), valid=tones("other", 4, first=50))
     assert np.isfinite([row.train_loss for row in result.history]).all()
-    changed = state_of(tmp_path)["module"]["averaged"]
+    changed = state_of(tmp_path)["averaged"]
     # the backbone is the same with every pooling, what follows it is not
     backbone = [key for key in changed if key.startswith("backbone.")]
     assert any(not torch.equal(usual[cache][key], changed[key]) for key in backbone)
@@ -443,15 +439,14 @@ def test_the_network_sees_the_crops(tmp_path, monkeypatch, shortest, cut):
 @pytest.mark.parametrize("limit", [0.0, 0.01])
 def test_gradient_clip_bounds_the_norm(tmp_path, monkeypatch, limit):
     norms = []
-    original = WeakLabelModule._average
 
-    def noting(self):
+    def noting(averaged, network, decay):
         # the gradients are those that the optimizer has just used
-        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
         norms.append(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])).item())
-        original(self)
+        update_average(averaged, network, decay)
 
-    monkeypatch.setattr(WeakLabelModule, "_average", noting)
+    monkeypatch.setattr(loop, "update_average", noting)
     run(tmp_path, replace(TWO_EPOCHS, gradient_clip=limit))
     assert len(norms) == 4
     if limit:
@@ -465,27 +460,21 @@ def test_reading_beside_the_training_changes_nothing(tmp_path):
     run(tmp_path / "main", replace(config, cache="none"))
     run(tmp_path / "workers", replace(config, cache="none", n_workers=2), valid=tones("other", 4, first=50))
     run(tmp_path / "cache", replace(config, cache="log_mel"))
-    states = [state_of(tmp_path / name)["module"] for name in ("main", "workers", "cache")]
+    states = [state_of(tmp_path / name) for name in ("main", "workers", "cache")]
     assert_same_state(states[0]["averaged"], states[1]["averaged"])
     for name, value in states[0]["averaged"].items():
         torch.testing.assert_close(states[2]["averaged"][name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_the_saved_weights_are_the_average_batch_norm_included(tmp_path, monkeypatch):
-    seen = []
-    original = WeakLabelModule._average
+    seen, start = [], {}
 
-    def noting(self):
-        original(self)
-        seen.append({name: value.clone() for name, value in self.network.state_dict().items()})
+    def noting(averaged, network, decay):
+        start.update({} if start else {name: value.clone() for name, value in averaged.state_dict().items()})
+        update_average(averaged, network, decay)
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
 
-    monkeypatch.setattr(WeakLabelModule, "_average", noting)
-    start = {}
-    monkeypatch.setattr(
-        WeakLabelModule,
-        "on_train_start",
-        lambda self: start.update({k: v.clone() for k, v in self.averaged.state_dict().items()}),
-    )
+    monkeypatch.setattr(loop, "update_average", noting)
     result = run(tmp_path, replace(SMALL, n_clips_seen=16))
     expected = {name: value.double() for name, value in start.items()}
     for step, weights in enumerate(seen):
@@ -514,9 +503,7 @@ def test_ctrl_c_and_resume_end_where_an_uninterrupted_run_ends(tmp_path, monkeyp
         run(tmp_path / "halves", config, valid=valid)
     assert signal.getsignal(signal.SIGINT) is handler
     halves = RunFolder(tmp_path / "halves")
-    assert (
-        halves.read_record()["status"] == "interrupted" and state_of(halves.path)["module"]["n_steps_done"] == step + 1
-    )
+    assert halves.read_record()["status"] == "interrupted" and state_of(halves.path)["n_steps_done"] == step + 1
     assert Network.load(halves.last).extra["clips_seen"] == 4 * (step + 1)
 
     resumed = run(halves.path, config, valid=valid, resume=True)
@@ -543,17 +530,19 @@ def test_sigterm_saves_too(tmp_path, monkeypatch, whole):
     assert_same_state(whole, state_of(tmp_path / "halves"))
 
 
-def test_sigterm_between_two_steps_saves_too(tmp_path, monkeypatch, whole):
-    def after_the_step(self, *_):
-        if self.n_steps_done == 5:
+def test_sigterm_within_a_step_saves_after_it(tmp_path, monkeypatch, whole):
+    steps = []
+
+    def during_the_step(*words):
+        update_average(*words)
+        steps.append(words)
+        if len(steps) == 6:
             signal.raise_signal(signal.SIGTERM)
 
-    # called when the journal is done with the step, before Lightning looks whether to end
-    monkeypatch.setattr(WeakLabelModule, "on_train_batch_end", after_the_step)
+    monkeypatch.setattr(loop, "update_average", during_the_step)
     with pytest.raises(TrainingInterrupted):
         run(tmp_path)
-    assert record_of(tmp_path)["status"] == "interrupted"
-    assert state_of(tmp_path)["module"]["n_steps_done"] == 6
+    assert record_of(tmp_path)["status"] == "interrupted" and state_of(tmp_path)["n_steps_done"] == 6
     monkeypatch.undo()
     run(tmp_path, resume=True)
     assert_same_state(state_of(tmp_path), whole)
@@ -579,7 +568,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch, action,
         run(tmp_path / "killed")
     assert not isinstance(caught.value, TrainingInterrupted) and signal.getsignal(signal.SIGINT) is handler
     state = state_of(tmp_path / "killed")
-    assert (state is None) if step == 1 else (state["module"]["n_steps_done"] == 8)
+    assert (state is None) if step == 1 else (state["n_steps_done"] == 8)
     record = record_of(tmp_path / "killed")
     assert record["status"] == "failed" and record["error"] == f"{type(caught.value).__name__}: {caught.value}"
     run(tmp_path / "killed", resume=True)
@@ -657,7 +646,7 @@ def test_a_killed_reader_is_told_in_a_line(tmp_path):
 
 def test_a_finished_run_resumes_to_its_result(tmp_path, monkeypatch):
     result = run(tmp_path)
-    monkeypatch.setattr(Journal, "on_train_start", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Loop, "run", lambda *_: pytest.fail("it trained"))
     assert run(tmp_path, resume=True) == result
     record = record_of(tmp_path)
     before = {**record, "status": "running", "error": "killed before it could say that it was done"}
@@ -756,7 +745,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
 
 def test_of_equal_epochs_the_latest_is_the_best(tmp_path, monkeypatch):
     figures = iter([(0.5, 0.5, 0.0), (0.9, 0.6, 0.1), (0.9, 0.7, 0.2)])
-    monkeypatch.setattr(Journal, "_validate", lambda self: next(figures))
+    monkeypatch.setattr(loop, "mean_figures", lambda target, scores: next(figures))
     result = run(tmp_path, valid=tones("valid", first=100))
     assert [row.valid_mAP for row in result.history] == [0.5, 0.9, 0.9]
     assert result.best_epoch.epoch == record_of(tmp_path)["result"]["best"]["epoch"] == 3
@@ -769,19 +758,19 @@ def test_of_equal_epochs_the_latest_is_the_best(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("limit", "told"), [(0.0, 1), (1800.0, 0)])
 def test_a_run_of_hours_on_the_cpu_is_told_once(tmp_path, monkeypatch, limit, told):
     monkeypatch.setattr(machine, "_LONG", limit)
-    monkeypatch.setattr(journal, "_STEPS_TO_JUDGE", (1, 3))
+    monkeypatch.setattr(loop, "_STEPS_TO_JUDGE", (1, 3))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EarmarkWarning)
         run(tmp_path, replace(SMALL, n_clips_seen=24))
     texts = [str(one.message) for one in caught if issubclass(one.category, EarmarkWarning)]
     assert len(texts) == told
-    assert all(text.endswith("min to go on the CPU; faster is n_clips_seen below 24, or a GPU") for text in texts)
+    assert all(text.endswith("min left on the CPU; faster is n_clips_seen below 24, or a GPU") for text in texts)
 
 
 def test_a_long_run_is_told_of_on_the_cpu_alone():
     assert long_run(torch.device("cuda"), 1e6, SMALL) is None
     assert long_run(torch.device("cpu"), 1799.0, SMALL) is None
-    told = "about 31 min to go on the CPU; faster is n_clips_seen below 48, or a GPU"
+    told = "about 31 min left on the CPU; faster is n_clips_seen below 48, or a GPU"
     assert long_run(torch.device("cpu"), 31 * 60.0, SMALL) == told
 
 
@@ -948,17 +937,17 @@ def test_data_of_which_nothing_can_be_read(tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_path, monkeypatch):
-    original = WeakLabelModule.log_mel
     kept = {}
+    original = TrainBatches.__getitem__
 
-    def spoiled(self, batch):
-        log_mel, n_frames = original(self, batch)
-        if batch.step == 6:
+    def spoiled(self, step):
+        batch = original(self, step)
+        if step == 6:
             kept.update({p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}, ids=batch.ids)
-            log_mel = log_mel * float("nan")
-        return log_mel, n_frames
+            batch = replace(batch, features=batch.features * float("nan"))
+        return batch
 
-    monkeypatch.setattr(WeakLabelModule, "log_mel", spoiled)
+    monkeypatch.setattr(TrainBatches, "__getitem__", spoiled)
     with pytest.raises(DataError, match="the loss became nan") as caught:
         run(tmp_path)
     ids = kept.pop("ids")
@@ -972,13 +961,13 @@ def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_pat
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
     def spoil():
         monkeypatch.setattr(
-            WeakLabelModule, "_average", lambda self: self.averaged.backbone.bn0.running_mean.fill_(float("inf"))
+            loop, "update_average", lambda averaged, *_: averaged.backbone.bn0.running_mean.fill_(float("inf"))
         )
 
     at_step(monkeypatch, 7, spoil)
     with pytest.raises(Exception, match=r"weights backbone.bn0.running_mean are no longer finite numbers after step 8"):
         run(tmp_path)
-    assert state_of(tmp_path)["module"]["n_steps_done"] == 4
+    assert state_of(tmp_path)["n_steps_done"] == 4
 
 
 def test_the_blocks_are_compiled_on_request(tmp_path, monkeypatch, usual):
@@ -987,7 +976,7 @@ def test_the_blocks_are_compiled_on_request(tmp_path, monkeypatch, usual):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
     run(tmp_path, replace(TWO_EPOCHS, cache="log_mel", compiled=True))
     assert [type(module).__name__ for module in compiled] == ["ConvBlock"] * 4
-    assert_same_state(state_of(tmp_path)["module"]["averaged"], usual["log_mel"])
+    assert_same_state(state_of(tmp_path)["averaged"], usual["log_mel"])
 
 
 def test_a_device_that_is_not_there():
@@ -1009,8 +998,8 @@ def test_big_buffers_are_kept_where_there_is_glibc(monkeypatch, platform, libc, 
     assert len(calls) == n_calls
 
 
-def test_training_without_lightning(tmp_path, monkeypatch):
-    monkeypatch.setattr("earmark.training.run.find_spec", lambda name: None)
+def test_training_without_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setattr("earmark.training.training_run.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'earmark\[train\]'"):
         run(tmp_path)
 
