@@ -2,7 +2,8 @@
 
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -23,6 +24,10 @@ from earmark.training.settings import Plan
 _BLOCK: Final = 64
 """Neighbouring clips that are read one after the other; some 20 MB of a pack of 10 s clips."""
 _BLOCKS_SIDE_BY_SIDE: Final = 8
+_WORKER_KILLED: Final = (
+    "a process that reads clips was killed; if nobody did it, memory may have run out: fewer --n-workers take less, "
+    "and --resume continues from the last epoch"
+)
 
 # uses of the seed: two of them must not draw the same numbers
 ORDER, CROPS, AUGMENTATION, DROPOUT, WEIGHTS = range(5)
@@ -232,16 +237,59 @@ class ValidBatches(Dataset[Batch]):
         return self._clips.batch(step, [clips[row] for row in read], list(read.values()), failed)
 
 
-def loader(batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+class Loader:
     """The batches of some steps, read ahead by worker processes if there are any."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=steps,
-        num_workers=n_workers,
-        pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_parent,
-    )
+
+    def __init__(
+        self, batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool = False
+    ) -> None:
+        self._loader: DataLoader[Batch] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=steps,
+            num_workers=n_workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader) if self._loader.num_workers == 0 else batches_of_workers(self._loader)
+
+
+def batches_of_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of a loader; one clear error if a worker was killed before or while it handed one over.
+
+    Raises:
+        EarmarkError: A worker was killed.
+    """
+    iterator = iter(loader)
+    while True:
+        try:
+            with killed_worker_reported():
+                batch = next(iterator, None)
+        except (EOFError, OSError) as error:
+            # what a worker itself raises arrives as "Caught OSError in DataLoader worker process 0"
+            is_cut_off = isinstance(error, (EOFError, ConnectionError)) or "end of file during message" in str(error)
+            if str(error).startswith("Caught ") or not is_cut_off:
+                raise
+            raise EarmarkError(_WORKER_KILLED) from error
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def killed_worker_reported() -> Iterator[None]:
+    """Reports a killed loader worker in one line: PyTorch's signal handler raises its error wherever the program is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread exited unexpectedly")):
+            raise
+        raise EarmarkError(_WORKER_KILLED) from error
 
 
 def _leave_signals_to_the_parent(_: int) -> None:

@@ -22,10 +22,10 @@ from earmark.training.batches import (
     AUGMENTATION,
     DROPOUT,
     Batch,
+    Loader,
     TrainBatches,
     ValidBatches,
     derived_seed,
-    loader,
     unreadable_clips,
 )
 from earmark.training.folder import Epoch, RunFolder, best_epoch
@@ -151,7 +151,7 @@ class Loop:
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         with writer as self._writer, self.interruption, deterministic:
             self._mark = time.perf_counter()
-            for batch in loader(self.batches, steps, self.n_workers, self.device.type == "cuda"):
+            for batch in Loader(self.batches, steps, self.n_workers, self.device.type == "cuda"):
                 waited = self._lap()
                 self.data_seconds += waited
                 self.epoch_seconds += waited
@@ -334,7 +334,7 @@ class Loop:
         scored: list[tuple[int, Any, Any]] = []
         network.eval()
         with torch.inference_mode():
-            for batch in loader(valid, own, self.n_workers, self.device.type == "cuda"):
+            for batch in Loader(valid, own, self.n_workers, self.device.type == "cuda"):
                 self._note_failures(batch, "validation")
                 if batch.ids:
                     logits = network.logits_from_log_mel(*self._log_mel(batch.to(self.device)))

@@ -17,7 +17,7 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
-from earmark.training.batches import TrainBatches, ValidBatches
+from earmark.training.batches import TrainBatches, ValidBatches, killed_worker_reported
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite, fixed_settings
 from earmark.training.initial import initial_network
@@ -158,7 +158,8 @@ class _Run:
         """Trains from `state`, or from the start."""
         try:
             loop, skipped = self._prepare(state)
-            self._take_steps(loop)
+            with killed_worker_reported():
+                loop.run()
             skipped = skipped + sorted(loop.bad_clips.items())
             self._write_record("interrupted" if loop.stopped else "finished", skipped, loop.history)
             if skipped and self.rank.is_first:
@@ -218,17 +219,6 @@ class _Run:
         if state is not None:
             loop.load(state)
         return loop, skipped
-
-    def _take_steps(self, loop: "Loop") -> None:
-        try:
-            loop.run()
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
-                raise
-            raise EarmarkError(
-                "a process that reads clips was killed; if nobody did it, memory may have run out: fewer --n-workers "
-                "take less, and --resume continues from the last epoch"
-            ) from error
 
     def _print(self, text: str) -> None:
         if not self.bar.disable:
