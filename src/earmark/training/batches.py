@@ -2,7 +2,7 @@
 
 import signal
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -102,7 +102,7 @@ class Batch:
         return replace(self, features=self.features.pin_memory(), target=self.target.pin_memory())
 
 
-class _Clips:
+class _Batches(Dataset[Batch]):
     """Builds batches from clip numbers, for training and validation."""
 
     def __init__(self, features: Features, target: Targets, ids: Sequence[str]) -> None:
@@ -110,21 +110,18 @@ class _Clips:
         self.target = target
         self.ids = ids
 
-    def read(self, clips: Sequence[int]) -> tuple[dict[int, np.ndarray], tuple[tuple[str, str], ...]]:
-        """Features of the readable clips by their position in `clips`, and (id, error) of the others."""
-        readable, failed = {}, []
-        for place, clip in enumerate(clips):
+    def batch(
+        self, step: int, clips: Sequence[int], crop: Callable[[int, np.ndarray], np.ndarray] = lambda row, array: array
+    ) -> Batch:
+        """The readable ones of these clips as one batch, padded to the longest; `crop` shortens the array of a row."""
+        readable, arrays, failed = [], [], []
+        for row, clip in enumerate(clips):
             try:
-                readable[place] = self.features[clip]
+                arrays.append(crop(row, self.features[clip]))
+                readable.append(clip)
             except (EarmarkError, OSError) as error:
                 # errors travel as text: raised in a loader worker they would arrive wrapped in a traceback
                 failed.append((self.ids[clip], str(error)))
-        return readable, tuple(failed)
-
-    def batch(
-        self, step: int, clips: Sequence[int], arrays: Sequence[np.ndarray], failed: tuple[tuple[str, str], ...]
-    ) -> Batch:
-        """The features of these clips as one batch, padded to the longest."""
         lengths = [len(array) for array in arrays]
         shape = (len(arrays), max(lengths, default=0), *(arrays[0].shape[1:] if arrays else ()))
         features = np.empty(shape, dtype=np.float32)
@@ -133,16 +130,16 @@ class _Clips:
             features[row, len(array) :] = self.features.padding
         return Batch(
             step,
-            tuple(self.ids[clip] for clip in clips),
+            tuple(self.ids[clip] for clip in readable),
             torch.from_numpy(features),
             torch.tensor(lengths, dtype=torch.int64),
-            torch.from_numpy(self.target.rows(clips)),
+            torch.from_numpy(self.target.rows(readable)),
             self.features.are_log_mels,
-            failed,
+            tuple(failed),
         )
 
 
-class TrainBatches(Dataset[Batch]):
+class TrainBatches(_Batches):
     """The batch of each step of a run; it depends on the seed and the step only, not on earlier steps.
 
     Args:
@@ -168,7 +165,7 @@ class TrainBatches(Dataset[Batch]):
         seed: int,
         rank: Rank = ALONE,
     ) -> None:
-        self._clips = _Clips(features, target, ids)
+        super().__init__(features, target, ids)
         self.plan = plan
         self.order = order
         self.crop = crop
@@ -185,7 +182,7 @@ class TrainBatches(Dataset[Batch]):
         Passes over the data set are counted through the whole run, so that batches do not depend on how often the run
         is validated.
         """
-        n_clips, first = len(self._clips.ids), step * self.plan.batch_size
+        n_clips, first = len(self.ids), step * self.plan.batch_size
         last = first + self.plan.batch_size
         passes = range(first // n_clips, -(-last // n_clips))
         drawn = np.concatenate([self._pass(number) for number in passes])
@@ -195,7 +192,7 @@ class TrainBatches(Dataset[Batch]):
     def _pass(self, number: int) -> np.ndarray:
         if self._order[0] != number:
             rng = np.random.default_rng((self.seed, ORDER, number))
-            target = self._clips.target
+            target = self.target
             if self.order == "balanced":
                 # clips without a label take turns too, as if "nothing" were a label
                 order = balanced_order([*target.by_label(), target.unlabelled()], len(target), rng)
@@ -210,31 +207,28 @@ class TrainBatches(Dataset[Batch]):
         share = self.rank.share(self.plan.batch_size)
         clips = self.clips(step)[share].tolist()
         places = np.random.default_rng((self.seed, CROPS, step)).random(self.plan.batch_size)[share]
-        read, failed = self._clips.read(clips)
-        # a clip that cannot be read does not change the crops of the others
-        arrays = [self._cropped(array, places[row]) for row, array in read.items()]
-        return self._clips.batch(step, [clips[row] for row in read], arrays, failed)
 
-    def _cropped(self, array: np.ndarray, place: float) -> np.ndarray:
-        start = int(place * (max(0, len(array) - self.crop) + 1))
-        return array[start : start + self.crop]
+        def crop(row: int, array: np.ndarray) -> np.ndarray:
+            # a clip that cannot be read does not change the crops of the others
+            start = int(places[row] * (max(0, len(array) - self.crop) + 1))
+            return array[start : start + self.crop]
+
+        return self.batch(step, clips, crop)
 
 
-class ValidBatches(Dataset[Batch]):
+class ValidBatches(_Batches):
     """All clips in order, uncropped; clips that cannot be read are left out."""
 
     def __init__(self, features: Features, target: Targets, ids: Sequence[str], batch_size: int) -> None:
-        self._clips = _Clips(features, target, ids)
+        super().__init__(features, target, ids)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._clips.ids) // self.batch_size)
+        return -(-len(self.ids) // self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         first = step * self.batch_size
-        clips = range(first, min(first + self.batch_size, len(self._clips.ids)))
-        read, failed = self._clips.read(clips)
-        return self._clips.batch(step, [clips[row] for row in read], list(read.values()), failed)
+        return self.batch(step, range(first, min(first + self.batch_size, len(self.ids))))
 
 
 class Loader:

@@ -266,6 +266,9 @@ def _brief(facts: Mapping[str, Any] | None) -> str:
     return f"{facts['n_clips']} clips of {facts['name']}" if facts else "none"
 
 
-def finite(value: int | float | None) -> int | float | None:
-    """The value if JSON can express it; None for nan and infinities."""
-    return value if value is not None and math.isfinite(value) else None
+def figures(history: Sequence[Epoch]) -> dict[str, Any]:
+    """The last and the best epoch, for `run.json`; None for nan and infinities, which JSON lacks."""
+    return {
+        part: {name: value if value is None or math.isfinite(value) else None for name, value in asdict(row).items()}
+        for part, row in (("last", history[-1]), ("best", best_epoch(history)))
+    }

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
 from earmark.training.batches import TrainBatches, ValidBatches, killed_worker_reported
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
-from earmark.training.folder import Epoch, RunFolder, best_epoch, finite, fixed_settings
+from earmark.training.folder import Epoch, RunFolder, best_epoch, figures, fixed_settings
 from earmark.training.initial import initial_network
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
@@ -160,20 +160,16 @@ class _Run:
             loop, skipped = self._prepare(state)
             with killed_worker_reported():
                 loop.run()
-            skipped = skipped + sorted(loop.bad_clips.items())
-            self._write_record("interrupted" if loop.stopped else "finished", skipped, loop.history)
-            if skipped and self.rank.is_first:
-                shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-                text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
-                warnings.warn(f"{self.folder.path}: {text}", EarmarkWarning, stacklevel=2)
+            self._finish(loop, skipped)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and not str(error):  # outside the loop, which has a text for it
+            if isinstance(error, KeyboardInterrupt) and not str(error):  # outside the loop, which gives it a text
                 self._note_end("interrupted")
                 how = "before the first step: --resume starts" if state is None else "early: --resume continues with"
                 raise TrainingInterrupted(f"stopped {how} the run in {self.folder.path}") from None
-            is_unread = self.record["status"] == "preparing" and state is None
+            is_unread = self.record.get("status") == "preparing" and state is None
             if not (isinstance(error, EarmarkError) and is_unread):
-                self._note_end("failed", error)
+                lines = str(error).splitlines()
+                self._note_end("failed", error=": ".join([type(error).__name__, *lines[:1]]))
             elif self.rank.is_first:
                 self.folder.withdraw()  # so that the same command works in the same folder after the repair
             raise
@@ -182,7 +178,22 @@ class _Run:
             raise TrainingInterrupted(f"training {how} and is saved in {self.folder.path}: --resume continues it")
         if loop.interruption.requested:
             raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {self.folder.path}")
-        return _result(self.folder, loop.history)
+        return TrainResult(self.folder.last, self.folder.best, tuple(loop.history))
+
+    def _finish(self, loop: "Loop", skipped: list[tuple[str, str]]) -> None:
+        """Records the end of the run, and warns of clips that were left out."""
+        skipped = skipped + sorted(loop.bad_clips.items())
+        result = {"result": figures(loop.history)} if loop.history else {}
+        self._write_record("interrupted" if loop.stopped else "finished", skipped=_entries(skipped), **result)
+        if skipped and self.rank.is_first:
+            shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+            text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
+            warnings.warn(f"{self.folder.path}: {text}", EarmarkWarning, stacklevel=2)
+
+    def _note_end(self, status: str, **entries: Any) -> None:
+        # the error that ended the run is the one to report, not that it could not be written down
+        with suppress(OSError, ValueError):
+            self._write_record(status, **entries)
 
     def _prepare(self, state: dict[str, Any] | None) -> tuple["Loop", list[tuple[str, str]]]:
         """The loop before its first step, and the clips that it leaves out."""
@@ -206,7 +217,7 @@ class _Run:
             self.folder.check_same_skipped(record, known)
         elif state is not None:
             known = sorted(state["bad_clips"].items())
-        self._write_record("running", known, None)
+        self._write_record("running", skipped=_entries(known))
         plan, order = Plan.of(config, len(train_set.ids)), "balanced" if config.balanced else config.shuffle
         n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
         crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
@@ -248,24 +259,11 @@ class _Run:
                 store=self.store,
             )
 
-    def _write_record(self, status: str, skipped: Sequence[tuple[str, str]], history: Sequence[Epoch] | None) -> None:
-        self.record["status"] = status
+    def _write_record(self, status: str, **entries: Any) -> None:
         self.record.pop("error", None)
-        self.record["skipped"] = [{"id": clip, "error": error} for clip, error in skipped]
-        if history:
-            self.record["result"] = _figures(history)
+        self.record |= {"status": status, **entries}
         if self.rank.is_first:
             self.folder.write_record(self.record)
-
-    def _note_end(self, status: str, error: BaseException | None = None) -> None:
-        self.record["status"] = status
-        if error is not None:
-            lines = str(error).splitlines()
-            self.record["error"] = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        # the error that ended the run is the one to report, not that it could not be written down
-        with suppress(OSError, ValueError):
-            if self.rank.is_first:
-                self.folder.write_record(self.record)
 
     def _about(self) -> dict[str, Any]:
         """Facts about the training that every checkpoint carries."""
@@ -278,6 +276,10 @@ class _Run:
             "clip_duration": self.config.clip_duration,
             "earmark": self.record["versions"].get("earmark"),
         }
+
+
+def _entries(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"id": clip, "error": error} for clip, error in skipped]
 
 
 def _progress_bar(enabled: bool) -> Progress:
@@ -294,21 +296,9 @@ def _progress_bar(enabled: bool) -> Progress:
     )
 
 
-def _figures(history: Sequence[Epoch]) -> dict[str, Any]:
-    """The last and the best epoch, for `run.json`."""
-    return {
-        part: {name: finite(value) for name, value in asdict(row).items()}
-        for part, row in (("last", history[-1]), ("best", best_epoch(history)))
-    }
-
-
 def _finished(folder: RunFolder, record: dict[str, Any], history: Sequence[Epoch], rank: Rank) -> TrainResult:
     """The result of a run that has taken all steps, though it may have been killed before it wrote so."""
     if record.get("status") != "finished" and rank.is_first:
         record.pop("error", None)
-        folder.write_record({**record, "status": "finished", "result": _figures(history)})
-    return _result(folder, history)
-
-
-def _result(folder: RunFolder, history: Sequence[Epoch]) -> TrainResult:
+        folder.write_record({**record, "status": "finished", "result": figures(history)})
     return TrainResult(folder.last, folder.best, tuple(history))
