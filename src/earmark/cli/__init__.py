@@ -14,7 +14,6 @@ from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_
 from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {
-    "lightning": "train",
     "tensorboard": "train",
     "matplotlib": "plot",
     "ray": "bulk",

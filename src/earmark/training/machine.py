@@ -1,4 +1,4 @@
-"""What the machine at hand offers a training run, and what is asked of it."""
+"""The machine that a run trains on: its device, precision and memory, and a warning for slow ones."""
 
 import ctypes
 import platform
@@ -12,16 +12,16 @@ from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
 _LONG: Final = 30 * 60
-"""Seconds from which on a run on the CPU is worth a word."""
+"""Seconds from which a run on the CPU deserves a warning."""
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 
 
 def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
-    """The device that the config names, or the best there is; of several processes each has a GPU of its own.
+    """The device that the config names, or the best there is; each of several processes has its own GPU.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: There is no such device.
     """
     name = config.device
     if name == "auto":
@@ -62,25 +62,25 @@ def describe(device: torch.device) -> str:
 
 
 def long_run(device: torch.device, seconds: float, config: TrainConfig) -> str | None:
-    """What to tell someone whose run will go on for so long; None when it is short, or on a GPU.
+    """A warning about a run that will take so long; None for a short one, or one on a GPU.
 
     >>> long_run(torch.device("cpu"), 7200.0, TrainConfig())
-    'about 2 h 00 min to go on the CPU; width=16 is faster, so is n_clips_seen below 48000, or a GPU'
+    'about 2 h 00 min left on the CPU; width=16 is faster, so is n_clips_seen below 48000, or a GPU'
     """
     if device.type != "cpu" or seconds <= _LONG:
         return None
     hours, minutes = divmod(round(seconds / 60), 60)
     left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
     narrower = "width=16 is faster, so is " if config.width > 16 else "faster is "
-    return f"about {left} to go on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
+    return f"about {left} left on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
 
 
 def keep_big_buffers() -> None:
-    """Has the C library keep the memory of freed tensors; on Linux with glibc, elsewhere nothing happens.
+    """Makes the C library keep the memory of freed tensors, on Linux with glibc.
 
-    A step on the CPU frees and asks for the same buffers of tens of megabytes again and again. By default glibc
-    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as
-    the process, whose memory then stays at its peak.
+    A step on the CPU frees and allocates the same buffers of tens of megabytes again and again. By default glibc
+    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as the
+    process, whose memory then stays at its peak.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return
