@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
 from rich.console import Console
@@ -16,7 +16,7 @@ from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import ConfigError
+from earmark.errors import Limit, check_settings
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Event, Tagger, Timeline
 from earmark.model.frontend import mel_edges
@@ -38,13 +38,13 @@ class DemoConfig:
 
     n_sounds: int = 80
     """Made-up sounds a label, a quarter of which the networks never hear in training."""
-    n_train_clips: int = 2000
+    n_train_clips: Annotated[int, Limit(at_least=1)] = 2000
     """Different weakly labelled clips to learn from."""
-    n_test_clips: int = 300
+    n_test_clips: Annotated[int, Limit(at_least=1)] = 300
     """Clips of unheard sounds to measure on."""
-    n_clips_seen: int = 7200
+    n_clips_seen: Annotated[int, Limit(at_least=1)] = 7200
     """Clips shown to each network."""
-    width: int = 10
+    width: Annotated[int, Limit(at_least=1)] = 10
     """Channels of the backbone's first block."""
     duration: float = 6.0
     """Seconds a clip."""
@@ -54,13 +54,11 @@ class DemoConfig:
     """Seconds of the scene that is tagged at the end."""
     scene_event_duration: tuple[float, float] = (0.8, 2.0)
     """Shortest and longest event in it; long enough to be seen in a picture."""
-    n_scene_events: int = 4
+    n_scene_events: Annotated[int, Limit(at_least=1)] = 4
     """Events in it."""
 
     def __post_init__(self) -> None:
-        for name in ("n_train_clips", "n_test_clips", "n_clips_seen", "width", "n_scene_events"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
+        check_settings(self)
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
         """Clips in which few and short sounds happen, some of them hardly louder than the background."""

@@ -122,14 +122,14 @@ def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capt
     (tmp_path / "clips" / "dog").mkdir(parents=True)
     (tmp_path / "clips" / "dog" / "1.wav").write_bytes(b"nothing")
     assert cli.main([words[0], f"folder:{tmp_path / 'clips'}", *words[2:-1], *SMALL]) == 1
-    assert "mend or remove them, or set --skip-bad to go on without" in capfd.readouterr().err
+    assert "repair or remove them, or train without them (--skip-bad)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"widht": 3}', "did you mean 'width'"),
-        ('{"config": {"width": 0}}', "width: 1 or more was expected, not 0"),
+        ('{"config": {"width": 0}}', "width: at least 1 was expected, not 0"),
         ('{"config": {}, "request": {"dat": "x"}}', "dat='x' is no description of data"),
         ('{"split": [1, 2]}', "split=[1, 2] is no description of data"),
         ("[1]", "settings by name were expected, not a list"),
@@ -182,7 +182,7 @@ def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: s
     tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]
     assert main([*words, *tiny, "--hop-ms", "10", "-q"]) == 1
     told = capfd.readouterr().err
-    assert told.endswith("leave it out, or start without init\n") and len(told.splitlines()) == 1
+    assert told.endswith("or start without a checkpoint (--hop-ms 25.0)\n") and len(told.splitlines()) == 1
     assert told.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
     assert main([*words, *tiny]) == 0
     told = capfd.readouterr().err

@@ -75,9 +75,9 @@ def test_the_environment_says_who_one_is(monkeypatch):
     [
         ({"devices": 3}, "batch_size: a multiple of the 3 devices was expected, not 8"),
         ({"devices": 2, "num_nodes": 3}, "a multiple of the 6 devices"),
-        ({"devices": 0}, "devices: 1 or more was expected"),
-        ({"devices": 2, "device": "mps"}, "2 processes share cpu or cuda, not mps"),
-        ({"devices": 2, "device": "cuda:1"}, "leave out the device's number"),
+        ({"devices": 0}, "devices: at least 1 was expected"),
+        ({"devices": 2, "device": "mps"}, "device: cpu or cuda was expected for 2 processes, not mps"),
+        ({"devices": 2, "device": "cuda:1"}, "device: cpu or cuda was expected for 2 processes, not cuda:1"),
     ],
 )
 def test_devices_that_cannot_be(settings, text):
@@ -431,7 +431,7 @@ def test_clips_are_not_shared_unevenly():
         Rank(0, 3, 0, 3).check(config)
     with pytest.raises(ConfigError, match="2 were asked for where torchrun has started 4 processes"):
         Rank(0, 4, 0, 4).check(replace(config, devices=2))
-    with pytest.raises(ConfigError, match="leave out the device's number"):
+    with pytest.raises(ConfigError, match="device: cpu or cuda was expected for 2 processes, not cuda:1"):
         Rank(0, 2, 0, 2).check(replace(config, device="cuda:1"))
 
 

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from io import TextIOWrapper
-from typing import Any, Final
+from typing import Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
-from earmark.cli.screen import one_line, report_error, silenced_libraries, tell_warnings
+from earmark.cli.flags import CommandApp, deferred
+from earmark.cli.screen import in_flags, one_line, report_error, show_warnings, silenced_libraries
 from earmark.errors import ConfigError, EarmarkError
 
 _EXTRAS: Final = {
@@ -132,22 +133,18 @@ def _app() -> App:
         help_epilogue="`earmark COMMAND --help` explains a command and shows an example.",
         version=earmark.__version__,
     )
-    special: dict[str, dict[str, Any]] = {"train": {"config": _fill_in}}
-    for position, (name, texts) in enumerate(_COMMANDS.items()):
-        _add(app, position, name, f"earmark.cli.{name}:{name}", texts, **special.get(name, {}))
+    for position, (name, (summary, more, *examples)) in enumerate(_COMMANDS.items()):
+        command = CommandApp(
+            name=name,
+            help=f"{summary}\n\n{more}".strip(),
+            help_format="plaintext",
+            help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
+            sort_key=position,
+            config=_fill_in if name == "train" else None,
+        )
+        command.default(deferred(f"earmark.cli.{name}:{name}"))
+        app.command(command)
     return app
-
-
-def _add(app: App, position: int, name: str, function: str, texts: tuple[str, ...], **special: Any) -> None:
-    summary, more, *examples = texts
-    app.command(
-        function,
-        name=name,
-        help=f"{summary}\n\n{more}".strip(),
-        help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
-        sort_key=position,
-        **special,
-    )
 
 
 def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -200,13 +197,13 @@ def _named(words: Sequence[str]) -> str:
 
 
 def _run(words: list[str]) -> int:
-    tell_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
+    show_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     # to cyclopts a hyphen alone is an unknown flag
     words = ["./-" if word == "-" else word for word in words]
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except ConfigError as error:
         # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
-        raise CycloptsError(str(error)) from error
+        raise CycloptsError(in_flags(error)) from error
     with silenced_libraries() if _LISTENING.intersection(words[:1]) else nullcontext():
         return int(command(*bound.args, **bound.kwargs) or 0)

@@ -29,7 +29,7 @@ def bulk(
     threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     address: str | None = None,
-    actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    n_actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     cpus_per_actor: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     rows_per_part: Annotated[int, Parameter(validator=Number(gte=1))] = ROWS_PER_PART,
     json: AsJson = False,
@@ -45,8 +45,8 @@ def bulk(
         threshold: Keep all tags that score this or more; auto for each label's own threshold.
         embed: Also keep the embedding of each recording.
         address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
-        actors: Processes that do the work; as many as there are processors for when not given.
-        cpus_per_actor: Processors of each of them.
+        n_actors: Worker processes; by default as many as there are processors for.
+        cpus_per_actor: Processors of each worker process.
         rows_per_part: Recordings in a file of the results.
         json: Print a JSON summary.
         quiet: Nothing but errors on standard error.
@@ -55,7 +55,7 @@ def bulk(
     from earmark.bulk.cluster import Fleet
     from earmark.bulk.run import make_job, run
 
-    fleet = Fleet(actors, cpus_per_actor, address)
+    fleet = Fleet(n_actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
     outcome = run(job, out, fleet, _Teller(quiet), report_error)
     _tell_end(outcome, out, quiet)

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, paper, progress, report_error, write_json
+from earmark.cli.screen import AsJson, Quiet, in_flags, note, progress, report_error, table_console, write_json
 from earmark.doctor.kinds import KEPT, LEFT_OUT, Limits
 from earmark.errors import ConfigError, DataError
 
@@ -93,7 +93,7 @@ def _limits(
     try:
         return Limits(min_seconds, silent_dbfs, clipped_share, min_clips, _words(keep), _words(drop))
     except ConfigError as error:
-        raise CycloptsError(str(error)) from error
+        raise CycloptsError(in_flags(error)) from error
 
 
 def _words(text: str) -> frozenset[str]:
@@ -101,7 +101,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _print(report: "Report") -> None:
-    console = paper(sys.stdout)
+    console = table_console(sys.stdout)
     facts = report.to_json()
     for line in _overview(facts):
         console.print(line)

@@ -13,11 +13,12 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from earmark.cli.clips import rate_of, select
-from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
+from earmark.cli.screen import AsJson, Quiet, note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
+from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
@@ -29,13 +30,13 @@ def train(
     data: str | None = None,
     *,
     out: Path,
-    split: str | None = None,
-    valid: str | None = None,
-    valid_split: str | None = None,
-    labels: str | None = None,
+    split: Annotated[str | None, Topic.DATA] = None,
+    valid: Annotated[str | None, Topic.DATA] = None,
+    valid_split: Annotated[str | None, Topic.DATA] = None,
+    labels: Annotated[str | None, Topic.DATA] = None,
     config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
-    settings: Annotated[TrainConfig, Parameter(name="*", group="Settings", negative_iterable="")] = _DEFAULTS,
+    settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,7 +62,7 @@ def train(
     is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
     if not is_first:
         quiet = True
-        tell_warnings(quiet)
+        show_warnings(quiet)
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
     held_out = None
     try:

@@ -60,7 +60,7 @@ def load(
         from earmark.inference.onnx_engine import OnnxEngine
 
         if precision != "float32":
-            raise ConfigError(f"precision: {path} has its own inside; {precision} is for other checkpoints")
+            raise ConfigError(f"{path} has its own inside; {precision} is for other checkpoints", "precision")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
     from earmark.model.network import TorchEngine

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES, FoldedBackbone
 from earmark.model.frontend import FrontendConfig, LogMel
@@ -34,38 +34,34 @@ class NetworkConfig:
     """How the waveform becomes a log-mel."""
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
-    width: int = 64
+    width: Annotated[int, Limit(at_least=1)] = 64
     """Channels of the backbone's first block; a segment has 8 times as many."""
     partial_segments: bool = True
     """Whether frames at a clip's end that are too few for a segment are one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
-    n_heads: int = 4
+    n_heads: Annotated[int, Limit(at_least=1)] = 4
     """Heads of GMAP; the other poolings have one or none."""
     gate: bool = True
     """GMAP's gate (eq. 11)."""
     deviation: bool = True
     """GMAP's deviations beside the means (eq. 10)."""
-    block_dropout: float = 0.2
+    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
     """Dropout after each block of the backbone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
     """Dropout before the classifier."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name, choices in (("backbone", BACKBONES), ("pooling", POOLINGS)):
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}: one of {', '.join(choices)} was expected, not {getattr(self, name)!r}")
+                raise ConfigError(f"one of {', '.join(choices)} was expected, not {getattr(self, name)!r}", name)
         if self.backbone != "cnn" and not self.partial_segments:
-            raise ConfigError(f"partial_segments: true was expected for the backbone {self.backbone!r}, not false")
-        if self.width < 1:
-            raise ConfigError(f"width: a positive whole number was expected, not {self.width}")
-        if self.n_heads < 1 or (self.pooling == "gmap" and 8 * self.width % self.n_heads):
+            raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
+        if self.pooling == "gmap" and 8 * self.width % self.n_heads:
             raise ConfigError(
-                f"n_heads: a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}"
+                f"a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}", "n_heads"
             )
-        for name in ("block_dropout", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a share from 0 up to 1 was expected, not {getattr(self, name)}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

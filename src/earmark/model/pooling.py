@@ -92,7 +92,7 @@ class Pooling(nn.Module, Generic[State]):
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         if n_channels < 1:
-            raise ConfigError(f"n_channels: a positive whole number was expected, not {n_channels}")
+            raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self.n_channels = n_channels
         self.n_features = n_channels
 
@@ -198,7 +198,7 @@ class GatedMultiHeadAttentionPooling(Pooling[Moments]):
     def __init__(self, n_channels: int, n_heads: int = 4, gate: bool = True, deviation: bool = True) -> None:
         super().__init__(n_channels)
         if n_heads < 1 or n_channels % n_heads:
-            raise ConfigError(f"n_heads: a divisor of the {n_channels} channels was expected, not {n_heads}")
+            raise ConfigError(f"a divisor of the {n_channels} channels was expected, not {n_heads}", "n_heads")
         self.n_heads = n_heads
         self.deviation = deviation
         self.n_features = n_channels * (2 if deviation else 1)

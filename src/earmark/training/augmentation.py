@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in a log-mel (dB): that of `earmark.model.frontend`, its sibling."""
@@ -24,19 +24,17 @@ N_EQUALISER_POINTS: Final = 6
 class SpecAugmentConfig:
     """Stripes that SpecAugment hides; the defaults are PANNs', in frames of 25 ms."""
 
-    n_time_stripes: int = 2
+    n_time_stripes: Annotated[int, Limit(at_least=0)] = 2
     """Stripes of time a clip."""
-    time_width: int = 26
+    time_width: Annotated[int, Limit(at_least=0)] = 26
     """Widest stripe of time (frames)."""
-    n_mel_stripes: int = 2
+    n_mel_stripes: Annotated[int, Limit(at_least=0)] = 2
     """Stripes of frequency a clip."""
-    mel_width: int = 8
+    mel_width: Annotated[int, Limit(at_least=0)] = 8
     """Widest stripe of frequency (mel bins)."""
 
     def __post_init__(self) -> None:
-        for name in ("n_time_stripes", "time_width", "n_mel_stripes", "mel_width"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: 0 or more was expected, not {getattr(self, name)}")
+        check_settings(self)
 
 
 def mixup(
@@ -62,7 +60,7 @@ def mixup(
     """
     if not alpha > 0:
         raise ConfigError(
-            f"mixup_alpha: a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off"
+            f"a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off", "mixup_alpha"
         )
     n_clips = len(log_mel)
     partner = torch.randperm(n_clips, generator=generator)

@@ -143,7 +143,8 @@ class RunFolder:
 
     def _taken(self) -> ConfigError:
         return ConfigError(
-            f"{self.path}: there is a run already (run.json); resume it (--resume) or take another folder"
+            f"{self.path}: a new folder was expected, this holds a run (run.json); take another folder or resume it",
+            remedy={"resume": True},
         )
 
     def read_record(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class RunFolder:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start it without --resume") from None
+            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start a new one") from None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
@@ -179,8 +180,8 @@ class RunFolder:
         ]
         if differing:
             raise ConfigError(
-                f"{self.path}: a run goes on with the settings it started with, these differ: {', '.join(differing)}; "
-                "put them back or start another run"
+                f"{self.path}: the settings that the run started with were expected, these differ: "
+                f"{', '.join(differing)}; put them back or start another run"
             )
         for part, facts in data.items():
             before = (record.get("data") or {}).get(part)

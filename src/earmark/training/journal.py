@@ -13,7 +13,7 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from earmark.errors import EarmarkError, EarmarkWarning
+from earmark.errors import EarmarkError
 from earmark.evaluation.metrics import average_precision, d_prime, label_mean, roc_auc
 from earmark.training.batches import Batch, unreadable_clips
 from earmark.training.folder import Epoch, RunFolder, best_epoch
@@ -127,9 +127,9 @@ class Journal(pl.Callback):
             self._pace_mark = self._seconds
         elif done == last:
             pace = (self._seconds - self._pace_mark) / (last - first)
-            text = long_run(self.module.device, pace * (self.module.plan.n_steps - done), self.module.config)
-            if text is not None:
-                warnings.warn(text, EarmarkWarning, stacklevel=2)
+            warning = long_run(self.module.device, pace * (self.module.plan.n_steps - done), self.module.config)
+            if warning is not None:
+                warnings.warn(warning, stacklevel=2)
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -217,7 +217,8 @@ class Journal(pl.Callback):
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise EarmarkError(
                     f"the weights {name} are no longer finite numbers after step {self.module.n_steps_done}; the "
-                    "checkpoints of the last epoch are untouched: lower the learning rate or set gradient_clip=1"
+                    "checkpoints of the last epoch are untouched: lower the learning rate or clip the gradient",
+                    remedy={"gradient_clip": 1},
                 )
 
     def _validate(self) -> tuple[float, float, float]:

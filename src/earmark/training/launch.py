@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import torch
 
-from earmark import errors
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
 from earmark.parallel.interrupts import held_back
 from earmark.training.interruption import TrainingInterrupted
@@ -108,7 +107,7 @@ class _Child:
             while self.receiver.poll():
                 kind, told, ended = self.receiver.recv()
                 if kind == "warning":
-                    warnings.warn(told, EarmarkWarning, stacklevel=2)
+                    warnings.warn(told if isinstance(told, EarmarkWarning) else EarmarkWarning(str(told)), stacklevel=2)
                 else:
                     self.kind, self.told, self.ended = kind, told, ended
 
@@ -123,8 +122,9 @@ def _environment(config: TrainConfig) -> dict[str, str]:
         names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
         if missing := [name for name in names if name not in os.environ]:
             raise ConfigError(
-                f"num_nodes: {', '.join(missing)} must be set in the environment of each of the {config.num_nodes} "
-                "machines: an address and a free port of the first one, the machine's number from 0; or use torchrun"
+                f"{', '.join(missing)} must be set in the environment of each of the {config.num_nodes} "
+                "machines: an address and a free port of the first one, the machine's number from 0; or use torchrun",
+                "num_nodes",
             )
         address, port, node = (os.environ[name] for name in names)
         if not node.isdecimal() or int(node) >= config.num_nodes:
@@ -154,7 +154,7 @@ def _child(variables: dict[str, str], n_threads: int, work: bytes, sender: Conne
             sender.send((kind, told, time.time()))
 
     if variables["RANK"] == "0":
-        warnings.showwarning = lambda message, *_, **__: tell("warning", str(message))
+        warnings.showwarning = lambda message, *_, **__: tell("warning", message)
     else:
         warnings.simplefilter("ignore")
     try:
@@ -166,7 +166,7 @@ def _child(variables: dict[str, str], n_threads: int, work: bytes, sender: Conne
         tell(TrainingInterrupted.__name__, str(error))
         raise SystemExit(1) from error
     except EarmarkError as error:
-        tell(type(error).__name__, str(error))
+        tell(type(error).__name__, error)
         raise SystemExit(1) from error
     except BaseException as error:
         tell("", traceback.format_exc())
@@ -219,7 +219,7 @@ def _outcome(children: Sequence[_Child]) -> Any:
         raise TrainingInterrupted(stopped)
     if not first.kind:
         raise RuntimeError(f"process {first.rank} of the run failed:\n{first.told}")
-    raise getattr(errors, first.kind, EarmarkError)(first.told)
+    raise first.told
 
 
 class _Interruptions:

@@ -121,14 +121,16 @@ class WeakLabelModule(pl.LightningModule):
     def _augmented(self, step: int, log_mel: Tensor, target: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, AUGMENTATION, step))
         config = self.config
-        if config.wander:
+        if config.random_shift_stretch:
             log_mel = wander(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
         if config.shortest_crop < 1:
             log_mel, n_frames = crop(log_mel, n_frames, generator, config.shortest_crop)
-        if config.overlay > 0:
-            log_mel, target, n_frames = overlay(log_mel, target, n_frames, generator, config.overlay, config.overlay_db)
-        if config.gain_db > 0 or config.equaliser_db > 0:
-            log_mel = recolour(log_mel, generator, config.gain_db, config.equaliser_db)
+        if config.mix_clips > 0:
+            log_mel, target, n_frames = overlay(
+                log_mel, target, n_frames, generator, config.mix_clips, config.mix_clips_db
+            )
+        if config.gain_db > 0 or config.equalizer_db > 0:
+            log_mel = recolour(log_mel, generator, config.gain_db, config.equalizer_db)
         if config.mixup_alpha > 0:
             log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
         if self._stripes is not None:
@@ -189,8 +191,9 @@ class WeakLabelModule(pl.LightningModule):
             if not -float("inf") < loss < float("inf"):
                 raise DataError(
                     f"the loss became {loss} where a number was expected, on a batch of the clips {', '.join(ids)}; "
-                    "the checkpoints of the last epoch are untouched: look at these clips, or lower the learning rate, "
-                    "set gradient_clip=1 or precision=float32"
+                    "the checkpoints of the last epoch are untouched: look at these clips, lower the learning rate, "
+                    "clip the gradient or compute in float32",
+                    remedy={"gradient_clip": 1, "precision": "float32"},
                 )
             self.loss_sum += loss
             self.n_losses += 1
