@@ -105,7 +105,7 @@ def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, m
 
 def test_a_pack_above_the_rate_of_its_recordings_is_told(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--jobs", "1"]) == 0
-    assert "note: the recordings are at 16000 Hz, the pack at 32000 Hz" in capfd.readouterr().err
+    assert "note: the recordings have a sample rate of 16000 Hz, the pack of 32000 Hz" in capfd.readouterr().err
 
 
 def test_pack_without_pyarrow_says_what_to_install(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 _SECONDS_BETWEEN: Final = 5.0
-"""Of lines that tell of progress: parts may be done many times a second."""
+"""Between two lines of progress; parts may finish many times a second."""
 
 
 def bulk(
@@ -39,19 +39,19 @@ def bulk(
 
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
-        out: Folder of the results, a path or a URL, new or begun by the same command.
+        out: Folder of the results, a path or a URL: new, or started by the same command.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        top: Keep this many tags of each recording; 5 unless a threshold is given.
-        threshold: Keep all tags that score this or more; auto for each label's own threshold.
-        embed: Also keep the embedding of each recording.
-        address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
+        top: Tags to keep per recording; 5 unless a threshold is given.
+        threshold: Lowest score of a tag to keep; auto is each label's own threshold.
+        embed: Also write the embedding of each recording.
+        address: Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used.
         n_actors: Worker processes; by default as many as there are processors for.
         cpus_per_actor: Processors of each worker process.
-        rows_per_part: Recordings in a file of the results.
+        rows_per_part: Recordings per file of results.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
-    # what is slow to load waits until the words are understood
+    # slow imports wait until the flags are valid
     from earmark.bulk.cluster import Fleet
     from earmark.bulk.run import make_job, run
 
@@ -67,7 +67,7 @@ def bulk(
 
 
 class _Teller:
-    """Tells how far the job is, now and then."""
+    """Prints the progress of the job now and then."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
