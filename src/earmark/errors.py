@@ -158,7 +158,7 @@ def _hints(config: type["DataclassInstance"]) -> dict[str, Any]:
 
 
 def _problem(kind: Any, value: object, limit: Limit) -> str | None:
-    """What was expected of an invalid value, or None."""
+    """The expectation that a value fails; None if it is valid."""
     if get_origin(kind) is Literal:
         # 32000.0 and True equal whole numbers but are not written like them
         is_choice = any(type(value) is type(choice) and value == choice for choice in get_args(kind))

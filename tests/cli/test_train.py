@@ -102,9 +102,9 @@ def test_a_run_repeated_or_resumed_from_another_folder(
     for words in (["--resume", "--out", "../here/run"], ["--config", record, "--out", "again"]):
         capfd.readouterr()
         assert cli.main(["train", *words, "-q"]) == 1
-        told = capfd.readouterr().err
-        assert told.startswith("error: clips: expected a folder, there is none; ")
-        assert f"the paths in {record} are relative to the folder where that run was started" in told
+        printed = capfd.readouterr().err
+        assert printed.startswith("error: clips: expected a folder, there is none; ")
+        assert f"the paths in {record} are relative to the folder where that run was started" in printed
     assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
     assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"
 
@@ -140,14 +140,14 @@ def test_a_file_of_settings_that_cannot_be(tmp_path: Path, capfd: Capture, text:
     path = tmp_path / "settings.json"
     path.write_text(text)
     assert cli.main(["train", "folder:x", "--out", str(tmp_path / "run"), "--config", str(path)]) == 2
-    told = capfd.readouterr().err
-    assert told.startswith(f"error: {path}: ")
-    assert message in told
-    assert len(told.splitlines()) == 1
+    printed = capfd.readouterr().err
+    assert printed.startswith(f"error: {path}: ")
+    assert message in printed
+    assert len(printed.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(16000, True), (32000, False)])
-def test_recordings_below_the_rate_of_the_network_are_told(
+def test_recordings_below_the_rate_of_the_network_are_reported(
     tmp_path: Path, capfd: Capture, rate: int, warned: bool
 ) -> None:
     for label in ("dog", "rain"):
@@ -166,7 +166,7 @@ def test_recordings_below_the_rate_of_the_network_are_told(
     assert ("the network of 32000 Hz" in capfd.readouterr().err) is warned
 
 
-def test_a_pack_below_the_rate_of_the_network_is_told(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+def test_a_pack_below_the_rate_of_the_network_is_reported(tmp_path: Path, clips: Path, capfd: Capture) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     packed = tmp_path / "packed"
@@ -181,15 +181,15 @@ def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: s
     words = ["train", f"folder:{clips}", "--init", model, "--out", str(tmp_path / "run"), "--n-workers", "0"]
     tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]
     assert main([*words, *tiny, "--hop-ms", "10", "-q"]) == 1
-    told = capfd.readouterr().err
-    assert told.endswith("or start without a checkpoint (--hop-ms 25.0)\n") and len(told.splitlines()) == 1
-    assert told.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
+    printed = capfd.readouterr().err
+    assert printed.endswith("or start without a checkpoint (--hop-ms 25.0)\n") and len(printed.splitlines()) == 1
+    assert printed.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
     assert main([*words, *tiny]) == 0
-    told = capfd.readouterr().err
+    printed = capfd.readouterr().err
     expected = (
         "backbone, gmap pooling and hidden layer taken over; 3 labels start anew (16000 Hz, 64 mel bins, frames of "
     )
-    assert f"{model}: {expected}25 ms, width 2)\n" in told
+    assert f"{model}: {expected}25 ms, width 2)\n" in printed
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["init"]["model"] == record["config"]["init"] == model
     assert main([*words[:-4], "--out", str(tmp_path / "other"), *tiny, "-q"]) == 0

@@ -58,7 +58,7 @@ def bulk(
     fleet = Fleet(n_actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
     outcome = run(job, out, fleet, _Teller(quiet), report_error)
-    _tell_end(outcome, out, quiet)
+    _print_summary(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
     if outcome.n_files and outcome.n_failed == outcome.n_files:
@@ -90,7 +90,7 @@ def _speed(outcome: "Outcome") -> str:
     return f"{outcome.files_per_second:.1f} files/s, {outcome.hours_per_hour:.1f} hours of sound an hour"
 
 
-def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
+def _print_summary(outcome: "Outcome", out: str, quiet: bool) -> None:
     unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
     hours = outcome.seconds_of_audio / 3600
     note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)

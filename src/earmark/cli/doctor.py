@@ -142,7 +142,7 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _example(item: Mapping[str, Any]) -> str:
-    """What an item is about, and what tells it from the others, in a few words."""
+    """The subject of an item and its distinction from the other items, in a few words."""
     if "label" in item:
         n_clips, where = min([(item["n_clips"], ""), *((n, f" in {split}") for split, n in item["splits"].items())])
         return f"{item['label']} ({n_clips}{where})"

@@ -66,7 +66,7 @@ def pack(
     if json:
         write_json({"data": f"parquet:{out}", **_summary(outcome)})
         return 0
-    _tell_end(outcome, quiet)
+    _print_summary(outcome, quiet)
     say(f"parquet:{out}")
     return 0
 
@@ -111,7 +111,7 @@ def _summary(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _tell_end(outcome: "Outcome", quiet: bool) -> None:
+def _print_summary(outcome: "Outcome", quiet: bool) -> None:
     manifest, n_bytes = outcome.manifest, outcome.bytes_per_clip
     n_clips, n_shards = manifest["n_clips"], len(manifest["shards"])
     note(
