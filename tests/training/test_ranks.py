@@ -444,7 +444,7 @@ class Ended:
 
 
 def child(
-    rank: int, code: int, n_looks: float = 0, kind: str = "", told: str = "", ended: float = 0.0
+    rank: int, code: int, n_looks: float = 0, kind: str = "", told: object = "", ended: float = 0.0
 ) -> launch._Child:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     sender.close()
@@ -464,9 +464,17 @@ def test_the_first_process_may_take_its_time_to_save_what_was_interrupted(monkey
 @pytest.mark.parametrize(
     ("children", "error", "text"),
     [
-        ([child(0, -6), child(1, 1, kind="DataError", told="3.wav")], DataError, "^3.wav$"),
-        ([child(0, 1, kind="PeerLost", told="lost"), child(1, -9)], EarmarkError, "process 1 .* killed \\(SIGKILL"),
-        ([child(0, 1, kind="PeerLost", told="lost"), child(1, 1, told="Traceback", ended=1.0)], EarmarkError, "^lost$"),
+        ([child(0, -6), child(1, 1, kind="DataError", told=DataError("3.wav"))], DataError, "^3.wav$"),
+        (
+            [child(0, 1, kind="PeerLost", told=PeerLost("lost")), child(1, -9)],
+            EarmarkError,
+            "process 1 .* killed \\(SIGKILL",
+        ),
+        (
+            [child(0, 1, kind="PeerLost", told=PeerLost("lost")), child(1, 1, told="Traceback", ended=1.0)],
+            EarmarkError,
+            "^lost$",
+        ),
         ([child(0, 1, told="Traceback: a bug")], RuntimeError, "process 0 of the run failed:\nTraceback: a bug"),
     ],
 )

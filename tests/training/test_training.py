@@ -783,7 +783,7 @@ def test_a_long_run_is_told_of_on_the_cpu_alone():
     assert long_run(torch.device("cuda"), 1e6, SMALL) is None
     assert long_run(torch.device("cpu"), 1799.0, SMALL) is None
     told = "about 31 min left on the CPU; a GPU or a smaller budget is faster"
-    assert long_run(torch.device("cpu"), 31 * 60.0, SMALL) == told
+    assert str(long_run(torch.device("cpu"), 31 * 60.0, SMALL)) == told
 
 
 def test_a_state_of_another_run_is_refused(tmp_path):
