@@ -23,7 +23,7 @@ from earmark.errors import AudioError, ConfigError, DataError, EarmarkError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig, launch
 from earmark.training.batches import Loader, LogMels, TrainBatches, ValidBatches
-from earmark.training.ranks import ALONE, Rank
+from earmark.training.ranks import ALONE, PeerLost, Rank
 from earmark.training.settings import Plan
 
 N_CLIPS = 24
