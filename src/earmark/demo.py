@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
 from rich.console import Console
@@ -16,7 +16,7 @@ from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import ConfigError
+from earmark.errors import Limit, check_settings
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Event, Tagger, Timeline
 from earmark.inference.torch_engine import TorchEngine
@@ -39,13 +39,13 @@ class DemoConfig:
 
     n_sounds: int = 80
     """Synthetic sounds per label; a quarter of them is kept for testing."""
-    n_train_clips: int = 2000
+    n_train_clips: Annotated[int, Limit(at_least=1)] = 2000
     """Weakly labelled clips for training."""
-    n_test_clips: int = 300
+    n_test_clips: Annotated[int, Limit(at_least=1)] = 300
     """Clips of unseen sounds for testing."""
-    n_clips_seen: int = 7200
+    n_clips_seen: Annotated[int, Limit(at_least=1)] = 7200
     """Training examples per network; clips repeat."""
-    width: int = 10
+    width: Annotated[int, Limit(at_least=1)] = 10
     """Channels of the first block of the backbone."""
     duration: float = 6.0
     """Duration of a clip in seconds."""
@@ -55,13 +55,11 @@ class DemoConfig:
     """Duration in seconds of the scene that is tagged at the end."""
     scene_event_duration: tuple[float, float] = (0.8, 2.0)
     """Shortest and longest event of the scene in seconds; long enough to be visible in the picture."""
-    n_scene_events: int = 4
+    n_scene_events: Annotated[int, Limit(at_least=1)] = 4
     """Number of events in the scene."""
 
     def __post_init__(self) -> None:
-        for name in ("n_train_clips", "n_test_clips", "n_clips_seen", "width", "n_scene_events"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
+        check_settings(self)
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
         """Settings for clips with few, short and partly quiet sounds."""

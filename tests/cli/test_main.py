@@ -34,10 +34,10 @@ EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.
         ("train", "--out requires an argument"),
         ("train --out y", "DATA is missing"),
         ("train folder:x --out y --pooling gmpa", 'Did you mean "gmap"?'),
-        ("train folder:x --out y --width 0", "width: 1 or more was expected, not 0"),
+        ("train folder:x --out y --width 0", "error: --width: at least 1 was expected, not 0"),
         ("evaluate model", "DATA requires an argument"),
         ("soundscapes folder:x y", "--n-clips requires an argument"),
-        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events must be two numbers, the smaller first"),
+        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events: two whole numbers, the smaller first"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:

@@ -78,7 +78,7 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
         ConfigError: `rows_per_part` is below 1.
     """
     if rows_per_part < 1:
-        raise ConfigError(f"rows_per_part: 1 or more was expected, not {rows_per_part}")
+        raise ConfigError(f"1 or more was expected, not {rows_per_part}", "rows_per_part")
     place = RemotePath(url).absolute
     try:
         if place.has_wildcards or place.is_folder():

@@ -19,11 +19,11 @@ from earmark.cli.screen import (
     check_picture,
     chosen_form,
     destination,
-    paper,
     progress,
     recording,
     refuse_overwriting,
     rounded,
+    table_console,
     write_failure,
 )
 from earmark.errors import AudioError, ConfigError
@@ -66,7 +66,7 @@ def timeline(
     check_picture(plot, [model, file, *([out] if out is not None else [])])
     tagger = hub.load(model)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS)
+        raise ConfigError(NO_THRESHOLDS, "threshold")
     try:
         with recording(file) as path, progress("scoring", quiet) as show:
             length = stated_duration(path)
@@ -103,7 +103,7 @@ def _plot(
 
 
 def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     console.print(f"{file}  {timeline.duration:.1f} s", style="bold", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     for event in events:

@@ -359,10 +359,10 @@ def _choice(
 ) -> tuple[int, Float[np.ndarray, " label"]]:
     """The largest number of tags, and the least score of each label."""
     if top is not None and threshold is not None:
-        raise ConfigError("top and threshold exclude each other: give one of them")
+        raise ConfigError("no number of tags was expected beside a threshold; give one of the two", "top")
     if threshold is None:
         n_tags = 5 if top is None else top
         if n_tags < 1:
-            raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
+            raise ConfigError(f"a positive whole number was expected, not {n_tags}", "top")
         return n_tags, np.zeros(n_labels)
     return n_labels, label_thresholds(threshold, known, n_labels)

@@ -164,8 +164,9 @@ def _refuse(plan: Plan, deaths: Sequence[Death], bad: Sequence[Skipped]) -> None
         named = ", ".join(f"{one.id} ({one.reason})" for one in ordered[:_NAMED])
         more = ", ..." if len(bad) > _NAMED else ""
         raise DataError(
-            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; mend them and give "
-            "the same command again, or set skip_bad to leave them out"
+            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; repair them and give "
+            "the same command again, or leave them out",
+            remedy={"skip_bad": True},
         )
 
 

@@ -146,7 +146,8 @@ class RunFolder:
 
     def _taken(self) -> ConfigError:
         return ConfigError(
-            f"{self.path}: there is a run already (run.json); resume it (--resume) or take another folder"
+            f"{self.path}: a new folder was expected, this holds a run (run.json); take another folder or resume it",
+            remedy={"resume": True},
         )
 
     def read_record(self) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class RunFolder:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start it without --resume") from None
+            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start a new one") from None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
