@@ -16,9 +16,9 @@ from earmark.inference.windows import seconds_per_segment
 from earmark.model.frontend import mel_edges
 from earmark.model.network import Network, TorchEngine
 from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
-from experiments.lines import read_lines
-from experiments.plan import Run
-from experiments.sounds import part_folder
+from experiments.table1.lines import read_lines
+from experiments.table1.plan import Run
+from experiments.table1.soundscapes import part_folder
 
 _CELLS: Final = {"gmap": "GMAP", "attention": "vanilla attention"}
 """What is compared: the pooling, and the name people read."""
@@ -139,7 +139,8 @@ def _checkpoint(out: Path, run: Run) -> Path:
     checkpoint = run.folder(out) / "best.safetensors"
     if not checkpoint.is_file() or run not in {line.run for line in read_lines(out / "runs.jsonl")}:
         raise DataError(
-            f"{out}: the finished run {run} was expected, it is not there; `earmark paper table1 --out {out}` makes it"
+            f"{out}: the finished run {run} was expected, it is missing; "
+            f"`python -m experiments table1 --out {out}` trains it"
         )
     return checkpoint
 

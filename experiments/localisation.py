@@ -13,13 +13,13 @@ from earmark.errors import DataError
 from earmark.storage.files import atomic_write
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
-from experiments.lines import Line, read_lines
-from experiments.listening import HOP, WINDOWS, measure
+from experiments.localisation_measures import HOP, WINDOWS, measure
 from experiments.lock import alone
-from experiments.plan import Run
-from experiments.profiles import CELLS, DIFFICULTIES
-from experiments.sounds import part_folder
-from experiments.tables import spread
+from experiments.table1.lines import Line, read_lines
+from experiments.table1.pages import spread
+from experiments.table1.plan import Run
+from experiments.table1.profiles import CELLS, DIFFICULTIES
+from experiments.table1.soundscapes import part_folder
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _runs(out: Path) -> list[Line]:
     if runs := read_lines(out / "runs.jsonl"):
         return runs
     raise DataError(
-        f"{out}: finished runs were expected, there is none (runs.jsonl); `earmark paper table1` trains them"
+        f"{out}: finished runs were expected, there is none (runs.jsonl); `python -m experiments table1` trains them"
     )
 
 

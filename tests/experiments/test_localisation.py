@@ -14,11 +14,11 @@ from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from experiments import localisation
-from experiments.lines import Line, append_line
 from experiments.localisation import localise, read_localisation, table, write_table
 from experiments.lock import alone
-from experiments.plan import Run
-from experiments.profiles import PROFILES
+from experiments.table1.lines import Line, append_line
+from experiments.table1.plan import Run
+from experiments.table1.profiles import PROFILES
 
 LABELS = ("beeps", "buzz", "hiss")
 

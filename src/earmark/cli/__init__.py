@@ -159,22 +159,23 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
 app: Final = _app()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
     """Runs one command and returns its exit status: 0 done, 1 not done, 2 wrong usage, 130 interrupted.
 
     Args:
         arguments: The words after `earmark`; those of the process when missing.
+        program: The commands to choose from; another program than earmark may bring its own.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names can hold bytes that are no text
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = _run(words)
+        status = _run(words, program)
         sys.stdout.flush()
         return status
     except CycloptsError as error:
-        report_error(f"{one_line(error)} (`{_named(words)} --help` explains)")
+        report_error(f"{one_line(error)} (`{_named(words, program)} --help` explains)")
         return 2
     except BrokenPipeError:
         # the reader has what it wanted, as in `earmark tag ... | head`; Python must not complain at exit either
@@ -194,17 +195,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _named(words: Sequence[str]) -> str:
-    """The command that the words call, as far as there is one."""
-    return " ".join(["earmark", *(word for word in words[:1] if word in _COMMANDS)])
+def _named(words: Sequence[str], program: App) -> str:
+    """The program and its command that the words call, as far as there is one."""
+    return " ".join([*program.name, *(word for word in words[:1] if word in set(program))])
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], program: App) -> int:
     tell_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     # to cyclopts a hyphen alone is an unknown flag
     words = ["./-" if word == "-" else word for word in words]
     try:
-        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        command, bound, _ = program.parse_args(words, exit_on_error=False, print_error=False)
     except ConfigError as error:
         # nothing has begun: a setting that cannot be is wrong usage, like a flag that cannot be
         raise CycloptsError(str(error)) from error

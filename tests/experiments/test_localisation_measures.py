@@ -24,8 +24,8 @@ from earmark.inference.tagger import Tagger
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig, TorchEngine
-from experiments import listening
-from experiments.listening import HOP, WINDOWS, measure
+from experiments import localisation_measures
+from experiments.localisation_measures import HOP, WINDOWS, measure
 
 LABELS = ("beeps", "buzz", "hiss")
 # wide enough that a network that knows nothing scores something
@@ -67,7 +67,7 @@ def checkpoint(folder: Path, pooling: str, labels: tuple[str, ...] = LABELS) -> 
 @pytest.fixture
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, scenario in LENIENT.items():
-        monkeypatch.setattr(listening, name, scenario)
+        monkeypatch.setattr(localisation_measures, name, scenario)
 
 
 def by_hand(tagger: Tagger, folder: Path, window: float) -> list[ScoredRecording]:
@@ -181,7 +181,7 @@ def test_clips_of_several_lengths_encode_as_alone(valid: Path, tmp_path: Path) -
         replace(clip, audio=replace(clip.audio, duration=seconds))
         for clip, seconds in zip(read_soundscapes(valid), (3.1, 0.5, 1.7), strict=False)
     ]
-    for clip, (same, waveform, segments) in zip(clips, listening._encode(network, clips, 3), strict=True):
+    for clip, (same, waveform, segments) in zip(clips, localisation_measures._encode(network, clips, 3), strict=True):
         assert same is clip
         alone = TorchEngine(network).encode(load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform)
         assert len(waveform) == round(clip.audio.duration * 16000)

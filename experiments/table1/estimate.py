@@ -13,10 +13,10 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.training.machine import chosen_device, chosen_precision, keep_big_buffers
 from earmark.training.settings import Plan, TrainConfig
-from experiments.lines import Line, done_runs, read_lines
-from experiments.plan import Run, TablePlan
-from experiments.runs import machine
-from experiments.sounds import n_soundscapes, unrendered
+from experiments.table1.lines import Line, done_runs, read_lines
+from experiments.table1.plan import Run, TablePlan
+from experiments.table1.runs import machine
+from experiments.table1.soundscapes import n_soundscapes, unrendered
 
 _STEPS: Final = 4
 _SCORING: Final = 1 / 3

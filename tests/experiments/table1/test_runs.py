@@ -8,11 +8,11 @@ import torch
 from earmark.errors import DataError
 from earmark.evaluation.report import FailedClip, evaluate
 from earmark.training.folder import Epoch
-from experiments import runs as module
-from experiments.lines import config_sha256
-from experiments.plan import Run
-from experiments.runs import features_folder, machine, perform, share_features, training_seconds
-from experiments.sounds import PARTS, open_part, part_folder, render_part
+from experiments.table1 import runs as module
+from experiments.table1.lines import config_sha256
+from experiments.table1.plan import Run
+from experiments.table1.runs import features_folder, machine, perform, share_features, training_seconds
+from experiments.table1.soundscapes import PARTS, open_part, part_folder, render_part
 
 RUN = Run("sparse", "max", 1)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from earmark.errors import ConfigError
-from experiments import estimate as module
-from experiments.estimate import estimate, look_ahead, probe_rate
-from experiments.lines import append_line
-from experiments.runs import machine
+from experiments.table1 import estimate as module
+from experiments.table1.estimate import estimate, look_ahead, probe_rate
+from experiments.table1.lines import append_line
+from experiments.table1.runs import machine
 
 
 def test_finished_runs_on_such_a_machine_say_it(planned, line_of):

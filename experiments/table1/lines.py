@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import DataError
-from experiments.plan import Run
+from experiments.table1.plan import Run
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from earmark.errors import DataError
-from experiments.lines import Line
-from experiments.plan import Run
-from experiments.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
-from experiments.statistics import N_RESAMPLES, Comparison, ResampledRuns, compare, resample_clips
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run
+from experiments.table1.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
+from experiments.table1.statistics import N_RESAMPLES, Comparison, ResampledRuns, compare, resample_clips
 
 PRINTED_MAP: Final[Mapping[str, float]] = {
     "max": 0.396,
@@ -81,7 +81,7 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
         if hashlib.sha256("\n".join(sorted(map(str, scores.ids))).encode()).hexdigest() != ids_sha256:
             raise DataError(
                 f"{run.scores(out)}: scores of the clips that the line of {run} is of were expected, these are of "
-                "others; remove the file, and `earmark paper table1` measures the run again"
+                "others; remove the file, and `python -m experiments table1` measures the run again"
             )
         order = np.argsort(scores.ids)  # so that clip i is clip i of every run
         target = scores.target[order]
@@ -100,7 +100,7 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
             if our_target != their_target:
                 raise DataError(
                     f"{out}: one target was expected in the scores of {ours[seed].run} and {theirs[seed].run}, they "
-                    "hold different ones; remove both files, and `earmark paper table1` measures the runs again"
+                    "hold different ones; remove both files, and `python -m experiments table1` measures the runs again"
                 )
         return compare(*(_stacked([runs for runs, _ in side]) for side in (mine, other)))
 

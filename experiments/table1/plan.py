@@ -15,7 +15,7 @@ from earmark.errors import AudioError, ConfigError, DataError
 from earmark.storage.files import atomic_write
 from earmark.training.settings import TrainConfig
 from experiments.lock import LOCK
-from experiments.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
+from experiments.table1.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
 
 _FORMAT: Final = 1
 _PROBED: Final = 8
@@ -94,9 +94,8 @@ class TablePlan:
     def command(self) -> str:
         """The command that makes this table, without anyone's folders."""
         kind = self.bank.partition(":")[0]
-        words = ["earmark paper table1", "--bank", f"{kind}:DIR", "--out", "OUT", "--profile", self.profile.name]
         usual = PROFILES.get(self.profile.name, self.profile)
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {"--bank": f"{kind}:DIR", "--out": "OUT", "--profile": self.profile.name}
         if self.profile.labels != usual.labels:
             given["--labels"] = "all" if self.profile.labels is None else ",".join(self.profile.labels)
         for flag in ("n_train", "n_valid", "n_test"):
@@ -114,7 +113,9 @@ class TablePlan:
             given["--difficulty"] = ",".join(self.difficulties)
         if self.n_seeds != N_SEEDS:
             given["--n-seeds"] = self.n_seeds
-        return " ".join([*words, *(shlex.quote(str(word)) for pair in given.items() for word in pair)])
+        return " ".join(
+            ["python -m experiments table1", *(shlex.quote(str(word)) for pair in given.items() for word in pair)]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -236,7 +237,9 @@ def read_plan(out: Path) -> TablePlan:
             values[name] = tuple(values[name])
         return TablePlan(**values)
     except FileNotFoundError:
-        raise ConfigError(f"{out}: no table there (plan.json is missing); start one: earmark paper table1") from None
+        raise ConfigError(
+            f"{out}: no table there (plan.json is missing); start one: python -m experiments table1"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: the plan of a table was expected, this is none ({error})") from error
 

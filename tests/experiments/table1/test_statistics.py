@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from earmark.errors import DataError
-from experiments.statistics import Comparison, ResampledRuns, compare, resample_clips, t_quantile, t_tails
+from experiments.table1.statistics import Comparison, ResampledRuns, compare, resample_clips, t_quantile, t_tails
 
 TARGET = np.random.default_rng(0).random((150, 4)) < 0.3
 

@@ -9,11 +9,11 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.storage.files import atomic_write
 from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
-from experiments.lines import Line, append_line, done_runs, read_lines
 from experiments.lock import alone
-from experiments.plan import Run, TablePlan, read_plan
-from experiments.sounds import n_recordings, n_soundscapes, open_part, render_part, unrendered
-from experiments.tables import ablations_page, comparisons, table1_page
+from experiments.table1.lines import Line, append_line, done_runs, read_lines
+from experiments.table1.pages import ablations_page, comparisons, table1_page
+from experiments.table1.plan import Run, TablePlan, read_plan
+from experiments.table1.soundscapes import n_recordings, n_soundscapes, open_part, render_part, unrendered
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str], None]
@@ -118,7 +118,9 @@ def write_tables(out: Path) -> tuple[Path, ...]:
     """
     lines = read_lines(out / "runs.jsonl")
     if not lines:
-        raise DataError(f"{out}: no finished run there (runs.jsonl), a table needs one; `earmark paper table1` trains")
+        raise DataError(
+            f"{out}: no finished run there (runs.jsonl), a table needs one; `python -m experiments table1` trains them"
+        )
     compared = comparisons(out, lines)
     pages = {
         "table1.md": table1_page(lines, compared, _recordings(out, lines)),
@@ -143,7 +145,7 @@ def _recordings(out: Path, lines: Sequence[Line]) -> dict[str, str]:
 
 def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[str], show: Show) -> None:
     """Soundscapes and shared log-mels of the difficulties."""
-    from experiments.runs import share_features
+    from experiments.table1.runs import share_features
 
     for difficulty, part in unrendered(plan, out):
         if difficulty in difficulties:
@@ -158,7 +160,7 @@ def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[s
 def _one_by_one(
     out: Path, plan: TablePlan, runs: Sequence[Run], training_progress: bool
 ) -> Generator[tuple[Run, Line | str]]:
-    from experiments.runs import perform
+    from experiments.table1.runs import perform
 
     for run in runs:
         try:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from earmark.errors import DataError
-from experiments.lines import Line, append_line, done_runs, read_lines
+from experiments.table1.lines import Line, append_line, done_runs, read_lines
 
 
 def test_lines_come_back_as_they_were(tmp_path, line_of):

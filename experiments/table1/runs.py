@@ -23,9 +23,9 @@ from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
 from earmark.training.machine import chosen_device
 from earmark.training.store import FeatureStore
-from experiments.lines import Line, config_sha256
-from experiments.plan import Run, TablePlan
-from experiments.sounds import open_part
+from experiments.table1.lines import Line, config_sha256
+from experiments.table1.plan import Run, TablePlan
+from experiments.table1.soundscapes import open_part
 
 
 def features_folder(out: Path) -> Path:

@@ -10,7 +10,7 @@ from earmark.data.soundscapes import read_truth
 from earmark.data.synthetic import SyntheticSound, synthetic_bank
 from earmark.errors import DataError
 from earmark.labels import LabelSet
-from experiments.sounds import PARTS, hold_out, open_part, part_folder, render_part, unrendered
+from experiments.table1.soundscapes import PARTS, hold_out, open_part, part_folder, render_part, unrendered
 
 
 def grouped(*rows):

@@ -11,8 +11,8 @@ from typing import Final
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.errors import DataError
-from experiments.plan import TablePlan
-from experiments.profiles import DIFFICULTIES
+from experiments.table1.plan import TablePlan
+from experiments.table1.profiles import DIFFICULTIES
 
 PARTS: Final = ("train", "valid", "test")
 _HELD_OUT: Final = 1 / 6

@@ -8,8 +8,8 @@ import pytest
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import ConfigError, DataError
-from experiments.plan import Run, TablePlan, make_plan, read_plan
-from experiments.profiles import ABLATIONS, POOLING_CELLS, PROFILES
+from experiments.table1.plan import Run, TablePlan, make_plan, read_plan
+from experiments.table1.profiles import ABLATIONS, POOLING_CELLS, PROFILES
 
 
 def test_runs_fill_the_table_seed_by_seed_and_ablate_on_sparse_alone(planned):
@@ -105,7 +105,8 @@ def test_a_plan_of_a_later_format_is_told(planned, out):
 def test_the_command_names_what_differs_and_nobodys_folders(bank, planned):
     plan, _ = planned()
     assert (
-        plan.command == "earmark paper table1 --bank csv:DIR --out OUT --profile tiny --difficulty sparse --n-seeds 1"
+        plan.command
+        == "python -m experiments table1 --bank csv:DIR --out OUT --profile tiny --difficulty sparse --n-seeds 1"
     )
     assert planned(("dense", "sparse"), n_seeds=3)[0].command.endswith("--profile tiny")
     small = replace(PROFILES["small"], labels=("bell", "hiss", "siren", "a b"), n_test=9)

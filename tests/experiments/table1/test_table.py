@@ -11,10 +11,10 @@ import pytest
 
 from earmark.errors import ConfigError, DataError
 from earmark.model.network import Network
-from experiments import runs as runs_module
-from experiments.lines import read_lines
-from experiments.plan import Run
-from experiments.table1 import make_table, write_tables
+from experiments.table1 import runs as runs_module
+from experiments.table1.lines import read_lines
+from experiments.table1.plan import Run
+from experiments.table1.table import make_table, write_tables
 
 CELLS = ("gmap", "max")
 
@@ -149,8 +149,8 @@ def test_another_table_is_refused_before_any_work(make, out, performed):
 PARENT = """
 import sys
 from pathlib import Path
-from experiments.plan import make_plan, read_plan
-from experiments.table1 import make_table
+from experiments.table1.plan import make_plan, read_plan
+from experiments.table1.table import make_table
 
 out = Path(sys.argv[1])
 plan = read_plan(out)

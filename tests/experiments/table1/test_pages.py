@@ -7,9 +7,9 @@ import pytest
 
 from earmark.errors import DataError
 from earmark.evaluation.metrics import average_precision, label_mean
-from experiments.lines import append_line
-from experiments.profiles import POOLING_CELLS
-from experiments.tables import ablations_page, comparisons, read_scores, table1_page
+from experiments.table1.lines import append_line
+from experiments.table1.pages import ablations_page, comparisons, read_scores, table1_page
+from experiments.table1.profiles import POOLING_CELLS
 
 N_RESAMPLES = 200
 IDS_SHA256 = hashlib.sha256("\n".join(f"clip-{clip:02d}" for clip in range(60)).encode()).hexdigest()
@@ -79,7 +79,7 @@ def test_the_header_names_what_the_figures_are_of(out, lines):
         "| seeds | 0, 1 |",
         "| commit | `0123456789` |",
         "| machine | abacus, float32, 2 runs at a time |",
-        "| command | `earmark paper table1` |",
+        "| command | `python -m experiments table1` |",
     ):
         assert text in page
     assert "## sparse" in page and "## dense" not in page
