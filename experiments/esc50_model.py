@@ -195,7 +195,7 @@ def page(results: dict[str, Any]) -> str:
             others = f"{row['mAP']:.3f} | {low:.3f} to {high:.3f} | {row['mAUC']:.3f}"
             text += f"| {name} | {row['n_clips']} | {top1} | {others} |\n"
     text += f"\n{results['n_parameters']:,} parameters. From an empty process to the tags of a clip: "
-    text += f"{results['cold_start_seconds']:.1f} s.\n\nMost frequent confusions (true, heard instead, times): "
+    text += f"{results['cold_start_seconds']:.1f} s.\n\nMost frequent confusions (true label, predicted label, times): "
     text += "; ".join(f"{a} as {b} ({n})" for a, b, n in results["confusions"]) + ".\n\n"
     worst = sorted(results["labels"], key=lambda row: row[2])
     text += "Hardest: " + ", ".join(f"{name} {value:.2f}" for name, _, value in worst[:10]) + ". "

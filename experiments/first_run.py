@@ -103,7 +103,7 @@ def page() -> str:
             f"| {report['n_clips']} | {n_parameters(run):,} |\n"
         )
     text += (
-        "\nIntervals: bootstrap over the test clips, one seed of training; they say nothing of the spread over seeds.\n"
+        "\nIntervals: bootstrap over the test clips, one seed of training; they do not include the spread over seeds.\n"
     )
     text += "\n## mAP as the budget is spent\n\nmAP on the same test clips after each epoch (clips seen: mAP).\n\n"
     for name in done:

@@ -137,11 +137,11 @@ def page(results: dict[str, Any]) -> str:
         "# What a long recording scores\n\n"
         "Written by `python -m experiments long-recordings`: soundscapes of ESC-50's fold 5, "
         f"sounds of 0.5 to 4 s over background noise, tagged by {results['model']} (commit {results['commit']}), "
-        "which must not know that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
+        "which was not trained on that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
         "label-ranking average precision, within each recording. F1: of all tags together at the model's own "
-        "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.hear` takes the mean logit "
+        "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.score` takes the mean logit "
         "of the best 3 windows of 0.4 clips (2 s for this model, which was trained on clips of up to 5 s), every 0.1 "
-        "clips: best or nearly so by all three measures at all lengths.\n"
+        "clips: the best choice or nearly so by all three measures at all lengths.\n"
     )
     for length in results["lengths"]:
         text += f"\n## {length['n']} recordings of {length['seconds']:g} s, {length['labels']:.1f} labels each\n\n"

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import ConfigError
@@ -17,6 +20,11 @@ from earmark.labels import LabelSet
 # a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# no test depends on speed
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+PATIENCE = 600.0  # seconds, after which an event counts as never coming
 
 RATE = 1000
 STEP = 400  # samples of a segment of 0.4 s
@@ -61,6 +69,21 @@ class MeanEngine:
         if not self.attentive:
             raise ConfigError("this pooling has no attention")
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Returns when something has happened; fails if the process that should do it ends before."""
+
+    def wait(happened: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            if process is not None and process.poll() is not None and not happened():
+                pytest.fail(f"the process ended before it: {process.communicate()}")
+            assert time.monotonic() < deadline, "it never happened"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

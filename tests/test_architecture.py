@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "src").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
 SOURCES = [*PACKAGE, *EXPERIMENTS]
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 MAX_FILE, MAX_FUNCTION = 400, 60
 FORBIDDEN_NAMES = {"utils", "helpers", "core", "base", "types", "config", "constants"}
 
@@ -121,6 +122,54 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     return names
+
+
+def tree() -> list[str]:
+    """Lines of the map in ARCHITECTURE.md below its root."""
+    return re.search(r"^src/earmark/\n((?:.+\n)+)```", PAGE, re.M).group(1).splitlines()
+
+
+def test_architecture_fits_a_page():
+    assert len(PAGE.split()) <= 700
+
+
+def test_architecture_names_only_what_exists():
+    named = {word for word in re.findall(r"`([^`\s]+)`", PAGE) if "/" in word or word.endswith((".py", ".md"))}
+    named |= {"src/earmark/" * line.startswith("  ") + line.split()[0] for line in tree()}
+    modules = set(re.findall(r"`(earmark(?:\.\w+)+)`", PAGE))
+    named |= {"src/" + module.replace(".", "/") for module in modules}
+    assert len(named) > 30
+    places = (ROOT, ROOT / "src" / "earmark")
+    assert not [path for path in sorted(named) if not any(_exists(place / path) for place in places)]
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or path.with_suffix(".py").exists()
+
+
+def test_the_map_of_architecture_is_complete():
+    rooms = {line.split()[0].rstrip("/") for line in tree() if line.startswith("  ")}
+    no_room = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
+    assert rooms == {path.name for path in (ROOT / "src" / "earmark").iterdir()} - no_room
+    assert len(rooms) <= 18
+
+
+def test_the_layers_of_architecture_are_those_of_import_linter():
+    page = re.search(r"^## Layers\n.*?^```\n(.*?)^```", PAGE, re.M | re.S).group(1).splitlines()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert [page] == [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+
+
+def test_each_decision_is_short_and_in_the_index():
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    records = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert sorted(re.findall(r"\]\(([^)]+)\)", index)) == [path.name for path in records]
+    assert len({path.name[:4] for path in records}) == len(records), "each record has a number of its own"
+    for path in records:
+        text = path.read_text()
+        assert 60 <= len(text.split()) <= 200, path.name
+        assert re.search(r"^Date: \d{4}-\d\d-\d\d\. Status: \w+", text, re.M), path.name
 
 
 def test_versions_agree():

@@ -20,7 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 
 from earmark.audio.recording import decode_audio, load_audio
@@ -28,7 +27,7 @@ from earmark.errors import AudioError
 
 N_FILES = 2000
 RATE = 16000
-SECONDS_PER_FILE = 20.0
+SECONDS_PER_FILE = 300.0
 """Far more than any takes, on a machine that does other things too."""
 MOST_MEBIBYTES = 150
 """Above what reading the first files took: no header makes a small file large."""
@@ -154,7 +153,7 @@ def n_open() -> int:
 
 def n_open_soon(expected: int) -> int:
     """`n_open`, when the threads that feed pipes have had their time."""
-    for _ in range(50):
+    for _ in range(600):
         if n_open() <= expected:
             break
         time.sleep(0.1)
@@ -198,7 +197,6 @@ def tell(text: str) -> None:
     sys.stdout.flush()
 
 
-@pytest.mark.timeout(240)
 def test_two_thousand_damaged_files() -> None:
     with tempfile.TemporaryFile("w+") as told:
         reader = subprocess.Popen(

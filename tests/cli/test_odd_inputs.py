@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,10 +216,8 @@ def test_an_rf64_of_more_than_4_gigabytes(tmp_path: Path) -> None:
             pytest.skip("this disk holds no such file")
         if path.stat().st_blocks * 512 > 1 << 20:
             pytest.skip("this disk knows no holes")
-        started = time.perf_counter()
         assert probe(path).n_samples == n_samples
         first = next(blocks(path, RATE, 5.0))
-        assert time.perf_counter() - started < 5
         assert first.tolist() == [0.0] * 5 * RATE
     finally:
         path.unlink()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -232,27 +232,29 @@ def test_resume_hears_only_what_is_not_there(
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["r", name])
 
 
-def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_resume_after_a_kill_loses_nothing(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
+) -> None:
     """Killed in the middle, the command goes on: what was done is not done again, and the result is the same."""
     folder, out = tmp_path / "r", tmp_path / "t.jsonl"
     folder.mkdir()
-    # at which the command is for seconds
-    save_audio(folder / "5.wav", Audio(np.zeros(8000 * 3600 * 4, np.float32), 8000))
+    # a day, at which the command is for minutes
+    save_audio(folder / "5.wav", Audio(np.zeros(100 * 3600 * 24, np.float32), 100))
     for number in (1, 2, 3, 4, 6):
         (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
     words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
+
+    def is_at_the_long_one(before: int) -> bool:
+        is_new = journal.exists() and journal.stat().st_ino != before
+        return is_new and journal.read_text().count("\n") >= 5
+
     for kill in (signal.SIGKILL, signal.SIGINT):
         before = journal.stat().st_ino if journal.exists() else 0
         process = subprocess.Popen([sys.executable, "-m", "earmark", *words, "--resume"], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if journal.exists() and journal.stat().st_ino != before and journal.read_text().count("\n") >= 5:
-                break
-            time.sleep(0.05)
-        time.sleep(0.5)
+        wait_until(lambda before=before: is_at_the_long_one(before), process)
         process.send_signal(kill)
-        told = process.communicate(timeout=60)[1].decode()
+        told = process.communicate()[1].decode()
         assert not out.exists() and journal.read_text().count('"file"') == 4
     assert process.returncode == 130
     assert told == "error: interrupted; what is done is kept, the same command with --resume goes on\n"
@@ -279,7 +281,7 @@ def test_resume_wants_a_file_that_it_can_read(model: str, recordings: Path, tmp_
 
 
 def test_a_long_recording_does_not_hold_up_the_others(
-    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
     """While the first file is heard, the others are heard and kept, though they come after it."""
     from earmark.inference.tagger import Tagger
@@ -290,10 +292,8 @@ def test_a_long_recording_does_not_hold_up_the_others(
     def slow(self: Tagger, audio: object, **more: object) -> object:
         nonlocal kept
         if str(audio).endswith("a.wav"):
-            deadline = time.monotonic() + 30
-            while kept < 12 and time.monotonic() < deadline:
-                time.sleep(0.05)
-                kept = (tmp_path / ".t.jsonl.part").read_text().count('"file"')
+            wait_until(lambda: (tmp_path / ".t.jsonl.part").read_text().count('"file"') == 12)
+            kept = 12
         return hear(self, audio, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Tagger, "hear", slow)

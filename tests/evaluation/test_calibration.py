@@ -182,7 +182,7 @@ def best_of_all(target: np.ndarray, scores: np.ndarray, weight: np.ndarray, near
     return min(best, key=lambda threshold: abs(threshold - near)), max(values)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), n_clips=st.integers(8, 30), n_levels=st.sampled_from([4, 9, 1000]))
 def test_no_threshold_does_better(seed: int, n_clips: int, n_levels: int) -> None:
     rng = np.random.default_rng(seed)

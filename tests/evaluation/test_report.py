@@ -4,6 +4,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def test_batches_hold_only_so_many_samples() -> None:
     assert [(n, length // 16000) for n, length in network.batches] == [(3, 1), (2, 150), (1, 400), (16, 1), (1, 1)]
 
 
-def test_few_clips_are_held_at_once() -> None:
+def test_few_clips_are_held_at_once(wait_until: Callable[..., None]) -> None:
     """Decoding runs ahead of the network, but by a batch and the workers only."""
     ahead: list[int] = []
     lock = threading.Lock()
@@ -220,7 +221,8 @@ def test_few_clips_are_held_at_once() -> None:
 
     class Slow(Listener):
         def forward(self, waveform: Tensor, n_samples: Tensor | None = None) -> Tensor:
-            time.sleep(0.02)
+            wait_until(lambda: counts["decoded"] > counts["done"] + 4 or counts["decoded"] == 60)
+            time.sleep(0.02)  # in which more would be decoded than may be
             with lock:
                 ahead.append(counts["decoded"] - counts["done"])
                 counts["done"] += len(waveform)

@@ -82,7 +82,7 @@ def test_closing_asks_every_process_to_stop_and_waits(fake, out, tmp_path):
 
 
 def test_a_second_interrupt_ends_the_processes(fake, out, monkeypatch):
-    started = fake("import time; time.sleep(60)")
+    started = fake("import time; time.sleep(3600)")
 
     def interrupted(*_):
         raise KeyboardInterrupt

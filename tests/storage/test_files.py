@@ -93,7 +93,7 @@ def test_a_pipe_receives_the_bytes_and_stays_one(tmp_path):
         # a writer that renames a file of its own over the one that it is given
         (temporary.parent / "own").write_bytes(b"whole")
         (temporary.parent / "own").replace(temporary)
-    reader.join(timeout=10)
+    reader.join()
     assert received == [b"whole"] and stat.S_ISFIFO(pipe.stat().st_mode) and not temporary.parent.exists()
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
@@ -27,7 +28,7 @@ from earmark.model.frontend import FLOOR_DB, FrontendConfig, LogMel
 from earmark.model.network import Network
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig, TrainingInterrupted, journal, machine, settings, train
-from earmark.training.batches import LogMels, TrainBatches, ValidBatches, Waveforms
+from earmark.training.batches import Loader, LogMels, TrainBatches, ValidBatches, Waveforms, batches_of_workers
 from earmark.training.cache import log_mels
 from earmark.training.folder import RunFolder, best_epoch
 from earmark.training.journal import Journal
@@ -653,6 +654,71 @@ def test_a_killed_reader_is_told_in_a_line(tmp_path):
     with pytest.raises(EarmarkError, match=r"a process that reads clips was killed; .* fewer --n-workers"):
         run(tmp_path, replace(SMALL, cache="none", n_workers=1, balanced=False), data)
     assert record_of(tmp_path)["status"] == "failed"
+
+
+def handing_over(*batches, error):
+    """What a loader does whose worker dies after these batches."""
+    yield from batches
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError(),
+        ConnectionResetError(104, "Connection reset by peer"),
+        ConnectionRefusedError(111, "Connection refused"),
+        BrokenPipeError(32, "Broken pipe"),
+        OSError("got end of file during message"),
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+        RuntimeError("Pin memory thread exited unexpectedly"),
+    ],
+    ids=repr,
+)
+def test_a_worker_killed_while_it_hands_over_a_batch_is_reported_in_a_line(error):
+    handed_over = batches_of_workers(handing_over("batch", error=error))
+    assert next(handed_over) == "batch"
+    with pytest.raises(EarmarkError, match=r"a process that reads clips was killed; .* fewer --n-workers"):
+        next(handed_over)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError("Caught EOFError in DataLoader worker process 0.\nOriginal Traceback ..."),
+        OSError(28, "No space left on device"),
+        RuntimeError("CUDA error"),
+        EarmarkError("damaged"),
+    ],
+    ids=repr,
+)
+def test_other_errors_of_a_loader_stay_what_they_are(error):
+    with pytest.raises(type(error)) as raised:
+        next(batches_of_workers(handing_over(error=error)))
+    assert raised.value is error
+
+
+def test_a_run_whose_worker_is_killed_while_it_hands_over_a_batch_ends_with_a_line(tmp_path, monkeypatch):
+    class CutOff(DataLoader):
+        def __iter__(self):
+            # as the loader's queue says it, which looks at its workers before the killed one counts as dead
+            return handing_over(next(super().__iter__()), error=EOFError())
+
+    monkeypatch.setattr("earmark.training.batches.DataLoader", CutOff)
+    with pytest.raises(EarmarkError, match=r"a process that reads clips was killed; .* fewer --n-workers"):
+        run(tmp_path, replace(SMALL, cache="none", n_workers=1))
+    assert record_of(tmp_path)["status"] == "failed"
+
+
+def test_an_end_of_file_in_the_data_themselves_is_no_killed_worker():
+    class Cut(LogMels):
+        def __getitem__(self, clip):
+            raise EOFError("of the data")
+
+    batches = ValidBatches(Cut([np.zeros(1)]), Targets([("low",)], LABELS), ["a"], 1)
+    with pytest.raises(EOFError, match="of the data"):
+        next(iter(Loader(batches, range(1), n_workers=0)))
 
 
 def test_a_finished_run_resumes_to_its_result(tmp_path, monkeypatch):

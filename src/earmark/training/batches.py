@@ -2,7 +2,8 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -23,6 +24,10 @@ from earmark.training.settings import Plan
 _BLOCK: Final = 64
 """Neighbours that are read one after the other; of 10 s clips in a pack some 20 MB."""
 _BLOCKS_SIDE_BY_SIDE: Final = 8
+_WORKER_KILLED: Final = (
+    "a process that reads clips was killed; if nobody did it, memory may have run out: fewer --n-workers take less, "
+    "and --resume continues from the last epoch"
+)
 
 # what a number derived from the seed is for: two uses of one seed must not draw the same numbers
 ORDER, CROPS, AUGMENTATION, DROPOUT, WEIGHTS = range(5)
@@ -245,17 +250,60 @@ class Steps(Sampler[int]):
         return len(self.steps)
 
 
-def loader(batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """The batches of some steps, made ahead by worker processes if there are any."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=Steps(steps),
-        num_workers=n_workers,
-        collate_fn=_unchanged,
-        pin_memory=pin_memory,
-        worker_init_fn=_let_the_parent_decide,
-    )
+class Loader:
+    """The batches of some steps, read ahead by worker processes if there are any."""
+
+    def __init__(
+        self, batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool = False
+    ) -> None:
+        self._loader: DataLoader[Batch] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=Steps(steps),
+            num_workers=n_workers,
+            collate_fn=_unchanged,
+            pin_memory=pin_memory,
+            worker_init_fn=_let_the_parent_decide,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader) if self._loader.num_workers == 0 else batches_of_workers(self._loader)
+
+
+def batches_of_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of a loader; one clear error if a worker was killed before or while it handed one over.
+
+    Raises:
+        EarmarkError: A worker was killed.
+    """
+    iterator = iter(loader)
+    while True:
+        try:
+            with killed_worker_reported():
+                batch = next(iterator, None)
+        except (EOFError, OSError) as error:
+            # what a worker itself raises arrives as "Caught OSError in DataLoader worker process 0"
+            is_cut_off = isinstance(error, (EOFError, ConnectionError)) or "end of file during message" in str(error)
+            if str(error).startswith("Caught ") or not is_cut_off:
+                raise
+            raise EarmarkError(_WORKER_KILLED) from error
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def killed_worker_reported() -> Iterator[None]:
+    """Reports a killed loader worker in one line: PyTorch's signal handler raises its error wherever the program is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread exited unexpectedly")):
+            raise
+        raise EarmarkError(_WORKER_KILLED) from error
 
 
 def _unchanged(batch: Any) -> Any:

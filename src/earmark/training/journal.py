@@ -11,11 +11,10 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from rich.progress import Progress
-from torch.utils.data import DataLoader
 
 from earmark.errors import EarmarkError, EarmarkWarning
 from earmark.evaluation.metrics import average_precision, d_prime, label_mean, roc_auc
-from earmark.training.batches import Batch, unreadable_clips
+from earmark.training.batches import Batch, Loader, unreadable_clips
 from earmark.training.folder import Epoch, RunFolder, best_epoch
 from earmark.training.interruption import Interruption
 from earmark.training.lightning_module import WeakLabelModule
@@ -42,7 +41,7 @@ class Journal(pl.Callback):
         self,
         module: WeakLabelModule,
         folder: RunFolder,
-        valid: DataLoader[Batch] | None,
+        valid: Loader | None,
         about: dict[str, Any],
         bar: Progress,
         interruption: Interruption,

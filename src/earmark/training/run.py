@@ -17,7 +17,7 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
-from earmark.training.batches import TrainBatches, ValidBatches, loader
+from earmark.training.batches import Loader, TrainBatches, ValidBatches, killed_worker_reported
 from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, finite, steady
 from earmark.training.initial import initial_network
@@ -308,7 +308,7 @@ class _Run:
         valid_loader = None
         if valid_batches is not None:
             own = range(self.rank.number, len(valid_batches), self.rank.n_ranks)
-            valid_loader = loader(valid_batches, own, n_workers, pin_memory)
+            valid_loader = Loader(valid_batches, own, n_workers, pin_memory)
         with Interruption() as interruption:
             journal = Journal(
                 module,
@@ -320,26 +320,20 @@ class _Run:
             )
             if state is not None:
                 journal.load_state(state)
-            steps = loader(batches, range(module.n_steps_done, plan.n_steps), n_workers, pin_memory)
+            steps = Loader(batches, range(module.n_steps_done, plan.n_steps), n_workers, pin_memory)
             with quiet(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
                 trainer = make_trainer(
                     self.device, self.rank, self.record["resolved"]["precision"], self.folder.path, journal
                 )
                 try:
-                    trainer.fit(module, steps)
+                    with killed_worker_reported():
+                        trainer.fit(module, steps)
                 except SystemExit:
                     # Lightning makes this of SIGTERM, which the journal has noted, and of a second Ctrl-C
                     if not journal.stopped:
                         raise KeyboardInterrupt(
                             f"stopped at once; {self.folder.path} holds its last checkpoint"
                         ) from None
-                except RuntimeError as error:
-                    if not str(error).startswith("DataLoader worker (pid"):
-                        raise
-                    raise EarmarkError(
-                        "a process that reads clips was killed; if nobody did it, memory may have run out: fewer "
-                        "--n-workers take less, and --resume goes on from the last epoch"
-                    ) from error
         return journal
 
     def _about(self) -> dict[str, Any]:
