@@ -139,8 +139,8 @@ def _make_table(
         runs,
         n_jobs=jobs,
         show=lambda doing: progress(doing, quiet),
-        tell=lambda text: note(text, quiet),
-        complain=report_error,
+        report=lambda text: note(text, quiet),
+        report_failure=report_error,
         training_progress=not quiet and sys.stderr.isatty(),
     )
     if json:

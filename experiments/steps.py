@@ -1,4 +1,4 @@
-"""What several scripts share: run `earmark` commands as a user would, resume a run, find results/ and the commit."""
+"""Steps of the scripts: run `earmark` commands as a user would, resume a run, name the commit."""
 
 import subprocess
 import sys

@@ -61,8 +61,8 @@ def test_a_table_and_what_follows_from_it(table1: Make, tmp_path: Path, capfd: C
 
     assert main(table1("--cells", "max", "--json", "--quiet")) == 0
     captured = capfd.readouterr()
-    told = json.loads(captured.out)
-    assert told == {"n_runs": 1, "n_done": 1, "failed": [], "tables": [str(page) for page in pages]}
+    printed = json.loads(captured.out)
+    assert printed == {"n_runs": 1, "n_done": 1, "failed": [], "tables": [str(page) for page in pages]}
     assert captured.err == ""
 
     pages[0].unlink()
@@ -78,7 +78,7 @@ def test_a_table_and_what_follows_from_it(table1: Make, tmp_path: Path, capfd: C
     assert "holds another table, these differ: profile.n_train 8 -> 9, profile.n_test 8 -> 9;" in capfd.readouterr().err
 
 
-def test_a_dry_run_tells_the_plan_and_does_nothing(
+def test_a_dry_run_prints_the_plan_and_does_nothing(
     table1: Make, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiments.table1.estimate, "probe_rate", lambda *_: 0.01)
@@ -89,8 +89,12 @@ def test_a_dry_run_tells_the_plan_and_does_nothing(
     assert "soundscapes to mix: 8 sparse train, 4 sparse valid, 8 sparse test" in printed
     assert "time: about 6 h 40 min" in printed and "4 steps of GMAP at width 16 on noise" in printed
     assert main(table1("--dry-run", "--json", "--no-ablations")) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["n_runs"] == 6 and told["seconds"] == pytest.approx(12000) and told["plan"]["profile"]["n_train"] == 8
+    printed = json.loads(capfd.readouterr().out)
+    assert (
+        printed["n_runs"] == 6
+        and printed["seconds"] == pytest.approx(12000)
+        and printed["plan"]["profile"]["n_train"] == 8
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -108,9 +112,9 @@ def test_a_failed_run_is_one_line_and_the_status_1(
     assert main(table1("--cells", "max,mean", "--json", "--quiet")) == 1
     captured = capfd.readouterr()
     assert captured.err == "error: sparse max seed 0: RuntimeError: no paper\n"
-    told = json.loads(captured.out)
+    printed = json.loads(captured.out)
     failed = {"difficulty": "sparse", "cell": "max", "seed": 0, "error": "RuntimeError: no paper"}
-    assert (told["n_runs"], told["n_done"], told["failed"]) == (2, 1, [failed])
+    assert (printed["n_runs"], printed["n_done"], printed["failed"]) == (2, 1, [failed])
 
 
 def test_localisation_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_any_two_networks_and_recording_can_be_drawn(table, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
 
 
-def test_what_is_missing_is_told_in_one_line(table, tmp_path):
+def test_what_is_missing_is_reported_in_one_line(table, tmp_path):
     with pytest.raises(
         DataError,
         match="the finished run dense gmap seed 0 was expected, it is missing; `python -m experiments",

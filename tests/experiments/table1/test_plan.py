@@ -86,14 +86,14 @@ def test_a_folder_of_something_else_is_refused(planned, out):
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"format": 2}', '{"format": 1, "n_seeds": 1}', '{"format": 1, "profile": {"labels": 3}}']
 )
-def test_a_damaged_plan_is_told(out, text):
+def test_a_damaged_plan_is_reported(out, text):
     out.mkdir()
     (out / "plan.json").write_text(text)
     with pytest.raises(ConfigError, match=r"plan\.json: the plan of a table was expected"):
         read_plan(out)
 
 
-def test_a_plan_of_a_later_format_is_told(planned, out):
+def test_a_plan_of_a_later_format_is_reported(planned, out):
     plan, _ = planned()
     plan.claim(out)
     values = json.loads((out / "plan.json").read_text())

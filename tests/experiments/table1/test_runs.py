@@ -47,9 +47,9 @@ def test_a_run_is_measured_at_its_best_epoch(rendered, out, monkeypatch):
 
 def test_log_mels_are_computed_once_and_used(rendered, out, monkeypatch):
     data = open_part(rendered, out, "sparse", "train")
-    told = []
-    share_features(rendered, out, data, lambda done, total: told.append((done, total)))
-    assert told[-1] == (12, 12)
+    printed = []
+    share_features(rendered, out, data, lambda done, total: printed.append((done, total)))
+    assert printed[-1] == (12, 12)
     stored = sorted(features_folder(out).iterdir())
     monkeypatch.setattr(module, "log_mels", lambda *_: pytest.fail("computed again"))
     share_features(rendered, out, data, None)
@@ -58,7 +58,7 @@ def test_log_mels_are_computed_once_and_used(rendered, out, monkeypatch):
     assert len(list(features_folder(out).glob("*.npy"))) == 2
 
 
-def test_soundscapes_that_cannot_be_read_are_told(rendered, out, monkeypatch):
+def test_soundscapes_that_cannot_be_read_are_reported(rendered, out, monkeypatch):
     victim = min((part_folder(out, "sparse", "train") / "audio").iterdir())
     victim.write_bytes(b"no sound")
     with pytest.raises(DataError, match=f"1 of 12 cannot be read; {victim.stem}: "):
