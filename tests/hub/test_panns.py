@@ -15,9 +15,10 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
 from earmark.hub.panns import FRONTEND, read_cnn10
 from earmark.inference.engine import ChunkedEncoder
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.mel import mel_filters
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 HOP = 320
 SEGMENT = 16 * HOP
@@ -223,7 +224,7 @@ def test_a_tagger_of_it(file: Path, theirs: Cnn10) -> None:
     assert tagger.labels == LabelSet.audioset() and tagger.seconds_per_segment == pytest.approx(0.16)
     audio = Audio(noise(320_000), 32_000)
     expected = scores(theirs, audio.waveform)
-    close(tagger.hear(audio).scores, expected)
+    close(tagger.score(audio).scores, expected)
     tags = tagger.tag(audio, top=3)
     assert [tag.label for tag in tags] == [tagger.labels.names[i] for i in np.argsort(-expected)[:3]]
     assert tagger.embed(audio).shape == (32,)
@@ -254,12 +255,12 @@ def test_exported_it_scores_the_same(ours: Network, theirs: Cnn10, tmp_path: Pat
     tagger, in_eight_bits = earmark.load(tmp_path / "a.onnx"), earmark.load(tmp_path / "int8.onnx")
     for n_samples in (*LENGTHS, 1, 3000):
         audio = Audio(noise(n_samples), 32_000)
-        heard = tagger.hear(audio).scores
+        heard = tagger.score(audio).scores
         close(heard, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
         if n_samples > 3000:
             close(heard, scores(theirs, audio.waveform))
         assert len(in_eight_bits.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
-        assert np.abs(in_eight_bits.hear(audio).scores - heard).max() < 0.2
+        assert np.abs(in_eight_bits.score(audio).scores - heard).max() < 0.2
 
 
 class Harmful:

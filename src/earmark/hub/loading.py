@@ -63,7 +63,7 @@ def load(
             raise ConfigError(f"precision: {path} has its own inside; {precision} is for other checkpoints")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # PyTorch takes seconds to import: a misspelt name is told at once
-    from earmark.model.network import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine
 
     return Tagger(TorchEngine(_network(path), n_threads, precision))
 
