@@ -75,13 +75,13 @@ class Convolution:
 
     @property
     def operations(self) -> float:
-        """Of one step: forward, gradient of the weights and (but for the first) of the input."""
+        """Operations of a step: forward, gradient of the weights and, except for the first, of the input."""
         n_clips, n_in, height, width = self.shape
         once = 2.0 * 9 * n_clips * n_in * self.module.out_channels * height * width
         return once * (3 if self.needs_input_gradient else 2)
 
     def seconds(self, device: torch.device) -> float:
-        """Of one step, alone."""
+        """Seconds of a step of this convolution alone."""
         x = torch.randn(self.shape, device=device).to(memory_format=torch.channels_last)
         x.requires_grad_(self.needs_input_gradient)
         y = self.module(x)

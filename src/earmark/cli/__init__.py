@@ -157,22 +157,23 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
 app: Final = _app()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
     """Runs one command and returns its exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
 
     Args:
-        arguments: The words after `earmark`; by default those of the process.
+        arguments: The words after the program's name; by default those of the process.
+        program: The commands; other programs than earmark bring their own.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not UTF-8
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = _run(words)
+        status = _run(words, program)
         sys.stdout.flush()
         return status
     except CycloptsError as error:
-        report_error(f"{one_line(error)} (`{_named(words)} --help` explains)")
+        report_error(f"{one_line(error)} (`{_named(words, program)} --help` explains)")
         return 2
     except BrokenPipeError:
         # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
@@ -192,17 +193,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _named(words: Sequence[str]) -> str:
-    """`earmark` and the command that the words call, if any."""
-    return " ".join(["earmark", *(word for word in words[:1] if word in _COMMANDS)])
+def _named(words: Sequence[str], program: App) -> str:
+    """The program and the command that the words call, if any."""
+    return " ".join([*program.name, *(word for word in words[:1] if word in set(program))])
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], program: App) -> int:
     show_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     # cyclopts takes a single hyphen for an unknown flag
     words = ["./-" if word == "-" else word for word in words]
     try:
-        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        command, bound, _ = program.parse_args(words, exit_on_error=False, print_error=False)
     except ConfigError as error:
         # no work has started: an invalid setting is wrong usage, like an unknown flag
         raise CycloptsError(in_flags(error)) from error
