@@ -233,7 +233,7 @@ def test_resume_hears_only_what_is_not_there(
 
 
 def test_resume_after_a_kill_loses_nothing(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
+    exported: Path, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
 ) -> None:
     """Killed in the middle, the command goes on: what was done is not done again, and the result is the same."""
     folder, out = tmp_path / "r", tmp_path / "t.jsonl"
@@ -242,7 +242,7 @@ def test_resume_after_a_kill_loses_nothing(
     save_audio(folder / "5.wav", Audio(np.zeros(100 * 3600 * 24, np.float32), 100))
     for number in (1, 2, 3, 4, 6):
         (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
-    words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
+    words = ["tag", str(folder), "--model", str(exported), "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
 
     def is_at_the_long_one(before: int) -> bool:
