@@ -181,8 +181,8 @@ def test_tag_side_by_side_keeps_the_order(model: str, recordings: Path, capfd: C
     assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == 20
 
 
-def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> None:
-    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", model, "--json"]
+def test_tag_of_standard_input(exported: Path, recordings: Path, capfd: Capture) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", str(exported), "--json"]
     for name, status in (("c.flac", 0), ("b.wav", 1), (None, 1)):
         data = b"" if name is None else (recordings / name).read_bytes()
         done = subprocess.run(words, input=data, capture_output=True, check=False)
@@ -190,7 +190,7 @@ def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> 
         told = json.loads(done.stdout)
         assert told["file"] == "-" and ("error" in told) == (status == 1)
         assert b"Traceback" not in done.stderr
-    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--json"]) == 0
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", str(exported), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["duration"] == 2.0
 
 
