@@ -171,11 +171,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def finish(arguments: list[str], launcher: tuple[str, ...] = ("-m", "earmark")) -> subprocess.CompletedProcess:
-    command = [sys.executable, *launcher, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment())
-
-
 def record_of(out: Path) -> dict:
     return json.loads((out / "run.json").read_text())
 
@@ -220,22 +215,26 @@ def assert_same(one: Path, other: Path) -> None:
     ],
     ids=["batch norm in evaluation mode", "synchronised"],
 )
-def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance):
+def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance, capfd):
     """Mixup, SpecAugment, balanced sampling, moving average and validation are all on."""
     assert cli.main(command(clips, tmp_path / "one", **QUIET_DROPOUT, **settings)) == 0
-    done = finish(command(clips, tmp_path / "two", "--devices", "2", **QUIET_DROPOUT, **settings))
-    assert done.returncode == 0, done.stderr
+    capfd.readouterr()
+    assert cli.main(command(clips, tmp_path / "two", "--devices", "2", **QUIET_DROPOUT, **settings)) == 0
     assert_near(tmp_path / "one", tmp_path / "two", tolerance)
     assert record_of(tmp_path / "two")["n_processes"] == 2
-    assert done.stdout.count("best.safetensors") == 1, "one process speaks"
+    assert capfd.readouterr().out.count("best.safetensors") == 1, "one process speaks"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(clips, tmp_path_factory) -> Path:
     """A run on two processes, as the defaults have it."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = finish(command(clips, out, "--devices", "2"))
-    assert done.returncode == 0, done.stderr
+    n_threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")  # as in the runs that are to be the same to the bit
+        torch.set_num_threads(1)
+        assert cli.main(command(clips, out, "--devices", "2")) == 0
+    torch.set_num_threads(n_threads)
     return out
 
 
@@ -303,8 +302,9 @@ def test_interrupted_and_killed_it_goes_on_and_torchrun_is_the_same(clips, tmp_p
     assert status == 1 and len(lines) == 1, told
     assert "of the run was killed (SIGKILL" in lines[0] and "--resume goes on" in lines[0], told
     assert not (out / "run.json").read_text().count('"finished"')
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark")
-    done = finish(arguments, torchrun)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark"]
+    words = [sys.executable, *torchrun, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("best.safetensors") == 1, "one process speaks"
     assert_same(out, undisturbed)
@@ -347,11 +347,11 @@ def test_ctrl_c_while_the_processes_start_ends_all_of_them(clips, tmp_path, mome
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
-def test_an_error_of_one_process_is_told_once(clips, tmp_path):
+def test_an_error_of_one_process_is_told_once(clips, tmp_path, capfd):
     spoilt = with_a_bad_clip(clips, tmp_path)
-    done = finish(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False))
-    assert done.returncode == 1 and done.stderr.count("error: ") == 1 and "bad.wav" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
+    assert cli.main(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False)) == 1
+    told = capfd.readouterr().err
+    assert told.count("error: ") == 1 and "bad.wav" in told and "Traceback" not in told, told
 
 
 def test_clips_that_cannot_be_read_are_known_to_all_and_sigterm_saves_too(clips, tmp_path, after_epochs):
