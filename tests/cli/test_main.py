@@ -176,8 +176,8 @@ def test_the_list_of_commands_does_without_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_a_reader_that_has_had_enough(model: str, recordings: Path) -> None:
-    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", model, "--json"]
+def test_a_reader_that_has_had_enough(exported: Path, recordings: Path) -> None:
+    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", str(exported), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
