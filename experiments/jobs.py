@@ -8,8 +8,8 @@ from pathlib import Path
 from earmark.errors import EarmarkError
 from earmark.parallel.pool import Death, Pool, Reporter
 from earmark.parallel.processors import n_processors
-from experiments.lines import Line
-from experiments.plan import Run, read_plan
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run, read_plan
 
 
 def side_by_side(
@@ -39,7 +39,7 @@ def side_by_side(
 
 def _perform(run: Run, report: Reporter, out: Path, n_jobs: int) -> Line | str:
     try:
-        from experiments.runs import perform
+        from experiments.table1.runs import perform
 
         return perform(out, read_plan(out), run, n_beside=n_jobs)
     except Exception as error:  # the other runs continue

@@ -16,11 +16,11 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 from earmark.bulk.job import PLAN, Settings, finished  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
-from earmark.storage.remote import Place  # noqa: E402
+from earmark.storage.remote import RemotePath  # noqa: E402
 
 
 def test_a_folder_of_results_belongs_to_one_job(folder: Path, tmp_path: Path, a_job: Callable[..., Any]) -> None:
-    out = Place(str(tmp_path / "out"))
+    out = RemotePath(str(tmp_path / "out"))
     job = a_job(folder)
     job.claim(out)
     job.claim(out)
@@ -40,13 +40,13 @@ def test_a_folder_of_results_belongs_to_one_job(folder: Path, tmp_path: Path, a_
     with pytest.raises(DataError, match="damaged, no plan"):
         job.claim(out)
     with pytest.raises(ConfigError, match="this holds other files"):
-        job.claim(Place(str(folder)))
+        job.claim(RemotePath(str(folder)))
 
 
 def test_a_damaged_part_and_one_of_another_job_are_done_again(
     folder: Path, tmp_path: Path, loudness: Callable[..., Any], a_job: Callable[..., Any]
 ) -> None:
-    out = Place(str(tmp_path / "out"))
+    out = RemotePath(str(tmp_path / "out"))
     job = a_job(folder, rows_per_part=1)
     done = [do_part(part, loudness(), job.settings, out, job.fingerprint) for part in job.input.parts[:3]]
     assert list(finished(out, job).values()) == done
@@ -57,7 +57,7 @@ def test_a_damaged_part_and_one_of_another_job_are_done_again(
 
 
 def test_a_plan_says_what_it_is(folder: Path, tmp_path: Path, a_job: Callable[..., Any]) -> None:
-    a_job(folder, Settings(threshold="auto")).claim(Place(str(tmp_path / "out")))
+    a_job(folder, Settings(threshold="auto")).claim(RemotePath(str(tmp_path / "out")))
     plan = json.loads((tmp_path / "out" / PLAN).read_text())
     assert plan["input"]["n_files"] == 4
     assert plan["input"]["n_parts"] == 2

@@ -15,7 +15,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from earmark.bulk.job import PLAN, Done, Settings, finished  # noqa: E402
 from earmark.bulk.parts import Part, read_input  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
-from earmark.storage.remote import Place  # noqa: E402
+from earmark.storage.remote import RemotePath  # noqa: E402
 
 
 def test_a_recording_that_cannot_be_read_is_a_row_with_an_error(
@@ -24,7 +24,7 @@ def test_a_recording_that_cannot_be_read_is_a_row_with_an_error(
     (folder / "c.wav").write_bytes(wav(2.0))
     (part,) = read_input(str(folder)).parts
     part = replace(part, files=(*part.files, "gone.wav"))
-    done = do_part(part, loudness(), Settings(threshold=0.2, n_features=3), Place(str(tmp_path / "out")), "f")
+    done = do_part(part, loudness(), Settings(threshold=0.2, n_features=3), RemotePath(str(tmp_path / "out")), "f")
     written = rows(tmp_path / "out" / part.name)
     assert [row["file"] for row in written] == ["a.wav", "b.wav", "c.wav", "sub/d.wav", "gone.wav"]
     assert written[0] == {
@@ -46,12 +46,12 @@ def test_the_columns_have_the_same_types_whatever_is_in_them(
 ) -> None:
     for name, files in (("whole", ("a.wav",)), ("bad", ("b.wav",))):
         part = Part(f"{name}.parquet", 1, str(folder), files=files)
-        do_part(part, loudness(), Settings(n_features=3), Place(str(tmp_path)), "f")
+        do_part(part, loudness(), Settings(n_features=3), RemotePath(str(tmp_path)), "f")
     whole, bad = (parquet.read_schema(tmp_path / f"{name}.parquet").remove_metadata() for name in ("whole", "bad"))
     assert whole == bad
     assert whole.field("embedding").type == pa.list_(pa.float32(), 3)
     assert whole.names == ["file", "duration", "tags", "error", "embedding"]
-    do_part(replace(part, name="n.parquet"), loudness(), Settings(), Place(str(tmp_path)), "f")
+    do_part(replace(part, name="n.parquet"), loudness(), Settings(), RemotePath(str(tmp_path)), "f")
     assert parquet.read_schema(tmp_path / "n.parquet").names == ["file", "duration", "tags", "error"]
 
 
@@ -72,7 +72,7 @@ def test_bytes_in_a_table_are_scored(
     parquet.write_table(table, tmp_path / "in" / "t.parquet", row_group_size=2)
     work = read_input(str(tmp_path / "in"), rows_per_part=2)
     for part in work.parts:
-        do_part(part, loudness(), Settings(top=1), Place(str(tmp_path / "out")), "f")
+        do_part(part, loudness(), Settings(top=1), RemotePath(str(tmp_path / "out")), "f")
     written = [row for part in work.parts for row in rows(tmp_path / "out" / part.name)]
     if ids:
         names = [str(next(iter(ids.values()))[0]), "t.parquet:1", str(next(iter(ids.values()))[2])]
@@ -94,7 +94,7 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
     memory.pipe_file("/far/list.txt", b"a.wav\nb.wav\nmemory://else/c.wav\ngone.wav\n")
     tagger = loudness()
     job = a_job("memory://far/list.txt", rows_per_part=9)
-    out = Place("memory://results/of/it")
+    out = RemotePath("memory://results/of/it")
     job.claim(out)
     do_part(job.input.parts[0], tagger, job.settings, out, job.fingerprint)
     assert out.names() == {PLAN, "part-000000.parquet"}
@@ -116,5 +116,5 @@ def test_a_part_that_is_not_whole_is_not_there(folder: Path, tmp_path: Path, lou
 
     (part,) = read_input(str(folder)).parts
     with pytest.raises(KeyboardInterrupt):
-        do_part(part, Interrupted(), Settings(), Place(str(tmp_path / "out")), "f")
+        do_part(part, Interrupted(), Settings(), RemotePath(str(tmp_path / "out")), "f")
     assert not (tmp_path / "out").exists()

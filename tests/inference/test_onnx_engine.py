@@ -163,7 +163,7 @@ import sys, numpy, earmark
 engine = earmark.load({str(exported)!r}).engine
 segments = engine.encode(numpy.zeros(20000, numpy.float32))
 assert engine.classify(segments[None], numpy.ones((1, len(segments)), bool)).shape == (1, 3)
-heavy = {{"torch", "onnx", "onnxscript", "scipy", "pandas", "matplotlib", "numba", "lightning", "sympy"}}
+heavy = {{"torch", "onnx", "onnxscript", "scipy", "pandas", "matplotlib", "tensorboard", "sympy"}}
 sys.exit(", ".join(heavy & set(sys.modules)) or None)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from earmark.bulk.parts import Input, Part
 from earmark.errors import ConfigError, DataError
 from earmark.storage.differences import differences
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 PLAN: Final = "_earmark.json"
 _FORMAT: Final = 1
@@ -79,7 +79,7 @@ class Job:
         """SHA-256 of all that the results depend on; kept in each part."""
         return sha256(json.dumps(_decisive(self.to_json()), sort_keys=True).encode()).hexdigest()
 
-    def claim(self, out: Place) -> None:
+    def claim(self, out: RemotePath) -> None:
         """Writes the plan to `out`, which is new or empty, or checks that it holds this job.
 
         Raises:
@@ -98,7 +98,7 @@ class Job:
         except OSError as error:
             raise DataError(f"{out.url}: cannot be written: {error.strerror or error}") from error
 
-    def _check_same(self, out: Place, plan: Place) -> None:
+    def _check_same(self, out: RemotePath, plan: RemotePath) -> None:
         try:
             then = _decisive(json.loads(plan.read()))
         except (ValueError, AttributeError) as error:
@@ -111,7 +111,7 @@ class Job:
             )
 
 
-def finished(out: Place, job: Job) -> dict[str, Done]:
+def finished(out: RemotePath, job: Job) -> dict[str, Done]:
     """Finished parts of a job in `out` by name; damaged ones are left out."""
     names = out.names()
     there = [part for part in job.input.parts if part.name in names]
@@ -120,7 +120,7 @@ def finished(out: Place, job: Job) -> dict[str, Done]:
         return {done.part: done for done in found if done is not None}
 
 
-def read_done(out: Place, fingerprint: str, part: Part) -> Done | None:
+def read_done(out: RemotePath, fingerprint: str, part: Part) -> Done | None:
     """The metadata of a part's file; None if the file is damaged or of another job."""
     from pyarrow import ArrowInvalid, parquet
 

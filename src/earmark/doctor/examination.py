@@ -47,7 +47,7 @@ def _without(name: str, text: object) -> str:
 
 
 def _decoded(audio: RecordedAudio, name: str) -> Facts:
-    with decoding.opened(audio.recording(), name) as decoder:
+    with decoding.open_decoder(audio.recording(), name) as decoder:
         rate, n_channels = decoder.sample_rate, decoder.n_channels
         # the same part of the file as `load_audio` takes
         start = seconds_to_samples(audio.onset, rate)

@@ -147,5 +147,6 @@ def _refuse(plan: Plan, lost: Sequence[Lost], bad: Sequence[Skipped]) -> None:
         more = ", ..." if len(bad) > _NAMED else ""
         raise DataError(
             f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; repair them and give "
-            "the same command again, or set skip_bad to leave them out"
+            "the same command again, or leave them out",
+            remedy={"skip_bad": True},
         )

@@ -12,7 +12,7 @@ from earmark.errors import DataError
 from earmark.packing.ledger import read_manifest
 from earmark.packing.plan import Packed
 from earmark.parallel.processors import n_processors
-from earmark.storage.remote import Place, is_url
+from earmark.storage.remote import RemotePath, is_url
 
 STRANGE: Final = "not of this pack"
 """Reason given for a Parquet file in the folder that is not of the pack."""
@@ -40,7 +40,7 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
     Raises:
         DataError: There is no pack, or it is not finished.
     """
-    folder = Place(out)
+    folder = RemotePath(out)
     try:
         text = folder.child(MANIFEST).read()
     except OSError as error:
@@ -64,7 +64,7 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
     return Check(len(shards), sum(shard.n_bytes for shard in shards), tuple(damaged))
 
 
-def _damage(folder: Place, shard: Packed) -> str | None:
+def _damage(folder: RemotePath, shard: Packed) -> str | None:
     file = folder.child(shard.file)
     try:
         with file.open() as stream:
