@@ -14,9 +14,9 @@ class Recipe:
     """A named way to train."""
 
     description: str
-    """What it is for, in a line."""
+    """Purpose, in one line."""
     cost: str
-    """What it takes, in a line."""
+    """Cost, in one line."""
     config: TrainConfig
 
 
