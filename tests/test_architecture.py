@@ -13,7 +13,9 @@ import pytest
 import earmark
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PACKAGE = sorted((ROOT / "src").rglob("*.py"))
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
+SOURCES = [*PACKAGE, *EXPERIMENTS]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 MAX_FILE, MAX_FUNCTION = 400, 60
 FORBIDDEN_NAMES = {"utils", "helpers", "core", "base", "types", "config", "constants"}
@@ -24,7 +26,7 @@ def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_and_no_function_is_too_long(path):
     text = path.read_text()
     assert len(text.splitlines()) <= MAX_FILE
@@ -33,7 +35,7 @@ def test_no_file_and_no_function_is_too_long(path):
             assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION, node.name
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_library_code_has_no_assert_no_forbidden_name_and_no_loose_end(path):
     assert path.stem not in FORBIDDEN_NAMES
     text = path.read_text()
@@ -43,7 +45,7 @@ def test_library_code_has_no_assert_no_forbidden_name_and_no_loose_end(path):
     assert ast.get_docstring(tree) or not text.strip(), "a module says what it is"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_unpickles_and_nothing_runs_a_shell(path):
     text = path.read_text()
     assert not re.search(r"^\s*(import|from) (pickle|shelve|dill|cloudpickle|joblib)\b", text, re.M)
@@ -55,7 +57,7 @@ def test_nothing_unpickles_and_nothing_runs_a_shell(path):
 def test_tests_mirror_sources():
     missing = []
     for path in SOURCES:
-        relative = path.relative_to(ROOT / "src" / "earmark")
+        relative = path.relative_to(ROOT / "src" / "earmark" if path in PACKAGE else ROOT)
         if path.stem in ("__init__", "__main__", "errors"):
             continue
         if not any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text()))):
@@ -96,6 +98,30 @@ def test_importing_earmark_is_light():
 def test_audio_labels_data_metrics_and_tagger_need_no_torch():
     code = "import sys, earmark.data, earmark.evaluation.metrics, earmark.inference.tagger, earmark.hub"
     assert python(f"{code}; print('torch' in sys.modules)") == "False"
+
+
+def test_the_package_and_its_wheel_do_without_the_experiments():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["src/earmark"]}
+    importing = [path for path in PACKAGE if any(name.startswith("experiments") for name in imported(path))]
+    assert not importing
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_experiments_use_public_names_alone(path):
+    private = [name for name in imported(path) if re.search(r"(^|\.)_[a-z]", name)]
+    assert not private
+
+
+def imported(path):
+    """The dotted names that a module imports."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def tree() -> list[str]:

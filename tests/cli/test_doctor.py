@@ -120,7 +120,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--min-seconds -1", "--min-seconds: 0 or more was expected, not -1"),
+        ("--min-seconds -1", "--min-seconds: at least 0 was expected, not -1"),
         ("--keep unreadable", "--keep: of unlabelled, short, silent, duplicate, contradicting, ends-early"),
         ("--drop leaking", "--drop: of ends-early, clipped, warned was expected, not leaking"),
         ("--jobs 0", "Must be >= 1"),

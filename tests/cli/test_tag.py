@@ -151,7 +151,7 @@ def test_tag_reports_recordings_in_unreadable_formats(
         (tmp_path / name).touch()
     assert cli.main(["tag", str(tmp_path), "--model", model]) == 0
     told = capfd.readouterr().err
-    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they are read with")
+    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they need the extra")
     assert cli.main(["tag", str(tmp_path), "--model", model, "--quiet"]) == 0
     assert capfd.readouterr().err == ""
 
@@ -179,8 +179,8 @@ def test_tag_side_by_side_keeps_the_order(model: str, recordings: Path, capfd: C
     assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == 20
 
 
-def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> None:
-    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", model, "--json"]
+def test_tag_of_standard_input(exported: Path, recordings: Path, capfd: Capture) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", str(exported), "--json"]
     for name, status in (("c.flac", 0), ("b.wav", 1), (None, 1)):
         data = b"" if name is None else (recordings / name).read_bytes()
         done = subprocess.run(words, input=data, capture_output=True, check=False)
@@ -188,7 +188,7 @@ def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> 
         told = json.loads(done.stdout)
         assert told["file"] == "-" and ("error" in told) == (status == 1)
         assert b"Traceback" not in done.stderr
-    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--json"]) == 0
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", str(exported), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["duration"] == 2.0
 
 
@@ -231,7 +231,7 @@ def test_resume_tags_only_files_without_results(
 
 
 def test_resume_after_a_kill_loses_nothing(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
+    exported: Path, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
 ) -> None:
     """A killed command continues with the remaining files, and its result is complete."""
     folder, out = tmp_path / "r", tmp_path / "t.jsonl"
@@ -240,7 +240,7 @@ def test_resume_after_a_kill_loses_nothing(
     save_audio(folder / "5.wav", Audio(np.zeros(100 * 3600 * 24, np.float32), 100))
     for number in (1, 2, 3, 4, 6):
         (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
-    words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
+    words = ["tag", str(folder), "--model", str(exported), "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
 
     def is_at_the_long_one(before: int) -> bool:

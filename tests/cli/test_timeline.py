@@ -98,7 +98,10 @@ def test_timeline_draws(model: str, recordings: Path, tmp_path: Path, capfd: Cap
     assert cli.main([*words, str(tmp_path / "t.jpg")]) == 2
     assert cli.main([*words, str(tmp_path / "t.png"), "--out", str(tmp_path / "t.png"), "--format", "csv"]) == 2
     printed = capfd.readouterr().err.splitlines()
-    assert "a picture ends in .png, .svg, .pdf" in printed[0] and "itself, which would be lost" in printed[1]
+    assert (
+        "a file that ends in .png, .svg, .pdf was expected" in printed[0]
+        and "itself, which would be lost" in printed[1]
+    )
 
 
 def test_timeline_of_standard_input(model: str, recordings: Path) -> None:

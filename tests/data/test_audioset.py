@@ -270,7 +270,7 @@ def test_labels_that_are_not_in_the_set(tiny_audioset, tmp_path):
         ("mid,display_name\n/m/1,Dog\n", ": the columns index, mid, display_name were expected, got mid, display_name"),
         ("index,mid,display_name\n1,/m/1,Dog\n", ", row 2: index 0 was expected, got '1'"),
         ("index,mid,display_name\n0,/m/1\n", ", row 2: index, mid, display_name were expected, got '0,/m/1'"),
-        ("index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Dog\n", ": the label name 'Dog' is there twice; names and ids"),
+        ("index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Dog\n", ": the label name 'Dog' is repeated; names and ids"),
         ("index,mid,display_name\n", ": a label set needs at least one label"),
         ("", ": a label set needs at least one label"),
     ],

@@ -118,7 +118,7 @@ def test_rows_that_are_wrong_are_told_where_one_is_lenient(folder):
             "7,Bark",
             "vocabulary.csv, row 2: 1, a label and its MID were expected, got '7,Bark,/m/",
         ),
-        ("vocabulary", "Bark", "Dog", "vocabulary.csv: the label name 'Dog' is there twice"),
+        ("vocabulary", "Bark", "Dog", "vocabulary.csv: the label name 'Dog' is repeated"),
     ],
 )
 def test_damaged_tables(folder, table, old, new, text):

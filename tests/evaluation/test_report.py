@@ -274,12 +274,12 @@ def test_a_diverged_network_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 0}, "batch_size: at least 1 was expected, not 0"),
         ({"n_workers": -1}, "n_workers=-1"),
-        ({"device": "abacus"}, "device 'abacus': cannot be used"),
+        ({"device": "abacus"}, "device: abacus cannot be used"),
         pytest.param(
             {"device": "cuda"},
-            "device 'cuda': cannot be used .*; 'cpu' always can",
+            "device: cuda cannot be used .*; cpu always can",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
         ),
     ],

@@ -11,9 +11,9 @@ import pytest
 from earmark.errors import DataError
 from experiments import jobs as module
 from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
-from experiments.lines import Line
-from experiments.plan import Run
-from experiments.sounds import PARTS, render_part
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run
+from experiments.table1.soundscapes import PARTS, render_part
 
 RUNS = tuple(Run("sparse", cell, 0) for cell in ("max", "mean"))
 

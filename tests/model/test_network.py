@@ -195,8 +195,8 @@ def test_a_checkpoint_holds_tensors_only(tmp_path):
         ({"backbone": "resnet"}, "backbone: one of cnn, light was expected, not 'resnet'"),
         ({"pooling": "median"}, "one of max, mean, max_mean, attention, attentive_stats, gmap was expected"),
         ({"n_heads": 3, "width": 2}, "a divisor of the 16 channels"),
-        ({"dropout": 1.0}, "a share from 0 up to 1"),
-        ({"width": 0}, "width: a positive whole number"),
+        ({"dropout": 1.0}, "dropout: at least 0 and below 1"),
+        ({"width": 0}, "width: at least 1 was expected, not 0"),
         (
             {"backbone": "light", "partial_segments": False},
             "partial_segments: true was expected for the backbone 'light'",

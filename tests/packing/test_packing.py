@@ -544,7 +544,7 @@ def test_bad_clips_are_an_error_in_the_end_or_listed(data: Dataset, tmp_path: Pa
     with pytest.raises(DataError) as caught:
         pack(data, out, CONFIG, jobs=1)
     assert str(caught.value).startswith("in: 2 of 10 clips cannot be read: C:\\e (no such file), y (")
-    assert str(caught.value).endswith("give the same command again, or set skip_bad to leave them out")
+    assert str(caught.value).endswith("give the same command again, or leave them out (skip_bad=True)")
     assert not (out / MANIFEST).exists() and len(shards(out)) == 3
     outcome = pack(data, out, CONFIG, jobs=1, skip_bad=True)
     assert outcome.n_made == 0, "what could be read was packed already"

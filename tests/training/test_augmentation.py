@@ -97,7 +97,7 @@ def test_the_generator_decides_everything():
 
 
 def test_bad_stripes_say_so():
-    with pytest.raises(ConfigError, match="time_width: 0 or more was expected, not -1"):
+    with pytest.raises(ConfigError, match="time_width: at least 0 was expected, not -1"):
         SpecAugmentConfig(time_width=-1)
 
 

@@ -83,10 +83,10 @@ def test_a_run_takes_its_folder_before_it_reads_the_clips(tmp_path, monkeypatch)
 
     def another():
         seen.append(record_of(tmp_path))
-        with pytest.raises(ConfigError, match=r"there is a run already \(run.json\)"):
+        with pytest.raises(ConfigError, match=r"this holds a run \(run.json\)"):
             run(tmp_path)
         monkeypatch.setattr(RunFolder, "check_new", lambda self: None)
-        with pytest.raises(ConfigError, match=r"there is a run already \(run.json\)"):
+        with pytest.raises(ConfigError, match=r"this holds a run \(run.json\)"):
             run(tmp_path)
 
     while_reading(monkeypatch, another)
@@ -158,12 +158,12 @@ def test_other_unreadable_clips_than_at_the_start_are_refused(tmp_path, monkeypa
 
 
 def test_what_cannot_be_resumed_or_started(tmp_path):
-    with pytest.raises(ConfigError, match=r"no run to resume there .* without --resume"):
+    with pytest.raises(ConfigError, match=r"no run to resume there .* start a new one"):
         run(tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
     out = tmp_path / "run"
     run(out)
-    with pytest.raises(ConfigError, match=r"there is a run already \(run.json.*--resume"):
+    with pytest.raises(ConfigError, match=r"this holds a run \(run.json.*resume=True"):
         run(out)
     with pytest.raises(ConfigError, match=r"these differ: learning_rate 0.001 -> 0.01, seed 3 -> 4;"):
         run(out, replace(SMALL, seed=4, learning_rate=0.01, n_workers=1), resume=True)

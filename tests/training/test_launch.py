@@ -74,11 +74,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def finish(arguments: list[str], launcher: tuple[str, ...] = ("-m", "earmark")) -> subprocess.CompletedProcess:
-    command = [sys.executable, *launcher, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment())
-
-
 def record_of(out: Path) -> dict:
     return json.loads((out / "run.json").read_text())
 
@@ -123,22 +118,26 @@ def assert_same(one: Path, other: Path) -> None:
     ],
     ids=["batch norm in evaluation mode", "synchronised"],
 )
-def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance):
+def test_two_processes_train_as_one(clips, tmp_path, settings, tolerance, capfd):
     """Mixup, SpecAugment, balanced sampling, moving average and validation are all on."""
     assert cli.main(command(clips, tmp_path / "one", **QUIET_DROPOUT, **settings)) == 0
-    done = finish(command(clips, tmp_path / "two", "--devices", "2", **QUIET_DROPOUT, **settings))
-    assert done.returncode == 0, done.stderr
+    capfd.readouterr()
+    assert cli.main(command(clips, tmp_path / "two", "--devices", "2", **QUIET_DROPOUT, **settings)) == 0
     assert_near(tmp_path / "one", tmp_path / "two", tolerance)
     assert record_of(tmp_path / "two")["n_processes"] == 2
-    assert done.stdout.count("best.safetensors") == 1, "one process speaks"
+    assert capfd.readouterr().out.count("best.safetensors") == 1, "one process speaks"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(clips, tmp_path_factory) -> Path:
     """A run on two processes, as the defaults have it."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = finish(command(clips, out, "--devices", "2"))
-    assert done.returncode == 0, done.stderr
+    n_threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")  # as in the runs that are to be the same to the bit
+        torch.set_num_threads(1)
+        assert cli.main(command(clips, out, "--devices", "2")) == 0
+    torch.set_num_threads(n_threads)
     return out
 
 
@@ -182,10 +181,10 @@ def after_epochs(wait_until):
             try:
                 wait_until(lambda: n_rows(out) > n_epochs, process)
                 act(process)
-                told = process.communicate()[1]
+                printed = process.communicate()[1]
             finally:
                 process.kill()
-        return process.returncode, told
+        return process.returncode, printed
 
     return acted
 
@@ -197,17 +196,20 @@ def n_rows(out: Path) -> int:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
 def test_interrupted_and_killed_it_goes_on_and_torchrun_is_the_same(clips, tmp_path, undisturbed, after_epochs):
     out = tmp_path / "run"
-    status, told = after_epochs(1, command(clips, out, "--devices", "2"), out, lambda p: p.send_signal(signal.SIGINT))
-    assert status == 130 and "--resume continues" in told, told
-    assert "Traceback" not in told
+    status, printed = after_epochs(
+        1, command(clips, out, "--devices", "2"), out, lambda p: p.send_signal(signal.SIGINT)
+    )
+    assert status == 130 and "--resume continues" in printed, printed
+    assert "Traceback" not in printed
     arguments = ["train", "--out", str(out), "--resume", "--quiet"]
-    status, told = after_epochs(4, arguments, out, lambda p: os.kill(ranks(p.pid)[1], signal.SIGKILL))
-    lines = [line for line in told.splitlines() if line.startswith("error: ")]
-    assert status == 1 and len(lines) == 1, told
-    assert "of the run was killed (SIGKILL" in lines[0] and "--resume continues" in lines[0], told
+    status, printed = after_epochs(4, arguments, out, lambda p: os.kill(ranks(p.pid)[1], signal.SIGKILL))
+    lines = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert status == 1 and len(lines) == 1, printed
+    assert "of the run was killed (SIGKILL" in lines[0] and "--resume continues" in lines[0], printed
     assert not (out / "run.json").read_text().count('"finished"')
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark")
-    done = finish(arguments, torchrun)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "earmark"]
+    words = [sys.executable, *torchrun, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("best.safetensors") == 1, "one process speaks"
     assert_same(out, undisturbed)
@@ -243,26 +245,26 @@ def test_ctrl_c_while_the_processes_start_ends_all_of_them(clips, tmp_path, mome
             wait_until(lambda: moment(process, out), process)
             started = ranks(process.pid)
             process.send_signal(signal.SIGINT)
-            told = process.communicate()[1]
+            printed = process.communicate()[1]
         finally:
             process.kill()
-    assert process.returncode == 130 and told.count("error: stopped") == 1 and "Traceback" not in told, told
+    assert process.returncode == 130 and printed.count("error: stopped") == 1 and "Traceback" not in printed, printed
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
-def test_an_error_of_one_process_is_reported_once(clips, tmp_path):
+def test_an_error_of_one_process_is_reported_once(clips, tmp_path, capfd):
     spoilt = with_a_bad_clip(clips, tmp_path)
-    done = finish(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False))
-    assert done.returncode == 1 and done.stderr.count("error: ") == 1 and "bad.wav" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
+    assert cli.main(command(spoilt, tmp_path / "run", "--devices", "2", cache="none", balanced=False)) == 1
+    printed = capfd.readouterr().err
+    assert printed.count("error: ") == 1 and "bad.wav" in printed and "Traceback" not in printed, printed
 
 
 def test_clips_that_cannot_be_read_are_known_to_all_and_sigterm_saves_too(clips, tmp_path, after_epochs):
     out = tmp_path / "run"
     spoilt = with_a_bad_clip(clips, tmp_path)
     arguments = command(spoilt, out, "--devices", "2", cache="none", balanced=False, skip_bad=True)
-    status, told = after_epochs(2, arguments, out, lambda p: p.send_signal(signal.SIGTERM))
-    assert status == 130 and "--resume continues" in told, told
+    status, printed = after_epochs(2, arguments, out, lambda p: p.send_signal(signal.SIGTERM))
+    assert status == 130 and "--resume continues" in printed, printed
     assert [clip["id"] for clip in record_of(out)["skipped"]] == ["bad.wav"]
 
 
@@ -284,11 +286,11 @@ def two_machines(clips: Path, folder: Path, act=lambda processes: None, **of_sec
         processes.append(subprocess.Popen(words, env=own, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     try:
         act(processes)
-        told = [process.communicate() for process in processes]
+        printed = [process.communicate() for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(processes, told, strict=True)]
+    return [(process.returncode, *texts) for process, texts in zip(processes, printed, strict=True)]
 
 
 def test_two_machines_are_two_processes_and_the_first_writes_and_speaks(clips, tmp_path, undisturbed):

@@ -48,11 +48,11 @@ def test_a_repeated_run_ends_with_the_same_weights(tmp_path, usual, cache):
         ("block_dropout", 0.0, "log_mel"),
         ("mixup_alpha", 0.0, "log_mel"),
         ("spec_augment", False, "log_mel"),
-        ("wander", True, "log_mel"),
+        ("random_shift_stretch", True, "log_mel"),
         ("shortest_crop", 0.3, "log_mel"),
-        ("overlay", 1.0, "log_mel"),
+        ("mix_clips", 1.0, "log_mel"),
         ("gain_db", 10.0, "log_mel"),
-        ("equaliser_db", 6.0, "log_mel"),
+        ("equalizer_db", 6.0, "log_mel"),
         ("softmax_weight", 0.5, "log_mel"),
         ("n_mels", 32, "log_mel"),
         ("hop_ms", 12.5, "log_mel"),
@@ -102,7 +102,7 @@ def test_a_run_of_hours_on_the_cpu_is_noted_once(tmp_path, monkeypatch, limit, t
         run(tmp_path, replace(SMALL, n_clips_seen=24))
     texts = [str(one.message) for one in caught if issubclass(one.category, EarmarkWarning)]
     assert len(texts) == told
-    assert all(text.endswith("min left on the CPU; faster is n_clips_seen below 24, or a GPU") for text in texts)
+    assert all(text.endswith("min left on the CPU; a GPU or a smaller budget is faster") for text in texts)
 
 
 def test_a_loss_that_is_no_number_names_its_clips_and_overwrites_nothing(tmp_path, monkeypatch):

@@ -15,12 +15,12 @@ from tests.training.tones import SMALL
 def test_a_long_run_is_noted_on_the_cpu_alone():
     assert long_run(torch.device("cuda"), 1e6, SMALL) is None
     assert long_run(torch.device("cpu"), 1799.0, SMALL) is None
-    told = "about 31 min left on the CPU; faster is n_clips_seen below 48, or a GPU"
-    assert long_run(torch.device("cpu"), 31 * 60.0, SMALL) == told
+    text = "about 31 min left on the CPU; a GPU or a smaller budget is faster"
+    assert str(long_run(torch.device("cpu"), 31 * 60.0, SMALL)) == text
 
 
 def test_a_device_that_is_not_there():
-    with pytest.raises(ConfigError, match="device: cuda:99 was asked for, PyTorch sees"):
+    with pytest.raises(ConfigError, match="device: cuda:99 was requested, but PyTorch finds"):
         chosen_device(replace(SMALL, device="cuda:99"))
 
 

@@ -41,9 +41,9 @@ def test_the_environment_says_who_one_is(monkeypatch):
     [
         ({"devices": 3}, "batch_size: a multiple of the 3 devices was expected, not 8"),
         ({"devices": 2, "num_nodes": 3}, "a multiple of the 6 devices"),
-        ({"devices": 0}, "devices: 1 or more was expected"),
-        ({"devices": 2, "device": "mps"}, "2 processes share cpu or cuda, not mps"),
-        ({"devices": 2, "device": "cuda:1"}, "leave out the device's number"),
+        ({"devices": 0}, "devices: at least 1 was expected"),
+        ({"devices": 2, "device": "mps"}, "device: cpu or cuda was expected for 2 processes, not mps"),
+        ({"devices": 2, "device": "cuda:1"}, "device: cpu or cuda was expected for 2 processes, not cuda:1"),
     ],
 )
 def test_devices_that_cannot_be(settings, text):

@@ -72,7 +72,7 @@ def rate_of(clips: Dataset) -> int | None:
     for audio in (clip.audio for clip in some):
         with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read
             if isinstance(audio, RecordedAudio):
-                with decoding.opened(audio.recording(), "the recording") as decoder:
+                with decoding.open_decoder(audio.recording(), "the recording") as decoder:
                     rates.append(decoder.sample_rate)
     return max(rates, default=None)
 

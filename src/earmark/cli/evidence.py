@@ -17,10 +17,10 @@ from earmark.cli.screen import (
     check_picture,
     chosen_form,
     destination,
-    paper,
     recording,
     refuse_overwriting,
     rounded,
+    table_console,
     write_failure,
     write_json,
 )
@@ -80,7 +80,7 @@ def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Eviden
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)
     console.print("Fall of its logit without each segment: + supports the label (━), - opposes it (-).")

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from rich.table import Table
 
-from earmark.cli.screen import bar, destination, paper, rounded, write_json
+from earmark.cli.screen import bar, destination, rounded, table_console, write_json
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 from earmark.storage.files import atomic_write
@@ -53,7 +53,7 @@ class FileResult:
 
 
 def _write_table(results: Iterable[FileResult], stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     for result in results:
         if result.error is not None:
             continue
@@ -151,7 +151,7 @@ def read(out: Path) -> list[FileResult]:
     """
     reader = _READERS.get(out.suffix.lower())
     if reader is None:
-        raise ConfigError(f"--resume reads results in {', '.join(_READERS)}; {out} is none of them: name another --out")
+        raise ConfigError(f"results in {', '.join(_READERS)} were expected, not {out}; name another --out", "resume")
     try:
         return list(reader(out))
     except _DAMAGED as error:
@@ -229,8 +229,8 @@ class ResultsJournal:
             raise _damaged(self.path, error) from error
         if settings != self._settings:
             raise ConfigError(
-                f"{self.path}: what a stopped command left there was made with another model or other settings; repeat "
-                "them, or leave out --resume"
+                f"{self.path}: the interrupted command had another model or other settings; repeat them, or "
+                "start anew without --resume"
             )
         return results
 

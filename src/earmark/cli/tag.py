@@ -83,7 +83,7 @@ def tag(
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS)
+        raise ConfigError(NO_THRESHOLDS, "threshold")
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
     with progress("tagging", quiet or (out is None and sys.stdout.isatty())) as show, _keeping(journal, known) as keep:

@@ -10,7 +10,7 @@ from typing import Final, Literal, TextIO
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio.recording import blocks, stated_duration
+from earmark.audio.recording import load_blocks, stated_duration
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -19,11 +19,11 @@ from earmark.cli.screen import (
     check_picture,
     chosen_form,
     destination,
-    paper,
     progress,
     recording,
     refuse_overwriting,
     rounded,
+    table_console,
     write_failure,
 )
 from earmark.errors import AudioError, ConfigError
@@ -66,7 +66,7 @@ def timeline(
     check_picture(plot, [model, file, *([out] if out is not None else [])])
     tagger = hub.load(model)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS)
+        raise ConfigError(NO_THRESHOLDS, "threshold")
     try:
         with recording(file) as path, progress("scoring", quiet) as show:
             length = stated_duration(path)
@@ -97,13 +97,13 @@ def _plot(
 ) -> None:
     from earmark.plots import plot_timeline
 
-    spectrogram = spectrogram_of(blocks(path, sample_rate, 10.0), sample_rate)
+    spectrogram = spectrogram_of(load_blocks(path, sample_rate, 10.0), sample_rate)
     title = f"Timeline of {file.name}" if str(file) != "-" else "Timeline"
     plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 
 
 def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     console.print(f"{file}  {timeline.duration:.1f} s", style="bold", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     for event in events:

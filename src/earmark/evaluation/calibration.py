@@ -251,7 +251,7 @@ def _scaled(network: Network, scale: float, offset: float) -> Network:
 
 def _check_min_positives(min_positives: int) -> None:
     if min_positives < 1:
-        raise ConfigError(f"min_positives: 1 or more was expected, not {min_positives}")
+        raise ConfigError(f"1 or more was expected, not {min_positives}", "min_positives")
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ class OnnxEngine:
 
     def __init__(self, path: Path | str, n_threads: int | None = None) -> None:
         if n_threads is not None and n_threads < 1:
-            raise ConfigError(f"n_threads: a positive whole number was expected, not {n_threads}")
+            raise ConfigError(f"a positive whole number was expected, not {n_threads}", "n_threads")
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; one written by `earmark export MODEL {path}` was expected")

@@ -45,14 +45,14 @@ class Stream:
         step: float | None = None,
     ) -> None:
         if n_channels < 1:
-            raise ConfigError(f"n_channels: a positive whole number was expected, not {n_channels}")
+            raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self._engine, self._n_channels = engine, n_channels
         self._resampler = StreamResampler(sample_rate, engine.sample_rate)
         self._windows = SlidingWindows(engine, window, hop)
         self._window, self._hop = window, hop
         seconds = seconds_per_segment(engine)
         if step is not None and not seconds * (1 - 1e-9) <= step < 3600:
-            raise ConfigError(f"step: {seconds:g} s, the length of one segment, or more was expected, not {step:g}")
+            raise ConfigError(f"{seconds:g} s, the length of one segment, or more was expected, not {step:g}", "step")
         self._n_step = 1 if step is None else int(step / seconds + 1e-9)
         self._encoder = ChunkedEncoder(engine, self._n_step)
         thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Float
 
-from earmark.audio.recording import Audio, blocks, samples_to_seconds
+from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
@@ -342,7 +342,7 @@ class _Samples:
     def _read(self) -> Iterator[np.ndarray]:
         if isinstance(self._audio, Audio):
             return iter([self._audio.mono(self._sample_rate).waveform])
-        return blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
+        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
 
 
 def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
@@ -359,10 +359,10 @@ def _choice(
 ) -> tuple[int, Float[np.ndarray, " label"]]:
     """The largest number of tags, and the least score of each label."""
     if top is not None and threshold is not None:
-        raise ConfigError("top and threshold exclude each other: give one of them")
+        raise ConfigError("no number of tags was expected beside a threshold; give one of the two", "top")
     if threshold is None:
         n_tags = 5 if top is None else top
         if n_tags < 1:
-            raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
+            raise ConfigError(f"a positive whole number was expected, not {n_tags}", "top")
         return n_tags, np.zeros(n_labels)
     return n_labels, label_thresholds(threshold, known, n_labels)

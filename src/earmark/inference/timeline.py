@@ -14,8 +14,7 @@ DEFAULT_THRESHOLD: Final = 0.5
 RELEASE: Final = 0.5
 """Fraction of the threshold at which an event ends, so that an event whose score wavers stays one event."""
 NO_THRESHOLDS: Final = (
-    "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
-    "`earmark calibrate`"
+    "the model has no thresholds of its own for 'auto'; give a score, or calibrate the model by `earmark calibrate`"
 )
 Threshold = float | Sequence[float] | Literal["auto"] | None
 """One score for all labels, one per label, `auto` for those of the checkpoint, or None for those if it has any."""
@@ -47,19 +46,19 @@ def label_thresholds(threshold: Threshold, known: Sequence[float] | None, n_labe
     """
     if isinstance(threshold, str):
         if threshold != "auto":
-            raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
+            raise ConfigError(f"a score from 0 to 1 or 'auto' was expected, not {threshold!r}", "threshold")
         if known is None:
-            raise ConfigError(NO_THRESHOLDS)
+            raise ConfigError(NO_THRESHOLDS, "threshold")
         threshold = None
     chosen = threshold if threshold is not None else known if known is not None else DEFAULT_THRESHOLD
     thresholds = np.asarray(chosen, np.float64)
     if thresholds.ndim and thresholds.shape != (n_labels,):
         raise ConfigError(
-            f"threshold: one score or one for each of the {n_labels} labels was expected, not {thresholds.size}"
+            f"one score or one for each of the {n_labels} labels was expected, not {thresholds.size}", "threshold"
         )
     outside = thresholds[~((thresholds >= 0) & (thresholds <= 1))]
     if outside.size:
-        raise ConfigError(f"threshold: a score from 0 to 1 was expected, not {outside.flat[0]:g}")
+        raise ConfigError(f"a score from 0 to 1 was expected, not {outside.flat[0]:g}", "threshold")
     return np.broadcast_to(thresholds, (n_labels,))
 
 
@@ -70,7 +69,7 @@ def check_release(release: float) -> None:
         ConfigError: It is not above 0, or exceeds 1.
     """
     if not 0 < release <= 1:
-        raise ConfigError(f"release: a share of the threshold above 0, up to 1, was expected, not {release:g}")
+        raise ConfigError(f"a share of the threshold above 0, up to 1, was expected, not {release:g}", "release")
 
 
 @dataclass(frozen=True, eq=False)

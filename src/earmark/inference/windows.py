@@ -147,7 +147,7 @@ def check_seconds(name: str, seconds: float, least: float, reason: str = "") -> 
         ConfigError: It is too short, too long, or not a number; the text starts with `name`.
     """
     if not least * (1 - 1e-9) <= seconds <= _LONGEST:
-        raise ConfigError(f"{name}: at least {least:g} s{reason} was expected, up to {_LONGEST:g}, not {seconds:g}")
+        raise ConfigError(f"at least {least:g} s{reason} was expected, up to {_LONGEST:g}, not {seconds:g}", name)
 
 
 def sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

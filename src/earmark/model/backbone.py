@@ -193,9 +193,9 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
-            raise ConfigError(f"n_mels: a multiple of {2**N_BLOCKS} was expected, not {n_mels}")
+            raise ConfigError(f"a multiple of {2**N_BLOCKS} was expected, not {n_mels}", "n_mels")
         if width < 1:
-            raise ConfigError(f"width: a positive whole number was expected, not {width}")
+            raise ConfigError(f"a positive whole number was expected, not {width}", "width")
         channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
         self.n_channels = channels[-1]
         self.block_dropout = block_dropout

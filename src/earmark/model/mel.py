@@ -1,12 +1,12 @@
 """Settings of the front end, and its mel filters."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from jaxtyping import Float
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
@@ -16,14 +16,14 @@ FLOOR_DB: Final = -100.0
 class FrontendConfig:
     """Settings of the log-mel spectrogram; the defaults are the paper's, at 32 kHz."""
 
-    sample_rate: int = 32000
+    sample_rate: Annotated[int, Limit(at_least=1)] = 32000
     """Sample rate of the waveform (Hz)."""
-    n_fft: int = 1024
+    n_fft: Annotated[int, Limit(at_least=1)] = 1024
     """Length of the Hann window and of the Fourier transform (samples)."""
-    hop_length: int = 800
+    hop_length: Annotated[int, Limit(at_least=1)] = 800
     """Samples from frame to frame; 800 at 32 kHz are 25 ms, 400 frames in 10 s."""
-    n_mels: int = 64
-    """Number of mel bins, a multiple of 16."""
+    n_mels: Annotated[int, Limit(at_least=16, multiple_of=16)] = 64
+    """Number of mel bins; the backbone halves it 4 times."""
     f_min: float = 50.0
     """Lower edge of the lowest bin (Hz)."""
     f_max: float = 14000.0
@@ -32,20 +32,15 @@ class FrontendConfig:
     """Whether to keep the frame centred at the end of a clip, as PANNs do: 1001 frames in 10 s, not 1000."""
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
-        if self.n_mels % 16:
-            raise ConfigError(
-                f"n_mels: a multiple of 16 was expected (the backbone halves it 4 times), not {self.n_mels}"
-            )
+        check_settings(self)
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ConfigError(
-                f"mel bins from {self.f_min:g} to {self.f_max:g} Hz do not fit a sample rate of {self.sample_rate} Hz; "
-                f"0 <= f_min < f_max <= {self.sample_rate / 2:g} was expected"
+                f"0 <= f_min < f_max <= {self.sample_rate / 2:g} Hz was expected at a sample rate of "
+                f"{self.sample_rate} Hz, not bins from {self.f_min:g} to {self.f_max:g} Hz",
+                "f_max",
             )
         if self.last_frame and self.n_fft % 2:
-            raise ConfigError(f"n_fft: an even number was expected where last_frame is set, not {self.n_fft}")
+            raise ConfigError(f"an even number was expected where last_frame is set, not {self.n_fft}", "n_fft")
 
     @classmethod
     def at_16k(cls) -> "FrontendConfig":

@@ -4,7 +4,7 @@ import copy
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
@@ -32,38 +32,34 @@ class NetworkConfig:
     """Settings of the front end, waveform to log-mel."""
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
-    width: int = 64
+    width: Annotated[int, Limit(at_least=1)] = 64
     """Channels of the backbone's first block, an eighth of a segment's."""
     partial_segments: bool = True
     """Whether the last frames of a clip, if too few for a whole segment, are a partial one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
-    n_heads: int = 4
+    n_heads: Annotated[int, Limit(at_least=1)] = 4
     """Number of GMAP's attention heads; other poolings ignore it."""
     gate: bool = True
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
     """Whether GMAP pools deviations beside the means (eq. 10)."""
-    block_dropout: float = 0.2
+    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
     """Dropout after each block of the backbone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
     """Dropout before the classifier."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name, choices in (("backbone", BACKBONES), ("pooling", POOLINGS)):
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}: one of {', '.join(choices)} was expected, not {getattr(self, name)!r}")
+                raise ConfigError(f"one of {', '.join(choices)} was expected, not {getattr(self, name)!r}", name)
         if self.backbone != "cnn" and not self.partial_segments:
-            raise ConfigError(f"partial_segments: true was expected for the backbone {self.backbone!r}, not false")
-        if self.width < 1:
-            raise ConfigError(f"width: a positive whole number was expected, not {self.width}")
-        if self.n_heads < 1 or ("n_heads" in POOLINGS[self.pooling].settings and 8 * self.width % self.n_heads):
+            raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
+        if "n_heads" in POOLINGS[self.pooling].settings and 8 * self.width % self.n_heads:
             raise ConfigError(
-                f"n_heads: a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}"
+                f"a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}", "n_heads"
             )
-        for name in ("block_dropout", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a share from 0 up to 1 was expected, not {getattr(self, name)}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

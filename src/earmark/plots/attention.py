@@ -58,7 +58,7 @@ def plot_attention(
     shown = sorted(truth, key=lambda span: (span.onset, span.label))
     rows = panels.rows([_extent(span, duration) for span in shown])
     heights = [*([_ROW * (1 + max(rows))] if rows else []), 2.4, 0.3 + LANE * len(names)]
-    figure, stack = panels.stacked(heights, 0.9)
+    figure, stack = panels.stack_panels(heights, 0.9)
     *bars, image, lanes = stack
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(span.label for span in shown))}
 
@@ -72,7 +72,7 @@ def plot_attention(
         for moment in (span.onset, span.offset):
             image.axvline(moment, color="white", linewidth=0.9, linestyle=DASHES)
         lanes.axvspan(span.onset, span.offset, color=colours[span.label], alpha=_TINT, linewidth=0, zorder=0)
-    panels.finish(figure, stack, duration, title)
+    panels.finish_figure(figure, stack, duration, title)
     panels.save(figure, Path(path))
 
 

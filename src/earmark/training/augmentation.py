@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 from earmark.training.settings import TrainConfig
 
 FLOOR_DB: Final = -100.0
@@ -25,19 +25,17 @@ N_EQUALIZER_POINTS: Final = 6
 class SpecAugmentConfig:
     """SpecAugment's stripes; the defaults are PANNs', in frames of 25 ms."""
 
-    n_time_stripes: int = 2
+    n_time_stripes: Annotated[int, Limit(at_least=0)] = 2
     """Time stripes per clip."""
-    time_width: int = 26
+    time_width: Annotated[int, Limit(at_least=0)] = 26
     """Largest width of a time stripe (frames)."""
-    n_mel_stripes: int = 2
+    n_mel_stripes: Annotated[int, Limit(at_least=0)] = 2
     """Frequency stripes per clip."""
-    mel_width: int = 8
+    mel_width: Annotated[int, Limit(at_least=0)] = 8
     """Largest width of a frequency stripe (mel bins)."""
 
     def __post_init__(self) -> None:
-        for name in ("n_time_stripes", "time_width", "n_mel_stripes", "mel_width"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: 0 or more was expected, not {getattr(self, name)}")
+        check_settings(self)
 
 
 def augment(
@@ -48,14 +46,16 @@ def augment(
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "batch new_frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
     """Every augmentation that the config asks for, in a fixed order."""
-    if config.wander:
+    if config.random_shift_stretch:
         log_mel = random_shift_stretch(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
     if config.shortest_crop < 1:
         log_mel, n_frames = crop(log_mel, n_frames, generator, config.shortest_crop)
-    if config.overlay > 0:
-        log_mel, target, n_frames = mix_clips(log_mel, target, n_frames, generator, config.overlay, config.overlay_db)
-    if config.gain_db > 0 or config.equaliser_db > 0:
-        log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equaliser_db)
+    if config.mix_clips > 0:
+        log_mel, target, n_frames = mix_clips(
+            log_mel, target, n_frames, generator, config.mix_clips, config.mix_clips_db
+        )
+    if config.gain_db > 0 or config.equalizer_db > 0:
+        log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equalizer_db)
     if config.mixup_alpha > 0:
         log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
     stripes = config.spec_augment_config()
@@ -85,7 +85,7 @@ def mixup(
     """
     if not alpha > 0:
         raise ConfigError(
-            f"mixup_alpha: a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off"
+            f"a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off", "mixup_alpha"
         )
     n_clips = len(log_mel)
     partner = torch.randperm(n_clips, generator=generator)

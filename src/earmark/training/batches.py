@@ -299,5 +299,6 @@ def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int
     shown = "; ".join(f"{name} ({reason})" for name, reason in failed[:3]) + ("; ..." if len(failed) > 3 else "")
     count = len(failed) if n_clips is None else f"{len(failed)} of {n_clips}"
     return DataError(
-        f"{where}: {count} clips cannot be read: {shown}; repair or remove them, or set skip_bad to leave them out"
+        f"{where}: {count} clips cannot be read: {shown}; repair or remove them, or train without them",
+        remedy={"skip_bad": True},
     )

@@ -64,7 +64,8 @@ def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
     if bare and not allowed:
         raise DataError(
             f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {_first(bare)}; label or "
-            "remove them, or set allow_unlabelled if none of the labels sounds in them"
+            "remove them, or allow them if none of the labels sounds in them",
+            remedy={"allow_unlabelled": True},
         )
 
 

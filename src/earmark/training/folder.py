@@ -18,7 +18,7 @@ import torch
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
@@ -125,7 +125,9 @@ class RunFolder:
             return
         with self.lock.open("w") as file:
             try:
-                is_ours = hold(file, by_process=True)  # not its readers, which a kill may leave behind for a while
+                is_ours = lock_file(
+                    file, per_process=True
+                )  # not its readers, which a kill may leave behind for a while
             except OSError:  # some file systems have no locks
                 yield
                 return
@@ -144,7 +146,8 @@ class RunFolder:
 
     def _taken(self) -> ConfigError:
         return ConfigError(
-            f"{self.path}: there is a run already (run.json); resume it (--resume) or take another folder"
+            f"{self.path}: a new folder was expected, this holds a run (run.json); take another folder or resume it",
+            remedy={"resume": True},
         )
 
     def read_record(self) -> dict[str, Any]:
@@ -156,7 +159,7 @@ class RunFolder:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start it without --resume") from None
+            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start a new one") from None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):

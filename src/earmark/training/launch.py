@@ -121,8 +121,9 @@ def _environment(config: TrainConfig) -> dict[str, str]:
         names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
         if missing := [name for name in names if name not in os.environ]:
             raise ConfigError(
-                f"num_nodes: {', '.join(missing)} must be set in the environment of each of the {config.num_nodes} "
-                "machines: an address and a free port of the first one, the machine's number from 0; or use torchrun"
+                f"{', '.join(missing)} must be set in the environment of each of the {config.num_nodes} "
+                "machines: an address and a free port of the first one, the machine's number from 0; or use torchrun",
+                "num_nodes",
             )
         address, port, node = (os.environ[name] for name in names)
         if not node.isdecimal() or int(node) >= config.num_nodes:

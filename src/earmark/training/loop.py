@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from earmark.errors import DataError, EarmarkError, EarmarkWarning
+from earmark.errors import DataError, EarmarkError
 from earmark.model.backbone import MaskedBatchNorm
 from earmark.model.network import Network
 from earmark.training.augmentation import augment
@@ -242,8 +242,9 @@ class Loop:
             if not math.isfinite(loss):
                 raise DataError(
                     f"the loss became {loss} where a number was expected, on a batch of the clips {', '.join(ids)}; "
-                    "the checkpoints of the last epoch are untouched: look at these clips, or lower the learning rate, "
-                    "set gradient_clip=1 or precision=float32"
+                    "the checkpoints of the last epoch are untouched: look at these clips, lower the learning rate, "
+                    "clip the gradient or compute in float32",
+                    remedy={"gradient_clip": 1, "precision": "float32"},
                 )
             self.loss_sum += loss
             self.n_losses += 1
@@ -254,7 +255,8 @@ class Loop:
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise EarmarkError(
                     f"the weights {name} are no longer finite numbers after step {self.n_steps_done}; the checkpoints "
-                    "of the last epoch are untouched: lower the learning rate or set gradient_clip=1"
+                    "of the last epoch are untouched: lower the learning rate or clip the gradient",
+                    remedy={"gradient_clip": 1},
                 )
 
     def _set_modes(self) -> None:
@@ -362,9 +364,9 @@ class Loop:
             self._pace_mark = self.seconds
         elif n_steps == last:
             pace = (self.seconds - self._pace_mark) / (last - first)
-            text = long_run(self.device, pace * (self.plan.n_steps - self.n_steps_done), self.config)
-            if text is not None:
-                warnings.warn(text, EarmarkWarning, stacklevel=2)
+            warning = long_run(self.device, pace * (self.plan.n_steps - self.n_steps_done), self.config)
+            if warning is not None:
+                warnings.warn(warning, stacklevel=2)
 
     def _log_loss(self) -> None:
         if self.n_losses > self._logged[1]:

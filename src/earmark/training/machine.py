@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import torch
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, EarmarkWarning
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
@@ -33,10 +33,11 @@ def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device: {name} was asked for, PyTorch sees {torch.cuda.device_count()} CUDA devices; take auto or cpu"
+            f"{name} was requested, but PyTorch finds {torch.cuda.device_count()} CUDA devices; take auto or cpu",
+            "device",
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device: mps was asked for, PyTorch sees no Apple GPU; take auto or cpu")
+        raise ConfigError("mps was requested, but PyTorch finds no Apple GPU; take auto or cpu", "device")
     return device
 
 
@@ -61,18 +62,20 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def long_run(device: torch.device, seconds: float, config: TrainConfig) -> str | None:
-    """A warning about a run that will take so long; None for a short one, or one on a GPU.
+def long_run(device: torch.device, seconds: float, config: TrainConfig) -> EarmarkWarning | None:
+    """Warning about a run that has this many seconds left; None if it is short or on a GPU.
 
-    >>> long_run(torch.device("cpu"), 7200.0, TrainConfig())
-    'about 2 h 00 min left on the CPU; width=16 is faster, so is n_clips_seen below 48000, or a GPU'
+    >>> print(long_run(torch.device("cpu"), 7200.0, TrainConfig()))
+    about 2 h 00 min left on the CPU; a GPU, a smaller budget or a narrower network is faster (width=16)
     """
     if device.type != "cpu" or seconds <= _LONG:
         return None
     hours, minutes = divmod(round(seconds / 60), 60)
     left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-    narrower = "width=16 is faster, so is " if config.width > 16 else "faster is "
-    return f"about {left} left on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
+    if config.width <= 16:
+        return EarmarkWarning(f"about {left} left on the CPU; a GPU or a smaller budget is faster")
+    text = f"about {left} left on the CPU; a GPU, a smaller budget or a narrower network is faster"
+    return EarmarkWarning(text, remedy={"width": 16})
 
 
 def keep_big_buffers() -> None:

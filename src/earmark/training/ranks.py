@@ -66,8 +66,9 @@ class Rank:
         asked = config.devices * config.num_nodes
         if asked not in (1, self.n_ranks):
             raise ConfigError(
-                f"devices: {asked} were asked for where torchrun has started {self.n_ranks} processes; leave devices "
-                "and num_nodes to torchrun"
+                f"{asked} were asked for where torchrun has started {self.n_ranks} processes; leave the "
+                "numbers of devices and machines to torchrun",
+                "devices",
             )
         replace(config, devices=self.n_ranks, num_nodes=1)  # the config checks itself
 

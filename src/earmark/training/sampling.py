@@ -48,7 +48,7 @@ def block_order(n_clips: int, block: int, n_blocks_mixed: int, rng: np.random.Ge
         raise DataError("at least one clip to order was expected; the training set is empty")
     for name, value in (("block", block), ("n_blocks_mixed", n_blocks_mixed)):
         if value < 1:
-            raise ConfigError(f"{name}: 1 or more was expected, not {value}")
+            raise ConfigError(f"1 or more was expected, not {value}", name)
     place = rng.permutation(-(-n_clips // block))
     window = np.repeat(place // n_blocks_mixed, block)[:n_clips]
     # the windows one after the other, and in each the first clips of its blocks, then the second ones, ...

@@ -8,11 +8,11 @@ no more than cells, each with the scores at which it is born and swallowed, are 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 
-from earmark.errors import ConfigError, DataError
+from earmark.errors import DataError, Limit, check_settings
 from earmark.evaluation.localisation.recordings import DECIMALS, ScoredRecording, check_same_labels
 
 _Array = np.ndarray[Any, np.dtype[Any]]
@@ -22,25 +22,22 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 class Scenario:
     """What the PSDS counts as found and what mistakes cost, by the names of its paper (Bilen et al. 2020)."""
 
-    dtc: float
+    dtc: Annotated[float, Limit(above=0, at_most=1)]
     """Share of a detection that must lie in events of its label; otherwise it is a false alarm."""
-    gtc: float
+    gtc: Annotated[float, Limit(above=0, at_most=1)]
     """Share of an event that must be covered by detections that are no false alarms; then it is found."""
-    cttc: float = 0.3
+    cttc: Annotated[float, Limit(above=0, at_most=1)] = 0.3
     """Share of a false alarm that must lie in events of another label to be a cross trigger of that one."""
-    alpha_ct: float = 0.0
+    alpha_ct: Annotated[float, Limit(at_least=0)] = 0.0
     """Cost of cross triggers: its product with their rate per hour of each other label's events, mean over those
     labels, adds to the rate of false alarms."""
-    alpha_st: float = 1.0
+    alpha_st: Annotated[float, Limit(at_least=0)] = 1.0
     """Cost of labels that differ: standard deviations subtracted from the mean share of found events."""
-    e_max: float = 100.0
+    e_max: Annotated[float, Limit(above=0)] = 100.0
     """False alarms per hour and label up to which the area is taken."""
 
     def __post_init__(self) -> None:
-        if not all(0 < share <= 1 for share in (self.dtc, self.gtc, self.cttc)):
-            raise ConfigError(f"dtc, gtc and cttc: shares above 0 and up to 1 were expected, not {self}")
-        if min(self.alpha_ct, self.alpha_st) < 0 or not 0 < self.e_max < np.inf:
-            raise ConfigError(f"costs of 0 or more and a positive e_max were expected, not {self}")
+        check_settings(self)
 
 
 PSDS1: Final = Scenario(dtc=0.7, gtc=0.7)

@@ -37,7 +37,7 @@ class AttentionPooling(Pooling[Moments]):
     def __init__(self, n_channels: int, n_heads: int, gate: bool, deviation: bool) -> None:
         super().__init__(n_channels)
         if n_heads < 1 or n_channels % n_heads:
-            raise ConfigError(f"n_heads: a divisor of the {n_channels} channels was expected, not {n_heads}")
+            raise ConfigError(f"a divisor of the {n_channels} channels was expected, not {n_heads}", "n_heads")
         self.n_heads = n_heads
         self.deviation = deviation
         self.n_features = n_channels * (2 if deviation else 1)

@@ -36,7 +36,7 @@ class Pooling(nn.Module, Generic[State]):
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         if n_channels < 1:
-            raise ConfigError(f"n_channels: a positive whole number was expected, not {n_channels}")
+            raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self.n_channels = n_channels
         self.n_features = n_channels
 

@@ -1,4 +1,4 @@
-"""The soundscapes of a table: drawn and rendered once, from parts of the bank that share no source."""
+"""The soundscapes of a table: mixed and rendered once, from parts of the bank without common sources."""
 
 import csv
 import hashlib
@@ -11,8 +11,8 @@ from typing import Final
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.errors import DataError
-from experiments.plan import TablePlan
-from experiments.profiles import DIFFICULTIES
+from experiments.table1.plan import TablePlan
+from experiments.table1.profiles import DIFFICULTIES
 
 PARTS: Final = ("train", "valid", "test")
 _HELD_OUT: Final = 1 / 6
@@ -23,13 +23,12 @@ _SEEDS: Final = {
 
 
 def hold_out(bank: Dataset, share: float = _HELD_OUT) -> tuple[Dataset, Dataset]:
-    """The bank without, and with nothing but, about a share of each label's sounds; no source is in both.
+    """Splits the bank in two: most sounds, and about this share of each label's sounds; no source is in both.
 
-    Which sources go is decided by a hash of their sounds' ids: the same on every machine, and unrelated to any order
-    that the bank may have.
+    A hash of the sounds' ids chooses the sources: the same on every machine, and independent of the order of the bank.
 
     Raises:
-        DataError: A label has one source only, or cannot be had in both parts.
+        DataError: A label has only one source, or cannot be in both parts.
     """
     of_source: dict[str, list[Clip]] = {}
     for clip in bank:
@@ -51,7 +50,7 @@ def hold_out(bank: Dataset, share: float = _HELD_OUT) -> tuple[Dataset, Dataset]
 
 
 def _held_out(label: str, in_turn: Sequence[Sequence[Clip]], held: set[str], share: float) -> set[str]:
-    """Ids of the sounds to hold out for a label, beside those that are held out already."""
+    """Ids of the sounds to hold out for a label, in addition to those already held out."""
     sizes = [sum(label in clip.labels for clip in clips) for clips in in_turn]
     wanted = share * sum(sizes)
     taken = sum(label in clip.labels and clip.id in held for clips in in_turn for clip in clips)
@@ -60,7 +59,7 @@ def _held_out(label: str, in_turn: Sequence[Sequence[Clip]], held: set[str], sha
     if sum(sizes) and not taken and len(free) < 2:
         raise DataError(f"{label!r}: sounds of two sources were expected, to hold one out for validation; one is there")
     for size, clips in free:
-        # a source goes if that comes nearer to the share than staying does
+        # hold a source out if that comes nearer to the share
         if taken + size / 2 <= wanted:
             more |= {clip.id for clip in clips}
             taken += size
@@ -74,17 +73,17 @@ def _digest(text: str) -> str:
 
 
 def part_folder(out: Path, difficulty: str, part: str) -> Path:
-    """Where the soundscapes of a part lie."""
+    """Folder of the soundscapes of a part."""
     return out / "data" / difficulty / part
 
 
 def n_soundscapes(plan: TablePlan, part: str) -> int:
-    """How many soundscapes a part has."""
+    """Number of soundscapes of a part."""
     return {"train": plan.profile.n_train, "valid": plan.profile.n_valid, "test": plan.profile.n_test}[part]
 
 
 def n_recordings(out: Path, difficulty: str, part: str, ids_sha256: str) -> int | None:
-    """Of how many sources the soundscapes of a part were mixed; None where their list is gone or is that of others."""
+    """Number of sources in the soundscapes of a part; None if their list is missing or lists other soundscapes."""
     path = part_folder(out, difficulty, part) / "clips.csv"
     with suppress(OSError, KeyError), path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -94,23 +93,23 @@ def n_recordings(out: Path, difficulty: str, part: str, ids_sha256: str) -> int 
 
 
 def open_part(plan: TablePlan, out: Path, difficulty: str, part: str) -> Dataset:
-    """The soundscapes of a part, under a name that tells nobody's folders.
+    """The soundscapes of a part, under a name without paths.
 
     Raises:
-        DataError: They are not all there.
+        DataError: The part is incomplete.
     """
     folder = part_folder(out, difficulty, part)
     clips = read_soundscapes(folder)
     if len(clips) != n_soundscapes(plan, part):
         raise DataError(
             f"{folder}: {n_soundscapes(plan, part)} soundscapes were expected, {len(clips)} are there; "
-            "run the same command again to go on"
+            "run the same command again to resume"
         )
     return replace(clips, name=f"{difficulty} {part} soundscapes of {plan.bank}")
 
 
 def unrendered(plan: TablePlan, out: Path) -> Iterator[tuple[str, str]]:
-    """Difficulty and part of the soundscapes that are not all there yet."""
+    """Yields difficulty and part of the incomplete parts."""
     for difficulty in plan.difficulties:
         for part in PARTS:
             with suppress(DataError):
@@ -127,10 +126,10 @@ def render_part(
     part: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Draws and writes the soundscapes of a part; interrupted, it goes on where it stopped.
+    """Mixes and writes the soundscapes of a part; interrupted, the same call resumes.
 
     Raises:
-        DataError: The bank does not serve, or the folder holds other soundscapes.
+        DataError: The bank is unsuitable, or the folder holds other soundscapes.
         AudioError: A sound cannot be read.
     """
     if part == "test":

@@ -10,24 +10,24 @@ import pytest
 
 from earmark.errors import ConfigError, DataError
 from earmark.model.network import Network
-from experiments import runs as runs_module
-from experiments.lines import read_lines
-from experiments.plan import Run
-from experiments.table1 import make_table, write_tables
+from experiments.table1 import runs as runs_module
+from experiments.table1.lines import read_lines
+from experiments.table1.plan import Run
+from experiments.table1.table import make_table, write_tables
 
 CELLS = ("gmap", "max")
 
 
 @pytest.fixture
 def make(planned, out):
-    """Makes the tiny table; returns the outcome and what was told."""
+    """Makes the tiny table; returns the outcome and what was printed."""
 
     def made(cells=CELLS, n_seeds=2, n_jobs=1, **changes):
         plan, bank = planned(n_seeds=n_seeds, **changes)
-        told = []
+        printed = []
         runs = plan.runs(cells)
-        outcome = make_table(out, plan, bank, runs, n_jobs=n_jobs, tell=told.append, complain=told.append)
-        return outcome, told
+        outcome = make_table(out, plan, bank, runs, n_jobs=n_jobs, report=printed.append, report_failure=printed.append)
+        return outcome, printed
 
     return made
 
@@ -51,9 +51,9 @@ def performed(monkeypatch):
 
 def test_a_table_is_made_once(make, out, performed):
     calls, _ = performed
-    outcome, told = make()
-    assert (outcome.n_done, outcome.failed, len(told)) == (4, (), 4)
-    assert told[0].startswith("sparse max seed 0: mAP 0.") and told[-1].endswith("0 runs left")
+    outcome, printed = make()
+    assert (outcome.n_done, outcome.failed, len(printed)) == (4, (), 4)
+    assert printed[0].startswith("sparse max seed 0: mAP 0.") and printed[-1].endswith("0 runs left")
     assert calls == [Run("sparse", cell, seed) for seed in (0, 1) for cell in ("max", "gmap")]
     lines = read_lines(out / "runs.jsonl")
     assert [line.run for line in lines] == calls
@@ -69,8 +69,8 @@ def test_a_table_is_made_once(make, out, performed):
     assert len(list((out / "features").glob("*.npy"))) == 2, "the log-mels of train and valid, once for all runs"
 
     tables = [path.read_bytes() for path in outcome.tables]
-    again, told = make()
-    assert (again.n_done, told, len(calls)) == (4, [], 4)
+    again, printed = make()
+    assert (again.n_done, printed, len(calls)) == (4, [], 4)
     assert [path.read_bytes() for path in again.tables] == tables
     page = outcome.tables[0].read_text()
     assert "| max | 0.396 | 0." in page and " recordings of fold 5, mixed into 16 sparse soundscapes, " in page
@@ -113,12 +113,12 @@ def test_a_run_interrupted_before_its_line_is_not_trained_again(make, out, monke
     assert checkpoint.stat().st_mtime_ns == trained
 
 
-def test_a_failed_run_is_told_and_the_others_go_on(make, out, performed):
+def test_a_failed_run_is_reported_and_the_others_continue(make, out, performed):
     calls, plan = performed
     plan["fail"] = Run("sparse", "max", 0)
-    outcome, told = make(("max", "mean"), n_seeds=1)
+    outcome, printed = make(("max", "mean"), n_seeds=1)
     assert outcome.failed == ((Run("sparse", "max", 0), "RuntimeError: out of paper"),)
-    assert told[0] == "sparse max seed 0: RuntimeError: out of paper"
+    assert printed[0] == "sparse max seed 0: RuntimeError: out of paper"
     assert (outcome.n_done, calls) == (1, [Run("sparse", "mean", 0)])
     plan["fail"] = None
     assert make(("max", "mean"), n_seeds=1)[0].n_done == 2
@@ -148,14 +148,14 @@ def test_another_table_is_refused_before_any_work(make, out, performed):
 PARENT = """
 import sys
 from pathlib import Path
-from experiments.plan import make_plan, read_plan
-from experiments.table1 import make_table
+from experiments.table1.plan import make_plan, read_plan
+from experiments.table1.table import make_table
 
 out = Path(sys.argv[1])
 plan = read_plan(out)
 _, bank = make_plan(sys.argv[2], plan.profile)
 try:
-    make_table(out, plan, bank, plan.runs(["max", "mean"]), n_jobs=3, tell=lambda text: print(text, file=sys.stderr))
+    make_table(out, plan, bank, plan.runs(["max", "mean"]), n_jobs=3, report=lambda text: print(text, file=sys.stderr))
 except KeyboardInterrupt as error:
     sys.exit(f"interrupted: {error}")
 """
@@ -170,11 +170,11 @@ def test_side_by_side_a_signal_saves_what_is_under_way(planned, bank, out, wait_
     # the first epoch is over: there is something that can be saved
     wait_until(lambda: all((folder / "metrics.csv").exists() for folder in folders), process)
     process.terminate()
-    _, told = process.communicate()
-    # on a slow machine the runs have told before that they would take long
-    assert told.splitlines()[-2:] == [
+    _, printed = process.communicate()
+    # on a slow machine the runs have printed before that they would take long
+    assert printed.splitlines()[-2:] == [
         "stopping; 2 runs under way are saved first",
-        f"interrupted: stopped, and all is saved in {out}: the same command goes on",
+        f"interrupted: stopped, all work is saved in {out}: the same command resumes",
     ]
     for folder in folders:
         assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from earmark.errors import DataError
-from experiments.lines import Line, append_line, done_runs, read_lines
+from experiments.table1.lines import Line, append_line, done_runs, read_lines
 
 
 def test_lines_come_back_as_they_were(tmp_path, line_of):
@@ -50,7 +50,7 @@ def test_of_a_run_that_is_there_twice_the_later_line_counts(tmp_path, line_of):
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"cell": "gmap"}', "null"])
-def test_a_damaged_line_is_told_with_its_number(tmp_path, line_of, text):
+def test_a_damaged_line_is_reported_with_its_number(tmp_path, line_of, text):
     path = tmp_path / "runs.jsonl"
     append_line(path, line_of("sparse", "gmap", 0))
     path.write_text(path.read_text() + text + "\n")
@@ -58,7 +58,7 @@ def test_a_damaged_line_is_told_with_its_number(tmp_path, line_of, text):
         read_lines(path)
 
 
-def test_unknown_entries_are_told(line_of):
+def test_unknown_entries_are_reported(line_of):
     with pytest.raises(DataError, match="not colour"):
         Line.from_json({**line_of("sparse", "gmap", 0).to_json(), "colour": "red"})
 

@@ -9,7 +9,7 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig
-from experiments.profiles import ABLATIONS, CELLS, POOLING_CELLS, PROFILES, Profile
+from experiments.table1.profiles import ABLATIONS, CELLS, POOLING_CELLS, PROFILES, Profile
 
 
 def test_the_cells_are_the_poolings_and_gmaps_ablations():

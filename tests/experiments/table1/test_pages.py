@@ -7,9 +7,9 @@ import pytest
 
 from earmark.errors import DataError
 from earmark.evaluation.metrics import average_precision, label_mean
-from experiments.lines import append_line
-from experiments.profiles import POOLING_CELLS
-from experiments.tables import ablations_page, comparisons, read_scores, table1_page
+from experiments.table1.lines import append_line
+from experiments.table1.pages import ablations_page, comparisons, read_scores, table1_page
+from experiments.table1.profiles import POOLING_CELLS
 
 N_RESAMPLES = 200
 IDS_SHA256 = hashlib.sha256("\n".join(f"clip-{clip:02d}" for clip in range(60)).encode()).hexdigest()
@@ -79,7 +79,7 @@ def test_the_header_names_what_the_figures_are_of(out, lines):
         "| seeds | 0, 1 |",
         "| commit | `0123456789` |",
         "| machine | abacus, float32, 2 runs at a time |",
-        "| command | `earmark paper table1` |",
+        "| command | `python -m experiments table1` |",
     ):
         assert text in page
     assert "## sparse" in page and "## dense" not in page
@@ -138,7 +138,7 @@ def test_without_scores_there_is_a_table_but_no_comparison(out, lines):
     assert "there are no scores to compare" in page
 
 
-def test_figures_that_are_not_finite_are_told(out, line_of):
+def test_figures_that_are_not_finite_are_reported(out, line_of):
     page = table1_page([line_of("dense", "gmap", 0, d_prime=None)], lambda difficulty, cell: None)
     assert row(page, "GMAP, 4 heads")[4] == "not finite"
 
@@ -158,7 +158,7 @@ def test_scores_of_other_clips_and_other_targets_are_refused(out, lines, line_of
     with pytest.raises(DataError, match="one target was expected in the scores of sparse gmap seed 0 and sparse max"):
         comparisons(out, found, N_RESAMPLES)("sparse", "max")
     np.savez(path, **{**arrays, "ids": np.char.add(arrays["ids"], "x")})
-    with pytest.raises(DataError, match="scores of the clips that the line of sparse max seed 0 is of"):
+    with pytest.raises(DataError, match="scores of the test clips of sparse max seed 0 were expected"):
         comparisons(out, found, N_RESAMPLES)("sparse", "max")
 
 
@@ -168,7 +168,7 @@ def test_the_sentence_names_the_recordings(out, lines):
     assert "On these 7 recordings of fold 5, mixed into 40 sparse soundscapes, GMAP is" in page
 
 
-def test_damaged_scores_are_told(out):
+def test_damaged_scores_are_reported(out):
     out.mkdir()
     path = out / "scores.npz"
     np.savez(path, ids=np.array(["a"]), scores=np.ones((1, 2)))

@@ -25,8 +25,8 @@ from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from experiments import listening
-from experiments.listening import HOP, WINDOWS, measure
+from experiments import localisation_measures
+from experiments.localisation_measures import HOP, WINDOWS, measure
 
 LABELS = ("beeps", "buzz", "hiss")
 # wide enough that a network that knows nothing scores something
@@ -68,7 +68,7 @@ def checkpoint(folder: Path, pooling: str, labels: tuple[str, ...] = LABELS) -> 
 @pytest.fixture
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, scenario in LENIENT.items():
-        monkeypatch.setattr(listening, name, scenario)
+        monkeypatch.setattr(localisation_measures, name, scenario)
 
 
 def by_hand(tagger: Tagger, folder: Path, window: float) -> list[ScoredRecording]:
@@ -166,10 +166,10 @@ def test_labels_unknown_to_validation_get_no_threshold(heldout: Path, tmp_path: 
     assert sum(threshold is None for threshold in found["thresholds"].values()) == 2
 
 
-def test_results_do_not_depend_on_batches_and_progress_is_told(valid: Path, heldout: Path, tmp_path: Path) -> None:
-    path, told = checkpoint(tmp_path, "gmap"), []
-    one = measure(path, valid, heldout, batch_size=1, progress=lambda done, total: told.append((done, total)))
-    assert told == [(n, 24) for n in range(1, 25)]
+def test_results_do_not_depend_on_batches_and_progress_is_reported(valid: Path, heldout: Path, tmp_path: Path) -> None:
+    path, printed = checkpoint(tmp_path, "gmap"), []
+    one = measure(path, valid, heldout, batch_size=1, progress=lambda done, total: printed.append((done, total)))
+    assert printed == [(n, 24) for n in range(1, 25)]
     many = measure(path, valid, heldout, batch_size=16)
     assert one["mAP"] == pytest.approx(many["mAP"])
     assert one["thresholds"] == pytest.approx(many["thresholds"], rel=1e-4)
@@ -182,7 +182,7 @@ def test_clips_of_several_lengths_encode_as_alone(valid: Path, tmp_path: Path) -
         replace(clip, audio=replace(clip.audio, duration=seconds))
         for clip, seconds in zip(read_soundscapes(valid), (3.1, 0.5, 1.7), strict=False)
     ]
-    for clip, (same, waveform, segments) in zip(clips, listening._encode(network, clips, 3), strict=True):
+    for clip, (same, waveform, segments) in zip(clips, localisation_measures._encode(network, clips, 3), strict=True):
         assert same is clip
         alone = TorchEngine(network).encode(load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform)
         assert len(waveform) == round(clip.audio.duration * 16000)

@@ -1,4 +1,4 @@
-"""What a table is, before any of its runs: written to `plan.json`, which every later call must agree with."""
+"""The plan of a table, `plan.json`: all that decides its runs. Every later call must agree with it."""
 
 import json
 import shlex
@@ -15,7 +15,7 @@ from earmark.errors import AudioError, ConfigError, DataError
 from earmark.storage.files import atomic_write
 from earmark.training.settings import TrainConfig
 from experiments.lock import LOCK
-from experiments.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
+from experiments.table1.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
 
 _FORMAT: Final = 1
 _PROBED: Final = 8
@@ -25,18 +25,18 @@ N_SEEDS: Final = 3
 
 
 class Run(NamedTuple):
-    """One training of the table."""
+    """A run of the table: one training and its test scores."""
 
     difficulty: str
     cell: str
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """The training's own folder."""
+        """Folder of the training."""
         return out / "runs" / self.difficulty / self.cell / str(self.seed)
 
     def scores(self, out: Path) -> Path:
-        """The file of its test scores."""
+        """File of the test scores."""
         return out / "scores" / self.difficulty / f"{self.cell}-{self.seed}.npz"
 
     def __str__(self) -> str:
@@ -45,13 +45,13 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class TablePlan:
-    """All that decides what the runs of a table are."""
+    """All that decides the runs of a table."""
 
     profile: Profile
     bank: str
-    """Kind and name of the bank, without the folders above it."""
+    """Source and folder name of the bank, without its path."""
     bank_fingerprint: str
-    """Of the sounds that take part."""
+    """Fingerprint of the selected sounds."""
     train_splits: tuple[str, ...]
     test_splits: tuple[str, ...]
     difficulties: tuple[str, ...]
@@ -71,14 +71,14 @@ class TablePlan:
         return self.profile.config(run.cell, run.seed)
 
     def runs(self, cells: Iterable[str] | None = None, ablations: bool = True) -> tuple[Run, ...]:
-        """The runs in the order they are done: seed by seed, so that the whole table fills evenly.
+        """The runs in their order: seed by seed, so that the whole table fills evenly.
 
         Args:
-            cells: Only these cells; all poolings when None.
-            ablations: Whether the ablations belong to all.
+            cells: Only these cells; all of them when None.
+            ablations: Whether all cells include the ablations.
 
         Raises:
-            ConfigError: There is no such cell, or no run is left.
+            ConfigError: A cell is unknown, or no run remains.
         """
         wanted = set(cells) if cells is not None else {*POOLING_CELLS, *(ABLATIONS if ablations else ())}
         if unknown := sorted(wanted - set(CELLS)):
@@ -92,11 +92,10 @@ class TablePlan:
 
     @property
     def command(self) -> str:
-        """The command that makes this table, without anyone's folders."""
+        """The command that makes this table, without paths."""
         kind = self.bank.partition(":")[0]
-        words = ["earmark paper table1", "--bank", f"{kind}:DIR", "--out", "OUT", "--profile", self.profile.name]
         usual = PROFILES.get(self.profile.name, self.profile)
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {"--bank": f"{kind}:DIR", "--out": "OUT", "--profile": self.profile.name}
         if self.profile.labels != usual.labels:
             given["--labels"] = "all" if self.profile.labels is None else ",".join(self.profile.labels)
         for flag in ("n_train", "n_valid", "n_test"):
@@ -114,7 +113,9 @@ class TablePlan:
             given["--difficulty"] = ",".join(self.difficulties)
         if self.n_seeds != N_SEEDS:
             given["--n-seeds"] = self.n_seeds
-        return " ".join([*words, *(shlex.quote(str(word)) for pair in given.items() for word in pair)])
+        return " ".join(
+            ["python -m experiments table1", *(shlex.quote(str(word)) for pair in given.items() for word in pair)]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -130,7 +131,7 @@ class TablePlan:
         }
 
     def check(self, out: Path) -> None:
-        """Whether `out` may be the folder of this plan: it is new, empty, or holds the plan or one of fewer runs.
+        """Checks that `out` can be the folder of this plan: new, empty, or with this plan or one of fewer runs.
 
         Raises:
             ConfigError: It holds another plan, or other files.
@@ -141,10 +142,10 @@ class TablePlan:
             raise ConfigError(f"{out}: a new folder or one with a plan.json was expected, this holds other files")
 
     def claim(self, out: Path) -> None:
-        """Makes `out` the folder of this plan.
+        """Writes this plan to `out`.
 
         Raises:
-            ConfigError: As `check` does.
+            ConfigError: As for `check`.
         """
         self.check(out)
         with atomic_write(out / "plan.json") as temporary:
@@ -157,7 +158,7 @@ class TablePlan:
                 f"{out}: the table there has {theirs.n_seeds} seeds of {', '.join(theirs.difficulties)}; a call may "
                 "ask for more of them, not for fewer: repeat them, or take another folder"
             )
-        # a bank may move, and how many seeds and difficulties there are changes no run
+        # the path of the bank and the number of seeds and difficulties do not change a run
         free = {"bank": "", "difficulties": (), "n_seeds": 0}
         then, now = (_flat({**plan.to_json(), **free}) for plan in (theirs, self))
         differing = [
@@ -181,16 +182,16 @@ def make_plan(
 ) -> tuple[TablePlan, Dataset]:
     """The plan of a table, and the sounds of its splits and labels.
 
-    A profile for 32 kHz becomes one for 16 kHz where the recordings hold nothing above: the front end would keep a
-    quarter of its mel bins for a band that is silent.
+    A profile for 32 kHz becomes one for 16 kHz if the recordings have a lower rate: otherwise a quarter of the mel bins
+    would cover a silent band.
 
     Args:
         bank: Clips of one sound each: a source and a path.
-        profile: How much work.
-        train_splits: Splits of the bank to learn from.
-        test_splits: Splits of the bank to measure on.
+        profile: Amount of work.
+        train_splits: Training splits of the bank.
+        test_splits: Test splits of the bank.
         difficulties: Names among `DIFFICULTIES`.
-        n_seeds: Runs a cell and difficulty.
+        n_seeds: Number of runs for each cell and difficulty.
 
     Raises:
         DataError: The bank cannot be opened, lacks splits or labels, or the splits share sources.
@@ -224,7 +225,7 @@ def read_plan(out: Path) -> TablePlan:
     """The plan of the table in a folder.
 
     Raises:
-        ConfigError: There is none, or it is damaged.
+        ConfigError: The plan is missing or damaged.
     """
     path = out / "plan.json"
     try:
@@ -236,13 +237,15 @@ def read_plan(out: Path) -> TablePlan:
             values[name] = tuple(values[name])
         return TablePlan(**values)
     except FileNotFoundError:
-        raise ConfigError(f"{out}: no table there (plan.json is missing); start one: earmark paper table1") from None
+        raise ConfigError(
+            f"{out}: no table there (plan.json is missing); start one: python -m experiments table1"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: the plan of a table was expected, this is none ({error})") from error
 
 
 def _highest_rate(bank: Dataset) -> int:
-    """Rate of the recordings (Hz), judged by the first few; the highest there is where none is a file."""
+    """Highest sample rate of the first few recordings; 32000 Hz if none is a file."""
     rates = [32000]
     with suppress(AudioError):
         files = [clip.audio.path for clip in bank.clips[:_PROBED] if isinstance(clip.audio, FileAudio)]

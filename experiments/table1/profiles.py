@@ -1,4 +1,4 @@
-"""What is compared, and on how much work: the cells, the difficulties, and profiles of data, network and budget."""
+"""The cells and difficulties of Table 1, and profiles: data, network and budget of the runs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,32 +21,32 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "gmap-no-gate": {"gate": False},
     "gmap-no-deviation": {"deviation": False},
 }
-"""What each ablation changes of GMAP, whose 4 heads are the cell `gmap`."""
+"""Settings that each ablation changes; the cell `gmap` has 4 heads."""
 
 ABLATED: Final = "sparse"
-"""The one difficulty that the ablations are trained on."""
+"""The only difficulty with ablations."""
 
 CELLS: Final[Mapping[str, Mapping[str, Any]]] = {**{name: {"pooling": name} for name in POOLING_CELLS}, **ABLATIONS}
-"""The settings that make a run one of its cell; all others are the profile's."""
+"""Settings of each cell; all others are the profile's."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much work a table is: data, network and budget of each of its runs."""
+    """Data, network and budget of each run of a table."""
 
     name: str
     labels: tuple[str, ...] | None
-    """Labels of the bank that take part; None is all."""
+    """Labels of the bank; None for all."""
     n_train: int
-    """Soundscapes to learn from, of each difficulty."""
+    """Number of training soundscapes of each difficulty."""
     n_valid: int
-    """Soundscapes that choose among the epochs of a run."""
+    """Number of validation soundscapes, which choose the epoch of a run."""
     n_test: int
-    """Soundscapes that the figures are measured on."""
+    """Number of test soundscapes."""
     training: TrainConfig
-    """The run of the cell `gmap` and seed 0."""
+    """Settings of the cell `gmap` with seed 0."""
     duration: float = 10.0
-    """Seconds of a soundscape."""
+    """Seconds per soundscape."""
 
     def __post_init__(self) -> None:
         for name in ("n_train", "n_valid", "n_test"):
@@ -54,7 +54,7 @@ class Profile:
                 raise ConfigError(f"{name}: 1 or more was expected, not {getattr(self, name)}")
 
     def config(self, cell: str, seed: int) -> TrainConfig:
-        """The settings of a cell's run.
+        """The training settings of a run.
 
         >>> PROFILES["small"].config("gmap-heads-8", seed=2).n_heads
         8
@@ -70,19 +70,18 @@ class Profile:
         """The profile that `to_json` wrote.
 
         Raises:
-            ConfigError: The training has an unknown setting, or a value outside what it can be.
+            ConfigError: The training has an unknown setting, or an invalid value.
             TypeError, KeyError: Keys are missing or unknown.
         """
         labels, training = values["labels"], TrainConfig.from_json(values["training"])
         return cls(**{**values, "labels": None if labels is None else tuple(labels), "training": training})
 
 
-# the log-mels come from a file that all runs share: whether they would fit into memory is not the question then
+# all runs share one file of log-mels, so whether they fit into memory does not matter
 _SHARED: Final = TrainConfig(cache="log_mel")
 
 PROFILES: Final[Mapping[str, Profile]] = {
-    # what two processor cores finish: a sixteenth of the paper's arithmetic a clip, and a budget without need of
-    # augmentation
+    # feasible on two processor cores: a sixteenth of the paper's arithmetic per clip, and a budget too short to overfit
     "small": Profile(
         name="small",
         labels=ESC10,

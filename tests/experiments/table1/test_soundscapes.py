@@ -10,7 +10,7 @@ from earmark.data.soundscapes import read_truth
 from earmark.data.synthetic import SyntheticSound, synthetic_bank
 from earmark.errors import DataError
 from earmark.labels import LabelSet
-from experiments.sounds import PARTS, hold_out, open_part, part_folder, render_part, unrendered
+from experiments.table1.soundscapes import PARTS, hold_out, open_part, part_folder, render_part, unrendered
 
 
 def grouped(*rows):
@@ -56,7 +56,7 @@ def test_sources_of_several_labels_stay_together():
     assert Counter(clip.labels for clip in valid) == {("a",): 1, ("b",): 1}
 
 
-def test_what_cannot_be_parted_is_told():
+def test_what_cannot_be_parted_is_reported():
     with pytest.raises(DataError, match="'a': sounds of two sources were expected"):
         hold_out(grouped(("a", "x"), ("a", "x"), ("b", "y"), ("b", "z")))
     with pytest.raises(DataError, match="share sources with those of other labels too often"):
@@ -88,7 +88,7 @@ def test_difficulties_and_parts_have_seeds_of_their_own(planned, out):
     assert ids[0] != ids[1]
 
 
-def test_another_number_of_soundscapes_is_told(planned, out):
+def test_another_number_of_soundscapes_is_reported(planned, out):
     plan, bank = planned()
     render_part(plan, bank, out, "sparse", "valid")
     more, _ = planned(n_valid=7)

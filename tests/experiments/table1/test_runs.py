@@ -8,11 +8,11 @@ import torch
 from earmark.errors import DataError
 from earmark.evaluation.report import FailedClip, evaluate
 from earmark.training.folder import Epoch
-from experiments import runs as module
-from experiments.lines import config_sha256
-from experiments.plan import Run
-from experiments.runs import features_folder, machine, perform, share_features, training_seconds
-from experiments.sounds import PARTS, open_part, part_folder, render_part
+from experiments.table1 import runs as module
+from experiments.table1.lines import config_sha256
+from experiments.table1.plan import Run
+from experiments.table1.runs import features_folder, machine, perform, share_features, training_seconds
+from experiments.table1.soundscapes import PARTS, open_part, part_folder, render_part
 
 RUN = Run("sparse", "max", 1)
 
@@ -47,9 +47,9 @@ def test_a_run_is_measured_at_its_best_epoch(rendered, out, monkeypatch):
 
 def test_log_mels_are_computed_once_and_used(rendered, out, monkeypatch):
     data = open_part(rendered, out, "sparse", "train")
-    told = []
-    share_features(rendered, out, data, lambda done, total: told.append((done, total)))
-    assert told[-1] == (12, 12)
+    printed = []
+    share_features(rendered, out, data, lambda done, total: printed.append((done, total)))
+    assert printed[-1] == (12, 12)
     stored = sorted(features_folder(out).iterdir())
     monkeypatch.setattr(module, "log_mels", lambda *_: pytest.fail("computed again"))
     share_features(rendered, out, data, None)
@@ -58,7 +58,7 @@ def test_log_mels_are_computed_once_and_used(rendered, out, monkeypatch):
     assert len(list(features_folder(out).glob("*.npy"))) == 2
 
 
-def test_soundscapes_that_cannot_be_read_are_told(rendered, out, monkeypatch):
+def test_soundscapes_that_cannot_be_read_are_reported(rendered, out, monkeypatch):
     victim = min((part_folder(out, "sparse", "train") / "audio").iterdir())
     victim.write_bytes(b"no sound")
     with pytest.raises(DataError, match=f"1 of 12 cannot be read; {victim.stem}: "):

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from earmark.errors import ConfigError
-from experiments import estimate as module
-from experiments.estimate import estimate, look_ahead, probe_rate
-from experiments.lines import append_line
-from experiments.runs import machine
+from experiments.table1 import estimate as module
+from experiments.table1.estimate import estimate, look_ahead, probe_rate
+from experiments.table1.lines import append_line
+from experiments.table1.runs import machine
 
 
 def test_finished_runs_on_such_a_machine_say_it(planned, line_of):
@@ -20,7 +20,7 @@ def test_finished_runs_on_such_a_machine_say_it(planned, line_of):
     # two at a time, each 16 clips in 5 s; a run left sees 16 clips and scores 16 at a third of the cost
     assert found.clips_per_second == pytest.approx(2 * 16 / 5)
     assert found.seconds == pytest.approx(2 * (16 + 16 / 3) / (2 * 16 / 5))
-    assert found.how == "what the 1 runs done on such a machine took"
+    assert found.how == "the 1 runs finished on such a machine"
 
 
 def test_otherwise_a_few_steps_say_it(planned, line_of, monkeypatch):

@@ -1,4 +1,4 @@
-"""Is one pooling better than another? A paired t test whose variance is that over test clips and that over seeds."""
+"""Paired t test between poolings, with the variance over test clips plus the variance over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 @dataclass(frozen=True, eq=False)
 class ResampledRuns:
-    """The mAP of a cell's runs, on the test clips as they are and on resamples of them."""
+    """mAP of a cell's runs on the test clips and on resamples of them."""
 
     measured: Float[np.ndarray, " run"]
     resampled: Float[np.ndarray, "run resample"]
@@ -26,15 +26,15 @@ class ResampledRuns:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much higher one cell's mean mAP is than another's."""
+    """Difference between the mean mAP of two cells."""
 
     difference: float
     interval: tuple[float, float]
-    """Of 95 %."""
+    """95 % confidence interval."""
     p: float
-    """Two-sided, of no difference."""
+    """Two-sided p value for no difference."""
     n_seeds: int
-    """Pairs of runs of one seed; of a single one interval and p know the test clips only."""
+    """Number of pairs; for a single pair interval and p cover the test clips only."""
 
     @property
     def is_clear(self) -> bool:
@@ -50,10 +50,10 @@ def resample_clips(
 ) -> ResampledRuns:
     """The mAP of each run on the same resamples of the clips.
 
-    Two calls see the same resamples if their generators were made of the same seed, and then may be compared.
+    Two calls with generators of the same seed use the same resamples, and can be compared.
 
     Raises:
-        DataError: As in `metrics.average_precision`; or there is no run.
+        DataError: As for `metrics.average_precision`; or there is no run.
     """
     if not scores:
         raise DataError("the scores of at least one run were expected, none came")
@@ -65,18 +65,18 @@ def resample_clips(
 
 
 def compare(ours: ResampledRuns, theirs: ResampledRuns) -> Comparison:
-    """The mean of ours minus that of theirs, with what test clips and seeds leave open about it.
+    """The mean of ours minus that of theirs, with its uncertainty over test clips and seeds.
 
-    Run i of both shares its seed, and with it weights of the backbone and order of the clips. In each resample both
-    see the same clips, so that what makes clips hard for all cancels. Clips and seeds are crossed; the variances of
-    both add up, and the degrees of freedom are those of Satterthwaite (1946).
+    Run i of both has the same seed, hence the same initial backbone and order of the clips. Each resample has the same
+    clips for both, so that the difficulty of the clips cancels. Clips and seeds are crossed; their variances add up,
+    with the degrees of freedom of Satterthwaite (1946).
 
     Args:
         ours: Runs of one cell.
-        theirs: Runs of another, of the same seeds in the same order, resampled with a generator of the same seed.
+        theirs: Runs of another with the same seeds in the same order, resampled with a generator of the same seed.
 
     Raises:
-        DataError: The runs are not pairs, or no label of the clips has positives.
+        DataError: The runs are not paired, or no label of the clips has positives.
     """
     if ours.resampled.shape != theirs.resampled.shape:
         raise DataError(
@@ -103,25 +103,25 @@ def _error(measured: Float[np.ndarray, " run"], resampled: Float[np.ndarray, "ru
     if n_runs == 1:
         return math.sqrt(of_clips), float(n_resamples - 1)
     over_seeds = float(measured.var(ddof=1)) / n_runs
-    # which clips there are moves each run a little differently: that is in both variances, and belongs in the sum once
+    # the clips affect each run a little differently: both variances contain that part, and the sum must contain it once
     moved = resampled - resampled.mean(axis=1, keepdims=True)
     in_both = float(moved.var(axis=0, ddof=1).mean()) / n_runs
     variance = of_clips + max(0.0, over_seeds - in_both)
-    # the part of the seeds is as uncertain as the whole that it was estimated from
+    # the seeds' part is as uncertain as the total that it was estimated from
     doubt = over_seeds**2 / (n_runs - 1) + of_clips**2 / (n_resamples - 1)
     freedom = variance**2 / doubt if doubt > 0 else 0.0
     return math.sqrt(variance), max(freedom, n_runs - 1.0)
 
 
 def t_tails(t: float, freedom: float) -> float:
-    """How probable a value beyond t, to either side, is in Student's distribution.
+    """Probability of a value beyond t on either side in Student's distribution.
 
     >>> round(t_tails(4.3027, 2.0), 4)
     0.05
     """
     # with t = sqrt(freedom) tan(angle) the density is a power of the cosine
     start = math.atan(t / math.sqrt(freedom))
-    # many degrees of freedom crowd it near 0, where few nodes would miss it
+    # with many degrees of freedom the density is concentrated near 0, where few nodes would miss it
     end = min(math.pi / 2, start + 40 / math.sqrt(freedom))
     angles = start + (end - start) * (_NODES + 1) / 2
     area = (end - start) / 2 * float((_WEIGHTS * np.cos(angles) ** (freedom - 1)).sum())
@@ -130,7 +130,7 @@ def t_tails(t: float, freedom: float) -> float:
 
 
 def t_quantile(level: float, freedom: float) -> float:
-    """The t that holds this share of Student's distribution between -t and t.
+    """The t for which -t to t contains this share of Student's distribution.
 
     >>> round(t_quantile(0.95, 2.0), 4)
     4.3027

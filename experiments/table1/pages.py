@@ -1,4 +1,4 @@
-"""`table1.md` and `ablations.md`: made of `runs.jsonl` and the test scores alone."""
+"""`table1.md` and `ablations.md`, which follow from `runs.jsonl` and the test scores alone."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from earmark.errors import DataError
-from experiments.lines import Line
-from experiments.plan import Run
-from experiments.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
-from experiments.statistics import N_RESAMPLES, Comparison, ResampledRuns, compare, resample_clips
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run
+from experiments.table1.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
+from experiments.table1.statistics import N_RESAMPLES, Comparison, ResampledRuns, compare, resample_clips
 
 PRINTED_MAP: Final[Mapping[str, float]] = {
     "max": 0.396,
@@ -26,18 +26,18 @@ PRINTED_MAP: Final[Mapping[str, float]] = {
     "attentive_stats": 0.406,
     "gmap": 0.417,
 }
-"""Table 1 of the paper, AudioSet; the two rows that its print garbles as its text has them."""
+"""mAP on AudioSet in Table 1 of the paper; two rows that are garbled in print follow its text."""
 _REFERENCE: Final = "gmap"
 _SEED: Final = 0
 _ABLATION_ROWS: Final = ("gmap-heads-1", "gmap-heads-2", _REFERENCE, *list(ABLATIONS)[2:])
 _FIGURE_HEAD: Final = ("mAP", "mAUC", "d'", "seeds", "GMAP minus it (mAP)", "p", "parameters")
 Compared = Callable[[str, str], Comparison | None]
-"""From a difficulty and a cell to how much higher GMAP is; None where that cannot be said yet."""
+"""From a difficulty and a cell to the lead of GMAP; None without paired runs."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Test scores of a run, as its file holds them."""
+    """Test scores of a run, as in its file."""
 
     ids: np.ndarray[Any, np.dtype[Any]]
     scores: np.ndarray[Any, np.dtype[Any]]
@@ -45,10 +45,10 @@ class Scores:
 
 
 def read_scores(path: Path) -> Scores:
-    """The scores of a file that `perform` wrote.
+    """Reads the scores that `perform` wrote.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -61,11 +61,11 @@ def read_scores(path: Path) -> Scores:
 
 
 def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES) -> Compared:
-    """GMAP against every cell, over the seeds that both have; computed when asked for.
+    """Compares GMAP with a cell over the seeds that both have, when called.
 
     Raises:
-        DataError: Runs of one difficulty were measured on different clips. So does the function that is returned, and
-            when a file of scores is damaged.
+        DataError: Runs of one difficulty were measured on different clips. The returned function raises it too, also
+            for a damaged file of scores.
     """
     there: dict[tuple[str, str], dict[int, Line]] = {}
     for line in lines:
@@ -80,8 +80,8 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
         scores = read_scores(run.scores(out))
         if hashlib.sha256("\n".join(sorted(map(str, scores.ids))).encode()).hexdigest() != ids_sha256:
             raise DataError(
-                f"{run.scores(out)}: scores of the clips that the line of {run} is of were expected, these are of "
-                "others; remove the file, and `earmark paper table1` measures the run again"
+                f"{run.scores(out)}: scores of the test clips of {run} were expected, these are of other "
+                "clips; remove the file, and `python -m experiments table1` measures the run again"
             )
         order = np.argsort(scores.ids)  # so that clip i is clip i of every run
         target = scores.target[order]
@@ -100,7 +100,7 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
             if our_target != their_target:
                 raise DataError(
                     f"{out}: one target was expected in the scores of {ours[seed].run} and {theirs[seed].run}, they "
-                    "hold different ones; remove both files, and `earmark paper table1` measures the runs again"
+                    "hold different ones; remove both files, and `python -m experiments table1` measures the runs again"
                 )
         return compare(*(_stacked([runs for runs, _ in side]) for side in (mine, other)))
 
@@ -114,12 +114,12 @@ def _stacked(runs: Sequence[ResampledRuns]) -> ResampledRuns:
 
 
 def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The poolings side by side on every difficulty that has a run, Markdown.
+    """Markdown page that compares the poolings on every difficulty with a run.
 
     Args:
-        lines: Of `runs.jsonl`.
-        compared: As `comparisons` returned it.
-        recordings: What the test soundscapes of a difficulty were mixed from, in words, where known.
+        lines: Lines of `runs.jsonl`.
+        compared: Result of `comparisons`.
+        recordings: By difficulty, the recordings in its test soundscapes, in words, where known.
     """
     of_table = [line for line in lines if line.cell in POOLING_CELLS]
     parts = ["# Table 1 on soundscapes: the pooling is all that differs\n", _header(of_table)]
@@ -142,7 +142,7 @@ def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[s
 
 
 def ablations_page(lines: Sequence[Line], compared: Compared) -> str:
-    """GMAP and its ablations, Markdown."""
+    """Markdown page of GMAP and its ablations."""
     there = [line for line in lines if line.difficulty == ABLATED and line.cell in _ABLATION_ROWS]
     low, high = DIFFICULTIES[ABLATED]
     rows = []
@@ -177,7 +177,7 @@ these recordings, and others would spread more than the intervals say.
 
 
 def _header(lines: Sequence[Line]) -> str:
-    """What all figures of a page have in common; what is not common is listed."""
+    """The settings behind all figures of a page; settings that differ are listed."""
     if not lines:
         return "No run is finished yet.\n"
     rows = [
@@ -221,7 +221,7 @@ def _figures(runs: Sequence[Line]) -> list[str]:
 
 
 def spread(values: Sequence[float | None], absent: str = "not finite") -> str:
-    """Mean ± standard deviation; `absent` where one of the values is missing.
+    """Mean ± standard deviation; `absent` if a value is missing.
 
     >>> spread([0.25, 0.75]), spread([0.25, None])
     ('0.500 ± 0.354', 'not finite')
@@ -247,7 +247,7 @@ def _parameters(runs: Sequence[Line]) -> str:
 
 
 def _where(difficulty: str, lines: Sequence[Line], recordings: Mapping[str, str]) -> str:
-    """What a verdict is about, and no more than that."""
+    """Beginning of the verdict: the soundscapes that it is valid for."""
     mixed = f"{_listed(line.n_test_clips for line in lines)} {difficulty} soundscapes"
     return (
         f"On these {recordings[difficulty]}, mixed into {mixed}," if difficulty in recordings else f"On these {mixed}"
@@ -255,7 +255,7 @@ def _where(difficulty: str, lines: Sequence[Line], recordings: Mapping[str, str]
 
 
 def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
-    """The rest of the sentence: whether GMAP is first, and which differences are clear."""
+    """End of the verdict: the rank of GMAP, and which differences are clear."""
     means = {
         cell: fmean(values)
         for cell in POOLING_CELLS
@@ -279,12 +279,16 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
         "GMAP is worse": [cell for cell, against in found.items() if against.is_clear and against.difference < 0],
         "the difference may be chance": [cell for cell, against in found.items() if not against.is_clear],
     }
-    said = "; ".join(f"{what} against {_enumerated(cells)}" for what, cells in groups.items() if cells)
+    differences = "; ".join(f"{what} against {_enumerated(cells)}" for what, cells in groups.items() if cells)
     fewest = min((against.n_seeds for against in found.values()), default=0)
     doubts = [f"missing: {', '.join(missing)}"] if missing else []
     doubts += ["one seed only: the spread over seeds is not in the intervals"] if fewest == 1 else []
     tail = f" ({'; '.join(doubts)})" if doubts else ""
-    judged = f"; judged by whether the interval excludes 0, {said}" if said else "; there are no scores to compare"
+    judged = (
+        f"; judged by whether the interval excludes 0, {differences}"
+        if differences
+        else "; there are no scores to compare"
+    )
     return f"{text}{judged}{tail}."
 
 
@@ -297,7 +301,7 @@ def _shown(cell: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with an empty line behind it."""
+    """A Markdown table and an empty line."""
     escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in escaped]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"

@@ -1,4 +1,4 @@
-"""What is left of a table, and how long it will take: as the runs that are done took, or a few steps of training."""
+"""Time that the remaining runs of a table need, estimated from finished runs or from a few training steps."""
 
 import time
 from collections.abc import Sequence
@@ -13,41 +13,41 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.training.machine import chosen_device, chosen_precision, keep_big_buffers
 from earmark.training.settings import Plan, TrainConfig
-from experiments.lines import Line, done_runs, read_lines
-from experiments.plan import Run, TablePlan
-from experiments.runs import machine
-from experiments.sounds import n_soundscapes, unrendered
+from experiments.table1.lines import Line, done_runs, read_lines
+from experiments.table1.plan import Run, TablePlan
+from experiments.table1.runs import machine
+from experiments.table1.soundscapes import n_soundscapes, unrendered
 
 _STEPS: Final = 4
 _SCORING: Final = 1 / 3
-"""What a clip that is only scored costs, of one that is trained on: the forward part of a step."""
+"""Cost of scoring a clip relative to training on it: the forward pass of a step."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Time for runs."""
+    """Estimated time of several runs."""
 
     seconds: float
     clips_per_second: float
-    """Of the whole machine, however many runs share it."""
+    """Rate of the whole machine, for all runs at a time together."""
     how: str
-    """What was measured, for people."""
+    """Source of the estimate, in words."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a call of `make_table` would do."""
+    """The work that a call of `make_table` would do."""
 
     n_runs: int
     n_done: int
     unrendered: tuple[tuple[str, str, int], ...]
-    """Difficulty, part and number of the soundscapes that are not all there yet."""
+    """Difficulty, part and number of the soundscapes of each incomplete part."""
     estimate: Estimate | None
-    """Of the runs that are left; None when none is."""
+    """Time of the remaining runs; None if all are done."""
 
 
 def look_ahead(out: Path, plan: TablePlan, runs: Sequence[Run]) -> Outlook:
-    """What is left of the runs of a plan; writes nothing.
+    """The remaining work for the runs of a plan; writes nothing.
 
     Raises:
         ConfigError: `out` holds another table, or other files.
@@ -62,21 +62,21 @@ def look_ahead(out: Path, plan: TablePlan, runs: Sequence[Run]) -> Outlook:
 
 
 def estimate(plan: TablePlan, runs: Sequence[Run], lines: Sequence[Line]) -> Estimate:
-    """Time that training and measuring the runs takes; that of drawing the soundscapes is not in it.
+    """Time to train and measure the runs, without mixing the soundscapes.
 
     Args:
-        plan: What the runs are.
-        runs: The runs that are left.
-        lines: Runs of this table that are done, on whatever machine.
+        plan: The plan of the table.
+        runs: The remaining runs.
+        lines: Finished runs of this table, on any machine.
     """
     device = chosen_device(plan.profile.training)
     here = [line for line in lines if line.machine == machine(device)]
     if here:
-        # runs side by side share the machine, so its rate is theirs times their number
+        # parallel runs share the machine: its rate is theirs times their number
         rates = [line.n_beside * line.n_clips_seen / line.seconds for line in here]
         rate = sum(rates) / len(rates)
         n_clips = sum(plan.config(run).n_clips_seen + _SCORING * plan.profile.n_test for run in runs)
-        return Estimate(n_clips / rate, rate, f"what the {len(here)} runs done on such a machine took")
+        return Estimate(n_clips / rate, rate, f"the {len(here)} runs finished on such a machine")
     rate = probe_rate(plan.profile.training, len(plan.profile.labels or ()) or 50, plan.profile.duration, device)
     n_clips = sum(_clips(plan, run) for run in runs)
     how = f"{_STEPS} steps of GMAP at width {plan.profile.training.width} on noise, just now on {machine(device)}"
@@ -84,14 +84,14 @@ def estimate(plan: TablePlan, runs: Sequence[Run], lines: Sequence[Line]) -> Est
 
 
 def _clips(plan: TablePlan, run: Run) -> float:
-    """Clips of a run, those of validation and test at their lower cost."""
+    """Number of training clips of a run, plus validation and test clips at their lower cost."""
     config, profile = plan.config(run), plan.profile
     n_scored = Plan.of(config, profile.n_train).n_epochs * profile.n_valid + profile.n_test
     return config.n_clips_seen + _SCORING * n_scored
 
 
 def probe_rate(config: TrainConfig, n_labels: int, duration: float, device: torch.device) -> float:
-    """Clips a second of a few bare steps of training on noise, after one to warm up."""
+    """Clips per second of a few bare training steps on noise, after one warm-up step."""
     keep_big_buffers()
     config = replace(config, pooling="gmap")
     with torch.random.fork_rng([]):

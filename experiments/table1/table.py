@@ -1,4 +1,4 @@
-"""Table 1 of the paper on soundscapes: its runs, one after the other or side by side, and its tables."""
+"""Makes Table 1: soundscapes, runs (one at a time or in parallel) and pages."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
@@ -9,26 +9,26 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.storage.files import atomic_write
 from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
-from experiments.lines import Line, append_line, done_runs, read_lines
 from experiments.lock import alone
-from experiments.plan import Run, TablePlan, read_plan
-from experiments.sounds import n_recordings, n_soundscapes, open_part, render_part, unrendered
-from experiments.tables import ablations_page, comparisons, table1_page
+from experiments.table1.lines import Line, append_line, done_runs, read_lines
+from experiments.table1.pages import ablations_page, comparisons, table1_page
+from experiments.table1.plan import Run, TablePlan, read_plan
+from experiments.table1.soundscapes import n_recordings, n_soundscapes, open_part, render_part, unrendered
 
 Progress = Callable[[int, int], None]
-Tell = Callable[[str], None]
+Print = Callable[[str], None]
 Show = Callable[[str], AbstractContextManager[Progress]]
-"""From what is being done to a context in which its progress can be told."""
+"""From the name of some work to a context that shows its progress."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `make_table` ended."""
+    """Result of a call of `make_table`."""
 
     n_done: int
-    """Runs that are done, those of earlier calls included."""
+    """Number of finished runs, those of earlier calls included."""
     failed: tuple[tuple[Run, str], ...]
-    """Runs that are not, and why."""
+    """Failed runs and the reasons."""
     tables: tuple[Path, ...]
 
 
@@ -48,77 +48,79 @@ def make_table(
     *,
     n_jobs: int = 1,
     show: Show = _no_progress,
-    tell: Tell = _silence,
-    complain: Tell = _silence,
+    report: Print = _silence,
+    report_failure: Print = _silence,
     training_progress: bool = False,
 ) -> Outcome:
-    """Draws the soundscapes, does the runs that are not done yet and writes the tables.
+    """Mixes the soundscapes, does the remaining runs and writes the tables.
 
-    Each finished run is a line of `runs.jsonl` at once. Interrupted at any time, the same call goes on.
+    Each finished run is written to `runs.jsonl` at once. Interrupted at any time, the same call resumes.
 
     Args:
         out: The table's folder.
-        plan: What the table is.
+        plan: The plan of the table.
         bank: The sounds, as `make_plan` returned them.
-        runs: Runs of the plan, in the order to do them.
-        n_jobs: Runs side by side, each in a process of its own; 1 does them here.
-        show: Shows the progress of long work.
-        tell: Told a line for people when a run is done.
-        complain: Told a line when a run has failed; the others go on.
-        training_progress: Whether a run that is done here draws a progress bar of its own.
+        runs: Runs of the plan, in their order.
+        n_jobs: Number of parallel runs, each in its own process; 1 uses this process.
+        show: Shows progress.
+        report: Called with a line of text when a run is done.
+        report_failure: Called with a line of text when a run has failed; the others continue.
+        training_progress: Whether a run in this process draws its own progress bar.
 
     Raises:
-        ConfigError: `out` holds another table or other files, or another process is at work there.
-        DataError: The bank does not serve, or a file of the table is damaged.
-        KeyboardInterrupt: Ctrl-C, or SIGTERM; what was under way is saved.
+        ConfigError: `out` holds another table or other files, or another process is working there.
+        DataError: The bank is unsuitable, or a file of the table is damaged.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished runs were saved.
     """
     if n_jobs < 1:
         raise ConfigError(f"n_jobs: 1 or more was expected, not {n_jobs}")
     plan.check(out)
     out.mkdir(parents=True, exist_ok=True)
     with alone(out), sigterm_as_interrupt():
-        plan.claim(out)  # by whoever has the lock: a call that is refused leaves the plan of the other as it is
+        plan.claim(out)  # after taking the lock, so that a refused call does not change the plan
         done = done_runs(out, read_lines(out / "runs.jsonl"))
         todo = [run for run in runs if run not in done]
         try:
             _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
             if n_jobs > 1 and len(todo) > 1:
-                ending = side_by_side(out, todo, min(n_jobs, len(todo)), tell)
+                ending = side_by_side(out, todo, min(n_jobs, len(todo)), report)
             else:
                 ending = _one_by_one(out, plan, todo, training_progress)
-            failed = _write_down(out, ending, len(todo), tell, complain)
+            failed = _write_down(out, ending, len(todo), report, report_failure)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped, and all is saved in {out}: the same command goes on") from None
+            raise KeyboardInterrupt(f"stopped, all work is saved in {out}: the same command resumes") from None
         tables = write_tables(out) if len(done) + len(todo) > len(failed) else ()
     return Outcome(len(runs) - len(failed), failed, tables)
 
 
 def _write_down(
-    out: Path, ending: Generator[tuple[Run, Line | str]], n_runs: int, tell: Tell, complain: Tell
+    out: Path, ending: Generator[tuple[Run, Line | str]], n_runs: int, report: Print, report_failure: Print
 ) -> tuple[tuple[Run, str], ...]:
-    """A line for each run that ends well; the others with why they did not."""
+    """Appends a line for each finished run; returns the failed runs with the reasons."""
     n_done, failed = 0, list[tuple[Run, str]]()
     with closing(ending):
         for run, result in ending:
             if isinstance(result, Line):
                 append_line(out / "runs.jsonl", result)
                 n_done += 1
-                tell(f"{run}: {_brief(result)}; {n_runs - n_done - len(failed)} runs left")
+                report(f"{run}: {_brief(result)}; {n_runs - n_done - len(failed)} runs left")
             else:
                 failed.append((run, result))
-                complain(f"{run}: {result}")
+                report_failure(f"{run}: {result}")
     return tuple(failed)
 
 
 def write_tables(out: Path) -> tuple[Path, ...]:
-    """Writes `table1.md` and `ablations.md` anew from `runs.jsonl` and the scores, and returns where they are.
+    """Writes `table1.md` and `ablations.md` from `runs.jsonl` and the scores, and returns their paths.
 
     Raises:
         DataError: No run is finished, a file is damaged, or runs do not belong together.
     """
     lines = read_lines(out / "runs.jsonl")
     if not lines:
-        raise DataError(f"{out}: no finished run there (runs.jsonl), a table needs one; `earmark paper table1` trains")
+        raise DataError(
+            f"{out}: no finished run there (runs.jsonl), a table needs one; `python -m experiments table1` trains them"
+        )
     compared = comparisons(out, lines)
     pages = {
         "table1.md": table1_page(lines, compared, _recordings(out, lines)),
@@ -131,7 +133,7 @@ def write_tables(out: Path) -> tuple[Path, ...]:
 
 
 def _recordings(out: Path, lines: Sequence[Line]) -> dict[str, str]:
-    """What the test soundscapes of a difficulty were mixed from, where it is still to be seen."""
+    """By difficulty, the number and fold of the recordings in its test soundscapes, where their list exists."""
     found = {}
     with suppress(ConfigError):
         splits = ", ".join(read_plan(out).test_splits)
@@ -142,8 +144,8 @@ def _recordings(out: Path, lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[str], show: Show) -> None:
-    """Soundscapes and shared log-mels of the difficulties."""
-    from experiments.runs import share_features
+    """Mixes the soundscapes and computes the shared log-mels of the difficulties."""
+    from experiments.table1.runs import share_features
 
     for difficulty, part in unrendered(plan, out):
         if difficulty in difficulties:
@@ -158,12 +160,12 @@ def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[s
 def _one_by_one(
     out: Path, plan: TablePlan, runs: Sequence[Run], training_progress: bool
 ) -> Generator[tuple[Run, Line | str]]:
-    from experiments.runs import perform
+    from experiments.table1.runs import perform
 
     for run in runs:
         try:
             result: Line | str = perform(out, plan, run, progress=training_progress)
-        except Exception as error:  # the other runs go on; this one is told of
+        except Exception as error:  # the other runs continue; this one is reported
             result = failure(error)
         yield run, result
 

@@ -1,4 +1,4 @@
-"""`runs.jsonl`: one line a finished run, all that the tables are made of beside the scores."""
+"""`runs.jsonl`: one line for each finished run. The tables follow from it and from the test scores."""
 
 import hashlib
 import json
@@ -10,41 +10,41 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import DataError
-from experiments.plan import Run
+from experiments.table1.plan import Run
 
 
 @dataclass(frozen=True)
 class Line:
-    """A finished run: what it was, what it cost, what it reached. A figure that is no finite number is None."""
+    """A finished run: its settings, cost and results. A figure that is not finite is None."""
 
     difficulty: str
     cell: str
     seed: int
     profile: str
     config: Mapping[str, Any]
-    """Every setting of the training."""
+    """All training settings."""
     config_sha256: str
     commit: str | None
-    """Of earmark's source; None where it was not under version control."""
+    """Commit of earmark's source; None without version control."""
     earmark: str
-    """Its version."""
+    """Version of earmark."""
     machine: str
-    """The kind of machine: its GPU, or processor and number of cores."""
+    """Kind of machine: GPU, or processor and number of cores."""
     precision: str
-    """What its training computed in: float32 or bf16, which `auto` decides by the machine."""
+    """Precision of the training: float32 or bf16; `auto` chooses by the machine."""
     n_parameters: int
     n_clips_seen: int
     clips_per_second: float
-    """Of training alone."""
+    """Training rate, without validation."""
     seconds: float
-    """Of training and validation."""
+    """Time of training and validation."""
     seconds_per_step: float
-    """Of training alone."""
+    """Training time per step, without validation."""
     n_beside: int
-    """Runs that were side by side on the machine, this one included."""
+    """Number of parallel runs on the machine, this one included."""
     best_epoch: int
     valid_mAP: float | None
-    """Of that epoch, on the validation soundscapes."""
+    """mAP of that epoch on the validation soundscapes."""
     n_test_clips: int
     test_ids_sha256: str
     mAP: float | None
@@ -53,9 +53,9 @@ class Line:
     bank: str
     n_labels: int
     n_train_clips: int
-    """Different soundscapes to learn from."""
+    """Number of different training soundscapes."""
     command: str
-    """What makes the table that the run is of."""
+    """Command that makes the table of the run."""
 
     @property
     def run(self) -> Run:
@@ -82,7 +82,7 @@ class Line:
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
-    """A SHA-256 of settings, in whatever order they come.
+    """SHA-256 of settings, in any order.
 
     >>> config_sha256({"a": 1, "b": 2}) == config_sha256({"b": 2, "a": 1})
     True

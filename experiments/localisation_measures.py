@@ -1,7 +1,7 @@
-"""What a network makes of soundscapes whose truth is known: tagging and localisation in one pass.
+"""Tagging and localisation measures of a network on soundscapes with known events.
 
-What a measure leaves open (how long a window, which thresholds, which head) is chosen on the validation soundscapes;
-all figures are of the test soundscapes.
+The free choices of a measure (length of the window, thresholds, head) are made on the validation soundscapes; all
+figures are measured on the test soundscapes.
 """
 
 import math
@@ -38,7 +38,7 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 
 WINDOWS: Final = (0.4, 0.8, 1.2, 2.0)
-"""Seconds of the windows that validation chooses among, for each measure its own."""
+"""Window lengths in seconds; validation chooses one for each measure."""
 HOP: Final = 0.4
 
 Waveform = Float[np.ndarray, " sample"]
@@ -49,22 +49,22 @@ _CHOICES: Final[Mapping[str, Callable[[Sequence[ScoredRecording]], float]]] = {
     "PSDS2": lambda recordings: psds(recordings, PSDS2),
     "F1": lambda recordings: segment_f1(recordings, best_thresholds(recordings)).macro,
 }
-"""What a window is chosen for; the best one makes it the largest on the validation soundscapes."""
+"""Measures that choose a window: the one with the largest value on the validation soundscapes."""
 
 
 class _Spot(NamedTuple):
-    """A soundscape with one event: where it is, and what the network made of its label."""
+    """A soundscape with one event: its onset and offset, and the evidence for its label."""
 
     event: tuple[float, float]
     evidence: Evidence
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
-    """What a network made of a folder of soundscapes, clip by clip."""
+class _Outputs:
+    """Outputs of a network for a folder of soundscapes, clip by clip."""
 
     curves: Mapping[float, Sequence[ScoredRecording]]
-    """By window."""
+    """Scores over time, by window length."""
     logits: Float32[np.ndarray, "clip label"]
     target: Float32[np.ndarray, "clip label"]
     spots: Sequence[_Spot]
@@ -80,18 +80,19 @@ def measure(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Tagging and localisation of a network, as plain JSON values; what cannot be measured is None.
+    """Tagging and localisation measures of a network, as plain JSON values; None where one is undefined.
 
-    F1 is segment-based, of 1 s. `pointing` is about the test soundscapes with one event: by the attention (mean of the
-    heads, each head, and the heads that validation finds best and worst), and by the evidence, which every pooling has.
+    F1 is segment-based, with segments of 1 s. `pointing` covers the test soundscapes with one event: by the attention
+    (mean of the heads, each head, and the heads that are best and worst on validation), and by the evidence, which
+    every pooling has.
 
     Args:
         checkpoint: The network.
-        valid: Soundscapes on which windows, thresholds and heads are chosen.
-        test: Soundscapes that the figures are of.
-        batch_size: Soundscapes encoded at a time.
-        device: Where the network runs.
-        progress: Called with the soundscapes heard so far and their number.
+        valid: Soundscapes that choose windows, thresholds and heads.
+        test: Soundscapes for all figures.
+        batch_size: Number of soundscapes encoded per call.
+        device: Device of the network.
+        progress: Called with the number of soundscapes processed so far and their total.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -101,17 +102,17 @@ def measure(
     network = Network.load(checkpoint).to(device)
     n_clips = [len(read_soundscapes(folder)) for folder in (valid, test)]
 
-    def told(n_before: int) -> Callable[[int], None]:
+    def advance(n_before: int) -> Callable[[int], None]:
         return lambda n: progress(n_before + n, sum(n_clips)) if progress is not None else None
 
-    choosing = _hear(network, valid, WINDOWS, batch_size, told(0))
+    choosing = _run_network(network, valid, WINDOWS, batch_size, advance(0))
     figures = {
         name: {window: choice(curves) for window, curves in choosing.curves.items()}
         for name, choice in _CHOICES.items()
     }
     windows = {name: max(WINDOWS, key=by_window.__getitem__) for name, by_window in figures.items()}
     thresholds = best_thresholds(choosing.curves[windows["F1"]])
-    measured = _hear(network, test, sorted(set(windows.values())), batch_size, told(n_clips[0]))
+    measured = _run_network(network, test, sorted(set(windows.values())), batch_size, advance(n_clips[0]))
     f1 = segment_f1(measured.curves[windows["F1"]], thresholds)
     result = {
         "n_valid_clips": n_clips[0],
@@ -130,9 +131,9 @@ def measure(
     return plain
 
 
-def _hear(
-    network: Network, folder: Path, windows: Sequence[float], batch_size: int, heard: Callable[[int], None]
-) -> _Heard:
+def _run_network(
+    network: Network, folder: Path, windows: Sequence[float], batch_size: int, advance: Callable[[int], None]
+) -> _Outputs:
     clips, truth = read_soundscapes(folder), _truth(folder)
     engine = TorchEngine(network)
     curves: dict[float, list[ScoredRecording]] = {window: [] for window in windows}
@@ -146,13 +147,13 @@ def _hear(
         if len(events) == 1:
             evidence = explain(engine, segments, network.labels.index(events[0].label), duration=duration)
             spots.append(_Spot((events[0].onset, events[0].offset), evidence))
-        heard(len(logits))
+        advance(len(logits))
     target = np.stack([network.labels.encode(clip.labels) for clip in clips])
-    return _Heard(curves, np.stack(logits), target, spots, clips.clip_ids_sha256())
+    return _Outputs(curves, np.stack(logits), target, spots, clips.clip_ids_sha256())
 
 
 def _truth(folder: Path) -> dict[str, list[TruthEvent]]:
-    """The events of each soundscape that has some, by its id."""
+    """The events of each soundscape that has any, by its id."""
     truth: dict[str, list[TruthEvent]] = {}
     for event in read_truth(folder):
         truth.setdefault(Path(event.filename).stem, []).append(event)
@@ -160,7 +161,7 @@ def _truth(folder: Path) -> dict[str, list[TruthEvent]]:
 
 
 def _encode(network: Network, clips: Sequence[Clip], batch_size: int) -> Iterator[tuple[Clip, Waveform, Segments]]:
-    """Each clip with its waveform and its segments."""
+    """Yields each clip with its waveform and its segments."""
     if batch_size < 1:
         raise ConfigError(f"batch_size: 1 or more was expected, not {batch_size}")
     for start in range(0, len(clips), batch_size):
@@ -209,7 +210,7 @@ def _heads(spots: Sequence[_Spot]) -> list[float]:
 
 
 def _attention(spots: Sequence[_Spot]) -> list[Float[np.ndarray, "head segment"]]:
-    """Of each soundscape; nothing at all for a pooling that pays none."""
+    """Attention weights of each soundscape; none for a pooling without attention."""
     return [spot.evidence.attention for spot in spots if spot.evidence.attention is not None]
 
 
@@ -219,7 +220,7 @@ def _point(spots: Sequence[_Spot], weights: Sequence[Float[np.ndarray, " segment
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for numbers that JSON does not have."""
+    """The same value with None for infinities and NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

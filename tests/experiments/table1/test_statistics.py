@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from earmark.errors import DataError
-from experiments.statistics import Comparison, ResampledRuns, compare, resample_clips, t_quantile, t_tails
+from experiments.table1.statistics import Comparison, ResampledRuns, compare, resample_clips, t_quantile, t_tails
 
 TARGET = np.random.default_rng(0).random((150, 4)) < 0.3
 
@@ -115,7 +115,7 @@ def test_p_and_interval_agree():
             assert found.is_clear == (found.p < 0.05)
 
 
-def test_runs_that_are_no_pairs_are_told():
+def test_runs_that_are_no_pairs_are_reported():
     one, two = resampled(scores(1, 1)), resampled(scores(1, 1), scores(1, 2))
     with pytest.raises(DataError, match="runs in pairs on the same resamples were expected"):
         compare(one, two)

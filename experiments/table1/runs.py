@@ -1,4 +1,4 @@
-"""One run of a table: trained or resumed, measured on the test soundscapes, told in one line."""
+"""One run of a table: trains or resumes it, measures it on the test soundscapes, returns its line."""
 
 import json
 import math
@@ -23,18 +23,18 @@ from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
 from earmark.training.machine import chosen_device
 from earmark.training.store import FeatureStore
-from experiments.lines import Line, config_sha256
-from experiments.plan import Run, TablePlan
-from experiments.sounds import open_part
+from experiments.table1.lines import Line, config_sha256
+from experiments.table1.plan import Run, TablePlan
+from experiments.table1.soundscapes import open_part
 
 
 def features_folder(out: Path) -> Path:
-    """Where the log-mels lie that all runs share."""
+    """Folder of the log-mels that all runs share."""
     return out / "features"
 
 
 def share_features(plan: TablePlan, out: Path, data: Dataset, progress: Callable[[int, int], None] | None) -> None:
-    """Computes the log-mels of a part, unless they are there: once for all runs, before several want them at once.
+    """Computes the log-mels of a part for all runs, unless they exist; called before runs start in parallel.
 
     Raises:
         DataError: Clips cannot be read.
@@ -62,17 +62,17 @@ def share_features(plan: TablePlan, out: Path, data: Dataset, progress: Callable
 
 
 def perform(out: Path, plan: TablePlan, run: Run, *, n_beside: int = 1, progress: bool = False) -> Line:
-    """Trains the run, or goes on with it, and measures its best epoch; writes its scores, returns its line.
+    """Trains or resumes the run and measures its best epoch; writes its scores and returns its line.
 
     Args:
-        out: The table's folder, its soundscapes rendered.
+        out: The table's folder, with rendered soundscapes.
         plan: The table's plan.
-        run: Which run.
-        n_beside: Runs side by side at this time, this one included.
+        run: The run.
+        n_beside: Number of parallel runs, this one included.
         progress: Draw a progress bar on standard error.
 
     Raises:
-        EarmarkError: As `train` and `evaluate` do.
+        EarmarkError: As for `train` and `evaluate`.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the run was saved.
     """
     data, valid, test = (open_part(plan, out, run.difficulty, part) for part in ("train", "valid", "test"))
@@ -133,13 +133,13 @@ def _line(
 
 
 def training_seconds(history: Sequence[Epoch]) -> float:
-    """Time that a run trained, its validations aside."""
+    """Training time of a run, without validation."""
     seen = [0, *(row.clips_seen for row in history)]
     return sum((row.clips_seen - before) / row.clips_per_second for before, row in zip(seen, history, strict=False))
 
 
 def machine(device: torch.device) -> str:
-    """The kind of machine, without a name that is its own."""
+    """The kind of machine, without its host name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {n_processors()} cores"

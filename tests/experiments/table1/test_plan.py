@@ -8,8 +8,8 @@ import pytest
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import ConfigError, DataError
-from experiments.plan import Run, TablePlan, make_plan, read_plan
-from experiments.profiles import ABLATIONS, POOLING_CELLS, PROFILES
+from experiments.table1.plan import Run, TablePlan, make_plan, read_plan
+from experiments.table1.profiles import ABLATIONS, POOLING_CELLS, PROFILES
 
 
 def test_runs_fill_the_table_seed_by_seed_and_ablate_on_sparse_alone(planned):
@@ -86,14 +86,14 @@ def test_a_folder_of_something_else_is_refused(planned, out):
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"format": 2}', '{"format": 1, "n_seeds": 1}', '{"format": 1, "profile": {"labels": 3}}']
 )
-def test_a_damaged_plan_is_told(out, text):
+def test_a_damaged_plan_is_reported(out, text):
     out.mkdir()
     (out / "plan.json").write_text(text)
     with pytest.raises(ConfigError, match=r"plan\.json: the plan of a table was expected"):
         read_plan(out)
 
 
-def test_a_plan_of_a_later_format_is_told(planned, out):
+def test_a_plan_of_a_later_format_is_reported(planned, out):
     plan, _ = planned()
     plan.claim(out)
     values = json.loads((out / "plan.json").read_text())
@@ -105,7 +105,8 @@ def test_a_plan_of_a_later_format_is_told(planned, out):
 def test_the_command_names_what_differs_and_nobodys_folders(bank, planned):
     plan, _ = planned()
     assert (
-        plan.command == "earmark paper table1 --bank csv:DIR --out OUT --profile tiny --difficulty sparse --n-seeds 1"
+        plan.command
+        == "python -m experiments table1 --bank csv:DIR --out OUT --profile tiny --difficulty sparse --n-seeds 1"
     )
     assert planned(("dense", "sparse"), n_seeds=3)[0].command.endswith("--profile tiny")
     small = replace(PROFILES["small"], labels=("bell", "hiss", "siren", "a b"), n_test=9)
