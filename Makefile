@@ -11,7 +11,7 @@ demo: $(STAMP)  ## the main job on made-up sounds
 	$(BIN)/earmark demo --out demo
 
 test: $(STAMP) check  ## everything tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -118,7 +118,7 @@ def tagged(model: str, files: list[Path], precision: str = "float32", n_jobs: in
     def run() -> None:
         tagger = hub.load(model, max(1, n_processors() // n_jobs), precision)  # type: ignore[arg-type]
         with ThreadPoolExecutor(n_jobs) as pool:
-            list(pool.map(tagger.hear, files))
+            list(pool.map(tagger.score, files))
 
     return run
 
@@ -185,7 +185,7 @@ def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
     runs = {
         "sliding window of 10 s, hop 1 s": sliding,
         "timeline --window 10 --hop 1": lambda: tagger.timeline(file, window=10.0, hop=1.0) and None,
-        "tag": lambda: tagger.hear(file) and None,
+        "tag": lambda: tagger.score(file) and None,
     }
     took = median_seconds(runs, 3)
     print(f"\na file of {seconds:g} s, same network, PyTorch, float32")
@@ -233,7 +233,7 @@ def choices(folder: Path, paths: dict[str, str]) -> None:
         tagger = hub.load(paths[kind], 1)
         for seconds in (10.0, 20.0, 40.0, 60.0):
             engine.CHUNK_SECONDS = seconds  # type: ignore[misc]
-            took = _fastest(partial(tagger.hear, file), 5)
+            took = _fastest(partial(tagger.score, file), 5)
             print(f"  {f'{kind}, 120 s in chunks of {seconds:g} s':34}{1e3 * took:8.0f} ms")
     engine.CHUNK_SECONDS = usual  # type: ignore[misc]
     decoded = 1e3 * _fastest(lambda: list(load_blocks(file, 32000, 10.0)), 5)

@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from bench_training import bare_step, fastest
 
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 from earmark.training.recipes import RECIPES
 

@@ -12,9 +12,10 @@ from jaxtyping import Float
 from earmark.audio.recording import load_audio
 from earmark.data.soundscapes import read_truth
 from earmark.errors import ConfigError, DataError
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import seconds_per_segment
 from earmark.model.frontend import mel_edges
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
 from experiments.lines import read_lines
 from experiments.plan import Run

@@ -32,9 +32,10 @@ from earmark.evaluation.localisation import (
 from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.timeline import Timeline
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import timeline_of
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 WINDOWS: Final = (0.4, 0.8, 1.2, 2.0)
 """Seconds of the windows that validation chooses among, for each measure its own."""

@@ -20,8 +20,8 @@ from earmark.evaluation.report import Report, measure
 from earmark.export.onnx_file import export
 from earmark.inference.engine import Engine
 from earmark.inference.onnx_engine import OnnxEngine
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
-from earmark.model.network import TorchEngine
 
 HERE = Path(__file__).parent
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,10 +13,24 @@ import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from jaxtyping import _import_hook
 
-from earmark.audio.recording import Audio, save_audio
-from earmark.errors import ConfigError
-from earmark.labels import LabelSet
+# While jaxtyping instruments a module, it looks for the bytecode of every other import under its own name too.
+# Without this, PyTorch and other libraries would be compiled from source at each start of the tests.
+_EARMARK = Path(find_spec("earmark").origin).parent
+_instrumented = _import_hook._optimized_cache_from_source
+
+
+def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
+    if Path(path).is_relative_to(_EARMARK):
+        return _instrumented(typechecker, path, *more, **options)
+    return cache_from_source(path, *more, **options)
+
+
+_import_hook._optimized_cache_from_source = _cache
+
+from earmark.audio.recording import Audio, save_audio  # noqa: E402
+from earmark.labels import LabelSet  # noqa: E402
 
 # a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,9 +54,12 @@ class MeanEngine:
     halo = 2
 
     def __init__(
-        self, attentive: bool = True, clip_duration: float | None = None, thresholds: tuple[float, ...] | None = None
+        self,
+        has_attention: bool = True,
+        clip_duration: float | None = None,
+        thresholds: tuple[float, ...] | None = None,
     ) -> None:
-        self.attentive = attentive
+        self.has_attention = has_attention
         self.clip_duration = clip_duration
         self.thresholds = thresholds
         self.n_encoded = 0
@@ -65,9 +83,9 @@ class MeanEngine:
         level = 10 * self.pool(segments, mask)[:, 0]
         return np.stack([level, -level, np.full_like(level, -9)], axis=1)
 
-    def attention(self, segments: np.ndarray) -> np.ndarray:
-        if not self.attentive:
-            raise ConfigError("this pooling has no attention")
+    def attention(self, segments: np.ndarray) -> np.ndarray | None:
+        if not self.has_attention:
+            return None
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
 
 

@@ -19,8 +19,9 @@ from earmark.data.synthetic import synthetic_bank
 from earmark.errors import ConfigError
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Event, Tagger, Timeline
+from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
 from earmark.training.settings import PoolingName

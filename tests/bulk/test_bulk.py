@@ -17,7 +17,7 @@ import earmark
 from earmark import hub
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import AudioError, ConfigError, DataError
-from earmark.inference.tagger import Heard, Tagger
+from earmark.inference.tagger import Scores, Tagger
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -44,13 +44,13 @@ class Loudness(Tagger):
 
     sample_rate = RATE
 
-    def hear(self, audio):
+    def score(self, audio):
         recording = earmark.load_audio(audio, RATE) if isinstance(audio, Path) else audio
         self.heard.append(str(audio) if isinstance(audio, Path) else "bytes")
         peak = float(np.abs(recording.waveform).max())
         if peak > 1:
             raise RuntimeError("the network\nfell over")
-        return Heard(recording.duration, np.array([peak, 0.0]), LABELS, None)
+        return Scores(recording.duration, np.array([peak, 0.0]), LABELS, None)
 
     def embed(self, audio):
         return np.full(3, 0.5, np.float32)
@@ -243,10 +243,10 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_heard(tmp_p
 
 def test_a_part_that_is_not_whole_is_not_there(folder: Path, tmp_path: Path) -> None:
     class Interrupted(Loudness):
-        def hear(self, audio):
+        def score(self, audio):
             if len(self.heard) == 1:
                 raise KeyboardInterrupt
-            return super().hear(audio)
+            return super().score(audio)
 
     (part,) = read_input(str(folder)).parts
     with pytest.raises(KeyboardInterrupt):
@@ -416,16 +416,16 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
             self.worker = Worker(*arguments)
             (marks / f"worker-{os.getpid()}").touch()
-            hear = self.worker.tagger.hear
+            score = self.worker.tagger.score
 
             def fatal(source: Path):
                 name = Path(source).stem
                 if name == "poison" or (name == "once" and not list(marks.glob("once-*"))):
                     (marks / f"{name}-{os.getpid()}").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-                return hear(source)
+                return score(source)
 
-            self.worker.tagger.hear = fatal
+            self.worker.tagger.score = fatal
 
         def __call__(self, parts):
             return self.worker(parts)

@@ -21,9 +21,10 @@ from earmark.evaluation import calibration
 from earmark.evaluation.calibration import Calibration, apply, apply_like, calibrate, fit
 from earmark.evaluation.report import FailedClip, LabelFigures, Report, evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
-from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.network import Network, NetworkConfig
 
 LABELS = LabelSet(("bell", "dog", "rain", "wind"))
 CONFIG = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)
@@ -444,7 +445,7 @@ def test_long_clips_are_calibrated_by_the_scores_that_they_are_tagged_with(netwo
     short.extra["clip_duration"] = 0.8
     tagger = Tagger(TorchEngine(short))
     clips = [replace(clip, audio=Among(clip.audio)) for clip in dataset]
-    heard = np.stack([tagger.hear(clip.load(16000)).scores for clip in clips])
+    heard = np.stack([tagger.score(clip.load(16000)).scores for clip in clips])
     noisy = heard / heard.std(axis=0) + np.random.default_rng(0).standard_normal(heard.shape)
     target = noisy > np.quantile(noisy, 0.7, axis=0)
     labelled = (replace(clip, labels=LABELS.decode(row)) for clip, row in zip(clips, target, strict=True))

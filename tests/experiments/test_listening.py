@@ -21,9 +21,10 @@ from earmark.evaluation.localisation import (
 )
 from earmark.evaluation.report import evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
-from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.network import Network, NetworkConfig
 from experiments import listening
 from experiments.listening import HOP, WINDOWS, measure
 

@@ -15,9 +15,10 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
 from earmark.hub.panns import FRONTEND, read_cnn10
 from earmark.inference.engine import ChunkedEncoder
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.mel import mel_filters
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 HOP = 320
 SEGMENT = 16 * HOP
@@ -221,7 +222,7 @@ def test_a_pth_file_loads_as_a_tagger(file: Path, theirs: Cnn10) -> None:
     assert tagger.labels == LabelSet.audioset() and tagger.seconds_per_segment == pytest.approx(0.16)
     audio = Audio(noise(320_000), 32_000)
     expected = scores(theirs, audio.waveform)
-    close(tagger.hear(audio).scores, expected)
+    close(tagger.score(audio).scores, expected)
     tags = tagger.tag(audio, top=3)
     assert [tag.label for tag in tags] == [tagger.labels.names[i] for i in np.argsort(-expected)[:3]]
     assert tagger.embed(audio).shape == (32,)
@@ -252,12 +253,12 @@ def test_the_exported_network_has_the_same_scores(ours: Network, theirs: Cnn10, 
     tagger, quantized = earmark.load(tmp_path / "a.onnx"), earmark.load(tmp_path / "int8.onnx")
     for n_samples in (*LENGTHS, 1, 3000):
         audio = Audio(noise(n_samples), 32_000)
-        expected = tagger.hear(audio).scores
+        expected = tagger.score(audio).scores
         close(expected, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
         if n_samples > 3000:
             close(expected, scores(theirs, audio.waveform))
         assert len(quantized.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
-        assert np.abs(quantized.hear(audio).scores - expected).max() < 0.2
+        assert np.abs(quantized.score(audio).scores - expected).max() < 0.2
 
 
 class Harmful:

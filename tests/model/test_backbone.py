@@ -170,7 +170,7 @@ def test_a_partial_segment_averages_the_frames_that_it_has():
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 15, 17, 18, 31])
-def test_the_last_frame_of_a_partial_segment_is_heard(kind, n_frames):
+def test_the_last_frame_of_a_partial_segment_counts(kind, n_frames):
     net, log_mel = backbone(kind), torch.randn(1, n_frames, 32, requires_grad=True)
     segments = net(log_mel)
     assert segments.shape[1] == -(-n_frames // 16)

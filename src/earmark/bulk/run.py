@@ -91,7 +91,7 @@ def make_job(
     tagger = hub.load(model)
     # asked for nothing, to be told now of what cannot be
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
-    tagger.hear(silence).tags(top=top, threshold=threshold)
+    tagger.score(silence).tags(top=top, threshold=threshold)
     settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
     fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)

@@ -80,7 +80,7 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fin
 def _hear(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
     try:
         with recording.open() as source:
-            heard = tagger.hear(source)
+            heard = tagger.score(source)
             tags = heard.tags(top=settings.top, threshold=settings.threshold)
             embedding = None if settings.n_features is None else tagger.embed(source)
         return Result(recording.name, heard.duration, tags, None, embedding)

@@ -95,7 +95,7 @@ def _detect(
     network: "Network", dataset: Dataset, events: Mapping[str, Sequence[StrongEvent]], device: str, quiet: bool
 ) -> "Detection":
     from earmark.evaluation.detection import detect
-    from earmark.model.network import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine
 
     with progress("listening for events", quiet) as show:
         detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)

@@ -13,8 +13,9 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.evaluation.report import FailedClip, Report, evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 N_BINS: Final = 15
 """Bins of the expected calibration error, equally wide, over the scores from 0 to 1."""
@@ -108,7 +109,7 @@ def calibrate(
 ) -> Calibration:
     """Hears clips that the network was not trained on and fits its scores and thresholds to them.
 
-    Scores are those of `Tagger.hear`, so that the thresholds are for what `tag` and `timeline` score.
+    Scores are those of `Tagger.score`, so that the thresholds are for what `tag` and `timeline` score.
 
     Args:
         network: Stays as it is; `apply` makes the calibrated one.
@@ -135,14 +136,14 @@ def calibrate(
 
 
 def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
-    """The report with the scores that `Tagger.hear` gives, which pools no long clip whole."""
+    """The report with the scores that `Tagger.score` gives, which pools no long clip whole."""
     tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
     columns = [network.labels.index(figures.label) for figures in report.labels]
     scores = report.scores.copy()
     for row, clip_id in zip(scores, report.ids, strict=True):
         audio = clips[clip_id].load(tagger.sample_rate)
         if tagger.is_long(audio.duration):
-            row[:] = tagger.hear(audio).scores[columns]
+            row[:] = tagger.score(audio).scores[columns]
     return replace(report, scores=scores)
 
 

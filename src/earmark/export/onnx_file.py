@@ -26,10 +26,10 @@ import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.inference.onnx_engine import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
 from earmark.model.frontend import LogMel
-from earmark.model.network import Network, TorchEngine
-from earmark.model.pooling import GatedMultiHeadAttentionPooling
+from earmark.model.network import Network
 from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -227,9 +227,8 @@ class _Classify(nn.Module):
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
         outputs = (self.classifier(clip), clip)
-        if isinstance(self.pooling, GatedMultiHeadAttentionPooling):
-            return *outputs, self.pooling.attention(segments, mask)
-        return outputs
+        attention = self.pooling.attention(segments, mask)
+        return outputs if attention is None else (*outputs, attention)
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -264,8 +263,9 @@ def _export_classify(network: Network) -> "ModelProto":
         "logits": ("bag", len(network.labels)),
         "clip": ("bag", pooling.n_features),
     }
-    if isinstance(pooling, GatedMultiHeadAttentionPooling):
-        outputs["attention"] = ("bag", pooling.n_heads, "segment")
+    attention = pooling.attention(segments, mask)
+    if attention is not None:
+        outputs["attention"] = ("bag", attention.shape[1], "segment")
     inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
     return _export_module(_Classify(network), inputs, outputs)
 

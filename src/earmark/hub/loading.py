@@ -60,7 +60,7 @@ def load(
             raise ConfigError(f"precision: {path} has its own inside; {precision} is for other checkpoints")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # imported late: a misspelt name fails without the seconds that PyTorch takes to import
-    from earmark.model.network import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine
 
     return Tagger(TorchEngine(_read_network(path), n_threads, precision))
 

@@ -1,4 +1,4 @@
-"""The settings of the front end, and its mel bins."""
+"""Settings of the front end, and its mel filters."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,14 +14,14 @@ FLOOR_DB: Final = -100.0
 
 @dataclass(frozen=True)
 class FrontendConfig:
-    """How a waveform becomes a log-mel spectrogram; the defaults are the paper's setting at 32 kHz."""
+    """Settings of the log-mel spectrogram; the defaults are the paper's, at 32 kHz."""
 
     sample_rate: int = 32000
-    """Rate of the waveform (Hz)."""
+    """Sample rate of the waveform (Hz)."""
     n_fft: int = 1024
     """Length of the Hann window and of the Fourier transform (samples)."""
     hop_length: int = 800
-    """Samples from one frame to the next; 800 at 32 kHz is 25 ms, 400 frames in 10 s."""
+    """Samples from frame to frame; 800 at 32 kHz are 25 ms, 400 frames in 10 s."""
     n_mels: int = 64
     """Number of mel bins, a multiple of 16."""
     f_min: float = 50.0
@@ -29,7 +29,7 @@ class FrontendConfig:
     f_max: float = 14000.0
     """Upper edge of the highest bin (Hz)."""
     last_frame: bool = False
-    """Whether the frame around the end of a clip of whole hops counts too, as in PANNs: 1001 in 10 s, not 1000."""
+    """Whether to keep the frame centred at the end of a clip, as PANNs do: 1001 frames in 10 s, not 1000."""
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
@@ -49,7 +49,7 @@ class FrontendConfig:
 
     @classmethod
     def at_16k(cls) -> "FrontendConfig":
-        """The same frames and bins for recordings at 16 kHz: 25 ms hop, 64 bins up to 8 kHz."""
+        """The same settings at 16 kHz: hop of 25 ms, 64 bins up to 8 kHz."""
         return cls(sample_rate=16000, n_fft=512, hop_length=400, f_max=8000.0)
 
     @property
@@ -57,7 +57,7 @@ class FrontendConfig:
         return self.hop_length / self.sample_rate
 
     def n_frames(self, n_samples: Any) -> Any:
-        """Frames of a clip of so many samples; or of each clip, where they are an array or a tensor.
+        """Number of frames of a clip with this number of samples; elementwise for an array or a tensor.
 
         >>> FrontendConfig().n_frames(320_000), FrontendConfig(hop_length=320, last_frame=True).n_frames(320_000)
         (400, 1001)
@@ -78,7 +78,7 @@ def _mel_to_hz(mel: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def mel_edges(config: FrontendConfig) -> Float[np.ndarray, " edge"]:
-    """Edges of the triangular bins in Hz, `n_mels + 2` of them; bin m rises from edge m to m + 1, falls to m + 2."""
+    """Edges of the triangular bins in Hz, `n_mels + 2`: bin m rises from edge m to m + 1 and falls to m + 2."""
     low, high = _hz_to_mel(np.array([config.f_min, config.f_max]))
     return _mel_to_hz(np.linspace(low, high, config.n_mels + 2))
 

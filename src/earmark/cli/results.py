@@ -1,4 +1,4 @@
-"""What came out for each file of `earmark tag`: written for people and machines, and read again to go on."""
+"""Results of `earmark tag`, one per file: written in each format, read again, and kept in a journal for --resume."""
 
 import csv
 import json
@@ -18,12 +18,12 @@ from earmark.storage.files import atomic_write
 
 _ROWS_PER_GROUP: Final = 4096
 _DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)
-"""What reading a file of something else may raise."""
+"""Exceptions of reading a damaged file."""
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """What came out for one file: its tags, or why there are none."""
+class FileResult:
+    """Tags of one file, or the error that prevented them."""
 
     file: str
     duration: float = 0.0
@@ -32,27 +32,27 @@ class Tagged:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the contract."""
+        """The object that `--format json` prints."""
         if self.error is not None:
             return {"file": self.file, "error": self.error}
         tags = [{"label": tag.label, "score": rounded(tag.score)} for tag in self.tags]
         return {"file": self.file, "duration": rounded(self.duration), "tags": tags}
 
     @classmethod
-    def from_json(cls, values: Any) -> "Tagged":
-        """What `to_json` wrote.
+    def from_json(cls, values: Any) -> "FileResult":
+        """The result that `to_json` converted.
 
         Raises:
-            DataError: It is something else.
+            DataError: The values are not such a result.
         """
         try:
             tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
             return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a result of `earmark tag` was expected, this is none ({error})") from error
+            raise DataError(f"not a result of `earmark tag` ({error})") from error
 
 
-def _write_table(results: Iterable[Tagged], stream: TextIO) -> None:
+def _write_table(results: Iterable[FileResult], stream: TextIO) -> None:
     console = paper(stream)
     for result in results:
         if result.error is not None:
@@ -64,22 +64,22 @@ def _write_table(results: Iterable[Tagged], stream: TextIO) -> None:
         console.print(table if result.tags else "      nothing reaches the threshold")
 
 
-def _write_json(results: Iterable[Tagged], stream: TextIO) -> None:
+def _write_json(results: Iterable[FileResult], stream: TextIO) -> None:
     for result in results:
         write_json(result.to_json(), stream)
 
 
-def _write_csv(results: Iterable[Tagged], stream: TextIO) -> None:
+def _write_csv(results: Iterable[FileResult], stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("file", "label", "score", "error"))
     for result in results:
         writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
-        if not result.tags:  # nothing reached the threshold, or it could not be read
+        if not result.tags:  # no label reached the threshold, or the file is unreadable
             writer.writerow((result.file, "", "", result.error or ""))
         stream.flush()
 
 
-_WRITERS: Final[Mapping[str, Callable[[Iterable[Tagged], TextIO], None]]] = {
+_WRITERS: Final[Mapping[str, Callable[[Iterable[FileResult], TextIO], None]]] = {
     "table": _write_table,
     "json": _write_json,
     "csv": _write_csv,
@@ -87,12 +87,12 @@ _WRITERS: Final[Mapping[str, Callable[[Iterable[Tagged], TextIO], None]]] = {
 FORMS: Final = (*_WRITERS, "parquet")
 
 
-def write(results: Iterable[Tagged], form: str, out: Path | None) -> None:
-    """Writes results as they come, to standard output or to a file that is there when all have come.
+def write(results: Iterable[FileResult], form: str, out: Path | None) -> None:
+    """Writes results as they come, to standard output or to a file that appears when it is complete.
 
     Raises:
         OSError: The file cannot be written.
-        ModuleNotFoundError: Parquet, and pyarrow is not installed.
+        ModuleNotFoundError: The format is Parquet and pyarrow is not installed.
     """
     if form == "parquet" and out is not None:
         _write_parquet(results, out)
@@ -110,19 +110,19 @@ def _schema() -> Any:
     )
 
 
-def _write_parquet(results: Iterable[Tagged], out: Path) -> None:
+def _write_parquet(results: Iterable[FileResult], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = _schema()
     with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for rows in _groups(results):
-            nothing = dict.fromkeys(schema.names)
-            writer.write_table(pa.Table.from_pylist([{**nothing, **_as_text(row)} for row in rows], schema))
+            empty = dict.fromkeys(schema.names)
+            writer.write_table(pa.Table.from_pylist([{**empty, **_as_text(row)} for row in rows], schema))
 
 
-def _groups(results: Iterable[Tagged]) -> Iterator[list[Tagged]]:
-    group: list[Tagged] = []
+def _groups(results: Iterable[FileResult]) -> Iterator[list[FileResult]]:
+    group: list[FileResult] = []
     for result in results:
         group.append(result)
         if len(group) == _ROWS_PER_GROUP:
@@ -132,22 +132,22 @@ def _groups(results: Iterable[Tagged]) -> Iterator[list[Tagged]]:
         yield group
 
 
-def _as_text(result: Tagged) -> dict[str, Any]:
+def _as_text(result: FileResult) -> dict[str, Any]:
     return {name: text(value) if isinstance(value, str) else value for name, value in result.to_json().items()}
 
 
 def text(name: str) -> str:
-    """A file name as text, which it need not be: the same for all that any format makes of it."""
+    """A file name as valid text: undecodable bytes become escapes, as in every format that is read again."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def read(out: Path) -> list[Tagged]:
-    """The results in a file that `write` wrote, by its suffix.
+def read(out: Path) -> list[FileResult]:
+    """Results of a file that `write` wrote, by its suffix.
 
     Raises:
-        ConfigError: A table for people, which nobody can read again.
-        DataError: The file holds something else.
-        OSError: It cannot be read.
+        ConfigError: No format with this suffix can be read again.
+        DataError: The file does not hold such results.
+        OSError: The file cannot be read.
     """
     reader = _READERS.get(out.suffix.lower())
     if reader is None:
@@ -165,32 +165,32 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def _read_json(out: Path) -> Iterator[Tagged]:
+def _read_json(out: Path) -> Iterator[FileResult]:
     with out.open(encoding="utf-8") as stream:
-        yield from (Tagged.from_json(json.loads(line)) for line in stream if line.strip())
+        yield from (FileResult.from_json(json.loads(line)) for line in stream if line.strip())
 
 
-def _read_csv(out: Path) -> Iterator[Tagged]:
-    found: dict[str, Tagged] = {}
+def _read_csv(out: Path) -> Iterator[FileResult]:
+    found: dict[str, FileResult] = {}
     with out.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         for row in csv.DictReader(stream):
             if None in row.values():
                 raise DataError("a row is too short")
-            before = found.get(row["file"], Tagged(row["file"]))
-            tags = (*before.tags, Tag(row["label"], float(row["score"]))) if row["label"] else before.tags
-            found[row["file"]] = Tagged(row["file"], 0.0, tags, row["error"] or None)
+            previous = found.get(row["file"], FileResult(row["file"]))
+            tags = (*previous.tags, Tag(row["label"], float(row["score"]))) if row["label"] else previous.tags
+            found[row["file"]] = FileResult(row["file"], 0.0, tags, row["error"] or None)
     yield from found.values()
 
 
-def _read_parquet(out: Path) -> Iterator[Tagged]:
+def _read_parquet(out: Path) -> Iterator[FileResult]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(out) as file:
         for batch in file.iter_batches():
-            yield from map(Tagged.from_json, batch.to_pylist())
+            yield from map(FileResult.from_json, batch.to_pylist())
 
 
-_READERS: Final[Mapping[str, Callable[[Path], Iterator[Tagged]]]] = {
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[FileResult]]]] = {
     ".json": _read_json,
     ".jsonl": _read_json,
     ".csv": _read_csv,
@@ -198,12 +198,12 @@ _READERS: Final[Mapping[str, Callable[[Path], Iterator[Tagged]]]] = {
 }
 
 
-class Journal:
-    """Results beside OUT while they come, a line each, so that none is lost when the command is stopped.
+class ResultsJournal:
+    """Results in a file beside OUT, one per line as they come, so that a stopped command loses none.
 
     Args:
-        out: Where the results go in the end.
-        settings: What they were made with; a journal of other settings is not gone on with.
+        out: The file that the results are for.
+        settings: Settings of the command; a journal with other settings is refused.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
@@ -211,19 +211,20 @@ class Journal:
         self.path = out.with_name(f".{out.name}.part")
         self._settings = {"earmark": "tag", **settings}
 
-    def read(self) -> list[Tagged]:
-        """What a stopped command left; nothing where none was.
+    def read(self) -> list[FileResult]:
+        """Results of a stopped command; none where there is no journal.
 
         Raises:
-            ConfigError: It was made with other settings.
-        DataError: It is damaged.
+            ConfigError: The journal has other settings.
+            DataError: The journal is damaged.
         """
         if not self.path.is_file():
             return []
         try:
             first, *lines = self.path.read_text(encoding="utf-8").split("\n")
             settings = _parsed(first)
-            results = [Tagged.from_json(_parsed(line)) for line in lines[:-1]]  # what follows the last one was cut off
+            # a kill may have cut the last line off
+            results = [FileResult.from_json(_parsed(line)) for line in lines[:-1]]
         except _DAMAGED as error:
             raise _damaged(self.path, error) from error
         if settings != self._settings:
@@ -234,15 +235,15 @@ class Journal:
         return results
 
     @contextmanager
-    def kept(self, known: Iterable[Tagged]) -> Iterator[Callable[[Tagged], None]]:
-        """Keeps what is handed to it, after what is known already; forgets it all when the block ends well."""
+    def appending(self, known: Iterable[FileResult]) -> Iterator[Callable[[FileResult], None]]:
+        """Yields a function that adds a result after the known ones; deletes the journal when the block succeeds."""
         try:
             with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
                 write_json(self._settings, stream)
                 for result in known:
                     write_json(result.to_json(), stream)
         except OSError as error:
-            error.filename = str(self._out)  # the name that its user knows
+            error.filename = str(self._out)  # the name that the user gave
             raise
         with self.path.open("a", encoding="utf-8") as stream:
             yield lambda result: write_json(result.to_json(), stream)
