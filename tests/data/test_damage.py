@@ -16,10 +16,10 @@ def test_a_row_says_where_it_is_and_by_itself_no_folder():
 def test_damage_is_an_error_or_kept():
     errors = [RowError(Path("a.csv"), number, "no path") for number in (2, 5)]
     with pytest.raises(RowError, match=r"a\.csv, row 2: no path"):
-        Damage(lenient=False).meet(errors[0])
+        Damage(lenient=False).add(errors[0])
     damage = Damage(lenient=True)
-    assert damage.told() == ""
+    assert damage.summary() == ""
     for error in errors:
-        damage.meet(error)
+        damage.add(error)
     assert damage.found == [("a.csv, row 2", "no path"), ("a.csv, row 5", "no path")]
-    assert damage.told() == "; 2 rows or files cannot be read, the first is a.csv, row 2: no path"
+    assert damage.summary() == "; 2 rows or files cannot be read, first a.csv, row 2: no path"
