@@ -65,7 +65,7 @@ def test_errors_call_settings_as_the_command_line_does(text: str, told: str, cap
     ("text", "told"),
     [
         ("mend them, or set skip_bad to go on", "mend them, or set --skip-bad to go on"),
-        ("a sample_rate dir/n_workers: expected a folder, there is none", None),
+        ("a sample_rate dir/n_workers: no such folder", None),
         ("got id, seconds, sample_rate, n_channels", None),
         ("n_heads: no such clip", None),
     ],

@@ -103,7 +103,7 @@ def test_a_run_repeated_or_resumed_from_another_folder(
         capfd.readouterr()
         assert cli.main(["train", *words, "-q"]) == 1
         told = capfd.readouterr().err
-        assert told.startswith("error: clips: expected a folder, there is none; ")
+        assert told.startswith("error: clips: no such folder; ")
         assert f"{record} names its data as seen from the folder where that run was started" in told
     assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
     assert "as seen from" not in capfd.readouterr().err, "said of a file's data alone"

@@ -80,7 +80,7 @@ def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Ite
             if listed not in label_ids:
                 label_ids[listed] = _label_ids(listed, lenient)
             if not _ID.fullmatch(video_id):
-                raise ValueError(f"{video_id!r} is no id")
+                raise ValueError(f"{video_id!r} is not an id")
             if seconds[offset] <= seconds[onset]:
                 raise ValueError(f"it ends at {offset} s, not after its start at {onset} s")
         except (csv.Error, ValueError) as error:
@@ -96,9 +96,9 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time in seconds") from None
+        raise ValueError(f"{text!r} is not a time in seconds") from None
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{text!r} is no time in seconds")
+        raise ValueError(f"{text!r} is not a time in seconds")
     return seconds
 
 
@@ -108,7 +108,7 @@ def _label_ids(listed: str, lenient: bool = False) -> tuple[str, ...]:
     if not label_ids and not lenient:
         raise ValueError("no label")
     if not lenient and (strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]):
-        raise ValueError(f"{strange[0]!r} is no id of a label")
+        raise ValueError(f"{strange[0]!r} is not a label id")
     return label_ids
 
 
@@ -136,7 +136,7 @@ def read_label_set(path: Path | str) -> LabelSet:
     names: list[str] = []
     for number, (index, label_id, name) in rows:
         if index != str(len(ids)):
-            raise DataError(f"{path}, row {number}: index {len(ids)} was expected, got {index!r}")
+            raise DataError(f"{path}, row {number}: expected index {len(ids)}, got {index!r}")
         ids.append(label_id)
         names.append(name)
     try:
@@ -157,9 +157,9 @@ def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[
         while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
             cells.pop()
         if position == 0 and cells != list(columns):
-            raise DataError(f"{path}: the columns {', '.join(columns)} were expected, got {', '.join(cells)[:60]}")
+            raise DataError(f"{path}: expected the columns {', '.join(columns)}, got {', '.join(cells)[:60]}")
         if len(cells) != len(columns) or not all(cells):
-            raise DataError(f"{path}, row {number}: {', '.join(columns)} were expected, got {line[:60]!r}")
+            raise DataError(f"{path}, row {number}: expected {', '.join(columns)}, got {line[:60]!r}")
         if position > 0:
             yield number, cells
 
@@ -302,8 +302,8 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
                     known.add(segment.label_ids)
             segments.append((segment, split))
     if unknown and not lenient:
-        listed = [f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()]
-        text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {_some(listed)}"
+        shown = _some([f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()])
+        text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {shown}"
         raise DataError(f"{lists[0].parent}: {text}")
     if not segments:
         raise DataError(f"{', '.join(map(str, lists))}: no segment in it{damage.summary()}")
@@ -321,10 +321,10 @@ def _warn_of_missing_files(
     text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
     if not_there and ((missing == "error" and not lenient) or not found.paths):
         example = SCHEMES[0].replace("<id>", not_there[0])
-        looked_for = f"expected files named {', '.join(SCHEMES)}, such as {example}.wav"
+        expected = f"expected files named {', '.join(SCHEMES)}, such as {example}.wav"
         n_unread = found.n_unread
         unread = f"; {n_unread} files need another decoder: {media.INSTALL}" if n_unread else ""
-        raise DataError(f"{text} ({_some(not_there)}); {looked_for}, among {found.n_recordings} recordings{unread}")
+        raise DataError(f"{text} ({_some(not_there)}); {expected}, among {found.n_recordings} recordings{unread}")
     if not_there and not lenient:
         warnings.warn(f"{text} and left out: {_some(not_there)}", EarmarkWarning, stacklevel=3)
     if found.n_doubled:

@@ -52,7 +52,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
         for number, row in _rows(table):
             if number == 1:
                 if tuple(row) != columns:
-                    raise DataError(f"{table}: the columns {', '.join(columns)} were expected, got {', '.join(row)}")
+                    raise DataError(f"{table}: expected the columns {', '.join(columns)}, got {', '.join(row)}")
                 continue
             try:
                 _check(table, number, row, columns, labels, lenient)

@@ -40,7 +40,7 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
         source, _, place = _resolved(Path(place), head["data"]).partition(":")
         labels = head.get("labels") if labels is None else labels
     if not place:
-        raise DataError(f"{data!r}: a source and a path were expected, such as folder:DIR")
+        raise DataError(f"{data!r}: expected a source and a path, such as folder:DIR")
     if not is_url(place):
         place = _relative(place, path.parent)
     head = {"earmark": _SOURCE, "format": _FORMAT, "data": f"{source}:{place}"}
@@ -98,8 +98,8 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
         place, why = dataset.damaged[0] if dataset.damaged else ("", "")
         perhaps = f" ({place} is damaged: {why})" if place else ""
         raise DataError(
-            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; restore "
-            "them, or run `earmark doctor` again to renew the list"
+            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; "
+            "restore them, or run `earmark doctor` again to renew the list"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"

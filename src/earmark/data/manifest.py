@@ -31,7 +31,7 @@ _SLACK = 0.1
 def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
-    `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional columns:
+    `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional:
     `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
     share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
     by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.

@@ -31,11 +31,11 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 def read_parquet(url: str, lenient: bool = False) -> Dataset:
     """The clips of a Parquet file, of all files in a folder and its sub-folders, or of those that match wildcards.
 
-    The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels` (MIDs);
-    the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the bytes of
-    an audio file, or a struct that holds them in `bytes`), `labels` (a list, or text joined by `;`), `path` or `id`, and
-    optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and `group`. Without
-    `group`, the parts of one `path` form a group. Hidden files are ignored.
+    The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
+    (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
+    bytes of an audio file, or a struct that holds them in `bytes`), `labels` (a list, or text joined by `;`), `path` or
+    `id`, and optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and
+    `group`. Without `group`, the parts of one `path` form a group. Hidden files are ignored.
 
     Args:
         url: A path, or a URL that fsspec or Arrow supports.
