@@ -114,8 +114,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         head = json.loads(first)
         ids = [json.loads(line) if line.startswith('"') else line for line in map(str.strip, lines) if line]
     except OSError as error:
-        there = f"; {path / 'clean.txt'} is there" if (path / "clean.txt").is_file() else ""
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}{there}") from error
+        hint = f"; did you mean {path / 'clean.txt'}?" if (path / "clean.txt").is_file() else ""
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}{hint}") from error
     except ValueError as error:
         raise DataError(f"{path}: expected a clip list written by `earmark doctor`") from error
     if not (isinstance(head, dict) and head.get("earmark") == _SOURCE and head.get("format") == _FORMAT):
