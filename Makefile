@@ -5,13 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench docs table1 localisation figure3 table2 clean
 
 demo: $(STAMP)  ## the main job on made-up sounds
 	$(BIN)/earmark demo --out demo
 
 test: $(STAMP) check  ## everything tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -30,6 +30,19 @@ bench: $(STAMP)  ## speed, on this machine, with nothing else running
 
 docs: $(STAMP)  ## the command line's own pages, written to docs/cli.md
 	$(BIN)/python docs/make_cli.py
+
+# Options go through ARGS, such as make table1 ARGS="--bank esc50:DIR --dry-run"; experiments/README.md lists all commands
+table1: $(STAMP)  ## the paper's Table 1 and its ablations, on soundscapes from ./ESC-50, into ./table1
+	$(BIN)/python -m experiments table1 $(ARGS)
+
+localisation: $(STAMP)  ## how well the runs in ./table1 find when sounds happen
+	$(BIN)/python -m experiments localisation $(ARGS)
+
+figure3: $(STAMP)  ## the paper's Figure 3, from the runs in ./table1
+	$(BIN)/python -m experiments figure3 $(ARGS)
+
+table2: $(STAMP)  ## the paper's Table 2; ARGS="--report report.json" adds your own row
+	$(BIN)/python -m experiments table2 $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -2,10 +2,10 @@
 
 python benchmarks/bench_inference.py [--files 2] [--seconds 300] [--long] [--only pipeline,timeline,...]
 
-All sides run in this one call on the same made-up files (FLAC, 44.1 kHz, stereo), on all processors that there are. The
-plain Cnn10 is run the usual way: 32 kHz, a frame every 10 ms, front end as convolutions, eager, float32, batch 1, the
-whole file in memory. earmark runs the paper's network (width 64, 527 labels, 32 kHz, 25 ms) with random weights; times
-do not depend on them. Other programs running at the same time spoil the figures. --long adds an hour and ten hours.
+All sides run in one call on the same synthetic files (FLAC, 44.1 kHz, stereo), on all processors. The plain Cnn10 runs
+the usual way: 32 kHz, a frame every 10 ms, front end as convolutions, eager, float32, batch 1, the whole file in
+memory. earmark runs the paper's network (width 64, 527 labels, 32 kHz, 25 ms) with random weights; times do not depend
+on the weights. Other programs running at the same time distort the figures. --long adds ten hours.
 """
 
 import argparse
@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark import hub
-from earmark.audio.decoding import mean_of_channels
-from earmark.audio.recording import blocks
+from earmark.audio.decoding import average_channels
+from earmark.audio.recording import load_blocks
 from earmark.export.onnx_file import export
 from earmark.inference import engine
 from earmark.labels import LabelSet
@@ -44,7 +44,7 @@ RATE = 44100
 
 
 def like_a_recording(n_samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of stereo noise whose colour and level wander, with something like events in it."""
+    """Yields blocks of stereo noise of changing level, with decaying tones like events."""
     rng = np.random.default_rng(seed)
     for start in range(0, n_samples, RATE):
         n = min(RATE, n_samples - start)
@@ -55,14 +55,14 @@ def like_a_recording(n_samples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def write(path: Path, seconds: float, seed: int) -> None:
-    """A FLAC file of that length."""
+    """Writes a FLAC file of this length."""
     with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
         for block in like_a_recording(round(seconds * RATE), seed):
             file.write(block)
 
 
 class PlainCnn10(nn.Module):
-    """The published Cnn10 as its authors run it, front end and all, with random weights."""
+    """The published Cnn10 as its authors run it, with its front end and random weights."""
 
     def __init__(self, n_labels: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class PlainCnn10(nn.Module):
 
 
 def plain(files: list[Path]) -> Callable[[], None]:
-    """Tags files one after the other, as most scripts do."""
+    """Returns a function that tags files one after the other, as most scripts do."""
     model = PlainCnn10(527).eval()
 
     def run() -> None:
@@ -112,19 +112,19 @@ def plain(files: list[Path]) -> Callable[[], None]:
 
 
 def tagged(model: str, files: list[Path], precision: str = "float32", n_jobs: int | None = None) -> Callable[[], None]:
-    """Tags files as `earmark tag --jobs N` does."""
+    """Returns a function that tags files as `earmark tag --jobs N` does."""
     n_jobs = n_jobs or n_processors()
 
     def run() -> None:
         tagger = hub.load(model, max(1, n_processors() // n_jobs), precision)  # type: ignore[arg-type]
         with ThreadPoolExecutor(n_jobs) as pool:
-            list(pool.map(tagger.hear, files))
+            list(pool.map(tagger.score, files))
 
     return run
 
 
 def median_seconds(runs: dict[str, Callable[[], None]], times: int = 5) -> dict[str, float]:
-    """Of each of several runs, which take turns, so that what the machine does meanwhile meets all of them."""
+    """Median seconds of each run; the runs take turns, so that other load affects all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(times + 1):
         for name, run in runs.items():
@@ -136,7 +136,7 @@ def median_seconds(runs: dict[str, Callable[[], None]], times: int = 5) -> dict[
 
 
 def models(folder: Path) -> dict[str, str]:
-    """The paper's network as a checkpoint, as ONNX and as ONNX in 8 bits."""
+    """Writes the paper's network as a checkpoint, as ONNX and as ONNX in 8 bits; returns the paths by kind."""
     torch.manual_seed(0)
     network = Network(NetworkConfig(FrontendConfig()), LabelSet.audioset()).eval()
     network.extra["clip_duration"] = 10.0
@@ -151,7 +151,7 @@ def models(folder: Path) -> dict[str, str]:
 
 
 def pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: float) -> None:
-    """Decode, resample, features and network together."""
+    """Prints the speed of decoding, resampling, features and network together."""
     files = [folder / f"{number}.flac" for number in range(n_files)]
     for number, file in enumerate(files):
         write(file, seconds, number)
@@ -171,7 +171,7 @@ def pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: float) 
 
 
 def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
-    """A timeline at 1 s hop beside a 10 s window that slides over the file, on the same network."""
+    """Prints the time of a timeline with a hop of 1 s beside a sliding 10 s window, with the same network."""
     file = folder / "timeline.flac"
     write(file, seconds, 1)
     tagger = hub.load(paths["torch"], n_processors())
@@ -185,7 +185,7 @@ def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
     runs = {
         "sliding window of 10 s, hop 1 s": sliding,
         "timeline --window 10 --hop 1": lambda: tagger.timeline(file, window=10.0, hop=1.0) and None,
-        "tag": lambda: tagger.hear(file) and None,
+        "tag": lambda: tagger.score(file) and None,
     }
     took = median_seconds(runs, 3)
     print(f"\na file of {seconds:g} s, same network, PyTorch, float32")
@@ -195,7 +195,7 @@ def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
 
 
 def convolutions() -> None:
-    """How near the arithmetic is to what this processor can do."""
+    """Prints the speed of the convolutions as a share of the processor's peak."""
     network = Network(NetworkConfig(FrontendConfig()), LabelSet(("a",))).eval()
     log_mel = torch.randn(1, 800, 64)
     n_operations = 2 * 9 * 800 * 64 * (64 * (1 + 64) + 64 * 3 * 128 / 4 + 128 * 3 * 256 / 16 + 256 * 3 * 512 / 64)
@@ -214,7 +214,7 @@ def convolutions() -> None:
 
 
 def choices(folder: Path, paths: dict[str, str]) -> None:
-    """What was chosen for the engine, beside what was not; one thread."""
+    """Prints the choices of the engine beside their alternatives, with one thread."""
     torch.set_num_threads(1)
     file = folder / "choices.flac"
     write(file, 120.0, 4)
@@ -233,15 +233,15 @@ def choices(folder: Path, paths: dict[str, str]) -> None:
         tagger = hub.load(paths[kind], 1)
         for seconds in (10.0, 20.0, 40.0, 60.0):
             engine.CHUNK_SECONDS = seconds  # type: ignore[misc]
-            took = _fastest(partial(tagger.hear, file), 5)
+            took = _fastest(partial(tagger.score, file), 5)
             print(f"  {f'{kind}, 120 s in chunks of {seconds:g} s':34}{1e3 * took:8.0f} ms")
     engine.CHUNK_SECONDS = usual  # type: ignore[misc]
-    decoded = 1e3 * _fastest(lambda: list(blocks(file, 32000, 10.0)), 5)
+    decoded = 1e3 * _fastest(lambda: list(load_blocks(file, 32000, 10.0)), 5)
     print(f"  {'decoding and resampling alone':34}{decoded:8.0f} ms")
     stereo = np.random.default_rng(0).standard_normal((RATE * 20, 2)).astype(np.float32)
     for name, mean in (
         ("mean of two channels, NumPy", partial(stereo.mean, axis=1)),
-        ("... ours", partial(mean_of_channels, stereo)),
+        ("... ours", partial(average_channels, stereo)),
     ):
         print(f"  {name:34}{1e3 * _fastest(mean):8.2f} ms for 20 s")
     torch.set_num_threads(n_processors())
@@ -266,7 +266,7 @@ def _fastest(function: Callable[[], object], times: int = 7) -> float:
 
 
 def memory(folder: Path, long: bool) -> None:
-    """Time and peak memory of the shipped model on a minute, an hour and ten hours, each in a process of its own."""
+    """Prints time and peak memory of the shipped model on a minute, an hour and ten hours, each in a new process."""
     lengths = [60.0, 3600.0, *([36000.0] if long else [])]
     print("\nthe shipped model, each command in a process of its own")
     for seconds in lengths:
@@ -279,7 +279,7 @@ def memory(folder: Path, long: bool) -> None:
 
 
 def cold(folder: Path, paths: dict[str, str]) -> None:
-    """From an empty process to the tags of a clip of 5 s."""
+    """Prints the time from the start of a process to the tags of a clip of 5 s."""
     file, shipped = folder / "clip.flac", folder / "shipped.onnx"
     write(file, 5.0, 3)
     export(hub.load_network(hub.DEFAULT_MODEL), shipped)

@@ -2,12 +2,12 @@
 
 python benchmarks/bench_loading.py [--clips 2000] [--seconds 10] [--shards 4] [--folder DIR]
 
-Writes FLAC files of noise, coloured so that they compress about as recordings do, and reads them in one process: bytes
-alone, then bytes decoded to float32 as `earmark train` does. The files have just been written, so they come from the
-system's memory: what is compared is the work, not the disk. Opening is what comes before the first clip: footers and
-labels of Parquet, headers of tar. Packs are made by `earmark pack`, in shards of 20 clips: more than stay open at once.
-Then the loader of training reads them in balanced order, for batches of 32, with as many readers as there are
-processors; the network is not there to use what it gives. Other programs running at the same time spoil the figures.
+Writes FLAC files of coloured noise, which compress about as well as recordings, and reads them in one process: bytes
+alone, then bytes decoded to float32 as `earmark train` does. The files are still in the page cache, so the benchmark
+compares the work, not the disk. Opening is the work before the first clip: footers and labels of Parquet, headers of
+tar. `earmark pack` writes the packs, in shards of 20 clips: more shards than stay open at once. Then the loader of
+training reads them in balanced order, in batches of 32, with one reader per processor and no network behind it. Other
+programs running at the same time distort the figures.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from earmark.data.targets import Targets
 from earmark.labels import LabelSet
 from earmark.packing import PackConfig, pack
 from earmark.parallel.processors import n_processors
-from earmark.training.batches import TrainBatches, Waveforms, loader
+from earmark.training.batches import Loader, TrainBatches, Waveforms
 from earmark.training.settings import Plan
 
 RATE = 32000
@@ -41,7 +41,7 @@ ROW_GROUPS = (1, 4, 100)
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to keep clips: how long it takes to open, and the bytes of each."""
+    """A storage layout of clips: time to open it, and the bytes of each clip."""
 
     name: str
     open_seconds: float
@@ -50,7 +50,7 @@ class Layout:
 
 
 def write_clips(folder: Path, n_clips: int, seconds: float) -> list[Path]:
-    """FLAC files of noise that falls with frequency, at levels 40 dB apart."""
+    """Writes FLAC files of noise that falls with frequency, at levels within 40 dB."""
     files = []
     for number in range(n_clips):
         rng = np.random.default_rng(number)
@@ -63,7 +63,7 @@ def write_clips(folder: Path, n_clips: int, seconds: float) -> list[Path]:
 
 
 def loose(files: Sequence[Path]) -> Layout:
-    """A file a clip."""
+    """One file per clip."""
     start = time.perf_counter()
     names = [str(path) for path in sorted(files[0].parent.iterdir())]
     opened = time.perf_counter() - start
@@ -79,7 +79,7 @@ def shards(files: Sequence[Path], n_shards: int) -> list[Sequence[Path]]:
 
 
 def in_parquet(files: Sequence[Path], folder: Path, n_shards: int, n_rows: int) -> Layout:
-    """Parquet as `earmark pack` writes it, but for the row groups."""
+    """Parquet as `earmark pack` writes it, except for the size of the row groups."""
     folder.mkdir()
     for number, own in enumerate(shards(files, n_shards)):
         columns = {
@@ -102,7 +102,7 @@ def in_parquet(files: Sequence[Path], folder: Path, n_shards: int, n_rows: int) 
 
 
 def in_pack(data: Dataset, folder: Path, codec: Literal["flac", "int16"]) -> tuple[Layout, Dataset, float]:
-    """What `earmark pack` makes: the layout, its clips, and clips a second of packing by all processors."""
+    """A pack of `earmark pack`: the layout, its clips, and the packing rate in clips per second on all processors."""
     start = time.perf_counter()
     pack(data, folder, PackConfig(sample_rate=RATE, codec=codec, clips_per_shard=20))
     rate = len(data) / (time.perf_counter() - start)
@@ -116,14 +116,14 @@ def in_pack(data: Dataset, folder: Path, codec: Literal["flac", "int16"]) -> tup
 
 
 def loader_clips_per_second(data: Dataset, n_readers: int) -> float:
-    """Of the batches of a training, after the first few."""
+    """Clips per second of the training's batches, after the first few."""
     plan = Plan(n_steps=len(data) // 32, steps_per_epoch=len(data), batch_size=32, n_warmup_steps=0)
     targets = Targets((clip.labels for clip in data), data.labels)
     ids = [clip.id for clip in data]
     batches = TrainBatches(Waveforms(data.clips, RATE), targets, ids, plan, "balanced", 10 * RATE, 0)
     start, n_clips = time.perf_counter(), 0
-    for step, batch in enumerate(loader(batches, range(plan.n_steps), n_readers, pin_memory=False)):
-        if step < 2 * n_readers:  # the readers have just started
+    for step, batch in enumerate(Loader(batches, range(plan.n_steps), n_readers, pin_memory=False)):
+        if step < 2 * n_readers:  # the readers are still starting
             start = time.perf_counter()
         else:
             n_clips += len(batch.ids)
@@ -131,7 +131,7 @@ def loader_clips_per_second(data: Dataset, n_readers: int) -> float:
 
 
 def in_tar(files: Sequence[Path], folder: Path, n_shards: int) -> Layout:
-    """Tar as WebDataset has it, sound and labels beside each other; read by offsets that a pass over it has found."""
+    """Tar files as in WebDataset, with sound and labels side by side; read by offsets found in a first pass."""
     folder.mkdir()
     for number, own in enumerate(shards(files, n_shards)):
         with tarfile.open(folder / f"{number:04d}.tar", "w") as tar:
@@ -158,7 +158,7 @@ def in_tar(files: Sequence[Path], folder: Path, n_shards: int) -> Layout:
 
 
 def clips_per_second(layout: Layout, order: Sequence[int], decode: bool) -> float:
-    """Of the faster of two passes, each with files opened anew."""
+    """Clips per second of the faster of two passes, each with newly opened files."""
     seconds = []
     for _ in range(2):
         parquet_audio._open_files.cache_clear()
@@ -172,7 +172,7 @@ def clips_per_second(layout: Layout, order: Sequence[int], decode: bool) -> floa
 
 
 def main() -> None:
-    """Prints a line a layout."""
+    """Prints one line for each layout."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=10.0)

@@ -2,10 +2,10 @@
 
 python benchmarks/bench_loop.py [--steps 12] [--rounds 3] [--batch-size 32] [--width 64] [--clips 64] [--device cpu]
 
-Each runs in a process of its own (peak memory is the process's and its readers'), reads the same 10 s FLAC files at
-32 kHz with as many readers as there are processors, and is timed with its data. They take turns for
-`--rounds` rounds, so that a machine that slows down slows all. Of each round the first steps are left out; told is the
-median over rounds. Other programs running at the same time spoil the figures.
+Each runs in a new process (peak memory includes its readers), reads the same 10 s FLAC files at 32 kHz with one reader
+per processor, and is timed with its data. They take turns for `--rounds` rounds, so that a machine that slows down
+slows all. The first steps of each round do not count; the figures are medians over rounds. Other programs running at
+the same time distort them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from bench_training import convolutions, noise
 N_LABELS = 527
 SECONDS = 10.0
 _SKIPPED = 3
-"""Steps of each round that warm up."""
+"""Number of warm-up steps of each round."""
 
 
 def plain(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
@@ -86,13 +86,13 @@ KINDS = {
 
 
 def peak_gib() -> float:
-    """Of this process and the largest of its readers."""
+    """Peak memory of this process and the largest of its readers."""
     own, readers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return (own + readers) / 2**20
 
 
 def share_of_peak(arguments: argparse.Namespace, clips_per_second: float) -> str:
-    """How much of what a matrix product reaches the convolutions of a training at that rate amount to."""
+    """Speed of the convolutions at this training rate, as a share of the speed of a matrix product."""
     from earmark.labels import LabelSet
     from earmark.model.network import Network, NetworkConfig
 

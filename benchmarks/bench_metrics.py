@@ -33,7 +33,7 @@ def best_of(times: int, function: Callable[[], object]) -> tuple[float, object]:
 
 
 def main() -> None:
-    """Prints one line a metric."""
+    """Prints one line for each metric."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--labels", type=int, default=527)

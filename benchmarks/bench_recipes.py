@@ -1,10 +1,10 @@
-"""What the recipes cost: parameters, multiplications, clips a second when tagging and in a training step.
+"""Cost of the recipes: parameters, multiplications, clips per second when tagging and in a training step.
 
 python benchmarks/bench_recipes.py [--batch-size 8] [--only paper,fine,light]
 
-Every recipe's network has AudioSet's labels, random weights and clips of 10 s, whatever it was meant for, so that the
-lines can be compared. Tagging is from waveform to scores, a clip at a time; a training step is forward, backward and
-update, without data. Other programs running at the same time spoil the figures.
+Every recipe's network has AudioSet's labels, random weights and clips of 10 s, so that the lines are comparable.
+Tagging goes from waveform to scores, one clip at a time; a training step is forward, backward and update,
+without data. Other programs running at the same time distort the figures.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from bench_training import bare_step, fastest
 
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
 from earmark.training.recipes import RECIPES
 
@@ -22,14 +23,14 @@ SECONDS = 10.0
 
 
 def clips_tagged(network: Network, precision: str) -> float:
-    """A second."""
+    """Clips tagged per second."""
     engine = TorchEngine(network, precision=precision)  # type: ignore[arg-type]
     waveform = (0.1 * torch.randn(round(SECONDS * engine.sample_rate))).numpy()
     return 1 / fastest(lambda: engine.classify(engine.encode(waveform)[None]))
 
 
 def clips_trained(network: Network, precision: str, batch_size: int) -> float:
-    """A second."""
+    """Clips trained on per second."""
     frontend = network.config.frontend
     n_frames = round(SECONDS / frontend.seconds_per_frame)
     log_mel = torch.randn(batch_size, n_frames, frontend.n_mels, device=network.device)
@@ -37,7 +38,7 @@ def clips_trained(network: Network, precision: str, batch_size: int) -> float:
 
 
 def main() -> None:
-    """Prints a table in Markdown, a line for each recipe."""
+    """Prints a Markdown table with a row for each recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--only", default=",".join(RECIPES))

@@ -1,9 +1,9 @@
-"""What two million clips cost before the first step: time and memory of one process, without any sound.
+"""Cost of two million clips before the first training step: time and memory of one process, without any sound.
 
 python benchmarks/bench_scale.py [--clips 2000000]
 
-The clips are those of a pack in shards of a thousand, with three of AudioSet's labels each; figures are of each step by
-itself, memory is the peak so far.
+The clips are like those of a pack in shards of a thousand, with three of AudioSet's labels each. Times are for each
+step alone; memory is the peak so far.
 """
 
 import argparse
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def timed(what: str, make: Callable[[], T]) -> T:
-    """Prints how long it took, and the memory."""
+    """Prints time and peak memory of a call, and returns its result."""
     start = time.perf_counter()
     made = make()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -41,8 +41,8 @@ def timed(what: str, make: Callable[[], T]) -> T:
     return made
 
 
-def of_a_reader(data: Dataset) -> int:
-    """KiB that a forked process comes to have for itself by looking at each clip once, at random; Linux alone."""
+def reader_memory(data: Dataset) -> int:
+    """KiB that a forked process copies while it reads each clip once in random order; Linux only."""
 
     def private() -> int:
         return int(re.findall(r"Private_Dirty:\s+(\d+)", Path("/proc/self/smaps_rollup").read_text())[0])
@@ -63,7 +63,7 @@ def of_a_reader(data: Dataset) -> int:
 
 
 def main() -> None:
-    """Prints a line a step."""
+    """Prints one line for each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=2_000_000)
     n_clips = parser.parse_args().clips
@@ -87,7 +87,7 @@ def main() -> None:
     timed("balanced order of a pass", lambda: balanced_order(rows, n_clips, np.random.default_rng(0)))
     text = timed("pickled, once for all devices", lambda: pickle.dumps(data))
     print(f"{len(text) / 2**20:.0f} MiB to each process")
-    print(f"{of_a_reader(data) / 2**20:.2f} GiB that each reader comes to own of the clips that it shares at first")
+    print(f"{reader_memory(data) / 2**20:.2f} GiB that each reader comes to own of the clips that it shares at first")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from torch import nn
 from earmark.audio.recording import Audio, save_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.labels import LabelSet
-from earmark.model import backbone
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
@@ -76,13 +75,13 @@ class Convolution:
 
     @property
     def operations(self) -> float:
-        """Of one step: forward, gradient of the weights and (but for the first) of the input."""
+        """Operations of a step: forward, gradient of the weights and, except for the first, of the input."""
         n_clips, n_in, height, width = self.shape
         once = 2.0 * 9 * n_clips * n_in * self.module.out_channels * height * width
         return once * (3 if self.needs_input_gradient else 2)
 
     def seconds(self, device: torch.device) -> float:
-        """Of one step, alone."""
+        """Seconds of a step of this convolution alone."""
         x = torch.randn(self.shape, device=device).to(memory_format=torch.channels_last)
         x.requires_grad_(self.needs_input_gradient)
         y = self.module(x)
@@ -108,8 +107,8 @@ def convolutions(network: Network, log_mel: torch.Tensor) -> list[Convolution]:
     return found
 
 
-def bare_step(network: Network, log_mel: torch.Tensor, precision: str, n_threads: int, kernels: bool = True) -> float:
-    """Seconds of a step without loop, data, augmentation and averaging; with earmark's own kernels or without."""
+def bare_step(network: Network, log_mel: torch.Tensor, precision: str, n_threads: int) -> float:
+    """Seconds of a step without loop, data, augmentation and averaging."""
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     target = torch.zeros(len(log_mel), len(network.labels), device=log_mel.device)
@@ -121,15 +120,12 @@ def bare_step(network: Network, log_mel: torch.Tensor, precision: str, n_threads
         F.binary_cross_entropy_with_logits(logits.float(), target).backward()
         optimizer.step()
 
-    usual, own = torch.get_num_threads(), backbone._kernels
+    usual = torch.get_num_threads()
     try:
         torch.set_num_threads(n_threads)
-        if not kernels:
-            backbone._kernels = lambda: None
         return fastest(step, times=10)
     finally:
         torch.set_num_threads(usual)
-        backbone._kernels = own
 
 
 def main() -> None:
@@ -183,12 +179,9 @@ def main() -> None:
     log_mel = torch.from_numpy(np.resize(np.stack(mels), (config.batch_size, *mels[0].shape))).to(device)
     for n_threads in sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [1]:
         for precision in precisions:
-            can = precision == "float32" and device.type == "cpu" and backbone._kernels() is not None
-            kinds = (False, True) if can else (False,)
-            for kernels in kinds:
-                rate = config.batch_size / bare_step(network, log_mel, precision, n_threads, kernels)
-                told = f"bare step, {precision}, {n_threads} thread{'s'[: n_threads - 1]}"
-                print(f"{told + (', fused kernels' if kernels else ''):44}{rate:8.1f} clips/s")
+            rate = config.batch_size / bare_step(network, log_mel, precision, n_threads)
+            told = f"bare step, {precision}, {n_threads} thread{'s'[: n_threads - 1]}"
+            print(f"{told:44}{rate:8.1f} clips/s")
     layers = convolutions(network, log_mel)
     operations = sum(layer.operations for layer in layers)
     alone = sum(layer.seconds(device) for layer in layers)

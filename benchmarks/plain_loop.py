@@ -1,7 +1,7 @@
 """The paper's network trained in plain PyTorch, the way it is usually written, to measure earmark's training against.
 
 float32, NCHW, eager; the front end as convolutions inside the model, on every batch; audio read by a map-style data set
-in the loader's workers; SpecAugment clip by clip. It knows nothing of earmark.
+in the loader's workers; SpecAugment clip by clip. It does not use earmark.
 """
 
 import time

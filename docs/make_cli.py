@@ -1,18 +1,18 @@
-"""Writes docs/cli.md: the help of every command, as `earmark COMMAND --help` prints it."""
+"""Writes docs/cli.md: the help of every command, as printed by `earmark COMMAND --help`."""
 
 import io
 from pathlib import Path
 
 from rich.console import Console
 
-from earmark.cli import _COMMANDS, _PAPER, app
+from earmark.cli import _COMMANDS, app
 from earmark.storage.files import atomic_write
 
 
 def page() -> str:
-    """The whole page, Markdown."""
+    """The page in Markdown."""
     parts = ["# Command line\n\nWritten by `make docs` from the program itself.\n"]
-    commands = [(), *((name,) for name in _COMMANDS), ("paper",), *(("paper", name) for name in _PAPER)]
+    commands = [(), *((name,) for name in _COMMANDS)]
     for command in commands:
         console = Console(file=io.StringIO(), width=100, force_terminal=False, color_system=None)
         app.help_print(list(command), console=console)

@@ -1,1 +1,1 @@
-"""The evidence of the paper, made again on recordings that one can have: one file an artefact."""
+"""The tables and figures of the paper, and every other figure in results/, measured again on public recordings."""

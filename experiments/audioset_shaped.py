@@ -1,17 +1,16 @@
-"""A small data set in the very shape of AudioSet as it is spread in Parquet, mixed from ESC-50.
+"""Prints what results/audioset-shaped.md shows: a small data set in AudioSet's Parquet layout, from doctor to report.
 
-python results/audioset_shaped.py ESC-50-FOLDER OUT [--n-train 2000] [--n-eval 600]
-
-OUT/data/bal_train/*.parquet and OUT/data/eval/*.parquet have AudioSet's columns (video_id, audio with bytes and path,
-labels as MIDs, human_labels), its rates (48 kHz, a tenth at 44.1 kHz) and row groups of a hundred clips of 10 s.
-Training clips are mixed of folds 1 to 3, evaluation clips of fold 5. As in the real thing some rows are bad: in each
-split two cannot be decoded, two are silent, two are there twice.
+WORK/audioset/data/bal_train/*.parquet and .../eval/*.parquet have AudioSet's columns (video_id, audio with bytes and
+path, labels as MIDs, human_labels), its sample rates (48 kHz, a tenth at 44.1 kHz) and row groups of a hundred clips of
+10 s, mixed from ESC-50. As in AudioSet some rows are bad: in each split two cannot be decoded, two are silent, two are
+duplicates.
 """
 
-import argparse
 import hashlib
+import shutil
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,10 @@ from earmark.audio.recording import Audio, pcm16
 from earmark.data import Clip, open_data
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes
 from earmark.labels import LabelSet
+from experiments.steps import earmark, resume, run
+from experiments.table2 import table2
 
-NAMES = {
+NAMES: Final = {
     "dog": "Dog", "rooster": "Crowing, cock-a-doodle-doo", "pig": "Oink", "cow": "Moo", "frog": "Frog", "cat": "Cat",
     "hen": "Cluck", "insects": "Insect", "sheep": "Sheep", "crow": "Crow", "rain": "Rain", "sea_waves": "Waves, surf",
     "crackling_fire": "Crackle", "crickets": "Cricket", "chirping_birds": "Chirp, tweet", "water_drops": "Drip",
@@ -37,8 +38,8 @@ NAMES = {
     "church_bells": "Church bell", "airplane": "Fixed-wing aircraft, airplane", "fireworks": "Fireworks",
     "hand_saw": "Sawing",
 }  # fmt: skip
-"""ESC-50's sounds by what AudioSet calls them; four have no counterpart there."""
-SCHEMA = pa.schema(
+"""ESC-50's labels and their names in AudioSet; four labels of ESC-50 have no counterpart there."""
+SCHEMA: Final = pa.schema(
     [
         ("video_id", pa.string()),
         ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -46,17 +47,18 @@ SCHEMA = pa.schema(
         ("human_labels", pa.list_(pa.string())),
     ]
 )
-ROWS_PER_GROUP, ROWS_PER_FILE = 100, 1000
+ROWS_PER_GROUP: Final = 100
+ROWS_PER_FILE: Final = 1000
 
 
 def video_id(name: str) -> str:
-    """Eleven characters as a video has them; some start with a hyphen."""
+    """Eleven characters like the id of a video; some start with a hyphen."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
     return "".join(alphabet[byte % 64] for byte in hashlib.sha256(name.encode()).digest()[:11])
 
 
 def row(clip: Clip, number: int, labels: LabelSet) -> dict[str, object]:
-    """The row of a clip, spoilt where the number says so."""
+    """The row of a clip; rows 11 and 12 are silent, 21 and 22 cannot be decoded."""
     rate = 44100 if number % 10 == 9 else 48000
     audio = clip.load(16000).mono(rate)
     if number in (11, 12):
@@ -75,34 +77,57 @@ def row(clip: Clip, number: int, labels: LabelSet) -> dict[str, object]:
 
 
 def write(folder: Path, clips: list[Clip]) -> None:
-    """The files of a split."""
+    """Writes the Parquet files of a split."""
     folder.mkdir(parents=True)
     labels = LabelSet.audioset()
     for first in range(0, len(clips), ROWS_PER_FILE):
         rows = [row(clip, first + i, labels) for i, clip in enumerate(clips[first : first + ROWS_PER_FILE])]
-        if first == 0:  # the same sound under another name
+        if first == 0:  # duplicates: the same sound with another id
             rows += [{**rows[number], "video_id": video_id(f"again {clips[number].id}")} for number in (0, 1)]
         table = pa.Table.from_pylist(rows, SCHEMA)
         parquet.write_table(table, folder / f"{first // ROWS_PER_FILE:02d}.parquet", row_group_size=ROWS_PER_GROUP)
 
 
-def main() -> None:
-    """Writes the data set."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bank", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--n-train", type=int, default=2000)
-    parser.add_argument("--n-eval", type=int, default=600)
-    arguments = parser.parse_args()
-    bank = open_data(f"esc50:{arguments.bank}")
-    for name, folds, n_clips, seed in (
-        ("bal_train", ("1", "2", "3"), arguments.n_train, 1),
-        ("eval", ("5",), arguments.n_eval, 2),
-    ):
+def audioset_shaped(bank: Path, work: Path, *, n_train: int = 2000, n_eval: int = 600) -> None:
+    """Run doctor, pack, train and evaluate on a small data set in AudioSet's Parquet layout.
+
+    Args:
+        bank: Folder of ESC-50.
+        work: Folder for the data set, the pack, the run and the report.
+        n_train: Number of training clips.
+        n_eval: Number of evaluation clips.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / "audioset").exists():
+        shutil.rmtree(work / "unfinished", ignore_errors=True)
+        write_data_set(bank, work / "unfinished", n_train, n_eval)
+        (work / "unfinished").rename(work / "audioset")
+    _show("du -sh audioset", work)
+    _show("earmark doctor parquet:audioset/data --out doctor --quiet", work)
+    _show("earmark pack clips:doctor/clean.txt packed --sample-rate 16000", work)
+    _show("du -sh packed", work)
+    _show("earmark pack packed --check --quiet", work)
+    train = "earmark train parquet:packed --split balanced_train --out run --config small --n-clips-seen 24000 --quiet"
+    _show(" ".join([train, *resume(work / "run")]), work)
+    _show("earmark evaluate run/last.safetensors parquet:packed --split eval --out report --quiet", work)
+    print("\n$ python -m experiments table2 --report report/report.json", flush=True)
+    print(table2(work / "report" / "report.json"), end="")
+
+
+def write_data_set(bank: Path, out: Path, n_train: int, n_eval: int) -> None:
+    """Writes both splits of the data set to `out/data`; training clips are mixed from folds 1 to 3, others from 5."""
+    sounds = open_data(f"esc50:{bank}")
+    for name, folds, n_clips, seed in (("bal_train", ("1", "2", "3"), n_train, 1), ("eval", ("5",), n_eval, 2)):
         config = SoundscapeConfig(sample_rate=16000, event_duration=(1.0, 5.0), seed=seed)
-        mixed = mix_soundscapes(bank.select(splits=folds, labels=NAMES), config, n_clips, split=name)
-        write(arguments.out / "data" / name, list(mixed.dataset))
+        mixed = mix_soundscapes(sounds.select(splits=folds, labels=NAMES), config, n_clips, split=name)
+        write(out / "data" / name, list(mixed.dataset))
 
 
-if __name__ == "__main__":
-    main()
+def _show(command: str, folder: Path) -> None:
+    """Prints a command, runs it and lets its output through."""
+    print(f"\n$ {command}", flush=True)
+    program, *words = command.split()
+    if program == "earmark":
+        earmark(*words, folder=folder)
+    else:
+        run([program, *words], folder)

@@ -1,10 +1,10 @@
-"""`earmark paper ...`: the tables and figures of the paper, made again."""
+"""The commands table1, localisation, figure3 and table2: parse, call, print."""
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -21,33 +21,39 @@ from earmark.cli.screen import (
     write_json,
 )
 from earmark.labels import ESC10
-from experiments.profiles import CELLS, DIFFICULTIES, PROFILES, Profile, ProfileName
+from experiments.table1.profiles import CELLS, DIFFICULTIES, PROFILES, Profile, ProfileName
 
 if TYPE_CHECKING:
     from earmark.data.clips import Dataset
-    from experiments.estimate import Outlook
-    from experiments.plan import Run, TablePlan
+    from experiments.table1.estimate import Outlook
+    from experiments.table1.plan import Run, TablePlan
+
+OUT: Final = Path("table1")
+"""Default folder of the table."""
+BANK: Final = Path("ESC-50")
+"""Default bank of sounds."""
+_HOW: Final = "where DIR is a download of https://github.com/karolpiczak/ESC-50, or use --tables-only"
 
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a table, or a trial of one, has otherwise than its profile."""
+    """Settings of a table that replace those of its profile."""
 
     labels: str | None = None
-    """Other labels than the profile's: names or ids joined by commas, esc10 or all."""
+    """Labels: names or ids joined by commas, esc10 or all."""
     n_clips_seen: Count | None = None
-    """Another budget of a run."""
+    """Training clips of a run."""
     n_train: Count | None = None
-    """Another number of training soundscapes."""
+    """Number of training soundscapes."""
     n_valid: Count | None = None
-    """Another number of validation soundscapes."""
+    """Number of validation soundscapes."""
     n_test: Count | None = None
-    """Another number of test soundscapes."""
+    """Number of test soundscapes."""
 
     def of(self, profile: Profile) -> Profile:
-        """The profile as changed."""
+        """The profile with these changes."""
         if self.labels is not None:
             chosen = {"all": None, "esc10": ESC10}.get(self.labels, self.labels)
             profile = replace(profile, labels=_names("labels", chosen) if isinstance(chosen, str) else chosen)
@@ -67,7 +73,7 @@ _NONE = Changes()
 def table1(
     *,
     bank: str | None = None,
-    out: Path,
+    out: Path = OUT,
     profile: ProfileName = "small",
     difficulty: str = ",".join(DIFFICULTIES),
     n_seeds: Count = 3,
@@ -75,7 +81,7 @@ def table1(
     ablations: bool = True,
     train_splits: str = "1,2,3",
     test_splits: str = "5",
-    changes: Annotated[Changes, Parameter(name="*", group="Other than the profile says")] = _NONE,
+    changes: Annotated[Changes, Parameter(name="*", group="Changes to the profile")] = _NONE,
     jobs: Count = 1,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     tables_only: Annotated[bool, Parameter(negative="")] = False,
@@ -85,36 +91,38 @@ def table1(
     """Compare the six poolings on soundscapes, with error bars, and ablate GMAP.
 
     Args:
-        bank: Clips of one sound each: a source and a path, such as esc50:DIR.
-        out: Folder of the table, new or begun by the same command.
+        bank: Clips of one sound each: a source and a path, such as esc50:DIR. The folder ESC-50 when not given.
+        out: Folder of the table: new, or started by the same command.
         profile: How much work: small for two processor cores, full (the paper's network and training) for a GPU.
         difficulty: sparse (events of 0.3 to 1 s), dense (1 to 4 s) or both, joined by commas.
-        n_seeds: Runs of each cell; a table can be given more later.
-        cells: Do these runs only: poolings and ablations joined by commas.
+        n_seeds: Runs of each cell; more can be added later.
+        cells: Only these runs: poolings and ablations joined by commas.
         ablations: Also train GMAP's ablations, on sparse soundscapes.
-        train_splits: Splits of the bank to learn from, joined by commas; a sixth of their sounds chooses the epochs.
-        test_splits: Splits of the bank to measure on.
-        jobs: Runs side by side, which share the processors.
-        dry_run: Only tell what would be done, and about how long it would take.
-        tables_only: Only write the tables anew from the runs that are done.
+        train_splits: Training splits of the bank, joined by commas; a sixth of their sounds is for validation.
+        test_splits: Test splits of the bank, joined by commas.
+        jobs: Number of runs at a time, which share the processors.
+        dry_run: Only print what would be done, and about how long it would take.
+        tables_only: Only write the tables again from the finished runs.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
     if tables_only:
         return _tables_only(out, json)
     if bank is None:
-        raise CycloptsError("--bank is missing, such as esc50:DIR; or --tables-only")
+        if not BANK.is_dir():
+            raise CycloptsError(f"--bank is missing and there is no folder {BANK} here; give --bank esc50:DIR, {_HOW}")
+        bank = f"esc50:{BANK}"
     chosen = None if cells is None else _names("cells", cells, CELLS)
     asked = {"difficulties": _names("difficulty", difficulty, DIFFICULTIES)}
     asked |= {"train_splits": _names("train-splits", train_splits), "test_splits": _names("test-splits", test_splits)}
-    from experiments.plan import make_plan
+    from experiments.table1.plan import make_plan
 
     plan, sounds = make_plan(bank, changes.of(PROFILES[profile]), n_seeds=n_seeds, **asked)
     runs = plan.runs(chosen, ablations)
     if dry_run:
-        from experiments.estimate import look_ahead
+        from experiments.table1.estimate import look_ahead
 
-        _tell_outlook(plan, look_ahead(out, plan, runs), json)
+        _print_outlook(plan, look_ahead(out, plan, runs), json)
         return 0
     return _make_table(out, plan, sounds, runs, jobs, json, quiet)
 
@@ -122,7 +130,7 @@ def table1(
 def _make_table(
     out: Path, plan: "TablePlan", bank: "Dataset", runs: "Sequence[Run]", jobs: int, json: bool, quiet: bool
 ) -> int:
-    from experiments.table1 import make_table
+    from experiments.table1.table import make_table
 
     outcome = make_table(
         out,
@@ -131,8 +139,8 @@ def _make_table(
         runs,
         n_jobs=jobs,
         show=lambda doing: progress(doing, quiet),
-        tell=lambda text: note(text, quiet),
-        complain=report_error,
+        report=lambda text: note(text, quiet),
+        report_failure=report_error,
         training_progress=not quiet and sys.stderr.isatty(),
     )
     if json:
@@ -147,7 +155,7 @@ def _make_table(
 
 def localisation(
     *,
-    out: Path,
+    out: Path = OUT,
     tables_only: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -156,18 +164,18 @@ def localisation(
 
     Args:
         out: Folder of the table.
-        tables_only: Only write the table anew from the runs that are measured.
+        tables_only: Only write the table again from the measured runs.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
     from experiments.localisation import localise, write_table
 
     missing: tuple[Run, ...] = ()
     if not tables_only:
-        with progress("listening", quiet) as show:
+        with progress("measuring", quiet) as show:
             missing = localise(out, lambda run, done, total: show(done, total)).missing
     for run in missing:
-        note(f"{run}: its checkpoint is not there, passed over", quiet)
+        note(f"{run}: skipped, its checkpoint is missing", quiet)
     table = write_table(out)
     if json:
         write_json({"table": str(table), "missing": [run._asdict() for run in missing]})
@@ -177,7 +185,7 @@ def localisation(
 
 def figure3(
     *,
-    out: Path,
+    out: Path = OUT,
     difficulty: str = "sparse",
     clip: str | None = None,
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
@@ -189,10 +197,10 @@ def figure3(
     Args:
         out: Folder of the table whose runs and test soundscapes are drawn.
         difficulty: sparse or dense.
-        clip: Name of a test soundscape; the most ordinary one of two events when not given.
+        clip: Name of a test soundscape; the most typical one with two events when not given.
         seed: Seed of the two runs.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
     if difficulty not in DIFFICULTIES:
         raise CycloptsError(f"--difficulty: one of {', '.join(DIFFICULTIES)} was expected, not {difficulty!r}")
@@ -221,7 +229,7 @@ def table2(*, report: Path | None = None, out: Path | None = None) -> None:
 
 
 def _tables_only(out: Path, json: bool) -> int:
-    from experiments.table1 import write_tables
+    from experiments.table1.table import write_tables
 
     tables = [str(path) for path in write_tables(out)]
     if json:
@@ -233,7 +241,7 @@ def _tables_only(out: Path, json: bool) -> int:
 
 
 def _names(flag: str, text: str, choices: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The words of a flag, each once."""
+    """The values of a flag, without duplicates."""
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
         raise CycloptsError(f"--{flag}: names joined by commas were expected, not {text!r}")
@@ -242,7 +250,7 @@ def _names(flag: str, text: str, choices: Iterable[str] | None = None) -> tuple[
     return words
 
 
-def _tell_outlook(plan: "TablePlan", outlook: "Outlook", json: bool) -> None:
+def _print_outlook(plan: "TablePlan", outlook: "Outlook", json: bool) -> None:
     profile, estimate = plan.profile, outlook.estimate
     if json:
         missing = [dict(zip(("difficulty", "part", "n_clips"), entry, strict=True)) for entry in outlook.unrendered]
@@ -256,19 +264,19 @@ def _tell_outlook(plan: "TablePlan", outlook: "Outlook", json: bool) -> None:
         f"a run: {profile.training.n_clips_seen} clips seen of {profile.n_train}; "
         f"validation {profile.n_valid}, test {profile.n_test} soundscapes"
     )
-    say(f"runs: {outlook.n_runs}, of which {outlook.n_done} are done and {outlook.n_runs - outlook.n_done} left")
+    say(f"runs: {outlook.n_runs}, {outlook.n_done} done, {outlook.n_runs - outlook.n_done} left")
     if outlook.unrendered:
         parts = ", ".join(f"{n} {difficulty} {part}" for difficulty, part, n in outlook.unrendered)
-        say(f"soundscapes to draw: {parts}")
+        say(f"soundscapes to mix: {parts}")
     if estimate is not None:
         say(
-            f"time: about {_duration(estimate.seconds)} at {estimate.clips_per_second:.0f} clips/s, drawing aside "
-            f"(judged by {estimate.how})"
+            f"time: about {_duration(estimate.seconds)} at {estimate.clips_per_second:.0f} clips/s, without the "
+            f"soundscapes (estimated from {estimate.how})"
         )
 
 
 def _duration(seconds: float) -> str:
-    """A duration as people say it.
+    """A duration in hours and minutes.
 
     >>> _duration(50.0), _duration(3900.0)
     ('1 min', '1 h 05 min')

@@ -1,4 +1,4 @@
-"""Figure 3: where the heads of GMAP and vanilla attention look in a recording, beside what truly sounds when."""
+"""Figure 3: attention of each GMAP head and of vanilla attention over a recording, beside the true events."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -12,36 +12,37 @@ from jaxtyping import Float
 from earmark.audio.recording import load_audio
 from earmark.data.soundscapes import read_truth
 from earmark.errors import ConfigError, DataError
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import seconds_per_segment
 from earmark.model.frontend import mel_edges
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
-from experiments.lines import read_lines
-from experiments.plan import Run
-from experiments.sounds import part_folder
+from experiments.table1.lines import read_lines
+from experiments.table1.plan import Run
+from experiments.table1.soundscapes import part_folder
 
 _CELLS: Final = {"gmap": "GMAP", "attention": "vanilla attention"}
-"""What is compared: the pooling, and the name people read."""
+"""The poolings that are compared, and their names in the figure."""
 _N_CANDIDATES: Final = 100
-"""Test clips among which the default one is chosen; more would only take longer."""
+"""Number of test clips from which the default one is chosen; more would only take longer."""
 
 
 def figure3(gmap: Path, attention: Path, audio: Path, events: Sequence[Span], out: Path, *, title: str = "") -> Path:
-    """Draws the spectrogram of a recording, and the attention that each head of both networks pays to it.
+    """Draws the spectrogram of a recording and the attention weights of each head of both networks.
 
     Args:
-        gmap: Checkpoint of a network with GMAP pooling, by whose front end the spectrogram is drawn.
+        gmap: Checkpoint of a network with GMAP pooling; its front end computes the spectrogram.
         attention: Checkpoint of a network with vanilla attention.
         audio: The recording.
-        events: What truly sounds when; may be empty.
-        out: The picture; its suffix says which kind (.png, .svg, .pdf).
-        title: What the picture shows, in a line.
+        events: The true events; may be empty.
+        out: The picture; its suffix chooses the format (.png, .svg, .pdf).
+        title: Title of the picture.
 
     Raises:
         ConfigError: A network has another pooling.
         CheckpointError: A checkpoint cannot be read.
         AudioError: The recording cannot be read.
-        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        EarmarkError: matplotlib is not installed, or does not know the format.
     """
     require_matplotlib()
     engines = {cell: _engine(path, cell) for cell, path in zip(_CELLS, (gmap, attention), strict=True)}
@@ -62,8 +63,8 @@ def draw(out: Path, difficulty: str = "sparse", clip: str | None = None, seed: i
     Args:
         out: The folder; its runs of GMAP and of vanilla attention, of this difficulty and seed, must be finished.
         difficulty: sparse or dense.
-        clip: Name of a test soundscape; that of `choose_clip` when None.
-        seed: Which runs.
+        clip: Name of a test soundscape; `choose_clip` chooses when None.
+        seed: Seed of the runs.
 
     Raises:
         DataError: A run is not finished, or there is no such soundscape.
@@ -81,7 +82,7 @@ def draw(out: Path, difficulty: str = "sparse", clip: str | None = None, seed: i
 
 
 def choose_clip(out: Path, difficulty: str = "sparse", seed: int = 0) -> str:
-    """The name of the most ordinary test soundscape: neither network's best, nor its worst.
+    """The name of the most typical test soundscape: neither network's best nor its worst.
 
     Candidates are the first soundscapes with two events, one after the other. They are ranked by how much of GMAP's
     attention falls on the events (mean over the heads), and again for vanilla attention. Chosen is the one whose ranks
@@ -107,7 +108,7 @@ def choose_clip(out: Path, difficulty: str = "sparse", seed: int = 0) -> str:
 
 
 def _share_on(events: Sequence[Span], attention: Float[np.ndarray, "head segment"], engine: TorchEngine) -> float:
-    """How much of the attention, mean over the heads, falls on these events, none of which overlap."""
+    """Share of the attention (mean over the heads) that falls on these events, which must not overlap."""
     seconds = seconds_per_segment(engine)
     starts = np.arange(attention.shape[1]) * seconds
     ends = starts + seconds
@@ -123,7 +124,10 @@ def _engine(path: Path, pooling: str) -> TorchEngine:
 
 
 def _attention(engine: TorchEngine, audio: Path) -> Float[np.ndarray, "head segment"]:
-    return engine.attention(engine.encode(load_audio(audio, engine.sample_rate).waveform))
+    attention = engine.attention(engine.encode(load_audio(audio, engine.sample_rate).waveform))
+    if attention is None:
+        raise ConfigError(f"a pooling with attention was expected, not {engine.network.config.pooling}")
+    return attention
 
 
 def _spectrogram(network: Network, audio: Path) -> Spectrogram:
@@ -135,17 +139,18 @@ def _spectrogram(network: Network, audio: Path) -> Spectrogram:
 
 
 def _checkpoint(out: Path, run: Run) -> Path:
-    """The best network of a run that is in the list of finished ones."""
+    """The checkpoint with the best validation mAP of a finished run."""
     checkpoint = run.folder(out) / "best.safetensors"
     if not checkpoint.is_file() or run not in {line.run for line in read_lines(out / "runs.jsonl")}:
         raise DataError(
-            f"{out}: the finished run {run} was expected, it is not there; `earmark paper table1 --out {out}` makes it"
+            f"{out}: the finished run {run} was expected, it is missing; "
+            f"`python -m experiments table1 --out {out}` trains it"
         )
     return checkpoint
 
 
 def _truth(folder: Path) -> dict[str, list[Span]]:
-    """The events of each soundscape by its name, by onset."""
+    """The events of each soundscape by its name, sorted by onset."""
     truth: dict[str, list[Span]] = {}
     for event in sorted(read_truth(folder), key=lambda event: event.onset):
         truth.setdefault(Path(event.filename).stem, []).append(Span(event.label, event.onset, event.offset))

@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from earmark.errors import DataError
-from experiments.lines import Line
-from experiments.plan import Run, read_plan
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run, read_plan
 
 _POLL_SECONDS: Final = 0.1
 
@@ -126,7 +126,7 @@ def main(words: Sequence[str]) -> int:
             import torch
 
             from earmark.parallel.processors import n_processors
-            from experiments.runs import perform
+            from experiments.table1.runs import perform
 
             torch.set_num_threads(max(1, n_processors() // n_jobs))
             answer = perform(out, read_plan(out), run, n_beside=n_jobs).to_json()

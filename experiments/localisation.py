@@ -1,4 +1,4 @@
-"""How well each pooling finds when sounds happen, although no onset was ever seen: measured on the runs of Table 1."""
+"""Writes localisation.md: how well each pooling of Table 1 finds when sounds happen, though trained without times."""
 
 import hashlib
 import json
@@ -13,37 +13,37 @@ from earmark.errors import DataError
 from earmark.storage.files import atomic_write
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
-from experiments.lines import Line, read_lines
-from experiments.listening import HOP, WINDOWS, measure
+from experiments.localisation_measures import HOP, WINDOWS, measure
 from experiments.lock import alone
-from experiments.plan import Run
-from experiments.profiles import CELLS, DIFFICULTIES
-from experiments.sounds import part_folder
-from experiments.tables import spread
+from experiments.table1.lines import Line, read_lines
+from experiments.table1.pages import spread
+from experiments.table1.plan import Run
+from experiments.table1.profiles import CELLS, DIFFICULTIES
+from experiments.table1.soundscapes import part_folder
 
 
 @dataclass(frozen=True)
 class Localised:
-    """What a call of `localise` came to."""
+    """Result of a call of `localise`."""
 
     lines: tuple[dict[str, Any], ...]
-    """Of the runs measured now; those of earlier calls are not among them."""
+    """Measures of the runs that this call measured, without those of earlier calls."""
     missing: tuple[Run, ...]
-    """Runs without a checkpoint, which were passed over."""
+    """Runs that were skipped because their checkpoint is missing."""
 
 
 def localise(out: Path, progress: Callable[[str, int, int], None] | None = None) -> Localised:
     """Measures the runs of `runs.jsonl` that are not in `localisation.jsonl`, and adds a line as each is done.
 
-    A run whose checkpoint has changed since is measured anew. Interrupted, the same call goes on.
+    A run whose checkpoint has changed since is measured again. Interrupted, the same call resumes.
 
     Args:
         out: The folder of a Table 1.
-        progress: Called with a run, its soundscapes heard so far, and their number.
+        progress: Called with a run, the number of its soundscapes measured so far, and their total.
 
     Raises:
         DataError: No run is finished, or a file is damaged.
-        ConfigError: Another process is at work on the table.
+        ConfigError: Another process is working on the table.
         EarmarkError: As for `measure`.
     """
     runs = _runs(out)
@@ -82,12 +82,12 @@ def _runs(out: Path) -> list[Line]:
     if runs := read_lines(out / "runs.jsonl"):
         return runs
     raise DataError(
-        f"{out}: finished runs were expected, there is none (runs.jsonl); `earmark paper table1` trains them"
+        f"{out}: finished runs were expected, there is none (runs.jsonl); `python -m experiments table1` trains them"
     )
 
 
 def read_localisation(path: Path) -> list[dict[str, Any]]:
-    """The lines that `localise` wrote, none where there is no file.
+    """The lines that `localise` wrote; none if there is no file.
 
     Raises:
         DataError: A line is damaged.
@@ -109,7 +109,7 @@ def _run(line: Mapping[str, Any]) -> Run:
 
 
 def write_table(out: Path) -> Path:
-    """Writes `localisation.md` anew from `runs.jsonl` and `localisation.jsonl` alone, and returns where it is.
+    """Writes `localisation.md` from `runs.jsonl` and `localisation.jsonl` alone, and returns its path.
 
     Raises:
         DataError: No run is finished, or a file is damaged.
@@ -121,11 +121,11 @@ def write_table(out: Path) -> Path:
 
 
 def table(tagging_lines: Sequence[Line], localisation_lines: Sequence[Mapping[str, Any]]) -> str:
-    """Tagging and localisation of each cell side by side, Markdown; over the runs that have been measured for both.
+    """Tagging and localisation of each cell in one Markdown table, over the runs that have both measures.
 
     Args:
-        tagging_lines: Of `runs.jsonl`.
-        localisation_lines: Of `localisation.jsonl`.
+        tagging_lines: Lines of `runs.jsonl`.
+        localisation_lines: Lines of `localisation.jsonl`.
     """
     measured = {_run(line): line for line in localisation_lines}
     parts = ["# Tagging and localisation\n"]
@@ -145,7 +145,7 @@ def table(tagging_lines: Sequence[Line], localisation_lines: Sequence[Mapping[st
 
 
 def _is_of(line: Line, measured: Mapping[Run, Mapping[str, Any]]) -> bool:
-    """Whether the run was measured, and on the soundscapes that its mAP is of."""
+    """Whether the run's localisation was measured on the same soundscapes as its mAP."""
     return measured.get(line.run, {}).get("test_ids_sha256") == line.test_ids_sha256
 
 
@@ -179,7 +179,7 @@ def _figures(both: Sequence[tuple[Line, Mapping[str, Any]]]) -> list[str]:
 
 
 def _circumstances(runs: Sequence[Line]) -> str:
-    """What the figures of a table have in common, in a sentence; what they have not is listed."""
+    """The settings behind the figures of a table, in a sentence; settings that differ are listed."""
 
     def listed(values: Iterable[Any]) -> str:
         return ", ".join(sorted({str(value) for value in values}))

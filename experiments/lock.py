@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from earmark.errors import ConfigError
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 
 LOCK: Final = ".lock"
 """Name of the file that is locked; that it is there says nothing."""
@@ -20,6 +20,6 @@ def alone(out: Path) -> Iterator[None]:
         ConfigError: Another process is at work there.
     """
     with (out / LOCK).open("w") as file:
-        if not hold(file):
+        if not lock_file(file):
             raise ConfigError(f"{out}: another process is at work on this table; wait for it, or stop it")
         yield

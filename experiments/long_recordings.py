@@ -1,41 +1,66 @@
-"""Which score a long recording should have: pooled whole, its best window, or other; writes long-recordings.md.
-
-python results/long_recordings.py MODEL SOUNDSCAPES...      # folders by `earmark soundscapes`, one for each length
-python results/long_recordings.py                           # writes the page anew from results/long-recordings.json
-
-`results/long_recordings.sh ESC-50-FOLDER WORK-FOLDER` makes the soundscapes and calls this.
-"""
+"""Writes results/long-recordings.md and .json: ways to score recordings of 10 s to 10 minutes."""
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.audio.recording import blocks, probe
-from earmark.data import open_data
+from earmark.audio.recording import load_blocks, probe
+from earmark.data import FileAudio, open_data
 from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.engine import encode_blocks
+from earmark.inference.tagger import Tagger
 from earmark.inference.windows import sigmoid, timeline_of
+from experiments.steps import RESULTS, commit, earmark
 
-HERE = Path(__file__).parent
-KEPT = HERE / "long-recordings.json"
-WINDOWS = (2.0, 5.0, 10.0)
-HOP_SHARE = 0.25
+KEPT: Final = RESULTS / "long-recordings.json"
+LENGTHS: Final = ((10, 300, 1, 3), (20, 200, 1, 4), (60, 150, 1, 6), (180, 60, 2, 10), (600, 24, 4, 16))
+"""Seconds of the recordings, their number, and fewest and most events in one."""
+WINDOWS: Final = (2.0, 5.0, 10.0)
+"""Seconds."""
+HOP_SHARE: Final = 0.25
+"""Hop as a share of the window."""
+
+
+def long_recordings(bank: Path | None = None, work: Path | None = None, model: Path | None = None) -> None:
+    """Compare ways to score recordings of 10 s to 10 minutes.
+
+    Args:
+        bank: Folder of ESC-50.
+        work: Folder for the soundscapes.
+        model: A checkpoint that was not trained on fold 5.
+    """
+    if bank is not None and work is not None and model is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        folders = [mix(bank.resolve(), work, *length) for length in LENGTHS]
+        KEPT.write_text(json.dumps(measure(str(model), folders), indent=1) + "\n", encoding="utf-8")
+    elif bank is not None or work is not None or model is not None:
+        raise CycloptsError("BANK, WORK and MODEL were expected, or none of them to write the page again")
+    KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+
+
+def mix(bank: Path, work: Path, seconds: int, n_clips: int, fewest: int, most: int) -> Path:
+    """Mixes soundscapes of one length and returns their folder."""
+    events = ["--n-events", fewest, most, "--event-duration", "0.5", "4"]
+    words = ["--split", 5, "--n-clips", n_clips, "--seed", 11, "--duration", seconds, *events]
+    earmark("soundscapes", f"esc50:{bank}", f"long{seconds}", *words, "--sample-rate", 16000, "--quiet", folder=work)
+    return work / f"long{seconds}"
 
 
 def top_mean(scores: np.ndarray, n: int) -> np.ndarray:
-    """Mean of the logits of each label's best windows."""
+    """Mean logit of each label's n best windows."""
     logits = np.log(np.clip(scores, 1e-9, 1 - 1e-7)) - np.log1p(-np.clip(scores, 1e-9, 1 - 1e-7))
-    return sigmoid(np.sort(logits, axis=0)[-n:].mean(axis=0))
+    best: np.ndarray = sigmoid(np.sort(logits, axis=0)[-n:].mean(axis=0))
+    return best
 
 
 def any_of(scores: np.ndarray) -> np.ndarray:
-    """That one of the windows holds the label, were they independent (noisy or); windows that do not overlap."""
+    """Noisy or over windows that do not overlap: the probability that at least one has the label."""
     return 1 - np.prod(1 - scores[:: round(1 / HOP_SHARE)], axis=0)
 
 
@@ -47,11 +72,11 @@ OVER_WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def choices(tagger: Any, path: Path) -> dict[str, np.ndarray]:
-    """Scores of a recording by each choice."""
+def choices(tagger: Tagger, path: Path) -> dict[str, np.ndarray]:
+    """Scores of a recording by each way of pooling its windows."""
     engine = tagger.engine
     duration = probe(path).duration
-    segments = np.concatenate(list(encode_blocks(engine, blocks(path, tagger.sample_rate, 10.0))))
+    segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
     found = {"pooled whole": sigmoid(engine.classify(segments[None]))[0]}
     for window in WINDOWS:
         timeline = timeline_of(engine, segments, duration=duration, window=window, hop=HOP_SHARE * window)
@@ -61,7 +86,7 @@ def choices(tagger: Any, path: Path) -> dict[str, np.ndarray]:
 
 
 def ranking_precision(target: np.ndarray, scores: np.ndarray) -> float:
-    """Label-weighted label-ranking average precision: how pure the top of each recording's list is."""
+    """Label-weighted label-ranking average precision over the recordings."""
     values = []
     for truth, row in zip(target > 0, scores, strict=True):
         order = np.argsort(-row, kind="stable")
@@ -71,22 +96,22 @@ def ranking_precision(target: np.ndarray, scores: np.ndarray) -> float:
 
 
 def tags_f1(target: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> float:
-    """F1 of all tags together at the model's thresholds."""
+    """Micro-averaged F1 of the tags at the model's thresholds."""
     chosen, truth = scores >= thresholds, target > 0
     return float(2 * (chosen & truth).sum() / (chosen.sum() + truth.sum()))
 
 
-def measure(model: str, folders: list[str]) -> dict[str, Any]:
-    """All figures."""
+def measure(model: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """All figures, as plain JSON values."""
     tagger = hub.load(model)
     thresholds = np.array(tagger.thresholds or [0.5] * len(tagger.labels))
-    commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True)
-    results: dict[str, Any] = {"model": Path(model).name, "commit": commit.stdout.strip(), "lengths": []}
+    results: dict[str, Any] = {"model": Path(model).name, "commit": commit(), "lengths": []}
     for folder in folders:
         clips = open_data(f"soundscapes:{folder}")
+        paths = [Path(clip.audio.path) for clip in clips if isinstance(clip.audio, FileAudio)]
         scores: dict[str, list[np.ndarray]] = {}
-        for clip in clips:
-            for name, row in choices(tagger, Path(clip.audio.path)).items():
+        for path in paths:
+            for name, row in choices(tagger, path).items():
                 scores.setdefault(name, []).append(row)
         target = np.stack([tagger.labels.encode(clip.labels) for clip in clips])
         rows = {
@@ -98,24 +123,25 @@ def measure(model: str, folders: list[str]) -> dict[str, Any]:
             }
             for name, each in scores.items()
         }
-        seconds = float(np.median([probe(clip.audio.path).duration for clip in clips]))
+        seconds = float(np.median([probe(path).duration for path in paths]))
         results["lengths"].append(
             {"seconds": seconds, "n": len(clips), "labels": float(target.sum(axis=1).mean()), "rows": rows}
         )
-        sys.stderr.write(f"{seconds:g} s done\n")
+        print(f"{seconds:g} s done", file=sys.stderr)
     return results
 
 
 def page(results: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The page: a Markdown table for each length."""
     text = (
-        "# What a long recording scores\n\nWritten by `results/long_recordings.sh`: soundscapes of ESC-50's fold 5, "
+        "# What a long recording scores\n\n"
+        "Written by `python -m experiments long-recordings`: soundscapes of ESC-50's fold 5, "
         f"sounds of 0.5 to 4 s over background noise, tagged by {results['model']} (commit {results['commit']}), "
-        "which must not know that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
+        "which was not trained on that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
         "label-ranking average precision, within each recording. F1: of all tags together at the model's own "
-        "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.hear` takes the mean logit "
+        "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.score` takes the mean logit "
         "of the best 3 windows of 0.4 clips (2 s for this model, which was trained on clips of up to 5 s), every 0.1 "
-        "clips: best or nearly so by all three measures at all lengths.\n"
+        "clips: the best choice or nearly so by all three measures at all lengths.\n"
     )
     for length in results["lengths"]:
         text += f"\n## {length['n']} recordings of {length['seconds']:g} s, {length['labels']:.1f} labels each\n\n"
@@ -123,14 +149,3 @@ def page(results: dict[str, Any]) -> str:
         for name, row in length["rows"].items():
             text += f"| {name} | {row['mAP']:.3f} | {row['ranking']:.3f} | {row['F1']:.3f} | {row['tags']:.1f} |\n"
     return text
-
-
-def main() -> None:
-    model, *folders = sys.argv[1:] or [""]
-    if model:
-        KEPT.write_text(json.dumps(measure(model, folders), indent=1) + "\n")
-    KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Table 2: what the literature reports on AudioSet, beside any network that was measured on it."""
+"""Table 2: published results on AudioSet, beside any network measured on it."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from earmark.errors import DataError
 from earmark.labels import LabelSet
 
 N_EVALUATION_CLIPS: Final = 20_371
-"""Clips that AudioSet's evaluation list names; many are gone since."""
+"""Number of clips in AudioSet's evaluation list; many are no longer available."""
 
 _EMBEDDINGS: Final = "released embeddings"
 _PANNS: Final = "Kong et al. 2020, arXiv:1912.10211"
@@ -18,20 +18,20 @@ _PANNS_CLIPS: Final = "18,887 clips"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What one publication reports of one network on AudioSet's evaluation clips."""
+    """Published figures of one network on AudioSet's evaluation clips."""
 
     model: str
     year: int
     mAP: float
     mAUC: float | None = None
-    """None, like the next two, where the source at hand does not give it."""
+    """None, like the next two, if the source does not state it."""
     d_prime: float | None = None
     n_parameters: int | None = None
     measured_on: str = "not stated"
-    """Which of the evaluation clips."""
+    """Evaluation clips that were used."""
     reference: str
     note: str = ""
-    """What must be known to compare it with the others."""
+    """Remark for a fair comparison."""
 
 
 LITERATURE: Final = (
@@ -81,7 +81,7 @@ LITERATURE: Final = (
         n_parameters=81_065_487,
         measured_on=_PANNS_CLIPS,
         reference=_PANNS,
-        note="hears waveform and log-mel",
+        note="takes waveform and log-mel",
     ),
     Entry(
         model="GMAP, 4 heads",
@@ -151,7 +151,7 @@ FURTHER: Final = (
         note="the published weights; learned from transformers, trained on images first",
     ),
 )
-"""The paper's backbone elsewhere, and what came after; single networks only."""
+"""The paper's backbone in other work, and later networks; no ensembles."""
 
 
 def table2(report: Path | None = None) -> str:
@@ -161,7 +161,7 @@ def table2(report: Path | None = None) -> str:
         report: A `report.json` of `earmark evaluate` on AudioSet's evaluation clips.
 
     Raises:
-        DataError: The file is no such report, or one of other labels or of too many clips.
+        DataError: The file is not such a report, or has other labels or too many clips.
     """
     lines = [
         "# Table 2: AudioSet tagging in the literature",
@@ -201,7 +201,7 @@ def _row(entry: Entry) -> str:
 
 
 def _measured_row(path: Path) -> str:
-    """The row of a report, after making sure that its figures may stand in this table."""
+    """The row of a report, if its figures are comparable with this table."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         labels, n_clips = [figures["label"] for figures in report["labels"]], int(report["n_clips"])

@@ -2,21 +2,44 @@
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import _import_hook
 
-from earmark.audio.recording import Audio, save_audio
-from earmark.errors import ConfigError
-from earmark.labels import LabelSet
+# While jaxtyping instruments a module, it looks for the bytecode of every other import under its own name too.
+# Without this, PyTorch and other libraries would be compiled from source at each start of the tests.
+_EARMARK = Path(find_spec("earmark").origin).parent
+_instrumented = _import_hook._optimized_cache_from_source
+
+
+def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
+    if Path(path).is_relative_to(_EARMARK):
+        return _instrumented(typechecker, path, *more, **options)
+    return cache_from_source(path, *more, **options)
+
+
+_import_hook._optimized_cache_from_source = _cache
+
+from earmark.audio.recording import Audio, save_audio  # noqa: E402
+from earmark.labels import LabelSet  # noqa: E402
 
 # a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# no test depends on speed
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+PATIENCE = 600.0  # seconds, after which an event counts as never coming
 
 RATE = 1000
 STEP = 400  # samples of a segment of 0.4 s
@@ -31,9 +54,12 @@ class MeanEngine:
     halo = 2
 
     def __init__(
-        self, attentive: bool = True, clip_duration: float | None = None, thresholds: tuple[float, ...] | None = None
+        self,
+        has_attention: bool = True,
+        clip_duration: float | None = None,
+        thresholds: tuple[float, ...] | None = None,
     ) -> None:
-        self.attentive = attentive
+        self.has_attention = has_attention
         self.clip_duration = clip_duration
         self.thresholds = thresholds
         self.n_encoded = 0
@@ -57,10 +83,25 @@ class MeanEngine:
         level = 10 * self.pool(segments, mask)[:, 0]
         return np.stack([level, -level, np.full_like(level, -9)], axis=1)
 
-    def attention(self, segments: np.ndarray) -> np.ndarray:
-        if not self.attentive:
-            raise ConfigError("this pooling has no attention")
+    def attention(self, segments: np.ndarray) -> np.ndarray | None:
+        if not self.has_attention:
+            return None
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Returns when something has happened; fails if the process that should do it ends before."""
+
+    def wait(happened: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            if process is not None and process.poll() is not None and not happened():
+                pytest.fail(f"the process ended before it: {process.communicate()}")
+            assert time.monotonic() < deadline, "it never happened"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

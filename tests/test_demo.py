@@ -1,4 +1,4 @@
-"""The demo, with a budget of seconds: everything is there, in order, the same for the same seed."""
+"""The demo with a budget of seconds: complete and reproducible."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def printed(result):
     return console.file.getvalue()
 
 
-def test_both_poolings_are_measured_on_the_same_clips(result):
+def test_both_poolings_are_evaluated_on_the_same_clips(result):
     assert list(result.reports) == ["GMAP", "mean pooling"]
     gmap, mean = result.reports.values()
     assert gmap.clip_ids_sha256 == mean.clip_ids_sha256
@@ -51,7 +51,7 @@ def test_both_poolings_are_measured_on_the_same_clips(result):
     assert [Network.load(path).config.pooling for path in result.checkpoints.values()] == ["gmap", "mean"]
 
 
-def test_it_leaves_a_scene_a_picture_and_two_networks_and_nothing_else(result):
+def test_it_writes_a_scene_a_picture_and_two_networks(result):
     out = result.picture.parent
     assert sorted(path.name for path in out.iterdir()) == [
         "demo.png",
@@ -64,7 +64,7 @@ def test_it_leaves_a_scene_a_picture_and_two_networks_and_nothing_else(result):
     assert len(result.truth) == 3
 
 
-def test_it_prints_figures_and_the_scene_beside_its_truth(result):
+def test_it_prints_metrics_and_true_events(result):
     text = printed(result)
     for report in result.reports.values():
         assert f"{report.mAP:.3f}" in text
@@ -75,34 +75,34 @@ def test_it_prints_figures_and_the_scene_beside_its_truth(result):
     json.dumps(result.to_json(), allow_nan=False)
 
 
-def test_same_seed_same_result_again_into_the_same_folder(result):
+def test_the_same_seed_gives_the_same_result(result):
     picture = result.picture.read_bytes()
     again = run_demo(result.picture.parent, config=TINY, progress=False)
     assert again.to_json() == result.to_json()
     assert again.picture.read_bytes() == picture
 
 
-def test_another_seed_another_scene(result, tmp_path):
+def test_another_seed_gives_another_scene(result, tmp_path):
     other = run_demo(tmp_path, seed=1, config=TINY, progress=False)
     assert other.truth != result.truth
 
 
-def test_rows_put_what_was_heard_beside_what_was_there(tmp_path):
+def test_rows_compare_detected_and_true_events(tmp_path):
     truth = (TruthEvent("scene", 1.0, 2.0, "bell", 9.0), TruthEvent("scene", 3.0, 3.5, "siren", 9.0))
-    heard = {
+    events = {
         "GMAP": (Event("bell", 0.8, 1.6, 0.95), Event("bell", 1.8, 2.4, 0.6), Event("hiss", 3.0, 4.0, 0.7)),
         "mean pooling": (Event("siren", 0.0, 2.0, 0.8),),
     }
-    rows = DemoResult({}, truth, heard, tmp_path, tmp_path, {"GMAP": tmp_path}).rows()
+    rows = DemoResult({}, truth, events, tmp_path, tmp_path, {"GMAP": tmp_path}).rows()
     assert rows == [
-        ("bell", "1.0 - 2.0", "0.8 - 1.6 (0.95), 1.8 - 2.4 (0.60)", "not heard"),
-        ("siren", "3.0 - 3.5", "not heard", "not heard"),
+        ("bell", "1.0 - 2.0", "0.8 - 1.6 (0.95), 1.8 - 2.4 (0.60)", "not found"),
+        ("siren", "3.0 - 3.5", "not found", "not found"),
         ("hiss", "not there", "3.0 - 4.0 (0.70)", ""),
         ("siren", "not there", "", "0.0 - 2.0 (0.80)"),
     ]
 
 
-def test_the_picture_is_asked_for_before_the_work(monkeypatch, tmp_path):
+def test_missing_matplotlib_is_reported_before_the_work(monkeypatch, tmp_path):
     def missing():
         raise EarmarkError("no matplotlib")
 
@@ -112,7 +112,7 @@ def test_the_picture_is_asked_for_before_the_work(monkeypatch, tmp_path):
         run_demo(tmp_path, config=TINY, progress=False)
 
 
-def test_an_interrupted_demo_leaves_no_half_run(monkeypatch, tmp_path):
+def test_an_interrupted_demo_leaves_no_files(monkeypatch, tmp_path):
     def interrupted(config, data, out, progress):
         out.mkdir()
         raise TrainingInterrupted("--resume goes on")
@@ -123,12 +123,12 @@ def test_an_interrupted_demo_leaves_no_half_run(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_outside_what_they_can_be_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="n_clips_seen: a positive whole number was expected, not 0"):
+def test_invalid_settings_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="n_clips_seen: at least 1 was expected, not 0"):
         DemoConfig(n_clips_seen=0)
     with pytest.raises(ConfigError, match="seed must not be negative"):
         run_demo(tmp_path, seed=-1, config=TINY, progress=False)
 
 
-def test_reports_are_the_evaluation_s_own(result):
+def test_reports_are_those_of_evaluate(result):
     assert {type(report) for report in result.reports.values()} == {Report}

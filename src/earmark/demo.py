@@ -1,11 +1,11 @@
-"""The main job on made-up sounds: learn when sounds happen from clips that only say what sounds in them."""
+"""Demo on synthetic sounds: a network learns the times of sounds from clips with labels but without times."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
 from rich.console import Console
@@ -16,17 +16,18 @@ from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import ConfigError
+from earmark.errors import Limit, check_settings
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Event, Tagger, Timeline
+from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
 from earmark.training.settings import PoolingName
 
 POOLINGS: Final[Mapping[str, PoolingName]] = {"GMAP": "gmap", "mean pooling": "mean"}
-"""What is compared: the name people read, and that of the pooling."""
+"""The compared poolings: displayed name and name in `earmark.model.pooling.POOLINGS`."""
 _WINDOW: Final = 0.8
 _HOP: Final = 0.4
 _THRESHOLD: Final = 0.5
@@ -34,36 +35,34 @@ _THRESHOLD: Final = 0.5
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """How much work the demo is; the defaults take about two minutes on two processors."""
+    """Size of the demo; the defaults take about two minutes on two processors."""
 
     n_sounds: int = 80
-    """Made-up sounds a label, a quarter of which the networks never hear in training."""
-    n_train_clips: int = 2000
-    """Different weakly labelled clips to learn from."""
-    n_test_clips: int = 300
-    """Clips of unheard sounds to measure on."""
-    n_clips_seen: int = 7200
-    """Clips shown to each network."""
-    width: int = 10
-    """Channels of the backbone's first block."""
+    """Synthetic sounds per label; a quarter of them is kept for testing."""
+    n_train_clips: Annotated[int, Limit(at_least=1)] = 2000
+    """Weakly labelled clips for training."""
+    n_test_clips: Annotated[int, Limit(at_least=1)] = 300
+    """Clips of unseen sounds for testing."""
+    n_clips_seen: Annotated[int, Limit(at_least=1)] = 7200
+    """Training examples per network; clips repeat."""
+    width: Annotated[int, Limit(at_least=1)] = 10
+    """Channels of the first block of the backbone."""
     duration: float = 6.0
-    """Seconds a clip."""
+    """Duration of a clip in seconds."""
     event_duration: tuple[float, float] = (0.15, 0.5)
-    """Shortest and longest event in seconds."""
+    """Shortest and longest event of a clip in seconds."""
     scene_duration: float = 10.0
-    """Seconds of the scene that is tagged at the end."""
+    """Duration in seconds of the scene that is tagged at the end."""
     scene_event_duration: tuple[float, float] = (0.8, 2.0)
-    """Shortest and longest event in it; long enough to be seen in a picture."""
-    n_scene_events: int = 4
-    """Events in it."""
+    """Shortest and longest event of the scene in seconds; long enough to be visible in the picture."""
+    n_scene_events: Annotated[int, Limit(at_least=1)] = 4
+    """Number of events in the scene."""
 
     def __post_init__(self) -> None:
-        for name in ("n_train_clips", "n_test_clips", "n_clips_seen", "width", "n_scene_events"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
+        check_settings(self)
 
     def soundscapes(self, seed: int) -> SoundscapeConfig:
-        """Clips in which few and short sounds happen, some of them hardly louder than the background."""
+        """Settings for clips with few, short and partly quiet sounds."""
         return SoundscapeConfig(
             sample_rate=16000,
             duration=self.duration,
@@ -74,7 +73,7 @@ class DemoConfig:
         )
 
     def training(self, pooling: PoolingName, seed: int) -> TrainConfig:
-        """The same for each pooling; so short a run needs neither mixup nor SpecAugment, but a quick average."""
+        """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
         return TrainConfig(
             pooling=pooling,
             width=self.width,
@@ -97,58 +96,60 @@ class DemoConfig:
 
 @dataclass(frozen=True, eq=False)
 class DemoResult:
-    """What came out, by the name of the pooling."""
+    """Results of the demo, by the displayed name of the pooling."""
 
     reports: Mapping[str, Report]
-    """Figures on clips mixed of unheard sounds."""
+    """Reports on clips of unseen sounds."""
     truth: tuple[TruthEvent, ...]
-    """When the sounds of the scene happen."""
-    heard: Mapping[str, tuple[Event, ...]]
-    """When each tagger says that they do."""
+    """The true events of the scene."""
+    events: Mapping[str, tuple[Event, ...]]
+    """The events that each tagger detects in the scene."""
     scene: Path
-    """The scene itself."""
+    """The audio file of the scene."""
     picture: Path
     checkpoints: Mapping[str, Path]
 
     def show(self, console: Console) -> None:
-        """Prints the figures, then when the sounds of the scene happened and when they were heard."""
-        console.print("Clips mixed of sounds never heard in training:")
+        """Prints the metrics, then the true and the detected events of the scene."""
+        console.print("Clips of sounds that were not in training:")
         figures = Table("pooling", "mAP", "95 % interval", "mAUC")
         for name, report in self.reports.items():
             low, high = report.mAP_interval
             figures.add_row(name, f"{report.mAP:.3f}", f"{low:.3f} to {high:.3f}", f"{report.mAUC:.3f}")
         console.print(figures)
-        console.print(f"A scene of unheard sounds, {self.scene}: seconds of each sound, and when it was heard (score)")
-        scene = Table("sound", "truth", *self.heard)
+        console.print(f"A scene of such sounds, {self.scene}: true times in seconds, and detected times (score)")
+        scene = Table("sound", "truth", *self.events)
         for row in self.rows():
             scene.add_row(*row)
         console.print(scene)
         console.print(f"Picture: {self.picture}")
-        console.print(f"Go on: earmark tag {self.scene} --model {next(iter(self.checkpoints.values()))}")
+        console.print(f"Next: earmark tag {self.scene} --model {next(iter(self.checkpoints.values()))}")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A row for each sound of the scene, then one for each label that was heard where it is not."""
+        """A row for each true event, then one for each label with false detections."""
         rows = []
         for event in self.truth:
-            found = ([e for e in events if _agree(e, event)] for events in self.heard.values())
-            rows.append((event.label, _seconds(event), *(_listed(events) or "not heard" for events in found)))
+            found = ([e for e in events if _overlap(e, event)] for events in self.events.values())
+            rows.append(
+                (event.label, _format_times(event), *(_format_events(events) or "not found" for events in found))
+            )
         wrong = {
-            name: [e for e in events if not any(_agree(e, event) for event in self.truth)]
-            for name, events in self.heard.items()
+            name: [e for e in events if not any(_overlap(e, event) for event in self.truth)]
+            for name, events in self.events.items()
         }
         for label in sorted({event.label for events in wrong.values() for event in events}):
             found = ([e for e in events if e.label == label] for events in wrong.values())
-            rows.append((label, "not there", *(_listed(events) for events in found)))
+            rows.append((label, "not there", *(_format_events(events) for events in found)))
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON values."""
+        """The results as JSON values."""
         return {
             "reports": {name: report.to_json() for name, report in self.reports.items()},
             "truth": [{"label": e.label, "onset": e.onset, "offset": e.offset} for e in self.truth],
-            "heard": {
+            "events": {
                 name: [{"label": e.label, "onset": e.onset, "offset": e.offset, "score": e.score} for e in events]
-                for name, events in self.heard.items()
+                for name, events in self.events.items()
             },
             "scene": str(self.scene),
             "picture": str(self.picture),
@@ -157,19 +158,19 @@ class DemoResult:
 
 
 def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, progress: bool = True) -> DemoResult:
-    """Make sounds, mix weakly labelled clips of them, learn from those, and hear a scene of sounds never heard.
+    """Makes sounds, mixes weakly labelled clips of them, trains on the clips and tags a scene of unseen sounds.
 
-    GMAP and mean pooling learn from the same clips with the same budget. `out` receives the scene, the picture and both
-    networks; files of an earlier demo are replaced.
+    GMAP and mean pooling are trained on the same clips with the same budget. The scene, the picture and both networks
+    are written to `out` and replace those of an earlier demo.
 
     Args:
-        out: A folder, made when missing.
-        seed: Everything follows from it: sounds, clips, training.
-        config: How much work to do; about two minutes of it when missing.
+        out: A folder; it is created if it does not exist.
+        seed: Seed of sounds, clips and training.
+        config: Size of the demo; about two minutes by default.
         progress: Draw progress bars on standard error.
 
     Raises:
-        EarmarkError: matplotlib or Lightning is not installed, or a setting is outside what it can be.
+        EarmarkError: matplotlib or TensorBoard is not installed, or a setting is outside what it can be.
         OSError: The folder cannot be written.
     """
     require_matplotlib()
@@ -177,38 +178,38 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, quiet=not progress)
     bank = synthetic_bank(config.n_sounds, seed)
-    train_set = _mixed(bank, "train", config.soundscapes(3 * seed), config.n_train_clips, console)
-    test_set = _mixed(bank, "test", config.soundscapes(3 * seed + 1), config.n_test_clips, console)
+    train_set = _mix_clips(bank, "train", config.soundscapes(3 * seed), config.n_train_clips, console)
+    test_set = _mix_clips(bank, "test", config.soundscapes(3 * seed + 1), config.n_test_clips, console)
     check_disjoint(train_set, test_set)
 
     reports, taggers, checkpoints = {}, {}, {}
     for name, pooling in POOLINGS.items():
-        console.print(f"{name}: learning from {config.n_train_clips} clips that say what sounds in them, not when")
-        network = _trained(config.training(pooling, seed), train_set, out, progress)
+        console.print(f"{name}: training on {config.n_train_clips} clips with labels but without times")
+        network = _train_network(config.training(pooling, seed), train_set, out, progress)
         checkpoints[name] = out / f"{pooling}.safetensors"
         network.save(checkpoints[name])
-        with _bar(f"{name}: measuring", console) as show:
-            reports[name] = evaluate(network, test_set, progress=show, model=name)
+        with _progress_bar(f"{name}: evaluating", console) as update:
+            reports[name] = evaluate(network, test_set, progress=update, model=name)
         taggers[name] = Tagger(TorchEngine(network))
 
-    clip, truth = _scene(bank, config, 3 * seed + 2)
+    clip, truth = _mix_scene(bank, config, 3 * seed + 2)
     scene, picture = out / "scene.flac", out / "demo.png"
     save_audio(scene, clip.load(16000))
     timelines = {name: tagger.timeline(scene, window=_WINDOW, hop=_HOP) for name, tagger in taggers.items()}
-    heard = {name: tuple(timeline.events(_THRESHOLD, release=1.0)) for name, timeline in timelines.items()}
+    events = {name: tuple(timeline.events(_THRESHOLD, release=1.0)) for name, timeline in timelines.items()}
     network = Network.load(checkpoints["GMAP"])
-    _draw(picture, clip, network, timelines, truth, heard["GMAP"])
-    return DemoResult(reports, truth, heard, scene, picture, checkpoints)
+    _draw(picture, clip, network, timelines, truth, events["GMAP"])
+    return DemoResult(reports, truth, events, scene, picture, checkpoints)
 
 
-def _mixed(bank: Dataset, split: str, config: SoundscapeConfig, n_clips: int, console: Console) -> Dataset:
-    with _bar(f"mixing clips to {split}", console) as show:
+def _mix_clips(bank: Dataset, split: str, config: SoundscapeConfig, n_clips: int, console: Console) -> Dataset:
+    with _progress_bar(f"mixing clips to {split}", console) as update:
         sounds = bank.select(splits=[split])
-        return mix_soundscapes(sounds, config, n_clips, split=split, progress=show).dataset
+        return mix_soundscapes(sounds, config, n_clips, split=split, progress=update).dataset
 
 
-def _trained(config: TrainConfig, data: Dataset, out: Path, progress: bool) -> Network:
-    # a demo that is run again starts anew: nothing of the run is kept but its network
+def _train_network(config: TrainConfig, data: Dataset, out: Path, progress: bool) -> Network:
+    # only the network is kept: a repeated demo trains again
     with tempfile.TemporaryDirectory(prefix=".run-", dir=out) as folder:
         try:
             result = train(config, data, Path(folder) / "run", progress=progress)
@@ -217,7 +218,7 @@ def _trained(config: TrainConfig, data: Dataset, out: Path, progress: bool) -> N
         return Network.load(result.last)
 
 
-def _scene(bank: Dataset, config: DemoConfig, seed: int) -> tuple[Clip, tuple[TruthEvent, ...]]:
+def _mix_scene(bank: Dataset, config: DemoConfig, seed: int) -> tuple[Clip, tuple[TruthEvent, ...]]:
     settings = replace(
         config.soundscapes(seed),
         duration=config.scene_duration,
@@ -234,7 +235,7 @@ def _draw(
     network: Network,
     timelines: Mapping[str, Timeline],
     truth: Sequence[TruthEvent],
-    heard: Sequence[Event],
+    events: Sequence[Event],
 ) -> None:
     frontend = network.config.frontend
     waveform = clip.load(frontend.sample_rate).waveform
@@ -245,30 +246,30 @@ def _draw(
         path,
         Spectrogram(log_mel, mel_edges(frontend)[1:-1], frontend.seconds_per_frame),
         timelines,
-        labels=list(dict.fromkeys([*(e.label for e in truth), *(e.label for e in heard)])),
+        labels=list(dict.fromkeys([*(e.label for e in truth), *(e.label for e in events)])),
         attention=engine.attention(engine.encode(waveform)),
         seconds_per_segment=network.seconds_per_segment,
         truth=[Span(event.label, event.onset, event.offset) for event in truth],
         threshold=_THRESHOLD,
-        title="Sounds never heard in training; the network learned from clips that said what sounds, not when",
+        title="Sounds that were not in training; training used clip labels only, no event times",
     )
 
 
-def _agree(heard: Event, truth: TruthEvent) -> bool:
-    return heard.label == truth.label and heard.onset < truth.offset and truth.onset < heard.offset
+def _overlap(event: Event, truth: TruthEvent) -> bool:
+    return event.label == truth.label and event.onset < truth.offset and truth.onset < event.offset
 
 
-def _seconds(event: Event | TruthEvent) -> str:
+def _format_times(event: Event | TruthEvent) -> str:
     return f"{event.onset:.1f} - {event.offset:.1f}"
 
 
-def _listed(events: Sequence[Event]) -> str:
-    return ", ".join(f"{_seconds(event)} ({event.score:.2f})" for event in events)
+def _format_events(events: Sequence[Event]) -> str:
+    return ", ".join(f"{_format_times(event)} ({event.score:.2f})" for event in events)
 
 
 @contextmanager
-def _bar(doing: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+def _progress_bar(description: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=console.quiet) as bar:
-        task = bar.add_task(doing, total=None)
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

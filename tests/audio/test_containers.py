@@ -1,4 +1,4 @@
-"""Files that end before the end they state, and files that can't know it."""
+"""Truncated files, and files that do not state their length."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.audio.containers import check_whole, media_format, mp3_start, mp3_states_length
+from earmark.audio.containers import check_complete, media_format, mp3_start, mp3_states_length
 from earmark.audio.recording import load_audio
 from earmark.errors import AudioError
 
@@ -25,7 +25,7 @@ def write(path: Path, waveform: np.ndarray, subtype: str | None = None) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The one line that `load_audio` refuses a file with."""
+    """The error text of `load_audio`, without the path."""
     with pytest.raises(AudioError) as caught:
         load_audio(path, RATE)
     text = str(caught.value)
@@ -35,7 +35,7 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.98])
 @pytest.mark.parametrize("suffix", ["wav", "rf64", "w64", "aiff", "au", "flac", "ogg", "opus", "mp3", "caf"])
-def test_files_cut_off(tmp_path: Path, suffix: str, share: float) -> None:
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) -> None:
     path = write(tmp_path / f"a.{suffix}", noise(10 * RATE))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -49,7 +49,7 @@ def test_files_cut_off(tmp_path: Path, suffix: str, share: float) -> None:
         assert text.endswith("; copy or download it again")
 
 
-def test_cut_off_says_how_much_is_there(tmp_path: Path) -> None:
+def test_the_error_states_the_expected_and_the_actual_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     path.write_bytes(path.read_bytes()[:1044])
     expected = "cut off, its header states 32000 bytes of sound but the file holds 1000; copy or download it again"
@@ -64,21 +64,21 @@ def with_bytes(path: Path, at: int, replacement: bytes) -> Path:
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFFDB, 0x7FFFFFFF, 0x7FFFF000, 0x80000000])
-def test_wav_from_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+def test_wav_from_a_pipe_is_read_completely(tmp_path: Path, size: int) -> None:
     waveform = noise(RATE)
     path = with_bytes(write(tmp_path / "a.wav", waveform, subtype="FLOAT"), 4, struct.pack("<I", size))
     at = path.read_bytes().index(b"data") + 4
     with_bytes(path, at, struct.pack("<I", size))
-    # the PEAK chunk of float files lies before the sound, and nothing behind it
+    # nothing follows the sound: the PEAK chunk of float files lies before it
     np.testing.assert_array_equal(load_audio(path, RATE).waveform, waveform)
 
 
-def test_wav_with_a_stated_size_of_nothing(tmp_path: Path) -> None:
+def test_wav_with_a_stated_size_of_0(tmp_path: Path) -> None:
     path = with_bytes(write(tmp_path / "a.wav", noise(RATE)), 40, struct.pack("<I", 0))
     assert refusal(path) == "holds no samples, only a header"
 
 
-def test_mp3_behind_a_tag_with_a_picture(tmp_path: Path) -> None:
+def test_mp3_after_a_large_id3_tag(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp3", noise(5 * RATE))
     n_tag = 300_000
     size = bytes((n_tag >> shift) & 0x7F for shift in (21, 14, 7, 0))
@@ -89,39 +89,39 @@ def test_mp3_behind_a_tag_with_a_picture(tmp_path: Path) -> None:
     assert refusal(path).startswith("cut off, its header states ")
 
 
-def test_what_follows_the_sound_may_be_cut(tmp_path: Path) -> None:
+def test_data_after_the_sound_may_be_truncated(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     path.write_bytes(path.read_bytes() + b"LIST" + struct.pack("<I", 1000) + b"INFO")
     assert load_audio(path, RATE).duration == 1.0
 
 
 @pytest.mark.parametrize("n_bytes", [1, 36, 44])
-def test_a_few_bytes_too_many_are_forgiven(tmp_path: Path, n_bytes: int) -> None:
+def test_a_slightly_larger_stated_size_is_accepted(tmp_path: Path, n_bytes: int) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     with_bytes(path, 40, struct.pack("<I", 2 * RATE + n_bytes))
     assert load_audio(path, RATE).duration == 1.0
 
 
-def test_chunks_before_the_sound_are_stepped_over(tmp_path: Path) -> None:
+def test_chunks_before_the_sound_are_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     content = path.read_bytes()
-    chunk = b"LIST" + struct.pack("<I", 5) + b"INFO\0\0"  # of odd size, and so padded
+    chunk = b"LIST" + struct.pack("<I", 5) + b"INFO\0\0"  # an odd size is padded
     path.write_bytes(content[:12] + chunk + content[12:])
     assert load_audio(path, RATE).duration == 1.0
     path.write_bytes(path.read_bytes()[:1000])
     assert "states 32000 bytes of sound but the file holds 942" in refusal(path)
 
 
-def test_something_behind_the_last_ogg_page(tmp_path: Path) -> None:
+def test_data_after_the_last_ogg_page_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ogg", noise(RATE))
     path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
-    check_whole(path, "a.ogg", "OGG")
+    check_complete(path, "a.ogg", "OGG")
     path.write_bytes(path.read_bytes() + bytes(200_000))
-    check_whole(path, "a.ogg", "OGG")
+    check_complete(path, "a.ogg", "OGG")
 
 
 @pytest.mark.parametrize("n_bytes", [10, 30])
-def test_ogg_cut_off_in_the_header_of_a_page(tmp_path: Path, n_bytes: int) -> None:
+def test_ogg_truncated_in_the_header_of_a_page(tmp_path: Path, n_bytes: int) -> None:
     path = write(tmp_path / "a.ogg", noise(5 * RATE))
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b"OggS") + n_bytes])
@@ -129,12 +129,12 @@ def test_ogg_cut_off_in_the_header_of_a_page(tmp_path: Path, n_bytes: int) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"RIFF\0\0\0\0WAVE" + bytes(100_000), b"caff" + b"\xff" * 99])
-def test_headers_of_nonsense_are_no_cut(tmp_path: Path, content: bytes) -> None:
-    # whether it is audio at all the decoder says
+def test_invalid_headers_do_not_count_as_truncated(tmp_path: Path, content: bytes) -> None:
+    # the decoder decides whether it is audio at all
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     for file_format in ("WAV", "AIFF", "CAF", "OGG"):
-        check_whole(path, "a.wav", file_format)
+        check_complete(path, "a.wav", file_format)
     assert not mp3_states_length(path)
 
 
@@ -167,7 +167,7 @@ def test_the_first_frame_of_an_mp3_is_found(tmp_path: Path, rate: int) -> None:
         (b"", None),
     ],
 )
-def test_media_are_told_by_their_first_bytes(content: bytes, name: str | None) -> None:
+def test_formats_are_recognized_by_their_first_bytes(content: bytes, name: str | None) -> None:
     if content[:2] == b"\xff\xf1":  # the frame states 9 bytes
         content = content[:8] + bytes(1) + content[8:]
     assert media_format(content) == name
@@ -182,15 +182,15 @@ def test_media_are_told_by_their_first_bytes(content: bytes, name: str | None) -
         (b"RIFF\0\x01\0\0AVI " + bytes(252), 256, "avi"),
     ],
 )
-def test_containers_that_state_their_size(content: bytes, stated: int, file_format: str) -> None:
-    check_whole(content, "x", file_format)
+def test_truncated_containers_are_refused(content: bytes, stated: int, file_format: str) -> None:
+    check_complete(content, "x", file_format)
     with pytest.raises(AudioError, match=f"^x: cut off, its header states {stated} bytes but the file holds "):
-        check_whole(content[:-100], "x", file_format)
+        check_complete(content[:-100], "x", file_format)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\x1a", b"\0" * 100, b"\xff" * 100, b"\x1a\x45\xdf\xa3\x82\0\0\x18\x53\x80\x67\x01" + b"\xff" * 7]
 )
-def test_sizes_of_nonsense_and_unknown_ones_are_no_cut(content: bytes) -> None:
+def test_invalid_and_unknown_sizes_do_not_count_as_truncated(content: bytes) -> None:
     for file_format in ("mov", "matroska", "avi", "asf", "mpegts"):
-        check_whole(content if file_format != "avi" else content[:4], "x", file_format)
+        check_complete(content if file_format != "avi" else content[:4], "x", file_format)

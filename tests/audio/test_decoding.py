@@ -1,4 +1,4 @@
-"""Decoders that misbehave; what they do with files is in test_audio.py."""
+"""Decoders that fail or return fewer samples than stated."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from earmark.errors import AudioError
 
 
 class Decoder:
-    """Gives blocks one by one, whatever is asked for; None among them is damage."""
+    """Returns the given blocks one by one, whatever is requested; None raises a DecodingError."""
 
     sample_rate = 100
     slack = 0
@@ -36,7 +36,7 @@ class Decoder:
 STEREO = np.ones((100, 2), np.float32)
 
 
-def test_the_place_of_damage_is_told() -> None:
+def test_the_error_states_the_time_of_the_damage() -> None:
     decoded = mono_blocks(Decoder([STEREO, STEREO, None]), "a", 0, None)
     assert sum(block.size for _, block in zip(range(2), decoded, strict=False)) == 200
     with pytest.raises(
@@ -50,7 +50,7 @@ def test_the_number_of_channels_may_change() -> None:
     assert np.concatenate(list(decoded)).tolist() == [1.0] * 100 + [3.0] * 50
 
 
-def test_what_is_stated_must_come() -> None:
+def test_fewer_samples_than_stated_are_refused() -> None:
     with pytest.raises(AudioError, match=r"^a: cut off, its header states 300 samples but the file holds 200;"):
         list(mono_blocks(Decoder([STEREO, STEREO], 300), "a", 0, None))
     with pytest.raises(AudioError, match=r"^a: holds no sound from 1\.000 s on"):

@@ -1,4 +1,4 @@
-"""Sound of videos and telephones: every format that FFmpeg writes, whole, in part, cut off and damaged."""
+"""Formats read by FFmpeg: complete files, parts of files, truncated and damaged files."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from earmark.audio import media
-from earmark.audio.recording import blocks, decode_audio, find_audio, load_audio, probe, spooled
+from earmark.audio.recording import decode_audio, find_audio, load_audio, load_blocks, probe, temporary_copy
 from earmark.errors import AudioError, EarmarkWarning
 
 av = pytest.importorskip("av")
@@ -23,7 +23,7 @@ RATE = 16000
 
 @dataclass(frozen=True)
 class Form:
-    """A container with a codec in it, and what to expect of it."""
+    """A container format with a codec."""
 
     suffix: str
     codec: str
@@ -32,7 +32,7 @@ class Form:
     options: tuple[tuple[str, str], ...] = ()
     has_video: bool = False
     lead: float = 0.0
-    """Seconds that the encoder puts before the sound, where the container doesn't say so; of wma FFmpeg loses some."""
+    """Seconds of padding at the start that the container does not state; negative if FFmpeg drops sound."""
 
     def __str__(self) -> str:
         return f"{self.codec}-{self.suffix}{'-video' if self.has_video else ''}{'-fragments' if self.options else ''}"
@@ -63,7 +63,7 @@ STATING = [form for form in FORMS if form.suffix in ("m4a", "mp4", "mov", "webm"
 
 
 class Pipe:
-    """What cannot go back to write a length into the header."""
+    """A stream without seek: no length can be written into the header afterwards."""
 
     name = "pipe"
 
@@ -76,7 +76,7 @@ class Pipe:
 
 
 def encode(form: Form, waveform: np.ndarray, target: Path | BytesIO | Pipe) -> None:
-    """(sample,) or (channel, sample) at the rate of the form, as FFmpeg writes it; skips where FFmpeg can't."""
+    """Encodes (sample,) or (channel, sample) at the rate of the form; skips the test without the encoder."""
     channels = np.atleast_2d(waveform)
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
     try:
@@ -109,14 +109,14 @@ def encode(form: Form, waveform: np.ndarray, target: Path | BytesIO | Pipe) -> N
 
 
 def sound(rate: int, seconds: float = 2.0) -> np.ndarray:
-    """Rising tones: no two moments are alike, and every codec keeps them."""
+    """A rising tone: no two moments are alike, and every codec keeps it."""
     moments = np.arange(round(rate * seconds)) / rate
     return (0.5 * np.sin(2 * np.pi * (200 + 300 * moments) * moments)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Form], Path]:
-    """Each form once, 2 s long."""
+    """Writes 2 s of sound in a form, once per form."""
     folder = tmp_path_factory.mktemp("media")
 
     def write(form: Form) -> Path:
@@ -131,7 +131,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Form], Path]:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_every_form_is_read(written: Callable[[Form], Path], form: Form) -> None:
+def test_every_format_is_read(written: Callable[[Form], Path], form: Form) -> None:
     path = written(form)
     info, audio = probe(path), load_audio(path, form.rate)
     assert (info.sample_rate, info.n_channels) == (form.rate, 1)
@@ -145,14 +145,14 @@ def test_every_form_is_read(written: Callable[[Form], Path], form: Form) -> None
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_blocks_bytes_pipes_and_parts_are_those_of_the_whole(written: Callable[[Form], Path], form: Form) -> None:
+def test_blocks_bytes_pipes_and_parts_equal_the_recording(written: Callable[[Form], Path], form: Form) -> None:
     path = written(form)
     whole = load_audio(path, form.rate).waveform
-    np.testing.assert_array_equal(np.concatenate(list(blocks(path, form.rate, 0.3))), whole)
+    np.testing.assert_array_equal(np.concatenate(list(load_blocks(path, form.rate, 0.3))), whole)
     np.testing.assert_array_equal(decode_audio(path.read_bytes(), form.rate, "x").waveform, whole)
     part = load_audio(path, form.rate, onset=0.5, duration=0.25).waveform
     np.testing.assert_array_equal(part, whole[form.rate // 2 : form.rate * 3 // 4])
-    with path.open("rb") as stream, spooled(stream) as temporary:
+    with path.open("rb") as stream, temporary_copy(stream) as temporary:
         np.testing.assert_array_equal(load_audio(temporary, form.rate).waveform, whole)
 
 
@@ -172,7 +172,7 @@ PIPED = [
 
 
 @pytest.mark.parametrize("form", PIPED, ids=str)
-def test_what_ffmpeg_writes_to_a_pipe_states_no_length(form: Form) -> None:
+def test_files_without_stated_length_are_read_completely(form: Form) -> None:
     pipe = Pipe()
     encode(form, sound(form.rate), pipe)
     assert decode_audio(bytes(pipe.content), form.rate, "-").duration == pytest.approx(2.0, abs=0.05)
@@ -187,7 +187,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
         np.testing.assert_allclose(load_audio(tmp_path / "a.mkv", 44100).waveform, expected, atol=1e-4)
 
 
-def test_formats_of_which_libsndfile_reads_a_part(tmp_path: Path) -> None:
+def test_codecs_that_libsndfile_lacks_are_read_by_ffmpeg(tmp_path: Path) -> None:
     encode(Form("caf", "amr_nb", rate=8000), sound(8000), tmp_path / "a.caf")
     assert load_audio(tmp_path / "a.caf", RATE).duration == pytest.approx(2.0, abs=0.05)
     encode(Form("ogg", "libopus", rate=48000, has_video=True), sound(48000), tmp_path / "a.ogv")
@@ -203,7 +203,7 @@ def test_the_suffix_does_not_matter(written: Callable[[Form], Path], tmp_path: P
         assert load_audio(tmp_path / name, RATE).duration == pytest.approx(2.0)
 
 
-def test_ids_and_pictures_before_the_sound(written: Callable[[Form], Path], tmp_path: Path) -> None:
+def test_an_id3_tag_before_the_sound_is_skipped(written: Callable[[Form], Path], tmp_path: Path) -> None:
     content = written(next(form for form in FORMS if form.suffix == "aac")).read_bytes()
     (tmp_path / "a.aac").write_bytes(b"ID3\x03\0\0\0\0\x07\x68" + bytes(1000) + content)
     assert load_audio(tmp_path / "a.aac", RATE).duration == pytest.approx(2.0, abs=0.1)
@@ -227,14 +227,14 @@ def test_a_video_without_sound(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("share", [0.4, 0.6, 0.95])
 @pytest.mark.parametrize("form", STATING, ids=str)
-def test_cut_off_is_told(written: Callable[[Form], Path], form: Form, share: float) -> None:
+def test_truncated_files_are_refused(written: Callable[[Form], Path], form: Form, share: float) -> None:
     content = written(form).read_bytes()
     with pytest.raises(AudioError, match=r"^x: .*cut off.*; (copy or download it again|copy it again \()"):
         decode_audio(content[: int(len(content) * share)], RATE, "x")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_damage_is_an_error_or_told_or_heard(
+def test_damaged_files_are_read_or_refused_in_one_line(
     written: Callable[[Form], Path], form: Form, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = written(form).read_bytes()
@@ -250,10 +250,10 @@ def test_damage_is_an_error_or_told_or_heard(
             except AudioError as error:
                 assert str(error).startswith("x: ")
                 assert "\n" not in str(error)
-    assert capfd.readouterr() == ("", "")  # FFmpeg keeps its thoughts to itself
+    assert capfd.readouterr() == ("", "")  # FFmpeg prints nothing
 
 
-def test_what_is_missing_in_the_middle_is_told(tmp_path: Path) -> None:
+def test_a_gap_in_the_middle_gives_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "a.webm"
     encode(Form("webm", "libopus", rate=48000), sound(48000, 20.0), path)
     content = path.read_bytes()
@@ -267,7 +267,7 @@ def test_what_is_missing_in_the_middle_is_told(tmp_path: Path) -> None:
         assert load_audio(path, RATE, duration=1.0).duration == 1.0
 
 
-def test_without_the_extra_one_line_says_how(
+def test_without_the_extra_the_error_says_how_to_install_it(
     written: Callable[[Form], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
@@ -276,24 +276,24 @@ def test_without_the_extra_one_line_says_how(
         path = written(form)
         with pytest.raises(AudioError) as caught:
             load_audio(path, RATE)
-        assert str(caught.value) == f"{path}: {known} is read with the extra: pip install 'earmark[media]'"
+        assert str(caught.value) == f"{path}: reading {known} needs the extra: pip install 'earmark[media]'"
     (tmp_path / "a.caf").write_bytes(b"caff" + bytes(100))
     with pytest.raises(AudioError, match=r"cannot be read as audio; it is damaged, or in a format other than"):
         load_audio(tmp_path / "a.caf", RATE)
 
 
-def test_folders_hold_them_where_the_extra_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_scans_include_media_if_the_extra_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.wav", "b.M4A", "c.webm", "d.txt"):
         (tmp_path / name).touch()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [path.name for path in find_audio(tmp_path)] == ["a.wav", "b.M4A", "c.webm"]
     monkeypatch.setattr(media, "is_installed", lambda: False)
-    with pytest.warns(EarmarkWarning, match=r"2 files skipped, 1 \.m4a, 1 \.webm: they are read with the extra: pip"):
+    with pytest.warns(EarmarkWarning, match=r"2 files skipped, 1 \.m4a, 1 \.webm: they need the extra: pip"):
         assert [path.name for path in find_audio(tmp_path)] == ["a.wav"]
 
 
-def test_threads_read_side_by_side(written: Callable[[Form], Path]) -> None:
+def test_threads_can_read_the_same_file(written: Callable[[Form], Path]) -> None:
     path = written(FORMS[0])
     whole = load_audio(path, RATE).waveform
     same = []

@@ -4,7 +4,6 @@ import pickle
 import shutil
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 
@@ -17,17 +16,17 @@ from hypothesis import strategies as st
 
 from earmark.audio.recording import (
     Audio,
-    blocks,
     decode_audio,
     find_audio,
     load_audio,
+    load_blocks,
     probe,
     resample,
     samples_to_seconds,
     save_audio,
     scan_audio,
     seconds_to_samples,
-    spooled,
+    temporary_copy,
 )
 from earmark.errors import AudioError, EarmarkWarning
 
@@ -44,13 +43,13 @@ def noise(n_samples: int, seed: int = 0) -> np.ndarray:
 
 
 def level_db(waveform: np.ndarray) -> float:
-    # without the ends, where a filter swings in and out
+    # without the ends, where the filter has its transients
     middle = waveform[len(waveform) // 8 : -len(waveform) // 8].astype(np.float64)
     return float(10 * np.log10(np.mean(middle**2) + 1e-30))
 
 
 def refusal(path: Path, **options: object) -> str:
-    """The one line that `load_audio` refuses a file with."""
+    """The error text of `load_audio`, without the path."""
     with pytest.raises(AudioError) as caught:
         load_audio(path, RATE, **options)  # type: ignore[arg-type]
     text = str(caught.value)
@@ -64,7 +63,7 @@ def refusal(path: Path, **options: object) -> str:
 
 @given(st.integers(0, 10**10), st.integers(1, 768000))
 @example(10 * 3600 * 192000, 192000)
-def test_samples_survive_the_way_to_seconds_and_back(n_samples: int, sample_rate: int) -> None:
+def test_samples_survive_conversion_to_seconds_and_back(n_samples: int, sample_rate: int) -> None:
     assert seconds_to_samples(samples_to_seconds(n_samples, sample_rate), sample_rate) == n_samples
 
 
@@ -111,28 +110,28 @@ def test_audio_holds_float32(waveform: np.ndarray, first: list[float]) -> None:
         (np.array([1e300]), "finite, got 1 NaN or infinite"),
     ],
 )
-def test_audio_refuses(waveform: np.ndarray, text: str) -> None:
+def test_audio_refuses_invalid_waveforms(waveform: np.ndarray, text: str) -> None:
     with pytest.raises(AudioError, match=text):
         Audio(waveform, RATE)
 
 
 @pytest.mark.parametrize("rate", [0, -1, True, 44100.0, "44100"])
-def test_audio_refuses_a_rate_that_is_none(rate: object, unchecked: None) -> None:
+def test_audio_refuses_invalid_rates(rate: object, unchecked: None) -> None:
     with pytest.raises(AudioError, match=r"positive whole number of Hz, got "):
         Audio(noise(10), rate)  # type: ignore[arg-type]
 
 
 def test_audio_refuses_a_list(unchecked: None) -> None:
-    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy.asarray\(it, numpy.float32\)"):
+    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy\.asarray\(waveform"):
         Audio([0.0, 1.0], RATE)  # type: ignore[arg-type]
 
 
 def test_audio_refuses_a_tensor(unchecked: None) -> None:
-    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give \.numpy\(\) of it"):
+    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give waveform\.numpy"):
         Audio(torch.zeros(8), RATE)  # type: ignore[arg-type]
 
 
-def test_audio_travels_to_other_processes(unchecked: None) -> None:
+def test_audio_can_be_pickled(unchecked: None) -> None:
     audio = pickle.loads(pickle.dumps(Audio(noise(10), np.int64(RATE))))  # type: ignore[arg-type]  # noqa: S301
     assert (audio.sample_rate, type(audio.sample_rate)) == (RATE, int)
 
@@ -147,12 +146,12 @@ def test_mono_is_the_mean_of_the_channels() -> None:
 # resampling
 
 
-def test_what_the_new_rate_cannot_carry_vanishes() -> None:
+def test_resampling_removes_frequencies_above_the_new_nyquist_limit() -> None:
     assert level_db(resample(tone(6000, 44100), 44100, 8000)) < -100
 
 
 @pytest.mark.parametrize("to_rate", [8000, 16000, 32000, 48000])
-def test_what_it_can_carry_keeps_its_level(to_rate: int) -> None:
+def test_resampling_keeps_the_level_of_other_frequencies(to_rate: int) -> None:
     before = tone(1000, 44100)
     after = resample(before, 44100, to_rate)
     assert abs(level_db(after) - level_db(before)) < 0.1
@@ -164,7 +163,7 @@ def test_what_it_can_carry_keeps_its_level(to_rate: int) -> None:
 @given(
     st.integers(1, 5000), st.sampled_from([8000, 11025, 44100, 48000, 192000]), st.sampled_from([8000, 16000, 32000])
 )
-def test_length_after_resampling(n_samples: int, from_rate: int, to_rate: int) -> None:
+def test_resampling_rounds_the_length(n_samples: int, from_rate: int, to_rate: int) -> None:
     n_resampled = resample(noise(n_samples), from_rate, to_rate).size
     assert n_resampled == (n_samples * to_rate * 2 + from_rate) // (from_rate * 2)
 
@@ -196,7 +195,7 @@ FORMATS = [
 
 
 def write(path: Path, waveform: np.ndarray, sample_rate: int = RATE, subtype: str | None = None) -> Path:
-    """A file as other programs write it: straight through libsndfile."""
+    """Writes a file with libsndfile, as other programs do."""
     file_format = {"opus": "OGG"}.get(path.suffix[1:], path.suffix[1:].upper())
     soundfile.write(path, waveform.T, sample_rate, format=file_format, subtype=subtype)
     return path
@@ -216,18 +215,18 @@ def test_every_format_is_read(tmp_path: Path, suffix: str, subtype: str) -> None
 
 
 @pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
-def test_a_part_equals_that_part_of_the_whole(tmp_path: Path, suffix: str, subtype: str) -> None:
+def test_a_part_equals_that_part_of_the_recording(tmp_path: Path, suffix: str, subtype: str) -> None:
     path = write(tmp_path / f"noise.{suffix}", noise(3 * RATE), subtype=subtype)
     whole = load_audio(path, RATE).waveform
     part = load_audio(path, RATE, onset=1.25, duration=0.5).waveform
-    # a lossy decoder needs some frames to agree with itself after a jump
+    # after a seek, a lossy decoder needs some frames to converge
     tolerance = 1e-6 if suffix not in ("opus", "mp3") else 0.02
     np.testing.assert_allclose(part, whole[20000:28000], atol=tolerance)
 
 
 @pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
 @pytest.mark.parametrize("share", [1.0, 0.5])
-def test_bytes_are_read_as_the_file_is(tmp_path: Path, suffix: str, subtype: str, share: float) -> None:
+def test_bytes_are_read_like_the_file(tmp_path: Path, suffix: str, subtype: str, share: float) -> None:
     path = write(tmp_path / f"noise.{suffix}", noise(RATE), subtype=subtype)
     data = path.read_bytes()[: int(path.stat().st_size * share)]
     path.write_bytes(data)
@@ -253,26 +252,29 @@ def test_a_pipe_of_any_format_is_read(tmp_path: Path, suffix: str, subtype: str)
 
     thread = threading.Thread(target=feed)
     thread.start()
-    with os.fdopen(incoming, "rb") as stream, spooled(stream) as temporary:
+    with os.fdopen(incoming, "rb") as stream, temporary_copy(stream) as temporary:
         thread.join()
         assert temporary.stat().st_mode & 0o077 == 0 or temporary.parent.stat().st_mode & 0o077 == 0
         np.testing.assert_array_equal(load_audio(temporary, RATE).waveform, load_audio(path, RATE).waveform)
     assert not temporary.parent.exists()
 
 
-def test_what_is_wrong_with_a_pipe_is_told_of_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_about_a_pipe_name_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     (tmp_path / "cut").write_bytes(path.read_bytes()[:99])
     with (tmp_path / "cut").open("rb") as stream:
-        with pytest.raises(AudioError, match=r"^standard input: cut off, ") as caught, spooled(stream) as temporary:
+        with (
+            pytest.raises(AudioError, match=r"^standard input: cut off, ") as caught,
+            temporary_copy(stream) as temporary,
+        ):
             load_audio(temporary, RATE)
         assert not temporary.exists()
         assert str(temporary.parent) not in str(caught.value)
-        with pytest.raises(AudioError, match=r"^-: empty, no bytes came$"), spooled(stream, "-"):
+        with pytest.raises(AudioError, match=r"^-: empty, received 0 bytes$"), temporary_copy(stream, "-"):
             pass
         monkeypatch.setattr(shutil, "copyfileobj", full)
-        text = "cannot be kept in a temporary file: No space left on device; TMPDIR"
-        with pytest.raises(AudioError, match=text), spooled(stream):
+        text = "cannot be copied to a temporary file: No space left on device; set TMPDIR"
+        with pytest.raises(AudioError, match=text), temporary_copy(stream):
             pass
 
 
@@ -292,7 +294,7 @@ def test_channels_are_averaged_at_every_rate(tmp_path: Path, n_channels: int, sa
 
 
 @pytest.mark.parametrize(
-    ("gains", "warned"),
+    ("gains", "cancel"),
     [
         ((1.0, -1.0), True),
         ((1.0, -0.9), True),
@@ -302,40 +304,41 @@ def test_channels_are_averaged_at_every_rate(tmp_path: Path, n_channels: int, sa
         ((0.0, 0.0), False),
     ],
 )
-def test_channels_that_cancel_each_other_are_told_once(
-    tmp_path: Path, gains: tuple[float, float], warned: bool
+def test_channels_that_cancel_each_other_give_one_warning(
+    tmp_path: Path, gains: tuple[float, float], cancel: bool
 ) -> None:
     sound = noise(3 * RATE)
     path = tmp_path / "s.wav"
     save_audio(path, Audio(np.stack([gain * sound for gain in gains]), RATE), subtype="FLOAT")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         audio = load_audio(path, RATE)
     np.testing.assert_allclose(audio.waveform, sound * sum(gains) / 2, atol=1e-6)
-    text = "channels cancel each other, almost nothing is left of the sound in their mean"
-    assert [str(one.message).startswith(f"{path}: {text}") for one in told] == ([True] if warned else [])
+    assert [str(one.message).startswith(f"{path}: channels cancel each other") for one in caught] == (
+        [True] if cancel else []
+    )
 
 
 @pytest.mark.parametrize("n_channels", [2, 8, 200])
-def test_channels_that_have_nothing_in_common_do_not_cancel(tmp_path: Path, n_channels: int) -> None:
+def test_uncorrelated_channels_give_no_warning(tmp_path: Path, n_channels: int) -> None:
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (n_channels, RATE)).astype(np.float32)
     save_audio(tmp_path / "s.wav", Audio(waveform, RATE))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         audio = load_audio(tmp_path / "s.wav", RATE)
-    assert told == []
+    assert caught == []
     np.testing.assert_allclose(audio.waveform, waveform.mean(0), atol=1e-4)
 
 
 @pytest.mark.parametrize("sample_rate", [RATE, 44100])
 @pytest.mark.parametrize("seconds", [0.1, 0.3333, 2.0, 100.0])
-def test_blocks_joined_are_the_whole_to_the_bit(
+def test_concatenated_blocks_equal_the_recording_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_rate: int, seconds: float
 ) -> None:
     path = write(tmp_path / "noise.wav", np.stack([noise(70001, 1), noise(70001, 2)]), sample_rate)
     whole = load_audio(path, RATE).waveform
-    monkeypatch.setattr("earmark.audio.decoding._BLOCK_VALUES", 3000)  # the decoder works in several blocks too
-    parts = list(blocks(path, RATE, seconds))
+    monkeypatch.setattr("earmark.audio.decoding._BLOCK_VALUES", 3000)  # several blocks of the decoder
+    parts = list(load_blocks(path, RATE, seconds))
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     n_block = seconds_to_samples(seconds, RATE)
     assert all(part.size == n_block for part in parts[:-1])
@@ -344,10 +347,10 @@ def test_blocks_joined_are_the_whole_to_the_bit(
     np.testing.assert_array_equal(resample(load_audio(path, sample_rate).waveform, sample_rate, RATE), whole)
 
 
-def test_blocks_refuse_no_length(tmp_path: Path) -> None:
+def test_blocks_of_no_length_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(10))
     with pytest.raises(AudioError, match=r"at least one sample, got 0\.0 s at 16000 Hz"):
-        next(blocks(path, RATE, 0.0))
+        next(load_blocks(path, RATE, 0.0))
 
 
 def test_a_part_ends_where_the_file_ends(tmp_path: Path) -> None:
@@ -359,18 +362,7 @@ def test_a_part_ends_where_the_file_ends(tmp_path: Path) -> None:
     assert refusal(path, duration=float("nan")) == "expected a duration above 0 s, got nan"
 
 
-def test_five_seconds_take_milliseconds(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.flac", noise(5 * 44100), 44100)
-
-    def seconds() -> float:
-        started = time.perf_counter()
-        load_audio(path, RATE)
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(10)) < 0.03  # about 4 ms, on a machine that does nothing else
-
-
-# files that are not what they seem
+# damaged and unusual files
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -380,7 +372,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert refusal(folder) == "expected an audio file, got a folder"
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a user who may not read everything")
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read every file")
 def test_forbidden_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(10))
     path.chmod(0)
@@ -399,20 +391,20 @@ def test_files_without_sound(tmp_path: Path, suffix: str) -> None:
             probe(path)
 
 
-def test_unknown_formats_are_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_errors_about_unknown_formats_list_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"
     path.write_bytes(b"BM" + bytes(100))
     assert "in a format other than wav, flac, ogg" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "ogg"])
-def test_header_alone(tmp_path: Path, suffix: str) -> None:
+def test_a_file_without_samples(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a.{suffix}", noise(0))
     assert refusal(path) == "holds no samples, only a header"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_a_number_in_a_file(tmp_path: Path, value: float) -> None:
+def test_nan_and_infinity_in_a_file(tmp_path: Path, value: float) -> None:
     waveform = noise(RATE)
     waveform[700] = value
     path = write(tmp_path / "a.wav", waveform, subtype="FLOAT")
@@ -436,9 +428,9 @@ def flac_stating(path: Path, n_samples: int) -> Path:
 def test_flac_that_states_more_than_it_holds(tmp_path: Path, stated: int) -> None:
     path = flac_stating(write(tmp_path / "a.flac", noise(80000)), stated)
     expected = f"cut off, its header states {stated} samples but the file holds 80000; copy or download it again"
-    assert refusal(path) == expected  # and nobody asked for 512 GiB
+    assert refusal(path) == expected  # without allocating 512 GiB
     with pytest.raises(AudioError, match="states"):
-        list(blocks(path, RATE, 1.0))
+        list(load_blocks(path, RATE, 1.0))
 
 
 def test_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
@@ -458,7 +450,7 @@ def test_flac_damaged_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
-    # silence takes few bits: from the first frame one would guess at a third of the length
+    # silence takes few bits: the bit rate of the first frame suggests a third of the length
     path = write(tmp_path / "a.mp3", np.concatenate([np.zeros(40000, np.float32), noise(40000)]))
     whole = load_audio(path, RATE).waveform
     with_bytes(path, path.read_bytes().index(b"Xing"), b"none")
@@ -474,7 +466,7 @@ def test_shorter_than_a_sample(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(1), 192000)
     assert refusal(path) == "shorter than one sample at 16000 Hz"
     with pytest.raises(AudioError, match=r"a\.wav: shorter than one sample at 16000 Hz"):
-        list(blocks(path, RATE, 1.0))
+        list(load_blocks(path, RATE, 1.0))
 
 
 # writing and finding
@@ -482,19 +474,19 @@ def test_shorter_than_a_sample(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=200))
 @example([-(2**15), 2**15 - 1, 0])
-def test_the_16_bit_grid_survives_a_file(tmp_path_factory: pytest.TempPathFactory, steps: list[int]) -> None:
+def test_16_bit_samples_survive_a_file(tmp_path_factory: pytest.TempPathFactory, steps: list[int]) -> None:
     path = tmp_path_factory.getbasetemp() / "grid.flac"
     audio = Audio(np.array(steps, np.int16), RATE)
     save_audio(path, audio)
     np.testing.assert_array_equal(load_audio(path, RATE).waveform, audio.waveform)
 
 
-def test_between_two_steps_the_nearest_is_written(tmp_path: Path) -> None:
+def test_samples_are_rounded_to_the_nearest_step(tmp_path: Path) -> None:
     save_audio(tmp_path / "a.wav", Audio(np.array([0.6, 0.4, -0.6, -0.4]) / 32768, RATE))
     assert (load_audio(tmp_path / "a.wav", RATE).waveform * 32768).tolist() == [1, 0, -1, 0]
 
 
-def test_too_loud_is_clipped(tmp_path: Path) -> None:
+def test_samples_beyond_full_scale_are_clipped(tmp_path: Path) -> None:
     save_audio(tmp_path / "a.wav", Audio(np.array([2.0, -2.0, 0.5]), RATE))
     assert load_audio(tmp_path / "a.wav", RATE).waveform.tolist() == [32767 / 32768, -1.0, 0.5]
 
@@ -525,43 +517,43 @@ def test_recordings_are_found_in_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert [str(file.relative_to(tmp_path)) for file in find_audio(tmp_path)] == ["a/1.mp3", "a/2.flac", "b.WAV"]
-    assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # named outright
+    assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # a file given by its path
 
 
-def test_recordings_in_formats_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_that_need_the_extra_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     for name in ("1.m4a", "a/2.M4A", "a/3.m4a", "v.mkv", ".hidden.m4a", "notes.txt", "cover.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(
-        AudioError, match=r"no recording in this folder; .*, there are 3 \.m4a, 1 \.mkv, which the extra reads: pip"
+        AudioError, match=r"no recording in this folder; .*; found 3 \.m4a, 1 \.mkv, which need the extra: pip"
     ):
         find_audio(tmp_path)
     (tmp_path / "b.wav").touch()
-    with pytest.warns(EarmarkWarning) as told:
+    with pytest.warns(EarmarkWarning) as caught:
         assert find_audio(tmp_path) == [tmp_path / "b.wav"]
-    assert [str(one.message) for one in told] == [
-        f"{tmp_path}: 4 files skipped, 3 .m4a, 1 .mkv: they are read with the extra: pip install 'earmark[media]'"
+    assert [str(one.message) for one in caught] == [
+        f"{tmp_path}: 4 files skipped, 3 .m4a, 1 .mkv: they need the extra: pip install 'earmark[media]'"
     ]
     assert [file.name for file in scan_audio(tmp_path)[1]] == ["1.m4a", "2.M4A", "3.m4a", "v.mkv"]
 
 
-def test_nothing_found(tmp_path: Path) -> None:
+def test_folders_without_recordings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"no recording in this folder; looked for \.(3gp|aif) "):
         find_audio(tmp_path)
     with pytest.raises(AudioError, match="no such file"):
         find_audio(tmp_path / "none")
 
 
-def test_real_recordings_are_whole(esc50_dir: Path) -> None:
+def test_real_recordings_are_read_completely(esc50_dir: Path) -> None:
     paths = find_audio(esc50_dir / "audio")[::40]
     assert len(paths) == 40
     for path in paths:
         assert probe(path).n_samples == load_audio(path, RATE).waveform.size == 5 * RATE
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
-def test_a_name_need_not_be_text(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="file names must be valid text elsewhere")
+def test_a_file_name_need_not_be_valid_text(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(100, 0.25), 8000)
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.wav"))
     (tmp_path / "a.wav").rename(path)

@@ -1,15 +1,15 @@
-"""Resampling piece by piece."""
+"""Resampling of streams."""
 
 import numpy as np
 import pytest
 
 from earmark.audio.recording import resample
-from earmark.audio.resampling import StreamResampler, checked_rate
+from earmark.audio.resampling import StreamResampler, validate_rate
 from earmark.errors import AudioError
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(44100, 16000), (8000, 32000), (16000, 16000)])
-def test_pieces_are_the_whole_to_the_bit(from_rate: int, to_rate: int) -> None:
+def test_resampling_in_pieces_equals_the_whole_exactly(from_rate: int, to_rate: int) -> None:
     waveform = np.random.default_rng(0).standard_normal(from_rate // 3).astype(np.float32)
     stream = StreamResampler(from_rate, to_rate)
     pieces = [stream.push(piece) for piece in np.array_split(waveform, 11)]
@@ -18,6 +18,6 @@ def test_pieces_are_the_whole_to_the_bit(from_rate: int, to_rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [0, -1, 44100.0, True, None])
-def test_a_rate_is_a_positive_whole_number(rate: object) -> None:
+def test_invalid_rates_are_refused(rate: object) -> None:
     with pytest.raises(AudioError, match="a sample rate is a positive whole number of Hz"):
-        checked_rate(rate)
+        validate_rate(rate)

@@ -36,7 +36,7 @@ def test_bulk_tags_a_folder_and_goes_on_where_it_stopped(
     model: str, recordings: Path, tmp_path: Path, fleets: list[cluster.Fleet], capfd: Capture
 ) -> None:
     words = ["bulk", str(recordings), str(tmp_path), "--model", model, "--rows-per-part", "2", "--top", "2"]
-    assert cli.main([*words, "--json", "--actors", "3", "--cpus-per-actor", "0.5", "--address", "auto"]) == 0
+    assert cli.main([*words, "--json", "--n-actors", "3", "--cpus-per-actor", "0.5", "--address", "auto"]) == 0
     captured = capfd.readouterr()
     summary = json.loads(captured.out)
     assert summary.pop("seconds") > 0
@@ -115,7 +115,8 @@ def test_bulk_without_ray_says_what_to_install(
 
 
 @pytest.mark.parametrize(
-    "words", [["--top", "2", "--threshold", "0.5"], ["--actors", "0"], ["--threshold", "2"], ["--cpus-per-actor", "0"]]
+    "words",
+    [["--top", "2", "--threshold", "0.5"], ["--n-actors", "0"], ["--threshold", "2"], ["--cpus-per-actor", "0"]],
 )
 def test_bulk_refuses_what_cannot_be(recordings: Path, tmp_path: Path, words: list[str], capfd: Capture) -> None:
     assert cli.main(["bulk", str(recordings), str(tmp_path / "out"), *words]) == 2

@@ -20,7 +20,7 @@ def test_evidence(model: str, recordings: Path, capfd: Capture) -> None:
     score = earmark.load(model).tag(recordings / "c.flac", threshold=0.0)
     score = next(tag.score for tag in score if tag.label == "dog")
     assert title == f"{recordings / 'c.flac'}  dog  score {score:.3f} in 0.0 - 2.0 s"
-    assert meaning.startswith("How far its logit falls when a moment is left out")
+    assert meaning.startswith("Fall of its logit without each segment")
     assert rows[-1].split()[:4] == ["1.6", "-", "2.0", "s"]
     for row in rows:  # without colour the sign is seen all the same
         assert ("━" in row, "---" in row) in {("+" in row, "+" not in row), (False, False)}

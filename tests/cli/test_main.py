@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,10 +34,10 @@ EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.
         ("train", "--out requires an argument"),
         ("train --out y", "DATA is missing"),
         ("train folder:x --out y --pooling gmpa", 'Did you mean "gmap"?'),
-        ("train folder:x --out y --width 0", "width: 1 or more was expected, not 0"),
+        ("train folder:x --out y --width 0", "error: --width: at least 1 was expected, not 0"),
         ("evaluate model", "DATA requires an argument"),
         ("soundscapes folder:x y", "--n-clips requires an argument"),
-        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events must be two numbers, the smaller first"),
+        ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events: two whole numbers, the smaller first"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:
@@ -56,7 +55,7 @@ def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture)
     [
         ("timeline {c} --window 0.1 --model {model}", "window: at least 0.4 s"),
         ("evidence {c} dgo --model {model}", "did you mean 'dog'"),
-        ("tag {c} --model nothing", "no model called 'nothing'"),
+        ("tag {c} --model nothing", "unknown model 'nothing'"),
         ("tag {c} --model {model} --out {folder} --format csv", "error: {folder}: Is a directory"),
         ("train folder:{folder}/gone --out {folder}/run", "gone"),
         ("train {folder} --out {folder}/run", "say what kind of data it is"),
@@ -165,7 +164,7 @@ def test_help_comes_without_the_heavy_libraries(words: list[str]) -> None:
 import sys
 from earmark.cli import main
 main(sys.argv[1:])
-heavy = {"torch", "lightning", "matplotlib", "sklearn", "scipy"} & set(sys.modules)
+heavy = {"torch", "tensorboard", "matplotlib", "sklearn", "scipy"} & set(sys.modules)
 sys.exit(f"loaded {heavy}" if heavy else 0)
 """
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
@@ -177,8 +176,8 @@ def test_the_list_of_commands_does_without_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_a_reader_that_has_had_enough(model: str, recordings: Path) -> None:
-    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 50), "--model", model, "--json"]
+def test_a_reader_that_has_had_enough(exported: Path, recordings: Path) -> None:
+    words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", str(exported), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -197,8 +196,6 @@ def test_ctrl_c_is_one_line_and_130(model: str, recordings: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        start = time.monotonic()
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate()
     assert process.returncode == 130
     assert told == "error: interrupted\n"
-    assert time.monotonic() - start < 10

@@ -87,7 +87,7 @@ def test_clips_that_cannot_be_read(clips: Path, tmp_path: Path, capfd: Capture) 
     captured = capfd.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith("error: in: 1 of 2 clips cannot be read: rain/b.wav (")
-    assert captured.err.endswith("mend them and give the same command again, or set --skip-bad to leave them out\n")
+    assert captured.err.endswith("repair them and give the same command again, or leave them out (--skip-bad)\n")
     assert cli.main([*words, "--skip-bad"]) == 0
     assert "\nnote: 1 clips could not be read and are listed in pack.json\n" in capfd.readouterr().err
 
@@ -105,7 +105,7 @@ def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, m
 
 def test_a_pack_above_the_rate_of_its_recordings_is_told(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--jobs", "1"]) == 0
-    assert "note: the recordings are at 16000 Hz, the pack at 32000 Hz" in capfd.readouterr().err
+    assert "note: the recordings have a sample rate of 16000 Hz, the pack of 32000 Hz" in capfd.readouterr().err
 
 
 def test_pack_without_pyarrow_says_what_to_install(
@@ -127,7 +127,7 @@ def test_pack_without_pyarrow_says_what_to_install(
         (["OUT"], "OUT is missing"),
         (["IN", "OUT", "--check"], "--check takes one folder"),
         (["IN", "OUT", "--codec", "mp3"], "codec"),
-        (["IN", "OUT", "--clips-per-shard", "0"], "--clips-per-shard: 1 or more was expected, not 0"),
+        (["IN", "OUT", "--clips-per-shard", "0"], "--clips-per-shard: at least 1 was expected, not 0"),
         (["IN", "OUT", "--jobs", "0"], "--jobs"),
     ],
 )

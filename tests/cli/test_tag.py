@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_tag_prints_json_lines_in_order_and_fails_for_the_damaged_file(
     assert told[2].endswith(", 2 could not be read")
 
 
-def test_tag_says_what_the_library_says(model: str, recordings: Path, capfd: Capture) -> None:
+def test_tag_prints_the_scores_of_the_library(model: str, recordings: Path, capfd: Capture) -> None:
     path = recordings / "c.flac"
     assert cli.main(["tag", str(path), "--model", model, "--json", "--threshold", "0", "--quiet"]) == 0
     captured = capfd.readouterr()
@@ -85,7 +85,7 @@ def test_tag_says_when_nothing_reaches_the_threshold(model: str, recordings: Pat
 
 
 @pytest.mark.parametrize(("name", "form"), [("t.csv", "csv"), ("t.jsonl", "json"), ("t.txt", "table")])
-def test_tag_writes_a_file_whose_suffix_says_the_format(
+def test_the_suffix_of_out_decides_the_format(
     model: str, recordings: Path, tmp_path: Path, capfd: Capture, name: str, form: str
 ) -> None:
     words = ["tag", str(recordings / "c.flac"), "--model", model]
@@ -108,7 +108,7 @@ def test_tag_of_a_folder_without_recordings(model: str, tmp_path: Path, recordin
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
-def test_tag_of_names_that_are_no_text(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_tag_of_names_with_undecodable_bytes(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b[31m.flac")
     for form in ("json", "csv", "table"):
         assert cli.main(["tag", odd, str(recordings / "c.flac"), "--model", model, "--format", form]) == 1
@@ -126,7 +126,7 @@ def test_tag_without_a_model_takes_the_shipped_one(recordings: Path, capfd: Capt
 
 
 @pytest.mark.parametrize("which", ["model", "recording", "in a folder", "link"])
-def test_tag_does_not_write_over_what_it_reads(
+def test_tag_does_not_overwrite_its_inputs(
     which: str, model: str, recordings: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     (tmp_path / "r").mkdir()
@@ -142,7 +142,7 @@ def test_tag_does_not_write_over_what_it_reads(
     assert out.read_bytes() == before
 
 
-def test_tag_tells_of_recordings_in_formats_that_are_not_read(
+def test_tag_reports_recordings_in_unreadable_formats(
     model: str, recordings: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
@@ -151,14 +151,12 @@ def test_tag_tells_of_recordings_in_formats_that_are_not_read(
         (tmp_path / name).touch()
     assert cli.main(["tag", str(tmp_path), "--model", model]) == 0
     told = capfd.readouterr().err
-    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they are read with")
+    assert told.startswith(f"note: {tmp_path}: 3 files skipped, 2 .m4a, 1 .mp4: they need the extra")
     assert cli.main(["tag", str(tmp_path), "--model", model, "--quiet"]) == 0
     assert capfd.readouterr().err == ""
 
 
-def test_tag_takes_thresholds_from_the_model_when_told_auto(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture
-) -> None:
+def test_threshold_auto_takes_those_of_the_model(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
     path = str(recordings / "c.flac")
     assert cli.main(["tag", path, "--model", model, "--threshold", "auto"]) == 1
     assert "no thresholds of its own for 'auto'" in capfd.readouterr().err
@@ -181,8 +179,8 @@ def test_tag_side_by_side_keeps_the_order(model: str, recordings: Path, capfd: C
     assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == 20
 
 
-def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> None:
-    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", model, "--json"]
+def test_tag_of_standard_input(exported: Path, recordings: Path, capfd: Capture) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", "-", "--model", str(exported), "--json"]
     for name, status in (("c.flac", 0), ("b.wav", 1), (None, 1)):
         data = b"" if name is None else (recordings / name).read_bytes()
         done = subprocess.run(words, input=data, capture_output=True, check=False)
@@ -190,7 +188,7 @@ def test_tag_of_standard_input(model: str, recordings: Path, capfd: Capture) -> 
         told = json.loads(done.stdout)
         assert told["file"] == "-" and ("error" in told) == (status == 1)
         assert b"Traceback" not in done.stderr
-    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--json"]) == 0
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", str(exported), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["duration"] == 2.0
 
 
@@ -207,7 +205,7 @@ def test_tag_writes_parquet(model: str, recordings: Path, tmp_path: Path, capfd:
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.parquet"])
-def test_resume_hears_only_what_is_not_there(
+def test_resume_tags_only_files_without_results(
     model: str, recordings: Path, tmp_path: Path, capfd: Capture, name: str
 ) -> None:
     if name.endswith("parquet"):
@@ -224,7 +222,7 @@ def test_resume_hears_only_what_is_not_there(
     capfd.readouterr()
     assert cli.main([*words, "--resume"]) == 0
     told = capfd.readouterr().err
-    assert told.startswith("tagged 2 of 2 files, 4.0 s of sound") and told.endswith("; 2 were there already\n")
+    assert told.startswith("tagged 2 of 2 files, 4.0 s of sound") and told.endswith("; 2 had results already\n")
     resumed = out.read_bytes()
     assert cli.main(["tag", str(recordings / "c.flac"), *words[2:], "--resume"]) == 0  # the others stay
     assert cli.main(words) == 0
@@ -232,30 +230,32 @@ def test_resume_hears_only_what_is_not_there(
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["r", name])
 
 
-def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
-    """Killed in the middle, the command goes on: what was done is not done again, and the result is the same."""
+def test_resume_after_a_kill_loses_nothing(
+    exported: Path, recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
+) -> None:
+    """A killed command continues with the remaining files, and its result is complete."""
     folder, out = tmp_path / "r", tmp_path / "t.jsonl"
     folder.mkdir()
-    # at which the command is for seconds
-    save_audio(folder / "5.wav", Audio(np.zeros(8000 * 3600 * 4, np.float32), 8000))
+    # a recording of a day takes minutes
+    save_audio(folder / "5.wav", Audio(np.zeros(100 * 3600 * 24, np.float32), 100))
     for number in (1, 2, 3, 4, 6):
         (folder / f"{number}.flac").write_bytes((recordings / "c.flac").read_bytes())
-    words = ["tag", str(folder), "--model", model, "--out", str(out), "--jobs", "1"]
+    words = ["tag", str(folder), "--model", str(exported), "--out", str(out), "--jobs", "1"]
     journal = tmp_path / ".t.jsonl.part"
+
+    def is_at_the_long_one(before: int) -> bool:
+        is_new = journal.exists() and journal.stat().st_ino != before
+        return is_new and journal.read_text().count("\n") >= 5
+
     for kill in (signal.SIGKILL, signal.SIGINT):
         before = journal.stat().st_ino if journal.exists() else 0
         process = subprocess.Popen([sys.executable, "-m", "earmark", *words, "--resume"], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if journal.exists() and journal.stat().st_ino != before and journal.read_text().count("\n") >= 5:
-                break
-            time.sleep(0.05)
-        time.sleep(0.5)
+        wait_until(lambda before=before: is_at_the_long_one(before), process)
         process.send_signal(kill)
-        told = process.communicate(timeout=60)[1].decode()
+        told = process.communicate()[1].decode()
         assert not out.exists() and journal.read_text().count('"file"') == 4
     assert process.returncode == 130
-    assert told == "error: interrupted; what is done is kept, the same command with --resume goes on\n"
+    assert told == "error: interrupted; results are kept, the same command with --resume continues\n"
     assert cli.main([*words, "--resume", "--top", "1"]) == 1
     assert "was made with another model or other settings" in capfd.readouterr().err
     (folder / "5.wav").unlink()
@@ -266,37 +266,37 @@ def test_resume_after_a_kill_loses_nothing(model: str, recordings: Path, tmp_pat
     assert not journal.exists()
 
 
-def test_resume_wants_a_file_that_it_can_read(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_resume_needs_a_file_that_can_be_read_again(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
     words = ["tag", str(recordings / "c.flac"), "--model", model, "--resume"]
     assert cli.main(words) == 2
     assert cli.main([*words, "--out", str(tmp_path / "t.txt")]) == 2
     (tmp_path / "t.json").write_text("no results\n")
     assert cli.main([*words, "--out", str(tmp_path / "t.json")]) == 1
     told = capfd.readouterr().err.splitlines()
-    assert "--out, which is missing" in told[0] and "take another --format" in told[1]
+    assert "--out, which is missing" in told[0] and "choose another --format" in told[1]
     assert "results of `earmark tag` were expected, they cannot be read" in told[2]
     assert (tmp_path / "t.json").read_text() == "no results\n"
 
 
 def test_a_long_recording_does_not_hold_up_the_others(
-    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    """While the first file is heard, the others are heard and kept, though they come after it."""
+    """While the first file is scored, the results of the files after it are kept."""
     from earmark.inference.tagger import Tagger
 
     out, kept = tmp_path / "t.jsonl", 0
-    hear = Tagger.hear
+    score = Tagger.score
 
     def slow(self: Tagger, audio: object, **more: object) -> object:
         nonlocal kept
         if str(audio).endswith("a.wav"):
-            deadline = time.monotonic() + 30
-            while kept < 12 and time.monotonic() < deadline:
-                time.sleep(0.05)
-                kept = (tmp_path / ".t.jsonl.part").read_text().count('"file"')
-        return hear(self, audio, **more)  # type: ignore[arg-type]
+            wait_until(lambda: (tmp_path / ".t.jsonl.part").read_text().count('"file"') == 12)
+            kept = 12
+        return score(self, audio, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Tagger, "hear", slow)
+    monkeypatch.setattr(Tagger, "score", slow)
     words = [str(recordings / "a.wav"), *[str(recordings / "c.flac")] * 12]
     assert cli.main(["tag", *words, "--model", model, "--jobs", "2", "--out", str(out), "--quiet"]) == 0
     assert kept == 12
@@ -304,7 +304,9 @@ def test_a_long_recording_does_not_hold_up_the_others(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
-def test_resume_knows_names_that_are_no_text(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_resume_recognises_names_with_undecodable_bytes(
+    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+) -> None:
     pytest.importorskip("pyarrow")
     folder, out = tmp_path / "r", tmp_path / "t.parquet"
     folder.mkdir()

@@ -21,14 +21,14 @@ LABELS = ("dog", "[bold]rain[/bold]", "Male speech, man speaking")
 def test_timeline_prints_the_object_of_the_contract(model: str, recordings: Path, capfd: Capture) -> None:
     words = ["timeline", str(recordings / "c.flac"), "--model", model, "--window", "0.8", "--threshold", "0"]
     assert cli.main([*words, "--format", "json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert list(told) == ["file", "duration", "window", "hop", "labels", "onsets", "scores", "events"]
-    assert (told["duration"], told["window"], told["hop"]) == (2.0, 0.8, 0.4)
-    assert told["labels"] == list(LABELS)
-    assert told["onsets"] == [0.0, 0.4, 0.8, 1.2, 1.6]
-    assert np.shape(told["scores"]) == (5, 3)
-    assert [event["label"] for event in told["events"]] == list(LABELS)
-    assert told["events"][0].items() >= {"onset": 0.0, "offset": 2.0}.items()
+    printed = json.loads(capfd.readouterr().out)
+    assert list(printed) == ["file", "duration", "window", "hop", "labels", "onsets", "scores", "events"]
+    assert (printed["duration"], printed["window"], printed["hop"]) == (2.0, 0.8, 0.4)
+    assert printed["labels"] == list(LABELS)
+    assert printed["onsets"] == [0.0, 0.4, 0.8, 1.2, 1.6]
+    assert np.shape(printed["scores"]) == (5, 3)
+    assert [event["label"] for event in printed["events"]] == list(LABELS)
+    assert printed["events"][0].items() >= {"onset": 0.0, "offset": 2.0}.items()
 
 
 def test_timeline_for_people_spreadsheets_and_audacity(
@@ -47,9 +47,7 @@ def test_timeline_for_people_spreadsheets_and_audacity(
     assert "nothing reaches the threshold" in capfd.readouterr().out
 
 
-def test_timeline_in_a_file_of_the_form_that_its_suffix_says(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture
-) -> None:
+def test_the_suffix_of_out_decides_the_format(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
     words = ["timeline", str(recordings / "c.flac"), "--model", model, "--quiet"]
     for name, form in (("t.json", "json"), ("t.csv", "csv"), ("t.txt", "table")):
         assert cli.main([*words, "--out", str(tmp_path / name)]) == 0
@@ -65,7 +63,7 @@ def test_timeline_in_a_file_of_the_form_that_its_suffix_says(
         assert message in capfd.readouterr().err
 
 
-def test_timeline_of_a_damaged_file_is_told_in_json_too(model: str, recordings: Path, capfd: Capture) -> None:
+def test_a_damaged_file_is_reported_in_json_too(model: str, recordings: Path, capfd: Capture) -> None:
     damaged = str(recordings / "b.wav")
     assert cli.main(["timeline", damaged, "--model", model, "--json"]) == 1
     captured = capfd.readouterr()
@@ -99,13 +97,16 @@ def test_timeline_draws(model: str, recordings: Path, tmp_path: Path, capfd: Cap
     capfd.readouterr()
     assert cli.main([*words, str(tmp_path / "t.jpg")]) == 2
     assert cli.main([*words, str(tmp_path / "t.png"), "--out", str(tmp_path / "t.png"), "--format", "csv"]) == 2
-    told = capfd.readouterr().err.splitlines()
-    assert "a picture ends in .png, .svg, .pdf" in told[0] and "itself, which would be lost" in told[1]
+    printed = capfd.readouterr().err.splitlines()
+    assert (
+        "a file that ends in .png, .svg, .pdf was expected" in printed[0]
+        and "itself, which would be lost" in printed[1]
+    )
 
 
 def test_timeline_of_standard_input(model: str, recordings: Path) -> None:
     words = [sys.executable, "-m", "earmark", "timeline", "-", "--model", model, "--json"]
     done = subprocess.run(words, input=(recordings / "a.wav").read_bytes(), capture_output=True, check=False)
     expected = earmark.load(model).timeline(recordings / "a.wav").scores.tolist()
-    told = json.loads(done.stdout)
-    assert told["file"] == "-" and told["scores"] == [[rounded(score) for score in row] for row in expected]
+    printed = json.loads(done.stdout)
+    assert printed["file"] == "-" and printed["scores"] == [[rounded(score) for score in row] for row in expected]

@@ -66,7 +66,7 @@ def test_a_mistyped_recipe(tmp_path: Path, clips: Path, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--out", str(tmp_path / "run"), "-q", "--config"]
     assert cli.main([*words, "papr"]) == 2
     recipes = ", ".join(RECIPES)
-    assert f"error: papr: no such file, and no recipe either; there are {recipes} (" in capfd.readouterr().err
+    assert f"error: papr: a file or one of the recipes {recipes} was expected" in capfd.readouterr().err
     assert cli.main([*words, "papr.toml"]) == 1
     assert capfd.readouterr().err == "error: papr.toml: No such file or directory\n"
 
@@ -102,11 +102,11 @@ def test_a_run_repeated_or_resumed_from_another_folder(
     for words in (["--resume", "--out", "../here/run"], ["--config", record, "--out", "again"]):
         capfd.readouterr()
         assert cli.main(["train", *words, "-q"]) == 1
-        told = capfd.readouterr().err
-        assert told.startswith("error: clips: no such folder; ")
-        assert f"{record} names its data as seen from the folder where that run was started" in told
+        printed = capfd.readouterr().err
+        assert printed.startswith("error: clips: no such folder; ")
+        assert f"the paths in {record} are relative to the folder where that run was started" in printed
     assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
-    assert "as seen from" not in capfd.readouterr().err, "said of a file's data alone"
+    assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"
 
 
 def test_a_run_wants_a_folder_of_its_own(tmp_path: Path, clips: Path, capfd: Capture) -> None:
@@ -122,32 +122,32 @@ def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capt
     (tmp_path / "clips" / "dog").mkdir(parents=True)
     (tmp_path / "clips" / "dog" / "1.wav").write_bytes(b"nothing")
     assert cli.main([words[0], f"folder:{tmp_path / 'clips'}", *words[2:-1], *SMALL]) == 1
-    assert "mend or remove them, or set --skip-bad to go on without" in capfd.readouterr().err
+    assert "repair or remove them, or train without them (--skip-bad)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"widht": 3}', "did you mean 'width'"),
-        ('{"config": {"width": 0}}', "width: 1 or more was expected, not 0"),
-        ('{"config": {}, "request": {"dat": "x"}}', "dat='x' is no description of data"),
-        ('{"split": [1, 2]}', "split=[1, 2] is no description of data"),
+        ('{"config": {"width": 0}}', "width: at least 1 was expected, not 0"),
+        ('{"config": {}, "request": {"dat": "x"}}', "not dat='x'"),
+        ('{"split": [1, 2]}', "not split=[1, 2]"),
         ("[1]", "settings by name were expected, not a list"),
-        ("{", "neither a run.json nor a JSON or TOML file of settings"),
+        ("{", "a run.json or another JSON or TOML file of settings was expected"),
     ],
 )
 def test_a_file_of_settings_that_cannot_be(tmp_path: Path, capfd: Capture, text: str, message: str) -> None:
     path = tmp_path / "settings.json"
     path.write_text(text)
     assert cli.main(["train", "folder:x", "--out", str(tmp_path / "run"), "--config", str(path)]) == 2
-    told = capfd.readouterr().err
-    assert told.startswith(f"error: {path}: ")
-    assert message in told
-    assert len(told.splitlines()) == 1
+    printed = capfd.readouterr().err
+    assert printed.startswith(f"error: {path}: ")
+    assert message in printed
+    assert len(printed.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(16000, True), (32000, False)])
-def test_recordings_below_the_rate_of_the_network_are_told(
+def test_recordings_below_the_rate_of_the_network_are_reported(
     tmp_path: Path, capfd: Capture, rate: int, warned: bool
 ) -> None:
     for label in ("dog", "rain"):
@@ -163,10 +163,10 @@ def test_recordings_below_the_rate_of_the_network_are_told(
         "2",
     ]
     assert main([*arguments, "--n-clips-seen", "2", "--batch-size", "2"]) == 0
-    assert ("the network listens at 32000 Hz" in capfd.readouterr().err) is warned
+    assert ("the network of 32000 Hz" in capfd.readouterr().err) is warned
 
 
-def test_a_pack_below_the_rate_of_the_network_is_told(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+def test_a_pack_below_the_rate_of_the_network_is_reported(tmp_path: Path, clips: Path, capfd: Capture) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     packed = tmp_path / "packed"
@@ -174,22 +174,22 @@ def test_a_pack_below_the_rate_of_the_network_is_told(tmp_path: Path, clips: Pat
     capfd.readouterr()
     words = ["train", f"parquet:{packed}", "--out", str(tmp_path / "run"), "--width", "2", "--n-heads", "2"]
     assert main([*words, "--n-clips-seen", "2", "--batch-size", "2", "--n-workers", "0", "--device", "cpu"]) == 0
-    assert "the recordings are at 16000 Hz, the network listens at 32000 Hz" in capfd.readouterr().err
+    assert "the recordings have a sample rate of 16000 Hz, the network of 32000 Hz" in capfd.readouterr().err
 
 
 def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: str, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--init", model, "--out", str(tmp_path / "run"), "--n-workers", "0"]
     tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]
     assert main([*words, *tiny, "--hop-ms", "10", "-q"]) == 1
-    told = capfd.readouterr().err
-    assert told.endswith("leave it out, or start without init\n") and len(told.splitlines()) == 1
-    assert told.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
+    printed = capfd.readouterr().err
+    assert printed.endswith("or start without a checkpoint (--hop-ms 25.0)\n") and len(printed.splitlines()) == 1
+    assert printed.startswith(f"error: --hop-ms: 25 was expected, as in {model}")
     assert main([*words, *tiny]) == 0
-    told = capfd.readouterr().err
+    printed = capfd.readouterr().err
     expected = (
         "backbone, gmap pooling and hidden layer taken over; 3 labels start anew (16000 Hz, 64 mel bins, frames of "
     )
-    assert f"{model}: {expected}25 ms, width 2)\n" in told
+    assert f"{model}: {expected}25 ms, width 2)\n" in printed
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["init"]["model"] == record["config"]["init"] == model
     assert main([*words[:-4], "--out", str(tmp_path / "other"), *tiny, "-q"]) == 0

@@ -266,7 +266,7 @@ def test_unknown_labels_are_refused(tiny_audioset, tmp_path):
         ("mid,display_name\n/m/1,Dog\n", ": expected the columns index, mid, display_name, got mid, display_name"),
         ("index,mid,display_name\n1,/m/1,Dog\n", ", row 2: expected index 0, got '1'"),
         ("index,mid,display_name\n0,/m/1\n", ", row 2: expected index, mid, display_name, got '0,/m/1'"),
-        ("index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Dog\n", ": the label name 'Dog' is there twice; names and ids"),
+        ("index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Dog\n", ": the label name 'Dog' is repeated; names and ids"),
         ("index,mid,display_name\n", ": a label set needs at least one label"),
         ("", ": a label set needs at least one label"),
     ],

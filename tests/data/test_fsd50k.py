@@ -118,7 +118,7 @@ def test_lenient_lists_damaged_rows(folder):
             "7,Bark",
             "vocabulary.csv, row 2: expected 1, a label and its MID, got '7,Bark,/m/",
         ),
-        ("vocabulary", "Bark", "Dog", "vocabulary.csv: the label name 'Dog' is there twice"),
+        ("vocabulary", "Bark", "Dog", "vocabulary.csv: the label name 'Dog' is repeated"),
     ],
 )
 def test_damaged_tables_are_refused(folder, table, old, new, text):

@@ -283,7 +283,7 @@ def test_a_label_without_readable_recordings_is_refused(tmp_path: Path, monkeypa
     with pytest.warns(EarmarkWarning), pytest.raises(DataError, match=r"the label 'cat' .*2 \.m4a.*; pip"):
         read_folder(tmp_path)
     make(tmp_path, "cat/1.wav")
-    with pytest.warns(EarmarkWarning, match=r"3 files skipped, 2 \.m4a, 1 \.mp4: they are read with the extra: pip"):
+    with pytest.warns(EarmarkWarning, match=r"3 files skipped, 2 \.m4a, 1 \.mp4: they need the extra: pip"):
         assert read_folder(tmp_path).labels.names == ("bird", "cat", "dog", "rain")
 
 

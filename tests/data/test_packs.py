@@ -24,7 +24,7 @@ def test_a_pack_has_a_description():
     ("description", "text"),
     [
         ({**ABOUT, "format": 2}, "f: expected format 1 of `earmark pack`, got 2"),
-        ({**ABOUT, "labels": {"names": ["a", "a"], "ids": ["/a", "/b"]}}, "f: the label name 'a' is there twice"),
+        ({**ABOUT, "labels": {"names": ["a", "a"], "ids": ["/a", "/b"]}}, "f: the label name 'a' is repeated"),
         ({**ABOUT, "labels": 3}, "f: the description of its data set is damaged"),
         ([], "f: the description of its data set is damaged"),
     ],

@@ -16,7 +16,7 @@ from earmark.data.packs import JOURNAL
 from earmark.data.parquet import read_parquet
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 RATE = 16000
 
@@ -282,7 +282,7 @@ def test_a_file_without_rows_is_refused(tmp_path, sound):
     [
         ({"format": 2}, ": expected format 1 of `earmark pack`, got 2"),
         ({"labels": ["bell"]}, ": the description of its data set is damaged: TypeError"),
-        ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is there twice"),
+        ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is repeated"),
         (
             {"labels": {"names": ["bell"], "ids": []}},
             ", row 0 (a): 'siren' is not among the 1 labels; this file has 1 other unknown labels, in 2",
@@ -426,9 +426,11 @@ def test_opening_does_not_read_audio(tmp_path, monkeypatch):
     """Nor as many bytes as the audio of one row group has, from a store that is far away."""
     noise = np.random.default_rng(0).bytes
     rows = {"id": [str(i) for i in range(32)], "audio": [noise(100_000) for _ in range(32)], "labels": ["a"] * 32}
-    Place("memory://sources/a.parquet").write(Path(write(tmp_path / "a.parquet", rows, row_group_size=8)).read_bytes())
+    RemotePath("memory://sources/a.parquet").write(
+        Path(write(tmp_path / "a.parquet", rows, row_group_size=8)).read_bytes()
+    )
     n_read = []
-    opened = Place.open
+    opened = RemotePath.open
 
     def counted(place, **options):
         stream = opened(place, **options)
@@ -436,7 +438,7 @@ def test_opening_does_not_read_audio(tmp_path, monkeypatch):
         stream.read = lambda *size: n_read.append(len(data := read(*size))) or data
         return stream
 
-    monkeypatch.setattr(Place, "open", counted)
+    monkeypatch.setattr(RemotePath, "open", counted)
     data = read_parquet("memory://sources/*.parquet")
     assert len(data) == 32
     assert 0 < sum(n_read) < 150_000

@@ -116,7 +116,7 @@ def test_forked_processes_share_no_handles(table):
             held.enter_context(files._lock)
         for child in children:
             child.start()
-        found = sorted(queue.get(timeout=20) for _ in children)
+        found = sorted(queue.get(timeout=300) for _ in children)
     for child in children:
         child.join()
     assert found == sorted([100 * (number + 1) for number in order] for order in orders)

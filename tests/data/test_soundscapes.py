@@ -352,17 +352,17 @@ def test_damaged_folders_are_refused(soundscapes, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"duration": 0.0}, "duration must be a positive number of seconds, but is 0.0"),
-        ({"duration": float("nan")}, "duration must be a positive"),
-        ({"sample_rate": 8}, "sample_rate must be at least 1000 Hz, but is 8"),
-        ({"n_events": (0, 2)}, "n_events must be whole numbers from 1 on"),
-        ({"n_events": (4, 1)}, "n_events must be two numbers, the smaller first"),
-        ({"event_duration": (0.3, 40.0)}, "event_duration must lie between 0.01 s and the duration of 10.0 s"),
-        ({"event_duration": (0.0, 4.0)}, "event_duration must lie between"),
-        ({"snr_db": (0.0, float("inf"))}, "snr_db must be two numbers"),
-        ({"background_db": (-10.0, 3.0)}, "background_db must not exceed full scale"),
-        ({"fade": -1.0}, "fade must lie between"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"duration": 0.0}, "duration: above 0 was expected, not 0.0"),
+        ({"duration": float("nan")}, "duration: .* not nan"),
+        ({"sample_rate": 8}, "sample_rate: at least 1000 was expected, not 8"),
+        ({"n_events": (0, 2)}, "n_events: two whole numbers, at least 1, .* not .0, 2"),
+        ({"n_events": (4, 1)}, "n_events: two whole numbers, the smaller first, .* not .4, 1"),
+        ({"event_duration": (0.3, 40.0)}, "event_duration: at most the duration of 10.0 s"),
+        ({"event_duration": (0.0, 4.0)}, "event_duration: two finite numbers, at least 0.01"),
+        ({"snr_db": (0.0, float("inf"))}, "snr_db: two finite numbers"),
+        ({"background_db": (-10.0, 3.0)}, "background_db: two finite numbers, at most 0"),
+        ({"fade": -1.0}, "fade: from 0 to 1 was expected, not -1.0"),
+        ({"seed": -1}, "seed: at least 0 was expected, not -1"),
     ],
 )
 def test_invalid_settings_are_refused(settings, message):

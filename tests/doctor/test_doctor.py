@@ -471,13 +471,19 @@ def test_labels_with_few_clean_clips():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"min_seconds": -1.0}, "min_seconds: 0 or more was expected, not -1"),
-        ({"silent_dbfs": 1.0}, "silent_dbfs: 0 or less was expected, not 1"),
-        ({"clipped_share": 0.0}, "clipped_share: more than 0, up to 1, was expected, not 0"),
-        ({"min_clips": -1}, "min_clips: 0 or more was expected, not -1"),
-        ({"keep": frozenset({"unreadable"})}, f"keep: of {', '.join((*LEFT_OUT, *KEPT))} was expected, not unreadable"),
-        ({"drop": frozenset({"leaking"})}, f"drop: of {', '.join(KEPT)} was expected, not leaking"),
-        ({"drop": frozenset({"clipped"}), "keep": frozenset({"clipped"})}, "keep: clipped cannot be both"),
+        ({"min_seconds": -1.0}, "min_seconds: at least 0 was expected, not -1"),
+        ({"silent_dbfs": 1.0}, "silent_dbfs: at most 0 was expected, not 1"),
+        ({"clipped_share": 0.0}, "clipped_share: above 0 and at most 1 was expected, not 0"),
+        ({"min_clips": -1}, "min_clips: at least 0 was expected, not -1"),
+        (
+            {"keep": frozenset({"unreadable"})},
+            f"keep: some of {', '.join((*LEFT_OUT, *KEPT))} were expected, not unreadable",
+        ),
+        ({"drop": frozenset({"leaking"})}, f"drop: some of {', '.join(KEPT)} were expected, not leaking"),
+        (
+            {"drop": frozenset({"clipped"}), "keep": frozenset({"clipped"})},
+            "keep: clipped was expected in keep or drop",
+        ),
     ],
 )
 def test_limits_outside_what_they_can_be(settings, message):

@@ -140,7 +140,7 @@ def random_recordings(seed: int, n_labels: int, n_levels: int) -> list[ScoredRec
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     n_labels=st.integers(1, 3),

@@ -267,9 +267,9 @@ def test_interval_without_any_positive_is_nan() -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"level": 95}, "level=95: a share between 0 and 1"),
-        ({"n_resamples": 0}, "n_resamples=0: at least 1"),
-        ({"metric": "map"}, "metric 'map': one of mAP, mAUC, d_prime"),
+        ({"level": 95}, "level: a number between 0 and 1 .* not 95"),
+        ({"n_resamples": 0}, "n_resamples: at least 1 was expected, not 0"),
+        ({"metric": "map"}, "metric: one of mAP, mAUC, d_prime was expected, not 'map'"),
     ],
 )
 @pytest.mark.usefixtures("users_shapes")

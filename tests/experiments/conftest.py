@@ -9,8 +9,8 @@ import pytest
 from earmark.audio.recording import Audio, save_audio
 from earmark.data.synthetic import synthetic_bank
 from earmark.training import TrainConfig
-from experiments.plan import make_plan
-from experiments.profiles import Profile
+from experiments.table1.plan import make_plan
+from experiments.table1.profiles import Profile
 
 KINDS = ("bell", "buzz", "hiss", "siren", "whistle")
 FOLDS = ("1", "1", "2", "2", "3", "3", "5", "5")
@@ -67,7 +67,7 @@ def planned(bank):
 @pytest.fixture
 def line_of():
     """A finished run that never was."""
-    from experiments.lines import Line, config_sha256
+    from experiments.table1.lines import Line, config_sha256
 
     def line(difficulty, cell, seed, mAP=0.5, **values):
         config = TINY.config(cell, seed).to_json()
@@ -98,7 +98,7 @@ def line_of():
             bank="csv:bank.csv",
             n_labels=5,
             n_train_clips=12,
-            command="earmark paper table1",
+            command="python -m experiments table1",
         )
         return replace(made, **values)
 

@@ -1,24 +1,22 @@
-"""`earmark paper ...`."""
+"""The commands table1, localisation, figure3 and table2."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import experiments.estimate
 import experiments.figure3
 import experiments.localisation
-import experiments.runs
-from earmark import cli
+import experiments.table1.estimate
+import experiments.table1.runs
 from earmark.audio.recording import Audio, save_audio
 from earmark.data.synthetic import synthetic_bank
-from experiments.lines import Line
+from experiments.__main__ import COMMANDS, main
 from experiments.localisation import Localised
-from experiments.plan import Run
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run
 
 Capture = pytest.CaptureFixture[str]
 Make = Callable[..., list[str]]
@@ -43,7 +41,7 @@ def table1(bank: str, tmp_path: Path) -> Make:
 
     def words(*more: str) -> list[str]:
         out = str(tmp_path / "out")
-        return ["paper", "table1", "--bank", bank, "--out", out, "--train-splits", "1", *TINY.split(), *more]
+        return ["table1", "--bank", bank, "--out", out, "--train-splits", "1", *TINY.split(), *more]
 
     return words
 
@@ -51,7 +49,7 @@ def table1(bank: str, tmp_path: Path) -> Make:
 def test_a_table_and_what_follows_from_it(table1: Make, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "out"
     pages = [out / "table1.md", out / "ablations.md"]
-    assert cli.main(table1("--cells", "max")) == 0
+    assert main(table1("--cells", "max")) == 0
     captured = capfd.readouterr()
     assert captured.out.splitlines() == [str(page) for page in pages]
     assert captured.err.startswith("sparse max seed 0: mAP ")
@@ -61,58 +59,62 @@ def test_a_table_and_what_follows_from_it(table1: Make, tmp_path: Path, capfd: C
     assert f"{changed} --difficulty sparse --n-seeds 1`" in page
     assert str(tmp_path) not in page and str(tmp_path) not in (out / "runs.jsonl").read_text()
 
-    assert cli.main(table1("--cells", "max", "--json", "--quiet")) == 0
+    assert main(table1("--cells", "max", "--json", "--quiet")) == 0
     captured = capfd.readouterr()
-    told = json.loads(captured.out)
-    assert told == {"n_runs": 1, "n_done": 1, "failed": [], "tables": [str(page) for page in pages]}
+    printed = json.loads(captured.out)
+    assert printed == {"n_runs": 1, "n_done": 1, "failed": [], "tables": [str(page) for page in pages]}
     assert captured.err == ""
 
     pages[0].unlink()
-    assert cli.main(["paper", "table1", "--out", str(out), "--tables-only"]) == 0
+    assert main(["table1", "--out", str(out), "--tables-only"]) == 0
     assert capfd.readouterr().out.splitlines() == [str(page) for page in pages]
     assert pages[0].read_text() == page
-    assert cli.main(["paper", "table1", "--out", str(out), "--tables-only", "--json"]) == 0
+    assert main(["table1", "--out", str(out), "--tables-only", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"tables": [str(page) for page in pages]}
 
-    assert cli.main([*table1("--cells", "max"), "--n-heads", "3"]) == 2
+    assert main([*table1("--cells", "max"), "--n-heads", "3"]) == 2
     other = [word if word != "8" else "9" for word in table1()]
-    assert cli.main(other) == 1
+    assert main(other) == 1
     assert "holds another table, these differ: profile.n_train 8 -> 9, profile.n_test 8 -> 9;" in capfd.readouterr().err
 
 
-def test_a_dry_run_tells_the_plan_and_does_nothing(
+def test_a_dry_run_prints_the_plan_and_does_nothing(
     table1: Make, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiments.estimate, "probe_rate", lambda *_: 0.01)
-    assert cli.main(table1("--dry-run")) == 0
+    monkeypatch.setattr(experiments.table1.estimate, "probe_rate", lambda *_: 0.01)
+    assert main(table1("--dry-run")) == 0
     printed = capfd.readouterr().out
     assert "all labels of csv:bank.csv, width 16" in printed
-    assert "runs: 12, of which 0 are done and 12 left" in printed
-    assert "soundscapes to draw: 8 sparse train, 4 sparse valid, 8 sparse test" in printed
+    assert "runs: 12, 0 done, 12 left" in printed
+    assert "soundscapes to mix: 8 sparse train, 4 sparse valid, 8 sparse test" in printed
     assert "time: about 6 h 40 min" in printed and "4 steps of GMAP at width 16 on noise" in printed
-    assert cli.main(table1("--dry-run", "--json", "--no-ablations")) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["n_runs"] == 6 and told["seconds"] == pytest.approx(12000) and told["plan"]["profile"]["n_train"] == 8
+    assert main(table1("--dry-run", "--json", "--no-ablations")) == 0
+    printed = json.loads(capfd.readouterr().out)
+    assert (
+        printed["n_runs"] == 6
+        and printed["seconds"] == pytest.approx(12000)
+        and printed["plan"]["profile"]["n_train"] == 8
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_failed_run_is_one_line_and_the_status_1(
     table1: Make, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = experiments.runs.perform
+    real = experiments.table1.runs.perform
 
     def perform(out: Path, plan: Any, run: Run, **options: Any) -> Line:
         if run.cell == "max":
             raise RuntimeError("no paper")
         return real(out, plan, run, **options)
 
-    monkeypatch.setattr(experiments.runs, "perform", perform)
-    assert cli.main(table1("--cells", "max,mean", "--json", "--quiet")) == 1
+    monkeypatch.setattr(experiments.table1.runs, "perform", perform)
+    assert main(table1("--cells", "max,mean", "--json", "--quiet")) == 1
     captured = capfd.readouterr()
     assert captured.err == "error: sparse max seed 0: RuntimeError: no paper\n"
-    told = json.loads(captured.out)
+    printed = json.loads(captured.out)
     failed = {"difficulty": "sparse", "cell": "max", "seed": 0, "error": "RuntimeError: no paper"}
-    assert (told["n_runs"], told["n_done"], told["failed"]) == (2, 1, [failed])
+    assert (printed["n_runs"], printed["n_done"], printed["failed"]) == (2, 1, [failed])
 
 
 def test_localisation_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,14 +127,14 @@ def test_localisation_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pyte
 
     monkeypatch.setattr(experiments.localisation, "localise", localise)
     monkeypatch.setattr(experiments.localisation, "write_table", lambda out: out / "localisation.md")
-    assert cli.main(["paper", "localisation", "--out", str(tmp_path)]) == 0
+    assert main(["localisation", "--out", str(tmp_path)]) == 0
     captured = capfd.readouterr()
     assert captured.out == f"{tmp_path / 'localisation.md'}\n"
-    assert captured.err == "sparse max seed 0: its checkpoint is not there, passed over\n"
-    assert cli.main(["paper", "localisation", "--out", str(tmp_path), "--json", "-q"]) == 0
+    assert captured.err == "sparse max seed 0: skipped, its checkpoint is missing\n"
+    assert main(["localisation", "--out", str(tmp_path), "--json", "-q"]) == 0
     missing = [{"difficulty": "sparse", "cell": "max", "seed": 0}]
     assert json.loads(capfd.readouterr().out) == {"table": str(tmp_path / "localisation.md"), "missing": missing}
-    assert cli.main(["paper", "localisation", "--out", str(tmp_path), "--tables-only"]) == 0
+    assert main(["localisation", "--out", str(tmp_path), "--tables-only"]) == 0
     assert calls == [tmp_path] * 2
 
 
@@ -144,108 +146,73 @@ def test_figure3_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pytest.Mo
         return out / "figure3.png"
 
     monkeypatch.setattr(experiments.figure3, "draw", draw)
-    words = ["paper", "figure3", "--out", str(tmp_path)]
-    assert cli.main(words) == 0
+    words = ["figure3", "--out", str(tmp_path)]
+    assert main(words) == 0
     assert capfd.readouterr().out == f"{tmp_path / 'figure3.png'}\n"
-    assert cli.main([*words, "--difficulty", "dense", "--clip", "x", "--seed", "2", "--json"]) == 0
+    assert main([*words, "--difficulty", "dense", "--clip", "x", "--seed", "2", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"figure": str(tmp_path / "figure3.png")}
     assert calls == [(tmp_path, "sparse", None, 0), (tmp_path, "dense", "x", 2)]
 
 
 def test_table2_prints_or_writes(tmp_path: Path, capfd: Capture) -> None:
-    assert cli.main(["paper", "table2"]) == 0
+    assert main(["table2"]) == 0
     printed = capfd.readouterr().out
     assert printed.startswith("# Table 2")
-    assert cli.main(["paper", "table2", "--out", str(tmp_path / "table2.md")]) == 0
+    assert main(["table2", "--out", str(tmp_path / "table2.md")]) == 0
     assert (tmp_path / "table2.md").read_text() == printed
     report = tmp_path / "report.json"
     report.write_text("{}")
-    assert cli.main(["paper", "table2", "--report", str(report), "--out", str(report)]) == 2
+    assert main(["table2", "--report", str(report), "--out", str(report)]) == 2
     assert "which would be lost" in capfd.readouterr().err and report.read_text() == "{}"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("paper tabel1", 'Unknown command "tabel1". Did you mean "table1"?'),
-        ("paper table1", "--out requires an argument"),
-        ("paper table1 --out y", "--bank is missing"),
-        ("paper table1 --out y --bank folder:x --jobs 0", "Must be >= 1"),
-        ("paper table1 --out y --bank folder:x --profile smal", '"small"'),
-        ("paper table1 --out y --bank folder:x --difficulty spares", "some of sparse, dense were expected, not spares"),
-        ("paper table1 --out y --bank folder:x --cells gmap,gmpa", "were expected, not gmpa"),
-        ("paper table1 --out y --bank folder:x --train-splits ,", "--train-splits: names joined by commas"),
-        ("paper figure3 --out y --difficulty spares", "one of sparse, dense was expected, not 'spares'"),
-        ("paper localisation", "--out requires an argument"),
+        ("tabel1", 'Unknown command "tabel1". Did you mean "table1"?'),
+        ("table1", "--bank is missing and there is no folder ESC-50 here; give --bank esc50:DIR"),
+        ("table1 --out y --bank folder:x --jobs 0", "Must be >= 1"),
+        ("table1 --out y --bank folder:x --profile smal", '"small"'),
+        ("table1 --out y --bank folder:x --difficulty spares", "some of sparse, dense were expected, not spares"),
+        ("table1 --out y --bank folder:x --cells gmap,gmpa", "were expected, not gmpa"),
+        ("table1 --out y --bank folder:x --train-splits ,", "--train-splits: names joined by commas"),
+        ("figure3 --out y --difficulty spares", "one of sparse, dense was expected, not 'spares'"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:
-    assert cli.main(words.split()) == 2
+def test_wrong_usage_is_one_line_and_2(
+    words: str, message: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ") and message in captured.err
     assert len(captured.err.splitlines()) == 1
-    named = " ".join(["earmark", *words.split()[: 2 if words.split()[1] in cli._PAPER else 1]])
+    named = " ".join(["python -m experiments", *(word for word in words.split()[:1] if word in COMMANDS)])
     assert f"(`{named} --help` explains)" in captured.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("paper table1 --out {t}/y --bank folder:{t}/gone", "gone"),
-        ("paper table1 --out {t}/y --bank {bank}", "profile small takes 10 labels, 10 of which the bank lacks"),
-        ("paper table1 --out {t}/y --bank {bank} --labels all", "no split 2, 3; the splits are 1, 5"),
-        ("paper table1 --out {t} --bank {bank} --labels all --train-splits 1", "this holds other files"),
-        ("paper table1 --out {t}/y --tables-only", "no finished run there"),
-        ("paper table1 --out {t}/y --bank {bank} --labels bell,bel --train-splits 1", "1 of which the bank lacks: bel"),
-        ("paper localisation --out {t}/y", "finished runs were expected"),
-        ("paper figure3 --out {t}/y", "the finished run sparse gmap seed 0 was expected"),
-        ("paper table2 --report {t}/gone.json", "gone.json"),
+        ("table1 --out {t}/y --bank folder:{t}/gone", "gone"),
+        ("table1 --out {t}/y --bank {bank}", "profile small takes 10 labels, 10 of which the bank lacks"),
+        ("table1 --out {t}/y --bank {bank} --labels all", "no split 2, 3; the splits are 1, 5"),
+        ("table1 --out {t} --bank {bank} --labels all --train-splits 1", "this holds other files"),
+        ("table1 --out {t}/y --tables-only", "no finished run there"),
+        ("table1 --out {t}/y --bank {bank} --labels bell,bel --train-splits 1", "1 of which the bank lacks: bel"),
+        ("localisation --out {t}/y", "finished runs were expected"),
+        ("figure3 --out {t}/y", "the finished run sparse gmap seed 0 was expected"),
+        ("table2 --report {t}/gone.json", "gone.json"),
     ],
 )
 def test_work_that_cannot_be_done_is_one_line_and_1(
     words: str, message: str, bank: str, tmp_path: Path, capfd: Capture
 ) -> None:
     (tmp_path / "holiday.jpg").touch()
-    assert cli.main([word.format(t=tmp_path, bank=bank) for word in words.split()]) == 1
+    assert main([word.format(t=tmp_path, bank=bank) for word in words.split()]) == 1
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ") and message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
-
-
-@pytest.mark.parametrize("command", list(cli._PAPER))
-def test_every_command_explains_itself_with_examples_that_are_right_usage(command: str, capfd: Capture) -> None:
-    assert cli.main(["paper", command, "--help"]) == 0
-    printed = capfd.readouterr().out
-    assert printed.startswith(f"Usage: earmark paper {command}")
-    assert f"Example:\n\n    earmark paper {command}" in printed
-    arguments = cli.app["paper"][command].assemble_argument_collection(parse_docstring=True)
-    assert [argument.name for argument in arguments if argument.show and not argument.parameter.help] == []
-    _, _, *examples = cli._PAPER[command]
-    for example in examples:
-        words = example.split()
-        assert words[:3] == ["earmark", "paper", command]
-        cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
-
-
-def test_the_group_lists_its_commands(capfd: Capture) -> None:
-    assert cli.main(["paper", "--help"]) == 0
-    printed = capfd.readouterr().out
-    for command, (summary, *_) in cli._PAPER.items():
-        assert command in printed and summary[:40] in printed
-    assert cli.main(["--help"]) == 0
-    assert "paper" in capfd.readouterr().out
-
-
-def test_help_comes_without_the_heavy_libraries() -> None:
-    code = """
-import sys
-from earmark.cli import main
-main(["paper", "table1", "--help"])
-heavy = {"torch", "lightning", "matplotlib"} & set(sys.modules)
-sys.exit(f"loaded {heavy}" if heavy else 0)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr

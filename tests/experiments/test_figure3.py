@@ -15,8 +15,8 @@ from earmark.model.network import Network, NetworkConfig
 from earmark.plots import Span, plot_attention
 from experiments import figure3 as module
 from experiments.figure3 import choose_clip, draw, figure3
-from experiments.lines import Line, append_line
-from experiments.plan import Run
+from experiments.table1.lines import Line, append_line
+from experiments.table1.plan import Run
 
 N_CLIPS = 20
 RUNS = [Run("sparse", cell, seed) for cell in ("gmap", "attention", "mean") for seed in (0, 1)]
@@ -147,9 +147,10 @@ def test_any_two_networks_and_recording_can_be_drawn(table, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
 
 
-def test_what_is_missing_is_told_in_one_line(table, tmp_path):
+def test_what_is_missing_is_reported_in_one_line(table, tmp_path):
     with pytest.raises(
-        DataError, match="the finished run dense gmap seed 0 was expected, it is not there; `earmark paper"
+        DataError,
+        match="the finished run dense gmap seed 0 was expected, it is missing; `python -m experiments",
     ):
         draw(table, "dense")
     with pytest.raises(DataError, match="the finished run sparse gmap seed 2 was expected"):

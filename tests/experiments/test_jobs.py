@@ -11,9 +11,9 @@ import pytest
 from earmark.errors import DataError
 from experiments import jobs as module
 from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
-from experiments.lines import Line
-from experiments.plan import Run
-from experiments.sounds import PARTS, render_part
+from experiments.table1.lines import Line
+from experiments.table1.plan import Run
+from experiments.table1.soundscapes import PARTS, render_part
 
 RUNS = tuple(Run("sparse", cell, 0) for cell in ("max", "mean"))
 
@@ -82,7 +82,7 @@ def test_closing_asks_every_process_to_stop_and_waits(fake, out, tmp_path):
 
 
 def test_a_second_interrupt_ends_the_processes(fake, out, monkeypatch):
-    started = fake("import time; time.sleep(60)")
+    started = fake("import time; time.sleep(3600)")
 
     def interrupted(*_):
         raise KeyboardInterrupt

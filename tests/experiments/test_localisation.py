@@ -14,11 +14,11 @@ from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from experiments import localisation
-from experiments.lines import Line, append_line
 from experiments.localisation import localise, read_localisation, table, write_table
 from experiments.lock import alone
-from experiments.plan import Run
-from experiments.profiles import PROFILES
+from experiments.table1.lines import Line, append_line
+from experiments.table1.plan import Run
+from experiments.table1.profiles import PROFILES
 
 LABELS = ("beeps", "buzz", "hiss")
 
@@ -75,12 +75,12 @@ def out(rendered: Path, tmp_path: Path, line: Callable[..., Line]) -> Path:
 
 
 def test_every_run_gets_a_line_once(out: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    first = localise(out, lambda *values: told.append(values))
+    printed: list[tuple[str, int, int]] = []
+    first = localise(out, lambda *values: printed.append(values))
     assert [(each["cell"], each["seed"]) for each in first.lines] == [("mean", 0), ("gmap", 0)]
     assert not first.missing
-    assert told[0] == ("sparse mean seed 0", 1, 12)
-    assert told[-1] == ("sparse gmap seed 0", 12, 12)
+    assert printed[0] == ("sparse mean seed 0", 1, 12)
+    assert printed[-1] == ("sparse gmap seed 0", 12, 12)
     text = (out / "localisation.jsonl").read_text()
     assert [json.loads(row) for row in text.splitlines()] == list(first.lines)
     assert localise(out).lines == ()

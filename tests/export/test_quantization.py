@@ -1,4 +1,4 @@
-"""The convolutions in 8 bits: near enough, for all lengths, and nothing else."""
+"""Quantisation to 8 bits: accurate for all lengths, and limited to convolutions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 
 from earmark.errors import ConfigError
 from earmark.export.onnx_file import export
-from earmark.export.quantization import quantized
+from earmark.export.quantization import quantize
 from earmark.inference.engine import CHUNK_SECONDS
 from earmark.inference.onnx_engine import session
 from earmark.model.network import Network
@@ -25,7 +25,7 @@ def recordings(n: int = 4) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=["cnn", "light"])
 def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As exported, in float32."""
+    """The exported float32 file."""
     if request.param == "cnn":
         return exported
     network = Network.load(exported.with_suffix(".safetensors"))
@@ -33,7 +33,7 @@ def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pyte
     light = Network(replace(network.config, backbone="light"), network.labels)
     for module in light.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # segments as large as a trained network's
+            module.momentum = None  # for segments as large as those of a trained network
     light.train()(0.1 * torch.randn(8, 16000))
     path = tmp_path_factory.mktemp("light") / "light.onnx"
     export(light, path)
@@ -43,10 +43,10 @@ def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pyte
 @pytest.fixture(scope="module")
 def graphs(model: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     graph = onnx.load(model)
-    return graph, quantized(graph, recordings(), RATE)
+    return graph, quantize(graph, recordings(), RATE)
 
 
-def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_scores_are_close_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     exact, rounded = (session(graph.SerializeToString()) for graph in graphs)
     rng = np.random.default_rng(1)
     largest = exact.run(["segments"], {"waveform": recordings(1)[0][None]})[0].max()
@@ -55,12 +55,12 @@ def test_scores_are_near_for_all_lengths(graphs: tuple[onnx.ModelProto, onnx.Mod
         waveform = (0.1 * rng.standard_normal((1, n))).astype(np.float32)
         expected, ours = (run.run(None, {"waveform": waveform}) for run in (exact, rounded))
         assert [output.shape for output in ours] == [output.shape for output in expected]
-        # a sample alone is like nothing that the scales were set by
+        # one sample is unlike the recordings that determined the scales
         np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=0.2 * largest)
         np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=0.03)
 
 
-def test_the_convolutions_but_the_first_are_in_8_bits(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_all_convolutions_but_the_first_are_in_8_bits(graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     before, after = graphs
     weights = {tensor.name: tensor.data_type for tensor in after.graph.initializer}
     sizes = {tensor.name: tensor.dims[0] if tensor.dims else 0 for tensor in after.graph.initializer}
@@ -83,18 +83,18 @@ def test_the_convolutions_but_the_first_are_in_8_bits(graphs: tuple[onnx.ModelPr
         ]
 
 
-def test_the_graph_itself_stays_as_it_is(model: Path, graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_the_given_graph_is_not_changed(model: Path, graphs: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     assert graphs[0] == onnx.load(model)
 
 
-def test_no_recording_is_an_error(exported: Path) -> None:
+def test_calibration_without_recordings_is_refused(exported: Path) -> None:
     with pytest.raises(ConfigError, match="calibrated with recordings like those to come, but there is none"):
-        quantized(onnx.load(exported), [], RATE)
+        quantize(onnx.load(exported), [], RATE)
 
 
-def test_of_a_long_recording_the_beginning_counts(exported: Path) -> None:
+def test_only_the_beginning_of_a_long_recording_counts(exported: Path) -> None:
     n_counted = round(CHUNK_SECONDS * RATE)
     quiet = np.concatenate(recordings(n_counted // (2 * RATE) + 1))[:n_counted]
     loud_later = np.concatenate([quiet, 100 * quiet])
-    ours, expected = (quantized(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet))
+    ours, expected = (quantize(onnx.load(exported), [waveform], RATE) for waveform in (loud_later, quiet))
     assert ours == expected

@@ -1,4 +1,4 @@
-"""What a name or a path leads to."""
+"""Loading of models by name and by path."""
 
 import json
 import runpy
@@ -15,7 +15,7 @@ from earmark.hub import loading as hub
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from earmark.storage.download import Published
+from earmark.storage.download import PublishedFile
 
 LABELS = LabelSet(("dog", "rain"))
 
@@ -28,21 +28,21 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_path_is_a_tagger(checkpoint: Path) -> None:
+def test_a_checkpoint_loads_as_a_tagger(checkpoint: Path) -> None:
     for path in (checkpoint, str(checkpoint)):
         tagger = hub.load(path)
         assert tagger.labels == LABELS
         assert tagger.sample_rate == 16000
 
 
-def test_the_network_itself(checkpoint: Path) -> None:
+def test_a_checkpoint_loads_as_a_network(checkpoint: Path) -> None:
     network = hub.load_network(checkpoint)
     assert not network.training
     assert network.labels == LABELS
 
 
-def test_the_shipped_model_is_the_one_that_was_measured() -> None:
-    """Fails when the checkpoint or what runs it changes; then the model's figures are to be measured anew as well."""
+def test_the_shipped_model_keeps_its_scores() -> None:
+    """Fails if the checkpoint or the inference changes; then measure the model's published figures again."""
     golden = Path(__file__).parents[1] / "golden"
     kept = json.loads((golden / "earmark-esc50.json").read_text())
     tagger = hub.load("earmark-esc50")
@@ -52,7 +52,7 @@ def test_the_shipped_model_is_the_one_that_was_measured() -> None:
         assert scores == pytest.approx(kept[name], abs=2e-4), name
 
 
-def test_the_shipped_model_knows_the_fifty_sounds_and_has_a_card() -> None:
+def test_the_shipped_model_has_the_labels_of_esc50_and_a_card() -> None:
     network = hub.load_network("earmark-esc50")
     assert network.labels == LabelSet.esc50()
     assert network.config.pooling == "gmap"
@@ -62,60 +62,58 @@ def test_the_shipped_model_knows_the_fifty_sounds_and_has_a_card() -> None:
     assert "CC BY-NC" in (folder / "MODEL_CARD.md").read_text()
 
 
-def test_an_unknown_name_lists_what_there_is() -> None:
+def test_the_error_about_an_unknown_name_lists_the_models() -> None:
     with pytest.raises(
-        CheckpointError, match=r"no model called 'yamnet'; this version has earmark-esc50, panns-cnn10; .*\.safetensors"
+        CheckpointError, match=r"unknown model 'yamnet'; this version has earmark-esc50, panns-cnn10; .*\.safetensors"
     ):
         hub.load("yamnet")
 
 
-def test_a_published_model_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fetch(published: Published) -> Path:
+def test_a_published_model_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fetch(published: PublishedFile) -> Path:
         assert published.url.startswith("https://zenodo.org/record/3987831/files/Cnn10_")
-        return tmp_path / published.file
+        return tmp_path / published.name
 
     monkeypatch.setattr("earmark.storage.download.fetch", fetch)
     assert hub.find_checkpoint("panns-cnn10") == tmp_path / "Cnn10_mAP=0.380.pth"
-    with pytest.raises(CheckpointError, match=r"0\.380\.pth: no such file; the Cnn10 weights of PANNs were expected"):
+    with pytest.raises(CheckpointError, match=r"0\.380\.pth: no such file; expected the Cnn10 weights"):
         hub.load("panns-cnn10")
 
 
-def test_a_folder_is_answered_with_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=rf"this is a folder; did you mean {checkpoint}\?"):
+def test_the_error_about_a_folder_names_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"got a folder; did you mean {checkpoint}\?"):
         hub.load(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="a folder without checkpoints in it"):
+    with pytest.raises(CheckpointError, match="it holds no checkpoints"):
         hub.load(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "gone.onnx", "gone.pth", "runs/gone"])
-def test_a_path_that_is_not_there(name: str) -> None:
+def test_a_missing_file_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name}: no such file"):
         hub.load(name)
 
 
-def test_an_exported_network_is_a_tagger(exported: Path) -> None:
+def test_an_exported_network_loads_as_a_tagger(exported: Path) -> None:
     tagger = hub.load(exported)
     assert tagger.labels.names == ("dog", "rain", "siren")
     assert tagger.sample_rate == 16000
     assert type(tagger.engine).__name__ == "OnnxEngine"
 
 
-def test_an_exported_network_is_no_network_to_train(exported: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"tagger\.onnx: .* only tags, .* a \.safetensors checkpoint was expected"
-    ):
+def test_an_exported_network_does_not_load_as_a_network(exported: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"tagger\.onnx: expected a \.safetensors checkpoint; .* only tags"):
         hub.load_network(exported)
 
 
-def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a network")
     with pytest.raises(CheckpointError, match=r"notes\.txt"):
         hub.load(path)
 
 
-def test_a_misspelt_name_does_not_wait_for_pytorch() -> None:
+def test_a_misspelt_name_fails_without_importing_pytorch() -> None:
     code = """
 import sys, earmark
 try:

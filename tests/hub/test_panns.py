@@ -1,4 +1,4 @@
-"""Published PANNs weights: the scores of that network, written down plainly here."""
+"""Published PANNs weights, compared with a plain implementation of Cnn10."""
 
 import os
 from pathlib import Path
@@ -15,13 +15,14 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
 from earmark.hub.panns import FRONTEND, read_cnn10
 from earmark.inference.engine import ChunkedEncoder
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.mel import mel_filters
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 HOP = 320
 SEGMENT = 16 * HOP
-# frames of 80 to 300: odd at the first, second, third, fourth halving, at several, at none; around whole hops
+# 80 to 300 frames: odd before the first, second, third, fourth halving, before several, before none; near whole hops
 LENGTHS = (
     SEGMENT - HOP,
     SEGMENT - 1,
@@ -37,7 +38,7 @@ LENGTHS += (86 * HOP, 88 * HOP, 95 * HOP - 1, 95 * HOP, 40_001)
 
 
 class Cnn10(nn.Module):
-    """PANNs' network of that name, with its names, at any width: as published, its front end as convolutions."""
+    """PANNs' Cnn10 of any width, with the published tensor names and the front end as convolutions."""
 
     def __init__(self, width: int = 4, n_labels: int = 527) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ def close(got: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("n_samples", [*LENGTHS, 320_000, 12 * 32_000 + 77])
-def test_scores_are_those_of_that_network(theirs: Cnn10, ours: Network, n_samples: int) -> None:
+def test_scores_equal_those_of_cnn10(theirs: Cnn10, ours: Network, n_samples: int) -> None:
     expected = scores(theirs, noise(n_samples))
     assert expected.std() > 0.1
     with torch.inference_mode():
@@ -132,7 +133,7 @@ def test_scores_are_those_of_that_network(theirs: Cnn10, ours: Network, n_sample
     close(torch.sigmoid(torch.from_numpy(engine.classify(engine.encode(noise(n_samples))[None])[0])), expected)
 
 
-def test_a_whole_one_has_the_published_size(tmp_path: Path) -> None:
+def test_the_full_width_has_the_published_number_of_parameters(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = Cnn10(64).eval()
     torch.save({"model": theirs.state_dict()}, tmp_path / "a.pth")
@@ -143,7 +144,7 @@ def test_a_whole_one_has_the_published_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("filler", [0.0, 3.0])
-def test_a_padded_clip_scores_what_it_scores_alone(theirs: Cnn10, ours: Network, filler: float) -> None:
+def test_padding_in_a_batch_does_not_change_scores(theirs: Cnn10, ours: Network, filler: float) -> None:
     lengths = [*LENGTHS, 100, 3000, 1]
     batch = torch.full((len(lengths), max(lengths)), filler)
     for row, n_samples in zip(batch, lengths, strict=True):
@@ -158,9 +159,7 @@ def test_a_padded_clip_scores_what_it_scores_alone(theirs: Cnn10, ours: Network,
 
 
 @pytest.mark.parametrize("n_samples", [1, 513, 3000, SEGMENT - HOP - 1])
-def test_a_clip_that_is_too_short_for_that_network_has_silence_after_it(
-    theirs: Cnn10, ours: Network, n_samples: int
-) -> None:
+def test_short_clips_are_padded_with_silence(theirs: Cnn10, ours: Network, n_samples: int) -> None:
     clip = noise(n_samples)
     frames = ours.frontend(torch.from_numpy(clip)[None])
     silent = F.pad(frames, (0, 0, 0, 16 - frames.shape[1]), value=-100.0)
@@ -173,7 +172,7 @@ def test_a_clip_that_is_too_short_for_that_network_has_silence_after_it(
     assert np.abs(scores(theirs, followed) - torch.sigmoid(torch.from_numpy(scores(ours, clip))).numpy()).max() < 0.5
 
 
-def test_a_name_a_prefix_and_a_bare_state_dict(theirs: Cnn10, tmp_path: Path) -> None:
+def test_all_forms_of_state_dicts_are_read(theirs: Cnn10, tmp_path: Path) -> None:
     state = theirs.state_dict()
     forms: dict[str, Any] = {
         "bare": state,
@@ -193,7 +192,7 @@ def test_a_name_a_prefix_and_a_bare_state_dict(theirs: Cnn10, tmp_path: Path) ->
 
 @pytest.mark.parametrize("n_segments", [1, 3])
 @pytest.mark.parametrize("more", [-HOP - 1, -HOP, -1, 0, 1, HOP, 2000])
-def test_chunks_give_the_segments_of_the_whole(ours: Network, n_segments: int, more: int) -> None:
+def test_chunked_segments_equal_those_of_the_recording(ours: Network, n_segments: int, more: int) -> None:
     engine = TorchEngine(ours)
     waveform = noise(9 * SEGMENT + more)
     encoder = ChunkedEncoder(engine, n_segments)
@@ -204,7 +203,7 @@ def test_chunks_give_the_segments_of_the_whole(ours: Network, n_segments: int, m
 
 
 @pytest.mark.parametrize("n_samples", [1, 1000, SEGMENT - HOP, 2 * SEGMENT - 1, 100_000, 12 * SEGMENT - HOP])
-def test_a_stream_gives_the_timeline(file: Path, n_samples: int) -> None:
+def test_a_stream_equals_the_timeline(file: Path, n_samples: int) -> None:
     tagger, audio = earmark.load(file), Audio(noise(n_samples), 32_000)
     timeline = tagger.timeline(audio, window=0.5, hop=0.16)
     stream = tagger.stream(32_000, window=0.5, hop=0.16, threshold=0.6)
@@ -218,12 +217,12 @@ def test_a_stream_gives_the_timeline(file: Path, n_samples: int) -> None:
         assert event.score == pytest.approx(wanted.score, abs=1e-5)
 
 
-def test_a_tagger_of_it(file: Path, theirs: Cnn10) -> None:
+def test_a_pth_file_loads_as_a_tagger(file: Path, theirs: Cnn10) -> None:
     tagger = earmark.load(str(file))
     assert tagger.labels == LabelSet.audioset() and tagger.seconds_per_segment == pytest.approx(0.16)
     audio = Audio(noise(320_000), 32_000)
     expected = scores(theirs, audio.waveform)
-    close(tagger.hear(audio).scores, expected)
+    close(tagger.score(audio).scores, expected)
     tags = tagger.tag(audio, top=3)
     assert [tag.label for tag in tags] == [tagger.labels.names[i] for i in np.argsort(-expected)[:3]]
     assert tagger.embed(audio).shape == (32,)
@@ -235,7 +234,7 @@ def test_a_tagger_of_it(file: Path, theirs: Cnn10) -> None:
         tagger.evidence(Audio(noise(2 * SEGMENT - HOP - 1), 32_000), "Speech")
 
 
-def test_it_may_be_kept_as_a_checkpoint(ours: Network, tmp_path: Path) -> None:
+def test_the_network_can_be_saved_as_a_checkpoint(ours: Network, tmp_path: Path) -> None:
     ours.save(tmp_path / "cnn10.safetensors")
     again = earmark.load(tmp_path / "cnn10.safetensors")
     assert again.labels == LabelSet.audioset() and again.engine.clip_duration == 10.0
@@ -245,25 +244,25 @@ def test_it_may_be_kept_as_a_checkpoint(ours: Network, tmp_path: Path) -> None:
     )
 
 
-def test_exported_it_scores_the_same(ours: Network, theirs: Cnn10, tmp_path: Path) -> None:
+def test_the_exported_network_has_the_same_scores(ours: Network, theirs: Cnn10, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from earmark.export.onnx_file import export
 
     assert export(ours, tmp_path / "a.onnx").difference < 1e-5
     export(ours, tmp_path / "int8.onnx", [noise(64_000)])
-    tagger, in_eight_bits = earmark.load(tmp_path / "a.onnx"), earmark.load(tmp_path / "int8.onnx")
+    tagger, quantized = earmark.load(tmp_path / "a.onnx"), earmark.load(tmp_path / "int8.onnx")
     for n_samples in (*LENGTHS, 1, 3000):
         audio = Audio(noise(n_samples), 32_000)
-        heard = tagger.hear(audio).scores
-        close(heard, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
+        expected = tagger.score(audio).scores
+        close(expected, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
         if n_samples > 3000:
-            close(heard, scores(theirs, audio.waveform))
-        assert len(in_eight_bits.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
-        assert np.abs(in_eight_bits.hear(audio).scores - heard).max() < 0.2
+            close(expected, scores(theirs, audio.waveform))
+        assert len(quantized.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
+        assert np.abs(quantized.score(audio).scores - expected).max() < 0.2
 
 
 class Harmful:
-    """Runs code where it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, ("harm",)
@@ -276,31 +275,37 @@ def edited(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda state: {"model": state, "hook": Harmful()}, "damaged, or would run code if it were read in full"),
+        (lambda state: {"model": state, "hook": Harmful()}, "damaged or holds code"),
         (lambda state: [1, 2], "it is no state dict"),
         (lambda state: {}, "it is no state dict"),
         (lambda state: edited(state, fc1__bias="text"), r"fc1\.bias is no plain tensor"),
         (
             lambda state: {k: v for k, v in state.items() if "block4" not in k},
-            "10 of its tensors are not there, such as",
+            "10 tensors are missing, for example",
         ),
-        (lambda state: edited(state, conv_block5__conv1__weight=torch.zeros(1)), "1 tensors that Cnn10 has not"),
-        (lambda state: edited(state, fc_audioset__weight=torch.zeros(50, 32)), "527 outputs.* expected, not 50"),
-        (lambda state: edited(state, fc1__weight=torch.zeros(7, 32)), r"do not fit together .*size mismatch for"),
+        (lambda state: edited(state, conv_block5__conv1__weight=torch.zeros(1)), "1 tensors are unknown"),
+        (lambda state: edited(state, fc_audioset__weight=torch.zeros(50, 32)), "expected 527 outputs.* got 50"),
+        (
+            lambda state: edited(state, fc1__weight=torch.zeros(7, 32)),
+            r"do not have the shapes of Cnn10 .*size mismatch for",
+        ),
         (lambda state: edited(state, fc_audioset__weight=torch.tensor(1.0)), "527 outputs"),
-        (lambda state: edited(state, conv_block1__conv1__weight=torch.zeros(0, 1, 3, 3)), "do not fit together"),
-        (lambda state: edited(state, logmel_extractor__melW=torch.zeros(513, 64)), r"another front end \(logmel_ext"),
-        (lambda state: edited(state, logmel_extractor__melW=torch.zeros(257, 64)), "another front end"),
+        (lambda state: edited(state, conv_block1__conv1__weight=torch.zeros(0, 1, 3, 3)), "do not have the shapes"),
+        (
+            lambda state: edited(state, logmel_extractor__melW=torch.zeros(513, 64)),
+            r"expected the front end .*logmel_ext",
+        ),
+        (lambda state: edited(state, logmel_extractor__melW=torch.zeros(257, 64)), "expected the front end"),
         (
             lambda state: edited(
                 state,
                 spectrogram_extractor__stft__conv_imag__weight=state["spectrogram_extractor.stft.conv_real.weight"],
             ),
-            r"another front end .*1024 samples a frame at 32000 Hz, 64 mel bins from 50 to 14000 Hz",
+            r"expected the front end .*1024 samples per frame at 32000 Hz, 64 mel bins from 50 to 14000 Hz",
         ),
     ],
 )
-def test_another_file_is_refused_in_one_line(
+def test_other_networks_are_refused_in_one_line(
     theirs: Cnn10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -312,15 +317,15 @@ def test_another_file_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights", b"PK\x03\x04"])
-def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_and_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"a\.pth: (no such file|.*is damaged)") as caught:
+    with pytest.raises(CheckpointError, match=r"a\.pth: (no such file|.*damaged)") as caught:
         earmark.load(tmp_path / "a.pth")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_half_a_file(file: Path, tmp_path: Path) -> None:
+def test_truncated_files_are_refused(file: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match=r"a\.pth: .*is damaged"):
         earmark.load(tmp_path / "a.pth")

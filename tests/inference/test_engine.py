@@ -1,4 +1,4 @@
-"""A recording encoded in chunks is the recording encoded at once."""
+"""A recording encoded in chunks equals the recording encoded whole."""
 
 from typing import Any
 
@@ -59,9 +59,10 @@ def test_blocks_of_any_size(field_engine: Any) -> None:
     assert engine.longest <= CHUNK_SECONDS * 25 + 4 * 10
 
 
-def test_engines_are_engines(mean_engine: Any) -> None:
+def test_engines_implement_the_protocol(mean_engine: Any) -> None:
+    from earmark.inference.torch_engine import TorchEngine
     from earmark.labels import LabelSet
-    from earmark.model.network import Network, NetworkConfig, TorchEngine
+    from earmark.model.network import Network, NetworkConfig
 
     assert isinstance(mean_engine(), Engine)
     assert isinstance(TorchEngine(Network(NetworkConfig(width=2), LabelSet(("a",)))), Engine)

@@ -1,4 +1,4 @@
-"""Evidence: what a logit loses when a segment is left out."""
+"""Evidence: how far a logit falls without a segment."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def segments_of(means: list[float]) -> np.ndarray:
     return np.repeat(np.array(means, np.float32)[:, None], 2, axis=1)
 
 
-def test_evidence_is_what_the_logit_loses(mean_engine: Any) -> None:
+def test_evidence_is_the_fall_of_the_logit(mean_engine: Any) -> None:
     means = [0.3, -0.2, 0.1]
     engine = mean_engine()
     evidence = explain(engine, segments_of(means), 0, duration=2.9, first=5)
@@ -39,8 +39,8 @@ def test_evidence_in_blocks_is_the_same(mean_engine: Any, monkeypatch: pytest.Mo
     assert engine.n_bags == [1, 11, 1, 4, 4, 3]
 
 
-def test_evidence_without_attention(mean_engine: Any) -> None:
-    assert explain(mean_engine(attentive=False), segments_of([0.1, 0.2]), 0, duration=0.8).attention is None
+def test_attention_is_none_where_the_pooling_has_none(mean_engine: Any) -> None:
+    assert explain(mean_engine(has_attention=False), segments_of([0.1, 0.2]), 0, duration=0.8).attention is None
 
 
 def test_one_segment_cannot_be_left_out(mean_engine: Any) -> None:

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from earmark.errors import CheckpointError, ConfigError
 from earmark.inference.engine import ChunkedEncoder, Engine
 from earmark.inference.onnx_engine import OnnxEngine
-from earmark.model.network import Network, TorchEngine
+from earmark.inference.torch_engine import TorchEngine
+from earmark.model.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def engine(exported: Path) -> OnnxEngine:
     return OnnxEngine(exported, n_threads=1)
 
 
-def test_it_is_an_engine_with_all_that_the_checkpoint_knows(exported: Path, engine: OnnxEngine) -> None:
+def test_it_is_an_engine_with_the_facts_of_the_checkpoint(exported: Path, engine: OnnxEngine) -> None:
     reference = TorchEngine(Network.load(exported.with_suffix(".safetensors")))
     assert isinstance(engine, Engine)
     for name in ("labels", "thresholds", "clip_duration", "sample_rate", "samples_per_segment", "halo"):
@@ -43,7 +44,7 @@ def test_the_number_of_threads_changes_nothing(exported: Path, engine: OnnxEngin
 
 @pytest.mark.parametrize("n_samples", [1, 6400 * 4, 6400 * 30 + 1, 6400 * 33 - 1])
 @pytest.mark.parametrize("n_segments", [1, 4, 7])
-def test_a_recording_in_chunks_is_the_whole(engine: OnnxEngine, n_samples: int, n_segments: int) -> None:
+def test_chunks_equal_the_whole_recording(engine: OnnxEngine, n_samples: int, n_segments: int) -> None:
     waveform = np.random.default_rng(1).standard_normal(n_samples).astype(np.float32)
     encoder = ChunkedEncoder(engine, n_segments)
     pieces = [piece for block in np.array_split(waveform, 5) for piece in encoder.push(block)]
@@ -51,7 +52,7 @@ def test_a_recording_in_chunks_is_the_whole(engine: OnnxEngine, n_samples: int, 
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_what_is_no_bag_is_refused(engine: OnnxEngine) -> None:
+def test_wrong_shapes_and_empty_bags_are_refused(engine: OnnxEngine) -> None:
     segments = np.zeros((2, 3, 16), np.float32)
     with pytest.raises(ConfigError, match="a bag without segments cannot be pooled"):
         engine.classify(segments[:, :0])
@@ -93,19 +94,22 @@ def cut_graph(metadata: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda metadata: metadata.pop("earmark"), "none that earmark exported: it does not say what its outputs mean"),
+        (
+            lambda metadata: metadata.pop("earmark"),
+            "not exported by earmark: its metadata does not describe its outputs",
+        ),
         (about(format=2), "format 2 of exported files, this version of earmark reads up to 1; update earmark"),
         (about(format="new"), "format new of exported files"),
-        (about(format=...), "what it says of itself is damaged"),
-        (lambda metadata: metadata.update({"earmark": "{"}), "what it says of itself is damaged"),
-        (lambda metadata: metadata.update({"earmark": "[]"}), "what it says of itself is damaged"),
-        (about(labels=None), "what it says of itself is damaged"),
-        (about(labels={"names": ["a", "a"], "ids": ["b", "c"]}), "what it says of itself is damaged"),
-        (about(halo=...), "what it says of itself is damaged"),
-        (about(sample_rate="fast"), "what it says of itself is damaged"),
-        (about(thresholds=["high"]), "what it says of itself is damaged"),
-        (lambda metadata: metadata.pop("earmark.classify"), "what it says of itself is damaged"),
-        (lambda metadata: metadata.update({"earmark.classify": "*"}), "what it says of itself is damaged"),
+        (about(format=...), "its metadata is damaged"),
+        (lambda metadata: metadata.update({"earmark": "{"}), "its metadata is damaged"),
+        (lambda metadata: metadata.update({"earmark": "[]"}), "its metadata is damaged"),
+        (about(labels=None), "its metadata is damaged"),
+        (about(labels={"names": ["a", "a"], "ids": ["b", "c"]}), "its metadata is damaged"),
+        (about(halo=...), "its metadata is damaged"),
+        (about(sample_rate="fast"), "its metadata is damaged"),
+        (about(thresholds=["high"]), "its metadata is damaged"),
+        (lambda metadata: metadata.pop("earmark.classify"), "its metadata is damaged"),
+        (lambda metadata: metadata.update({"earmark.classify": "*"}), "its metadata is damaged"),
         (
             lambda metadata: metadata.update({"earmark.classify": ""}),
             "its graph `classify` is damaged; export it again",
@@ -113,7 +117,7 @@ def cut_graph(metadata: dict[str, str]) -> None:
         (cut_graph, "its graph `classify` is damaged; export it again"),
     ],
 )
-def test_a_damaged_file_is_one_clear_line(
+def test_a_damaged_file_is_reported_in_one_line(
     exported: Path, tmp_path: Path, change: Callable[[dict[str, str]], object], text: str
 ) -> None:
     path = damaged(exported, tmp_path / "bad.onnx", change)
@@ -133,16 +137,16 @@ def other_graph(kept: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut", "somebody's", "swapped"])
-def test_a_file_that_is_none_of_ours_is_one_clear_line(
+def test_a_foreign_file_is_reported_in_one_line(
     exported: Path, tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "other.onnx"
     content, text = {
         "missing": (None, "no such file; one written by `earmark export MODEL"),
-        "empty": (b"", r"(not a readable \.onnx file|none that earmark exported)"),
+        "empty": (b"", r"(not a readable \.onnx file|not exported by earmark)"),
         "text": (b"no graph at all", r"not a readable \.onnx file"),
         "cut": (exported.read_bytes()[:5000], r"not a readable \.onnx file"),
-        "somebody's": (other_graph(""), "none that earmark exported"),
+        "somebody's": (other_graph(""), "not exported by earmark"),
         "swapped": (other_graph(str(exported)), "its graphs are not those that earmark exports; export it again"),
     }[kind]
     if content is not None:
@@ -153,13 +157,13 @@ def test_a_file_that_is_none_of_ours_is_one_clear_line(
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_needs_neither_pytorch_nor_the_onnx_package_and_says_nothing(exported: Path) -> None:
+def test_it_needs_neither_pytorch_nor_the_onnx_package_and_prints_nothing(exported: Path) -> None:
     code = f"""
 import sys, numpy, earmark
 engine = earmark.load({str(exported)!r}).engine
 segments = engine.encode(numpy.zeros(20000, numpy.float32))
 assert engine.classify(segments[None], numpy.ones((1, len(segments)), bool)).shape == (1, 3)
-heavy = {{"torch", "onnx", "onnxscript", "scipy", "pandas", "matplotlib", "numba", "lightning", "sympy"}}
+heavy = {{"torch", "onnx", "onnxscript", "scipy", "pandas", "matplotlib", "tensorboard", "sympy"}}
 sys.exit(", ".join(heavy & set(sys.modules)) or None)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A stream tells what the timeline of the whole recording tells."""
+"""A stream has the events of the timeline of the whole recording."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +12,10 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.stream import Stream
 from earmark.inference.tagger import Event, Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
-from earmark.model.network import Network, NetworkConfig, TorchEngine
+from earmark.model.network import Network, NetworkConfig
 
 
 def pushed(stream: Stream, waveform: np.ndarray, n_block: int) -> list[Event]:
@@ -57,7 +58,7 @@ def test_a_stream_has_the_events_of_the_timeline(
     ],
     ids=["paper", "light", "fine"],
 )
-def test_a_network_streams_as_it_hears_the_whole(config: NetworkConfig) -> None:
+def test_streamed_scores_of_a_network_equal_its_timeline(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     network = Network(config, LabelSet(("a", "b", "c")))
     for parameter in network.classifier[-1].parameters():
@@ -83,14 +84,14 @@ def test_a_network_streams_as_it_hears_the_whole(config: NetworkConfig) -> None:
 def test_each_event_comes_once_and_in_time(mean_engine: Any, levels: Callable[..., Audio], hop: float) -> None:
     recording = levels(*[-0.5] * 10, *[0.5] * 12, *[-0.5] * 40)
     stream = Tagger(mean_engine()).stream(1000, window=0.8, hop=hop, threshold=(0.9, 1.0, 1.0), release=1.0)
-    heard: list[tuple[float, Event]] = []
+    received: list[tuple[float, Event]] = []
     begun: list[float] = []
     for at in range(0, recording.waveform.size, 100):
         ended = stream.push(recording.waveform[at : at + 100])
-        heard += [(stream.duration, event) for event in ended]
+        received += [(stream.duration, event) for event in ended]
         begun += [stream.duration] if stream.sounding else []
     assert stream.finish() == []
-    ((when, event),) = heard
+    ((when, event),) = received
     assert event.label == "low"
     onsets = np.arange(0, recording.duration - 0.8, hop)
     holding = [onset for onset in onsets if 3.9 <= onset <= 8.1]  # all of the window is loud
@@ -112,7 +113,7 @@ def test_a_stream_without_sound_has_no_events(mean_engine: Any) -> None:
 @pytest.mark.parametrize(
     ("n_channels", "shape"), [(1, (512, 2)), (1, (2, 512)), (2, (512, 2)), (2, (512,)), (1, (1, 1, 9))]
 )
-def test_a_stream_guesses_no_channels(mean_engine: Any, n_channels: int, shape: tuple[int, ...]) -> None:
+def test_wrong_channels_are_refused(mean_engine: Any, n_channels: int, shape: tuple[int, ...]) -> None:
     stream = Tagger(mean_engine()).stream(1000, n_channels=n_channels)
     with pytest.raises(AudioError, match=r"this stream takes .*transpose what is \(sample, channel\)|a waveform is"):
         stream.push(np.zeros(shape, np.float32))
@@ -136,7 +137,7 @@ def test_memory_does_not_grow(mean_engine: Any) -> None:
     assert stream._encoder._n_waiting < 10 * 400
 
 
-def test_a_longer_step_asks_the_network_less_often(mean_engine: Any) -> None:
+def test_a_longer_step_runs_the_network_less_often(mean_engine: Any) -> None:
     counts = []
     for step in (None, 4.0):
         tagger = Tagger(mean_engine())
@@ -147,7 +148,7 @@ def test_a_longer_step_asks_the_network_less_often(mean_engine: Any) -> None:
     assert counts[0][0] > 5 * counts[1][0] and counts[0][1] == pytest.approx(1.6) and counts[1][1] == pytest.approx(5.2)
 
 
-def test_settings_outside_what_they_can_be(mean_engine: Any) -> None:
+def test_invalid_settings_are_refused(mean_engine: Any) -> None:
     tagger = Tagger(mean_engine())
     with pytest.raises(ConfigError, match=r"step: 0\.4 s, the length of one segment, or more was expected, not 0.1"):
         tagger.stream(1000, step=0.1)

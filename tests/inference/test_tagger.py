@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def test_threshold_takes_as_many_as_reach_it(tagger: Tagger, levels: Levels) -> 
     assert tagger.tag(levels(0.0), threshold=0.6) == []
 
 
-def test_five_tags_unless_told_otherwise(mean_engine: Any, levels: Levels) -> None:
+def test_five_tags_by_default(mean_engine: Any, levels: Levels) -> None:
     class Many(mean_engine):
         labels = LabelSet(tuple("abcdefgh"))
 
@@ -77,8 +79,8 @@ def test_extreme_logits_neither_overflow_nor_vanish(mean_engine: Any, levels: Le
     np.testing.assert_allclose([tag.score for tag in tags], [1.0, np.exp(-50), 0.0], rtol=1e-6)
 
 
-def test_settings_outside_what_they_can_be(tagger: Tagger, levels: Levels) -> None:
-    with pytest.raises(ConfigError, match="exclude each other"):
+def test_invalid_settings_are_refused(tagger: Tagger, levels: Levels) -> None:
+    with pytest.raises(ConfigError, match="top: no number of tags was expected beside a threshold"):
         tagger.tag(levels(0.0), top=3, threshold=0.5)
     with pytest.raises(ConfigError, match="top: a positive whole number was expected, not 0"):
         tagger.tag(levels(0.0), top=0)
@@ -104,7 +106,7 @@ def test_a_bare_array_is_refused(tagger: Tagger, unchecked: None, audio: object)
         tagger.tag(audio)  # type: ignore[arg-type]
 
 
-def test_a_file_that_is_not_there(tagger: Tagger, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tagger: Tagger, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"nothing\.wav"):
         tagger.tag(tmp_path / "nothing.wav")
 
@@ -119,7 +121,7 @@ def test_auto_takes_each_label_s_own_threshold(mean_engine: Any, levels: Levels)
         Tagger(mean_engine()).tag(levels(0.1), threshold="auto")
 
 
-def test_auto_is_the_only_word_for_a_threshold(tagger: Tagger, levels: Levels, unchecked: None) -> None:
+def test_auto_is_the_only_named_threshold(tagger: Tagger, levels: Levels, unchecked: None) -> None:
     with pytest.raises(ConfigError, match="a score from 0 to 1 or 'auto' was expected, not 'most'"):
         tagger.tag(levels(0.1), threshold="most")  # type: ignore[arg-type]
 
@@ -127,7 +129,7 @@ def test_auto_is_the_only_word_for_a_threshold(tagger: Tagger, levels: Levels, u
 # long recordings
 
 
-def test_a_long_recording_scores_what_its_best_windows_do(mean_engine: Any, levels: Levels) -> None:
+def test_a_long_recording_scores_the_mean_of_its_best_windows(mean_engine: Any, levels: Levels) -> None:
     loud = [0.0] * 300
     loud[201:206] = [0.5] * 5
     tagger = Tagger(mean_engine(clip_duration=5.0))
@@ -141,7 +143,7 @@ def test_a_long_recording_scores_what_its_best_windows_do(mean_engine: Any, leve
 
 
 @pytest.mark.parametrize(("n_segments", "whole"), [(10, True), (11, True), (12, False)])
-def test_what_is_long_depends_on_the_clips_of_the_training(
+def test_long_means_longer_than_the_training_clips(
     mean_engine: Any, levels: Levels, n_segments: int, whole: bool
 ) -> None:
     recording = levels(0.5, *[0.0] * (n_segments - 1))
@@ -214,10 +216,25 @@ def test_embedding_is_the_pooled_clip(tagger: Tagger, levels: Levels) -> None:
     np.testing.assert_allclose(tagger.embed(levels(0.1, 0.3)), [0.2, 0.2], rtol=1e-6)
 
 
-def test_what_a_tagger_tells_of_itself(tagger: Tagger, mean_engine: Any) -> None:
+def test_repr_and_facts_of_a_tagger(tagger: Tagger, mean_engine: Any) -> None:
     assert tagger.labels == LABELS
     assert (tagger.sample_rate, tagger.seconds_per_segment) == (RATE, 0.4)
     assert repr(tagger) == f"Tagger(MeanEngine: {len(LABELS)} labels, {RATE} Hz, 0.4 s a segment)"
+
+
+def test_a_set_event_cancels_the_scoring(mean_engine: Any, tmp_path: Path) -> None:
+    cancel = threading.Event()
+
+    class Cancelling(mean_engine):
+        def encode(self, waveform: np.ndarray) -> np.ndarray:
+            cancel.set()
+            return super().encode(waveform)
+
+    save_audio(tmp_path / "long.wav", Audio(np.zeros(200 * RATE, np.float32), RATE))
+    engine = Cancelling()
+    with pytest.raises(CancelledError):
+        Tagger(engine).score(tmp_path / "long.wav", cancel=cancel)
+    assert engine.n_encoded == 1
 
 
 # a real network
@@ -227,8 +244,9 @@ def test_what_a_tagger_tells_of_itself(tagger: Tagger, mean_engine: Any) -> None
 def real(request: pytest.FixtureRequest) -> Tagger:
     import torch
 
+    from earmark.inference.torch_engine import TorchEngine
     from earmark.model.frontend import FrontendConfig
-    from earmark.model.network import Network, NetworkConfig, TorchEngine
+    from earmark.model.network import Network, NetworkConfig
 
     torch.manual_seed(0)
     return Tagger(TorchEngine(Network(NetworkConfig(FrontendConfig.at_16k(), request.param, width=4), LABELS)))
@@ -239,7 +257,7 @@ def noise(seconds: float) -> Audio:
     return Audio((rng.standard_normal(round(seconds * 16000)) / 10).astype(np.float32), 16000)
 
 
-def test_a_network_tags_as_it_does_itself(real: Tagger) -> None:
+def test_tags_have_the_scores_of_the_network(real: Tagger) -> None:
     import torch
 
     recording = noise(3.3)
@@ -263,8 +281,8 @@ def test_a_network_s_timeline_and_evidence(real: Tagger) -> None:
     assert real.embed(recording).shape == (64,)
 
 
-def test_chunks_are_the_whole(real: Tagger, tmp_path: Path) -> None:
-    """One encoding of all, and piece by piece from a file at another rate: the same scores to 1e-4."""
+def test_chunks_equal_the_whole_recording(real: Tagger, tmp_path: Path) -> None:
+    """Encoded whole, and piece by piece from a file at another rate: the same scores to 1e-4."""
     import torch
 
     recording = Audio(noise(190.0).waveform[:-500], 22050)
@@ -287,6 +305,6 @@ def test_a_network_takes_the_shortest_recordings(real: Tagger, seconds: float) -
     assert len(real.timeline(noise(seconds)).onsets) == 1
 
 
-def test_the_module_does_without_pytorch() -> None:
+def test_the_module_does_not_import_pytorch() -> None:
     code = "import sys, earmark.inference.tagger, earmark.hub; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Events in scores over time, at once and as they come."""
+"""Events of a timeline: of all scores, and as the scores come."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_overlapping_windows_share_the_time_between_their_middles() -> None:
     assert [(e.onset, e.offset) for e in ends.events()] == [(0.0, 1.25), (3.125, 3.5)]
 
 
-def test_events_never_cover_what_no_window_has_heard() -> None:
+def test_events_never_cover_gaps_between_windows() -> None:
     timeline = timeline_of([0.9, 0, 0.9], window=1.0, hop=3.0, duration=20.0)
     assert [(e.onset, e.offset) for e in timeline.events()] == [(0.0, 1.0), (6.0, 7.0)]
 
@@ -53,7 +53,7 @@ def test_an_event_that_wavers_is_one() -> None:
             timeline.events(0.5, release=release)
 
 
-def test_thresholds_of_the_checkpoint_unless_told_otherwise() -> None:
+def test_thresholds_default_to_those_of_the_checkpoint() -> None:
     scores = np.array([[0.3, 0.3]])
     timeline = Timeline(np.zeros(1), scores, ("a", "b"), 1.0, 1.0, 1.0, (0.2, 0.4))
     assert [event.label for event in timeline.events()] == ["a"]
@@ -73,7 +73,7 @@ def test_thresholds_of_the_checkpoint_unless_told_otherwise() -> None:
     ),
     st.sampled_from([0.3, 0.5, 1.0]),
 )
-def test_events_as_they_come_are_those_of_the_timeline(rows: list[list[float]], release: float) -> None:
+def test_the_event_finder_finds_the_events_of_the_timeline(rows: list[list[float]], release: float) -> None:
     scores = np.array(rows)
     timeline = Timeline(np.arange(len(rows)) * 0.4, scores, ("a", "b"), 1.0, 0.4, 0.4 * len(rows))
     thresholds = np.array([0.5, 0.24])

@@ -48,7 +48,7 @@ def test_a_window_is_given_as_soon_as_it_is_complete(mean_engine: Any) -> None:
     assert [len(windows.push(segments_of([0.1]))) for _ in range(4)] == [0, 1, 1, 1]
 
 
-def test_what_has_been_pooled_is_forgotten(mean_engine: Any) -> None:
+def test_pooled_segments_are_dropped(mean_engine: Any) -> None:
     windows = SlidingWindows(mean_engine(), 2.0, 0.4)
     for _ in range(50):
         windows.push(segments_of([0.1] * 20))
@@ -88,7 +88,7 @@ def test_extreme_logits_are_scores() -> None:
         np.testing.assert_allclose(sigmoid(np.array([1e4, 0.0, -50.0, -1e4])), [1.0, 0.5, np.exp(-50), 0.0], rtol=1e-6)
 
 
-def test_windows_longer_than_anything_are_refused(mean_engine: Any) -> None:
+def test_excessive_windows_are_refused(mean_engine: Any) -> None:
     for window, hop in ((1e20, 1.0), (1.0, 1e20)):
         with pytest.raises(ConfigError, match=r"at least .* was expected, up to 1e"):
             SlidingWindows(mean_engine(), window, hop)

@@ -17,7 +17,7 @@ NAMES = st.lists(NAME, min_size=1, max_size=20, unique=True).map(tuple)
 
 
 @given(NAMES, st.data())
-def test_what_is_encoded_is_decoded(names: tuple[str, ...], data: st.DataObject) -> None:
+def test_decoding_inverts_encoding(names: tuple[str, ...], data: st.DataObject) -> None:
     labels = LabelSet(names)
     chosen = data.draw(st.lists(st.sampled_from(names)))
     target = labels.encode(chosen)
@@ -38,7 +38,7 @@ def test_a_subset_keeps_order_and_ids(names: tuple[str, ...], data: st.DataObjec
 
 
 @given(NAMES)
-def test_names_and_ids_lead_to_the_position(names: tuple[str, ...]) -> None:
+def test_index_accepts_names_and_ids(names: tuple[str, ...]) -> None:
     labels = LabelSet(names)
     assert labels.ids == labels.names == tuple(labels)
     assert [labels.index(name) for name in names] == list(range(len(labels)))
@@ -46,14 +46,14 @@ def test_names_and_ids_lead_to_the_position(names: tuple[str, ...]) -> None:
     assert "no such label" not in labels
 
 
-def test_label_sets_are_values(unchecked: None) -> None:
+def test_equal_label_sets_compare_and_hash_equal(unchecked: None) -> None:
     labels = LabelSet(["dog", "rain"])  # type: ignore[arg-type]
-    assert labels.index("rain") == 1  # fills the cache, which is no part of the value
+    assert labels.index("rain") == 1  # fills the cache, which must not affect equality
     assert labels == LabelSet(("dog", "rain")) == pickle.loads(pickle.dumps(labels))  # noqa: S301
     assert len({labels, LabelSet(("dog", "rain")), LabelSet(("rain", "dog"))}) == 2
 
 
-def test_audioset_is_in_the_order_of_the_published_models() -> None:
+def test_audioset_has_the_order_of_the_published_models() -> None:
     labels = LabelSet.audioset()
     assert len(labels) == len(set(labels.ids)) == 527
     assert (labels.names[0], labels.ids[0]) == ("Speech", "/m/09x0r")
@@ -91,8 +91,8 @@ def test_unknown_labels_get_suggestions(label: str, text: str) -> None:
     [
         ((), (), "at least one label, got none"),
         (("a", "b"), ("1",), "one id for each label, got 2 names and 1 ids"),
-        (("a", "b", "a"), (), "the label name 'a' is there twice"),
-        (("a", "b"), ("1", "1"), "the label id '1' is there twice"),
+        (("a", "b", "a"), (), "the label name 'a' is repeated"),
+        (("a", "b"), ("1", "1"), "the label id '1' is repeated"),
         (("a", "b"), ("b", "1"), "'b' is the id of 'a' and the name of another label"),
         (("a", ""), (), "got ''"),
         (("a", " b"), (), "got ' b'"),
@@ -104,7 +104,7 @@ def test_ambiguous_label_sets_are_refused(names: tuple[str, ...], ids: tuple[str
         LabelSet(names, ids)
 
 
-def test_a_single_text_is_no_sequence_of_names(unchecked: None) -> None:
+def test_a_single_text_is_refused(unchecked: None) -> None:
     with pytest.raises(DataError, match="a sequence of label names, got the single text 'dog'"):
         LabelSet("dog")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="a label name is text, got 3"):
@@ -132,15 +132,15 @@ def test_labels_from_a_file(tmp_path: Path, content: bytes, expected: LabelSet) 
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"\n\n", "holds no label; write one name a line, or an id, a tab and a name"),
+        (b"\n\n", "holds no label; write one name per line, or an id, a tab and a name"),
         (b"dog\n1\train\n", "line 2: expected a name, got 2 columns"),
         (b"1\tdog\n\nrain\n", "line 3: expected an id, a tab and a name, got 1 columns"),
-        (b"dog\ndog\n", "the label name 'dog' is there twice"),
+        (b"dog\ndog\n", "the label name 'dog' is repeated"),
         (b"\xff\xfe", "cannot be read as a list of labels: it is not UTF-8 text"),
         (None, "cannot be read as a list of labels: No such file or directory"),
     ],
 )
-def test_files_that_list_no_labels(tmp_path: Path, content: bytes | None, text: str) -> None:
+def test_invalid_label_files_are_refused(tmp_path: Path, content: bytes | None, text: str) -> None:
     path = tmp_path / "labels.txt"
     if content is not None:
         path.write_bytes(content)
@@ -149,7 +149,7 @@ def test_files_that_list_no_labels(tmp_path: Path, content: bytes | None, text: 
     assert str(caught.value).startswith(str(path))
 
 
-def test_audiosets_labels_are_the_published_ones_in_their_order() -> None:
+def test_audioset_labels_equal_the_published_table() -> None:
     labels = LabelSet.audioset()
     table = "\n".join(f"{id_}\t{name}" for id_, name in zip(labels.ids, labels.names, strict=True))
     expected = "9d635e38533c460d5549e1d647fe389f322664bbf32cfd4c09ada9052886c69f"

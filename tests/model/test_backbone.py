@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from earmark.model.backbone import (
     FoldedBackbone,
     LightBackbone,
     MaskedBatchNorm,
-    _kernels,
     dropout,
 )
 from earmark.model.mel import FLOOR_DB
@@ -170,7 +167,7 @@ def test_a_partial_segment_averages_the_frames_that_it_has():
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 15, 17, 18, 31])
-def test_the_last_frame_of_a_partial_segment_is_heard(kind, n_frames):
+def test_the_last_frame_of_a_partial_segment_counts(kind, n_frames):
     net, log_mel = backbone(kind), torch.randn(1, n_frames, 32, requires_grad=True)
     segments = net(log_mel)
     assert segments.shape[1] == -(-n_frames // 16)
@@ -216,33 +213,6 @@ def test_training_on_clips_of_one_length_needs_no_mask(kind, n_frames):
     torch.testing.assert_close(masked[:, : segments.shape[1]], segments, rtol=1e-4, atol=1e-4)
     for one, two in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
-
-
-def test_a_training_step_is_the_same_without_numba(kind, monkeypatch):
-    net, other = backbone(kind).train(), backbone(kind).train()
-    log_mel, results = torch.randn(3, 45, 32, dtype=torch.float64), []
-    for one in (net, other):
-        one.double().to(memory_format=torch.channels_last)
-        torch.manual_seed(1)
-        segments = one(log_mel)
-        segments.square().mean().backward()
-        results.append((segments, *(p.grad for p in one.parameters()), *one.state_dict().values()))
-        monkeypatch.setattr("earmark.model.backbone._kernels", lambda: None)
-    for got, wanted in zip(*results, strict=True):
-        torch.testing.assert_close(got, wanted)
-
-
-def test_numba_is_not_needed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "earmark.model.fused", raising=False)
-    monkeypatch.delattr("earmark.model.fused", raising=False)
-    _kernels.cache_clear()
-    try:
-        assert _kernels() is None
-        net = backbone().train().to(memory_format=torch.channels_last)
-        assert net(torch.randn(2, 45, 32)).shape == (2, 3, 32)
-    finally:
-        _kernels.cache_clear()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

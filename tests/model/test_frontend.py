@@ -86,7 +86,7 @@ def test_silence_is_the_floor():
     assert (LogMel(FrontendConfig())(torch.zeros(2, 5000)) == FLOOR_DB).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 4000), min_size=1, max_size=5), st.integers(0, 2**31), st.booleans())
 def test_a_padded_clip_gives_the_frames_that_it_gives_alone(lengths, seed, last_frame):
     frontend = LogMel(replace(FrontendConfig.at_16k(), hop_length=100, last_frame=last_frame))
@@ -122,9 +122,9 @@ def test_filters_have_unit_area():
 @pytest.mark.parametrize(
     "values, text",
     [
-        ({"f_max": 20000.0}, "do not fit a sample rate of 32000 Hz"),
+        ({"f_max": 20000.0}, "f_max: .* sample rate of 32000 Hz, not bins"),
         ({"n_mels": 60}, "a multiple of 16 was expected"),
-        ({"hop_length": 0}, "hop_length: a positive whole number was expected, not 0"),
+        ({"hop_length": 0}, "hop_length: at least 1 was expected, not 0"),
     ],
 )
 def test_bad_settings_say_so(values, text):

@@ -1,5 +1,7 @@
 """The contract that every pooling obeys, and each pooling against a slow reference written from the equations."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -7,26 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.errors import ConfigError
-from earmark.model.pooling import POOLINGS, VARIANCE_FLOOR, GatedMultiHeadAttentionPooling
+from earmark.model.network import NetworkConfig
+from earmark.model.pooling import POOLINGS, AttentionPooling, Pooling
+from earmark.model.pooling.moments import VARIANCE_FLOOR
 
 N_CHANNELS = 16
-ABLATIONS = {
-    f"gmap heads={heads} gate={gate} deviation={deviation}": (heads, gate, deviation)
+VARIANTS = {
+    f"heads={heads} gate={gate} deviation={deviation}": (heads, gate, deviation)
     for heads in (1, 2, 4, 8, 16)
     for gate in (True, False)
     for deviation in (True, False)
 }
-EVERY = [*POOLINGS, *ABLATIONS]
-ATTENTIVE = [name for name in EVERY if name in ABLATIONS or name in ("attention", "attentive_stats", "gmap")]
+"""Every setting of the general attention pooling: heads, gate, deviation."""
+EVERY = [*POOLINGS, *VARIANTS]
+WITHOUT_ATTENTION = ["max", "mean", "max_mean"]
+WITH_ATTENTION = [name for name in EVERY if name not in WITHOUT_ATTENTION]
 
 
-def build(name: str, query_scale: float = 1.0):
+def build(name: str, query_scale: float = 1.0) -> Pooling:
     torch.manual_seed(len(name))
-    if name in ABLATIONS:
-        heads, gate, deviation = ABLATIONS[name]
-        pooling = GatedMultiHeadAttentionPooling(N_CHANNELS, heads, gate, deviation)
-    else:
-        pooling = POOLINGS[name](N_CHANNELS, n_heads=4)
+    pooling = AttentionPooling(N_CHANNELS, *VARIANTS[name]) if name in VARIANTS else POOLINGS[name](N_CHANNELS)
     if hasattr(pooling, "query"):
         torch.nn.init.normal_(pooling.query, std=query_scale)
     return pooling
@@ -83,7 +85,7 @@ def test_float32_stays_near_float64_under_a_large_offset(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cuts=st.sets(st.integers(1, 10), max_size=6), seed=st.integers(0, 1000), balanced=st.booleans())
 def test_pieces_merged_are_the_whole(name, cuts, seed, balanced):
     pooling, bags = build(name), segments(seed=seed)
@@ -143,18 +145,20 @@ def test_gradients_are_finite(name, case):
         assert (bags.grad[~mask] == 0).all()
 
 
-@pytest.mark.parametrize("name", ATTENTIVE)
-def test_attention_sums_to_one_over_real_segments(name):
+@pytest.mark.parametrize("name", EVERY)
+def test_attention_sums_to_one_over_real_segments_or_is_none(name):
     pooling, bags = build(name), segments()
     mask = torch.arange(11) < torch.tensor([11, 4, 1])[:, None]
     attention = pooling.attention(bags, mask)
-    assert attention.shape == (3, pooling.n_heads, 11)
-    torch.testing.assert_close(attention.sum(2), torch.ones(3, pooling.n_heads))
-    assert (attention.transpose(1, 2)[~mask] == 0).all()
+    assert (attention is None) == (name in WITHOUT_ATTENTION)
+    if attention is not None:
+        assert attention.shape == (3, pooling.n_heads, 11)
+        torch.testing.assert_close(attention.sum(2), torch.ones(3, pooling.n_heads))
+        assert (attention.transpose(1, 2)[~mask] == 0).all()
 
 
-@pytest.mark.parametrize("name", ATTENTIVE)
-def test_attention_is_what_pooling_uses(name):
+@pytest.mark.parametrize("name", WITH_ATTENTION)
+def test_the_pooled_mean_is_weighted_by_the_attention(name):
     pooling, bags = build(name), segments()
     state = pooling.summarize(bags)
     mean = torch.einsum("bkt,btkc->bkc", pooling.attention(bags), bags.unflatten(2, (pooling.n_heads, -1)))
@@ -190,10 +194,10 @@ def test_an_empty_bag_is_refused(name):
         (torch.zeros(2, 5, 16), torch.ones(5, dtype=torch.bool), r"not bool of shape \(5,\)"),
     ],
 )
-def test_what_is_no_bag_is_refused_in_one_line(name, bags, mask, message, unchecked):
+def test_wrong_shapes_and_dtypes_are_refused(name, bags, mask, message, unchecked):
     with pytest.raises(ConfigError, match=message):
         build(name)(bags, mask)
-    if name in ATTENTIVE:
+    if name in WITH_ATTENTION:
         with pytest.raises(ValueError, match=message):
             build(name).attention(bags, mask)
 
@@ -204,21 +208,36 @@ def test_half_precision_segments_are_pooled_in_single(name):
     assert clips.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_pooling_takes_its_own_settings_and_no_others(name):
+    cls = POOLINGS[name]
+    assert tuple(inspect.signature(cls).parameters) == ("n_channels", *cls.settings)
+    defaults = NetworkConfig(pooling=name)
+    cls(N_CHANNELS, **{setting: getattr(defaults, setting) for setting in cls.settings})
+
+
 def test_gmap_has_the_parameters_of_the_paper():
-    pooling = POOLINGS["gmap"](512, n_heads=4)
+    pooling = POOLINGS["gmap"](512, n_heads=4, gate=True, deviation=True)
     assert pooling.query.shape == (4, 128)
     assert pooling.gate.weight.shape == (1024, 1024)
     assert sum(p.numel() for p in pooling.gate.parameters()) == 1_049_600
     assert pooling.n_features == 1024
 
 
-def test_single_head_attention_is_gmap_with_one_head_and_no_gate():
-    single, gmap = build("attentive_stats"), build("gmap heads=1 gate=False deviation=True")
-    gmap.load_state_dict(single.state_dict())
-    torch.testing.assert_close(single(segments()), gmap(segments()))
+@pytest.mark.parametrize(
+    ("name", "heads", "gate", "deviation"),
+    [("attention", 1, False, False), ("attentive_stats", 1, False, True), ("gmap", 4, True, True)],
+)
+def test_the_papers_attention_poolings_are_settings_of_the_general_one(name, heads, gate, deviation):
+    torch.manual_seed(0)
+    special = POOLINGS[name](N_CHANNELS)
+    torch.manual_seed(0)
+    general = AttentionPooling(N_CHANNELS, heads, gate, deviation)
+    assert isinstance(special, AttentionPooling)
+    assert torch.equal(special(segments()), general(segments()))
 
 
 @pytest.mark.parametrize("heads", [0, 3, 32])
 def test_heads_must_divide_the_channels(heads):
-    with pytest.raises(ConfigError, match=f"a divisor of the 16 channels was expected, not {heads}"):
+    with pytest.raises(ConfigError, match=f"n_heads.* 16 channels .*not {heads}"):
         POOLINGS["gmap"](N_CHANNELS, n_heads=heads)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +36,7 @@ CONFIG = PackConfig(sample_rate=RATE, clips_per_shard=8)
 
 SCRIPT = '''
 """Packs made-up sounds in a process that can be killed: OUT, processes, what the sounds do."""
-import os, resource, signal, sys, time
+import multiprocessing, os, resource, signal, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -53,8 +52,10 @@ class Sound:
 
     def load(self, sample_rate):
         (Path(__file__).parent / f"worker-{os.getpid()}").touch()
-        if self.does == "slow":
-            time.sleep(0.01)
+        if self.does.isdigit():  # waits when so many shards are whole, for a word or the parent's death
+            is_over = lambda: (Path(__file__).parent / "go").exists() or not multiprocessing.parent_process().is_alive()
+            while len(list(Path(sys.argv[1]).glob("[!.]*.parquet"))) >= int(self.does) and not is_over():
+                time.sleep(0.01)
         if self.does == "deadly" and self.number == 20:
             os.kill(os.getpid(), signal.SIGKILL)
         rng = np.random.default_rng(self.number)
@@ -323,43 +324,29 @@ def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    _, told = process.communicate(timeout=60)
-    return told.strip()
+    return process.communicate()[1].strip()
 
 
-def wait_for_shards(process: subprocess.Popen[str], out: Path, n: int) -> None:
-    for _ in range(6000):
-        if len(shards(out)) >= n:
-            return
-        assert process.poll() is None
-        time.sleep(0.005)
-    pytest.fail("no shard came")
-
-
-def check_dead(folder: Path) -> None:
-    """That none of the processes that left a mark there is left, soon."""
-    pids = {path.name.removeprefix("worker-") for path in folder.glob("worker-*")}
+def marked(folder: Path) -> list[Path]:
+    """The processes that left a mark there and are not gone."""
+    pids = [path.name.removeprefix("worker-") for path in folder.glob("worker-*")]
     assert pids
-    for _ in range(1500):
-        if not [pid for pid in pids if Path("/proc", pid).exists()]:
-            return
-        time.sleep(0.02)
-    pytest.fail(f"workers {pids} are still there")
+    return [Path("/proc", pid) for pid in pids if Path("/proc", pid).exists()]
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
-def test_killed_and_resumed_it_is_the_same_to_the_byte(script, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_is_the_same_to_the_byte(script, wait_until, tmp_path: Path) -> None:
     assert finish(script(tmp_path / "whole", jobs=1)) == ""
     whole = content(tmp_path / "whole")
     assert len(whole) == 9 and MANIFEST in whole and JOURNAL not in whole
     out = tmp_path / "out"
     kept: dict[str, bytes] = {}
     for n_shards, jobs in ((2, 2), (5, 1)):
-        process = script(out, jobs, "slow")
-        wait_for_shards(process, out, n_shards)
+        process = script(out, jobs, str(n_shards))
+        wait_until(lambda n_shards=n_shards: len(shards(out)) >= n_shards, process)
         process.kill()  # the parent alone: the others see to themselves
         finish(process)
-        check_dead(tmp_path)
+        wait_until(lambda: not marked(tmp_path))
         assert not (out / MANIFEST).exists() and (out / JOURNAL).exists()
         now = content(out)
         assert {name: now[name] for name in kept} == kept, "what was whole is kept"
@@ -375,11 +362,12 @@ def test_killed_and_resumed_it_is_the_same_to_the_byte(script, tmp_path: Path) -
     assert len(before) >= 5
 
 
-def test_without_its_journal_it_is_another_folder(script, tmp_path: Path) -> None:
+def test_without_its_journal_it_is_another_folder(script, wait_until, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = script(out, 1, "slow")
-    wait_for_shards(process, out, 1)
+    process = script(out, 1, "1")
+    wait_until(lambda: shards(out), process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    (tmp_path / "go").touch()
     told = finish(process)
     assert process.returncode == 1
     assert told.startswith("KeyboardInterrupt: stopped, ") and told.endswith(
@@ -391,18 +379,18 @@ def test_without_its_journal_it_is_another_folder(script, tmp_path: Path) -> Non
     assert "a new folder or one with pack.json was expected, this holds other files" in finish(script(out))
 
 
-def test_ctrl_c_while_processes_start_is_one_line_too(script, tmp_path: Path) -> None:
+def test_ctrl_c_while_processes_start_is_one_line_too(script, wait_until, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = script(out, 2, "slow")
+    process = script(out, 2, "0")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
+        process.kill()
         finish(process)
         pytest.skip("looks for processes in /proc")
-    while len(children.read_text().split()) < 2:  # one of them only cleans up
-        time.sleep(0.001)
-    time.sleep(0.1)  # it has its ears by now, and is loading
+    wait_until(lambda: len(children.read_text().split()) >= 2, process)  # one of them only cleans up
     os.killpg(process.pid, signal.SIGINT)
-    assert finish(process) in ("", f"KeyboardInterrupt: stopped, 0 of 8 shards are in {out}: the same command goes on")
+    (tmp_path / "go").touch()
+    assert finish(process) == f"KeyboardInterrupt: stopped, 0 of 8 shards are in {out}: the same command goes on"
 
 
 def test_a_process_that_dies_costs_its_shard(script, tmp_path: Path) -> None:
@@ -556,7 +544,7 @@ def test_bad_clips_are_an_error_in_the_end_or_listed(data: Dataset, tmp_path: Pa
     with pytest.raises(DataError) as caught:
         pack(data, out, CONFIG, jobs=1)
     assert str(caught.value).startswith("in: 2 of 10 clips cannot be read: C:\\e (no such file), y (")
-    assert str(caught.value).endswith("give the same command again, or set skip_bad to leave them out")
+    assert str(caught.value).endswith("give the same command again, or leave them out (skip_bad=True)")
     assert not (out / MANIFEST).exists() and len(shards(out)) == 3
     outcome = pack(data, out, CONFIG, jobs=1, skip_bad=True)
     assert outcome.n_made == 0, "what could be read was packed already"

@@ -31,7 +31,7 @@ def test_the_next_is_made_while_one_is_in_use() -> None:
         yield 1
 
     ahead = one_ahead(items())
-    assert next(ahead) == 0 and made.wait(10)
+    assert next(ahead) == 0 and made.wait(300)
     assert list(ahead) == [1]
 
 

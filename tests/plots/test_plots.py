@@ -1,4 +1,4 @@
-"""Pictures: what they show, and what they say when they cannot."""
+"""Pictures and their errors."""
 
 import builtins
 import subprocess
@@ -40,18 +40,18 @@ def scene():
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """The figures that are saved."""
+def saved_figures(monkeypatch):
+    """The saved figures."""
     figures = []
     save = panels.save
     monkeypatch.setattr(panels, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
     return figures
 
 
-def test_three_panels_share_an_axis_in_seconds(scene, drawn, tmp_path):
+def test_three_panels_share_an_axis_in_seconds(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.png", labels=["dog", "bell"], title="a scene", **scene)
     assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")
-    (figure,) = drawn
+    (figure,) = saved_figures
     spectrogram, attention, scores, colour_bar = figure.axes
     assert {panel.get_xlim() for panel in (spectrogram, attention, scores)} == {(0.0, 5.0)}
     assert scores.get_xlabel() == "time (s)"
@@ -69,18 +69,18 @@ def test_three_panels_share_an_axis_in_seconds(scene, drawn, tmp_path):
     ]
 
 
-def test_frequencies_stand_where_their_bins_are(scene, drawn, tmp_path):
+def test_frequency_ticks_lie_at_their_bins(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.png", labels=["dog"], **scene)
-    panel = drawn[0].axes[0]
+    panel = saved_figures[0].axes[0]
     ticks = dict(zip([t.get_text() for t in panel.get_yticklabels()], panel.get_yticks(), strict=True))
     assert list(ticks) == ["0.25", "0.5", "1", "2", "4"]
     frequencies = scene["spectrogram"].frequencies
     assert np.interp(ticks["1"], np.arange(64), frequencies) == pytest.approx(1000, rel=0.01)
 
 
-def test_true_onsets_are_marked_in_every_panel_and_named_once(scene, drawn, tmp_path):
+def test_true_onsets_are_marked_in_every_panel_and_named_once(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.png", labels=["dog"], **scene)
-    panels = drawn[0].axes[:3]
+    panels = saved_figures[0].axes[:3]
     for panel in panels:
         dashed = [line.get_xdata()[0] for line in panel.lines if line.is_dashed() and np.ptp(line.get_xdata()) == 0]
         assert dashed == [1.0, 4.8]  # the bell has no lane
@@ -89,9 +89,9 @@ def test_true_onsets_are_marked_in_every_panel_and_named_once(scene, drawn, tmp_
     assert [text.get_ha() for text in names] == ["left", "right"]  # at the end there is no room to the right
 
 
-def test_names_of_sounds_that_begin_together_do_not_lie_over_one_another(scene, drawn, tmp_path):
+def test_names_of_simultaneous_sounds_do_not_overlap(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.png", labels=["dog", "bell"], **scene)
-    figure = drawn[0]
+    figure = saved_figures[0]
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) == 3
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -99,21 +99,21 @@ def test_names_of_sounds_that_begin_together_do_not_lie_over_one_another(scene, 
     assert all(box.x1 <= inside.x1 and box.y1 <= inside.y1 for box in boxes)
 
 
-def test_nothing_is_clipped_at_the_edge_of_the_picture(scene, drawn, tmp_path):
+def test_nothing_is_clipped_at_the_edge_of_the_picture(scene, saved_figures, tmp_path):
     long = "Male speech, man speaking"
     timeline = Timeline(np.zeros(1), np.ones((1, 1)), (long,), window=5.0, hop=5.0, duration=5.0)
     plot_scene(tmp_path / "scene.png", labels=[long], title="t" * 60, **scene | {"timelines": {"a": timeline}})
-    figure = drawn[0]
+    figure = saved_figures[0]
     tight = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert 0 <= tight.x0 <= tight.x1 <= width
     assert 0 <= tight.y0 <= tight.y1 <= height
 
 
-def test_attention_and_truth_may_be_left_out(scene, drawn, tmp_path):
+def test_attention_and_truth_are_optional(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.svg", labels=list(LABELS), **scene | {"attention": None, "truth": ()})
-    assert len(drawn[0].axes) == 3  # spectrogram, scores, colour bar
-    assert "truth" not in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert len(saved_figures[0].axes) == 3  # spectrogram, scores, colour bar
+    assert "truth" not in [text.get_text() for text in saved_figures[0].legends[0].get_texts()]
     assert "<svg" in (tmp_path / "scene.svg").read_text()
 
 
@@ -123,7 +123,7 @@ def test_the_same_scene_gives_the_same_file(scene, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_what_cannot_be_drawn_is_refused(scene, tmp_path):
+def test_invalid_pictures_are_refused(scene, tmp_path):
     with pytest.raises(ConfigError, match="at least one label and one timeline"):
         plot_scene(tmp_path / "a.png", labels=[], **scene)
     with pytest.raises(ConfigError, match="the timeline of GMAP has no label 'cat'"):
@@ -133,7 +133,7 @@ def test_what_cannot_be_drawn_is_refused(scene, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -146,11 +146,11 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
         require_matplotlib()
 
 
-def test_matplotlib_comes_with_the_first_picture_and_never_as_pyplot():
+def test_matplotlib_is_imported_late_and_never_as_pyplot():
     program = (
         "import sys, numpy as np; from pathlib import Path; import earmark.plots as p; "
-        "names = 'matplotlib', 'matplotlib.pyplot', 'torch'; told = lambda: [name in sys.modules for name in names]; "
-        "before = told(); p.require_matplotlib(); print(before, told())"
+        "names = 'matplotlib', 'matplotlib.pyplot', 'torch'; loaded = lambda: [name in sys.modules for name in names]; "
+        "before = loaded(); p.require_matplotlib(); print(before, loaded())"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "[False, False, False] [True, False, False]\n"
@@ -158,16 +158,16 @@ def test_matplotlib_comes_with_the_first_picture_and_never_as_pyplot():
 
 @pytest.fixture
 def attended(scene):
-    """What is drawn of one recording of 5 s: a GMAP of two heads that look elsewhere, and an even vanilla attention."""
+    """Arguments for a recording of 5 s: GMAP with two heads on different segments, and uniform vanilla attention."""
     gmap = np.full((2, 13), 0.01)
     gmap[0, 3], gmap[1, 10] = 0.88, 0.88
     attentions = {"GMAP": gmap, "vanilla attention": np.full((1, 13), 1 / 13)}
     return {"spectrogram": scene["spectrogram"], "attentions": attentions, "truth": scene["truth"]}
 
 
-def test_each_head_of_each_network_has_a_lane_of_the_same_scale(attended, drawn, tmp_path):
+def test_each_head_of_each_network_has_a_lane_with_the_same_scale(attended, saved_figures, tmp_path):
     plot_attention(tmp_path / "a.png", title="where they look", **attended)
-    truth, spectrogram, lanes, colour_bar = drawn[0].axes
+    truth, spectrogram, lanes, colour_bar = saved_figures[0].axes
     assert {panel.get_xlim() for panel in (truth, spectrogram, lanes)} == {(0.0, 5.0)}
     assert (lanes.get_xlabel(), spectrogram.get_ylabel()) == ("time (s)", "frequency (kHz)")
     assert colour_bar.get_ylabel() == "level (dB)"
@@ -180,12 +180,12 @@ def test_each_head_of_each_network_has_a_lane_of_the_same_scale(attended, drawn,
     np.testing.assert_allclose(steps[0].edges, [*np.arange(13) * 0.4, 5.0])  # the last segment ends with the recording
     assert lanes.texts[0].get_text() == "a full lane is a weight of 0.88; dotted: even attention, 0.077"
     dotted = {line.get_ydata()[0] for line in lanes.lines if line.get_linestyle() == ":"}
-    assert steps[2].values.max() in dotted, "even attention lies on the line that marks it"
+    assert steps[2].values.max() in dotted, "the dotted line marks even attention"
 
 
-def test_true_events_are_shaded_in_the_lanes_fenced_in_the_spectrogram_and_named(attended, drawn, tmp_path):
+def test_true_events_are_named_and_marked_in_lanes_and_spectrogram(attended, saved_figures, tmp_path):
     plot_attention(tmp_path / "a.png", **attended)
-    truth, spectrogram, lanes, _ = drawn[0].axes
+    truth, spectrogram, lanes, _ = saved_figures[0].axes
     assert sorted(text.get_text() for text in truth.texts) == ["bell", "dog", "dog"]
     spans = {(1.0, 2.0), (1.05, 1.5), (4.8, 5.0)}
     shaded = [patch for patch in lanes.patches if hasattr(patch, "get_width")]
@@ -196,11 +196,11 @@ def test_true_events_are_shaded_in_the_lanes_fenced_in_the_spectrogram_and_named
     assert len(of_label) == 2, "both dogs have one colour, the bell another"
 
 
-def test_names_of_events_lie_neither_over_one_another_nor_over_other_bars_nor_outside(attended, drawn, tmp_path):
+def test_names_and_bars_of_events_do_not_overlap(attended, saved_figures, tmp_path):
     crowd = [Span("crackling_fire", 0.1 * k, 0.1 * k + 0.15) for k in range(4)] + [Span("washing_machine", 4.7, 5.0)]
     crowd += [Span("sea_waves", 0.0, 5.0), Span("clock_tick", 4.9, 5.0)]
     plot_attention(tmp_path / "a.png", **attended | {"truth": crowd}, title="t" * 80)
-    figure = drawn[0]
+    figure = saved_figures[0]
     panel = figure.axes[0]
     boxes = [text.get_window_extent() for text in panel.texts]
     assert len(boxes) == 7 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -215,14 +215,14 @@ def test_names_of_events_lie_neither_over_one_another_nor_over_other_bars_nor_ou
     assert 0 <= tight.x0 <= tight.x1 <= width and 0 <= tight.y0 <= tight.y1 <= height
 
 
-def test_a_picture_of_attention_needs_no_events_and_repeats_itself(attended, drawn, tmp_path):
+def test_a_picture_of_attention_needs_no_events_and_is_reproducible(attended, saved_figures, tmp_path):
     for name in ("a.png", "b.png"):
         plot_attention(tmp_path / name, **attended | {"truth": ()})
-    assert len(drawn[0].axes) == 3  # spectrogram, lanes, colour bar
+    assert len(saved_figures[0].axes) == 3  # spectrogram, lanes, colour bar
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_attention_over_other_segments_or_of_nobody_is_refused(attended, tmp_path):
+def test_attention_without_networks_or_with_different_segments_is_refused(attended, tmp_path):
     for attentions in ({}, {"a": np.ones((1, 13)), "b": np.ones((1, 25))}):
         with pytest.raises(ConfigError, match="at least one network, and all of them over the same segments"):
             plot_attention(tmp_path / "a.png", **attended | {"attentions": attentions})
@@ -231,8 +231,8 @@ def test_attention_over_other_segments_or_of_nobody_is_refused(attended, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_colours_differ_in_greyscale_from_what_lies_on_them():
-    """Names and attention are dark on light tints, whatever a reader or a printer makes of the colours."""
+def test_text_is_readable_on_all_colours_in_greyscale():
+    """Names and attention are dark on light tints, also in greyscale."""
 
     def grey(colour, opacity=1.0):
         channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -242,7 +242,7 @@ def test_colours_differ_in_greyscale_from_what_lies_on_them():
         assert grey(colour, 0.3) > 0.75 > 0.25 > grey(panels.INK)
 
 
-# timelines and evidence of one's own recordings
+# timelines and evidence
 
 
 def timeline_of(scores: np.ndarray, labels: tuple[str, ...], hop: float = 0.4, **more) -> Timeline:
@@ -253,39 +253,41 @@ def shown_labels(panel) -> list[str]:
     return [tick.get_text() for tick in panel.get_yticklabels()]
 
 
-def test_a_timeline_has_a_lane_for_each_label_that_was_heard(drawn, tmp_path):
+def test_a_timeline_has_a_lane_for_each_detected_label(saved_figures, tmp_path):
     scores = np.tile(np.array([0.1, 0.6, 0.9, 0.3], np.float32), (25, 1))
     timeline = timeline_of(scores, ("a", "b", "c", "d"), thresholds=(0.5, 0.5, 0.5, 0.2))
     sound = Spectrogram(np.zeros((400, 64)), np.linspace(50, 8000, 64), 0.025)
     plot_timeline(tmp_path / "t.png", sound, timeline, timeline.events(), title="t")
-    _, lanes, _ = drawn[0].axes
+    _, lanes, _ = saved_figures[0].axes
     assert shown_labels(lanes) == ["c", "b", "d"]
     assert len(lanes.collections) == 3  # an event each
     dotted = [line.get_ydata()[0] for line in lanes.lines if line.get_linestyle() == ":"]
     assert dotted == pytest.approx([0.45, 0.45 - 1, 0.18 - 2])
     plot_timeline(tmp_path / "t.png", sound, timeline, [], threshold=0.95)
-    assert shown_labels(drawn[1].axes[1]) == ["c", "b", "d", "a"] and not len(drawn[1].axes[1].collections)
+    assert shown_labels(saved_figures[1].axes[1]) == ["c", "b", "d", "a"] and not len(
+        saved_figures[1].axes[1].collections
+    )
 
 
-def test_a_long_timeline_keeps_its_short_events(drawn, tmp_path):
+def test_a_long_timeline_keeps_its_short_events(saved_figures, tmp_path):
     scores = np.zeros((90_000, 1), np.float32)
     scores[12_345] = 0.8
     sound = Spectrogram(np.zeros((100, 64)), np.linspace(50, 8000, 64), 360.0)
     timeline = timeline_of(scores, ("a",))
     plot_timeline(tmp_path / "t.png", sound, timeline, timeline.events(), title="t")
-    curve = max(drawn[0].axes[1].lines, key=lambda line: len(line.get_xdata()))
+    curve = max(saved_figures[0].axes[1].lines, key=lambda line: len(line.get_xdata()))
     assert len(curve.get_xdata()) <= 1600 and curve.get_ydata().max() == pytest.approx(0.9 * 0.8)
 
 
 @pytest.mark.parametrize("n_heads", [0, 2])
-def test_evidence_is_drawn_where_it_lies_in_the_recording(drawn, tmp_path, n_heads):
+def test_evidence_is_drawn_at_its_time_in_the_recording(saved_figures, tmp_path, n_heads):
     onsets = 30 + 0.4 * np.arange(5)
     weights = np.array([0.5, -0.25, 0.0, 1.0, -0.5], np.float32)
     attention = np.full((n_heads, 5), 0.2, np.float32) if n_heads else None
     evidence = Evidence("dog", onsets, np.append(onsets[1:], 31.9), weights, attention, 0.7)
     sound = Spectrogram(np.zeros((76, 64)), np.linspace(50, 8000, 64), 0.025, onset=30.0)
     plot_evidence(tmp_path / "e.png", sound, evidence, title="why")
-    image, bars, *rest = drawn[0].axes
+    image, bars, *rest = saved_figures[0].axes
     assert len(rest) == 1 + bool(n_heads)  # the colour bar, and the lanes
     assert image.get_xlim() == pytest.approx((30.0, 31.9))
     assert image.images[0].get_extent()[:2] == pytest.approx([30.0, 31.9])

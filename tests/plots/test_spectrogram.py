@@ -1,4 +1,4 @@
-"""Spectrograms to look at."""
+"""Spectrograms for pictures."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ def tone(seconds: float, rate: int, hertz: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 32000, 48000])
-def test_a_tone_is_at_its_frequency(rate: int) -> None:
+def test_a_tone_appears_at_its_frequency(rate: int) -> None:
     shown = spectrogram_of([tone(2.0, rate, 1000.0)], rate)
     assert shown.frequencies[shown.log_mel.mean(axis=0).argmax()] == pytest.approx(1000, rel=0.06)
     assert shown.duration == pytest.approx(2.0, abs=0.06)
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 39.0, 41.0, 400.0])
-def test_however_it_is_cut_and_however_long(seconds: float) -> None:
+def test_the_division_into_blocks_does_not_matter(seconds: float) -> None:
     rate = 4000
     sound = tone(seconds, rate, 500.0) * np.linspace(0, 1, round(seconds * rate), dtype=np.float32)
     whole, cut = (
@@ -31,15 +31,15 @@ def test_however_it_is_cut_and_however_long(seconds: float) -> None:
     assert whole.duration == pytest.approx(seconds, rel=0.02, abs=0.1)
     if seconds > 1:
         level = whole.log_mel.max(axis=1)[:-2]
-        assert (np.diff(level[10:]) > -0.5).all()  # it only gets louder
+        assert (np.diff(level[10:]) > -0.5).all()  # the level only rises
 
 
-def test_where_it_lies_in_the_recording() -> None:
+def test_offset_counts_from_the_start_of_the_recording() -> None:
     shown = Spectrogram(np.zeros((10, 4)), np.arange(4.0), 0.5, onset=3.0)
     assert (shown.duration, shown.offset) == (5.0, 8.0)
 
 
-def test_a_means_of_frames_does_not_lose_any() -> None:
+def test_frames_of_long_recordings_are_averaged_in_pairs() -> None:
     short, long = (spectrogram_of([np.ones(n, np.float32)], 4000) for n in (4000 * 39, 4000 * 41))
     assert long.seconds_per_frame == 2 * short.seconds_per_frame
     assert FrontendConfig().n_mels == long.log_mel.shape[1]

@@ -13,7 +13,7 @@ from earmark.storage.files import atomic_write, leftovers, walk
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
 
-def test_whole_or_not_there(tmp_path):
+def test_a_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "deep" / "a.json"
     with atomic_write(path) as temporary:
         temporary.write_text("new")
@@ -21,18 +21,18 @@ def test_whole_or_not_there(tmp_path):
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
 
 
-def test_what_takes_the_name_is_on_the_disk(tmp_path, monkeypatch):
-    done = []
+def test_a_file_is_flushed_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    calls = []
     sync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda number: done.append("sync") or sync(number))
-    monkeypatch.setattr(Path, "replace", lambda path, target: done.append("replace") or replace(path, target))
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append("sync") or sync(number))
+    monkeypatch.setattr(Path, "replace", lambda path, target: calls.append("replace") or replace(path, target))
     with atomic_write(tmp_path / "a.json") as temporary:
         temporary.write_text("new")
-    assert done == ["sync", "replace"] and (tmp_path / "a.json").read_text() == "new"
+    assert calls == ["sync", "replace"] and (tmp_path / "a.json").read_text() == "new"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failure_changes_nothing(tmp_path, error):
+def test_a_failure_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "a.json"
     path.write_text("old")
     with pytest.raises(error), atomic_write(path) as temporary:
@@ -41,9 +41,9 @@ def test_a_failure_changes_nothing(tmp_path, error):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_leaves_is_found(tmp_path):
+def test_temporary_files_of_a_killed_writer_are_found(tmp_path):
     for name in ("a.json", ".hidden", ".a-0123456789ab", "b-0123456789ab.json", ".b-0123456789.json"):
-        (tmp_path / name).write_text("of a user")
+        (tmp_path / name).write_text("a user's")
     assert leftovers(tmp_path) == [tmp_path / ".a-0123456789ab"]
     (tmp_path / ".a-0123456789ab").unlink()
     with atomic_write(tmp_path / ("a.b" * 30 + ".json")) as temporary:
@@ -51,7 +51,7 @@ def test_what_a_killed_writer_leaves_is_found(tmp_path):
 
 
 @posix
-def test_a_result_is_as_readable_as_any_file(tmp_path):
+def test_a_result_has_the_permissions_of_any_new_file(tmp_path):
     with atomic_write(tmp_path / "a") as temporary:
         temporary.unlink()
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -60,11 +60,11 @@ def test_a_result_is_as_readable_as_any_file(tmp_path):
 
 
 @posix
-@pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_one_and_its_file_is_written(tmp_path, there):
+@pytest.mark.parametrize("target_exists", [True, False])
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path, target_exists):
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "a.txt", tmp_path / "link.txt"
-    if there:
+    if target_exists:
         target.write_text("old")
     link.symlink_to("real/a.txt")
     with atomic_write(link) as temporary:
@@ -75,7 +75,7 @@ def test_a_link_stays_one_and_its_file_is_written(tmp_path, there):
 
 
 @posix
-def test_a_link_to_itself_is_no_file(tmp_path):
+def test_a_link_to_itself_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError) as caught, atomic_write(tmp_path / "loop"):
         pass
@@ -83,17 +83,17 @@ def test_a_link_to_itself_is_no_file(tmp_path):
 
 
 @posix
-def test_a_pipe_receives_the_bytes_and_stays_one(tmp_path):
+def test_a_pipe_receives_the_bytes_and_stays_a_pipe(tmp_path):
     pipe, received = tmp_path / "pipe.txt", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     with atomic_write(pipe) as temporary:
         assert temporary.parent != tmp_path and temporary.suffix == ".txt"
-        # a writer that renames a file of its own over the one that it is given
+        # some writers rename their own file over the given path
         (temporary.parent / "own").write_bytes(b"whole")
         (temporary.parent / "own").replace(temporary)
-    reader.join(timeout=10)
+    reader.join()
     assert received == [b"whole"] and stat.S_ISFIFO(pipe.stat().st_mode) and not temporary.parent.exists()
 
 
@@ -109,20 +109,20 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
         with pytest.raises(OSError) as caught, atomic_write(path):
             began = True
         assert (caught.value.errno, caught.value.filename, caught.value.filename2) == (number, str(named), None)
-        assert not began, "told before the work"
+        assert not began, "the error comes before the work"
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+def test_the_error_of_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught, atomic_write(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "a")
     with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "a"):
         (tmp_path / "input").read_text()
-    assert caught.value.filename == str(tmp_path / "input"), "another file's error stays its own"
+    assert caught.value.filename == str(tmp_path / "input"), "an error of another file keeps its name"
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
-def test_standard_output_is_added_to_whatever_file_it_is(tmp_path):
+def test_standard_output_is_appended_to_a_redirected_file(tmp_path):
     log = tmp_path / "log"
     log.write_text("old\n")
     script = "import sys; from earmark.storage.files import atomic_write\n"
@@ -133,14 +133,14 @@ def test_standard_output_is_added_to_whatever_file_it_is(tmp_path):
 
 
 @posix
-def test_a_folder_is_walked_once_and_without_what_is_hidden(tmp_path):
+def test_walk_skips_hidden_files_and_visits_each_folder_once(tmp_path):
     for path in ("b/2", "b/.hidden", "a/c/1", ".cache/3"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "b" / "gone").symlink_to(tmp_path / "none")
     (tmp_path / "b" / "itself").symlink_to(tmp_path / "b" / "itself")
-    assert {place: sorted(file.name for file in files) for place, files in walk(tmp_path)} == {
+    assert {folder: sorted(file.name for file in files) for folder, files in walk(tmp_path)} == {
         f"{tmp_path}": [],
         f"{tmp_path}/a": [],
         f"{tmp_path}/a/c": ["1"],
@@ -148,7 +148,7 @@ def test_a_folder_is_walked_once_and_without_what_is_hidden(tmp_path):
     }
 
 
-def test_what_keeps_a_folder_from_being_read_is_handed_on(tmp_path):
+def test_walk_passes_on_the_errors_of_unreadable_folders(tmp_path):
     errors: list[OSError] = []
     assert list(walk(tmp_path / "none")) == list(walk(tmp_path / "none", errors.append)) == []
     assert [error.filename for error in errors] == [str(tmp_path / "none")]

@@ -1,4 +1,4 @@
-"""Files that one process at a time holds."""
+"""Locks on files."""
 
 import os
 import subprocess
@@ -6,46 +6,46 @@ import sys
 
 import pytest
 
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 OTHER = """
 import sys
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 with open(sys.argv[1], "a") as file:
-    print(hold(file, by_process=sys.argv[2] == "True"), flush=True)
+    print(lock_file(file, per_process=sys.argv[2] == "True"), flush=True)
     input()
 """
 
 
-@pytest.mark.parametrize("by_process", [False, True])
-def test_another_process_is_kept_out_until_its_end(tmp_path, by_process):
+@pytest.mark.parametrize("per_process", [False, True])
+def test_a_lock_lasts_until_its_process_ends(tmp_path, per_process):
     path = tmp_path / "lock"
-    words = [sys.executable, "-c", OTHER, str(path), str(by_process)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    command = [sys.executable, "-c", OTHER, str(path), str(per_process)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"True\n"
         with path.open("a") as file:
-            assert not hold(file, by_process)
+            assert not lock_file(file, per_process)
         other.kill()
     with path.open("a") as file:
-        assert hold(file, by_process)
+        assert lock_file(file, per_process)
 
 
-def test_forked_processes_hold_on_unless_it_is_by_process(tmp_path):
-    held = {}
-    for by_process in (False, True):
-        path = tmp_path / str(by_process)
+def test_forks_inherit_a_lock_unless_it_is_per_process(tmp_path):
+    is_inherited = {}
+    for per_process in (False, True):
+        path = tmp_path / str(per_process)
         reader, writer = os.pipe()
         with path.open("a") as file:
-            assert hold(file, by_process)
+            assert lock_file(file, per_process)
             child = os.fork()
             if child == 0:
                 os.read(reader, 1)
                 os._exit(0)
         with path.open("a") as file:
-            held[by_process] = not hold(file, by_process)
+            is_inherited[per_process] = not lock_file(file, per_process)
         os.write(writer, b"x")
         os.waitpid(child, 0)
         os.close(reader)
         os.close(writer)
-    assert held == {False: True, True: False}
+    assert is_inherited == {False: True, True: False}

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from earmark.errors import DataError
-from earmark.storage.remote import Place, is_url, joined
+from earmark.storage.remote import RemotePath, is_url, join_path
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
 
-def test_arrow_reads_what_fsspec_has_no_library_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrow_opens_a_url_whose_fsspec_library_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(url: str) -> None:
         raise ImportError("Install s3fs to access S3")
 
@@ -20,23 +20,23 @@ def test_arrow_reads_what_fsspec_has_no_library_for(tmp_path: Path, monkeypatch:
     (tmp_path / "sub").mkdir()
     for name in ("a.wav", ".hidden.wav", "sub/d.wav"):
         (tmp_path / name).write_bytes(name.encode())
-    place = Place(f"file://{tmp_path}")
-    assert list(place.files()) == ["a.wav", "sub/d.wav"]
-    assert place.child("a.wav").read() == b"a.wav"
-    for ahead in (True, False):
-        with place.child("a.wav").open(ahead=ahead) as stream:
+    folder = RemotePath(f"file://{tmp_path}")
+    assert list(folder.files()) == ["a.wav", "sub/d.wav"]
+    assert folder.child("a.wav").read() == b"a.wav"
+    for read_ahead in (True, False):
+        with folder.child("a.wav").open(read_ahead=read_ahead) as stream:
             assert (stream.seek(2), stream.read(2)) == (2, b"wa")
     with pytest.raises(DataError, match="nonsense://x: cannot be reached: Install s3fs"):
-        Place("nonsense://x").names()
+        RemotePath("nonsense://x").names()
 
 
 @pytest.mark.parametrize(
     ("url", "names"), [("", ["a.csv", "b.wav"]), ("*.csv", ["a.csv"]), ("x*", []), ("[ab].*", ["a.csv", "b.wav"])]
 )
-def test_wildcards_name_files(tmp_path: Path, url: str, names: list[str]) -> None:
+def test_wildcards_match_files(tmp_path: Path, url: str, names: list[str]) -> None:
     for name in ("a.csv", "b.wav"):
         (tmp_path / name).write_bytes(b"12")
-    assert Place(str(tmp_path / url)).files() == dict.fromkeys(names, 2)
+    assert RemotePath(str(tmp_path / url)).files() == dict.fromkeys(names, 2)
 
 
 def test_local_links_are_followed(tmp_path: Path) -> None:
@@ -48,46 +48,46 @@ def test_local_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "data" / "a.wav").symlink_to(tmp_path / "blobs" / "1")
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "blobs" / "deep")
     (tmp_path / "data" / "linked" / "up").symlink_to(tmp_path / "data")
-    (tmp_path / "data" / "gone.wav").symlink_to(tmp_path / "none")  # that it is not there is told when it is read
+    (tmp_path / "data" / "gone.wav").symlink_to(tmp_path / "none")  # it fails when it is read
     expected = {"a.wav": 3, "gone.wav": 0, "linked/b.wav": 2, "plain.wav": 1}
-    assert Place(str(tmp_path / "data")).files() == Place(f"file://{tmp_path}/data").files() == expected
-    assert Place(str(tmp_path / "data" / "*.wav")).files() == {
+    assert RemotePath(str(tmp_path / "data")).files() == RemotePath(f"file://{tmp_path}/data").files() == expected
+    assert RemotePath(str(tmp_path / "data" / "*.wav")).files() == {
         name: expected[name] for name in expected if name[0] != "l"
     }
-    assert Place(str(tmp_path / "data" / "*" / "*.wav")).files() == {"linked/b.wav": 2}
+    assert RemotePath(str(tmp_path / "data" / "*" / "*.wav")).files() == {"linked/b.wav": 2}
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
-    assert Place(str(tmp_path / "data" / "**" / "*.wav")).files() == expected
-    assert Place(str(tmp_path / "data" / "**.wav")).files() == {
+    assert RemotePath(str(tmp_path / "data" / "**" / "*.wav")).files() == expected
+    assert RemotePath(str(tmp_path / "data" / "**.wav")).files() == {
         name: expected[name] for name in expected if name[0] != "l"
     }
 
 
 def test_files_at_the_root_of_a_file_system() -> None:
-    Place("memory://root.bin").write(b"12")
+    RemotePath("memory://root.bin").write(b"12")
     try:
-        place = Place("memory://root.bin")
-        assert (place.is_file(), place.folder, Place(place.folder).child("root.bin").read()) == (
+        file = RemotePath("memory://root.bin")
+        assert (file.is_file(), file.folder, RemotePath(file.folder).child("root.bin").read()) == (
             True,
             "memory://",
             b"12",
         )
         for url in ("memory://*.bin", "memory://r*.bin"):
-            assert (Place(url).files(), Place(url).root.url) == ({"root.bin": 2}, "memory://")
-        assert "root.bin" in Place("memory://").files()
+            assert (RemotePath(url).files(), RemotePath(url).root.url) == ({"root.bin": 2}, "memory://")
+        assert "root.bin" in RemotePath("memory://").files()
     finally:
         fsspec.filesystem("memory").rm("/root.bin")
-    assert (joined("file:///", "a"), Place("file:///a").folder, Place("s3://b/a").folder) == (
+    assert (join_path("file:///", "a"), RemotePath("file:///a").folder, RemotePath("s3://b/a").folder) == (
         "file:///a",
         "file:///",
         "s3://b",
     )
 
 
-def test_what_far_file_systems_raise_is_one_kind_of_error() -> None:
+def test_errors_of_remote_file_systems_become_os_errors() -> None:
     class Refused(Exception):
         status = 403
 
-    class Far(fsspec.spec.AbstractFileSystem):
+    class Remote(fsspec.spec.AbstractFileSystem):
         protocol = "refusing"
 
         def info(self, path: str, **options: Any) -> Any:
@@ -106,18 +106,18 @@ def test_what_far_file_systems_raise_is_one_kind_of_error() -> None:
 
         cat_file = _open = info
 
-    fsspec.register_implementation("refusing", Far, clobber=True)
-    far = Place("refusing://a")
-    for action in (far.is_file, far.size, far.names, far.read, far.open):
+    fsspec.register_implementation("refusing", Remote, clobber=True)
+    remote = RemotePath("refusing://a")
+    for action in (remote.is_file, remote.size, remote.names, remote.read, remote.open):
         with pytest.raises(OSError, match="403 Forbidden"):
             action()
     with pytest.raises(OSError, match="cannot connect"):
-        Place("refusing://down").is_file()
-    assert not Place("refusing://none").is_file() and not Place("refusing://gone").is_file()
+        RemotePath("refusing://down").is_file()
+    assert not RemotePath("refusing://none").is_file() and not RemotePath("refusing://gone").is_file()
 
 
-def test_streams_that_fetch_no_more_than_asked_for() -> None:
-    class Slow(fsspec.spec.AbstractBufferedFile):  # as files of object stores are
+def test_streams_without_read_ahead_fetch_only_the_requested_bytes() -> None:
+    class Slow(fsspec.spec.AbstractBufferedFile):  # like the files of object stores
         def _fetch_range(self, start: int, end: int) -> bytes:
             fetched.append(end - start)
             return bytes(end - start)
@@ -129,14 +129,14 @@ def test_streams_that_fetch_no_more_than_asked_for() -> None:
             return Slow(self, path, mode, size=1 << 20, **{"block_size": 1 << 16, **options})
 
     fsspec.register_implementation("slow", Store, clobber=True)
-    for ahead in (True, False):
+    for read_ahead in (True, False):
         fetched: list[int] = []
-        with Place("slow://a").open(ahead=ahead) as stream:
+        with RemotePath("slow://a").open(read_ahead=read_ahead) as stream:
             stream.seek(1000)
             stream.read(10)
-        assert (sum(fetched) == 10) != ahead
+        assert (sum(fetched) == 10) != read_ahead
 
 
-def test_a_drive_is_no_url() -> None:
+def test_a_windows_drive_is_no_url() -> None:
     assert is_url("s3://bucket/a") and not is_url("C:/sounds") and not is_url("a:b")
-    assert joined("s3://bucket/a", "/b.wav") == "s3://bucket/a/b.wav"
+    assert join_path("s3://bucket/a", "/b.wav") == "s3://bucket/a/b.wav"

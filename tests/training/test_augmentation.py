@@ -7,11 +7,11 @@ from earmark.training.augmentation import (
     FLOOR_DB,
     SpecAugmentConfig,
     crop,
+    mix_clips,
     mixup,
-    overlay,
-    recolour,
+    random_equalizer,
+    random_shift_stretch,
     spec_augment,
-    wander,
 )
 
 
@@ -97,7 +97,7 @@ def test_the_generator_decides_everything():
 
 
 def test_bad_stripes_say_so():
-    with pytest.raises(ConfigError, match="time_width: 0 or more was expected, not -1"):
+    with pytest.raises(ConfigError, match="time_width: at least 0 was expected, not -1"):
         SpecAugmentConfig(time_width=-1)
 
 
@@ -107,9 +107,9 @@ def ramp(n_clips: int = 32, n_frames: int = 100, n_mels: int = 32):
     return place.expand(n_clips, -1, -1).clone(), torch.full((n_clips,), n_frames)
 
 
-def test_a_wandering_clip_only_starts_elsewhere():
+def test_a_shifted_clip_only_starts_elsewhere():
     log_mel, n_frames = ramp()
-    moved = wander(log_mel, n_frames, generator(), 0.0, 0.0)
+    moved = random_shift_stretch(log_mel, n_frames, generator(), 0.0, 0.0)
     starts = moved[:, 0, 0] / 100
     assert starts.std() > 15
     steps = moved.diff(dim=1)[..., 0]
@@ -118,9 +118,9 @@ def test_a_wandering_clip_only_starts_elsewhere():
     torch.testing.assert_close(moved - moved[..., :1], log_mel - log_mel[..., :1], rtol=0, atol=1e-2)
 
 
-def test_wandering_changes_speed_and_pitch_within_bounds():
+def test_shift_and_stretch_change_speed_and_pitch_within_bounds():
     log_mel, n_frames = ramp(256)
-    moved = wander(log_mel, n_frames, generator(), 0.25, 3.0)
+    moved = random_shift_stretch(log_mel, n_frames, generator(), 0.25, 3.0)
     speed = (moved.diff(dim=1)[..., 16] / 100).median(1).values
     assert 1 / 1.26 < speed.min() < 0.82
     assert 1.22 < speed.max() < 1.26
@@ -134,12 +134,12 @@ def test_wandering_changes_speed_and_pitch_within_bounds():
     assert low.max() <= 31 + 1e-2
 
 
-def test_wandering_leaves_padding_alone():
+def test_shift_and_stretch_leave_padding_alone():
     log_mel, _ = ramp(8)
     n_frames = torch.tensor([1, 2, 10, 50, 99, 100, 37, 16])
     for clip, length in enumerate(n_frames.tolist()):
         log_mel[clip, length:] = FLOOR_DB
-    moved = wander(log_mel, n_frames, generator(), 0.3, 4.0)
+    moved = random_shift_stretch(log_mel, n_frames, generator(), 0.3, 4.0)
     for clip, length in enumerate(n_frames.tolist()):
         assert (moved[clip, length:] == FLOOR_DB).all()
         assert moved[clip, :length].min() >= 0
@@ -182,10 +182,10 @@ def test_a_crop_of_silence_or_of_everything_is_harmless():
     assert (silent == FLOOR_DB).all() and (kept == silent.shape[1]).all()
 
 
-def test_an_overlay_adds_powers_and_labels():
+def test_a_mix_adds_powers_and_labels():
     log_mel, target, n_frames = batch(64)
     log_mel = -log_mel  # levels from 0 to -63 dB
-    mixed, both, _ = overlay(log_mel, target, n_frames, generator(), 0.5, 6.0)
+    mixed, both, _ = mix_clips(log_mel, target, n_frames, generator(), 0.5, 6.0)
     alone = both.sum(1) == 1
     assert 20 < alone.sum() < 44
     assert torch.equal(mixed[alone], log_mel[alone])
@@ -195,13 +195,13 @@ def test_an_overlay_adds_powers_and_labels():
     assert 0.96 < louder.min() < 2 and 6 < louder.max() < 6.98
 
 
-def test_an_overlay_is_as_long_as_its_longer_part_and_silence_adds_nothing():
+def test_a_mix_is_as_long_as_its_longer_part_and_silence_adds_nothing():
     log_mel, target, _ = batch(16, 20)
     log_mel = -log_mel
     n_frames = torch.tensor([20, 10] * 8)
     log_mel[1::2, 10:] = FLOOR_DB
     log_mel[4] = FLOOR_DB
-    mixed, both, lengths = overlay(log_mel, target, n_frames, generator(1), 1.0, 10.0)
+    mixed, both, lengths = mix_clips(log_mel, target, n_frames, generator(1), 1.0, 10.0)
     assert torch.isfinite(mixed).all() and mixed.min() >= FLOOR_DB
     for clip in range(16):
         parts = both[clip].nonzero().flatten()
@@ -212,14 +212,14 @@ def test_an_overlay_is_as_long_as_its_longer_part_and_silence_adds_nothing():
         assert 4 not in parts or clip == 4
 
 
-def test_recolouring_changes_level_and_response_but_not_silence():
+def test_the_equalizer_changes_level_and_response_but_not_silence():
     log_mel = torch.full((200, 10, 64), -40.0)
     log_mel[:, 3] = FLOOR_DB
-    changed = recolour(log_mel, generator(), 10.0, 0.0) + 40
+    changed = random_equalizer(log_mel, generator(), 10.0, 0.0) + 40
     assert (changed[:, 3] == FLOOR_DB + 40).all()
     torch.testing.assert_close(changed[:, 0], changed[:, :1, 0].expand(-1, 64))
     assert -10 <= changed[:, 0].min() < -9 and 9 < changed[:, 0].max() <= 10
-    coloured = recolour(log_mel, generator(), 0.0, 6.0)[:, 0] + 40
+    coloured = random_equalizer(log_mel, generator(), 0.0, 6.0)[:, 0] + 40
     assert 5 < coloured.abs().max() <= 6
     assert coloured.diff(dim=1).abs().max() < 12 / (63 / 5)  # straight between six points
 
@@ -232,10 +232,10 @@ def test_the_new_augmentations_follow_their_generator():
     log_mel, n_frames = ramp(16)
     log_mel, target = -log_mel / 200, torch.eye(16)
     for change in (
-        lambda g: wander(log_mel, n_frames, g, 0.2, 2.0),
+        lambda g: random_shift_stretch(log_mel, n_frames, g, 0.2, 2.0),
         lambda g: crop(log_mel, n_frames, g, 0.2)[0],
-        lambda g: overlay(log_mel, target, n_frames, g, 0.7, 10.0)[0],
-        lambda g: recolour(log_mel, g, 10.0, 6.0),
+        lambda g: mix_clips(log_mel, target, n_frames, g, 0.7, 10.0)[0],
+        lambda g: random_equalizer(log_mel, g, 10.0, 6.0),
     ):
         assert torch.equal(change(generator(5)), change(generator(5)))
         assert not torch.equal(change(generator(5)), change(generator(6)))

@@ -116,8 +116,8 @@ def test_panns_with_another_pooling(cnn10: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"width": 16}, "width: 2 was expected, as in .*, not 16; leave it out, or start without init"),
-        ({"backbone": "light"}, "backbone: cnn was expected, as in .*, not light; leave it out"),
+        ({"width": 16}, "width: 2 was expected, as in .*, not 16; take that value, .*width=2"),
+        ({"backbone": "light"}, "backbone: cnn was expected, as in .*, not light; take that value"),
         ({"n_mels": 128}, "n_mels: 64 was expected, as in"),
         ({"hop_ms": 20.0}, "hop_ms: 10 was expected, as in .*, not 20;"),
         ({"sample_rate": 16000}, "sample_rate: 32000 was expected, as in"),

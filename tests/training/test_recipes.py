@@ -35,9 +35,11 @@ def test_a_recipe_says_what_it_is_for_and_what_it_costs(name):
 
 
 def test_an_unknown_recipe_is_refused_with_the_likely_one():
-    with pytest.raises(ConfigError, match="no recipe is called 'papr'; did you mean 'paper'"):
+    with pytest.raises(ConfigError, match="a recipe was expected, not 'papr'; did you mean 'paper'"):
         recipe("papr")
-    with pytest.raises(ConfigError, match="no recipe is called 'xyz'; there are paper, fine, light, small"):
+    with pytest.raises(
+        ConfigError, match="a recipe was expected, not 'xyz'; the recipes are paper, fine, light, small"
+    ):
         recipe("xyz")
 
 

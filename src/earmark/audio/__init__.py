@@ -1,1 +1,1 @@
-"""Audio files of any format and length: opened, decoded, resampled."""
+"""Audio files of any format and length: opening, decoding, resampling."""

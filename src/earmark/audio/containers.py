@@ -1,4 +1,4 @@
-"""What audio files state about their own length: of one that was cut off, decoders quietly read what there is."""
+"""Lengths stated in file headers, to detect truncated files: decoders read those without an error."""
 
 import struct
 from io import BufferedIOBase, BytesIO
@@ -8,12 +8,12 @@ from typing import Final
 from earmark.errors import AudioError
 
 Source = Path | bytes
-"""Where a recording is: a file, or all the bytes of one."""
+"""A recording: the path of a file, or all its bytes."""
 
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
-_MEDIA: Final = (
+_SIGNATURES: Final = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
     (4, b"mdat", "mov"),
@@ -27,7 +27,7 @@ _MEDIA: Final = (
     (0, b"\x0b\x77", "ac3"),
     (0, b"\0\0\x01\xba", "mpeg"),
 )
-"""Where which bytes mark a format that libsndfile does not read, and FFmpeg's name for it."""
+"""Formats that libsndfile does not read: offset and bytes of the signature, and FFmpeg's name."""
 _MP3_KILOBITS: Final = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -35,20 +35,20 @@ _MP3_KILOBITS: Final = {
     (0, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     (0, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Per second, of MPEG 1 or the later ones for low rates, and of layer (2 and 3 are alike in the latter)."""
-_SEARCHED_BYTES: Final = 1 << 16
-_SLOPPY_BYTES: Final = 64
-"""Some writers state a few bytes too many, such as those of the header; that is no loss."""
-_MOST_BOXES: Final = 1_000_000
-_LARGEST_OGG_PAGE: Final = 27 + 255 + 255 * 255
+"""Bit rates in kbit/s by (is MPEG 1, layer); in MPEG 2 and 2.5, layers 2 and 3 share one table."""
+_MP3_SEARCH_BYTES: Final = 1 << 16
+_TOLERATED_BYTES: Final = 64
+"""Tolerated excess of the stated size: some writers include the header's bytes."""
+_MAX_BOXES: Final = 1_000_000
+_MAX_OGG_PAGE: Final = 27 + 255 + 255 * 255
 
 
 class DecodingError(Exception):
-    """What a decoder says of damage, to be told with the file and the place."""
+    """A decoder's description of damage; callers add the file and the position."""
 
 
 class LenientFile:
-    """A file as C libraries want it: they print an exception that comes out of it, and read on."""
+    """A file for C libraries, whose seek returns -1 on failure: exceptions would be printed and ignored."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self.read = file.read
@@ -56,98 +56,101 @@ class LenientFile:
         self._seek = file.seek
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """The new place; -1 where there is none, such as before the beginning, to which damaged files lead."""
         try:
             return self._seek(offset, whence)
         except (OSError, ValueError, OverflowError):
             return -1
 
 
-def stream_of(source: Source) -> BufferedIOBase:
-    """The bytes from the first one on, to be closed after use."""
+def open_stream(source: Source) -> BufferedIOBase:
+    """A binary stream at the first byte; the caller closes it."""
     return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def size_of(source: Source) -> int:
-    """Bytes."""
+def size_in_bytes(source: Source) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
-def cut_off(name: str, stated: str, held: str) -> AudioError:
-    """The error for a file that holds less than it says."""
+def truncation_error(name: str, stated: str, held: str) -> AudioError:
+    """The error for a file that holds less than its header states."""
     return AudioError(
         f"{name}: cut off, its header states {stated} but the file holds {held}; copy or download it again"
     )
 
 
-def check_whole(source: Source, name: str, file_format: str) -> None:
-    """Refuses a file, in a format by libsndfile's or FFmpeg's name, that ends before the end that it states.
+def check_complete(source: Source, name: str, file_format: str) -> None:
+    """Checks that a file does not end before its stated end.
 
-    FLAC and mp3 show it only while they are decoded; some, such as MPEG-TS, never.
+    A truncated FLAC or mp3 file is only detected during decoding; MPEG-TS and some others state no length.
+
+    Args:
+        source: The recording.
+        name: Name of the recording in errors.
+        file_format: The format's name in libsndfile or FFmpeg.
 
     Raises:
-        AudioError: The file was cut off; the text begins with its name.
+        AudioError: The file is cut off.
     """
-    size = size_of(source)
-    with stream_of(source) as stream:
+    size = size_in_bytes(source)
+    with open_stream(source) as stream:
         if file_format in ("OGG", "ogg"):
-            if not _last_page_is_whole(stream, size):
+            if not _last_page_is_complete(stream, size):
                 raise AudioError(f"{name}: cut off in the middle of an Ogg page; copy or download it again")
             return
         if file_format in ("WAV", "WAVEX", "RF64", "AIFF", "CAF", "caf"):
-            stated, held = _chunk_bytes(stream, size)
+            stated, held = _chunk_sizes(stream, size)
         elif file_format == "AU":
-            stated, held = _au_bytes(stream, size)
+            stated, held = _au_sizes(stream, size)
         elif file_format == "W64":
             stated, held = int.from_bytes(stream.read(24)[16:], "little"), size
         elif file_format == "mov":
-            stated, held = _box_bytes(stream, size)
+            stated, held = _box_sizes(stream, size)
         elif file_format == "matroska":
-            stated, held = _segment_bytes(stream, size)
+            stated, held = _segment_sizes(stream, size)
         elif file_format == "avi":
             stated, held = int.from_bytes(stream.read(8)[4:], "little"), size - 8
         elif file_format == "asf":
-            stated, held = _asf_bytes(stream), size
+            stated, held = _asf_stated_size(stream), size
         else:
             return
-    # who writes to a pipe can't know the length and states the largest there is
+    # writers to a pipe do not know the length and state the largest number
     unknown = 0x7FFF0000 <= stated <= 0x80000000 or 0xFFFF0000 <= stated <= 0xFFFFFFFF or stated >= 1 << 62
-    if not unknown and stated - held > _SLOPPY_BYTES:
-        what = "bytes" if file_format.islower() else "bytes of sound"
-        raise cut_off(name, f"{stated} {what}", f"{held}")
+    if not unknown and stated - held > _TOLERATED_BYTES:
+        unit = "bytes" if file_format.islower() else "bytes of sound"
+        raise truncation_error(name, f"{stated} {unit}", f"{held}")
 
 
 def mp3_states_length(source: Source) -> bool:
-    """Whether there is a Xing header with a count; without it the length is guessed from the first frame's bit rate."""
-    with stream_of(source) as stream:
-        _skip_tag(stream)
+    """Whether a Xing header states the number of frames; without it libsndfile guesses from the first bit rate."""
+    with open_stream(source) as stream:
+        _skip_id3(stream)
         frame = stream.read(2048)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     return 0 <= at < len(frame) - 7 and bool(frame[at + 7] & 1)
 
 
-def tag_bytes(source: Source) -> int:
-    """The length of the ID3 tag at the beginning; 0 without one."""
-    with stream_of(source) as stream:
-        _skip_tag(stream)
+def id3_size(source: Source) -> int:
+    """Size in bytes of the ID3 tag at the beginning; 0 without one."""
+    with open_stream(source) as stream:
+        _skip_id3(stream)
         return stream.tell()
 
 
 def mp3_start(source: Source) -> int | None:
-    """Where the first mp3 frame begins that another follows, behind a tag and what else is not sound; None if nowhere.
+    """Offset of the first mp3 frame that is followed by another frame; None if there is none.
 
     Raises:
         OSError: The file cannot be read.
     """
-    with stream_of(source) as stream:
-        _skip_tag(stream)
+    with open_stream(source) as stream:
+        _skip_id3(stream)
         start = stream.tell()
-        head = stream.read(_SEARCHED_BYTES)
+        head = stream.read(_MP3_SEARCH_BYTES)
     at = head.find(b"\xff")
     while at >= 0:
         n_frame = _mp3_frame_bytes(head[at : at + 4])
         following = head[at + n_frame : at + n_frame + 4]
-        # version, layer and rate stay what they are
+        # version, layer and rate do not change between frames
         if (
             n_frame
             and _mp3_frame_bytes(following)
@@ -160,7 +163,7 @@ def mp3_start(source: Source) -> int | None:
 
 
 def _mp3_frame_bytes(header: bytes) -> int:
-    """The length that four bytes state as those of a frame of MPEG audio; 0 if they are none."""
+    """Size in bytes of the MPEG audio frame with this 4-byte header; 0 if the header is invalid."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0
     version, layer, rate = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3), header[2] >> 2 & 3
@@ -176,48 +179,48 @@ def _mp3_frame_bytes(header: bytes) -> int:
 
 
 def media_format(source: Source) -> str | None:
-    """FFmpeg's name for what a file is by its first bytes; None for what libsndfile is to read."""
-    with stream_of(source) as stream:
+    """FFmpeg's name of the format, from the first bytes; None for formats that libsndfile reads."""
+    with open_stream(source) as stream:
         head = stream.read(600)
-        for at, magic, name in _MEDIA:
+        for at, magic, name in _SIGNATURES:
             if head.startswith(magic, at):
                 return name
-        # a packet begins every 188 bytes; cameras put four bytes of time before each
+        # packets of 188 bytes; cameras put a 4-byte timestamp before each
         if b"GGG" in (head[::188][:3], head[4::192][:3]):
             return "mpegts"
         stream.seek(0)
-        _skip_tag(stream)
+        _skip_id3(stream)
         frame = stream.read(7)
         if len(frame) < 7 or frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0:
             return None
-        # ADTS: the next frame must begin where this one says that it ends
+        # ADTS: the next frame must begin at the stated end of this one
         n_frame = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
         stream.seek(max(0, n_frame - 7), 1)
         following = stream.read(2)
         return "aac" if not following or following[:1] == b"\xff" else None
 
 
-def _skip_tag(stream: BufferedIOBase) -> None:
-    """Goes behind the ID3 tag at the beginning, if there is one."""
+def _skip_id3(stream: BufferedIOBase) -> None:
+    """Seeks past the ID3 tag at the beginning, if there is one."""
     head = stream.read(10)
-    # its size is in four bytes of seven bits; a picture makes it large
+    # the size is stored in four bytes of seven bits each
     n_tag = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
     stream.seek(10 + n_tag if head[:3] == b"ID3" else 0)
 
 
-def _box_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
-    """Bytes of the first box of an mp4 file that reaches beyond the end, and those that it has."""
+def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+    """Stated and actual size of the first mp4 box that extends beyond the end of the file."""
     position = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         stream.seek(position)
         head = stream.read(16)
         stated, n_head = int.from_bytes(head[:4]), 8
         if stated == 1:
             stated, n_head = int.from_bytes(head[8:]), 16
-        # the last one may state 0 bytes and reach to the end
+        # the last box may state 0 bytes, which means up to the end
         if len(head) < n_head or stated < n_head:
             break
-        # what follows the sound may be anything
+        # other boxes hold no sound
         if position + stated > size and head[4:8] in (b"ftyp", b"moov", b"mdat", b"moof"):
             return stated - n_head, size - position - n_head
         position += stated
@@ -226,8 +229,8 @@ def _box_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
     return 0, 0
 
 
-def _segment_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
-    """Bytes that the segment of a Matroska file states, and that there are."""
+def _segment_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+    """Stated and actual size of the segment of a Matroska file."""
     head = stream.read(4096)
     position = 4
     n_header, position = _ebml_size(head, position)
@@ -239,28 +242,28 @@ def _segment_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
 
 
 def _ebml_size(head: bytes, position: int) -> tuple[int, int]:
-    """A number whose leading zeros say in how many bytes it is, 0 where it is unknown, and the place behind it."""
+    """An EBML size (0 if unknown) and the position after it; the leading zeros give the number of its bytes."""
     n_bytes = 9 - (head[position] if position < len(head) else 0).bit_length()
     value = int.from_bytes(head[position : position + n_bytes]) & (1 << 7 * n_bytes) - 1
     return (0 if value == (1 << 7 * n_bytes) - 1 else value), position + n_bytes
 
 
-def _asf_bytes(stream: BufferedIOBase) -> int:
-    """Bytes that a Windows Media file states for all of itself."""
+def _asf_stated_size(stream: BufferedIOBase) -> int:
+    """Stated size of a Windows Media file."""
     head = stream.read(1 << 16)
     at = head.find(_ASF_PROPERTIES)
-    # what is broadcast doesn't know
+    # broadcast files do not know their size
     is_known = 0 <= at < len(head) - 88 and not head[at + 88] & 1
     return int.from_bytes(head[at + 40 : at + 48], "little") if is_known else 0
 
 
-def _chunk_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
-    """Bytes of sound that the chunks of a RIFF, AIFF or CAF file state, and that there are."""
+def _chunk_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+    """Stated and actual bytes of sound in a RIFF, AIFF or CAF file."""
     magic = stream.read(12)[:4]
     is_caf = magic == b"caff"
     header = struct.Struct(">4sq" if is_caf else ">4sI" if magic in (b"FORM", b"RIFX") else "<4sI")
     position, in_ds64 = 8 if is_caf else 12, 0
-    for _ in range(1000):  # a damaged file may state chunks of no size for ever
+    for _ in range(1000):  # damaged files may hold endless chunks of size 0
         stream.seek(position)
         head = stream.read(header.size)
         if len(head) < header.size:
@@ -277,7 +280,7 @@ def _chunk_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
     return 0, 0
 
 
-def _au_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+def _au_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
     head = stream.read(12)
     if len(head) < 12:
         return 0, 0
@@ -286,11 +289,11 @@ def _au_bytes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
     return stated, size - offset
 
 
-def _last_page_is_whole(stream: BufferedIOBase, size: int) -> bool:
-    stream.seek(max(0, size - 2 * _LARGEST_OGG_PAGE))
+def _last_page_is_complete(stream: BufferedIOBase, size: int) -> bool:
+    stream.seek(max(0, size - 2 * _MAX_OGG_PAGE))
     tail = stream.read()
     at = tail.rfind(b"OggS")
-    if at < 0:  # something else was appended to whole pages
+    if at < 0:  # other data was appended after the last page
         return True
     page = tail[at:]
     if len(page) < 27:

@@ -1,4 +1,4 @@
-"""Recordings opened, whatever they are, and read forwards as one channel."""
+"""Decoders for recordings of any format, read forwards and mixed to one channel."""
 
 import os
 import shutil
@@ -18,97 +18,95 @@ from earmark.audio.containers import DecodingError, Source
 from earmark.errors import AudioError, EarmarkWarning
 
 _BLOCK_VALUES: Final = 1 << 20
-"""Values decoded at once: a header may state any length, memory is only taken for what the file holds."""
+"""Values decoded at once; headers may state any length, so memory is never allocated from them."""
 _BLOCK_SECONDS: Final = 60
-"""And no longer, since at a higher rate it takes more memory."""
+"""Maximum duration of a block; resampling to a higher rate takes more memory."""
 _MP3_SLACK: Final = 1152
-"""Samples, one frame; encoders count the padding at the ends in different ways."""
-_LOUDEST: Final = 1e10
-"""More than whole numbers of 32 bits that somebody took for floats; squares of much more are infinite."""
-_CANCELLED: Final = 0.02
-"""Of the power that the mean of unrelated channels has, no more is left where channels cancel each other (-17 dB)."""
+"""Samples in one frame; encoders count the padding at the ends differently."""
+_MAX_AMPLITUDE: Final = 1e10
+"""Above 32-bit integers stored as floats; far larger values have infinite squares."""
+_MIN_POWER_LEFT: Final = 0.02
+"""Power of the mean relative to that of uncorrelated channels (-17 dB); below it, channels cancel each other."""
 _UNKNOWN_LENGTH: Final = 1 << 62
-"""libsndfile gives such lengths to files that don't state one, such as FLAC written to a pipe."""
-_SECOND: Final = {b"OggS": "ogg", b"caff": "caf"}
-"""First bytes of formats of which libsndfile reads a part, such as no Speex and no AAC, and FFmpeg's names for them."""
+"""libsndfile's length of files that state none, for example FLAC written to a pipe."""
+_FALLBACKS: Final = {b"OggS": "ogg", b"caff": "caf"}
+"""First bytes of formats that libsndfile reads in part (no Speex, no AAC), and their names in FFmpeg."""
 _RATES: Final = range(100, 10_000_001)
-"""Hz; beyond them it is a damaged header, and a few bytes would be hours of sound."""
+"""Hz; a rate outside this range means a damaged header."""
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A recording read forwards."""
+    """A recording that is read forwards."""
 
     sample_rate: int
     """Hz."""
     n_channels: int
     n_samples: int | None
-    """Of each channel, as the header states them; None where it does not."""
+    """Samples per channel as stated in the header; None if it states none."""
     slack: int
     """Samples that may be missing at the end."""
 
     def read(self, n_samples: int) -> np.ndarray:
-        """The next samples, (sample, channel) of float32, as many or fewer; none at the end.
+        """Up to `n_samples` samples as float32 (sample, channel); empty at the end.
 
         Raises:
-            DecodingError: They are damaged.
+            DecodingError: The samples are damaged.
         """
 
     def skip(self, n_samples: int) -> None:
-        """Goes on after so many samples of each channel.
+        """Skips samples of each channel.
 
         Raises:
-            DecodingError: They are damaged.
+            DecodingError: The samples are damaged.
         """
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Closes the file."""
 
 
 def check_is_file(path: Path) -> None:
-    """Refuses what is no file.
+    """Checks that the path is a regular file.
 
     Raises:
-        AudioError: It is a folder or a pipe, or there is nothing of that name.
+        AudioError: The path does not exist, or is a folder or a pipe.
     """
     if path.is_dir():
         raise AudioError(f"{path}: expected an audio file, got a folder")
     if not path.exists():
         raise AudioError(f"{path}: no such file")
     if not path.is_file():
-        raise AudioError(f"{path}: expected a file, got a pipe or a device; give - and pipe the recording into it")
+        raise AudioError(f"{path}: expected a file, got a pipe or a device; give - to read standard input")
 
 
 @contextmanager
-def opened(source: Source, name: str) -> Iterator[Decoder]:
-    """A recording, open while the block runs.
+def open_decoder(source: Source, name: str) -> Iterator[Decoder]:
+    """A decoder of the recording, closed when the block ends.
 
     Args:
         source: A file in any format, or its bytes.
-        name: What errors call it.
+        name: Name of the recording in errors.
 
     Raises:
-        AudioError: It is missing, empty, no audio, or shorter than its header says.
+        AudioError: The file is missing, empty, no audio, or shorter than its header states.
     """
     if isinstance(source, Path):
         check_is_file(source)
     try:
-        if containers.size_of(source) == 0:
+        if containers.size_in_bytes(source) == 0:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
-        decoder = _opened(source, name)
+        decoder = _choose_decoder(source, name)
     except OSError as error:
-        raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
+        raise AudioError(f"{name}: cannot be open_decoder: {error.strerror or error}") from error
     with closing(decoder):
         if decoder.sample_rate not in _RATES:
-            reason = f"its header states {decoder.sample_rate} Hz"
-            raise AudioError(
-                f"{name}: cannot be read as audio; {reason}, from {_RATES[0]} to {_RATES[-1]} was expected"
-            )
+            reason = f"its header states {decoder.sample_rate} Hz, expected {_RATES[0]} to {_RATES[-1]} Hz"
+            raise AudioError(f"{name}: cannot be read as audio; {reason}")
         yield decoder
 
 
-def mean_of_channels(samples: np.ndarray) -> np.ndarray:
-    """Of the channels of (sample, channel); NumPy's own is slow over rows of two (results/bench.md)."""
+def average_channels(samples: np.ndarray) -> np.ndarray:
+    """The mean over the channels of (sample, channel); `numpy.mean` is slow on short rows (results/bench.md)."""
     n_channels = samples.shape[1]
     if n_channels == 1:
         return samples[:, 0]
@@ -120,13 +118,13 @@ def mean_of_channels(samples: np.ndarray) -> np.ndarray:
 
 
 def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> Iterator[np.ndarray]:
-    """The mean of the channels from sample `start` to `stop` (or the end), in blocks of some size.
+    """The mean of the channels from sample `start` to before `stop` (by default the end), in blocks.
 
     Args:
-        decoder: Nothing was read from it yet.
-        name: What errors and warnings call it.
-        start: In samples, as `stop`.
-        stop: It may lie beyond the end.
+        decoder: A decoder at the beginning of its recording.
+        name: Name of the recording in errors and warnings.
+        start: In samples.
+        stop: In samples; may lie beyond the end.
 
     Raises:
         AudioError: The recording is damaged, cut off, ends before `start` or holds NaN or infinity.
@@ -149,9 +147,9 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
             n_read, n_channels = samples.shape
             if not n_read:
                 break
-            mono = mean_of_channels(samples)
-            if not -_LOUDEST <= mono.min() <= mono.max() <= _LOUDEST:
-                raise AudioError(f"{name}: damaged, {_nonsense(samples)} from {position / rate:.2f} s on")
+            mono = average_channels(samples)
+            if not -_MAX_AMPLITUDE <= mono.min() <= mono.max() <= _MAX_AMPLITUDE:
+                raise AudioError(f"{name}: damaged, {_describe_invalid(samples)} from {position / rate:.2f} s on")
             if n_channels > 1:
                 power_in += float(np.vdot(samples, samples)) / n_channels**2
                 power_out += float(np.vdot(mono, mono))
@@ -164,77 +162,77 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
     if position == start:
         raise AudioError(f"{name}: holds no sound from {start / rate:.3f} s on")
     if stated is not None and stop is not None and stop - position > decoder.slack:
-        raise containers.cut_off(name, f"{stated} samples", f"{position}")
-    if power_out < _CANCELLED * power_in:
-        text = "channels cancel each other, almost nothing is left of the sound in their mean"
-        warnings.warn(f"{name}: {text}; turn one of them round, or keep one alone", EarmarkWarning, stacklevel=2)
+        raise containers.truncation_error(name, f"{stated} samples", f"{position}")
+    if power_out < _MIN_POWER_LEFT * power_in:
+        text = "channels cancel each other when they are averaged; invert one of them or keep only one"
+        warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
 
 
-def _nonsense(samples: np.ndarray) -> str:
+def _describe_invalid(samples: np.ndarray) -> str:
     if n_bad := np.count_nonzero(~np.isfinite(samples)):
         return f"{n_bad} NaN or infinite among {samples.size} samples"
     return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"
 
 
-def _opened(source: Source, name: str) -> Decoder:
-    if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile would ask for a rate
+def _choose_decoder(source: Source, name: str) -> Decoder:
+    if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
     media_format = containers.media_format(source)
     if media_format is not None:
         return media.MediaDecoder(source, name, media_format)
     try:
-        file = _sound_file(source)
-        # by the suffix alone libsndfile takes any bytes for samples
+        file = _open_sound_file(source)
+        # with this suffix libsndfile reads any bytes as samples
         if file.format == "RAW":
             file.close()
             raise AudioError(f"{name}: cannot be read as audio; it has no header")
     except soundfile.SoundFileError as error:
-        with containers.stream_of(source) as stream:
-            second = _SECOND.get(stream.read(4))
-        if second is not None and media.is_installed():
-            return media.MediaDecoder(source, name, second)
+        with containers.open_stream(source) as stream:
+            fallback = _FALLBACKS.get(stream.read(4))
+        if fallback is not None and media.is_installed():
+            return media.MediaDecoder(source, name, fallback)
         raise AudioError(
             f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
             "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
         ) from error
     try:
-        containers.check_whole(source, name, file.format)
+        containers.check_complete(source, name, file.format)
         return _SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
 
 
-def _sound_file(source: Source) -> "_SequentialFile":
+def _open_sound_file(source: Source) -> "_SequentialFile":
     try:
         file = _SequentialFile(
-            containers.LenientFile(BytesIO(source)) if isinstance(source, bytes) else _address(source)
+            containers.LenientFile(BytesIO(source)) if isinstance(source, bytes) else _file_name(source)
         )
     except soundfile.SoundFileError:
-        # libsndfile knows an mp3 by its first bytes
+        # libsndfile recognizes an mp3 only at the first byte
         start = containers.mp3_start(source)
         if start is None:
             raise
-        return _piped(source, start)
+        return _open_through_pipe(source, start)
     if file.format != "MP3":
         return file
     start = containers.mp3_start(source)
-    if containers.mp3_states_length(source) and start == containers.tag_bytes(source):
+    if containers.mp3_states_length(source) and start == containers.id3_size(source):
         return file
     file.close()
-    return _piped(source, start or 0)
+    return _open_through_pipe(source, start or 0)
 
 
-def _address(path: Path) -> Path | bytes:
-    return os.fsencode(path) if os.name == "posix" else path  # a name need not be text in any encoding
+def _file_name(path: Path) -> Path | bytes:
+    return os.fsencode(path) if os.name == "posix" else path  # file names need not be valid text
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read forwards; `seek` works where the format allows."""
+    """A file that is read forwards; `can_seek` says whether its format supports seek."""
 
     def seekable(self) -> bool:
-        # After every read of a seekable file soundfile seeks to where it already is. That fails at the end of a FLAC
-        # without stated length, losing the last block, and costs an mp3 its speed.
+        # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
+        # stated length this fails and loses the last block, and it makes mp3 slow.
         return False
 
     @property
@@ -243,7 +241,7 @@ class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 class _SoundFileDecoder:
-    """What libsndfile reads."""
+    """The decoder for the formats of libsndfile."""
 
     def __init__(self, file: _SequentialFile) -> None:
         self._file = file
@@ -273,15 +271,15 @@ class _SoundFileDecoder:
         self._file.close()
 
 
-def _piped(source: Source, start: int) -> _SequentialFile:
-    """An mp3 from its byte `start` on whose header doesn't state its length, opened so that it is read to its end."""
-    # From the first frame's bit rate libsndfile guesses the length of an mp3 that doesn't state it, and stops there,
-    # be it at a sixth of the sound. What comes out of a pipe it reads to the end.
+def _open_through_pipe(source: Source, start: int) -> _SequentialFile:
+    """An mp3 from byte `start` on, for files that do not state their length."""
+    # libsndfile guesses the missing length from the first frame's bit rate and stops there, in the worst case at a
+    # sixth of the sound. It reads a pipe up to the end.
     incoming, outgoing = os.pipe()
 
     def feed() -> None:
-        # the reader may have enough before the end
-        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe, containers.stream_of(source) as stream:
+        # the reader may close the pipe early
+        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe, containers.open_stream(source) as stream:
             stream.seek(start)
             shutil.copyfileobj(stream, pipe)
 

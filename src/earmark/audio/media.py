@@ -1,4 +1,4 @@
-"""Sound of videos and telephones (m4a, mp4, webm, mkv, ...): the only door to PyAV, which brings FFmpeg."""
+"""Sound of m4a, mp4, webm, mkv and other formats of FFmpeg. Only this module imports PyAV."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,33 +18,39 @@ _VIDEOS: Final = frozenset(
     {".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
 )
 SUFFIXES: Final = _SOUNDS | _VIDEOS
-"""Suffixes that a scan of a folder takes for recordings where PyAV is installed."""
-_NAMES: Final = {"mov": "mp4 or m4a", "matroska": "webm or mkv", "mpegts": "MPEG-TS", "mpeg": "MPEG", "wv": "WavPack"}
-"""What people call a format of FFmpeg, where it is not that."""
+"""Suffixes that a folder scan counts as recordings if PyAV is installed."""
+_COMMON_NAMES: Final = {
+    "mov": "mp4 or m4a",
+    "matroska": "webm or mkv",
+    "mpegts": "MPEG-TS",
+    "mpeg": "MPEG",
+    "wv": "WavPack",
+}
+"""Common names of formats that FFmpeg names differently."""
 _STATES_LENGTH: Final = frozenset({"mov", "wv"})
-"""Formats that state the length of the sound to the sample."""
+"""Formats that state the exact number of samples."""
 _STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi"})
-"""Formats that state the length of the longest stream, more or less; of the others FFmpeg guesses it."""
+"""Formats that state the approximate length of the longest stream; for others FFmpeg guesses it."""
 _SLACK: Final = 0.25
-"""Seconds that a stated length may be too long: the ends of tracks are rounded to packets."""
+"""Seconds by which a stated length may exceed the sound: tracks end with whole packets."""
 _DISCARD_ALL: Final = 48
-_PIECE: Final = 65536
-"""Samples that are joined before they are given: codecs have them by the thousand."""
+_READ_SAMPLES: Final = 65536
+"""Minimum number of samples per read; the packets of codecs hold about a thousand."""
 
 
 def is_installed() -> bool:
-    """Whether PyAV is there."""
+    """Whether PyAV is installed."""
     return find_spec("av") is not None
 
 
 class MediaDecoder:
-    """The first sound of a file, as FFmpeg decodes it.
+    """The decoder for the first audio stream of a file, by FFmpeg.
 
     Args:
         source: A file, or its bytes.
-        name: What errors call it.
-        media_format: As `containers.media_format` has it. FFmpeg's own opinion is not asked for: some texts it takes
-            for lists of other files, and fetches those.
+        name: Name of the recording in errors.
+        media_format: From `containers.media_format`. FFmpeg must not detect it: it reads some texts as playlists and
+            downloads the files in them.
 
     Raises:
         AudioError: PyAV is not installed, or the file is damaged, cut off or without sound.
@@ -54,13 +60,13 @@ class MediaDecoder:
         try:
             import av
         except ModuleNotFoundError as error:
-            known = _NAMES.get(media_format, media_format)
-            raise AudioError(f"{name}: {known} is read with the extra: {INSTALL}") from error
-        containers.check_whole(source, name, media_format)
+            known = _COMMON_NAMES.get(media_format, media_format)
+            raise AudioError(f"{name}: reading {known} needs the extra: {INSTALL}") from error
+        containers.check_complete(source, name, media_format)
         self._errors = (av.FFmpegError, ValueError, OverflowError)
         with ExitStack() as opened:
-            # FFmpeg would want a name that is text
-            file = opened.enter_context(containers.stream_of(source))
+            # FFmpeg itself only opens names that are valid text
+            file = opened.enter_context(containers.open_stream(source))
             try:
                 container: Any = opened.enter_context(
                     av.open(containers.LenientFile(file), format=media_format, metadata_errors="replace")
@@ -72,65 +78,65 @@ class MediaDecoder:
                 raise AudioError(f"{name}: cannot be read as audio; {reason}") from error
             if first is None:
                 raise AudioError(f"{name}: holds no sound, only a header, or is cut off; copy or download it again")
-            # the header of an AAC file may state half the rate at which it sounds
+            # the header of an AAC file may state half the rate of its frames
             self.sample_rate: int = first.sample_rate
             self.n_channels: int = first.layout.nb_channels
             stream = container.streams.audio[0]
-            self.n_samples = _stated(stream, self.sample_rate) if media_format in _STATES_LENGTH else None
-            # what is missing is told by this class, since it need not be damage
+            self.n_samples = _stated_samples(stream, self.sample_rate) if media_format in _STATES_LENGTH else None
+            # missing samples need not be damage: `_warn_if_short` reports them
             self.slack = self.n_samples or 0
-            is_alone = len(container.streams) == 1 and container.duration and media_format in _STATES_DURATION
-            duration = container.duration / av.time_base if is_alone else 0.0
-            self._least = (self.n_samples / self.sample_rate if self.n_samples else duration) - _SLACK
-            self._rest = _samples(first)
-            self._n_decoded = len(self._rest)
+            is_stated = len(container.streams) == 1 and container.duration and media_format in _STATES_DURATION
+            duration = container.duration / av.time_base if is_stated else 0.0
+            self._min_duration = (self.n_samples / self.sample_rate if self.n_samples else duration) - _SLACK
+            self._pending = _samples(first)
+            self._n_decoded = len(self._pending)
             self._name = name
             self._opened = opened.pop_all()
 
     def read(self, n_samples: int) -> np.ndarray:
-        pieces, n_waiting = [self._rest], len(self._rest)
-        while n_waiting < min(n_samples, _PIECE):
-            samples = self._following()
+        pieces, n_waiting = [self._pending], len(self._pending)
+        while n_waiting < min(n_samples, _READ_SAMPLES):
+            samples = self._next_samples()
             if samples is None:
                 break
             pieces.append(samples)
             n_waiting += len(samples)
         joined = np.concatenate(pieces)
-        self._rest = joined[n_samples:]
+        self._pending = joined[n_samples:]
         return joined[:n_samples]
 
     def skip(self, n_samples: int) -> None:
-        # jumps in compressed sound end somewhere near
+        # seeking in compressed sound is not exact
         while n_samples > 0:
-            n_samples -= len(self.read(min(n_samples, _PIECE))) or n_samples
+            n_samples -= len(self.read(min(n_samples, _READ_SAMPLES))) or n_samples
 
     def close(self) -> None:
         self._opened.close()
 
-    def _following(self) -> np.ndarray | None:
+    def _next_samples(self) -> np.ndarray | None:
         try:
             frame = next(self._frames, None)
         except self._errors as error:
             raise DecodingError(_reason(error)) from error
         if frame is None:
-            self._tell_of_loss()
+            self._warn_if_short()
             return None
         if frame.sample_rate != self.sample_rate:
             raise DecodingError(f"its rate changes from {self.sample_rate} to {frame.sample_rate} Hz")
         samples = _samples(frame)
         self._n_decoded += len(samples)
         if samples.shape[1] != self.n_channels:
-            # television goes from stereo to surround and back; the mean of the channels stays what it is
+            # broadcasts switch between stereo and surround; the mean of the channels stays valid
             samples = np.repeat(samples.mean(axis=1, keepdims=True), self.n_channels, axis=1)
         return samples
 
-    def _tell_of_loss(self) -> None:
+    def _warn_if_short(self) -> None:
         held = self._n_decoded / self.sample_rate
-        if held < self._least:
-            # not an error: where a telephone sent nothing, a whole file has gaps
-            text = f"its header states {self._least + _SLACK:.1f} s, but it holds {held:.1f} s of sound"
-            warnings.warn(f"{self._name}: {text}; what is missing is left out", EarmarkWarning, stacklevel=2)
-            self._least = 0.0
+        if held < self._min_duration:
+            # no error: complete recordings of calls have gaps
+            text = f"its header states {self._min_duration + _SLACK:.1f} s, but it holds {held:.1f} s of sound"
+            warnings.warn(f"{self._name}: {text}; gaps are left out", EarmarkWarning, stacklevel=2)
+            self._min_duration = 0.0
 
 
 def _frames(container: Any, name: str) -> Iterator[Any]:
@@ -139,21 +145,21 @@ def _frames(container: Any, name: str) -> Iterator[Any]:
     stream = container.streams.audio[0]
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = _DISCARD_ALL  # of an mp4, the pictures are not even read then
+            other.discard = _DISCARD_ALL  # do not read the pictures
     if stream.codec_context is None:
         raise AudioError(f"{name}: its sound is in a codec that FFmpeg does not know; convert it, for example to wav")
     for packet in container.demux(stream):
         yield from packet.decode()
 
 
-def _stated(stream: Any, sample_rate: int) -> int | None:
+def _stated_samples(stream: Any, sample_rate: int) -> int | None:
     if not stream.duration or stream.duration < 0:
         return None
     return round(stream.duration * stream.time_base * sample_rate)
 
 
 def _samples(frame: Any) -> np.ndarray:
-    """(sample, channel) of float32."""
+    """Samples as float32 (sample, channel)."""
     values: np.ndarray = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
     if values.dtype == np.uint8:
@@ -164,5 +170,5 @@ def _samples(frame: Any) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    # PyAV puts numbers and its log around what FFmpeg says
+    # str(error) adds numbers and logs to FFmpeg's message
     return str(getattr(error, "strerror", None) or error)

@@ -17,20 +17,20 @@ import soundfile
 from jaxtyping import Float32, Int16
 
 from earmark.audio import containers, decoding, media
-from earmark.audio.resampling import StreamResampler, checked_rate
+from earmark.audio.resampling import StreamResampler, validate_rate
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.storage.files import atomic_write, walk
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
 )
-"""Suffixes of the recordings that a folder scan finds; `earmark.audio.media` adds more where PyAV is installed."""
+"""Suffixes that a folder scan counts as recordings; `earmark.audio.media` adds more if PyAV is installed."""
 _MAX_CHANNELS = 1024
-_SPOOLED_BYTES = 1 << 20
+_COPIED_BYTES = 1 << 20
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
-    """The nearest sample, halves upwards: the one place where time is rounded.
+    """The nearest sample; halves are rounded up. All times are rounded here.
 
     >>> seconds_to_samples(2.5, 44100)
     110250
@@ -39,21 +39,22 @@ def seconds_to_samples(seconds: float, sample_rate: int) -> int:
 
 
 def samples_to_seconds(n_samples: int, sample_rate: int) -> float:
-    """The time that so many samples take."""
+    """The duration of the samples in seconds."""
     return n_samples / sample_rate
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A sound and its sample rate, which no function of earmark ever guesses.
+    """A waveform and its sample rate.
 
-    Floats are kept as they are, int16 and int32 are scaled to [-1, 1).
+    Floats keep their values; int16 and int32 are scaled to [-1, 1).
 
     >>> Audio(np.zeros((2, 8000)), 16000).duration
     0.5
 
     Raises:
-        AudioError: Another kind of number or shape, no samples, NaN or infinity, or no positive whole sample rate.
+        AudioError: The waveform has another dtype or shape, is empty or holds NaN or infinity; or the sample rate is no
+            positive whole number.
     """
 
     waveform: np.ndarray
@@ -62,8 +63,8 @@ class Audio:
     """Hz."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_rate", checked_rate(self.sample_rate))
-        object.__setattr__(self, "waveform", _checked_waveform(self.waveform))
+        object.__setattr__(self, "sample_rate", validate_rate(self.sample_rate))
+        object.__setattr__(self, "waveform", _validate_waveform(self.waveform))
 
     @property
     def duration(self) -> float:
@@ -80,9 +81,9 @@ class Audio:
         return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
 
 
-def _checked_waveform(waveform: object) -> np.ndarray:
+def _validate_waveform(waveform: object) -> np.ndarray:
     if not isinstance(waveform, np.ndarray):
-        how = ".numpy() of it" if hasattr(waveform, "numpy") else "numpy.asarray(it, numpy.float32)"
+        how = "waveform.numpy()" if hasattr(waveform, "numpy") else "numpy.asarray(waveform, numpy.float32)"
         raise AudioError(f"a waveform is a NumPy array, got {type(waveform).__name__}: give {how}")
     if waveform.ndim not in (1, 2):
         raise AudioError(f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}")
@@ -97,7 +98,7 @@ def _checked_waveform(waveform: object) -> np.ndarray:
         waveform = (waveform / -float(np.iinfo(waveform.dtype).min)).astype(np.float32)
     elif not np.issubdtype(waveform.dtype, np.floating):
         raise AudioError(f"a waveform holds floats (or int16 or int32), got {waveform.dtype}: scale it to [-1, 1)")
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused
+    with np.errstate(over="ignore"):  # overflow becomes infinite and is refused below
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
     if not np.isfinite(waveform).all():
         raise AudioError(f"a waveform is finite, got {_count_not_finite(waveform)}")
@@ -111,17 +112,17 @@ def _count_not_finite(samples: np.ndarray) -> str:
 def resample(
     waveform: Float32[np.ndarray, " sample"], from_rate: int, to_rate: int
 ) -> Float32[np.ndarray, " resampled"]:
-    """The waveform at another rate, band-limited: what the new rate can't carry vanishes instead of folding back.
+    """The waveform at another rate, band-limited to avoid aliasing.
 
-    It has `seconds_to_samples(n_samples / from_rate, to_rate)` samples.
+    The result has `seconds_to_samples(n_samples / from_rate, to_rate)` samples.
     """
-    if checked_rate(from_rate) == checked_rate(to_rate):
+    if validate_rate(from_rate) == validate_rate(to_rate):
         return waveform
-    return np.concatenate(list(_resampled([waveform], from_rate, to_rate)))
+    return np.concatenate(list(_resample_blocks([waveform], from_rate, to_rate)))
 
 
-def _resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
-    """Blocks at the new rate; joined they are the same to the bit, however the sound was cut into blocks."""
+def _resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    """Blocks at the new rate; their concatenation does not depend on the division into blocks."""
     stream = StreamResampler(from_rate, to_rate)
     for block in blocks:
         yield stream.push(block)
@@ -130,13 +131,13 @@ def _resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> It
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file holds, before anything is resampled or mixed."""
+    """Rate, channels and length of a file, before resampling and mixing."""
 
     sample_rate: int
     """Hz."""
     n_channels: int
     n_samples: int
-    """Of each channel."""
+    """Samples per channel."""
 
     @property
     def duration(self) -> float:
@@ -145,13 +146,13 @@ class AudioInfo:
 
 
 def probe(path: Path | str) -> AudioInfo:
-    """Rate, channels and length of a file by its header; only a file that doesn't state its length is decoded.
+    """Rate, channels and length of a file from its header; a file that does not state its length is decoded.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, or shorter than its header says.
+        AudioError: The file is missing, empty, no audio, or shorter than its header states.
     """
     path = Path(path)
-    with decoding.opened(path, str(path)) as decoder:
+    with decoding.open_decoder(path, str(path)) as decoder:
         n_samples = decoder.n_samples
         if n_samples is None:
             n_samples = sum(block.size for block in decoding.mono_blocks(decoder, str(path), 0, None))
@@ -159,48 +160,47 @@ def probe(path: Path | str) -> AudioInfo:
 
 
 def stated_duration(path: Path | str) -> float | None:
-    """Seconds of a file by its header alone; None where it does not state its length.
+    """Duration in seconds from the header alone; None if it states no length.
 
     Raises:
         AudioError: The file is missing, empty or no audio.
     """
     path = Path(path)
-    with decoding.opened(path, str(path)) as decoder:
+    with decoding.open_decoder(path, str(path)) as decoder:
         return None if decoder.n_samples is None else samples_to_seconds(decoder.n_samples, decoder.sample_rate)
 
 
 def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:
-    """A file, or `duration` seconds of it from `onset` on, as mono at that rate.
+    """A file as mono at the given rate, or the part of `duration` seconds from `onset` on.
 
-    Only what is asked for is decoded; where the file ends before the asked-for end, so does the sound. Channels are
-    averaged; where they cancel each other, as those of a stereo recording with one channel upside down do, an
-    `EarmarkWarning` says so.
+    Only the requested part is decoded; it is shorter if the file ends earlier. Channels are averaged. If they cancel
+    each other, for example because one is inverted, an `EarmarkWarning` is issued.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, damaged, shorter than its header says, ends before `onset`
-            or holds NaN or infinity; the text names the file.
+        AudioError: The file is missing, empty, no audio, damaged, shorter than its header states, ends before `onset`
+            or holds NaN or infinity.
     """
     path = Path(path)
-    return _joined(_load_blocks(path, str(path), sample_rate, onset, duration), str(path), sample_rate)
+    return _join_blocks(_decode_blocks(path, str(path), sample_rate, onset, duration), str(path), sample_rate)
 
 
 def decode_audio(data: bytes, sample_rate: int, name: str, onset: float = 0.0, duration: float | None = None) -> Audio:
-    """All the bytes of a file, such as those in a row of a table, as mono at that rate, without a file on disk.
+    """`load_audio` for the bytes of a file, for example from a table.
 
     Args:
-        data: In any format that a file can have.
+        data: All bytes of the file, in any format.
         sample_rate: Hz.
-        name: What errors and warnings call it.
-        onset: Where to begin, in seconds.
-        duration: Seconds to decode, as far as there are as many; None is to the end.
+        name: Name of the recording in errors and warnings.
+        onset: Start of the part, in seconds.
+        duration: Length of the part, in seconds; None is up to the end.
 
     Raises:
-        AudioError: As `load_audio`.
+        AudioError: As for `load_audio`.
     """
-    return _joined(_load_blocks(data, name, sample_rate, onset, duration), name, sample_rate)
+    return _join_blocks(_decode_blocks(data, name, sample_rate, onset, duration), name, sample_rate)
 
 
-def _joined(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:
+def _join_blocks(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:
     pieces = list(blocks)
     waveform = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     if waveform.size == 0:
@@ -208,74 +208,74 @@ def _joined(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:
     return Audio(waveform, sample_rate)
 
 
-def blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float32[np.ndarray, " sample"]]:
-    """The same samples as `load_audio`, in blocks of `seconds` (the last may be shorter), in bounded memory.
+def load_blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float32[np.ndarray, " sample"]]:
+    """The samples of `load_audio` in blocks of `seconds`, in bounded memory; the last block may be shorter.
 
-    The file is open until the last block is taken, or the generator closed.
+    The file is open until the last block is taken or the generator is closed.
 
     Raises:
-        AudioError: As `load_audio`, when the place is reached, and for blocks shorter than a sample.
+        AudioError: As for `load_audio`, raised when the damage is reached; or `seconds` is shorter than a sample.
     """
-    n_block = seconds_to_samples(seconds, checked_rate(sample_rate))
+    n_block = seconds_to_samples(seconds, validate_rate(sample_rate))
     if n_block < 1:
         raise AudioError(f"expected blocks of at least one sample, got {seconds} s at {sample_rate} Hz")
     path = Path(path)
-    waiting: list[np.ndarray] = []
-    n_waiting = n_given = 0
-    for decoded in _load_blocks(path, str(path), sample_rate, 0.0, None):
-        waiting.append(decoded)
-        n_waiting += decoded.size
-        if n_waiting < n_block:
+    pending: list[np.ndarray] = []
+    n_pending = n_yielded = 0
+    for decoded in _decode_blocks(path, str(path), sample_rate, 0.0, None):
+        pending.append(decoded)
+        n_pending += decoded.size
+        if n_pending < n_block:
             continue
-        joined = np.concatenate(waiting)
-        n_ready = n_waiting // n_block * n_block
+        joined = np.concatenate(pending)
+        n_ready = n_pending // n_block * n_block
         for start in range(0, n_ready, n_block):
             yield joined[start : start + n_block]
-        n_given += n_ready
-        # a copy, lest the little that is left keep all of it in memory
-        waiting, n_waiting = [joined[n_ready:].copy()], n_waiting - n_ready
-    if n_waiting:
-        yield np.concatenate(waiting)
-    elif not n_given:
+        n_yielded += n_ready
+        # a view would keep all of `joined` in memory
+        pending, n_pending = [joined[n_ready:].copy()], n_pending - n_ready
+    if n_pending:
+        yield np.concatenate(pending)
+    elif not n_yielded:
         raise AudioError(f"{path}: shorter than one sample at {sample_rate} Hz")
 
 
-def _load_blocks(
+def _decode_blocks(
     source: containers.Source, name: str, sample_rate: int, onset: float, duration: float | None
 ) -> Iterator[np.ndarray]:
-    checked_rate(sample_rate)
+    validate_rate(sample_rate)
     if not (math.isfinite(onset) and onset >= 0):
         raise AudioError(f"{name}: expected an onset of 0 s or later, got {onset}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"{name}: expected a duration above 0 s, got {duration}")
-    with decoding.opened(source, name) as decoder:
+    with decoding.open_decoder(source, name) as decoder:
         start = seconds_to_samples(onset, decoder.sample_rate)
         stop = None if duration is None else start + max(1, seconds_to_samples(duration, decoder.sample_rate))
         decoded = decoding.mono_blocks(decoder, name, start, stop)
-        yield from _resampled(decoded, decoder.sample_rate, sample_rate)
+        yield from _resample_blocks(decoded, decoder.sample_rate, sample_rate)
 
 
 @contextmanager
-def spooled(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
-    """A private temporary file of all that comes from a stream, however long; it is gone when the block ends.
+def temporary_copy(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
+    """A private temporary file with the content of a stream; it is removed when the block ends.
 
     Args:
-        stream: What a pipe brings, such as `sys.stdin.buffer`: the headers of recordings want to be gone back to.
-        name: What errors call it that the block raises about the file.
+        stream: A stream without seek, for example `sys.stdin.buffer`; decoders need to seek.
+        name: Name of the recording in errors, also in those that the block raises about the temporary file.
 
     Raises:
-        AudioError: Nothing came, or there is no room for it.
+        AudioError: The stream is empty, or the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
         path = Path(folder, "recording")
         try:
             with path.open("xb") as file:
-                shutil.copyfileobj(stream, file, _SPOOLED_BYTES)
+                shutil.copyfileobj(stream, file, _COPIED_BYTES)
         except OSError as error:
-            reason = f"{error.strerror or error}; TMPDIR names another folder for it"
-            raise AudioError(f"{name}: cannot be kept in a temporary file: {reason}") from error
+            reason = f"{error.strerror or error}; set TMPDIR to use another folder"
+            raise AudioError(f"{name}: cannot be copied to a temporary file: {reason}") from error
         if path.stat().st_size == 0:
-            raise AudioError(f"{name}: empty, no bytes came")
+            raise AudioError(f"{name}: empty, received 0 bytes")
         try:
             yield path
         except AudioError as error:
@@ -283,13 +283,12 @@ def spooled(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
 
 
 def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
-    """Writes a file, in the format of its suffix, whole or not at all.
+    """Writes a file atomically, in the format of its suffix.
 
-    With `PCM_16` a sample becomes the nearest of the 65,536 steps k / 32768, from which `load_audio` returns exactly
-    that step; what is louder than full scale is clipped.
+    `PCM_16` rounds as `pcm16` does; `load_audio` returns exactly the rounded values.
 
     Raises:
-        AudioError: The format can't hold that, or the folder can't be written.
+        AudioError: The format does not support the samples, or the file cannot be written.
     """
     path = Path(path)
     file_format = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF", ".aifc": "AIFF", ".snd": "AU"}.get(
@@ -308,18 +307,18 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
 
 
 def pcm16(waveform: Float32[np.ndarray, "..."]) -> Int16[np.ndarray, "..."]:
-    """The nearest of the 65,536 steps k / 32768 of each sample; what is louder than full scale is clipped."""
-    # libsndfile rounds down, which shifts every sound by half a step
+    """Samples rounded to the nearest k / 32768, as k; samples beyond full scale are clipped."""
+    # libsndfile rounds down, which adds an offset of half a step
     return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def find_audio(path: Path | str) -> list[Path]:
-    """The recordings in a folder and its sub-folders, sorted, without hidden ones; of a file, the file.
+    """The recordings below a folder, sorted, without hidden ones; for a file, the file itself.
 
-    Files in formats that only the extra `media` reads are counted in an `EarmarkWarning` where it is not installed.
+    Without the extra `media`, an `EarmarkWarning` counts the skipped files that need it.
 
     Raises:
-        AudioError: There is nothing of that name, or no recording in it.
+        AudioError: The path does not exist, or the folder holds no recording.
     """
     path = Path(path)
     if not path.is_dir():
@@ -329,14 +328,14 @@ def find_audio(path: Path | str) -> list[Path]:
 
 
 def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
-    """`find_audio` of a folder, and beside it the files that were skipped for want of the extra `media`.
+    """`find_audio` of a folder, and the skipped files that need the extra `media`.
 
     Raises:
-        AudioError: There is no recording.
+        AudioError: The folder holds no recording or cannot be opened.
     """
-    is_read = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
+    readable = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     found: list[Path] = []
-    unread: list[Path] = []
+    skipped: list[Path] = []
     try:
         with os.scandir(folder):
             pass
@@ -345,21 +344,21 @@ def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
     for _, files in walk(folder):
         for file in map(Path, files):
             suffix = file.suffix.lower()
-            kind = found if suffix in is_read else unread if suffix in media.SUFFIXES else None
+            kind = found if suffix in readable else skipped if suffix in media.SUFFIXES else None
             if kind is not None:
                 kind.append(file)
     if not found:
-        there = f", there are {count_suffixes(unread)}, which the extra reads: {media.INSTALL}" if unread else ""
-        looked_for = " ".join(sorted(is_read))
-        raise AudioError(f"{folder}: no recording in this folder; looked for {looked_for}{there}")
-    if unread:
-        text = f"{len(unread)} files skipped, {count_suffixes(unread)}: they are read with the extra"
+        hint = f"; found {count_suffixes(skipped)}, which need the extra: {media.INSTALL}" if skipped else ""
+        looked_for = " ".join(sorted(readable))
+        raise AudioError(f"{folder}: no recording in this folder; looked for {looked_for}{hint}")
+    if skipped:
+        text = f"{len(skipped)} files skipped, {count_suffixes(skipped)}: they need the extra"
         warnings.warn(f"{folder}: {text}: {media.INSTALL}", EarmarkWarning, stacklevel=2)
-    return sorted(found), sorted(unread)
+    return sorted(found), sorted(skipped)
 
 
 def count_suffixes(files: Iterable[Path]) -> str:
-    """How many files there are of each suffix, as people say it.
+    """The number of files of each suffix, as text.
 
     >>> count_suffixes([Path("a.m4a"), Path("b.M4A"), Path("c.mp4")])
     '2 .m4a, 1 .mp4'

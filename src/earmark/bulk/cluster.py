@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from earmark import hub
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part, why
-from earmark.errors import ConfigError, DataError
-from earmark.storage.remote import Place, is_url
+from earmark.errors import ConfigError, DataError, Limit, check_settings
+from earmark.storage.remote import RemotePath, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,18 +36,15 @@ _STORE_BYTES: Final = 256 * 1024**2
 class Fleet:
     """Who does the work."""
 
-    n_actors: int | None = None
+    n_actors: Annotated[int | None, Limit(at_least=1)] = None
     """Workers, each with the model; as many as there are processors for when None."""
-    cpus_per_actor: float = 1.0
+    cpus_per_actor: Annotated[float, Limit(above=0)] = 1.0
     """Processors of a worker."""
     address: str | None = None
     """Of a Ray cluster; None starts Ray on this machine, or takes the one that this process has started."""
 
     def __post_init__(self) -> None:
-        if self.n_actors is not None and self.n_actors < 1:
-            raise ConfigError(f"actors: 1 or more was expected, not {self.n_actors}")
-        if not self.cpus_per_actor > 0:
-            raise ConfigError(f"cpus_per_actor: more than 0 was expected, not {self.cpus_per_actor:g}")
+        check_settings(self)
 
 
 class Worker:
@@ -56,7 +53,7 @@ class Worker:
     def __init__(self, name: str, data: Any, n_threads: int, settings: Settings, out: str, fingerprint: str) -> None:
         import ray
 
-        self.settings, self.out, self.fingerprint = settings, Place(out), fingerprint
+        self.settings, self.out, self.fingerprint = settings, RemotePath(out), fingerprint
         with TemporaryDirectory(prefix="earmark-") as folder:
             # the machine of a worker need not have the file
             path = Path(folder, name)
@@ -105,7 +102,7 @@ def check_installed() -> None:
 
 
 def do_parts(
-    job: Job, parts: Sequence[Part], model: Path, out: Place, fleet: Fleet, tell: Callable[[str, Done | str], None]
+    job: Job, parts: Sequence[Part], model: Path, out: RemotePath, fleet: Fleet, tell: Callable[[str, Done | str], None]
 ) -> None:
     """Does the parts; a worker that dies is started again, and its part is done again, up to `DEATHS` times.
 
@@ -150,8 +147,9 @@ def do_parts(
                 tell(row["part"], Done(**row) if error is None else error)
         except ray.exceptions.GetTimeoutError as error:
             raise ConfigError(
-                f"actors: {n_actors} of {fleet.cpus_per_actor:g} processors each were expected to start within "
-                f"{_SECONDS_TO_START} s, the cluster has no room for them: give fewer, or a smaller cpus_per_actor"
+                f"{n_actors} of {fleet.cpus_per_actor:g} processors each were expected to start within "
+                f"{_SECONDS_TO_START} s, the cluster has no room for them: start fewer, or give each fewer processors",
+                "n_actors",
             ) from error
         except ray.exceptions.RayError as error:
             # the last line of a traceback on another machine
@@ -167,8 +165,9 @@ def _n_actors(fleet: Fleet, n_cpus: float) -> int:
     room = int(n_cpus / fleet.cpus_per_actor + 1e-9)
     if room < (fleet.n_actors or 1) and fleet.address is None:  # a cluster may grow
         raise ConfigError(
-            f"actors: {fleet.n_actors or 1} of {fleet.cpus_per_actor:g} processors each were asked for, and there are "
-            f"{n_cpus:g} processors: give fewer, or a smaller cpus_per_actor"
+            f"{fleet.n_actors or 1} of {fleet.cpus_per_actor:g} processors each were asked for, and there are "
+            f"{n_cpus:g} processors: start fewer, or give each fewer processors",
+            "n_actors",
         )
     return fleet.n_actors or max(1, room)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from earmark.bulk.parts import Input, Part
 from earmark.errors import ConfigError, DataError
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 PLAN: Final = "_earmark.json"
 _FORMAT: Final = 1
@@ -78,7 +78,7 @@ class Job:
         """SHA-256 of what decides the results; kept in each part."""
         return sha256(json.dumps(_decisive(self.to_json()), sort_keys=True).encode()).hexdigest()
 
-    def claim(self, out: Place) -> None:
+    def claim(self, out: RemotePath) -> None:
         """Makes `out` the folder of this job: it is new, empty, or holds the job already.
 
         Raises:
@@ -97,7 +97,7 @@ class Job:
         except OSError as error:
             raise DataError(f"{out.url}: cannot be written: {error.strerror or error}") from error
 
-    def _check_same(self, out: Place, plan: Place) -> None:
+    def _check_same(self, out: RemotePath, plan: RemotePath) -> None:
         try:
             then = _decisive(json.loads(plan.read()))
         except (ValueError, AttributeError) as error:
@@ -115,7 +115,7 @@ class Job:
             )
 
 
-def finished(out: Place, job: Job) -> dict[str, Done]:
+def finished(out: RemotePath, job: Job) -> dict[str, Done]:
     """The parts of a job that are whole in `out`, by name; a damaged one counts as not there."""
     names = out.names()
     there = [part for part in job.input.parts if part.name in names]
@@ -124,7 +124,7 @@ def finished(out: Place, job: Job) -> dict[str, Done]:
         return {done.part: done for done in found if done is not None}
 
 
-def read_done(out: Place, fingerprint: str, part: Part) -> Done | None:
+def read_done(out: RemotePath, fingerprint: str, part: Part) -> Done | None:
     """What a part says of itself, if it is whole and of that job."""
     from pyarrow import ArrowInvalid, parquet
 

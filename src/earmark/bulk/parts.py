@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
 from earmark.errors import ConfigError, DataError
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 ROWS_PER_PART: Final = 256
 _COLUMNS: Final = ("path", "file")
@@ -78,8 +78,8 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
         ConfigError: `rows_per_part` is below 1.
     """
     if rows_per_part < 1:
-        raise ConfigError(f"rows_per_part: 1 or more was expected, not {rows_per_part}")
-    place = Place(url).absolute
+        raise ConfigError(f"1 or more was expected, not {rows_per_part}", "rows_per_part")
+    place = RemotePath(url).absolute
     try:
         if place.has_wildcards or place.is_folder():
             return _read_folder(place, rows_per_part)
@@ -96,7 +96,7 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
     raise DataError(f"{url}: a folder, a listing (.txt, .csv) or .parquet was expected; `earmark tag` takes recordings")
 
 
-def _read_folder(place: Place, rows_per_part: int) -> Input:
+def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
     folder = place.root
     visible = {name: size for name, size in place.files().items() if not _is_hidden(name)}
     tables = {name: size for name, size in visible.items() if name.endswith(".parquet")}
@@ -163,7 +163,7 @@ def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: in
     digest = sha256()
     parts: list[Part] = []
     for table, size in tables.items():
-        place = Place(folder).child(table)
+        place = RemotePath(folder).child(table)
         try:
             with place.open() as stream:
                 footer = parquet.read_metadata(stream)

@@ -14,7 +14,7 @@ from earmark.bulk.cluster import Fleet, check_installed, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
 from earmark.errors import DataError
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_job(
     tagger = hub.load(model)
     # asked for nothing, to be told now of what cannot be
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
-    tagger.hear(silence).tags(top=top, threshold=threshold)
+    tagger.score(silence).tags(top=top, threshold=threshold)
     settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
     fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
@@ -120,7 +120,7 @@ def run(
         ConfigError: `out` holds another job, or there is no room for so many workers.
         KeyboardInterrupt: Ctrl-C; the parts that are done stay.
     """
-    place = Place(out).absolute
+    place = RemotePath(out).absolute
     job.claim(place)
     before = finished(place, job)
     left = [part for part in job.input.parts if part.name not in before]
@@ -149,7 +149,7 @@ def run(
     return outcome()
 
 
-def _check_there(out: Place, done: list[Done]) -> None:
+def _check_there(out: RemotePath, done: list[Done]) -> None:
     names = out.names()
     if missing := [part.part for part in done if part.part not in names]:
         raise DataError(

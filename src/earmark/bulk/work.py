@@ -17,7 +17,7 @@ from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
 from earmark.errors import AudioError, DataError, EarmarkError
 from earmark.inference.tagger import Tag, Tagger
-from earmark.storage.remote import Place, joined
+from earmark.storage.remote import RemotePath, join_path
 
 _IDS: Final = ("video_id", "id", "file", "path")
 """Columns of a table that name its rows; the first of these that it has."""
@@ -48,7 +48,7 @@ class _Recording:
     """Gives what a Tagger takes, for as long as the context lasts; what it raises is of this recording alone."""
 
 
-def do_part(part: Part, tagger: Tagger, settings: Settings, out: Place, fingerprint: str) -> Done:
+def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fingerprint: str) -> Done:
     """Hears the recordings of a part and writes the results to `out`, whole or not at all.
 
     A recording that cannot be read or heard is a row with an error.
@@ -80,7 +80,7 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: Place, fingerpr
 def _hear(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
     try:
         with recording.open() as source:
-            heard = tagger.hear(source)
+            heard = tagger.score(source)
             tags = heard.tags(top=settings.top, threshold=settings.threshold)
             embedding = None if settings.n_features is None else tagger.embed(source)
         return Result(recording.name, heard.duration, tags, None, embedding)
@@ -100,14 +100,14 @@ def _of_files(part: Part) -> Iterator[_Recording]:
     with ThreadPoolExecutor(_AHEAD) as fetcher:
         waiting: deque[_Recording] = deque()
         for name in part.files:
-            place = Place(joined(part.folder, name))
+            place = RemotePath(join_path(part.folder, name))
             waiting.append(_Recording(name, partial(_opened, place, fetcher.submit(_fetch, place))))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft()
         yield from waiting
 
 
-def _fetch(place: Place) -> tuple[ExitStack, Path]:
+def _fetch(place: RemotePath) -> tuple[ExitStack, Path]:
     """A recording on a local disk, and what removes it there if it is a copy."""
     with ExitStack() as stack:
         path = stack.enter_context(place.local_file())
@@ -116,7 +116,7 @@ def _fetch(place: Place) -> tuple[ExitStack, Path]:
 
 
 @contextmanager
-def _opened(place: Place, fetched: "Future[tuple[ExitStack, Path]]") -> Iterator[Path | Audio]:
+def _opened(place: RemotePath, fetched: "Future[tuple[ExitStack, Path]]") -> Iterator[Path | Audio]:
     stack, path = fetched.result()
     with stack:
         try:
@@ -128,7 +128,7 @@ def _opened(place: Place, fetched: "Future[tuple[ExitStack, Path]]") -> Iterator
 def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
     from pyarrow import ArrowInvalid, parquet
 
-    place = Place(joined(part.folder, str(part.table)))
+    place = RemotePath(join_path(part.folder, str(part.table)))
     try:
         with place.open() as stream:
             table = parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 _SECONDS_BETWEEN: Final = 5.0
-"""Of lines that tell of progress: parts may be done many times a second."""
+"""Between two lines of progress; parts may finish many times a second."""
 
 
 def bulk(
@@ -29,7 +29,7 @@ def bulk(
     threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     address: str | None = None,
-    actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    n_actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     cpus_per_actor: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     rows_per_part: Annotated[int, Parameter(validator=Number(gte=1))] = ROWS_PER_PART,
     json: AsJson = False,
@@ -39,26 +39,26 @@ def bulk(
 
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
-        out: Folder of the results, a path or a URL, new or begun by the same command.
+        out: Folder of the results, a path or a URL: new, or started by the same command.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        top: Keep this many tags of each recording; 5 unless a threshold is given.
-        threshold: Keep all tags that score this or more; auto for each label's own threshold.
-        embed: Also keep the embedding of each recording.
-        address: Work on the Ray cluster there, such as HOST:6379 or auto; on this machine when not given.
-        actors: Processes that do the work; as many as there are processors for when not given.
-        cpus_per_actor: Processors of each of them.
-        rows_per_part: Recordings in a file of the results.
+        top: Tags to keep per recording; 5 unless a threshold is given.
+        threshold: Lowest score of a tag to keep; auto is each label's own threshold.
+        embed: Also write the embedding of each recording.
+        address: Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used.
+        n_actors: Worker processes; by default as many as there are processors for.
+        cpus_per_actor: Processors of each worker process.
+        rows_per_part: Recordings per file of results.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
-    # what is slow to load waits until the words are understood
+    # slow imports wait until the flags are valid
     from earmark.bulk.cluster import Fleet
     from earmark.bulk.run import make_job, run
 
-    fleet = Fleet(actors, cpus_per_actor, address)
+    fleet = Fleet(n_actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
     outcome = run(job, out, fleet, _Teller(quiet), report_error)
-    _tell_end(outcome, out, quiet)
+    _print_summary(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
     if outcome.n_files and outcome.n_failed == outcome.n_files:
@@ -67,7 +67,7 @@ def bulk(
 
 
 class _Teller:
-    """Tells how far the job is, now and then."""
+    """Prints the progress of the job now and then."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -90,7 +90,7 @@ def _speed(outcome: "Outcome") -> str:
     return f"{outcome.files_per_second:.1f} files/s, {outcome.hours_per_hour:.1f} hours of sound an hour"
 
 
-def _tell_end(outcome: "Outcome", out: str, quiet: bool) -> None:
+def _print_summary(outcome: "Outcome", out: str, quiet: bool) -> None:
     unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
     hours = outcome.seconds_of_audio / 3600
     note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, paper, progress, say, write_json
+from earmark.cli.screen import AsJson, Quiet, note, progress, say, table_console, write_json
 from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 
@@ -111,7 +111,7 @@ def _select(data: list[str], splits: str | None) -> list[Dataset]:
 
 
 def _print(calibration: "Calibration") -> None:
-    console = paper(sys.stdout)
+    console = table_console(sys.stdout)
     table = Table("", "before", "after", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title, name in _ROWS:
         table.add_row(title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")

@@ -72,7 +72,7 @@ def rate_of(clips: Dataset) -> int | None:
     for audio in (clip.audio for clip in some):
         with suppress(AudioError, OSError):  # reported when the clip itself is read
             if isinstance(audio, RecordedAudio):
-                with decoding.opened(audio.recording(), "the recording") as decoder:
+                with decoding.open_decoder(audio.recording(), "the recording") as decoder:
                     rates.append(decoder.sample_rate)
     return max(rates, default=None)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from earmark.cli.screen import AsJson, Quiet, paper, write_json
+from earmark.cli.screen import AsJson, Quiet, table_console, write_json
 
 _OUT = Path("demo")
 
@@ -33,4 +33,4 @@ def demo(
     if json:
         write_json(result.to_json())
     else:
-        result.show(paper(sys.stdout))
+        result.show(table_console(sys.stdout))

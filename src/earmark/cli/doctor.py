@@ -1,4 +1,4 @@
-"""`earmark doctor`: what is wrong with a data set, before anybody trains on it."""
+"""`earmark doctor`: faults of a data set, before the training."""
 
 import sys
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, paper, progress, report_error, write_json
+from earmark.cli.screen import AsJson, Quiet, in_flags, note, progress, report_error, table_console, write_json
 from earmark.doctor.kinds import KEPT, LEFT_OUT, Limits
 from earmark.errors import ConfigError, DataError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _DEFAULTS: Final = Limits()
 _EXAMPLES: Final = 3
 _KEEP_HELP: Final = (
-    f"Leave these kinds of finding in the clean list, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these "
-    f"and {', '.join(KEPT)} are no fault when they are named here."
+    f"Kinds of finding that count as clean, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these and "
+    f"{', '.join(KEPT)} are no fault if they are named here."
 )
 
 
@@ -48,18 +48,18 @@ def doctor(
 
     Args:
         data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
-        out: Folder of the report, new, empty, or of an earlier one.
-        split: Examine these splits, joined by commas; all of DATA when not given.
-        labels: Examine the clips of these labels, names or ids joined by commas; or esc10.
-        jobs: Processes that decode; as many as there are processors when not given.
-        min_seconds: Shorter clips are found short; half a segment of the paper's network.
-        silent_dbfs: Clips whose peak is below this are found silent, in decibels below full scale.
-        clipped_share: Clips with this share of samples in runs of three or more at full scale are found clipped.
-        min_clips: Labels with fewer clean clips, in all or in a split, are found rare.
-        drop: Leave these kinds of finding out of the clean list too, joined by commas: ends-early, clipped, warned.
-        strict: End with exit status 1 where anything is found, for checks that nobody watches.
-        json: Print what report.json holds.
-        quiet: Nothing but errors on standard error.
+        out: Folder of the report: new, empty, or with an earlier report.
+        split: Splits of DATA to examine, joined by commas; by default all.
+        labels: Labels whose clips are examined, names or ids joined by commas, or esc10; by default all.
+        jobs: Number of processes; by default one per processor.
+        min_seconds: Shorter clips are reported as short; 0.2 s is half a segment of the paper's network.
+        silent_dbfs: Clips with a peak below this level (dB relative to full scale) are reported as silent.
+        clipped_share: Clips with this fraction of samples in runs of 3 or more at full scale are reported as clipped.
+        min_clips: Labels with fewer clean clips, in all or in a split, are reported as rare.
+        drop: Kinds of finding that are not clean either, joined by commas: ends-early, clipped, warned.
+        strict: Exit with status 1 if anything is found; for automatic checks.
+        json: Print the content of report.json.
+        quiet: Print only errors on standard error.
     """
     limits = _limits(min_seconds, silent_dbfs, clipped_share, min_clips, keep, drop)
     if out.exists() and not out.is_dir():
@@ -93,7 +93,7 @@ def _limits(
     try:
         return Limits(min_seconds, silent_dbfs, clipped_share, min_clips, _words(keep), _words(drop))
     except ConfigError as error:
-        raise CycloptsError(str(error)) from error
+        raise CycloptsError(in_flags(error)) from error
 
 
 def _words(text: str) -> frozenset[str]:
@@ -101,7 +101,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _print(report: "Report") -> None:
-    console = paper(sys.stdout)
+    console = table_console(sys.stdout)
     facts = report.to_json()
     for line in _overview(facts):
         console.print(line)
@@ -142,7 +142,7 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _example(item: Mapping[str, Any]) -> str:
-    """What an item is about, and what tells it from the others, in a few words."""
+    """The subject of an item and its distinction from the other items, in a few words."""
     if "label" in item:
         n_clips, where = min([(item["n_clips"], ""), *((n, f" in {split}") for split, n in item["splits"].items())])
         return f"{item['label']} ({n_clips}{where})"

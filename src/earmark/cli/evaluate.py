@@ -17,9 +17,9 @@ from earmark.cli.screen import (
     Quiet,
     bar,
     note,
-    paper,
     progress,
     refuse_overwriting,
+    table_console,
     write_json,
 )
 from earmark.data.audioset import StrongEvent, read_strong_labels
@@ -95,7 +95,7 @@ def _detect(
     network: "Network", dataset: Dataset, events: Mapping[str, Sequence[StrongEvent]], device: str, quiet: bool
 ) -> "Detection":
     from earmark.evaluation.detection import detect
-    from earmark.model.network import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine
 
     with progress("scoring timelines", quiet) as show:
         detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)
@@ -115,7 +115,7 @@ def _check_out(out: Path | None, *inputs: str) -> None:
 
 
 def _print(report: "Report", detection: "Detection | None") -> None:
-    console = paper(sys.stdout)
+    console = table_console(sys.stdout)
     low, high = report.mAP_interval
     figures = Table.grid(padding=(0, 2))
     figures.add_row("mAP", _digits(report.mAP), f"95 % interval {_digits(low)} to {_digits(high)}")

@@ -1,4 +1,4 @@
-"""`earmark evidence`: which moments of a recording made a tag."""
+"""`earmark evidence`: which segments of a recording carry a tag."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ from earmark.cli.screen import (
     check_picture,
     chosen_form,
     destination,
-    paper,
     recording,
     refuse_overwriting,
     rounded,
+    table_console,
     write_failure,
     write_json,
 )
@@ -41,17 +41,17 @@ def evidence(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Show which moments of a recording made a tag: how far its logit falls when a moment is left out.
+    """Show which segments of a recording carry a tag: how far its logit falls without each segment.
 
     Args:
         file: A recording, or - for standard input.
         label: Name or id of a label.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        format: A table for people, or JSON; what --out ends in says it too.
+        format: Table for people, or JSON; by default the suffix of --out decides.
         out: Write to this file instead of standard output.
         plot: Draw the spectrogram, the evidence and the attention into this .png, .svg or .pdf.
         json: Short for --format json.
-        quiet: Nothing but errors on standard error.
+        quiet: Print nothing but errors on standard error.
     """
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
@@ -80,18 +80,18 @@ def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Eviden
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)
-    console.print("How far its logit falls when a moment is left out: + spoke for the label (━), - against it (-).")
+    console.print("Fall of its logit without each segment: + supports the label (━), - opposes it (-).")
     weights = evidence.weights.tolist()
     largest = max(map(abs, weights)) or 1.0
     table = Table.grid(padding=(0, 2))
     for onset, offset, weight in zip(evidence.onsets, evidence.offsets, weights, strict=True):
-        speaks_for = weight > 0
-        strength = bar(abs(weight) / largest, mark="━" if speaks_for else "-")
-        # colour only repeats what the mark says
-        styled = Text(strength, style="green" if speaks_for else "red")
+        supports = weight > 0
+        strength = bar(abs(weight) / largest, mark="━" if supports else "-")
+        # the colour repeats the mark, for readers who see it
+        styled = Text(strength, style="green" if supports else "red")
         table.add_row("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", styled)
     console.print(table)
 

@@ -19,10 +19,10 @@ from earmark.cli.screen import (
     Quiet,
     note,
     one_line,
-    paper,
     progress,
     refuse_overwriting,
     rounded,
+    table_console,
     write_json,
 )
 from earmark.data.clips import Clip, FileAudio
@@ -76,7 +76,7 @@ def export(
     table.add_row("precision", exported.precision)
     table.add_row("size", f"{exported.n_bytes / 1e6:.1f} MB")
     table.add_row("parity", f"scores differ by at most {exported.difference:.2g} from those of MODEL")
-    console = paper(sys.stdout)
+    console = table_console(sys.stdout)
     console.print(table)
     console.print(f"\n{out}", soft_wrap=True)
 

@@ -38,14 +38,14 @@ def pack(
 
     Args:
         data: A source and a path, named as for `earmark train`; with --check, the folder or URL of a pack.
-        out: Folder of the pack, new or empty or begun by the same command.
-        split: Pack these splits of DATA, joined by commas; all of it when not given.
-        labels: Pack the clips of these labels, names or ids joined by commas; or esc10.
-        jobs: Processes that do the work; as many as there are processors when not given.
-        skip_bad: Leave out clips that cannot be read, and list them in pack.json.
-        check: Read a pack instead of making one, and compare each file with its checksum.
+        out: Folder of the pack: new, empty, or started by the same command.
+        split: Splits of DATA to pack, joined by commas; by default all.
+        labels: Labels whose clips are packed, names or ids joined by commas, or esc10; by default all.
+        jobs: Number of processes; by default one per processor.
+        skip_bad: Leave out unreadable clips and list them in pack.json.
+        check: Compare each file of an existing pack with its checksum.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
     if check:
         if out is not None:
@@ -57,8 +57,8 @@ def pack(
     rate = None if quiet else rate_of(clips)
     if rate is not None and rate < settings.sample_rate:
         note(
-            f"note: the recordings are at {rate} Hz, the pack at {settings.sample_rate} Hz, with the noise of 16 bits "
-            f"where nothing sounds, above {rate // 2} Hz; --sample-rate {rate} keeps them as they are, in fewer bytes",
+            f"note: the recordings have a sample rate of {rate} Hz, the pack of {settings.sample_rate} Hz; it stores "
+            f"noise of 16 bits above {rate // 2} Hz; --sample-rate {rate} stores them unchanged in fewer bytes",
             quiet,
         )
     with progress("packing", quiet) as show:
@@ -66,7 +66,7 @@ def pack(
     if json:
         write_json({"data": f"parquet:{out}", **_summary(outcome)})
         return 0
-    _tell_end(outcome, quiet)
+    _print_summary(outcome, quiet)
     say(f"parquet:{out}")
     return 0
 
@@ -111,7 +111,7 @@ def _summary(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _tell_end(outcome: "Outcome", quiet: bool) -> None:
+def _print_summary(outcome: "Outcome", quiet: bool) -> None:
     manifest, n_bytes = outcome.manifest, outcome.bytes_per_clip
     n_clips, n_shards = manifest["n_clips"], len(manifest["shards"])
     note(

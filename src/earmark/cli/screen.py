@@ -1,20 +1,18 @@
-"""What the commands share: errors of one line, progress on standard error, results on standard output or in a file."""
+"""Output of the commands: errors in one line, progress on standard error, results on standard output or in a file."""
 
 import json
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TextIO
 
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
-from earmark.errors import AudioError, ConfigError, EarmarkWarning
+from earmark.errors import EarmarkError, EarmarkWarning
 from earmark.storage.files import atomic_write
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
@@ -27,7 +25,7 @@ def _check_score(type_: Any, value: float | str | None) -> None:
 
 
 Score = Annotated[float | Literal["auto"] | None, Parameter(validator=_check_score)]
-_WIDTH_OF_FILES = 160
+_WIDTH_WITHOUT_TERMINAL = 160
 _SUFFIXES: Final = {
     ".json": "json",
     ".jsonl": "json",
@@ -37,16 +35,14 @@ _SUFFIXES: Final = {
     "": "table",
 }
 _PICTURES: Final = (".png", ".svg", ".pdf")
-_ADVICE: Final = re.compile(r"()(?:(?<=\bset )|(?<=; ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
-_SETTING: Final = re.compile(r"^([a-z_]+): |(?:^|(?<= ))([a-z]+(?:_[a-z]+)+)(?:=(\w+))?(?=[ ,;)]|$)")
 Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is."""
+"""Called with the amount done and the total."""
 
 
 def one_line(error: BaseException | str) -> str:
-    """The text of an error without line breaks or control characters, whatever file names it quotes."""
+    """The text of an error without line breaks and control characters, which file names may contain."""
     if isinstance(error, OSError) and error.strerror:
-        # of a failed rename the second name is the one that its user knows
+        # of the two names of a failed rename, the user knows the second
         name = error.filename2 or error.filename
         text = error.strerror if name is None else f"{name}: {error.strerror}"
     else:
@@ -54,80 +50,47 @@ def one_line(error: BaseException | str) -> str:
     return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else " " for c in text).strip()
 
 
+def in_flags(error: BaseException | str) -> str:
+    """The text of an error in one line, with settings spelled as flags.
+
+    >>> from earmark.errors import ConfigError
+    >>> in_flags(ConfigError("a divisor of 16 was expected, not 3", "n_heads", remedy={"gate": False}))
+    '--n-heads: a divisor of 16 was expected, not 3 (--no-gate)'
+    """
+    return one_line(error.text(flag, _assigned) if isinstance(error, EarmarkError | EarmarkWarning) else error)
+
+
+def flag(setting: str) -> str:
+    """The flag of a setting.
+
+    >>> flag("n_heads")
+    '--n-heads'
+    """
+    return f"--{setting.replace('_', '-')}"
+
+
+def _assigned(setting: str, value: object) -> str:
+    if isinstance(value, bool):
+        return flag(setting if value else f"no_{setting}")
+    return f"{flag(setting)} {value}"
+
+
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
-    text = one_line(error)
-    # files, labels and columns may have the name of a setting
-    named = text if isinstance(error, AudioError | OSError) else in_flags(text, isinstance(error, ConfigError | str))
-    sys.stderr.write(f"error: {named}\n")
+    sys.stderr.write(f"error: {in_flags(error)}\n")
 
 
-def in_flags(text: str, is_about_settings: bool = True) -> str:
-    """The text of an error of the library with settings called as the command line calls them.
-
-    Args:
-        text: Of the error.
-        is_about_settings: Whether a word that is one means it anywhere; else only where the text says to set it.
-
-    >>> in_flags("n_heads: a divisor of 16 was expected; or set gradient_clip=1")
-    '--n-heads: a divisor of 16 was expected; or set --gradient-clip 1'
-    """
-
-    def as_flag(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in _settings():
-            return match[0]
-        flag = f"--{name.replace('_', '-')}"
-        return f"{flag}: " if match[1] else f"{flag} {match[3]}" if match[3] else flag
-
-    return (_SETTING if is_about_settings else _ADVICE).sub(as_flag, text)
-
-
-@cache
-def _settings() -> frozenset[str]:
-    # loaded only when there is an error that may name one
-    from dataclasses import fields
-
-    from earmark.data.soundscapes import SoundscapeConfig
-    from earmark.packing import PackConfig
-    from earmark.training.settings import TrainConfig
-
-    named = {entry.name for settings in (TrainConfig, SoundscapeConfig, PackConfig) for entry in fields(settings)}
-    return frozenset(
-        named
-        | {
-            "top",
-            "threshold",
-            "window",
-            "hop",
-            "release",
-            "labels",
-            "split",
-            "actors",
-            "cpus_per_actor",
-            "rows_per_part",
-            "skip_bad",
-            "min_seconds",
-            "silent_dbfs",
-            "clipped_share",
-            "min_clips",
-            "keep",
-            "drop",
-        }
-    )
-
-
-def tell_warnings(quiet: bool) -> None:
-    """Has the library's warnings printed as notes on standard error, each once."""
-    told: set[str] = set()
+def show_warnings(quiet: bool) -> None:
+    """Prints the library's warnings from now on as notes on standard error, each once."""
+    shown: set[str] = set()
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         if not issubclass(category, EarmarkWarning):
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
-        elif (text := in_flags(one_line(str(message)), is_about_settings=False)) not in told:
-            told.add(text)
+        elif (text := in_flags(message if isinstance(message, Warning) else str(message))) not in shown:
+            shown.add(text)
             note(f"note: {text}", quiet)
 
     warnings.showwarning = show
@@ -167,25 +130,25 @@ def _descriptor(stream: TextIO) -> int:
 
 
 def note(text: str, quiet: bool) -> None:
-    """Prints a line for people on standard error, unless they want quiet."""
+    """Prints a line on standard error unless `quiet`."""
     if not quiet:
         sys.stderr.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Prints a line of the result on standard output."""
+    """Prints a line on standard output."""
     sys.stdout.write(f"{text}\n")
 
 
-def paper(stream: TextIO) -> Console:
-    """A console for tables that takes labels and file names as they are, and has room where no screen limits it."""
-    width = None if stream.isatty() else _WIDTH_OF_FILES
+def table_console(stream: TextIO) -> Console:
+    """A console for tables; it prints labels and file names unchanged, and is wide if the stream is no terminal."""
+    width = None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
 def progress(doing: str, quiet: bool) -> Iterator[Progress]:
-    """A progress bar on standard error while the block runs, where a person sees it."""
+    """A progress bar while the block runs, if standard error is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -198,19 +161,19 @@ def progress(doing: str, quiet: bool) -> Iterator[Progress]:
 
 
 def chosen_form(form: str | None, json: bool, out: Path | None, forms: Collection[str]) -> str:
-    """The form of a result: what --format or --json says, else the suffix of --out, else a table.
+    """The format of a result: from --format or --json, else from the suffix of --out, else a table.
 
     Args:
-        form: Of --format.
-        json: Of --json.
-        out: Of --out.
-        forms: What the command can write.
+        form: Value of --format.
+        json: Value of --json.
+        out: Value of --out.
+        forms: Formats of the command.
 
     Raises:
-        CycloptsError: --json and --format contradict each other, or the suffix names none of the forms.
+        CycloptsError: --json contradicts --format, or the suffix belongs to none of the formats.
     """
     if json and form not in (None, "json"):
-        raise CycloptsError(f"--json is short for --format json, and --format {form} says otherwise: give one of them")
+        raise CycloptsError(f"--json means --format json, which contradicts --format {form}: give one of them")
     if json or form is not None:
         return form or "json"
     suffix = out.suffix.lower() if out is not None else ""
@@ -218,34 +181,34 @@ def chosen_form(form: str | None, json: bool, out: Path | None, forms: Collectio
     if named in forms:
         return str(named)
     listed = ", ".join(forms)
-    raise CycloptsError(f"--out {out}: its suffix names none of the formats {listed}; say which by --format")
+    raise CycloptsError(f"--out {out}: a suffix of one of the formats {listed} was expected; or give --format")
 
 
 def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
-    """Refuses an --out that is one of the files that the command reads, by whatever name.
+    """Refuses an --out that is one of the files that the command reads, under any name.
 
     Raises:
-        CycloptsError: It is.
+        CycloptsError: The files are the same.
     """
     if out is None or not out.exists():
         return
     for path in inputs:
-        with suppress(OSError):  # a file that is not there is told when it is read
+        with suppress(OSError):  # a missing file is reported when it is read
             if out.samefile(path):
                 raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
 
 
 def check_picture(plot: Path | None, others: Iterable[Path | str]) -> None:
-    """Refuses a --plot before the work that could not be drawn after it.
+    """Checks --plot before the work starts.
 
     Raises:
-        CycloptsError: It is no name of a picture, or that of a file that is read or written.
+        CycloptsError: The suffix is not of a picture, or the file is read or written otherwise.
         EarmarkError: matplotlib is not installed.
     """
     if plot is None:
         return
     if plot.suffix.lower() not in _PICTURES:
-        raise CycloptsError(f"--plot {plot}: a picture ends in {', '.join(_PICTURES)}")
+        raise CycloptsError(f"--plot {plot}: a file that ends in {', '.join(_PICTURES)} was expected")
     for other in others:
         if Path(other).resolve() == plot.resolve():
             raise CycloptsError(f"--plot {plot} is {other} itself, which would be lost; give another name")
@@ -256,26 +219,26 @@ def check_picture(plot: Path | None, others: Iterable[Path | str]) -> None:
 
 @contextmanager
 def recording(file: Path) -> Iterator[Path]:
-    """The file itself, or for - a temporary one of what comes from standard input."""
+    """The file itself, or for - a temporary file with the content of standard input."""
     if str(file) != "-":
         yield file
         return
-    from earmark.audio.recording import spooled  # brings numpy, which --help does without
+    from earmark.audio.recording import temporary_copy  # loads numpy, which --help does not need
 
-    with spooled(sys.stdin.buffer) as path:
+    with temporary_copy(sys.stdin.buffer) as path:
         yield path
 
 
 @contextmanager
 def destination(out: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is there when the block has ended well."""
+    """Standard output, or a file that appears when the block succeeds."""
     if out is None:
         yield sys.stdout
         return
     with (
         atomic_write(out) as temporary,
         temporary.open(
-            # names of files need not be text: the bytes that are none pass through as they came
+            # file names may hold bytes that are not UTF-8; they are written unchanged
             "w",
             encoding="utf-8",
             errors="surrogateescape",
@@ -286,14 +249,14 @@ def destination(out: Path | None) -> Iterator[TextIO]:
 
 
 def write_json(value: Any, stream: TextIO | None = None) -> None:
-    """One JSON object on a line of its own; ASCII alone, so that no terminal or pipe can spoil it."""
+    """Writes a JSON value in one line, in ASCII for terminals and pipes with any encoding."""
     stream = stream or sys.stdout
     stream.write(json.dumps(value, allow_nan=False) + "\n")
     stream.flush()
 
 
 def write_failure(file: str, error: BaseException, form: str, out: Path | None) -> int:
-    """Reports that a file cannot be read, to a machine that reads JSON too; returns the exit status."""
+    """Reports an unreadable file on standard error and, for the format json, in the result; returns the exit status."""
     report_error(error)
     if form == "json":
         with destination(out) as stream:
@@ -302,12 +265,12 @@ def write_failure(file: str, error: BaseException, form: str, out: Path | None) 
 
 
 def rounded(value: float) -> float:
-    """Six significant digits: more would be noise."""
+    """The number with six significant digits."""
     return float(f"{value:.6g}")
 
 
 def bar(share: float, width: int = 20, mark: str = "━") -> str:
-    """A bar for a share of 1.
+    """A bar whose filled part is `share` of its width.
 
     >>> bar(0.5, width=4)
     '━━  '

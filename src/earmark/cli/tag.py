@@ -1,4 +1,4 @@
-"""`earmark tag`: many recordings to their tags."""
+"""`earmark tag`: tags of many recordings."""
 
 import errno
 import hashlib
@@ -18,6 +18,7 @@ from cyclopts.validators import Number, mutually_exclusive
 
 from earmark import hub
 from earmark.audio.recording import find_audio
+from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -30,7 +31,6 @@ from earmark.cli.screen import (
     refuse_overwriting,
     report_error,
 )
-from earmark.cli.tagged import FORMS, Journal, Tagged, read, text, write
 from earmark.errors import AudioError, ConfigError, EarmarkError
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import NO_THRESHOLDS
@@ -60,15 +60,15 @@ def tag(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        top: Print this many tags of each file; 5 unless a threshold is given, with which it does not go.
-        threshold: Print all tags that score this or more; auto takes the model's own threshold of each label.
-        format: A table for people, JSON with one object a line, CSV or Parquet; what --out ends in says it too.
+        top: Number of tags per file; 5 unless a threshold is given. Excludes --threshold.
+        threshold: Print all tags that score this or more; auto takes each label's threshold from the model.
+        format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
         out: Write to this file instead of standard output.
-        precision: bf16 is faster where the processor has instructions for it; scores change in the third digit.
-        jobs: Files heard side by side, which share the processors; as many as there are processors when not given.
-        resume: Go on where a stopped command was, and skip what OUT has already, which the same settings made.
+        precision: bf16 is faster on processors that have instructions for it; scores change in the third digit.
+        jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
+        resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
         json: Short for --format json.
-        quiet: Nothing but errors on standard error.
+        quiet: Print nothing but errors on standard error.
     """
     form = chosen_form(format, json, out, FORMS)
     _check(form, out, resume)
@@ -77,24 +77,24 @@ def tag(
     journal = None
     if out is not None and not is_stream(out):
         settings = {"precision": precision, "top": top, "threshold": threshold}
-        journal = Journal(out, {"model": _fingerprint(model), **settings})
+        journal = ResultsJournal(out, {"model": _fingerprint(model), **settings})
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [file for file in found if text(_name(file)) not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS)
+        raise ConfigError(NO_THRESHOLDS, "threshold")
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
-    with progress("tagging", quiet or (out is None and sys.stdout.isatty())) as show, _kept(journal, known) as keep:
+    with progress("tagging", quiet or (out is None and sys.stdout.isatty())) as show, _keeping(journal, known) as keep:
 
-        def hear(file: Path | Tagged, stopped: Callable[[float], None]) -> Tagged:
-            result = file if isinstance(file, Tagged) else _hear(tagger, file, top, threshold, stopped)
+        def score(file: Path | FileResult, cancel: threading.Event) -> FileResult:
+            result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, cancel)
             with one_at_a_time:
                 keep(result)
             return result
 
-        write(_in_order(found, known, tally.counted(_side_by_side(hear, todo, n_jobs), show)), form, out)
+        write(_in_order(found, known, tally.counted(_in_parallel(score, todo, n_jobs), show)), form, out)
     note(tally.summary(len(found) - len(todo)), quiet)
     return 1 if tally.n_failed else 0
 
@@ -110,80 +110,77 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
     if out is not None and out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
     if resume and out is None:
-        raise CycloptsError("--resume goes on with --out, which is missing")
+        raise CycloptsError("--resume needs --out, which is missing")
     if resume and form == "table":
-        raise CycloptsError("--resume reads what is in --out, and nobody can read a table again: take another --format")
+        raise CycloptsError("--resume cannot read a table again: choose another --format")
 
 
-def _recordings(path: Path) -> list[Path | Tagged]:
-    """The recordings of a folder, or the file itself; a folder without any is a failure of its own."""
+def _recordings(path: Path) -> list[Path | FileResult]:
+    """The recordings of a folder, or the file itself; a folder without recordings gives a result with an error."""
     if not path.is_dir():
-        return [path]  # there or not: that is told in its turn
+        return [path]  # a missing file is reported in its turn
     try:
         return list(find_audio(path))
     except (EarmarkError, OSError) as error:
-        return [Tagged(str(path), error=one_line(error))]
+        return [FileResult(str(path), error=one_line(error))]
 
 
-def _name(file: Path | Tagged) -> str:
-    return file.file if isinstance(file, Tagged) else str(file)
+def _name(file: Path | FileResult) -> str:
+    return file.file if isinstance(file, FileResult) else str(file)
 
 
-def _known(out: Path, journal: Journal | None, found: Sequence[Path | Tagged]) -> dict[str, Tagged]:
-    """What is there already, by file; what could not be read before is tried again, and standard input is another."""
+def _known(out: Path, journal: ResultsJournal | None, found: Sequence[Path | FileResult]) -> dict[str, FileResult]:
+    """Earlier results by file. Unreadable files are tried again; standard input has other contents each time."""
     wanted = {text(_name(file)) for file in found}
-    there = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
-    by_name = {text(result.file): result for result in there}
+    earlier = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
+    by_name = {text(result.file): result for result in earlier}
     return {
         name: result for name, result in by_name.items() if name not in wanted or (result.error is None and name != "-")
     }
 
 
 @contextmanager
-def _kept(journal: Journal | None, known: Mapping[str, Tagged]) -> Iterator[Callable[[Tagged], None]]:
+def _keeping(journal: ResultsJournal | None, known: Mapping[str, FileResult]) -> Iterator[Callable[[FileResult], None]]:
+    """Yields a function that adds a result to the journal, if there is one."""
     if journal is None:
         yield lambda result: None
         return
     try:
-        with journal.kept(known.values()) as keep:
+        with journal.appending(known.values()) as keep:
             yield keep
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; what is done is kept, the same command with --resume goes on") from None
+        raise KeyboardInterrupt("interrupted; results are kept, the same command with --resume continues") from None
 
 
-def _in_order(found: Sequence[Path | Tagged], known: Mapping[str, Tagged], heard: Iterator[Tagged]) -> Iterator[Tagged]:
-    """What was there of other files, then the results in the order of the files."""
+def _in_order(
+    found: Sequence[Path | FileResult], known: Mapping[str, FileResult], scored: Iterator[FileResult]
+) -> Iterator[FileResult]:
+    """Earlier results of other files, then all results in the order of the files."""
     names = [text(_name(file)) for file in found]
     wanted = set(names)
     yield from (result for name, result in known.items() if name not in wanted)
     for name in names:
-        yield known[name] if name in known else next(heard)
+        yield known[name] if name in known else next(scored)
 
 
-class _Stopped(Exception):
-    """Nobody waits for this result any more."""
+def _in_parallel(
+    score: Callable[[Path | FileResult, threading.Event], FileResult], files: Sequence[Path | FileResult], n_jobs: int
+) -> Iterator[FileResult]:
+    """Results in the order of the files, `n_jobs` of which are scored at the same time.
 
-
-def _side_by_side(
-    hear: Callable[[Path | Tagged, Callable[[float], None]], Tagged], files: Sequence[Path | Tagged], n_jobs: int
-) -> Iterator[Tagged]:
-    """Results in the order of the files, `n_jobs` of which are heard at a time."""
-    stop = threading.Event()
-
-    def stopped(seconds: float) -> None:
-        if stop.is_set():
-            raise _Stopped
-
+    When the caller stops early, the files that have begun are cancelled by the event that `score` gets.
+    """
+    cancel = threading.Event()
     if n_jobs == 1:
-        yield from (hear(file, stopped) for file in files)
+        yield from (score(file, cancel) for file in files)
         return
     following = enumerate(files)
     with ThreadPoolExecutor(n_jobs) as pool:
 
-        def submit(n: int) -> dict[Future[Tagged], int]:
-            return {pool.submit(hear, file, stopped): place for place, file in islice(following, n)}
+        def submit(n: int) -> dict[Future[FileResult], int]:
+            return {pool.submit(score, file, cancel): place for place, file in islice(following, n)}
 
-        running, waiting, turn = submit(2 * n_jobs), dict[int, Tagged](), 0
+        running, waiting, turn = submit(2 * n_jobs), dict[int, FileResult](), 0
         try:
             while running:
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -193,31 +190,31 @@ def _side_by_side(
                     yield waiting.pop(turn)
                     turn += 1
         finally:
-            stop.set()
+            cancel.set()
             for each in running:
                 each.cancel()
 
 
-def _hear(
+def _score(
     tagger: Tagger,
     file: Path,
     top: int | None,
     threshold: float | Literal["auto"] | None,
-    stopped: Callable[[float], None],
-) -> Tagged:
+    cancel: threading.Event,
+) -> FileResult:
     try:
         with recording(file) as path:
-            heard = tagger.hear(path, progress=stopped)
+            scores = tagger.score(path, cancel=cancel)
     except (AudioError, OSError) as error:
         named = "" if str(file) in str(error) or str(file) == "-" else f"{file}: "
-        return Tagged(str(file), error=one_line(f"{named}{one_line(error)}"))
+        return FileResult(str(file), error=one_line(f"{named}{one_line(error)}"))
     except MemoryError:
-        return Tagged(str(file), error=one_line(f"{file}: too little memory; fewer --jobs need less"))
-    return Tagged(str(file), heard.duration, tuple(heard.tags(top=top, threshold=threshold)))
+        return FileResult(str(file), error=one_line(f"{file}: out of memory; fewer --jobs need less"))
+    return FileResult(str(file), scores.duration, tuple(scores.tags(top=top, threshold=threshold)))
 
 
 class _Tally:
-    """What a run comes to."""
+    """Counts of a run."""
 
     def __init__(self, n_files: int) -> None:
         self._n_files = n_files
@@ -226,8 +223,8 @@ class _Tally:
         self._seconds = 0.0
         self._start = time.perf_counter()
 
-    def counted(self, results: Iterable[Tagged], show: Callable[[int, int], None]) -> Iterator[Tagged]:
-        """The same results, each counted and, where it is a failure, told."""
+    def counted(self, results: Iterable[FileResult], show: Callable[[int, int], None]) -> Iterator[FileResult]:
+        """The same results; counts each and reports its error."""
         for result in results:
             self._n_done += 1
             self._seconds += result.duration
@@ -238,10 +235,10 @@ class _Tally:
             show(self._n_done, self._n_files)
 
     def summary(self, n_before: int) -> str:
-        """One line; `n_before` files were done already."""
+        """One line; `n_before` files had results before this run."""
         took = time.perf_counter() - self._start
         failed = f", {self.n_failed} could not be read" if self.n_failed else ""
-        before = f"; {n_before} were there already" if n_before else ""
+        before = f"; {n_before} had results already" if n_before else ""
         return (
             f"tagged {self._n_done - self.n_failed} of {self._n_files} files, {_duration(self._seconds)} of sound, "
             f"in {took:.1f} s{failed}{before}"
@@ -249,7 +246,7 @@ class _Tally:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Seconds in the largest fitting unit.
 
     >>> _duration(5400.0)
     '1.5 h'

@@ -1,4 +1,4 @@
-"""`earmark timeline`: when the sounds of a recording happen."""
+"""`earmark timeline`: scores over time and events of a recording."""
 
 import csv
 import json as jsonlib
@@ -10,7 +10,7 @@ from typing import Final, Literal, TextIO
 from rich.table import Table
 
 from earmark import hub
-from earmark.audio.recording import blocks, stated_duration
+from earmark.audio.recording import load_blocks, stated_duration
 from earmark.cli.screen import (
     AsJson,
     Quiet,
@@ -19,11 +19,11 @@ from earmark.cli.screen import (
     check_picture,
     chosen_form,
     destination,
-    paper,
     progress,
     recording,
     refuse_overwriting,
     rounded,
+    table_console,
     write_failure,
 )
 from earmark.errors import AudioError, ConfigError
@@ -51,27 +51,27 @@ def timeline(
     Args:
         file: A recording, or - for standard input.
         model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        window: Seconds that are heard for one row of scores.
+        window: Seconds pooled for one row of scores.
         hop: Seconds from one row to the next.
-        threshold: A label sounds from this score on; auto, as without it, takes the model's own, or 0.5 without any.
-        release: An event that has begun lasts while its label scores this share of the threshold.
-        format: A table, JSON with all scores, CSV or an Audacity label track; what --out ends in says it too.
+        threshold: Least score of an event; auto, the default, takes the model's thresholds, or 0.5 where it has none.
+        release: Fraction of the threshold at which an event ends.
+        format: Table, JSON with all scores, CSV or an Audacity label track; by default the suffix of --out decides.
         out: Write to this file instead of standard output.
         plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf.
         json: Short for --format json.
-        quiet: Nothing but errors on standard error.
+        quiet: Print nothing but errors on standard error.
     """
     form = chosen_form(format, json, out, _WRITERS)
     refuse_overwriting(out, [model, file])
     check_picture(plot, [model, file, *([out] if out is not None else [])])
     tagger = hub.load(model)
     if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS)
+        raise ConfigError(NO_THRESHOLDS, "threshold")
     try:
-        with recording(file) as path, progress("listening", quiet) as show:
+        with recording(file) as path, progress("scoring", quiet) as show:
             length = stated_duration(path)
-            tell = None if length is None else partial(_tell, show, round(length))
-            result = tagger.timeline(path, window=window, hop=hop, progress=tell)
+            show_seconds = None if length is None else partial(_show_seconds, show, round(length))
+            result = tagger.timeline(path, window=window, hop=hop, progress=show_seconds)
             events = result.events(threshold, release)
             if plot is not None:
                 _plot(plot, path, file, tagger.sample_rate, result, events, threshold)
@@ -82,7 +82,7 @@ def timeline(
     return 0
 
 
-def _tell(show: Callable[[int, int], None], length: int, seconds: float) -> None:
+def _show_seconds(show: Callable[[int, int], None], length: int, seconds: float) -> None:
     show(min(round(seconds), length), length)
 
 
@@ -97,13 +97,13 @@ def _plot(
 ) -> None:
     from earmark.plots import plot_timeline
 
-    spectrogram = spectrogram_of(blocks(path, sample_rate, 10.0), sample_rate)
-    title = f"{file.name}: what sounds when" if str(file) != "-" else "What sounds when"
+    spectrogram = spectrogram_of(load_blocks(path, sample_rate, 10.0), sample_rate)
+    title = f"Timeline of {file.name}" if str(file) != "-" else "Timeline"
     plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 
 
 def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    console = paper(stream)
+    console = table_console(stream)
     console.print(f"{file}  {timeline.duration:.1f} s", style="bold", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     for event in events:
@@ -125,7 +125,7 @@ def _write_json(file: str, timeline: Timeline, events: list[Event], stream: Text
         {"label": e.label, "onset": rounded(e.onset), "offset": rounded(e.offset), "score": rounded(e.score)}
         for e in events
     ]
-    # row by row: as one text the scores of ten hours would be a gigabyte
+    # row by row: the scores of ten hours as one string would take a gigabyte
     stream.write(jsonlib.dumps(head, allow_nan=False)[:-1] + ', "scores": [')
     for index, row in enumerate(timeline.scores):
         stream.write((", " if index else "") + jsonlib.dumps([rounded(score) for score in row.tolist()]))
@@ -140,7 +140,7 @@ def _write_csv(file: str, timeline: Timeline, events: list[Event], stream: TextI
 
 
 def _write_audacity(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    # Audacity: File > Import > Labels
+    # Audacity reads it by File > Import > Labels
     stream.writelines(f"{event.onset:.6f}\t{event.offset:.6f}\t{event.label}\n" for event in events)
 
 

@@ -1,4 +1,4 @@
-"""`earmark train`: weakly labelled clips to a tagger."""
+"""`earmark train`: a tagger from weakly labelled clips."""
 
 import json as jsonlib
 import math
@@ -13,29 +13,32 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from earmark.cli.clips import rate_of, select
-from earmark.cli.screen import AsJson, Quiet, note, say, tell_warnings, write_json
+from earmark.cli.screen import AsJson, Quiet, note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
+from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
-"""The flags that say which clips to take; they are kept in `run.json` beside the settings."""
-_CONFIG: Final = f"A recipe ({', '.join(RECIPES)}), a run.json to repeat, or a JSON or TOML file; flags override it."
+"""Flags that select the clips; `run.json` keeps them beside the settings."""
+_CONFIG: Final = (
+    f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
+)
 
 
 def train(
     data: str | None = None,
     *,
     out: Path,
-    split: str | None = None,
-    valid: str | None = None,
-    valid_split: str | None = None,
-    labels: str | None = None,
+    split: Annotated[str | None, Topic.DATA] = None,
+    valid: Annotated[str | None, Topic.DATA] = None,
+    valid_split: Annotated[str | None, Topic.DATA] = None,
+    labels: Annotated[str | None, Topic.DATA] = None,
     config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
-    settings: Annotated[TrainConfig, Parameter(name="*", group="Settings", negative_iterable="")] = _DEFAULTS,
+    settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -43,25 +46,25 @@ def train(
 
     Args:
         data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
-        out: Folder of the run, new or empty unless --resume.
-        split: Train on these splits of DATA, joined by commas; on all of it when not given.
-        valid: Validate after each epoch on this, named as DATA is.
-        valid_split: Validate on these splits of --valid, or of DATA.
-        labels: Learn these labels only, names or ids joined by commas; or esc10.
-        resume: Go on with the run in --out, with its settings and data.
+        out: Folder of the run; must be new or empty without --resume.
+        split: Splits of DATA to train on, joined by commas; by default all.
+        valid: Data to validate on after each epoch, given like DATA.
+        valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
+        labels: Labels to learn, names or ids joined by commas, or esc10; by default all.
+        resume: Continue the run in --out with its settings and data.
         json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        quiet: Print only errors on standard error.
     """
     if data is None and resume:
-        hint = "on a further machine give DATA and the settings of the first" if "NODE_RANK" in os.environ else ""
-        raise ConfigError(f"{out}: no run to resume there (no run.json); {hint or 'start it without --resume'}")
+        hint = "give DATA and the settings of the first machine" if "NODE_RANK" in os.environ else ""
+        raise ConfigError(f"{out}: no run to resume there (no run.json); {hint or 'start one without --resume'}")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
-    # where torchrun has started this command several times, one of them speaks
+    # where torchrun has started several processes, only the first one prints
     is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
     if not is_first:
         quiet = True
-        tell_warnings(quiet)
+        show_warnings(quiet)
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
     held_out = None
     try:
@@ -71,7 +74,7 @@ def train(
     except DataError as error:
         record = out / "run.json" if resume else config
         raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
-    _tell_of_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
+    _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
@@ -87,37 +90,41 @@ def train(
 
 
 def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
-    """What to add to an error about data that a file names, when they may lie where the run was started."""
+    """Advice for missing data of a run or a file of settings, whose relative paths may start elsewhere; or empty."""
     paths = [Path(spec.partition(":")[2]) for spec in specs if spec is not None]
     if record is None or all(path.exists() or path.is_absolute() for path in paths):
         return ""
-    # run.json holds no absolute paths: it may be published
-    return f"; {record} names its data as seen from the folder where that run was started: start this one there too"
+    # run.json may be published and so holds no absolute paths
+    return f"; the paths in {record} are relative to the folder where that run was started: start this one there too"
 
 
-def _tell_of_clips(clips: Dataset, split: str | None, sample_rate: int | None, quiet: bool) -> None:
-    """Says so when no split was chosen, and when the recordings hold nothing in the upper part of what is heard.
+def _note_unusual_clips(clips: Dataset, split: str | None, sample_rate: int | None, quiet: bool) -> None:
+    """Prints a note if no split was chosen, or if the recordings have a lower sample rate than the network.
 
-    The rate is judged by a few; that of a checkpoint, None, cannot be chosen.
+    Args:
+        clips: Training clips; the rates of a few are read.
+        split: Value of --split.
+        sample_rate: Rate of the network (Hz); None if a checkpoint sets it.
+        quiet: Print nothing.
     """
     if split is None and len(clips.splits) > 1:
-        note(f"note: trained on the clips of all splits ({', '.join(clips.splits)}); --split chooses some", quiet)
+        note(f"note: all splits are used for training ({', '.join(clips.splits)}); --split selects some", quiet)
     if sample_rate is None or quiet:
         return
     rate = rate_of(clips)
     if rate is not None and rate < sample_rate:
         note(
-            f"note: the recordings are at {rate} Hz, the network listens at {sample_rate} Hz and would learn that "
-            f"nothing sounds above {rate // 2} Hz; --sample-rate 16000 may fit them better",
+            f"note: the recordings have a sample rate of {rate} Hz, the network of {sample_rate} Hz; it would learn "
+            f"that there is no sound above {rate // 2} Hz; --sample-rate 16000 may suit them better",
             quiet,
         )
 
 
 def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Has the file of --config, or the run of --resume, stand in for flags that were not given.
+    """Takes flags that were not given from the file of --config or from the run of --resume.
 
     Raises:
-        ConfigError: The file has settings that there are not, or is no JSON or TOML.
+        ConfigError: The file has unknown or invalid settings, or is neither JSON nor TOML.
         OSError: The file cannot be read.
     """
     given = {name: [token.value for token in arguments.get(f"--{name}").tokens] for name in ("config", "out", "data")}
@@ -125,27 +132,31 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     if path is None and arguments.get("--resume").tokens and given["out"]:
         path = Path(given["out"][-1]) / "run.json"
         if not path.is_file():
-            return  # that there is no run to resume is told later
+            return  # the missing run is reported later
     if path is None:
         return
     settings, request = _read(path)
     if given["data"]:
-        request = {}  # a file's splits and labels mean its own data
+        request = {}  # splits and labels of a file belong to the data of that file
     values = {name: value for name, value in {**settings, **request}.items() if value is not None}
     Dict(data=values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and the request of a recipe, a `run.json`, or of a file that holds them side by side."""
+    """Settings and request of a recipe, a `run.json`, or a file that holds both side by side."""
     if str(path) in RECIPES and not path.exists():
         return asdict(RECIPES[str(path)].config), {}
     if not path.exists() and not path.suffix and len(path.parts) == 1:
-        raise ConfigError(f"{path}: no such file, and no recipe either; there are {', '.join(RECIPES)}")
+        raise ConfigError(
+            f"{path}: a file or one of the recipes {', '.join(RECIPES)} was expected; there is no such file"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else jsonlib.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{path}: neither a run.json nor a JSON or TOML file of settings ({error})") from error
+        raise ConfigError(
+            f"{path}: a run.json or another JSON or TOML file of settings was expected ({error})"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: settings by name were expected, not a {type(content).__name__}")
     if isinstance(content.get("config"), dict):
@@ -164,4 +175,6 @@ def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) 
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
         if name not in _REQUEST or not (value is None or isinstance(value, str)):
-            raise ConfigError(f"{path}: {name}={value!r} is no description of data; there are {', '.join(_REQUEST)}")
+            raise ConfigError(
+                f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
+            )

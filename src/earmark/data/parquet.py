@@ -20,7 +20,7 @@ from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
-from earmark.storage.remote import Place, joined
+from earmark.storage.remote import RemotePath, join_path
 
 _AT_ONCE: Final = 16
 _LARGE_GROUP: Final = 16 << 20
@@ -47,7 +47,7 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     """
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise DataError(f"{url}: reading Parquet needs {' and '.join(missing)}: pip install 'earmark[parquet]'")
-    place = Place(url).absolute
+    place = RemotePath(url).absolute
     root, names = _files(place)
     damage = Damage(lenient)
     tables = _tables(root, names, damage, lenient)
@@ -67,7 +67,7 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     return Dataset(name or place.name, labels, clips, outside=tuple(outside or ()), damaged=tuple(damage.found))
 
 
-def _files(place: Place) -> tuple[str, list[str]]:
+def _files(place: RemotePath) -> tuple[str, list[str]]:
     """A folder and the Parquet files in it."""
     try:
         if not place.has_wildcards and place.is_file():
@@ -76,7 +76,7 @@ def _files(place: Place) -> tuple[str, list[str]]:
         # the temporary files of a killed writer are hidden, so they are ignored
         names = [name for name in place.files() if root != place or name.endswith(".parquet")]
         folders = sorted({root.url, *(root.child(name).folder for name in names)})
-        unfinished = [folder for folder in folders if Place(folder).child(packs.JOURNAL).is_file()]
+        unfinished = [folder for folder in folders if RemotePath(folder).child(packs.JOURNAL).is_file()]
     except OSError as error:
         raise DataError(f"{place.url}: cannot be opened: {error.strerror or error}") from error
     if unfinished:
@@ -103,15 +103,15 @@ def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> l
     errors = [error for error in read_ones if isinstance(error, DamageError)]
     if errors and not (lenient and tables):
         others = f"; {len(errors) - 1} others cannot be read either" if errors[1:] else ""
-        raise DamageError(joined(root, errors[0].name), errors[0].name, f"{errors[0].reason}{others}") from errors[0]
+        raise DamageError(join_path(root, errors[0].name), errors[0].name, f"{errors[0].reason}{others}") from errors[0]
     for error in errors:
         damage.add(error)
     return tables
 
 
-def _check_whole(place: Place, root: str, names: Sequence[str]) -> None:
+def _check_whole(place: RemotePath, root: str, names: Sequence[str]) -> None:
     """Refuses a pack that lacks files; warns if single files of it were named."""
-    manifest = Place(root).child(packs.MANIFEST)
+    manifest = RemotePath(root).child(packs.MANIFEST)
     is_all = place.url == root
     gone = packs.missing_files(names, manifest.read() if is_all and manifest.is_file() else None)
     if gone:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from earmark.audio.recording import Audio, decode_audio
 from earmark.errors import AudioError
-from earmark.storage.remote import Place, is_url, joined
+from earmark.storage.remote import RemotePath, is_url, join_path
 
 _OPEN_FILES: Final = 64
 _KEPT_GROUPS: Final = 8
@@ -33,7 +33,7 @@ class Shard:
     @property
     def url(self) -> str:
         """Path or URL of the file."""
-        return joined(self.folder, self.name)
+        return join_path(self.folder, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,9 @@ class PackedAudio(_RowAudio):
 
 
 @lru_cache(maxsize=4096)
-def _file(url: str, process: int) -> Place:
+def _file(url: str, process: int) -> RemotePath:
     # one per process: an inherited connection belongs to the parent
-    return Place(url)
+    return RemotePath(url)
 
 
 @cache
@@ -163,10 +163,10 @@ class _OpenFile:
     def __init__(self, shard: Shard) -> None:
         from pyarrow import parquet
 
-        place = Place(shard.url)
+        place = RemotePath(shard.url)
         self.lock = threading.Lock()
         # Arrow reads local files directly; from remote files only the requested bytes are fetched
-        source = place.path if place.is_local else place.open(ahead=False)
+        source = place.path if place.is_local else place.open(read_ahead=False)
         self.parquet = parquet.ParquetFile(source)
 
 

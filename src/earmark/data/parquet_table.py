@@ -9,7 +9,7 @@ from earmark.data import packs
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import Shard
 from earmark.errors import DataError
-from earmark.storage.remote import Place
+from earmark.storage.remote import RemotePath
 
 AUDIOSET: Final = "a file of AudioSet"
 PACK: Final = "a file of `earmark pack`"
@@ -63,7 +63,7 @@ def read_table(folder: str, name: str) -> Table:
     from pyarrow import parquet
 
     url = Shard(folder, name, "audio").url
-    place = Place(url)
+    place = RemotePath(url)
     try:
         # Arrow reads local files directly
         with nullcontext(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:

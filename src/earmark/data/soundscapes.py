@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from earmark.audio.recording import samples_to_seconds, save_audio, seconds_to_s
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio, sources
 from earmark.data.manifest import drop_missing, drop_outside
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
-from earmark.errors import ConfigError, DataError
+from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.storage.files import atomic_write
 
@@ -28,48 +28,33 @@ _MANIFEST_COLUMNS = ("path", "labels", "split", "group")
 class SoundscapeConfig:
     """How soundscapes are drawn. A pair is a range; values are drawn uniformly from it unless noted."""
 
-    duration: float = 10.0
+    duration: Annotated[float, Limit(above=0)] = 10.0
     """Duration of a soundscape in seconds."""
-    sample_rate: int = 32000
+    sample_rate: Annotated[int, Limit(at_least=1000)] = 32000
     """Sample rate in Hz; the default is the rate of the paper's front end."""
-    n_events: tuple[int, int] = (1, 4)
+    n_events: Annotated[tuple[int, int], Limit(at_least=1)] = (1, 4)
     """Fewest and most events per soundscape, each with a different label."""
-    event_duration: tuple[float, float] = (0.3, 4.0)
+    event_duration: Annotated[tuple[float, float], Limit(at_least=0.01)] = (0.3, 4.0)
     """Shortest and longest cut of a sound in seconds, drawn log-uniformly up to the length of its active part."""
     snr_db: tuple[float, float] = (6.0, 30.0)
     """Lowest and highest level of an event above the background in dB (RMS); the default is DESED's range."""
-    background_db: tuple[float, float] = (-50.0, -30.0)
+    background_db: Annotated[tuple[float, float], Limit(at_most=0)] = (-50.0, -30.0)
     """Lowest and highest RMS of the background in dB relative to full scale."""
     background_tilt: tuple[float, float] = (0.0, 2.0)
     """Spectral tilt of the background, power ~ 1 / f^tilt (0 white, 1 pink, 2 brown)."""
-    fade: float = 0.008
+    fade: Annotated[float, Limit(at_least=0, at_most=1)] = 0.008
     """Fade at each end of a cut, in seconds."""
-    seed: int = 0
+    seed: Annotated[int, Limit(at_least=0)] = 0
     """Random seed; soundscape i depends only on the seed, the bank, the other settings and i."""
 
     def __post_init__(self) -> None:
         for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or not all(np.isfinite(pair)) or pair[0] > pair[1]:
-                raise ConfigError(f"{name} must be two numbers, the smaller first, but is {pair}")
-            object.__setattr__(self, name, tuple(pair))
-        if not (np.isfinite(self.duration) and self.duration > 0):
-            raise ConfigError(f"duration must be a positive number of seconds, but is {self.duration}")
-        if self.sample_rate < 1000:
-            raise ConfigError(f"sample_rate must be at least 1000 Hz, but is {self.sample_rate}")
-        if self.n_events[0] < 1 or any(n != int(n) for n in self.n_events):
-            raise ConfigError(f"n_events must be whole numbers from 1 on, but is {self.n_events}")
-        if not 0.01 <= self.event_duration[0] <= self.event_duration[1] <= self.duration:
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON makes lists of them
+        check_settings(self)
+        if self.event_duration[1] > self.duration:
             raise ConfigError(
-                f"event_duration must lie between 0.01 s and the duration of {self.duration} s, "
-                f"but is {self.event_duration}"
+                f"at most the duration of {self.duration} s was expected, not {self.event_duration}", "event_duration"
             )
-        if self.background_db[1] > 0:
-            raise ConfigError(f"background_db must not exceed full scale (0 dB), but is {self.background_db}")
-        if not 0 <= self.fade <= 1:
-            raise ConfigError(f"fade must lie between 0 and 1 s, but is {self.fade}")
-        if self.seed < 0:
-            raise ConfigError(f"seed must not be negative, but is {self.seed}")
 
 
 class TruthEvent(NamedTuple):

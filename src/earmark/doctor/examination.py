@@ -47,7 +47,7 @@ def _without(name: str, text: object) -> str:
 
 
 def _recorded(audio: RecordedAudio, name: str) -> Facts:
-    with decoding.opened(audio.recording(), name) as decoder:
+    with decoding.open_decoder(audio.recording(), name) as decoder:
         rate, n_channels = decoder.sample_rate, decoder.n_channels
         # as `load_audio` takes a part of a file
         start = seconds_to_samples(audio.onset, rate)

@@ -14,7 +14,7 @@ from earmark.data.clips import AudioReader, FileAudio
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.facts import Facts
 from earmark.errors import DataError
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 from earmark.storage.remote import is_url
 
 NAME: Final = "journal.jsonl"
@@ -137,7 +137,7 @@ def _claim(stream: BinaryIO, path: Path) -> None:
         return
     try:
         # who has ended since the file was opened has removed it, and the next one would make another
-        is_ours = hold(stream) and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        is_ours = lock_file(stream) and os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
         is_ours = False
     if not is_ours:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Limits:
         ConfigError: A number outside what it can be, or a kind that cannot be chosen.
     """
 
-    min_seconds: float = 0.2
+    min_seconds: Annotated[float, Limit(at_least=0)] = 0.2
     """Shorter clips are `short`. Half a segment of the paper's network; published sets have clips of 0.3 s (FSD50K)."""
-    silent_dbfs: float = -60.0
+    silent_dbfs: Annotated[float, Limit(at_most=0)] = -60.0
     """Clips whose peak lies below are `silent`; decibels, 0 is full scale. That of FFmpeg's silencedetect."""
-    clipped_share: float = 0.001
+    clipped_share: Annotated[float, Limit(above=0, at_most=1)] = 0.001
     """Clips with this share of their samples in runs of three or more at full scale are `clipped`."""
-    min_clips: int = 5
+    min_clips: Annotated[int, Limit(at_least=0)] = 5
     """Labels with fewer clean clips, in all or in a split, are `rare`."""
     keep: frozenset[str] = frozenset()
     """Kinds that are clean all the same."""
@@ -73,19 +73,12 @@ class Limits:
     """Of `KEPT`, kinds that are not clean."""
 
     def __post_init__(self) -> None:
-        for name, value, is_right, expected in (
-            ("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more"),
-            ("silent_dbfs", self.silent_dbfs, self.silent_dbfs <= 0, "0 or less"),
-            ("clipped_share", self.clipped_share, 0 < self.clipped_share <= 1, "more than 0, up to 1,"),
-            ("min_clips", self.min_clips, self.min_clips >= 0, "0 or more"),
-        ):
-            if not is_right:
-                raise ConfigError(f"{name}: {expected} was expected, not {value:g}")
+        check_settings(self)
         for name, chosen, choices in (("keep", self.keep, (*LEFT_OUT, *KEPT)), ("drop", self.drop, KEPT)):
             if unknown := chosen - set(choices):
-                raise ConfigError(f"{name}: of {', '.join(choices)} was expected, not {', '.join(sorted(unknown))}")
+                raise ConfigError(f"some of {', '.join(choices)} were expected, not {', '.join(sorted(unknown))}", name)
         if both := self.keep & self.drop:
-            raise ConfigError(f"keep: {', '.join(sorted(both))} cannot be both kept and dropped")
+            raise ConfigError(f"{', '.join(sorted(both))} was expected in keep or drop, not in both", "keep")
 
     @property
     def left_out(self) -> frozenset[str]:

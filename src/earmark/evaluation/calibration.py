@@ -13,8 +13,9 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.evaluation.report import FailedClip, Report, evaluate
 from earmark.inference.tagger import Tagger
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.network import Network, TorchEngine
+from earmark.model.network import Network
 
 N_BINS: Final = 15
 """Equal-width bins of the expected calibration error, over scores from 0 to 1."""
@@ -142,7 +143,7 @@ def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
     for row, clip_id in zip(scores, report.ids, strict=True):
         audio = clips[clip_id].load(tagger.sample_rate)
         if tagger.is_long(audio.duration):
-            row[:] = tagger.hear(audio).scores[columns]
+            row[:] = tagger.score(audio).scores[columns]
     return replace(report, scores=scores)
 
 
@@ -250,7 +251,7 @@ def _scaled(network: Network, scale: float, offset: float) -> Network:
 
 def _check_min_positives(min_positives: int) -> None:
     if min_positives < 1:
-        raise ConfigError(f"min_positives: 1 or more was expected, not {min_positives}")
+        raise ConfigError(f"1 or more was expected, not {min_positives}", "min_positives")
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ def bootstrap_samples(
     """
     curve = _curve(metric)
     if n_resamples < 1:
-        raise ConfigError(f"n_resamples={n_resamples}: at least 1 was expected")
+        raise ConfigError(f"at least 1 was expected, not {n_resamples}", "n_resamples")
     positive, scores = _checked(target, scores)
     rankings = [ranking for ranking in _by_label(_Ranking.of, positive, scores) if ranking is not None]
     samples = np.full(n_resamples, np.nan)
@@ -148,7 +148,7 @@ def bootstrap_interval(
         ConfigError: The metric is unknown, `n_resamples` is less than 1, or `level` is outside 0 to 1.
     """
     if not 0 < level < 1:
-        raise ConfigError(f"level={level}: a share between 0 and 1 was expected, as 0.95")
+        raise ConfigError(f"a number between 0 and 1 was expected, such as 0.95, not {level}", "level")
     if metric == "d_prime":
         low, high = bootstrap_interval(target, scores, "mAUC", n_resamples, seed, level)
         return d_prime(low), d_prime(high)
@@ -237,7 +237,7 @@ def _curve(metric: Metric) -> Callable[[_Array, _Array, _Array, int], _Array]:
         "d_prime": _area,
     }
     if metric not in curves:
-        raise ConfigError(f"metric {metric!r}: one of {', '.join(curves)} was expected")
+        raise ConfigError(f"one of {', '.join(curves)} was expected, not {metric!r}", "metric")
     return curves[metric]
 
 

@@ -193,10 +193,10 @@ def evaluate(
         DataError: The network lacks labels, no clip can be read, or scores are not finite.
         ConfigError: A setting is invalid, or the device is not available.
     """
-    if batch_size < 1 or n_workers < 0:
-        raise ConfigError(
-            f"batch_size={batch_size}, n_workers={n_workers}: at least 1 clip a batch and 0 workers were expected"
-        )
+    if batch_size < 1:
+        raise ConfigError(f"at least 1 was expected, not {batch_size}", "batch_size")
+    if n_workers < 0:
+        raise ConfigError(f"at least 0 was expected, not {n_workers}", "n_workers")
     columns = _columns(network.labels, dataset)
     with _evaluating(network, device):
         measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
@@ -333,7 +333,7 @@ def _evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
             network.to(device).eval()
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"device {str(device)!r}: cannot be used ({reason}); 'cpu' always can") from error
+            raise ConfigError(f"{device} cannot be used ({reason}); cpu always can", "device") from error
         with torch.inference_mode():
             yield
     finally:

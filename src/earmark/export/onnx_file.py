@@ -1,10 +1,10 @@
-"""A network as one `.onnx` file that ONNX Runtime runs without PyTorch; the only door to the onnx package.
+"""Export of a network to one `.onnx` file, which ONNX Runtime runs without PyTorch.
 
-The file's own graph is the whole network: `waveform (batch, sample)` gives `segments (batch, segment, channel)` and
-`scores (batch, label)`, so that ONNX Runtime in any language tags with nothing else. A second, small graph is a string
-of its metadata, for `OnnxEngine`: `segments (bag, segment, channel)` and `mask (bag, segment)`
-give `logits (bag, label)`, `clip (bag, feature)` and, of poolings that pay it, `attention (bag, head, segment)`. One
-file, because halves get separated; two graphs, because ONNX Runtime can't run half of one.
+The graph of the file is the whole network, for ONNX Runtime in any language: from `waveform (batch, sample)` to
+`segments (batch, segment, channel)` and `scores (batch, label)`. A second, small graph is stored in the metadata for
+`OnnxEngine`: from `segments (bag, segment, channel)` and `mask (bag, segment)` to `logits (bag, label)`,
+`clip (bag, feature)` and, for poolings with attention, `attention (bag, head, segment)`. ONNX Runtime cannot run half
+of a graph, and two files would get separated.
 """
 
 import base64
@@ -26,58 +26,58 @@ import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.inference.onnx_engine import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
 from earmark.model.frontend import LogMel
-from earmark.model.network import Network, TorchEngine
-from earmark.model.pooling import GatedMultiHeadAttentionPooling
+from earmark.model.network import Network
 from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 TOLERANCE: Final = 1e-4
-"""Largest difference of a score between a network and its float32 export."""
+"""Maximum difference between the scores of a network and of its float32 export."""
 _OPSET: Final = 18
 _Size = Any
-"""An int; a torch.SymInt, which stands for any, while a module is exported."""
+"""An int; during export a torch.SymInt."""
 
 
 class Exported(NamedTuple):
-    """What `export` wrote."""
+    """An exported file."""
 
     difference: float
-    """The largest difference of a score between the network and the file."""
+    """The largest difference between the scores of the network and of the file."""
     n_bytes: int
     precision: str
     """float32 or int8."""
 
 
 def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray] | None = None) -> Exported:
-    """Writes a network as one `.onnx` file and compares its scores with the network's, before the file is there.
+    """Writes a network as one `.onnx` file, after comparing the scores of both.
 
     Args:
-        network: In evaluation mode afterwards, as `TorchEngine` has it.
-        path: The file.
-        calibration: Recordings, (sample,) at the network's rate, whose activations set the scales of an int8 backbone;
-            float32 when missing. Each is heard whole.
+        network: The network; it is set to evaluation mode.
+        path: The file to write.
+        calibration: Recordings (sample,) at the network's rate, whose activations determine the scales of an int8
+            backbone; None keeps float32.
 
     Raises:
         CheckpointError: The scores of a float32 file differ by more than `TOLERANCE`.
-        ConfigError: Another suffix than `.onnx`, or no recording to calibrate with.
+        ConfigError: The suffix is not `.onnx`, or `calibration` is empty.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is not installed.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: a file that ends in .onnx was expected")
     network.eval()
-    classify = _classify(network)
-    whole = _joined(_encode(network), classify)
+    classify = _export_classify(network)
+    whole = _join_graphs(_export_encode(network), classify)
     if calibration is not None:
-        from earmark.export.quantization import quantized
+        from earmark.export.quantization import quantize
 
-        whole = quantized(whole, calibration, network.config.frontend.sample_rate)
+        whole = quantize(whole, calibration, network.config.frontend.sample_rate)
     precision = "float32" if calibration is None else "int8"
-    _describe(whole, classify, network, precision)
+    _add_metadata(whole, classify, network, precision)
     with atomic_write(path) as temporary:
         temporary.write_bytes(whole.SerializeToString())
         try:
@@ -88,26 +88,26 @@ def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray]
 
 
 def check_parity(network: Network, path: Path | str, tolerance: float = TOLERANCE) -> float:
-    """The largest difference of a score between a network and a file, over noises and made-up sounds of all lengths.
+    """The largest difference between the scores of a network and of a file, over noise and synthetic sounds.
 
     Raises:
-        CheckpointError: It is larger than `tolerance`, or the file cannot be read.
+        CheckpointError: The difference exceeds `tolerance`, or the file cannot be read.
     """
     engine, reference = OnnxEngine(path), TorchEngine(network)
     difference = max(
         float(np.abs(_scores(engine, waveform) - _scores(reference, waveform)).max())
-        for waveform in _probes(engine.sample_rate, engine.samples_per_segment)
+        for waveform in _test_sounds(engine.sample_rate, engine.samples_per_segment)
     )
-    if not difference <= tolerance:  # nan is no parity
+    if not difference <= tolerance:  # also true for nan
         raise CheckpointError(
-            f"{path}: scores differ by {difference:.2g} from those of the network, at most {tolerance:g} was expected; "
-            "another version of onnx, onnxscript or onnxruntime may do better"
+            f"{path}: scores differ by {difference:.2g} from those of the network, expected at most {tolerance:g}; "
+            "try another version of onnx, onnxscript or onnxruntime"
         )
     return difference
 
 
-def _probes(sample_rate: int, samples_per_segment: int) -> list[np.ndarray]:
-    """Noise of a sample, of odd lengths and of some seconds; one recording of each made-up kind."""
+def _test_sounds(sample_rate: int, samples_per_segment: int) -> list[np.ndarray]:
+    """Noise of one sample, of odd lengths and of some seconds, and one synthetic sound of each kind."""
     rng = np.random.default_rng(0)
     lengths = (1, 2, samples_per_segment // 3, samples_per_segment, 5 * samples_per_segment + 1, 3 * sample_rate)
     noises = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
@@ -119,11 +119,11 @@ def _scores(engine: OnnxEngine | TorchEngine, waveform: np.ndarray) -> np.ndarra
 
 
 class _Spectrum(nn.Module):
-    """`LogMel`, its batch norm included, in operators that ONNX Runtime is fast at (its STFT is not).
+    """`LogMel` with its batch norm, in operators that are fast in ONNX Runtime (its STFT is slow).
 
-    The Fourier transform is a matrix product. Its cosines are even and its sines odd about the middle of the window, so
-    the sum and the difference of a frame and its mirror image carry all of it, and halve the work. Window and
-    frequencies without a mel bin are in the matrices. A clip of fewer than `n_least` frames has silence after it.
+    The Fourier transform is a matrix product. Cosines are even and sines odd about the middle of the window, so the sum
+    and the difference of a frame and its mirror image suffice, with half the work. The matrices include the window and
+    leave out frequencies without a mel bin. A clip of fewer than `min_frames` frames is padded with silence.
     """
 
     cosines: Tensor
@@ -132,21 +132,21 @@ class _Spectrum(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d, n_least: int = 1) -> None:
+    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d, min_frames: int = 1) -> None:
         super().__init__()
         self.config = config = frontend.config
-        self.n_least = n_least
+        self.min_frames = min_frames
         self.n_fft, self.hop = config.n_fft, config.hop_length
-        heard = frontend.filters.abs().sum(1) > 0
+        used = frontend.filters.abs().sum(1) > 0
         half = self.n_fft // 2
-        # the window is 0 at sample 0, which has no mirror image; an even one's middle sample is its own and adds twice
-        place = torch.arange(1, half + 1, dtype=torch.float64)[:, None]
+        # the window is 0 at sample 0, which has no mirror image; the middle sample of an even window is counted twice
+        position = torch.arange(1, half + 1, dtype=torch.float64)[:, None]
         weight = torch.hann_window(self.n_fft, dtype=torch.float64)[1 : half + 1, None].clone()
-        weight[2 * place == self.n_fft] /= 2
-        turns = place * torch.nonzero(heard).T.double() / self.n_fft
+        weight[2 * position == self.n_fft] /= 2
+        turns = position * torch.nonzero(used).T.double() / self.n_fft
         self.register_buffer("cosines", (weight * torch.cos(2 * torch.pi * turns)).float())
         self.register_buffer("sines", (weight * torch.sin(2 * torch.pi * turns)).float())
-        self.register_buffer("filters", frontend.filters[heard].clone())
+        self.register_buffer("filters", frontend.filters[used].clone())
         scale, shift = _affine(norm)
         self.register_buffer("scale", (scale * 10 / np.log(10)).float())
         self.register_buffer("shift", shift.float())
@@ -154,7 +154,7 @@ class _Spectrum(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         length = waveform.shape[1]
         margin, n_frames = self.n_fft // 2, self.config.n_frames(length)
-        n_rows = -(-self.n_fft // self.hop)  # a frame reaches into so many rows of a hop
+        n_rows = -(-self.n_fft // self.hop)  # rows of one hop that a frame covers
         last = length - 1
         before = _reflected(torch.arange(-margin, 0), last)
         after = _reflected(torch.arange(length, (n_frames + n_rows) * self.hop - margin), last)
@@ -168,30 +168,30 @@ class _Spectrum(nn.Module):
         right = frames[..., self.n_fft - margin :].flip(-1)
         power = ((left + right) @ self.cosines).square() + ((left - right) @ self.sines).square()
         mel = power @ self.filters
-        if self.n_least > 1:
-            n_more = (self.n_least - torch.full((1,), n_frames)).clamp(min=0)
+        if self.min_frames > 1:
+            n_more = (self.min_frames - torch.full((1,), n_frames)).clamp(min=0)
             mel = _operator("Pad", mel, torch.tensor([0, 0, 0, 0, 1, 0]) * n_more, shape=mel.shape)
         return mel.clamp(min=1e-10).log() * self.scale + self.shift
 
 
 def _reflected(position: Tensor, last: _Size) -> Tensor:
-    """Where the samples of a clip mirrored at its two ends come from, as often as a short clip needs."""
+    """Source positions of samples that are mirrored at both ends of a clip, repeatedly for short clips."""
     position = position.remainder(torch.full((1,), 2 * last).clamp(min=1))
     return torch.minimum(position, 2 * last - position).clamp(min=0)
 
 
 class _Encoder(nn.Module):
-    """Front end and backbone, each batch norm after a convolution part of its weights."""
+    """Front end and backbone, with each batch norm folded into the convolution before it."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         backbone = network.backbone
         self.partial_segments = backbone.partial_segments
-        n_least = 1 if self.partial_segments else backbone.frames_per_segment
-        self.spectrum = _Spectrum(network.frontend, backbone.bn0, n_least)
+        min_frames = 1 if self.partial_segments else backbone.frames_per_segment
+        self.spectrum = _Spectrum(network.frontend, backbone.bn0, min_frames)
         layers = list(backbone.layers())
         self.convolutions = nn.ModuleList(
-            nn.Sequential(*layer.convolutions[:-1], _folded(layer.convolutions[-1], layer.norm)) for layer in layers
+            nn.Sequential(*layer.convolutions[:-1], _fold(layer.convolutions[-1], layer.norm)) for layer in layers
         )
         self._pools = [layer.pool for layer in layers]
 
@@ -200,20 +200,19 @@ class _Encoder(nn.Module):
         for convolution, pool in zip(self.convolutions, self._pools, strict=True):
             x = F.relu(convolution(x))
             if pool > 1:
-                x = _halved(x, self.partial_segments)
+                x = _halve(x, self.partial_segments)
         return x.mean(3).transpose(1, 2)
 
 
-def _halved(x: Tensor, partial: bool) -> Tensor:
+def _halve(x: Tensor, partial: bool) -> Tensor:
     """2 x 2 average pooling; a last frame without a partner is its own average if `partial`, otherwise dropped."""
-    # the number of frames is not told: nothing here reads it, and halved four times over it makes tracing three times
-    # as slow
+    # the shape keeps the number of frames: nothing reads it, and halving it makes tracing three times as slow
     shape = (*x.shape[:3], x.shape[3] // 2)
     return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=int(partial))
 
 
 def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes: Any) -> Tensor:
-    """An operator of ONNX as it is: PyTorch's own would be exported for one remainder of the length alone."""
+    """An operator of ONNX itself; PyTorch's own would be exported for one remainder of the length only."""
     result: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape)
     return result
 
@@ -228,9 +227,8 @@ class _Classify(nn.Module):
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
         outputs = (self.classifier(clip), clip)
-        if isinstance(self.pooling, GatedMultiHeadAttentionPooling):
-            return *outputs, self.pooling.attention(segments, mask)
-        return outputs
+        attention = self.pooling.attention(segments, mask)
+        return outputs if attention is None else (*outputs, attention)
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -241,7 +239,7 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale.detach(), (norm.bias.double() - norm.running_mean.double() * scale).detach()
 
 
-def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     scale, shift = _affine(norm)
     folded = copy.deepcopy(convolution)
     folded.weight.data = (convolution.weight.detach().double() * scale[:, None, None, None]).float().contiguous()
@@ -249,30 +247,31 @@ def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     return folded
 
 
-def _encode(network: Network) -> "ModelProto":
+def _export_encode(network: Network) -> "ModelProto":
     waveform = torch.zeros(2, 5 * 16 * network.config.frontend.hop_length + 7)
-    return _graph(
+    return _export_module(
         _Encoder(network),
         {"waveform": (waveform, ("batch", "sample"))},
         {"segments": ("batch", "segment", network.backbone.n_channels)},
     )
 
 
-def _classify(network: Network) -> "ModelProto":
+def _export_classify(network: Network) -> "ModelProto":
     n_channels, pooling = network.backbone.n_channels, network.pooling
     segments, mask = torch.zeros(3, 5, n_channels), torch.ones(3, 5, dtype=torch.bool)
     outputs: dict[str, tuple[str | int, ...]] = {
         "logits": ("bag", len(network.labels)),
         "clip": ("bag", pooling.n_features),
     }
-    if isinstance(pooling, GatedMultiHeadAttentionPooling):
-        outputs["attention"] = ("bag", pooling.n_heads, "segment")
+    attention = pooling.attention(segments, mask)
+    if attention is not None:
+        outputs["attention"] = ("bag", attention.shape[1], "segment")
     inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
-    return _graph(_Classify(network), inputs, outputs)
+    return _export_module(_Classify(network), inputs, outputs)
 
 
-def _joined(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
-    """The whole network: `encode`, after it `classify` of all segments, and the sigmoid."""
+def _join_graphs(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
+    """The whole network: `encode`, then `classify` of all segments, then the sigmoid."""
     from onnx import TensorProto, compose, helper
 
     whole, n_labels = copy.deepcopy(encode), classify.graph.output[0].type.tensor_type.shape.dim[1].dim_value
@@ -291,8 +290,8 @@ def _joined(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
     return whole
 
 
-def _describe(whole: "ModelProto", classify: "ModelProto", network: Network, precision: str) -> None:
-    """Puts what `OnnxEngine` reads into the file's metadata: facts, and the second graph."""
+def _add_metadata(whole: "ModelProto", classify: "ModelProto", network: Network, precision: str) -> None:
+    """Adds the metadata that `OnnxEngine` reads: a description and the second graph."""
     engine = TorchEngine(network)
     about = {
         "format": FORMAT,
@@ -313,7 +312,7 @@ def _describe(whole: "ModelProto", classify: "ModelProto", network: Network, pre
     whole.producer_name, whole.producer_version = "earmark", earmark.__version__
 
 
-def _graph(
+def _export_module(
     module: nn.Module,
     inputs: Mapping[str, tuple[Tensor, tuple[str, ...]]],
     outputs: Mapping[str, tuple[str | int, ...]],
@@ -321,15 +320,15 @@ def _graph(
     """A module as an ONNX model.
 
     Args:
-        module: What to export.
-        inputs: An example of each, and the names of its first axes, which may have any length.
-        outputs: The axes of each.
+        module: The module to export.
+        inputs: An example of each input, and the names of its leading axes, which may have any length.
+        outputs: The axes of each output.
     """
     import onnx
-    import onnxscript  # noqa: F401 (PyTorch's exporter needs it; told before the work when it is not there)
+    import onnxscript  # noqa: F401 (PyTorch's exporter needs it; fails here before the work)
 
     try:
-        with _silent():
+        with _hide_notes():
             program = torch.onnx.export(
                 module.eval(),
                 tuple(tensor for tensor, _ in inputs.values()),
@@ -342,16 +341,14 @@ def _graph(
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise CheckpointError(
-            f"PyTorch's exporter failed; another version of torch may do better ({reason})"
-        ) from error
-    model: ModelProto = cast(Any, program).model_proto  # a program where `dynamo` is set
+        raise CheckpointError(f"PyTorch's exporter failed ({reason}); try another version of torch") from error
+    model: ModelProto = cast(Any, program).model_proto  # a program, because of `dynamo`
     graph = model.graph
-    # shapes on the way, which ONNX Runtime finds by itself
+    # intermediate shapes; ONNX Runtime infers them
     graph.ClearField("value_info")
     for output, axes in zip(graph.output, outputs.values(), strict=True):
         output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, axes))
-    # where each node came from, with paths of this machine
+    # origins of the nodes, with paths of this machine
     for part in (model, graph, *graph.node, *graph.input, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -359,8 +356,8 @@ def _graph(
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Without what the exporter says of its own future and of libraries that it could do with."""
+def _hide_notes() -> Iterator[None]:
+    """Hides the exporter's notes about deprecations and optional libraries."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     try:

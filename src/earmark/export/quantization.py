@@ -1,4 +1,4 @@
-"""The convolutions of an exported network in 8 bits; the only door to ONNX Runtime's quantisation."""
+"""Quantisation of an exported network's convolutions to 8 bits, by ONNX Runtime."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -14,40 +14,42 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 _PERCENTILE: Final = 99.99
-"""Of a recording's activations, those below fit into the 8 bits: the largest alone would take resolution from all."""
+"""Percentile of a recording's activations that the 8 bits cover; larger ones are clipped to keep the resolution."""
 
 
-def quantized(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate: int) -> "ModelProto":
-    """The same graph, its convolutions but the first in 8 bits: the front end, pooling and classifier stay as they are.
+def quantize(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate: int) -> "ModelProto":
+    """The graph with all convolutions but the first in 8 bits; front end, pooling and classifier are unchanged.
 
-    The first convolution has one input channel, whose quantisation would be the coarsest and save nothing.
+    The first convolution has one input channel: its quantisation would be the coarsest and save nothing.
 
     Args:
-        model: From `waveform` on, convolutions in its backbone alone.
-        recordings: (sample,) each, whose activations set the scales; of a long one its first `CHUNK_SECONDS` count.
-        sample_rate: Of the recordings (Hz).
+        model: A graph from `waveform` on, with convolutions only in its backbone.
+        recordings: Recordings (sample,) whose activations determine the scales; only the first `CHUNK_SECONDS` count.
+        sample_rate: Rate of the recordings (Hz).
 
     Raises:
-        ConfigError: There is no recording.
+        ConfigError: `recordings` is empty.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     model = copy.deepcopy(model)
-    first, *nodes = _backbone(model)
-    ranges = _ranges(model, nodes, (recording[: round(CHUNK_SECONDS * sample_rate)] for recording in recordings))
+    first, *nodes = _backbone_nodes(model)
+    ranges = _activation_ranges(
+        model, nodes, (recording[: round(CHUNK_SECONDS * sample_rate)] for recording in recordings)
+    )
     pools = [node for node in nodes if node.op_type == "AveragePool"]
     padded = [node.name for node in pools if any(a.name == "ceil_mode" and a.i for a in node.attribute)]
     for node in pools:
-        _as_convolution(model, node)
+        _replace_by_convolution(model, node)
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
-        # 7 bits of the weights: products of 8 times 8 bits overflow the sums of processors without VNNI
+        # 7 bits for weights: sums of 8-bit products overflow on processors without VNNI
         reduce_range=True,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,  # nothing is below 0 after a ReLU
+        activation_qType=QuantType.QUInt8,  # a ReLU returns no negative values
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[node.name for node in nodes],
         nodes_to_exclude=[first.name],
@@ -56,22 +58,22 @@ def quantized(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate
     )
     quantizer.quantize_model()
     eight_bits: ModelProto = quantizer.model.model
-    _pad(eight_bits, padded)
+    _pad_last_frame(eight_bits, padded)
     return eight_bits
 
 
-def _backbone(model: "ModelProto") -> Iterator["NodeProto"]:
-    """The convolutions, and what follows them up to the next."""
+def _backbone_nodes(model: "ModelProto") -> Iterator["NodeProto"]:
+    """The nodes of the backbone: convolutions and the activations and poolings after them."""
     convolved = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
     for node in model.graph.node:
         if node.op_type in ("Conv", "AveragePool") or (node.op_type == "Relu" and node.input[0] in convolved):
             yield node
 
 
-def _ranges(
+def _activation_ranges(
     model: "ModelProto", nodes: list["NodeProto"], recordings: Iterable[np.ndarray]
 ) -> dict[str, tuple[np.float32, np.float32]]:
-    """Lowest and highest value of each tensor that is to be kept: the largest of `_PERCENTILE` over the recordings."""
+    """Lowest and highest value to cover for each tensor: the extremes of the percentiles of all recordings."""
     from onnx import helper
 
     names = list(dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0])))
@@ -90,16 +92,16 @@ def _ranges(
     return {name: (np.float32(a), np.float32(b)) for name, a, b in zip(names, low, high, strict=True)}
 
 
-def _as_convolution(model: "ModelProto", pool: "NodeProto") -> None:
-    """Makes an average pooling a convolution of each channel by itself, as which it is many times as fast in 8 bits.
+def _replace_by_convolution(model: "ModelProto", pool: "NodeProto") -> None:
+    """Replaces an average pooling by a depthwise convolution, which is many times as fast in 8 bits.
 
-    It drops a last frame without a partner; `_pad` has to give it one where that frame is to be its own average.
+    The convolution drops a last odd frame; `_pad_last_frame` repeats it first where the pooling keeps it.
     """
     from onnx import helper, numpy_helper
 
-    made = {node.output[0]: node for node in model.graph.node}
-    relu = made[pool.input[0]]
-    weight = made[relu.input[0]].input[1]
+    producers = {node.output[0]: node for node in model.graph.node}
+    relu = producers[pool.input[0]]
+    weight = producers[relu.input[0]].input[1]
     n_channels = next(tensor.dims[0] for tensor in model.graph.initializer if tensor.name == weight)
     quarters = numpy_helper.from_array(np.full((n_channels, 1, 2, 2), 0.25, np.float32), f"{pool.name}_quarters")
     model.graph.initializer.append(quarters)
@@ -110,18 +112,18 @@ def _as_convolution(model: "ModelProto", pool: "NodeProto") -> None:
         pool.attribute.append(helper.make_attribute(key, value))
 
 
-def _pad(model: "ModelProto", pools: list[str]) -> None:
-    """Repeats the last frame before each of these: the average of a pair of equals is either; others don't see it."""
+def _pad_last_frame(model: "ModelProto", pools: list[str]) -> None:
+    """Repeats the last frame before these poolings; the average of two equal frames is that frame."""
     from onnx import helper, numpy_helper
 
     if not pools:
         return
     pads = numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 0, 1, 0]), "pool_pads")
     model.graph.initializer.append(pads)
-    made = {node.output[0]: node for node in model.graph.node}
+    producers = {node.output[0]: node for node in model.graph.node}
     named = {node.name: node for node in model.graph.node}
     for name in pools:
-        dequantize = made[named[name].input[0]]
+        dequantize = producers[named[name].input[0]]
         padded = f"{name}_padded"
         node = helper.make_node("Pad", [dequantize.input[0], pads.name], [padded], f"{name}_pad", mode="edge")
         model.graph.node.insert(list(model.graph.node).index(dequantize), node)

@@ -1,4 +1,4 @@
-"""Models by name or path: shipped with the package, published by others, or files of one's own."""
+"""Models by name or path: in the package, published by others, or the user's own files."""
 
 from earmark.hub.loading import DEFAULT_MODEL, find_checkpoint, load, load_network
 

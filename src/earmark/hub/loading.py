@@ -1,4 +1,4 @@
-"""A name or a path -> a network, ready to tag."""
+"""Loading of models by name or path."""
 
 import os
 from collections.abc import Mapping
@@ -12,22 +12,21 @@ if TYPE_CHECKING:
     from earmark.model.network import Network
 
 DEFAULT_MODEL: Final = "earmark-esc50"
-"""What is loaded when nobody says which model."""
 
 _SHIPPED: Final = {"earmark-esc50": "earmark-esc50.safetensors"}
-"""Models inside the package (`earmark/hub`, with a card each), by name."""
+"""Models in the package, by name; each has a card in `earmark/hub`."""
 _PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
     # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", CC BY 4.0
     "panns-cnn10": {
         "url": "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
-        "file": "Cnn10_mAP=0.380.pth",
+        "name": "Cnn10_mAP=0.380.pth",
         "n_bytes": 25_237_595,
         "md5": "bfb1f1f9968938fa8ef4012b8471f5f6",
     }
 }
-"""Models that others publish, by name: fields of `earmark.storage.download.Published`."""
+"""Models published by others, by name: fields of `earmark.storage.download.PublishedFile`."""
 _ADVICE: Final = (
-    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` makes RUN/best.safetensors"
+    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` writes RUN/best.safetensors"
 )
 
 
@@ -36,85 +35,77 @@ def load(
     n_threads: int | None = None,
     precision: Literal["float32", "bf16"] = "float32",
 ) -> Tagger:
-    """The tagger of a checkpoint, or of a model that earmark knows by name.
+    """The tagger of a model, given by name or by the path of a checkpoint.
 
     Args:
-        name_or_path: `earmark-esc50`, which is part of the package; or `panns-cnn10`, the 527 labels of AudioSet,
-            whose published weights (CC BY 4.0) are fetched once into the user's cache folder, or `EARMARK_CACHE`; or
-            the path of a `.safetensors` checkpoint, as training writes them, of an `.onnx` file, as `earmark export`
-            does (it runs without PyTorch), or of a `.pth` file with weights of PANNs' Cnn10. A file of a model's name
-            goes before the model.
-        n_threads: Processors that each call of the network may use, all of them when missing. PyTorch has one such
-            number for the whole process.
-        precision: bf16 is faster where the processor has instructions for it, and changes scores in the third digit
-            (results/precision.md). An `.onnx` file has its own precision inside.
+        name_or_path: `earmark-esc50`, which is in the package; `panns-cnn10`, which has the 527 labels of AudioSet and
+            is downloaded once (CC BY 4.0) into the cache folder (`EARMARK_CACHE`); or the path of a `.safetensors`
+            checkpoint, an exported `.onnx` file (runs without PyTorch), or a `.pth` file with weights of PANNs' Cnn10.
+            A file with the name of a model takes precedence.
+        n_threads: Number of threads per call of the network; None is all processors. PyTorch has one such setting for
+            the whole process.
+        precision: bf16 is faster on processors that support it, and changes scores in the third digit
+            (results/precision.md). An `.onnx` file has a fixed precision.
 
     Raises:
-        CheckpointError: There is no such model, it can't be fetched, or the file is not a checkpoint that this version
-            can read.
-        ConfigError: Another precision was asked of an `.onnx` file.
-        ModuleNotFoundError: ONNX Runtime is not installed, which an `.onnx` file needs.
+        CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.
+        ConfigError: `precision` is set for an `.onnx` file.
+        ModuleNotFoundError: ONNX Runtime, which an `.onnx` file needs, is not installed.
     """
-    path = _checkpoint(os.fspath(name_or_path))
+    path = find_checkpoint(name_or_path)
     if path.suffix == ".onnx":
         from earmark.inference.onnx_engine import OnnxEngine
 
         if precision != "float32":
-            raise ConfigError(f"precision: {path} has its own inside; {precision} is for other checkpoints")
+            raise ConfigError(f"{path} has its own inside; {precision} is for other checkpoints", "precision")
         return Tagger(OnnxEngine(path, n_threads=n_threads))
-    # PyTorch takes seconds to import: a misspelt name is told at once
-    from earmark.model.network import TorchEngine
+    # imported late: a misspelt name fails without the seconds that PyTorch takes to import
+    from earmark.inference.torch_engine import TorchEngine
 
-    return Tagger(TorchEngine(_network(path), n_threads, precision))
+    return Tagger(TorchEngine(_read_network(path), n_threads, precision))
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
-    """The network itself, in evaluation mode, for those who want more than tags.
+    """The network of a model, in evaluation mode.
 
     Raises:
         CheckpointError: As for `load`.
     """
-    path = _checkpoint(os.fspath(name_or_path))
+    path = find_checkpoint(name_or_path)
     if path.suffix == ".onnx":
         raise CheckpointError(
-            f"{path}: an exported network only tags, it can't be trained, measured or exported; a .safetensors "
-            "checkpoint was expected, such as the one that it was exported from"
+            f"{path}: expected a .safetensors checkpoint; an exported network only tags, so give the checkpoint from "
+            "which it was exported"
         )
-    return _network(path)
+    return _read_network(path)
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file that `load` would read; it is fetched where it has to be.
+    """The path of the file that `load` reads; downloads it if necessary.
 
     Raises:
         CheckpointError: As for `load`.
     """
-    return _checkpoint(os.fspath(name_or_path))
-
-
-def _checkpoint(name: str) -> Path:
-    """The file meant by `name`, or an error that says what would have been one."""
+    name = os.fspath(name_or_path)
     path = Path(name)
     if path.is_dir():
         found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.onnx"))
-        hint = f"; did you mean {found[0]}?" if found else " without checkpoints in it"
-        raise CheckpointError(f"{name}: a checkpoint file was expected, this is a folder{hint}")
+        hint = f"did you mean {found[0]}?" if found else "it holds no checkpoints"
+        raise CheckpointError(f"{name}: expected a checkpoint file, got a folder; {hint}")
     if path.is_file():
         return path
     if name in _SHIPPED:
         return Path(__file__).parent / _SHIPPED[name]
     if name in _PUBLISHED:
-        from earmark.storage.download import Published, fetch
+        from earmark.storage.download import PublishedFile, fetch
 
-        return fetch(Published(**_PUBLISHED[name]))
+        return fetch(PublishedFile(**_PUBLISHED[name]))
     if path.suffix in (".safetensors", ".onnx", ".pth") or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
-    raise CheckpointError(
-        f"there is no model called {name!r}; this version has {', '.join((*_SHIPPED, *_PUBLISHED))}; {_ADVICE}"
-    )
+    raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*_SHIPPED, *_PUBLISHED))}; {_ADVICE}")
 
 
-def _network(path: Path) -> "Network":
+def _read_network(path: Path) -> "Network":
     if path.suffix == ".pth":
         from earmark.hub.panns import read_cnn10
 

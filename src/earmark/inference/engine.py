@@ -1,4 +1,4 @@
-"""What inference needs of a network, and the network run over a recording of any length in bounded memory."""
+"""The interface of an engine, and the encoding of recordings of any length in bounded memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol, runtime_checkable
@@ -9,27 +9,27 @@ from jaxtyping import Bool, Float
 from earmark.labels import LabelSet
 
 CHUNK_SECONDS: Final = 40.0
-"""Of a recording that the network hears at once: with the usual halo of 0.8 s the overlap with the chunks beside it is
-4 % then. `benchmarks/bench_inference.py --only choices` compares others."""
+"""Seconds of audio encoded per call: with the usual halo of 0.8 s on either side, neighbouring chunks overlap by 4 %.
+`benchmarks/bench_inference.py --only choices` compares other lengths."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A network behind NumPy's arrays, whatever it runs on: all that a Tagger knows of it."""
+    """A network behind NumPy arrays: what a Tagger needs of PyTorch or ONNX Runtime."""
 
     labels: LabelSet
     thresholds: Sequence[float] | None
-    """The score from which on each label is a tag; None where nobody has chosen them."""
+    """Threshold of each label; None where the checkpoint has none."""
     clip_duration: float | None
-    """Seconds of the clips that the network was trained on; None where nobody knows."""
+    """Length of the training clips in seconds; None where the checkpoint does not name it."""
     sample_rate: int
     """Hz."""
     samples_per_segment: int
     halo: int
-    """Segments on either side whose samples a segment depends on."""
+    """Number of segments on either side that a segment's value depends on."""
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording, the last of which may be partial."""
+        """Segments of one recording; the last one may be partial."""
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
@@ -41,23 +41,19 @@ class Engine(Protocol):
     ) -> Float[np.ndarray, "bag feature"]:
         """The pooled clip of each bag."""
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """The weights of the pooling over one bag, summing to 1 per head.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
+    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+        """Weights of the segments of one bag, summing to 1 per attention head; None: the pooling has no attention."""
 
 
 class ChunkedEncoder:
-    """Samples as they come to the segments of the whole recording, in bounded memory.
+    """Encodes a recording as its samples come, in bounded memory.
 
-    A chunk is encoded with `halo` segments more on either side, which are dropped: those that the ends of the chunk
-    would change. The segments are those of the recording in one piece but for rounding.
+    Each chunk is encoded with `halo` more segments on either side, which are then dropped because the ends of the chunk
+    affect them. The segments equal those of the whole recording but for rounding.
 
     Args:
-        engine: Encodes.
-        n_segments: Of a chunk. The fewer, the sooner they are there and the larger the share of the overlap.
+        engine: The network.
+        n_segments: Segments per chunk. Fewer segments mean less delay and a larger share of overlap.
     """
 
     def __init__(self, engine: Engine, n_segments: int) -> None:
@@ -65,17 +61,17 @@ class ChunkedEncoder:
         self._n_segments = n_segments
         self._pieces: list[np.ndarray] = []
         self._n_waiting = 0
-        self._n_before = 0  # segments at the head of what waits that were given already
+        self._n_before = 0  # segments at the start of the waiting samples that were returned before
         self.n_samples = 0
-        """Samples that have come."""
+        """Number of samples pushed so far."""
 
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
-        """Takes samples and gives the segments that are complete with them, chunk by chunk."""
+        """Takes samples and yields the segments that are now complete, chunk by chunk."""
         engine = self._engine
         self._pieces.append(waveform)
         self._n_waiting += waveform.size
         self.n_samples += waveform.size
-        # one sample more: the halo must not end with the recording, or the end would be partial and not the halo
+        # strictly more: a recording that ends with this halo is left to `finish`
         while self._n_waiting > (self._n_before + self._n_segments + engine.halo) * engine.samples_per_segment:
             n_now = self._n_before + self._n_segments
             waiting = self._joined()
@@ -87,7 +83,7 @@ class ChunkedEncoder:
             self._n_before = kept
 
     def finish(self) -> Float[np.ndarray, "segment channel"]:
-        """The segments that are left when no more samples come; none only where no sample ever came."""
+        """Encodes the remaining samples; the result is empty only if no sample was ever pushed."""
         if not self.n_samples:
             return np.zeros((0, 0), np.float32)
         return self._engine.encode(self._joined())[self._n_before :]
@@ -101,7 +97,7 @@ class ChunkedEncoder:
 def encode_blocks(
     engine: Engine, blocks: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[Float[np.ndarray, "_ channel"]]:
-    """Segments of a recording that comes in blocks, `CHUNK_SECONDS` at a time."""
+    """Segments of a recording given in blocks, `CHUNK_SECONDS` per chunk."""
     encoder = ChunkedEncoder(engine, max(1, round(CHUNK_SECONDS * engine.sample_rate / engine.samples_per_segment)))
     for block in blocks:
         yield from encoder.push(block)

@@ -1,11 +1,11 @@
-"""Why a tag was given: what its logit loses when a moment is left out."""
+"""Evidence for a tag: how far its logit falls without a segment."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from earmark.errors import AudioError, ConfigError
+from earmark.errors import AudioError
 from earmark.inference.engine import Engine
 from earmark.inference.windows import VALUES_PER_CALL, seconds_per_segment, sigmoid
 
@@ -20,13 +20,12 @@ class Evidence:
     offsets: Float[np.ndarray, " segment"]
     """Seconds."""
     weights: Float[np.ndarray, " segment"]
-    """How far the logit of the label falls when this one segment is left out: positive for a segment that spoke for
-    the label, negative for one that spoke against it. Exact, not a gradient. (The segments on either side have heard
-    some of what a segment covers.)"""
+    """How far the label's logit falls without this segment: positive if the segment supports the label, negative if it
+    opposes it. Exact, not a gradient. (Neighbouring segments see part of the same audio.)"""
     attention: Float[np.ndarray, "head segment"] | None
-    """The weights of the pooling, summing to 1 per head; None when it pays no attention."""
+    """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
     score: float
-    """Of the label, from 0 to 1, in these segments together."""
+    """Score of the label for all these segments, from 0 to 1."""
 
 
 def explain(
@@ -37,17 +36,17 @@ def explain(
     duration: float,
     first: int = 0,
 ) -> Evidence:
-    """The evidence for one label in a recording, or a part of it, that has been encoded already.
+    """Evidence for one label in a recording, or a part of it, that is already encoded.
 
     Args:
-        engine: Classifies.
-        segments: What is pooled.
+        engine: The network.
+        segments: The segments to explain.
         label: Index of the label.
         duration: Seconds of the recording.
-        first: Index of the first of the segments in the recording.
+        first: Index of the first segment in the recording.
 
     Raises:
-        AudioError: It is a single segment.
+        AudioError: There is only one segment.
     """
     seconds = seconds_per_segment(engine)
     if len(segments) < 2:
@@ -62,25 +61,18 @@ def explain(
         onsets=borders[:-1],
         offsets=np.minimum(borders[1:], duration),
         weights=logits[label] - _without_each(engine, segments)[:, label],
-        attention=_attention(engine, segments),
+        attention=engine.attention(segments),
         score=float(sigmoid(logits)[label]),
     )
 
 
 def _without_each(engine: Engine, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "segment label"]:
-    """Logits of the bag without its first segment, its second, ..."""
+    """Logits of the bag without each of its segments in turn."""
     n_segments, n_channels = segments.shape
     n_bags = max(1, VALUES_PER_CALL // segments.size)
     logits = []
     for start in range(0, n_segments, n_bags):
-        # row k of this block misses segment start + k
+        # row k of this mask leaves segment start + k out
         mask = ~np.eye(min(n_bags, n_segments - start), n_segments, start, dtype=bool)
         logits.append(engine.classify(np.broadcast_to(segments, (len(mask), n_segments, n_channels)), mask))
     return np.concatenate(logits)
-
-
-def _attention(engine: Engine, segments: np.ndarray) -> Float[np.ndarray, "head segment"] | None:
-    try:
-        return engine.attention(segments)
-    except ConfigError:
-        return None  # this pooling pays none

@@ -1,4 +1,4 @@
-"""The engine of an exported network: ONNX Runtime, without PyTorch; the only door to ONNX Runtime."""
+"""The engine of an exported network, which runs in ONNX Runtime without PyTorch."""
 
 import base64
 import binascii
@@ -18,34 +18,33 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FORMAT: Final = 1
-"""Number of the format of exported files; a reader refuses a higher one."""
+"""Format number of exported files; a reader refuses a higher one."""
 DESCRIPTION: Final = "earmark"
-"""Key of the file's metadata that holds labels, thresholds and config, as JSON."""
+"""Metadata key of labels, thresholds and config, as JSON."""
 CLASSIFY: Final = "earmark.classify"
-"""Key of the file's metadata that holds the graph of pooling and classifier, a model of its own in base64."""
+"""Metadata key of the graph of pooling and classifier, a separate model in base64."""
 _FATAL: Final = 4
-"""What ONNX Runtime prints from: its errors are raised, and told by who catches them."""
+"""Severity from which ONNX Runtime prints: it raises errors as exceptions anyway."""
 
 
 class OnnxEngine:
-    """A network that `earmark export` wrote, behind NumPy's arrays.
+    """A network exported by `earmark export`, behind NumPy arrays.
 
     Args:
         path: The `.onnx` file.
-        n_threads: That ONNX Runtime computes with; as many as it likes when missing.
+        n_threads: Threads of ONNX Runtime; its own choice when missing.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of a later format, or no network that earmark exported.
+        CheckpointError: The file is missing, damaged, of a later format, or was not exported by earmark.
         ModuleNotFoundError: onnxruntime is not installed.
     """
 
     def __init__(self, path: Path | str, n_threads: int | None = None) -> None:
         if n_threads is not None and n_threads < 1:
-            raise ConfigError(f"n_threads: a positive whole number was expected, not {n_threads}")
+            raise ConfigError(f"a positive whole number was expected, not {n_threads}", "n_threads")
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; one written by `earmark export MODEL {path}` was expected")
-        self._path = path
         self._encode = _read(path, os.fspath(path), "not a readable .onnx file", n_threads)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
@@ -62,18 +61,19 @@ class OnnxEngine:
             self.precision = str(about["precision"])
             graph = base64.b64decode(metadata[CLASSIFY], validate=True)
         except (KeyError, TypeError, ValueError, DataError, binascii.Error) as error:
-            raise CheckpointError(f"{path}: what it says of itself is damaged ({error!r}); export it again") from error
+            raise CheckpointError(f"{path}: its metadata is damaged ({error!r}); export it again") from error
         self._classify = _read(path, graph, "its graph `classify` is damaged; export it again", n_threads)
         found = _names(self._encode), _names(self._classify)
         if found[0] != ({"waveform"}, {"segments", "scores"}) or not found[1][1] >= {"logits", "clip"}:
             raise CheckpointError(f"{path}: its graphs are not those that earmark exports; export it again")
         self._n_channels = self._classify.get_inputs()[0].shape[2]
+        self._has_attention = "attention" in found[1][1]
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording.
 
         Raises:
-            ValueError: There is no sample.
+            ValueError: The waveform is empty.
         """
         if waveform.size == 0:
             raise ValueError("a clip of at least one sample was expected")
@@ -87,7 +87,7 @@ class OnnxEngine:
         """Logits of each bag of segments; True in the mask is a real segment.
 
         Raises:
-            ConfigError: Shapes are others, or a bag is empty; a ConfigError is a ValueError.
+            ConfigError: A shape or a dtype is wrong, or a bag is empty.
         """
         return self._run("logits", segments, mask)
 
@@ -101,15 +101,9 @@ class OnnxEngine:
         """
         return self._run("clip", segments, mask)
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """Attention of each head over the whole recording.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        if "attention" not in _names(self._classify)[1]:
-            raise ConfigError(f"the pooling {self.config.get('pooling')!r} of {self._path} has no attention")
-        return self._run("attention", segments[None], None)[0]
+    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+        """Attention of each head over one bag; None where the pooling has no attention."""
+        return self._run("attention", segments[None], None)[0] if self._has_attention else None
 
     def _run(self, output: str, segments: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         if segments.ndim != 3 or segments.shape[2] != self._n_channels:
@@ -122,7 +116,7 @@ class OnnxEngine:
                 f"{mask.dtype} of shape {mask.shape}"
             )
         if segments.shape[1] == 0 or (mask is not None and not mask.any(axis=1).all()):
-            # a graph can't refuse: it would answer with nan
+            # a graph cannot raise: it would return nan
             raise ConfigError("a bag without segments cannot be pooled: every bag needs a real segment")
         whole = np.ones(segments.shape[:2], np.bool_) if mask is None else np.ascontiguousarray(mask)
         inputs = {"segments": np.ascontiguousarray(segments, np.float32), "mask": whole}
@@ -131,15 +125,15 @@ class OnnxEngine:
 
 
 def session(model: str | bytes, n_threads: int | None = None) -> "InferenceSession":
-    """A graph, by its path or its bytes, ready to run on the CPU; ONNX Runtime keeps its warnings to itself."""
+    """A session of ONNX Runtime on the CPU for a graph, given by its path or its bytes; it prints no warnings."""
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # there are some on Windows
+    onnxruntime.disable_telemetry_events()  # it sends some on Windows
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     if n_threads is not None:
         options.intra_op_num_threads = n_threads
-    # two sessions take turns: threads of one that spin for more work would be in the other's way
+    # the two sessions of an engine take turns: spinning threads of one would slow the other down
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -149,7 +143,7 @@ def _read(path: Path, model: str | bytes, complaint: str, n_threads: int | None)
         return session(model, n_threads)
     except ModuleNotFoundError:
         raise
-    except Exception as error:  # those of ONNX Runtime have nothing but this in common
+    except Exception as error:  # the exceptions of ONNX Runtime have no other common base class
         raise CheckpointError(f"{path}: {complaint} ({str(error).splitlines()[0]})") from error
 
 
@@ -160,14 +154,14 @@ def _names(session: "InferenceSession") -> tuple[set[str], set[str]]:
 def _description(path: Path, text: str | None) -> dict[str, Any]:
     if text is None:
         raise CheckpointError(
-            f"{path}: an .onnx file, but none that earmark exported: it does not say what its outputs mean; "
-            f"`earmark export MODEL OUT.onnx` writes one that does"
+            f"{path}: not exported by earmark: its metadata does not describe its outputs; `earmark export MODEL "
+            "OUT.onnx` writes a file that does"
         )
     try:
         about = json.loads(text)
         number = about["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: what it says of itself is damaged ({error!r}); export it again") from error
+        raise CheckpointError(f"{path}: its metadata is damaged ({error!r}); export it again") from error
     if not isinstance(number, int) or number > FORMAT:
         raise CheckpointError(
             f"{path}: format {number} of exported files, this version of earmark reads up to {FORMAT}; update earmark"

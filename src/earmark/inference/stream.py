@@ -1,4 +1,4 @@
-"""Live sound: samples in as they come, events and current tags out, equal to the timeline of the whole recording."""
+"""Live tagging: samples in as they come, events and current scores out, equal to the timeline of the recording."""
 
 from collections.abc import Iterator
 
@@ -14,22 +14,22 @@ from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmo
 
 
 class Stream:
-    """Made by `Tagger.stream`. Memory and time a second do not grow with what has been heard.
+    """Scores a stream of samples; made by `Tagger.stream`. Its memory and its work per second are constant.
 
     Args:
-        engine: Encodes and classifies.
-        sample_rate: Hz of the samples that will come.
-        n_channels: Of the samples that will come; they are averaged.
-        window: Seconds that are heard for one row of scores.
+        engine: The network.
+        sample_rate: Rate of the pushed samples in Hz.
+        n_channels: Channels of the pushed samples; they are averaged.
+        window: Seconds pooled for one row of scores.
         hop: Seconds from row to row.
         threshold: As in `Timeline.events`.
-        release: Likewise.
-        step: Seconds of sound that are collected before the network runs; a longer step takes less computing (each
-            run hears the halo on both sides anew) and adds its length to the latency. When missing, one segment.
+        release: As in `Timeline.events`.
+        step: Seconds of audio collected before the network runs; one segment when missing. A longer step needs less
+            computing, since each run encodes the halo on both sides again, and adds its length to the latency.
 
     Raises:
-        ConfigError: A setting outside what it can be.
-        AudioError: The sample rate is none.
+        ConfigError: A setting is invalid.
+        AudioError: The sample rate is invalid.
     """
 
     def __init__(
@@ -45,55 +45,55 @@ class Stream:
         step: float | None = None,
     ) -> None:
         if n_channels < 1:
-            raise ConfigError(f"n_channels: a positive whole number was expected, not {n_channels}")
+            raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self._engine, self._n_channels = engine, n_channels
         self._resampler = StreamResampler(sample_rate, engine.sample_rate)
         self._windows = SlidingWindows(engine, window, hop)
         self._window, self._hop = window, hop
         seconds = seconds_per_segment(engine)
         if step is not None and not seconds * (1 - 1e-9) <= step < 3600:
-            raise ConfigError(f"step: {seconds:g} s, the length of one segment, or more was expected, not {step:g}")
+            raise ConfigError(f"{seconds:g} s, the length of one segment, or more was expected, not {step:g}", "step")
         self._n_step = 1 if step is None else int(step / seconds + 1e-9)
         self._encoder = ChunkedEncoder(engine, self._n_step)
         thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))
         self._finder = EventFinder(engine.labels.names, thresholds, release)
-        self._row: np.ndarray | None = None  # the latest; the next one decides how far it speaks
+        self._row: np.ndarray | None = None  # the latest; the next row decides where its cell ends
         self._start = 0.0
         self._finished = False
 
     @property
     def latency(self) -> float:
-        """Seconds that go by from the end of a window to its scores, at most, computing aside.
+        """Most seconds between the end of a window and its scores, without the time of computing.
 
-        A segment depends on `halo` segments after it, and the network runs once a step. An event is given with the
-        scores of the first window that does not hold it any more.
+        A segment depends on `halo` segments after it, and the network runs once per step. `push` returns an event with
+        the scores of the first window after it.
         """
         return (self._engine.halo + self._n_step + 1) * seconds_per_segment(self._engine)
 
     @property
     def duration(self) -> float:
-        """Seconds of sound that have come."""
+        """Seconds of audio pushed so far."""
         return self._resampler.seconds_in
 
     @property
     def scores(self) -> Float[np.ndarray, " label"] | None:
-        """Of the latest window; None before the first is complete."""
+        """Scores of the latest window; None before the first is complete."""
         return self._row
 
     @property
     def sounding(self) -> list[Event]:
-        """The events under way, up to what is known of them; they are given by `push` when they have ended."""
+        """Events that have not ended, with their times and scores so far; `push` returns them when they end."""
         return self._finder.sounding
 
     def push(self, samples: np.ndarray) -> list[Event]:
-        """Takes the next samples, however many, and gives the events that have ended, each once.
+        """Takes any number of samples and returns the events that have ended, each once.
 
         Args:
             samples: (sample,) or, with `n_channels` rows, (channel, sample); floats of full scale 1, or int16 or int32;
                 may be empty.
 
         Raises:
-            AudioError: Another kind of number, shape or number of channels, NaN or infinity.
+            AudioError: The dtype, shape or number of channels is wrong, or a sample is NaN or infinite.
             ConfigError: The stream is finished.
         """
         self._check_open()
@@ -101,24 +101,24 @@ class Stream:
         if len(shape) in (1, 2) and (shape[0] if len(shape) == 2 else 1) != self._n_channels:
             expected = "(sample,)" if self._n_channels == 1 else f"({self._n_channels} channels, sample)"
             raise AudioError(
-                f"this stream takes {expected}, got shape {shape}; transpose what is (sample, channel), and start the "
-                "stream with its n_channels"
+                f"this stream takes {expected}, got shape {shape}; transpose (sample, channel) arrays, and start "
+                "the stream with their n_channels"
             )
         if isinstance(samples, np.ndarray) and samples.ndim in (1, 2) and samples.shape[-1] == 0:
             return []
         audio = Audio(samples, self._resampler.from_rate)
         waveform = audio.waveform if audio.waveform.ndim == 1 else audio.waveform.mean(axis=0)
-        return [event for segments in self._encode(self._resampler.push(waveform)) for event in self._hear(segments)]
+        return [event for segments in self._encode(self._resampler.push(waveform)) for event in self._score(segments)]
 
     def finish(self) -> list[Event]:
-        """The events that are left when no more samples come; the stream takes none afterwards.
+        """Ends the stream and returns the remaining events.
 
         Raises:
             ConfigError: The stream is finished already.
         """
         self._check_open()
         self._finished = True
-        events = [event for segments in self._encode(self._resampler.finish()) for event in self._hear(segments)]
+        events = [event for segments in self._encode(self._resampler.finish()) for event in self._score(segments)]
         if not self._encoder.n_samples:
             return events
         duration = samples_to_seconds(self._encoder.n_samples, self._engine.sample_rate)
@@ -138,12 +138,12 @@ class Stream:
         if waveform.size:
             yield from self._encoder.push(waveform)
 
-    def _hear(self, segments: np.ndarray) -> list[Event]:
+    def _score(self, segments: np.ndarray) -> list[Event]:
         first = self._windows.n_windows
         return self._rows(first, self._windows.push(segments), np.inf)
 
     def _rows(self, first: int, logits: np.ndarray, duration: float) -> list[Event]:
-        """Events that end with these windows, of which the first has the index `first`."""
+        """Events that end with these windows, the first of which has the index `first`."""
         events: list[Event] = []
         for index, row in enumerate(sigmoid(logits), first):
             onset = index * self._hop
@@ -153,7 +153,7 @@ class Stream:
                 ends = min(before + self._window, duration), min(onset + self._window, duration)
                 border = ((onset + ends[1]) / 2 + (before + ends[0]) / 2) / 2
                 events += self._finder.push(self._start, min(border, ends[0]), self._row)
-                events += self._finder.ended_by(row)  # told now, not when it is known how far this row reaches
+                events += self._finder.ended_by(row)  # at once, not when the end of this row's cell is known
                 self._start = max(border, onset)
             self._row = row
         return events

@@ -1,15 +1,17 @@
-"""Recordings to tags, timelines and evidence, by any engine that can encode a recording and classify its segments."""
+"""Tags, scores, timelines and evidence of recordings, with any engine."""
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from earmark.audio.recording import Audio, blocks, samples_to_seconds
+from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
@@ -19,23 +21,23 @@ from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmo
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
 
-__all__ = ["Engine", "Event", "Evidence", "Heard", "Stream", "Tag", "Tagger", "Timeline"]
+__all__ = ["Engine", "Event", "Evidence", "Scores", "Stream", "Tag", "Tagger", "Timeline"]
 
 CLIP_SECONDS: Final = 10.0
-"""What a network is taken to be trained on where its checkpoint does not say: the clips of AudioSet."""
+"""Length of the training clips where the checkpoint does not name it: that of AudioSet's clips."""
 WINDOW_SHARE: Final = 0.4
-"""Of the clips of the training: the length of the windows in which a longer recording is heard."""
+"""Length of the windows in which a long recording is scored, as a fraction of the training clips' length."""
 HOP_SHARE: Final = 0.1
-"""Likewise, from window to window."""
+"""Hop between these windows, as a fraction of the training clips' length."""
 N_BEST: Final = 3
-"""Windows whose mean logit is that of a long recording: fewer false tags than the best one alone gives."""
+"""Number of best windows whose mean logit scores a long recording; the best one alone gives more false tags."""
 _BLOCK_SECONDS: Final = 10.0
-"""Decoded at once."""
+"""Seconds decoded at a time."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A label that a recording may bear, and how much speaks for it."""
+    """A label with its score."""
 
     label: str
     score: float
@@ -43,8 +45,8 @@ class Tag:
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """A recording that has been listened to."""
+class Scores:
+    """The score of each label for one recording."""
 
     duration: float
     """Seconds."""
@@ -52,18 +54,18 @@ class Heard:
     """From 0 to 1."""
     labels: LabelSet
     thresholds: tuple[float, ...] | None
-    """The checkpoint's."""
+    """The checkpoint's threshold of each label; None where it has none."""
 
     def tags(self, *, top: int | None = None, threshold: float | Literal["auto"] | None = None) -> list[Tag]:
-        """The tags by falling score.
+        """Tags by falling score.
 
         Args:
-            top: As many tags, whatever their scores; 5 unless a threshold is given.
-            threshold: All tags that score this or more, however many; `auto` for each label's own threshold, which
-                the checkpoint knows.
+            top: Number of tags, whatever their scores; 5 unless a threshold is given.
+            threshold: Return all tags that score this or more; `auto` takes each label's threshold from the
+                checkpoint.
 
         Raises:
-            ConfigError: `top` and `threshold` are both given, or outside what they can be.
+            ConfigError: `top` and `threshold` are both given, or one of them is invalid.
         """
         n_tags, thresholds = _choice(top, threshold, self.thresholds, len(self.labels))
         order = np.argsort(-self.scores, kind="stable")[:n_tags].tolist()
@@ -75,7 +77,7 @@ class Tagger:
     """Tags recordings: paths of audio files of any common format, or `earmark.Audio`.
 
     Args:
-        engine: A network behind `encode` and `classify`, such as `earmark.model.network.TorchEngine`.
+        engine: The network, such as an `earmark.inference.torch_engine.TorchEngine`.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -87,22 +89,22 @@ class Tagger:
 
     @property
     def labels(self) -> LabelSet:
-        """What this tagger can hear."""
+        """The labels that this tagger scores."""
         return self.engine.labels
 
     @property
     def sample_rate(self) -> int:
-        """Hz at which the network listens; recordings are resampled to it."""
+        """Sample rate of the network in Hz; recordings are resampled to it."""
         return self.engine.sample_rate
 
     @property
     def seconds_per_segment(self) -> float:
-        """The finest step in which this tagger can tell moments apart."""
+        """Length of a segment, the time resolution of this tagger."""
         return seconds_per_segment(self.engine)
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """The score from which on each label is a tag, where the checkpoint knows."""
+        """The checkpoint's threshold of each label; None where it has none."""
         return None if self.engine.thresholds is None else tuple(self.engine.thresholds)
 
     def tag(
@@ -112,38 +114,39 @@ class Tagger:
         top: int | None = None,
         threshold: float | Literal["auto"] | None = None,
     ) -> list[Tag]:
-        """The tags of a whole recording, by falling score; `hear` says how long recordings are scored.
+        """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
 
         Args:
             audio: The recording.
-            top: As many tags, whatever their scores; 5 unless a threshold is given.
-            threshold: All tags that score this or more, however many; `auto` for each label's own threshold, which
-                the checkpoint knows.
+            top: Number of tags, whatever their scores; 5 unless a threshold is given.
+            threshold: Return all tags that score this or more; `auto` takes each label's threshold from the
+                checkpoint.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: `top` and `threshold` are both given, or outside what they can be.
+            ConfigError: `top` and `threshold` are both given, or one of them is invalid.
         """
-        _choice(top, threshold, self.thresholds, len(self.labels))  # told before the work, not after
-        return self.hear(audio).tags(top=top, threshold=threshold)
+        _choice(top, threshold, self.thresholds, len(self.labels))  # refuse invalid settings before the work
+        return self.score(audio).tags(top=top, threshold=threshold)
 
-    def hear(self, audio: Audio | str | os.PathLike[str], *, progress: Callable[[float], None] | None = None) -> Heard:
-        """The score of each label for a whole recording, of any length, in bounded memory.
+    def score(self, audio: Audio | str | os.PathLike[str], *, cancel: threading.Event | None = None) -> Scores:
+        """Score of each label for a whole recording of any length, in bounded memory.
 
-        A recording no longer than the clips that the network was trained on (and one segment) is pooled whole. In a
-        longer one, where short events would drown, a label's logit is the mean over the `N_BEST` windows, each
-        `WINDOW_SHARE` of such a clip, in which it is highest (chosen by measurement: results/long-recordings.md).
+        A recording that is at most one segment longer than the training clips is pooled whole. In a longer one a short
+        event would drown: there a label's logit is the mean over the `N_BEST` windows in which it is highest, each
+        `WINDOW_SHARE` of a training clip long (chosen by measurement: results/long-recordings.md).
 
         Args:
             audio: The recording.
-            progress: Called with the seconds read so far, again and again; what it raises ends the work.
+            cancel: Once another thread sets it, the work stops at the next block of the recording.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
+            concurrent.futures.CancelledError: `cancel` was set.
         """
-        source = _Samples(audio, self.sample_rate, progress)
+        source = _Samples(audio, self.sample_rate, cancel=cancel)
         logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
-        return Heard(source.duration, sigmoid(logits), self.labels, self.thresholds)
+        return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds)
 
     def timeline(
         self,
@@ -153,23 +156,23 @@ class Tagger:
         hop: float = 0.4,
         progress: Callable[[float], None] | None = None,
     ) -> Timeline:
-        """Scores over time; the network runs once, whatever window and hop.
+        """Scores over time. The backbone runs once, whatever the window and the hop.
 
-        Window k starts at k x hop and pools the segments whose middle lies in it. Windows that start near the end of
-        the recording are cut there; each has at least one segment.
+        Window k starts at k x hop and pools the segments whose middle lies in it, at least one. The end of the
+        recording cuts the last windows off.
 
         Args:
             audio: The recording.
-            window: Seconds that are pooled for one row of scores.
+            window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
-            progress: As in `hear`.
+            progress: Called after each block with the seconds read so far.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: The window is shorter than one segment, or the hop too short.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        source = _Samples(audio, self.sample_rate, progress)
+        source = _Samples(audio, self.sample_rate, progress=progress)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
@@ -180,17 +183,17 @@ class Tagger:
         )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
-        """How much each segment of a recording carried one tag: what its logit loses when the segment is left out.
+        """How much each segment of a recording carried one tag: how far the logit falls without the segment.
 
-        Of a recording longer than the clips of the training it explains a part of that length: the one around the
-        window in which the label scores highest (`hear`). All segments are in memory, some 20 MB an hour.
+        In a recording longer than the training clips, a part of their length is explained: the one around the window
+        in which the label scores highest (`score`). All segments are in memory, some 20 MB an hour.
 
         Args:
             audio: The recording.
             label: Name or id of the label.
 
         Raises:
-            AudioError: The recording cannot be read, is a bare array, or so short that it is a single segment.
+            AudioError: The recording cannot be read, is a bare array, or has a single segment.
             DataError: There is no such label.
         """
         index = self.labels.index(label)
@@ -209,9 +212,9 @@ class Tagger:
             raise AudioError(f"{named}{error}") from error
 
     def embed(self, audio: Audio | str | os.PathLike[str]) -> Float[np.ndarray, " feature"]:
-        """The pooled clip, of which the classifier makes the logits: similar recordings lie close together.
+        """Embedding of a recording: the pooled clip, the input of the classifier.
 
-        A recording is pooled whole, however long; its segments are in memory together (some 20 MB an hour).
+        The recording is pooled whole, whatever its length. All segments are in memory, some 20 MB an hour.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
@@ -231,20 +234,20 @@ class Tagger:
         release: float = RELEASE,
         step: float | None = None,
     ) -> Stream:
-        """Live tagging: push samples as they come, get events and current tags; equal to the timeline's.
+        """Live tagging: push samples as they come, get events and the current scores, equal to those of `timeline`.
 
         Args:
-            sample_rate: Hz of the samples that will come.
-            n_channels: Of the samples that will come: (sample,) for one, (channel, sample) for more.
-            window: As in `timeline`, and so the hop.
+            sample_rate: Rate of the pushed samples in Hz.
+            n_channels: Channels of the pushed samples: (sample,) for one, (channel, sample) for more.
+            window: Seconds pooled for one row of scores.
             hop: Seconds from row to row.
-            threshold: As in `Timeline.events`, and so the release.
-            release: The share of the threshold at which an event ends.
-            step: Seconds of sound that are collected before the network runs; see `Stream`.
+            threshold: As in `Timeline.events`.
+            release: As in `Timeline.events`.
+            step: Seconds of audio collected before the network runs; see `Stream`.
 
         Raises:
-            ConfigError: A setting outside what it can be.
-            AudioError: The sample rate is none.
+            ConfigError: A setting is invalid.
+            AudioError: The sample rate is invalid.
         """
         return Stream(
             self.engine,
@@ -265,21 +268,21 @@ class Tagger:
         return max(self.engine.clip_duration or CLIP_SECONDS, self.seconds_per_segment)
 
     def is_long(self, duration: float) -> bool:
-        """Whether a recording of so many seconds is scored by its best windows (`hear`)."""
+        """Whether a recording of this length in seconds is scored by its best windows (`score`)."""
         return self._is_long(math.ceil(duration / self.seconds_per_segment - 1e-9))
 
     def _is_long(self, n_segments: int) -> bool:
         return (n_segments - 1) * self.seconds_per_segment > self._clip_seconds
 
     def _best_windows(self) -> SlidingWindows:
-        # those that the end cuts off hold so little that their scores run wild
+        # no windows that the end cuts off: they hold so little that their scores are unreliable
         window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
         return SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds, cut=False)
 
     def _logits(self, chunks: Iterator[np.ndarray], source: "_Samples") -> Float[np.ndarray, " label"]:
-        """Of a whole recording, pooled whole or by its best windows."""
+        """Logits of a recording: pooled whole where it is short, else the mean over its best windows."""
         windows = self._best_windows()
-        waiting: list[np.ndarray] | None = []  # all there is so far, while the recording may turn out to be short
+        waiting: list[np.ndarray] | None = []  # all segments so far; None once the recording is known to be long
         best = np.zeros((0, len(self.labels)), np.float32)
         for chunk, is_last in _with_last(chunks):
             segments = chunk
@@ -297,27 +300,40 @@ class Tagger:
 
 
 class _Samples:
-    """A recording as blocks of one channel at the network's rate. Takes any object, to say what is wrong with it."""
+    """A recording as blocks of one channel at the network's rate. Any object is accepted, and refused by name."""
 
-    def __init__(self, audio: object, sample_rate: int, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        audio: object,
+        sample_rate: int,
+        *,
+        progress: Callable[[float], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
         if not isinstance(audio, Audio | str | os.PathLike):
             raise AudioError(
                 f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
-                "samples alone do not say how fast they were taken"
+                "an array of samples has no sample rate"
             )
         self._audio = audio
         self._sample_rate = sample_rate
-        self._progress = progress
+        self._progress, self._cancel = progress, cancel
         self._n_samples = 0
 
     @property
     def duration(self) -> float:
-        """Seconds of what has been read."""
+        """Seconds read so far."""
         return samples_to_seconds(self._n_samples, self._sample_rate)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All of it, a block after the other."""
-        for block in one_ahead(self._read()):  # the processors are seldom all busy with the network
+        """The recording, block by block.
+
+        Raises:
+            CancelledError: `cancel` was set.
+        """
+        for block in one_ahead(self._read()):  # decode while the network runs, which seldom keeps all processors busy
+            if self._cancel is not None and self._cancel.is_set():
+                raise CancelledError
             self._n_samples += block.size
             if self._progress is not None:
                 self._progress(self.duration)
@@ -326,27 +342,27 @@ class _Samples:
     def _read(self) -> Iterator[np.ndarray]:
         if isinstance(self._audio, Audio):
             return iter([self._audio.mono(self._sample_rate).waveform])
-        return blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
+        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
 
 
 def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Each chunk, and whether it is the last."""
-    before = next(chunks)
+    """Pairs of a chunk and whether it is the last."""
+    previous = next(chunks)
     for chunk in chunks:
-        yield before, False
-        before = chunk
-    yield before, True
+        yield previous, False
+        previous = chunk
+    yield previous, True
 
 
 def _choice(
     top: int | None, threshold: float | Literal["auto"] | None, known: tuple[float, ...] | None, n_labels: int
 ) -> tuple[int, Float[np.ndarray, " label"]]:
-    """How many tags at most, and what each label has to score."""
+    """The largest number of tags, and the least score of each label."""
     if top is not None and threshold is not None:
-        raise ConfigError("top and threshold exclude each other: give one of them")
+        raise ConfigError("no number of tags was expected beside a threshold; give one of the two", "top")
     if threshold is None:
         n_tags = 5 if top is None else top
         if n_tags < 1:
-            raise ConfigError(f"top: a positive whole number was expected, not {n_tags}")
+            raise ConfigError(f"a positive whole number was expected, not {n_tags}", "top")
         return n_tags, np.zeros(n_labels)
     return n_labels, label_thresholds(threshold, known, n_labels)

@@ -1,4 +1,4 @@
-"""Scores over time, and the events in them, found at once or as the scores come."""
+"""Scores over time, and the events in them: of a whole timeline, or as the scores come."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,19 @@ from jaxtyping import Bool, Float
 from earmark.errors import ConfigError
 
 DEFAULT_THRESHOLD: Final = 0.5
-"""Where neither the caller nor the checkpoint knows a better one."""
+"""Threshold of all labels where neither the caller nor the checkpoint gives one."""
 RELEASE: Final = 0.5
-"""An event that has begun lasts while its label scores this share of the threshold: one that wavers is still one."""
+"""Fraction of the threshold at which an event ends, so that an event whose score wavers stays one event."""
 NO_THRESHOLDS: Final = (
-    "threshold: the model has no thresholds of its own for 'auto'; give a score, or let it have some by "
-    "`earmark calibrate`"
+    "the model has no thresholds of its own for 'auto'; give a score, or calibrate the model by `earmark calibrate`"
 )
 Threshold = float | Sequence[float] | Literal["auto"] | None
-"""One score for all labels, one for each, those of the checkpoint, or (None) those if there are any."""
+"""One score for all labels, one per label, `auto` for those of the checkpoint, or None for those if it has any."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A stretch of a recording in which a label was heard."""
+    """A label with onset and offset."""
 
     label: str
     onset: float
@@ -31,79 +30,80 @@ class Event:
     offset: float
     """Seconds."""
     score: float
-    """The highest score of the windows it is made of."""
+    """Highest score of its windows."""
 
 
 def label_thresholds(threshold: Threshold, known: Sequence[float] | None, n_labels: int) -> Float[np.ndarray, " label"]:
     """The threshold of each label.
 
     Args:
-        threshold: What the caller wants.
-        known: Those of the checkpoint, taken where the caller has no wish; without them `DEFAULT_THRESHOLD` is.
-        n_labels: How many labels there are.
+        threshold: The caller's choice; None takes `known`, or else `DEFAULT_THRESHOLD`.
+        known: The checkpoint's thresholds.
+        n_labels: Number of labels.
 
     Raises:
-        ConfigError: A threshold is no score, there is not one for each label, or none that `auto` could take.
+        ConfigError: A threshold is not a score, their number is wrong, or `auto` is given without `known`.
     """
     if isinstance(threshold, str):
         if threshold != "auto":
-            raise ConfigError(f"threshold: a score from 0 to 1 or 'auto' was expected, not {threshold!r}")
+            raise ConfigError(f"a score from 0 to 1 or 'auto' was expected, not {threshold!r}", "threshold")
         if known is None:
-            raise ConfigError(NO_THRESHOLDS)
+            raise ConfigError(NO_THRESHOLDS, "threshold")
         threshold = None
     chosen = threshold if threshold is not None else known if known is not None else DEFAULT_THRESHOLD
     thresholds = np.asarray(chosen, np.float64)
     if thresholds.ndim and thresholds.shape != (n_labels,):
         raise ConfigError(
-            f"threshold: one score or one for each of the {n_labels} labels was expected, not {thresholds.size}"
+            f"one score or one for each of the {n_labels} labels was expected, not {thresholds.size}", "threshold"
         )
     outside = thresholds[~((thresholds >= 0) & (thresholds <= 1))]
     if outside.size:
-        raise ConfigError(f"threshold: a score from 0 to 1 was expected, not {outside.flat[0]:g}")
+        raise ConfigError(f"a score from 0 to 1 was expected, not {outside.flat[0]:g}", "threshold")
     return np.broadcast_to(thresholds, (n_labels,))
 
 
 def check_release(release: float) -> None:
-    """Refuses what is no share of a threshold.
+    """Checks that `release` is a fraction of the threshold.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not above 0, or exceeds 1.
     """
     if not 0 < release <= 1:
-        raise ConfigError(f"release: a share of the threshold above 0, up to 1, was expected, not {release:g}")
+        raise ConfigError(f"a share of the threshold above 0, up to 1, was expected, not {release:g}", "release")
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Scores of a window that slides over a recording."""
+    """Scores of windows that slide over a recording."""
 
     onsets: Float[np.ndarray, " window"]
     """Seconds at which each window starts."""
     scores: Float[np.ndarray, "window label"]
     labels: tuple[str, ...]
     window: float
-    """Seconds; windows that would run past the end of the recording are cut there."""
+    """Seconds; the end of the recording cuts the last windows off."""
     hop: float
     """Seconds from window to window."""
     duration: float
     """Seconds of the recording."""
     thresholds: tuple[float, ...] | None = None
-    """The checkpoint's, one for each label; None where it has none."""
+    """The checkpoint's threshold of each label; None where it has none."""
 
     def events(self, threshold: Threshold = None, release: float = RELEASE) -> list[Event]:
-        """Stretches in which a label is heard, in the order of their onsets.
+        """Events by onset.
 
-        Each window speaks for the moments that are nearer to its middle than to the middle of any other window, so
-        events of one label never overlap. Neighbouring windows that score `release` times the threshold or more are
-        one event, if one of them reaches the threshold itself.
+        The scores of a window count for its cell: the times nearer to its middle than to any other window's middle. So
+        events of one label never overlap. Consecutive windows that score at least `release` times the threshold are
+        one event, if one of them reaches the threshold.
 
         Args:
-            threshold: One score for all labels, or one for each; `auto` for the checkpoint's own, which are taken when
-                it is missing too, or `DEFAULT_THRESHOLD` where it has none.
-            release: 1 ends an event as soon as the score falls below the threshold.
+            threshold: One score for all labels, or one per label; `auto` takes the checkpoint's thresholds. When
+                missing, the checkpoint's thresholds, or `DEFAULT_THRESHOLD` where it has none.
+            release: Fraction of the threshold at which an event ends; 1 ends it as soon as the score falls below the
+                threshold.
 
         Raises:
-            ConfigError: A threshold is no score, or `release` no share of it.
+            ConfigError: A threshold is not a score, or `release` is not a fraction of it.
         """
         check_release(release)
         thresholds = label_thresholds(threshold, self.thresholds, len(self.labels))
@@ -120,7 +120,7 @@ class Timeline:
         return [event for _, _, event in sorted(found, key=lambda item: item[:2])]
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Onset and offset (s) of the moments that each window speaks for, each (window,); never of what none heard."""
+        """Onsets and offsets (s) of the windows' cells (`events`), each (window,); gaps between windows are in none."""
         ends = np.minimum(self.onsets + self.window, self.duration)
         middles = (self.onsets + ends) / 2
         borders = (middles[1:] + middles[:-1]) / 2
@@ -130,17 +130,17 @@ class Timeline:
 
 
 def _runs(active: Bool[np.ndarray, " window"]) -> list[tuple[int, int]]:
-    """First and one past the last of each run of True."""
+    """Start and stop index of each run of True."""
     steps = np.diff(active.astype(np.int8), prepend=0, append=0)
     return list(zip(np.flatnonzero(steps > 0).tolist(), np.flatnonzero(steps < 0).tolist(), strict=True))
 
 
 class EventFinder:
-    """The events of `Timeline.events` while the scores come: each is given once, when it has ended.
+    """Finds the events of `Timeline.events` as the scores come; returns each once, when it has ended.
 
     Args:
         labels: Names of the labels.
-        thresholds: One for each.
+        thresholds: Threshold of each label.
         release: As in `Timeline.events`.
     """
 
@@ -151,15 +151,15 @@ class EventFinder:
         self._release = release * thresholds
         self._onsets = np.zeros(len(labels))
         self._offsets = np.zeros(len(labels))
-        self._best = np.full(len(labels), -np.inf)  # of the run under way; there is none where it is -inf
+        self._best = np.full(len(labels), -np.inf)  # best score of the current run; -inf: no run
 
     @property
     def sounding(self) -> list[Event]:
-        """The events under way, up to what is known of them."""
+        """Events that have not ended, with their times and scores so far."""
         return self._events(self._best >= self._thresholds)
 
     def push(self, onset: float, offset: float, scores: Float[np.ndarray, " label"]) -> list[Event]:
-        """Takes the scores of the moments from `onset` to `offset`; gives the events that ended before."""
+        """Takes the scores from `onset` to `offset`; returns the events that ended before `onset`."""
         ended = self.ended_by(scores)
         held = scores >= self._release
         running = self._best > -np.inf
@@ -169,11 +169,11 @@ class EventFinder:
         return ended
 
     def ended_by(self, scores: Float[np.ndarray, " label"]) -> list[Event]:
-        """The events that do not go on where the next moments score this; they are not given again."""
+        """Events that end before these scores; they are not returned again."""
         return self._take((self._best > -np.inf) & (scores < self._release))
 
     def finish(self) -> list[Event]:
-        """The events that end with the recording."""
+        """Events that end with the recording."""
         return self._take(self._best > -np.inf)
 
     def _take(self, chosen: Bool[np.ndarray, " label"]) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Windows that slide over the segments of a recording, pooled and classified as the segments come."""
+"""Sliding windows over the segments of a recording, classified as the segments come."""
 
 import math
 from typing import Final
@@ -11,30 +11,30 @@ from earmark.inference.engine import Engine
 from earmark.inference.timeline import Timeline
 
 SHORTEST_HOP: Final = 0.001
-"""Seconds; below it a timeline would only repeat itself until memory is full."""
+"""Seconds; a shorter hop would only repeat the same windows until memory is full."""
 VALUES_PER_CALL: Final = 2**22
-"""Bags x segments x channels of one call of `classify`: 16 MiB of float32."""
+"""Most values (bags x segments x channels) in one call of `classify`: 16 MiB of float32."""
 _LONGEST: Final = 1e7
 """Seconds, four months: longer than any recording."""
 _SLACK: Final = 1e-6
-"""Seconds: a middle on the border of two windows is of the later one, whatever the rounding."""
+"""Seconds; a segment middle on the border of two windows belongs to the later one in spite of rounding."""
 
 
 def seconds_per_segment(engine: Engine) -> float:
-    """The finest step in which an engine can tell moments apart."""
+    """Length of a segment, the time resolution of an engine."""
     return engine.samples_per_segment / engine.sample_rate
 
 
 def timeline_of(
     engine: Engine, segments: Float[np.ndarray, "segment channel"], *, duration: float, window: float, hop: float
 ) -> Timeline:
-    """The timeline of a recording that has been encoded already.
+    """Timeline of a recording that is already encoded.
 
     Args:
-        engine: Classifies.
-        segments: All of the recording.
+        engine: The network.
+        segments: All segments of the recording.
         duration: Seconds of the recording.
-        window: Seconds that are pooled for one row of scores.
+        window: Seconds pooled for one row of scores.
         hop: Seconds from window to window.
 
     Raises:
@@ -49,16 +49,16 @@ def timeline_of(
 class SlidingWindows:
     """Logits of windows: window k starts at k x hop and pools the segments whose middle lies in it, at least one.
 
-    What has been pooled is forgotten, so memory does not grow with the recording.
+    Pooled segments are dropped, so memory does not grow with the recording.
 
     Args:
-        engine: Classifies.
+        engine: The network.
         window: Seconds.
         hop: Seconds from window to window.
-        cut: Whether there are windows that reach beyond the end of the recording, cut there.
+        cut: Whether windows that reach beyond the end of the recording count; they are cut off there.
 
     Raises:
-        ConfigError: The window is shorter than one segment, the hop too short, or one of them beyond measure.
+        ConfigError: The window is shorter than one segment, the hop is too short, or one of them is too long.
     """
 
     def __init__(self, engine: Engine, window: float, hop: float, cut: bool = True) -> None:
@@ -68,15 +68,15 @@ class SlidingWindows:
         self._window, self._hop, self._cut = window, hop, cut
         self._step = seconds_per_segment(engine)
         self._segments: list[np.ndarray] = []
-        self._n_forgotten = 0
+        self._n_dropped = 0
         self._n_segments = 0
         self.n_windows = 0
-        """Windows given so far; the next one has this index."""
+        """Number of windows returned so far, the index of the next one."""
 
     def push(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "window label"]:
-        """Takes the next segments, none of them the last, and gives the windows that are complete with them."""
+        """Takes the next segments, not the last ones, and returns the logits of the windows that are now complete."""
         self._add(segments)
-        # a window is complete with the last segment whose middle lies in it; at most these can be
+        # a window is complete with the last segment whose middle lies in it; no later window can be
         last = max(self.n_windows, math.floor(self._n_segments * self._step / self._hop) + 1)
         ranges = self._ranges(np.arange(self.n_windows, last + 1))
         return self._classify(ranges[: np.searchsorted(ranges[:, 1], self._n_segments, side="right")])
@@ -84,15 +84,15 @@ class SlidingWindows:
     def finish(
         self, segments: Float[np.ndarray, "segment channel"], duration: float
     ) -> Float[np.ndarray, "window label"]:
-        """Takes the last segments and gives the windows that are left.
+        """Takes the last segments and returns the logits of the remaining windows.
 
         Args:
-            segments: What the recording ends with; none where it has been pushed.
+            segments: The last segments; none where all have been pushed.
             duration: Seconds of the recording.
         """
         self._add(segments)
         onset = (self._n_segments - 1) * self._step
-        # of a partial segment, the middle of what there is of it
+        # the middle of a partial last segment lies before that of a whole one
         middle = min(onset + self._step / 2, (onset + duration) / 2)
         ranges = self._ranges(np.arange(self.n_windows, math.floor((middle + _SLACK) / self._hop) + 1))
         if not self._cut:
@@ -100,7 +100,7 @@ class SlidingWindows:
         return self._classify(np.minimum(ranges, self._n_segments))
 
     def span(self, window: int) -> tuple[int, int]:
-        """The first segment of a window and the one after its last, of those that have come."""
+        """Start and stop index of a window's segments, among those pushed so far."""
         first, end = self._ranges(np.array([window]))[0].tolist()
         return first, min(end, self._n_segments)
 
@@ -110,11 +110,11 @@ class SlidingWindows:
             self._n_segments += len(segments)
 
     def _ranges(self, windows: Int[np.ndarray, " window"]) -> Int[np.ndarray, "window 2"]:
-        """The first segment of each window, and the one after its last."""
+        """Start and stop index of each window's segments."""
         onsets = windows * self._hop
         first = np.ceil((onsets - _SLACK) / self._step - 0.5).astype(np.int64).clip(min=0)
         end = np.ceil((onsets + self._window - _SLACK) / self._step - 0.5).astype(np.int64)
-        # a window of one segment's length must not miss it by rounding
+        # a window as short as a segment must not miss it by rounding
         return np.stack([first, np.maximum(end, first + 1)], axis=1)
 
     def _classify(self, ranges: Int[np.ndarray, "window 2"]) -> Float[np.ndarray, "window label"]:
@@ -122,14 +122,14 @@ class SlidingWindows:
             return np.zeros((0, len(self._engine.labels)), np.float32)
         self.n_windows += len(ranges)
         segments = np.concatenate(self._segments)
-        # windows closer than the segments hold the same ones: each different window is classified once
-        bags, inverse = np.unique(ranges - self._n_forgotten, axis=0, return_inverse=True)
+        # a hop shorter than a segment repeats windows: each different one is classified once
+        bags, inverse = np.unique(ranges - self._n_dropped, axis=0, return_inverse=True)
         longest = int((bags[:, 1] - bags[:, 0]).max())
         n_bags = max(1, VALUES_PER_CALL // (longest * segments.shape[1]))
         logits = [self._classify_bags(segments, bags[at : at + n_bags]) for at in range(0, len(bags), n_bags)]
-        n_done = min(int(self._ranges(np.array([self.n_windows]))[0, 0]), self._n_segments) - self._n_forgotten
+        n_done = min(int(self._ranges(np.array([self.n_windows]))[0, 0]), self._n_segments) - self._n_dropped
         self._segments = [segments[n_done:]]
-        self._n_forgotten += n_done
+        self._n_dropped += n_done
         return np.concatenate(logits)[inverse.reshape(-1)]
 
     def _classify_bags(self, segments: np.ndarray, bags: Int[np.ndarray, "bag 2"]) -> np.ndarray:
@@ -141,17 +141,17 @@ class SlidingWindows:
 
 
 def check_seconds(name: str, seconds: float, least: float, reason: str = "") -> None:
-    """Refuses a time that is too short, too long, or none.
+    """Checks a time in seconds.
 
     Raises:
-        ConfigError: It is; the text starts with `name`.
+        ConfigError: It is too short, too long, or not a number; the text starts with `name`.
     """
     if not least * (1 - 1e-9) <= seconds <= _LONGEST:
-        raise ConfigError(f"{name}: at least {least:g} s{reason} was expected, up to {_LONGEST:g}, not {seconds:g}")
+        raise ConfigError(f"at least {least:g} s{reason} was expected, up to {_LONGEST:g}, not {seconds:g}", name)
 
 
 def sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Scores from logits, in single precision."""
-    # neither overflows nor loses small scores
+    # this form neither overflows nor rounds small scores to 0
     scores: np.ndarray = np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))).astype(np.float32)
     return scores

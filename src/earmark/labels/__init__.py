@@ -1,4 +1,4 @@
-"""Label sets: names and ids of the sounds that a network knows."""
+"""Label sets: names and ids of labels."""
 
 from earmark.labels.label_set import ESC10, LabelSet
 

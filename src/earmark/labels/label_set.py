@@ -1,4 +1,4 @@
-"""Label sets: which labels there are, in which order, under which ids."""
+"""Label sets: names and ids of labels in a fixed order."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ ESC10 = (
     "helicopter",
     "chainsaw",
 )
-"""The ten labels of ESC-10, the part of ESC-50 under the freer licence."""
+"""The ten labels of ESC-10, the part of ESC-50 with the CC BY licence."""
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels in a fixed order; a label is known by its name and, in a taxonomy, by its id.
+    """Labels in a fixed order; each has a name and, in a taxonomy, an id.
 
     >>> labels = LabelSet(("dog", "rain", "siren"))
     >>> labels.index("rain")
@@ -40,13 +40,13 @@ class LabelSet:
     ('dog', 'siren')
 
     Raises:
-        DataError: No label, a name or id that is empty or twice there, or an id that is another label's name.
+        DataError: The set is empty, a name or id is empty or repeated, or an id is the name of another label.
     """
 
     names: tuple[str, ...]
-    """What people read, in the order of a model's outputs."""
+    """Readable names, in the order of a model's outputs."""
     ids: tuple[str, ...] = ()
-    """What a taxonomy calls them, such as `/m/0bt9lr`; without ids the names stand in."""
+    """Ids in a taxonomy, for example `/m/0bt9lr`; by default the names."""
 
     def __post_init__(self) -> None:
         if isinstance(self.names, str):
@@ -73,23 +73,23 @@ class LabelSet:
         """The position of a label given by name or id.
 
         Raises:
-            DataError: There is no such label; the text names the closest ones.
+            DataError: The label is unknown; the text suggests similar ones.
         """
         try:
             return self._positions[label]
         except KeyError:
-            raise DataError(self._unknown(label)) from None
+            raise DataError(self._describe_unknown(label)) from None
 
-    def _unknown(self, label: str) -> str:
+    def _describe_unknown(self, label: str) -> str:
         folded = {name.casefold(): name for name in reversed(self.names)}
         close = [folded[match] for match in get_close_matches(str(label).casefold(), folded, n=3)]
         if close:
             return f"unknown label {label!r}: did you mean {' or '.join(map(repr, close))}?"
         shown = ", ".join(self.names[:8]) + (", ..." if len(self) > 8 else "")
-        return f"unknown label {label!r}: none of the {len(self)} labels ({shown}) is like it"
+        return f"unknown label {label!r}: none of the {len(self)} labels ({shown}) is similar"
 
     def encode(self, labels: Iterable[str]) -> Float32[np.ndarray, " label"]:
-        """The multi-hot target of a clip that carries these names or ids.
+        """The multi-hot target of a clip with these labels, given by name or id.
 
         Raises:
             DataError: A label is not in the set.
@@ -104,7 +104,7 @@ class LabelSet:
     def decode(
         self, target: Num[np.ndarray, " label"] | Bool[np.ndarray, " label"] | Sequence[int | float]
     ) -> tuple[str, ...]:
-        """The names at which a multi-hot target is not 0, in the order of the set.
+        """The names of the labels whose target is not 0, in the order of the set.
 
         Raises:
             DataError: The target has another length than the set.
@@ -115,10 +115,10 @@ class LabelSet:
         return tuple(self.names[position] for position in np.flatnonzero(values))
 
     def subset(self, labels: Iterable[str]) -> "LabelSet":
-        """The named labels alone, by name or id, in this set's order.
+        """The set of these labels, given by name or id, in the order of this set.
 
         Raises:
-            DataError: A label is not in the set, or none was named.
+            DataError: A label is not in the set, or `labels` is empty.
         """
         if isinstance(labels, str):
             labels = (labels,)
@@ -132,15 +132,15 @@ class LabelSet:
 
     @classmethod
     def esc50(cls) -> "LabelSet":
-        """The 50 labels of ESC-50, by their target number, which is the id."""
+        """The 50 labels of ESC-50; ids are the target numbers."""
         return _shipped("esc50")
 
     @classmethod
     def from_file(cls, path: Path | str) -> "LabelSet":
-        """The labels of a text file (UTF-8): one name a line, or an id, a tab and a name. Blank lines don't count.
+        """The labels of a UTF-8 text file: each line is a name, or an id, a tab and a name. Blank lines are ignored.
 
         Raises:
-            DataError: The file can't be read, or a line has neither form.
+            DataError: The file cannot be read, or a line is invalid.
         """
         path = Path(path)
         try:
@@ -161,12 +161,12 @@ def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
             if not isinstance(entry, str):
                 raise DataError(f"a label {kind} is text, got {entry!r}")
             if not entry or entry != entry.strip() or not entry.isprintable():
-                raise DataError(f"a label {kind} is text without blanks around it or tabs in it, got {entry!r}")
+                raise DataError(f"a label {kind} is text without surrounding blanks and without tabs, got {entry!r}")
         if len(set(entries)) < len(entries):
             seen: set[str] = set()
-            twice = next(entry for entry in entries if entry in seen or seen.add(entry))  # type: ignore[func-returns-value]
-            raise DataError(f"the label {kind} {twice!r} is there twice; names and ids must be unique")
-    # `index` takes both: an id that is the name of another label would point at two
+            repeated = next(entry for entry in entries if entry in seen or seen.add(entry))  # type: ignore[func-returns-value]
+            raise DataError(f"the label {kind} {repeated!r} is repeated; names and ids must be unique")
+    # `index` accepts both: an id that is the name of another label would be ambiguous
     by_name = {name: position for position, name in enumerate(names)}
     for position, id_ in enumerate(ids):
         if by_name.get(id_, position) != position:
@@ -176,7 +176,7 @@ def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
 def _parse(text: str, origin: str) -> LabelSet:
     rows = [(number, line.split("\t")) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not rows:
-        raise DataError(f"{origin}: holds no label; write one name a line, or an id, a tab and a name")
+        raise DataError(f"{origin}: holds no label; write one name per line, or an id, a tab and a name")
     width = len(rows[0][1])
     for number, row in rows:
         if len(row) > 2 or len(row) != width:

@@ -2,9 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from functools import cache
 from itertools import pairwise
-from types import ModuleType
 from typing import Final, NamedTuple, cast
 
 import torch
@@ -42,16 +40,6 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
-@cache
-def _kernels() -> ModuleType | None:
-    """`earmark.model.fused`; None where it can't be had."""
-    try:
-        from earmark.model import fused
-    except (ImportError, RuntimeError):  # the latter: numba finds no folder for what it compiles
-        return None
-    return fused
-
-
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training count real positions only.
 
@@ -76,23 +64,6 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         dtype = x.dtype
         with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
             return self._masked(x.float(), mask.float()).to(dtype)
-
-    def rectified(
-        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, pool: int = 1
-    ) -> Float[Tensor, "batch channel pooled_frame pooled_mel"]:
-        """Batch norm, ReLU and `pool` x `pool` average pooling, in training on the CPU in one go where that can be.
-
-        A last frame or mel bin without a partner is averaged alone.
-        """
-        is_plain = self.training and mask is None and not self.is_synchronised
-        kernels = _kernels() if is_plain and x.device.type == "cpu" else None
-        if kernels is None or not kernels.fits(x):
-            x = F.relu_(self(x, mask))
-            return F.avg_pool2d(x, pool, ceil_mode=True) if pool > 1 else x
-        mean, variance = kernels.statistics(x)
-        self._track(mean, variance, x.numel() / x.shape[1])
-        y: Tensor = kernels.rectified(x, self.weight, self.bias, mean, (variance + self.eps).sqrt(), pool)
-        return y
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
@@ -190,9 +161,12 @@ class ConvBlock(nn.Module):
         x = self.conv1(x)
         if mask is not None and self._pool == 1:
             mask = mask[:, :, ::2]
-        x = self.bn1.rectified(x, mask)
-        x = self.bn2.rectified(self.conv2(x), mask, self._pool)
-        if mask is not None and self._pool > 1:
+        x = F.relu_(self.bn1(x, mask))
+        x = F.relu_(self.bn2(self.conv2(x), mask))
+        if self._pool == 1:
+            return x
+        x = F.avg_pool2d(x, self._pool, ceil_mode=True)  # a last frame or mel bin without a partner is averaged alone
+        if mask is not None:
             # a last frame without a partner is its own average, at the end of the batch as of a clip in it
             share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
             x = x / share.clamp(min=0.5)
@@ -219,9 +193,9 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
-            raise ConfigError(f"n_mels: a multiple of {2**N_BLOCKS} was expected, not {n_mels}")
+            raise ConfigError(f"a multiple of {2**N_BLOCKS} was expected, not {n_mels}", "n_mels")
         if width < 1:
-            raise ConfigError(f"width: a positive whole number was expected, not {width}")
+            raise ConfigError(f"a positive whole number was expected, not {width}", "width")
         channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
         self.n_channels = channels[-1]
         self.block_dropout = block_dropout

@@ -1,4 +1,4 @@
-"""The first stage: waveform to log-mel, inside the model so that no checkpoint is fed the wrong features."""
+"""The first stage, waveform to log-mel: part of the model, so that no checkpoint gets the wrong features."""
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ __all__ = ["FLOOR_DB", "FrontendConfig", "LogMel", "mel_edges", "mel_filters"]
 class LogMel(nn.Module):
     """Log-mel spectrogram: `10 log10(max(filters . |STFT|^2, 1e-10))`, centred reflect-padded frames, always float32.
 
-    There is a frame for every centre, `i * hop_length`, that lies inside the clip: 10 s give 400 frames. Equal to
-    librosa's power mel spectrogram in decibels with the last of its centred frames dropped, unless `last_frame` is set.
+    Frame i is centred at sample `i * hop_length`, for all centres inside the clip: 10 s give 400 frames. The result
+    equals librosa's power mel spectrogram in decibels without the last centred frame, which `last_frame` keeps.
     """
 
     window: Tensor
@@ -28,21 +28,21 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def n_frames(self, n_samples: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Frames of clips of so many samples."""
+        """Number of frames of clips with these numbers of samples."""
         return self.config.n_frames(n_samples)
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch frame mel"]:
-        """The log-mel of each clip (dB); frames past a clip's own end hold `FLOOR_DB`.
+        """Log-mel of each clip (dB); frames beyond a clip's end hold `FLOOR_DB`.
 
         Args:
             waveform: Mono, at `config.sample_rate`, full scale 1; shorter clips are padded at their end.
-            n_samples: Samples of each clip before padding; all of them when missing. A padded clip gives exactly
-                the frames that it gives alone.
+            n_samples: Samples of each clip before padding; all of them when missing. Padding does not change the
+                frames of a clip.
 
         Raises:
-            ValueError: There is no sample.
+            ValueError: A clip has no sample.
         """
         if waveform.shape[1] == 0 or (n_samples is not None and int(n_samples.min()) < 1):
             raise ValueError("a clip of at least one sample was expected")
@@ -50,7 +50,7 @@ class LogMel(nn.Module):
             n_samples = None
         with torch.autocast(waveform.device.type, enabled=False):
             padded = self._reflect(waveform.float(), n_samples)
-            # on the CPU four clips at a time stay in the cache; a GPU wants all at once
+            # on the CPU four clips at a time fit into the cache; a GPU is faster with all at once
             step = 4 if padded.device.type == "cpu" else len(padded)
             log_mel = torch.cat([self._transform(part) for part in padded.split(step)])
         if n_samples is not None:
@@ -60,7 +60,7 @@ class LogMel(nn.Module):
         return log_mel
 
     def _reflect(self, waveform: Tensor, n_samples: Tensor | None) -> Tensor:
-        """Each clip mirrored by half a window at its own two ends, as often as a short clip needs."""
+        """Reflect-pads each clip by half a window at its own ends, repeatedly where the clip is shorter than that."""
         margin, length = self.config.n_fft // 2, waveform.shape[1]
         if n_samples is None and length > margin:
             return F.pad(waveform[:, None], (margin, margin), mode="reflect")[:, 0]
@@ -80,5 +80,5 @@ class LogMel(nn.Module):
         n_frames = config.n_frames(padded.shape[1] - 2 * (config.n_fft // 2))
         power = torch.view_as_real(spectrum[..., :n_frames]).square().sum(-1)
         mel = power.transpose(1, 2) @ self.filters
-        # silence has no energy; without the floor its logarithm is minus infinity
+        # without the floor the logarithm of silence is minus infinity
         return 10.0 * mel.clamp(min=1e-10).log10()

@@ -1,12 +1,12 @@
-"""The settings of the front end, and its mel bins."""
+"""Settings of the front end, and its mel filters."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from jaxtyping import Float
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
@@ -14,42 +14,37 @@ FLOOR_DB: Final = -100.0
 
 @dataclass(frozen=True)
 class FrontendConfig:
-    """How a waveform becomes a log-mel spectrogram; the defaults are the paper's setting at 32 kHz."""
+    """Settings of the log-mel spectrogram; the defaults are the paper's, at 32 kHz."""
 
-    sample_rate: int = 32000
-    """Rate of the waveform (Hz)."""
-    n_fft: int = 1024
+    sample_rate: Annotated[int, Limit(at_least=1)] = 32000
+    """Sample rate of the waveform (Hz)."""
+    n_fft: Annotated[int, Limit(at_least=1)] = 1024
     """Length of the Hann window and of the Fourier transform (samples)."""
-    hop_length: int = 800
-    """Samples from one frame to the next; 800 at 32 kHz is 25 ms, 400 frames in 10 s."""
-    n_mels: int = 64
-    """Number of mel bins, a multiple of 16."""
+    hop_length: Annotated[int, Limit(at_least=1)] = 800
+    """Samples from frame to frame; 800 at 32 kHz are 25 ms, 400 frames in 10 s."""
+    n_mels: Annotated[int, Limit(at_least=16, multiple_of=16)] = 64
+    """Number of mel bins; the backbone halves it 4 times."""
     f_min: float = 50.0
     """Lower edge of the lowest bin (Hz)."""
     f_max: float = 14000.0
     """Upper edge of the highest bin (Hz)."""
     last_frame: bool = False
-    """Whether the frame around the end of a clip of whole hops counts too, as in PANNs: 1001 in 10 s, not 1000."""
+    """Whether to keep the frame centred at the end of a clip, as PANNs do: 1001 frames in 10 s, not 1000."""
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a positive whole number was expected, not {getattr(self, name)}")
-        if self.n_mels % 16:
-            raise ConfigError(
-                f"n_mels: a multiple of 16 was expected (the backbone halves it 4 times), not {self.n_mels}"
-            )
+        check_settings(self)
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ConfigError(
-                f"mel bins from {self.f_min:g} to {self.f_max:g} Hz do not fit a sample rate of {self.sample_rate} Hz; "
-                f"0 <= f_min < f_max <= {self.sample_rate / 2:g} was expected"
+                f"0 <= f_min < f_max <= {self.sample_rate / 2:g} Hz was expected at a sample rate of "
+                f"{self.sample_rate} Hz, not bins from {self.f_min:g} to {self.f_max:g} Hz",
+                "f_max",
             )
         if self.last_frame and self.n_fft % 2:
-            raise ConfigError(f"n_fft: an even number was expected where last_frame is set, not {self.n_fft}")
+            raise ConfigError(f"an even number was expected where last_frame is set, not {self.n_fft}", "n_fft")
 
     @classmethod
     def at_16k(cls) -> "FrontendConfig":
-        """The same frames and bins for recordings at 16 kHz: 25 ms hop, 64 bins up to 8 kHz."""
+        """The same settings at 16 kHz: hop of 25 ms, 64 bins up to 8 kHz."""
         return cls(sample_rate=16000, n_fft=512, hop_length=400, f_max=8000.0)
 
     @property
@@ -57,7 +52,7 @@ class FrontendConfig:
         return self.hop_length / self.sample_rate
 
     def n_frames(self, n_samples: Any) -> Any:
-        """Frames of a clip of so many samples; or of each clip, where they are an array or a tensor.
+        """Number of frames of a clip with this number of samples; elementwise for an array or a tensor.
 
         >>> FrontendConfig().n_frames(320_000), FrontendConfig(hop_length=320, last_frame=True).n_frames(320_000)
         (400, 1001)
@@ -78,7 +73,7 @@ def _mel_to_hz(mel: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def mel_edges(config: FrontendConfig) -> Float[np.ndarray, " edge"]:
-    """Edges of the triangular bins in Hz, `n_mels + 2` of them; bin m rises from edge m to m + 1, falls to m + 2."""
+    """Edges of the triangular bins in Hz, `n_mels + 2`: bin m rises from edge m to m + 1 and falls to m + 2."""
     low, high = _hz_to_mel(np.array([config.f_min, config.f_max]))
     return _mel_to_hz(np.linspace(low, high, config.n_mels + 2))
 

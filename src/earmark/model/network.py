@@ -1,13 +1,11 @@
-"""The four stages as one network, its one-file checkpoint, and the engine that inference runs on."""
+"""The four stages as one network, and its checkpoint of one file."""
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
@@ -15,67 +13,63 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES, FoldedBackbone
+from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
-from earmark.model.pooling import POOLINGS, GatedMultiHeadAttentionPooling, Pooling
+from earmark.model.pooling import POOLINGS, Pooling
 from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
-"""Number of the checkpoint format; a reader refuses a higher one."""
+"""Format number of checkpoints; a reader refuses a higher one."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is, its labels and weights aside; the defaults are the paper's GMAP."""
+    """Architecture of a network; the defaults are the paper's GMAP."""
 
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
-    """How the waveform becomes a log-mel."""
+    """Settings of the front end, waveform to log-mel."""
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
-    width: int = 64
-    """Channels of the backbone's first block; a segment has 8 times as many."""
+    width: Annotated[int, Limit(at_least=1)] = 64
+    """Channels of the backbone's first block, an eighth of a segment's."""
     partial_segments: bool = True
-    """Whether frames at a clip's end that are too few for a segment are one; PANNs drop them."""
+    """Whether the last frames of a clip, if too few for a whole segment, are a partial one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
-    n_heads: int = 4
-    """Heads of GMAP; the other poolings have one or none."""
+    n_heads: Annotated[int, Limit(at_least=1)] = 4
+    """Number of GMAP's attention heads; other poolings ignore it."""
     gate: bool = True
-    """GMAP's gate (eq. 11)."""
+    """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
-    """GMAP's deviations beside the means (eq. 10)."""
-    block_dropout: float = 0.2
+    """Whether GMAP pools deviations beside the means (eq. 10)."""
+    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
     """Dropout after each block of the backbone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
     """Dropout before the classifier."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name, choices in (("backbone", BACKBONES), ("pooling", POOLINGS)):
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}: one of {', '.join(choices)} was expected, not {getattr(self, name)!r}")
+                raise ConfigError(f"one of {', '.join(choices)} was expected, not {getattr(self, name)!r}", name)
         if self.backbone != "cnn" and not self.partial_segments:
-            raise ConfigError(f"partial_segments: true was expected for the backbone {self.backbone!r}, not false")
-        if self.width < 1:
-            raise ConfigError(f"width: a positive whole number was expected, not {self.width}")
-        if self.n_heads < 1 or (self.pooling == "gmap" and 8 * self.width % self.n_heads):
+            raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
+        if "n_heads" in POOLINGS[self.pooling].settings and 8 * self.width % self.n_heads:
             raise ConfigError(
-                f"n_heads: a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}"
+                f"a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}", "n_heads"
             )
-        for name in ("block_dropout", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a share from 0 up to 1 was expected, not {getattr(self, name)}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "NetworkConfig":
-        """The config that `to_json` wrote.
+        """The config that `to_json` converted.
 
         Raises:
-            ConfigError: A key is unknown, or a value outside what it can be.
+            ConfigError: A key is unknown or a value is invalid.
         """
         frontend = _known(FrontendConfig, values.get("frontend", {}))
         return cls(**{**_known(cls, values), "frontend": FrontendConfig(**frontend)})
@@ -89,11 +83,11 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 class Network(nn.Module):
-    """Waveform to logits in four stages, of which the first is the front end itself.
+    """Waveform to logits in four stages: front end, backbone, pooling, classifier.
 
     Args:
-        config: What to build; weights are random.
-        labels: What the logits stand for, in their order.
+        config: The architecture; weights are random.
+        labels: The label of each logit.
     """
 
     def __init__(self, config: NetworkConfig, labels: LabelSet) -> None:
@@ -107,17 +101,14 @@ class Network(nn.Module):
             config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments
         )
         n_channels = self.backbone.n_channels
-        self.pooling: Pooling[Any] = (
-            GatedMultiHeadAttentionPooling(n_channels, config.n_heads, config.gate, config.deviation)
-            if config.pooling == "gmap"
-            else POOLINGS[config.pooling](n_channels)
-        )
+        pooling = POOLINGS[config.pooling]
+        self.pooling: Pooling[Any] = pooling(n_channels, **{name: getattr(config, name) for name in pooling.settings})
         hidden, last = nn.Linear(self.pooling.n_features, n_channels), nn.Linear(n_channels, len(labels))
         for layer in (hidden, last):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.classifier = nn.Sequential(nn.Dropout(config.dropout), hidden, nn.ReLU(), last)
-        # convolutions run half again as fast with channels last, on CPUs as on GPUs
+        # convolutions run 1.5 times as fast with channels last, on CPUs and GPUs
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -125,7 +116,7 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def n_multiplications(self, seconds: float) -> int:
-        """Multiplications (each with an addition) in tagging a clip: of all stages but the front end.
+        """Multiplications (each with an addition) to tag a clip, without the front end.
 
         >>> network = Network(NetworkConfig(), LabelSet.audioset())
         >>> f"{network.n_multiplications(10.0):.2e}"
@@ -134,7 +125,7 @@ class Network(nn.Module):
         config = self.config.frontend
         n_frames = config.n_frames(round(seconds * config.sample_rate))
         silence = torch.zeros(1, n_frames, config.n_mels, device=self.device)
-        # counted by PyTorch as they happen; on a copy, in case that this one is being trained
+        # PyTorch counts as it runs; a copy leaves the mode of this network alone
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copy.deepcopy(self).eval().logits_from_log_mel(silence)
         return int(counter.get_total_flops()) // 2
@@ -145,27 +136,27 @@ class Network(nn.Module):
 
     @property
     def receptive_field(self) -> float:
-        """Seconds of the recording that one segment depends on (the Fourier window's own length aside)."""
+        """Seconds of audio that a segment's value depends on, without the length of the Fourier window."""
         return self.backbone.receptive_field * self.config.frontend.seconds_per_frame
 
     @property
     def halo(self) -> int:
-        """Segments on either side whose samples a segment depends on, the Fourier window's own length included."""
+        """Number of segments on either side that a segment's value depends on, including the Fourier window."""
         frontend = self.config.frontend
-        # the first frames of a piece hear its beginning mirrored
+        # the window of the first frames reaches into the mirrored start
         n_frames = self.backbone.halo + -(-(frontend.n_fft // 2) // frontend.hop_length)
         return -(-n_frames // self.backbone.frames_per_segment)
 
     @property
     def clip_duration(self) -> float | None:
-        """Seconds of the clips that it was trained on; None where the checkpoint does not say."""
+        """Length of the training clips in seconds; None where the checkpoint does not name it."""
         seconds = self.extra.get("clip_duration")
         return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """Logits of each clip. In evaluation a clip's logits do not depend on what else is in the batch.
+        """Logits of each clip. In evaluation mode they do not depend on the other clips of the batch.
 
         Args:
             waveform: Mono, at `config.frontend.sample_rate`; shorter clips are padded at their end.
@@ -177,7 +168,7 @@ class Network(nn.Module):
     def encode(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch segment channel"]:
-        """The expensive part, run once: segments of each clip, `seconds_per_segment` apart."""
+        """Segments of each clip, `seconds_per_segment` apart: the expensive part, run once."""
         log_mel = self.frontend(waveform, n_samples)
         segments: Tensor = self.backbone(log_mel, None if n_samples is None else self.frontend.n_frames(n_samples))
         return segments
@@ -185,7 +176,7 @@ class Network(nn.Module):
     def classify(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """The cheap part, as often as wanted: logits of the bag of those segments that `mask` leaves."""
+        """Logits of each bag of segments: the cheap part, run for any subset. True in `mask` is a real segment."""
         clip = self.pooling(segments, mask)
         logits: Tensor = self.classifier(clip)
         return logits.float()
@@ -201,27 +192,21 @@ class Network(nn.Module):
     def logits_from_log_mel(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch label"]:
-        """Logits from features that are at hand already, augmented ones in training."""
+        """Logits from log-mels, which training augments."""
         segments = self.backbone(log_mel, n_frames)
         mask = None if n_frames is None else self._mask_of_frames(n_frames, segments.shape[1])
         return self.classify(segments, mask)
 
     def _mask_of_frames(self, n_frames: Tensor, n_segments: int) -> Tensor | None:
         real = self.backbone.n_segments(n_frames)
-        if bool((real == n_segments).all()):  # asked before the move, which would make the processor wait for a GPU
+        if bool((real == n_segments).all()):  # before the move to the GPU, for which the CPU would wait
             return None
         return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
     def attention(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
-    ) -> Float[Tensor, "batch head segment"]:
-        """How each head of the pooling spreads its attention over the segments.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        if not isinstance(self.pooling, GatedMultiHeadAttentionPooling):
-            raise ConfigError(f"the pooling {self.config.pooling!r} has no attention; those that have: {ATTENTIVE}")
+    ) -> Float[Tensor, "batch head segment"] | None:
+        """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
         return self.pooling.attention(segments, mask)
 
     @property
@@ -229,14 +214,14 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
     def save(self, path: Path | str, extra: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint, one `.safetensors` file that describes itself, whole or not at all.
+        """Writes the checkpoint: one self-describing `.safetensors` file, whole or not at all.
 
         Args:
             path: The file.
-            extra: Facts to keep with the weights (training data, seed, ...), plain JSON.
+            extra: Facts to store with the weights (training data, seed, ...), plain JSON; `self.extra` when missing.
 
         Raises:
-            OSError: It cannot be written; a disk that is full is one reason.
+            OSError: The file cannot be written, because the disk is full for example.
         """
         about = {
             "format": FORMAT,
@@ -247,7 +232,7 @@ class Network(nn.Module):
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_write(path) as temporary:
-            # by way of memory: their own writers tell of a full disk in errors of their own
+            # from memory: the writers of safetensors raise their own errors on a full disk, not OSError
             temporary.write_bytes(as_safetensors(tensors, metadata={"earmark": json.dumps(about)}))
 
     @staticmethod
@@ -255,7 +240,7 @@ class Network(nn.Module):
         """The network of a checkpoint, in evaluation mode, on the CPU.
 
         Raises:
-            CheckpointError: The file is missing, no earmark checkpoint, damaged, or of a later format.
+            CheckpointError: The file is missing, damaged, of a later format, or not an earmark checkpoint.
         """
         about, tensors = _read_checkpoint(Path(path))
         try:
@@ -268,9 +253,6 @@ class Network(nn.Module):
             network.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
         network.extra = about.get("extra") or {}
         return network.eval()
-
-
-ATTENTIVE: Final = ", ".join(name for name, cls in POOLINGS.items() if issubclass(cls, GatedMultiHeadAttentionPooling))
 
 
 def _label_fields(about: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -293,65 +275,3 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path}: checkpoint format {about['format']}, this version of earmark reads up to {FORMAT}; update earmark"
         )
     return about, tensors
-
-
-class TorchEngine:
-    """A network behind NumPy's arrays, one recording at a time: all that a Tagger needs to know of PyTorch.
-
-    Args:
-        network: Is put into evaluation mode. Of its backbone the engine takes a copy: make another engine when its
-            weights have changed.
-        n_threads: Processors for each call, which PyTorch sets for the whole process; as it is when missing.
-        precision: Of the convolutions. bf16 is faster where the processor has instructions for it, and changes scores
-            in the third digit.
-    """
-
-    def __init__(
-        self, network: Network, n_threads: int | None = None, precision: Literal["float32", "bf16"] = "float32"
-    ) -> None:
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
-        self.network = network.eval()
-        self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
-        self.labels = network.labels
-        self.thresholds: Sequence[float] | None = network.thresholds
-        self.clip_duration = network.clip_duration
-        self.sample_rate = network.config.frontend.sample_rate
-        self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
-        self.halo = network.halo
-
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording."""
-        return self._numpy(self._encode, self._tensor(waveform)[None])[0]
-
-    def classify(
-        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag label"]:
-        """Logits of each bag of segments; True in the mask is a real segment."""
-        return self._numpy(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
-
-    def pool(
-        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
-    ) -> Float[np.ndarray, "bag feature"]:
-        """The pooled clip of each bag."""
-        return self._numpy(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
-
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"]:
-        """Attention of each head over the whole recording.
-
-        Raises:
-            ConfigError: The pooling pays no attention.
-        """
-        return self._numpy(self.network.attention, self._tensor(segments)[None])[0]
-
-    def _encode(self, waveform: Tensor) -> Tensor:
-        segments: Tensor = self._backbone(self.network.frontend(waveform))
-        return segments
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
-
-    def _numpy(self, stage: Any, *inputs: Tensor | None) -> np.ndarray:
-        with torch.inference_mode():
-            result: np.ndarray = stage(*inputs).float().cpu().numpy()
-        return result

@@ -13,7 +13,7 @@ from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.packing.plan import Packed, Plan
 from earmark.storage.files import atomic_write, leftovers
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 
 _DIGEST: Final = 64
 """Letters of a SHA-256, of which a few will do."""
@@ -170,5 +170,5 @@ def _brief(value: object) -> str:
 
 def _lock(journal: IO[bytes], out: Path) -> None:
     """Keeps a second call out, which would take the first one's unfinished files for left behind; where locks are."""
-    if not hold(journal):
+    if not lock_file(journal):
         raise ConfigError(f"{out}: another process is packing there; wait for it, or stop it")

@@ -7,17 +7,15 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.packs import FORMAT
 from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import ConfigError, DataError
+from earmark.errors import DataError, Limit, check_settings
 from earmark.labels import LabelSet
 
-_RATES: Final = (1000, 192000)
-"""Lowest and highest in Hz."""
 _MIXED: Final = 8
 """Row groups whose clips are mixed, if as many shards hold them: a table may be sorted by label. Those with as many
 rows as a shard has clips are each read as often, smaller ones 2 or 3 times, larger ones once a shard of theirs."""
@@ -29,26 +27,19 @@ _NO_SPLIT: Final = "clips"
 class PackConfig:
     """How clips are packed."""
 
-    sample_rate: int = 32000
-    """Sample rate in Hz, that of the networks that will hear the clips."""
+    sample_rate: Annotated[int, Limit(at_least=1000, at_most=192000)] = 32000
+    """Sample rate (Hz); that of the network to train."""
     codec: Literal["flac", "int16"] = "flac"
-    """Samples of 16 bits either way: flac is about half as large, int16 (WAV) quicker to read."""
-    clips_per_shard: int = 1000
-    """Clips in a file."""
-    clips_per_row_group: int = 1
-    """Clips that can only be read together; 1 is best where they are read in random order."""
+    """Format of the 16-bit samples: flac takes about half the space, int16 (WAV) is read faster."""
+    clips_per_shard: Annotated[int, Limit(at_least=1)] = 1000
+    """Clips per file."""
+    clips_per_row_group: Annotated[int, Limit(at_least=1)] = 1
+    """Clips that are read together; 1 is best for reading in random order."""
     seed: int = 0
-    """Of the order that the clips are shuffled into."""
+    """Seed of the random order of the clips."""
 
     def __post_init__(self) -> None:
-        if not _RATES[0] <= self.sample_rate <= _RATES[1]:
-            lowest, highest = _RATES
-            raise ConfigError(f"sample_rate: {lowest} to {highest} Hz was expected, not {self.sample_rate}")
-        if self.codec not in ("flac", "int16"):
-            raise ConfigError(f"codec: flac or int16 was expected, not {self.codec}")
-        for name in ("clips_per_shard", "clips_per_row_group"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: 1 or more was expected, not {getattr(self, name)}")
+        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from earmark.packing.ledger import Ledger, open_ledger, read_manifest
 from earmark.packing.plan import PackConfig, Packed, Plan, Skipped, make_plan
 from earmark.packing.workers import Death, Task, side_by_side
 from earmark.parallel.processors import n_processors
-from earmark.storage.remote import Place, is_url
+from earmark.storage.remote import RemotePath, is_url
 
 _DEATHS: Final = 3
 """Processes that may die before the others are stopped too."""
@@ -164,8 +164,9 @@ def _refuse(plan: Plan, deaths: Sequence[Death], bad: Sequence[Skipped]) -> None
         named = ", ".join(f"{one.id} ({one.reason})" for one in ordered[:_NAMED])
         more = ", ..." if len(bad) > _NAMED else ""
         raise DataError(
-            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; mend them and give "
-            "the same command again, or set skip_bad to leave them out"
+            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; repair them and give "
+            "the same command again, or leave them out",
+            remedy={"skip_bad": True},
         )
 
 
@@ -180,7 +181,7 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
     Raises:
         DataError: There is no pack, or it never came to its end.
     """
-    folder = Place(out)
+    folder = RemotePath(out)
     try:
         text = folder.child(MANIFEST).read()
     except OSError as error:
@@ -204,7 +205,7 @@ def check(out: str, jobs: int | None = None, progress: Callable[[int, int], None
     return Check(len(shards), sum(shard.n_bytes for shard in shards), tuple(damaged))
 
 
-def _damage(folder: Place, shard: Packed) -> str | None:
+def _damage(folder: RemotePath, shard: Packed) -> str | None:
     file = folder.child(shard.file)
     try:
         with file.open() as stream:

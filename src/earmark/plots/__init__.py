@@ -1,4 +1,4 @@
-"""Pictures of what a tagger heard, and when. The only door to matplotlib."""
+"""Pictures of recordings, scores, events and attention. Only this package imports matplotlib."""
 
 from earmark.plots.attention import plot_attention
 from earmark.plots.evidence import plot_evidence

@@ -1,4 +1,4 @@
-"""A recording, and where the heads of several networks looked in it."""
+"""Picture of a recording and of the attention of several networks over it."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROW: Final = 0.26
-"""Inches of a row of true events."""
+"""Height of a row of true events in inches."""
 _TINT: Final = 0.3
-"""Opacity of what marks an event: light enough for dark letters and lines on it."""
+"""Opacity of the marks of an event, light enough for dark text and lines on top."""
 
 
 def plot_attention(
@@ -31,24 +31,23 @@ def plot_attention(
     seconds_per_segment: float = 0.4,
     title: str = "",
 ) -> None:
-    """One recording from top to bottom: what truly sounds when, its spectrogram, where each head of each network looks.
+    """Draws, from top to bottom, the true events of a recording, its spectrogram and the attention of each head.
 
-    All lanes of attention have one scale, so that a head that spreads its attention looks as flat as it is; a dotted
-    line marks the weight that each segment would have if none were preferred. Below the bar of a true event its time is
-    shaded, and fenced by dashed lines in the spectrogram.
+    All lanes of attention have the same scale, so that even attention looks flat; a dotted line marks the weight of
+    uniform attention. The time of a true event is shaded in the lanes and has dashed borders in the spectrogram.
 
     Args:
-        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        path: The picture; its suffix decides the format (.png, .svg, .pdf).
         spectrogram: The recording.
-        attentions: Weights over the segments by the name of the network, (head, segment), summing to 1 per head; all of
-            them over the same recording.
-        truth: The events that truly happen; without any there is no panel of them.
-        seconds_per_segment: How far the segments are apart.
-        title: What the picture shows, in a line.
+        attentions: Weights of the segments (head, segment) by the name of the network, summing to 1 per head; all for
+            the same recording.
+        truth: The true events; without any, their panel is left out.
+        seconds_per_segment: Length of a segment.
+        title: Title of the picture.
 
     Raises:
-        ConfigError: There is no network, or their segments are not equally many.
-        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        ConfigError: There is no network, or the networks have different numbers of segments.
+        EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
     panels.require_matplotlib()
@@ -57,9 +56,9 @@ def plot_attention(
     duration = spectrogram.duration
     names = [name for network, weights in attentions.items() for name in _head_names(network, len(weights))]
     shown = sorted(truth, key=lambda span: (span.onset, span.label))
-    rows = panels.rows([_reach(span, duration) for span in shown])
+    rows = panels.rows([_extent(span, duration) for span in shown])
     heights = [*([_ROW * (1 + max(rows))] if rows else []), 2.4, 0.3 + LANE * len(names)]
-    figure, stack = panels.stacked(heights, 0.9)
+    figure, stack = panels.stack_panels(heights, 0.9)
     *bars, image, lanes = stack
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(span.label for span in shown))}
 
@@ -73,7 +72,7 @@ def plot_attention(
         for moment in (span.onset, span.offset):
             image.axvline(moment, color="white", linewidth=0.9, linestyle=DASHES)
         lanes.axvspan(span.onset, span.offset, color=colours[span.label], alpha=_TINT, linewidth=0, zorder=0)
-    panels.finish(figure, stack, duration, title)
+    panels.finish_figure(figure, stack, duration, title)
     panels.save(figure, Path(path))
 
 
@@ -92,13 +91,13 @@ def _draw_events(
             edgecolor=INK,
             linewidth=0.8,
         )
-        place, towards = _name_place(span, duration)
+        position, alignment = _name_position(span, duration)
         panel.annotate(
             span.label,
-            (place, -row),
-            xytext=(3 if towards == "left" else -3, 0),
+            (position, -row),
+            xytext=(3 if alignment == "left" else -3, 0),
             textcoords="offset points",
-            ha=towards,
+            ha=alignment,
             va="center",
             fontsize=9,
             color=INK,
@@ -110,17 +109,17 @@ def _draw_events(
     panel.spines[:].set_visible(False)
 
 
-def _name_place(span: Span, duration: float) -> tuple[float, str]:
-    """Where the name of an event is fixed, and by which of its ends: within the bar if it fits, else beside it."""
+def _name_position(span: Span, duration: float) -> tuple[float, str]:
+    """Position and alignment of an event's name: inside its bar if it fits, else beside the bar."""
     width = panels.name_width(span.label, duration)
     if span.offset - span.onset >= width:
         return span.onset, "left"
     return (span.offset, "left") if span.offset + width <= duration else (span.onset, "right")
 
 
-def _reach(span: Span, duration: float) -> tuple[float, float]:
-    """From when to when the bar of an event and its name extend."""
-    place, towards = _name_place(span, duration)
+def _extent(span: Span, duration: float) -> tuple[float, float]:
+    """Start and end of an event's bar together with its name."""
+    position, alignment = _name_position(span, duration)
     width = panels.name_width(span.label, duration)
-    end = place + width if towards == "left" else place - width
+    end = position + width if alignment == "left" else position - width
     return min(span.onset, end), max(span.offset, end)

@@ -1,4 +1,4 @@
-"""A recording, and which of its moments made a tag."""
+"""Picture of a recording and of the evidence for a tag."""
 
 from os import PathLike
 from pathlib import Path
@@ -12,22 +12,22 @@ from earmark.plots.spectrogram import Spectrogram
 
 
 def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence: Evidence, *, title: str = "") -> None:
-    """From top to bottom: the spectrogram, what the logit loses without each moment, where the heads attend.
+    """Draws, from top to bottom, the spectrogram, the change of the logit without each segment, and the attention.
 
     Args:
-        path: The picture; its suffix says which kind (.png, .svg, .pdf).
-        spectrogram: The part of the recording that the evidence is about.
-        evidence: What to show.
-        title: What the picture shows, in a line.
+        path: The picture; its suffix decides the format (.png, .svg, .pdf).
+        spectrogram: The part of the recording that the evidence covers.
+        evidence: The evidence for one label.
+        title: Title of the picture.
 
     Raises:
-        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
     panels.require_matplotlib()
     attention = evidence.attention
     n_heads = 0 if attention is None else len(attention)
-    figure, stack = panels.stacked([2.4, 1.5, *([0.3 + LANE * n_heads] if n_heads else [])], 0.9)
+    figure, stack = panels.stack_panels([2.4, 1.5, *([0.3 + LANE * n_heads] if n_heads else [])], 0.9)
     image, bars = stack[:2]
     start, end = float(evidence.onsets[0]), float(evidence.offsets[-1])
     panels.draw_spectrogram(figure, image, spectrogram)
@@ -39,10 +39,10 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
     bars.axhline(0, color=INK, linewidth=0.8)
     bars.set_ylabel("logit lost\nwithout it")
     bars.spines[["top", "right"]].set_visible(False)
-    panels.caption(bars, f"above the line: spoke for {evidence.label}; below, hatched: against it")
+    panels.draw_caption(bars, f"above the line: evidence for {evidence.label}; below, hatched: against it")
     if attention is not None:
         names = [f"head {number}" for number in range(1, n_heads + 1)]
         step = float(evidence.onsets[1] - evidence.onsets[0])
         panels.draw_attention(stack[2], names, attention, step, end, start)
-    panels.finish(figure, stack, end, title, start)
+    panels.finish_figure(figure, stack, end, title, start)
     panels.save(figure, Path(path))

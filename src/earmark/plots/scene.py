@@ -1,4 +1,4 @@
-"""A recording, where each head looked in it, and the scores of its labels over time."""
+"""Picture of a recording, the attention of each head and the scores of labels over time."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -33,32 +33,32 @@ def plot_scene(
     threshold: float = 0.5,
     title: str = "",
 ) -> None:
-    """One recording from top to bottom: its spectrogram, where each head looked, and the score of each label.
+    """Draws, from top to bottom, the spectrogram of a recording, the attention of each head and the scores of labels.
 
-    Every label has a lane of its own, in which its true events are shaded and the scores of each model are drawn at the
-    middle of their windows. Dashed lines mark the true onsets in all panels.
+    Each label has a lane: its true events are shaded, and each model's scores are drawn at the middle of their windows.
+    Dashed lines mark the true onsets in all panels.
 
     Args:
-        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        path: The picture; its suffix decides the format (.png, .svg, .pdf).
         spectrogram: The recording.
-        timelines: Scores over time by the name of the model, the most important one first; all know `labels`.
-        labels: Which labels get a lane, from top to bottom.
-        attention: Weights over the segments, summing to 1 per head; without them that panel is left out.
-        seconds_per_segment: How far the segments of `attention` are apart.
-        truth: The events that truly happen; those of labels without a lane are not drawn.
-        threshold: The score from which a label counts as heard.
-        title: What the picture shows, in a line.
+        timelines: Scores over time by the name of the model, the main model first; all contain `labels`.
+        labels: The labels with a lane, from top to bottom.
+        attention: Weights over the segments, summing to 1 per head; by default that panel is left out.
+        seconds_per_segment: Length of a segment of `attention`.
+        truth: The true events; those of labels without a lane are not drawn.
+        threshold: The score from which a label counts as detected.
+        title: Title of the picture.
 
     Raises:
-        ConfigError: There is no label, no timeline, or a timeline without one of the labels.
-        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        ConfigError: `labels` or `timelines` is empty, or a timeline lacks a label.
+        EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
     panels.require_matplotlib()
     _check(labels, timelines)
     n_heads = 0 if attention is None else len(attention)
     heights = [2.6, *([0.3 + LANE * n_heads] if n_heads else []), 0.3 + LANE * len(labels)]
-    figure, stack = panels.stacked(heights, 1.1)
+    figure, stack = panels.stack_panels(heights, 1.1)
     colours = {label: COLOURS[lane % len(COLOURS)] for lane, label in enumerate(labels)}
 
     panels.draw_spectrogram(figure, stack[0], spectrogram)
@@ -72,7 +72,7 @@ def plot_scene(
         for panel in stack[1:]:
             panel.axvline(span.onset, color=INK, linewidth=0.9, linestyle=DASHES)
     _name_onsets(stack[0], shown, spectrogram.duration)
-    panels.finish(figure, stack, spectrogram.duration, title)
+    panels.finish_figure(figure, stack, spectrogram.duration, title)
     panels.save(figure, Path(path))
 
 
@@ -85,12 +85,12 @@ def _check(labels: Sequence[str], timelines: Mapping[str, Timeline]) -> None:
 
 
 def _name_onsets(panel: "Axes", spans: Sequence[Span], duration: float) -> None:
-    reaches = []
+    intervals = []
     for span in spans:
         width = panels.name_width(span.label, duration)
         left = span.onset if span.onset + width <= duration else span.onset - width
-        reaches.append((left, left + width))
-    for span, (left, _), row in zip(spans, reaches, panels.rows(reaches), strict=True):
+        intervals.append((left, left + width))
+    for span, (left, _), row in zip(spans, intervals, panels.rows(intervals), strict=True):
         panel.annotate(
             span.label,
             (span.onset, 1.0),
@@ -130,7 +130,7 @@ def _draw_scores(
                 linewidth=1.8 if rank == 0 else 1.0,
                 linestyle=_style(rank),
             )
-    panels.lanes(panel, list(colours))
+    panels.draw_lanes(panel, list(colours))
     panel.set_ylabel("score")
     keys: dict[str, Line2D | Patch] = {
         f"score of {name}": Line2D([], [], color=COLOURS[0] if rank == 0 else INK, linestyle=_style(rank))

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms to look at, of recordings of any length; the network has a front end of its own."""
+"""Log-mel spectrograms for pictures, of recordings of any length; independent of a network's front end."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from earmark.model.mel import FrontendConfig, mel_edges, mel_filters
 
 N_FRAMES: Final = 1600
-"""As many at most as a picture has columns of pixels."""
+"""Maximum number of frames: the columns of pixels of a picture."""
 _FLOOR: Final = 1e-10
 
 
@@ -22,10 +22,10 @@ class Spectrogram:
     log_mel: Float[np.ndarray, "frame mel"]
     """dB."""
     frequencies: Float[np.ndarray, " mel"]
-    """Centre of each bin in Hz, rising."""
+    """Centre of each bin in Hz, ascending."""
     seconds_per_frame: float
     onset: float = 0.0
-    """Seconds of the recording before the first frame."""
+    """Start of the first frame in the recording, in seconds."""
 
     @property
     def duration(self) -> float:
@@ -34,63 +34,63 @@ class Spectrogram:
 
     @property
     def offset(self) -> float:
-        """Seconds of the recording up to the end of the last frame."""
+        """End of the last frame in the recording, in seconds."""
         return self.onset + self.duration
 
 
 def spectrogram_of(blocks: Iterable[Float[np.ndarray, " _"]], sample_rate: int, onset: float = 0.0) -> Spectrogram:
-    """The spectrogram of a recording that comes in blocks; frames of a long one are means, `N_FRAMES` at most.
+    """The spectrogram of a recording in blocks; frames of a long one are averaged to about `N_FRAMES`.
 
     Args:
-        blocks: Samples of one channel, at least one in all.
+        blocks: Samples of one channel, at least one in total.
         sample_rate: Hz.
-        onset: Where in the recording they begin (s).
+        onset: Start of the blocks in the recording (s).
     """
     n_fft = 1 << (sample_rate // 32 - 1).bit_length()  # a window of 31 to 62 ms
     hop = max(1, sample_rate // 40)
     config = FrontendConfig(
         sample_rate, n_fft, hop, f_max=min(14000.0, sample_rate / 2), f_min=min(50.0, sample_rate / 8)
     )
-    columns = _Columns()
-    waiting = np.zeros(n_fft // 2, np.float32)  # silence before the first sample, so that a frame's middle is its time
+    columns = _FrameMeans()
+    pending = np.zeros(n_fft // 2, np.float32)  # silence first, so that frames are centred on their times
     window, filters = np.hanning(n_fft + 1)[:-1].astype(np.float32), mel_filters(config).astype(np.float32)
-    for block in chain(blocks, [waiting]):
-        waiting = np.concatenate([waiting, block])
-        n_frames = 1 + (len(waiting) - n_fft) // hop if len(waiting) >= n_fft else 0
+    for block in chain(blocks, [pending]):
+        pending = np.concatenate([pending, block])
+        n_frames = 1 + (len(pending) - n_fft) // hop if len(pending) >= n_fft else 0
         if n_frames:
-            frames = np.lib.stride_tricks.sliding_window_view(waiting, n_fft)[::hop][:n_frames]
+            frames = np.lib.stride_tricks.sliding_window_view(pending, n_fft)[::hop][:n_frames]
             columns.add(np.square(np.abs(np.fft.rfft(frames * window))).astype(np.float32) @ filters)
-            waiting = waiting[n_frames * hop :]
+            pending = pending[n_frames * hop :]
     power, n_each = columns.all()
     log_mel = 10 * np.log10(np.maximum(power, _FLOOR))
     return Spectrogram(log_mel, mel_edges(config)[1:-1], n_each * hop / sample_rate, onset)
 
 
-class _Columns:
-    """Means of as many frames each as keep their number in bounds."""
+class _FrameMeans:
+    """Means of groups of frames; the size of the groups doubles when there are too many."""
 
     def __init__(self) -> None:
         self._n_each = 1
-        self._done = np.zeros((0, 0), np.float32)
-        self._waiting = np.zeros((0, 0), np.float32)
+        self._means = np.zeros((0, 0), np.float32)
+        self._pending = np.zeros((0, 0), np.float32)
 
     def add(self, frames: np.ndarray) -> None:
-        """Takes frames, (frame, mel)."""
-        frames = np.concatenate([self._waiting, frames]) if len(self._waiting) else frames
+        """Adds frames (frame, mel)."""
+        frames = np.concatenate([self._pending, frames]) if len(self._pending) else frames
         n_whole = len(frames) // self._n_each
-        self._waiting = frames[n_whole * self._n_each :]
+        self._pending = frames[n_whole * self._n_each :]
         means = frames[: n_whole * self._n_each].reshape(n_whole, self._n_each, frames.shape[1]).mean(axis=1)
-        self._done = np.concatenate([self._done, means]) if len(self._done) else means
-        while len(self._done) > N_FRAMES:
-            pairs = len(self._done) // 2
-            rest = self._done[2 * pairs :].repeat(self._n_each, axis=0)
-            self._waiting = np.concatenate([rest, self._waiting]) if len(self._waiting) else rest
-            self._done = self._done[: 2 * pairs].reshape(pairs, 2, -1).mean(axis=1)
+        self._means = np.concatenate([self._means, means]) if len(self._means) else means
+        while len(self._means) > N_FRAMES:
+            pairs = len(self._means) // 2
+            rest = self._means[2 * pairs :].repeat(self._n_each, axis=0)
+            self._pending = np.concatenate([rest, self._pending]) if len(self._pending) else rest
+            self._means = self._means[: 2 * pairs].reshape(pairs, 2, -1).mean(axis=1)
             self._n_each *= 2
 
     def all(self) -> tuple[np.ndarray, int]:
-        """The means and of how many frames each is; the last one of those that are left."""
-        if len(self._waiting):
-            last = self._waiting.mean(axis=0, keepdims=True)
-            self._done = np.concatenate([self._done, last]) if len(self._done) else last
-        return self._done, self._n_each
+        """The means and the number of frames per mean; the last mean covers the remaining frames."""
+        if len(self._pending):
+            last = self._pending.mean(axis=0, keepdims=True)
+            self._means = np.concatenate([self._means, last]) if len(self._means) else last
+        return self._means, self._n_each

@@ -1,4 +1,4 @@
-"""A recording, the scores of its labels over time, and the events in them."""
+"""Picture of a recording, the scores of its labels over time and the detected events."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _N_LANES: Final = 10
 _N_WITHOUT_EVENTS: Final = 5
 _N_POINTS: Final = 1600
-"""Of a curve: as many as the picture has columns of pixels."""
+"""Maximum number of points of a curve: the columns of pixels of a picture."""
 
 
 def plot_timeline(
@@ -31,27 +31,27 @@ def plot_timeline(
     threshold: Threshold = None,
     title: str = "",
 ) -> None:
-    """One recording from top to bottom: its spectrogram, and a lane for each label with its scores and events.
+    """Draws the spectrogram of a recording and a lane of scores and events for each label.
 
-    The labels with the highest scores among those that have events get a lane, ten at most; where there are no events,
-    the five labels with the highest scores.
+    Labels with events have a lane, at most the ten with the highest scores; without any events, the five labels with
+    the highest scores.
 
     Args:
-        path: The picture; its suffix says which kind (.png, .svg, .pdf).
+        path: The picture; its suffix decides the format (.png, .svg, .pdf).
         spectrogram: The recording.
-        timeline: Its scores.
-        events: What was found in them.
-        threshold: That of the events, as in `Timeline.events`.
-        title: What the picture shows, in a line.
+        timeline: The scores of the recording.
+        events: The events of the timeline.
+        threshold: The threshold of the events, as in `Timeline.events`.
+        title: Title of the picture.
 
     Raises:
-        EarmarkError: matplotlib is not installed, or knows no such kind of picture.
+        EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
     panels.require_matplotlib()
     thresholds = label_thresholds(threshold, timeline.thresholds, len(timeline.labels))
-    labels = _shown(timeline, events)
-    figure, (image, lanes) = panels.stacked([2.4, 0.3 + LANE * len(labels)], 0.9)
+    labels = _labels_with_lane(timeline, events)
+    figure, (image, lanes) = panels.stack_panels([2.4, 0.3 + LANE * len(labels)], 0.9)
     panels.draw_spectrogram(figure, image, spectrogram)
     for lane, label in enumerate(labels):
         colour = COLOURS[lane % len(COLOURS)]
@@ -62,33 +62,33 @@ def plot_timeline(
                 )
         lanes.axhline(0.9 * thresholds[label] - lane, color=OTHER, linewidth=0.6, linestyle=":")
         _draw_scores(lanes, timeline, label, lane, colour)
-    panels.lanes(lanes, [timeline.labels[label] for label in labels])
+    panels.draw_lanes(lanes, [timeline.labels[label] for label in labels])
     lanes.set_ylabel("score")
-    n_heard = len({event.label for event in events})
-    left_out = f"; {len(labels)} of {n_heard} labels heard" if n_heard > len(labels) else ""
-    panels.caption(lanes, f"a full lane is a score of 1; dotted: threshold; shaded: heard{left_out}")
-    panels.finish(figure, [image, lanes], timeline.duration, title)
+    n_detected = len({event.label for event in events})
+    left_out = f"; {len(labels)} of {n_detected} labels detected" if n_detected > len(labels) else ""
+    panels.draw_caption(lanes, f"a full lane is a score of 1; dotted: threshold; shaded: detected{left_out}")
+    panels.finish_figure(figure, [image, lanes], timeline.duration, title)
     panels.save(figure, Path(path))
 
 
-def _shown(timeline: Timeline, events: Sequence[Event]) -> list[int]:
-    """Which labels get a lane."""
+def _labels_with_lane(timeline: Timeline, events: Sequence[Event]) -> list[int]:
+    """Positions of the labels with a lane."""
     best = timeline.scores.max(axis=0)
-    heard = {event.label for event in events}
+    detected = {event.label for event in events}
     order = np.argsort(-best, kind="stable").tolist()
-    return [i for i in order if timeline.labels[i] in heard][:_N_LANES] or order[:_N_WITHOUT_EVENTS]
+    return [i for i in order if timeline.labels[i] in detected][:_N_LANES] or order[:_N_WITHOUT_EVENTS]
 
 
 def _draw_scores(panel: "Axes", timeline: Timeline, label: int, lane: int, colour: str) -> None:
     middles = (timeline.onsets + np.minimum(timeline.onsets + timeline.window, timeline.duration)) / 2
     scores = timeline.scores[:, label]
     n_each = -(-len(scores) // _N_POINTS)
-    if n_each > 1:  # the highest of each few, so that no short event is lost
+    if n_each > 1:  # the maximum of each group, so that short events stay visible
         starts = np.arange(0, len(scores), n_each)
         middles, scores = middles[starts], np.maximum.reduceat(scores, starts)
     _plot(panel, middles, 0.9 * scores - lane, colour)
 
 
 def _plot(panel: "Axes", x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], colour: str) -> None:
-    # a single window has no line
+    # a single point draws no line
     panel.plot(x, y, color=colour, linewidth=1.4, marker="o" if len(x) == 1 else None, markersize=4)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and those that a folder holds."""
+"""Atomic writing of files, and walking through folders."""
 
 import errno
 import os
@@ -16,27 +16,26 @@ _TEMPORARY: Final = re.compile(r"\..{1,40}-[0-9a-f]{12}(\.[^.]*)?")
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same suffix, that takes its name when the block ends well.
+    """A temporary path with the suffix of `path`; it is renamed to `path` when the block succeeds.
 
-    Parent folders are made. When the block raises (Ctrl-C included) nothing of `path` has changed and the
-    temporary file is gone. A power cut leaves the old file or the new one. A symbolic link stays one, and the file that
-    it leads to is written. What is no regular file (a pipe, a device) is never replaced: it receives the bytes when the
-    block ends well.
+    Parent folders are created. If the block raises (Ctrl-C included), `path` is unchanged and the temporary file is
+    removed. After a power cut, `path` is the old or the new file. A symbolic link stays and its target is written. A
+    pipe or a device is never replaced: it receives the bytes when the block succeeds.
 
     Raises:
-        OSError: The file cannot be written; it names `path`, not the temporary file.
+        OSError: The file cannot be written; the error names `path`, not the temporary file.
     """
     path = Path(path)
-    if path.is_dir():  # told before the work, not after
+    if path.is_dir():  # fail before the work, not after it
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    write = _through if path.exists() and (not path.is_file() or is_stream(path)) else _replaced
-    with write(path) as temporary:
+    is_special = path.exists() and (not path.is_file() or is_stream(path))
+    with (_append_to_special if is_special else _replace_regular)(path) as temporary:
         yield temporary
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    # what a link leads to; a replaced link would leave that file as it was
+def _replace_regular(path: Path) -> Iterator[Path]:
+    # replacing a link would leave its target as it was
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
@@ -46,24 +45,24 @@ def _replaced(path: Path) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
-        # some writers put a private file in its place; a result is as readable as any file that its user makes
+        # some writers replace it by a private file; a result has the permissions of any new file
         temporary.chmod(mode)
-        _to_disk(temporary)
+        _sync(temporary)
         temporary.replace(target)
     except OSError as error:
-        # a full disk is told without a name, and the temporary file is none that its user knows
+        # the error of a full disk has no file name, and users do not know the temporary file
         is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if is_full or error.filename == str(temporary):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        # whatever kept it from being made must not hide behind what keeps it from being looked for
+        # lexists does not raise, so it cannot hide the first error
         if os.path.lexists(temporary):
             temporary.unlink()
 
 
-def _to_disk(path: Path) -> None:
-    """Has the system write a file out: else a power cut may leave the name with nothing behind it."""
+def _sync(path: Path) -> None:
+    """Flushes a file to disk; without it a power cut may leave an empty file after the rename."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -71,52 +70,16 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """What `atomic_write` was writing in a folder when its process was killed, or is writing there now."""
-    return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
-
-
-def walk(
-    folder: Path | str, onerror: Callable[[OSError], object] | None = None
-) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """The folder and its sub-folders, each with its files; without what is hidden in them.
-
-    Links are followed, each folder is visited once, no file is asked anything. A link that leads nowhere is a file.
-
-    Args:
-        folder: Where to begin.
-        onerror: Is given what keeps a folder from being read; by default such a folder is passed over.
-    """
-    visited: set[str] = set()
-    ahead = [str(folder)]
-    while ahead:
-        place = ahead.pop()
-        real = os.path.realpath(place)
-        if real in visited:  # a link that leads back up
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(place) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            if onerror is not None:
-                onerror(error)
-            continue
-        folders = {entry.path for entry in visible if _is_folder(entry)}
-        yield place, [entry for entry in visible if entry.path not in folders]
-        ahead += sorted(folders, reverse=True)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def is_stream(path: Path) -> bool:
-    """Whether the path is a name of an open file, such as /dev/stdout, whatever file that is."""
-    return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
+@contextmanager
+def _append_to_special(path: Path) -> Iterator[Path]:
+    # some writers rename their own file over the given path, which would replace a device
+    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
+        temporary = Path(folder, f"out{path.suffix}")
+        temporary.touch()
+        yield temporary
+        # append: /dev/stdout may be redirected to a log file
+        with temporary.open("rb") as source, os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as sink:
+            shutil.copyfileobj(source, sink)
 
 
 def _make_folder(folder: Path) -> None:
@@ -126,13 +89,49 @@ def _make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
 
 
-@contextmanager
-def _through(path: Path) -> Iterator[Path]:
-    # some writers rename a file of their own over the one that they are given: they never get to see a device
-    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
-        temporary = Path(folder, f"out{path.suffix}")
-        temporary.touch()
-        yield temporary
-        # at its end: /dev/stdout may be someone's log
-        with temporary.open("rb") as source, os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as sink:
-            shutil.copyfileobj(source, sink)
+def is_stream(path: Path) -> bool:
+    """Whether the path names an open stream, for example /dev/stdout."""
+    return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of `atomic_write` in a folder: left by a killed process, or being written."""
+    return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+
+
+def walk(
+    folder: Path | str, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """The folder and its sub-folders, each with its files; hidden ones are skipped.
+
+    Links are followed and each folder is visited once. A dangling link counts as a file.
+
+    Args:
+        folder: The root.
+        onerror: Called with the error of each folder that cannot be read; by default such folders are skipped.
+    """
+    visited: set[str] = set()
+    pending = [str(folder)]
+    while pending:
+        current = pending.pop()
+        real = os.path.realpath(current)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(current) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            continue
+        folders = {entry.path for entry in visible if _is_folder(entry)}
+        yield current, [entry for entry in visible if entry.path not in folders]
+        pending += sorted(folders, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

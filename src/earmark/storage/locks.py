@@ -1,16 +1,18 @@
-"""Files that one process at a time holds."""
+"""Locks on files: one process at a time."""
 
 import sys
 from typing import IO, Any
 
 
-def hold(file: IO[Any], by_process: bool = False) -> bool:
-    """Locks an open file until it is closed, however its process ends; False where another one holds it.
+def lock_file(file: IO[Any], per_process: bool = False) -> bool:
+    """Locks an open file until it is closed or its process ends; False if another process holds the lock.
+
+    Windows has no such locks: there the answer is always True.
 
     Args:
         file: Open for writing.
-        by_process: Processes that are forked do not hold it too, and so not on after a kill; then a second call in the
-            same process is not kept out.
+        per_process: The lock is per process and is not inherited by forks. A second call in the same process then
+            succeeds too.
 
     Raises:
         OSError: The file system has no locks.
@@ -20,7 +22,7 @@ def hold(file: IO[Any], by_process: bool = False) -> bool:
     import fcntl
 
     try:
-        (fcntl.lockf if by_process else fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (fcntl.lockf if per_process else fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""Files wherever they are: local paths, and URLs of all that fsspec or Arrow knows. The only door to fsspec."""
+"""Local paths, and URLs of every file system that fsspec or Arrow supports. Only this module imports fsspec."""
 
 import os
 import re
@@ -14,10 +14,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from earmark.errors import DataError, EarmarkError
 from earmark.storage.files import atomic_write, walk
 
-# one letter before a colon is a drive of Windows
+# two letters at least: C: is a Windows drive
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_GONE: Final = (404, 410)
-"""What HTTP says of what is not there."""
+_HTTP_MISSING: Final = (404, 410)
 _GLOB: Final = re.compile(r"[*?\[]")
 
 _P = ParamSpec("_P")
@@ -25,14 +24,14 @@ _T = TypeVar("_T")
 
 
 def is_url(text: str) -> bool:
-    """Whether that is a URL, not the path of a local file."""
+    """Whether the text is a URL, not a local path."""
     return _URL.match(text) is not None
 
 
-def joined(folder: str, name: str) -> str:
-    """The place of a name that is relative to a folder, unless it is a place by itself.
+def join_path(folder: str, name: str) -> str:
+    """The path or URL of a name relative to a folder; an absolute name stays as it is.
 
-    >>> joined("s3://bucket/a/", "b.wav"), joined("/a", "/b.wav"), joined("/a", "https://host/b.wav")
+    >>> join_path("s3://bucket/a/", "b.wav"), join_path("/a", "/b.wav"), join_path("/a", "https://host/b.wav")
     ('s3://bucket/a/b.wav', '/b.wav', 'https://host/b.wav')
     """
     if is_url(name):
@@ -48,17 +47,19 @@ def _scheme(url: str) -> str:
     return "" if match is None else match.group()
 
 
-def _above(url: str) -> str:
-    """The folder of a URL; that of a file system's root is the root."""
+def _parent_url(url: str) -> str:
+    """The folder of a URL; the parent of a root is the root."""
     end = url.rindex("/")
     return url[:end] if end > len(_scheme(url)) else url[: max(end + 1, len(_scheme(url)))]
 
 
-def _reaching(method: Callable[Concatenate["Place", _P], _T]) -> Callable[Concatenate["Place", _P], _T]:
-    """Has what a far file system raises be an OSError; they raise what they like."""
+def _raises_os_error(
+    method: Callable[Concatenate["RemotePath", _P], _T],
+) -> Callable[Concatenate["RemotePath", _P], _T]:
+    """Turns every exception of a remote file system into an OSError; each library raises its own."""
 
     @wraps(method)
-    def told(self: "Place", /, *args: _P.args, **options: _P.kwargs) -> _T:
+    def wrapped(self: "RemotePath", /, *args: _P.args, **options: _P.kwargs) -> _T:
         try:
             return method(self, *args, **options)
         except (EarmarkError, OSError):
@@ -66,16 +67,16 @@ def _reaching(method: Callable[Concatenate["Place", _P], _T]) -> Callable[Concat
         except Exception as error:
             raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
 
-    return told
+    return wrapped
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file or a folder, there or not.
+class RemotePath:
+    """The path or URL of a file or a folder, which may not exist.
 
     Raises:
-        DataError: Where its file system is needed: there is none of that name, or its library is missing.
-        OSError: The file system cannot be reached, or refuses.
+        DataError: On first use of the file system: its scheme is unknown, or its library is not installed.
+        OSError: The file system cannot be reached or refuses access.
     """
 
     url: str
@@ -83,143 +84,142 @@ class Place:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on a disk of this machine."""
+        """Whether the file is on this machine."""
         return not is_url(self.url) or self.url.startswith(("file://", "local://"))
 
     @property
     def path(self) -> str:
-        """The path by itself, within its file system; absolute where it is local."""
-        return self._opened[1]
+        """The path within the file system; absolute for local files."""
+        return self._system_and_path[1]
 
     @property
     def name(self) -> str:
-        """The last word of the path."""
+        """The last component of the path."""
         return self.path.rstrip("/").rpartition("/")[2]
 
     @property
     def folder(self) -> str:
-        """The place of the folder that a file is in, absolute where it is local."""
-        return _above(self.url) if is_url(self.url) else str(Path(self.path).parent)
+        """The path or URL of the parent folder; absolute for local files."""
+        return _parent_url(self.url) if is_url(self.url) else str(Path(self.path).parent)
 
     @property
-    def absolute(self) -> "Place":
-        """The same, wherever a process may stand."""
-        return self if is_url(self.url) else Place(self.path)
+    def absolute(self) -> "RemotePath":
+        """The same path, independent of the working directory."""
+        return self if is_url(self.url) else RemotePath(self.path)
 
-    @_reaching
+    @_raises_os_error
     def size(self) -> int:
-        """Bytes of this file; 0 where nobody says."""
+        """Size in bytes; 0 if the file system does not state it."""
         return int(self._system.info(self.path).get("size") or 0)
 
     @property
-    @_reaching
+    @_raises_os_error
     def has_wildcards(self) -> bool:
-        """Whether it names several files at once."""
+        """Whether the path is a pattern with `*`, `?` or `[`; the name of an existing file is none."""
         return _GLOB.search(self.url) is not None and not self._system.exists(self.path)
 
-    @_reaching
+    @_raises_os_error
     def is_file(self) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         if self.is_local:
             return os.path.isfile(self.path)  # noqa: PTH113
-        try:  # their own `isfile` takes what cannot be reached for what is not there
+        try:  # fsspec's own isfile answers False if the file system cannot be reached
             return bool(self._system.info(self.path)["type"] == "file")
         except (FileNotFoundError, NotADirectoryError) as error:
             cause = error.__cause__
-            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE:
+            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _HTTP_MISSING:
                 return False
             raise OSError(" ".join(str(cause).split())) from error
 
-    @_reaching
+    @_raises_os_error
     def is_folder(self) -> bool:
-        """Whether there is such a folder; object stores have none that is empty."""
+        """Whether the folder exists; object stores have no empty folders."""
         return bool(self._system.isdir(self.path))
 
-    def child(self, name: str) -> "Place":
+    def child(self, name: str) -> "RemotePath":
         """A file in this folder."""
-        return Place(joined(self.url, name))
+        return RemotePath(join_path(self.url, name))
 
-    @_reaching
+    @_raises_os_error
     def names(self) -> set[str]:
-        """What is in this folder; nothing where there is none."""
+        """Names of the files and folders in this folder; empty if there is no such folder."""
         try:
             entries = self._system.ls(self.path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return set()
         return {str(entry).rstrip("/").rpartition("/")[2] for entry in entries} - {""}
 
-    @_reaching
+    @_raises_os_error
     def files(self) -> dict[str, int]:
-        """The files of this folder and its sub-folders, or those that the wildcards fit, sorted, with their bytes.
+        """Sizes in bytes by name, sorted: all files below this folder, or those that match the wildcards.
 
-        Hidden ones are passed over, links on local disks are followed. Their names are relative to the folder, or to
-        the folder before the first wildcard.
+        Names are relative to `root`. Hidden files are skipped; links on local disks are followed.
         """
         if self.is_local:
             found = dict(self._local_files())
         else:
             system = self._system
             listed = (system.glob if self.has_wildcards else system.find)(self.path, detail=True)
-            root = self._plain(self.root.path).rstrip("/") + "/"
-            of_files = {path: info for path, info in listed.items() if info["type"] == "file"}
-            found = {self._plain(path).removeprefix(root): int(i.get("size") or 0) for path, i in of_files.items()}
-        visible = (name for name in found if not any(word.startswith(".") for word in name.split("/")))
+            root = self._strip_protocol(self.root.path).rstrip("/") + "/"
+            found = {
+                self._strip_protocol(path).removeprefix(root): int(info.get("size") or 0)
+                for path, info in listed.items()
+                if info["type"] == "file"
+            }
+        visible = (name for name in found if not any(part.startswith(".") for part in name.split("/")))
         return {name: found[name] for name in sorted(visible)}
 
     def _local_files(self) -> Iterator[tuple[str, int]]:
         root = self.root.path
         if self.has_wildcards:
-            paths = (path for path in self._fitting(root) if not os.path.isdir(path))  # noqa: PTH112
+            paths = (path for path in self._local_matches(root) if not os.path.isdir(path))  # noqa: PTH112
         else:
             paths = (file.path for _, files in walk(root) for file in files)
         for path in paths:
-            is_there = os.path.exists(path)  # noqa: PTH110 (a link that leads nowhere is told when it is read)
+            exists = os.path.exists(path)  # noqa: PTH110 (a dangling link fails when it is read)
             name = path.removeprefix(root).lstrip(os.sep).replace(os.sep, "/")
-            yield name, os.path.getsize(path) if is_there else 0  # noqa: PTH202
+            yield name, os.path.getsize(path) if exists else 0  # noqa: PTH202
 
-    def _fitting(self, root: str) -> Iterator[str]:
-        """Local paths that the wildcards fit."""
+    def _local_matches(self, root: str) -> Iterator[str]:
+        """Local paths that match the wildcards."""
         from fsspec.utils import glob_translate
 
-        words = self.path.replace(os.sep, "/").split("/")
-        if "**" not in words:
+        parts = self.path.replace(os.sep, "/").split("/")
+        if "**" not in parts:
             yield from glob(self.path)  # noqa: PTH207
             return
-        # links are followed at any depth, which only `walk` does without going round in circles
-        pattern = "/".join(word if word == "**" else re.sub(r"\*{2,}", "*", word) for word in words)
-        fits = re.compile(glob_translate(pattern)).match
-        yield from (file.path for _, files in walk(root) for file in files if fits(file.path.replace(os.sep, "/")))
+        # `walk` follows links at any depth and stops at circles; glob does not
+        pattern = "/".join(part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in parts)
+        matches = re.compile(glob_translate(pattern)).match
+        yield from (file.path for _, files in walk(root) for file in files if matches(file.path.replace(os.sep, "/")))
 
     @property
-    def root(self) -> "Place":
-        """The folder that the names of `files` are relative to."""
+    def root(self) -> "RemotePath":
+        """The folder to which the names of `files` are relative: this one, or the one before the first wildcard."""
         wildcard = _GLOB.search(self.url) if self.has_wildcards else None
         if wildcard is None:
             return self
         before = self.url[: wildcard.start()]
-        return Place(_above(before) if is_url(before) else os.path.dirname(before) or ".")  # noqa: PTH120
+        return RemotePath(_parent_url(before) if is_url(before) else os.path.dirname(before) or ".")  # noqa: PTH120
 
-    @_reaching
+    @_raises_os_error
     def read(self, start: int | None = None, stop: int | None = None) -> bytes:
-        """The bytes of this file from `start` to before `stop`, all of them when not given, at one request."""
+        """The bytes from `start` to before `stop`, all by default, in one request."""
         data: bytes = self._system.cat_file(self.path, start=start, end=stop)
         return data
 
-    @_reaching
-    def open(self, ahead: bool = True) -> Any:
-        """This file as a stream of bytes, to be read in any order.
+    @_raises_os_error
+    def open(self, read_ahead: bool = True) -> Any:
+        """A seekable binary stream of this file.
 
         Args:
-            ahead: Fetch megabytes more than what is asked for, which suits who goes through it from end to end.
+            read_ahead: Fetch megabytes ahead of each read, which is faster for reading from start to end.
         """
-        return self._system.open(self.path, "rb", **({} if ahead else {"cache_type": "none"}))
+        return self._system.open(self.path, "rb", **({} if read_ahead else {"cache_type": "none"}))
 
-    @_reaching
+    @_raises_os_error
     def write(self, data: bytes) -> None:
-        """Makes this file hold the data: it is whole or not there.
-
-        A local file gets its name when it is whole; an object store shows an object when all of it has come.
-        """
+        """Writes the file atomically: locally by renaming, in object stores because an upload appears when complete."""
         if self.is_local:
             with atomic_write(self.path) as temporary:
                 temporary.write_bytes(data)
@@ -229,7 +229,7 @@ class Place:
 
     @contextmanager
     def local_file(self) -> Iterator[Path]:
-        """This file on a local disk: itself, or a copy with its suffix while the block runs."""
+        """A local path of this file: its own, or a temporary copy with the same suffix."""
         if self.is_local:
             yield Path(self.path)
             return
@@ -239,30 +239,30 @@ class Place:
             self._fetch(copy)
             yield copy
 
-    @_reaching
+    @_raises_os_error
     def _fetch(self, copy: Path) -> None:
         self._system.get_file(self.path, str(copy))
 
     @property
     def _system(self) -> Any:
-        return self._opened[0]
+        return self._system_and_path[0]
 
     @cached_property
-    def _opened(self) -> tuple[Any, str]:
+    def _system_and_path(self) -> tuple[Any, str]:
         import fsspec
 
-        if not is_url(self.url):  # fsspec would read more than a path into some names, such as a::b
+        if not is_url(self.url):  # fsspec would parse some names as URLs, for example a::b
             return fsspec.filesystem("file"), os.path.normpath(Path(self.url).absolute())
         try:
             system, path = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            return self._by_arrow(error)
+            return self._arrow_system_and_path(error)
         except ValueError as error:
-            raise DataError(f"{self.url}: a path or a URL was expected that can be read: {error}") from error
+            raise DataError(f"{self.url}: expected a path or a URL that can be read: {error}") from error
         return system, path
 
-    def _by_arrow(self, error: ImportError) -> tuple[Any, str]:
-        """The file system by Arrow, which has the large clouds built in."""
+    def _arrow_system_and_path(self, error: ImportError) -> tuple[Any, str]:
+        # Arrow has the large clouds built in
         from fsspec.implementations.arrow import ArrowFSWrapper
         from pyarrow.fs import FileSystem
 
@@ -272,5 +272,5 @@ class Place:
             raise DataError(f"{self.url}: cannot be reached: {error}") from error
         return ArrowFSWrapper(system), path
 
-    def _plain(self, path: str) -> str:
+    def _strip_protocol(self, path: str) -> str:
         return str(self._system._strip_protocol(path))

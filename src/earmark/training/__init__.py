@@ -1,4 +1,4 @@
-"""Training from weak labels: `TrainConfig` says how, `train` does it. The only door to Lightning."""
+"""Training from weak labels: `TrainConfig` says how, `train` does it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,11 +7,11 @@ from earmark.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     from earmark.training.interruption import TrainingInterrupted
-    from earmark.training.run import TrainResult, train
+    from earmark.training.training_run import TrainResult, train
 
 __all__ = ["TrainConfig", "TrainResult", "TrainingInterrupted", "train"]
 
-_HOMES = {"TrainResult": "run", "TrainingInterrupted": "interruption", "train": "run"}
+_HOMES = {"TrainResult": "training_run", "TrainingInterrupted": "interruption", "train": "training_run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -10,33 +10,56 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
+from earmark.training.settings import TrainConfig
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in a log-mel (dB): that of `earmark.model.frontend`, its sibling."""
 LOUD_DB: Final = 30.0
-"""Moments that lie less than this below the loudest of their clip are loud (dB)."""
-N_EQUALISER_POINTS: Final = 6
-"""Points of a random frequency response, evenly over the mel bins."""
+"""Frames less than this below the loudest of their clip are loud (dB)."""
+N_EQUALIZER_POINTS: Final = 6
+"""Points of a random frequency response, spaced evenly over the mel bins."""
 
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Stripes that SpecAugment hides; the defaults are PANNs', in frames of 25 ms."""
+    """SpecAugment's stripes; the defaults are PANNs', in frames of 25 ms."""
 
-    n_time_stripes: int = 2
-    """Stripes of time a clip."""
-    time_width: int = 26
-    """Widest stripe of time (frames)."""
-    n_mel_stripes: int = 2
-    """Stripes of frequency a clip."""
-    mel_width: int = 8
-    """Widest stripe of frequency (mel bins)."""
+    n_time_stripes: Annotated[int, Limit(at_least=0)] = 2
+    """Time stripes per clip."""
+    time_width: Annotated[int, Limit(at_least=0)] = 26
+    """Largest width of a time stripe (frames)."""
+    n_mel_stripes: Annotated[int, Limit(at_least=0)] = 2
+    """Frequency stripes per clip."""
+    mel_width: Annotated[int, Limit(at_least=0)] = 8
+    """Largest width of a frequency stripe (mel bins)."""
 
     def __post_init__(self) -> None:
-        for name in ("n_time_stripes", "time_width", "n_mel_stripes", "mel_width"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: 0 or more was expected, not {getattr(self, name)}")
+        check_settings(self)
+
+
+def augment(
+    config: TrainConfig,
+    log_mel: Float[Tensor, "batch frame mel"],
+    target: Float[Tensor, "batch label"],
+    n_frames: Int[Tensor, " batch"],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "batch new_frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
+    """Every augmentation that the config asks for, in a fixed order."""
+    if config.random_shift_stretch:
+        log_mel = random_shift_stretch(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
+    if config.shortest_crop < 1:
+        log_mel, n_frames = crop(log_mel, n_frames, generator, config.shortest_crop)
+    if config.mix_clips > 0:
+        log_mel, target, n_frames = mix_clips(
+            log_mel, target, n_frames, generator, config.mix_clips, config.mix_clips_db
+        )
+    if config.gain_db > 0 or config.equalizer_db > 0:
+        log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equalizer_db)
+    if config.mixup_alpha > 0:
+        log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
+    stripes = config.spec_augment_config()
+    return log_mel if stripes is None else spec_augment(log_mel, n_frames, generator, stripes), target, n_frames
 
 
 def mixup(
@@ -46,23 +69,23 @@ def mixup(
     alpha: float,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
-    """Each clip blended with another of its batch: `l x_i + (1 - l) x_j`, and the targets alike (paper's ref. [21]).
+    """Mixup: `l x_i + (1 - l) x_j` for each clip and another of its batch, targets likewise (paper's ref. [21]).
 
-    A blend is as long as the longer of the two; the shorter goes on in what pads it.
+    A blend is as long as the longer of the two clips; the shorter contributes its padding.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        target: Truth in 0..1.
+        target: Targets in 0..1.
         n_frames: Frames of each clip before padding.
-        alpha: `l` comes from Beta(alpha, alpha), one for each clip.
-        generator: On the CPU; decides partners and weights.
+        alpha: `l` is drawn from Beta(alpha, alpha), once per clip.
+        generator: On the CPU; draws partners and weights.
 
     Raises:
         ConfigError: `alpha` is not above 0.
     """
     if not alpha > 0:
         raise ConfigError(
-            f"mixup_alpha: a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off"
+            f"a number above 0 was expected, not {alpha}; 0 in a TrainConfig turns mixup off", "mixup_alpha"
         )
     n_clips = len(log_mel)
     partner = torch.randperm(n_clips, generator=generator)
@@ -81,15 +104,15 @@ def spec_augment(
     generator: torch.Generator,
     config: SpecAugmentConfig,
 ) -> Float[Tensor, "batch frame mel"]:
-    """Stripes of time and of frequency, different in each clip, filled with the clip's mean (paper's ref. [22]).
+    """SpecAugment: random stripes of time and frequency, filled with the clip's mean (paper's ref. [22]).
 
-    All stripes of time together hide at most half of a clip, so a short one keeps something to learn from.
+    The time stripes together hide at most half of a clip, so that a short one keeps something to learn from.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        n_frames: Frames of each clip before padding; the stripes of time lie within them.
-        generator: On the CPU; decides widths and places.
-        config: How many stripes, how wide at most.
+        n_frames: Frames of each clip before padding; time stripes lie within them.
+        generator: On the CPU; draws widths and positions.
+        config: Number and largest width of the stripes.
     """
     device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
     lengths = n_frames.to("cpu")
@@ -104,7 +127,7 @@ def spec_augment(
 
 
 def _stripes(lengths: Tensor, size: int, n_stripes: int, width: int, generator: torch.Generator) -> Tensor:
-    """(batch, size), True where one of a clip's stripes lies; widths are uniform in 0..width."""
+    """Mask (batch, size), True in the stripes; their widths are uniform in 0..width."""
     draws = torch.rand((2, len(lengths), n_stripes), generator=generator)
     widest = (lengths // max(1, 2 * n_stripes)).clamp(max=width)[:, None]
     widths = (draws[0] * (widest + 1)).long()
@@ -114,23 +137,23 @@ def _stripes(lengths: Tensor, size: int, n_stripes: int, width: int, generator: 
     return inside.any(1)
 
 
-def wander(
+def random_shift_stretch(
     log_mel: Float[Tensor, "batch frame mel"],
     n_frames: Int[Tensor, " batch"],
     generator: torch.Generator,
     time_stretch: float,
     mel_shift: float,
 ) -> Float[Tensor, "batch frame mel"]:
-    """Each clip from a random moment on, going round, somewhat slower or faster and lower or higher.
+    """Random circular shift, time stretch and pitch shift.
 
-    A clip keeps its length: one that runs faster begins anew, one that runs slower loses a part as long as the change.
+    A clip keeps its length: a faster one repeats its beginning, a slower one loses its end.
 
     Args:
         log_mel: Shorter clips padded at their end.
         n_frames: Frames of each clip before padding.
-        generator: On the CPU; decides moments, speeds and shifts.
-        time_stretch: Largest change of speed: 0.2 is 1/1.2 to 1.2 times as fast, evenly on a logarithmic scale.
-        mel_shift: Furthest shift in frequency (mel bins, in fractions of a bin too); the edge bin fills what is left.
+        generator: On the CPU; draws shifts, speeds and pitches.
+        time_stretch: Largest change of speed: 0.2 means 1/1.2 to 1.2 times as fast, uniform on a logarithmic scale.
+        mel_shift: Largest shift in frequency (mel bins, fractions included); the edge bin fills the gap.
     """
     device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
     start, speed, shift = torch.rand((3, n_clips, 1), generator=generator).to(device)
@@ -158,17 +181,17 @@ def crop(
     generator: torch.Generator,
     shortest: float,
 ) -> tuple[Float[Tensor, "batch crop mel"], Int[Tensor, " batch"]]:
-    """Each clip cut to one length, drawn for the whole batch, around a loud moment of its own.
+    """Random crop of one length for the whole batch, around a loud frame of each clip.
 
-    What a label stands for need not sound in a random part of a clip; a loud moment most likely belongs to it.
-    Where a background lies less than `LOUD_DB` below the loudest moment, all moments count as loud. The labels of a
-    clip stay what they are: of several sounds a crop may lack one.
+    A random part of a clip need not contain the labelled sound; a loud frame most likely does. If the background is
+    less than `LOUD_DB` below the loudest frame, all frames count as loud. Labels stay, though a crop may lack one of
+    several sounds.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        n_frames: Frames of each clip before padding; clips that are shorter than the crop stay whole.
-        generator: On the CPU; decides the length and the moments.
-        shortest: Least share of the batch's length, above 0; lengths are even on a logarithmic scale from there to 1.
+        n_frames: Frames of each clip before padding; clips shorter than the crop stay whole.
+        generator: On the CPU; draws the length and the frames.
+        shortest: Smallest share of the batch's length, above 0; lengths are uniform on a logarithmic scale up to 1.
     """
     device, (n_clips, longest, n_mels) = log_mel.device, log_mel.shape
     share = shortest ** float(torch.rand((), generator=generator))
@@ -179,7 +202,7 @@ def crop(
     level = (log_mel * (math.log(10) / 10)).logsumexp(2) * (10 / math.log(10))
     level = level.masked_fill(~real, -torch.inf)
     loud = real & (level > level.amax(1, keepdim=True) - LOUD_DB)
-    # the largest of independent draws is any of the loud frames alike
+    # the largest of independent draws picks each loud frame with equal probability
     moment = torch.where(loud, chance, -1.0).argmax(1, keepdim=True)
     last = (n_frames.to(device)[:, None] - length).clamp(min=0)
     start = (moment - (place * length).long()).clamp(min=0).minimum(last)
@@ -187,7 +210,7 @@ def crop(
     return log_mel.gather(1, frames), n_frames.clamp(max=length)
 
 
-def overlay(
+def mix_clips(
     log_mel: Float[Tensor, "batch frame mel"],
     target: Float[Tensor, "batch label"],
     n_frames: Int[Tensor, " batch"],
@@ -195,59 +218,57 @@ def overlay(
     probability: float,
     range_db: float,
 ) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
-    """Another clip of the batch sounds along: energies add, and both clips' labels are true.
+    """Adds the power of another clip of the batch; the mix has the labels of both.
 
-    Adding powers is what adding waveforms does on average, phases being random. A mix is as long as the longer clip.
+    With random phases, adding waveforms adds powers on average. A mix is as long as the longer clip.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        target: Truth in 0..1.
+        target: Targets in 0..1.
         n_frames: Frames of each clip before padding.
-        generator: On the CPU; decides partners, levels and which clips stay alone.
-        probability: Share of the clips that get company.
-        range_db: The company's mean power lies this far above or below the clip's at most, evenly in decibels.
+        generator: On the CPU; draws partners, levels and the clips to mix.
+        probability: Share of the clips that are mixed.
+        range_db: Largest difference between the mean powers of the added clip and the clip (dB), drawn uniformly.
     """
     device, n_clips = log_mel.device, len(log_mel)
     partner = torch.randperm(n_clips, generator=generator)
     chance, place = torch.rand((2, n_clips), generator=generator)
-    # a clip paired with itself would only become louder
-    joined = ((chance < probability) & (partner != torch.arange(n_clips))).to(device)
+    # a clip that is mixed with itself would only become louder
+    is_mixed = ((chance < probability) & (partner != torch.arange(n_clips))).to(device)
     partner, offset_db = partner.to(device), ((2 * place - 1) * range_db).to(device)
     real = torch.arange(log_mel.shape[1], device=device) < n_frames.to(device)[:, None]
     # digital silence has no power, however much louder it is made
     power = torch.where(real[..., None] & (log_mel > FLOOR_DB), log_mel * (math.log(10) / 10), -torch.inf)
-    heard = power.amax((1, 2)) > -torch.inf
-    # nothing can be as loud as silence: where one of the two is silent the clip stays alone
-    joined &= heard & heard[partner]
-    level = torch.where(heard, power.logsumexp((1, 2)) - n_frames.to(device).log(), 0.0)
+    audible = power.amax((1, 2)) > -torch.inf
+    # no level relative to silence exists: if one of the two is silent the clip stays as it is
+    is_mixed &= audible & audible[partner]
+    level = torch.where(audible, power.logsumexp((1, 2)) - n_frames.to(device).log(), 0.0)
     louder = (level - level[partner] + offset_db * (math.log(10) / 10))[:, None, None]
     mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
     longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
-    mixed = torch.where(joined[:, None, None], mixed.clamp(min=FLOOR_DB), log_mel)
+    mixed = torch.where(is_mixed[:, None, None], mixed.clamp(min=FLOOR_DB), log_mel)
     both = torch.maximum(target, target[partner])
     return (
         mixed,
-        torch.where(joined[:, None], both, target),
-        torch.where(joined.to(n_frames.device), longest, n_frames),
+        torch.where(is_mixed[:, None], both, target),
+        torch.where(is_mixed.to(n_frames.device), longest, n_frames),
     )
 
 
-def recolour(
-    log_mel: Float[Tensor, "batch frame mel"], generator: torch.Generator, gain_db: float, equaliser_db: float
+def random_equalizer(
+    log_mel: Float[Tensor, "batch frame mel"], generator: torch.Generator, gain_db: float, equalizer_db: float
 ) -> Float[Tensor, "batch frame mel"]:
-    """Each clip as another microphone would have heard it: another level, another frequency response.
-
-    Digital silence stays what it is.
+    """Random gain and frequency response, as of another microphone; digital silence stays silent.
 
     Args:
         log_mel: Shorter clips padded at their end with `FLOOR_DB`.
-        generator: On the CPU; decides levels and responses.
-        gain_db: The level changes by this much at most, up or down, evenly in decibels.
-        equaliser_db: So does each of `N_EQUALISER_POINTS` points of a response that runs straight between them.
+        generator: On the CPU; draws gains and responses.
+        gain_db: Largest gain, up or down (dB), drawn uniformly.
+        equalizer_db: Largest gain at each of `N_EQUALIZER_POINTS` points of the response, linear in between (dB).
     """
     n_clips, _, n_mels = log_mel.shape
     gain = (2 * torch.rand((n_clips, 1, 1), generator=generator) - 1) * gain_db
-    points = (2 * torch.rand((n_clips, 1, N_EQUALISER_POINTS), generator=generator) - 1) * equaliser_db
+    points = (2 * torch.rand((n_clips, 1, N_EQUALIZER_POINTS), generator=generator) - 1) * equalizer_db
     response = F.interpolate(points, n_mels, mode="linear", align_corners=True)
     changed = log_mel + (gain + response).to(log_mel.device, log_mel.dtype)
     return torch.where(log_mel > FLOOR_DB, changed.clamp(min=FLOOR_DB), log_mel)

@@ -15,19 +15,19 @@ from earmark.errors import EarmarkError
 from earmark.model.frontend import LogMel
 
 _CLIPS_PER_TRANSFORM: Final = 8
-_PROBED: Final = 8
+_N_PROBED: Final = 8
 
 
 def log_mels(
     clips: Sequence[Clip], frontend: LogMel, n_readers: int, advance: Callable[[int], None]
 ) -> tuple[list[Float32[np.ndarray, "frame mel"] | None], list[tuple[str, str]]]:
-    """Log-mel of each clip, None for one that cannot be read; and id and error of those.
+    """The log-mel of each clip, None for an unreadable one, and (id, error) of the unreadable ones.
 
-    Threads decode (they spend their time outside the interpreter) while the caller's thread transforms.
+    Threads decode, outside the interpreter lock for most of the time, while the caller's thread transforms.
 
     Args:
-        clips: What to read.
-        frontend: The network's, on the CPU.
+        clips: Clips to read.
+        frontend: The network's front end, on the CPU.
         n_readers: Threads that decode.
         advance: Called with the number of clips done since the last call.
     """
@@ -46,9 +46,8 @@ def log_mels(
 
     for clip, waveform in _read_ahead(clips, frontend.config.sample_rate, n_readers):
         # only clips of one length go together: without padding each gives exactly what it gives alone
-        if pending and (
-            isinstance(waveform, str) or len(pending) == _CLIPS_PER_TRANSFORM or len(waveform) != len(pending[0])
-        ):
+        is_unreadable = isinstance(waveform, str)
+        if pending and (is_unreadable or len(pending) == _CLIPS_PER_TRANSFORM or len(waveform) != len(pending[0])):
             transform()
         if isinstance(waveform, str):
             result.append(None)
@@ -61,7 +60,7 @@ def log_mels(
 
 
 def _read_ahead(clips: Sequence[Clip], sample_rate: int, n_readers: int) -> Iterator[tuple[Clip, np.ndarray | str]]:
-    """Each clip with its waveform, or with the error's text; few are in memory at a time."""
+    """Each clip with its waveform, or with the error's text; only a few are in memory at a time."""
 
     def read(clip: Clip) -> np.ndarray | str:
         try:
@@ -70,35 +69,34 @@ def _read_ahead(clips: Sequence[Clip], sample_rate: int, n_readers: int) -> Iter
             return str(error)
 
     waiting: deque[tuple[Clip, Future[np.ndarray | str]]] = deque()
-    with ThreadPoolExecutor(max(1, n_readers), "earmark-reader") as pool:
-        try:
-            for clip in clips:
-                waiting.append((clip, pool.submit(read, clip)))
-                if len(waiting) >= 2 * _CLIPS_PER_TRANSFORM + n_readers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
+    pool = ThreadPoolExecutor(max(1, n_readers), "earmark-reader")
+    try:
+        for clip in clips:
+            waiting.append((clip, pool.submit(read, clip)))
+            if len(waiting) >= 2 * _CLIPS_PER_TRANSFORM + n_readers:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def estimated_bytes(clips: Sequence[Clip], frontend: LogMel) -> int:
-    """Memory that the log-mels of all clips would take, from the durations of a few spread over the set."""
+    """Memory for the log-mels of all clips, estimated from the durations of a few of them."""
     sample_rate, n_mels = frontend.config.sample_rate, frontend.config.n_mels
     lengths = []
-    for position in sorted({int(p) for p in np.linspace(0, len(clips) - 1, _PROBED)}):
+    for position in sorted({int(p) for p in np.linspace(0, len(clips) - 1, _N_PROBED)}):
         try:
             lengths.append(len(clips[position].load(sample_rate).waveform))
         except (EarmarkError, OSError):
-            continue  # met again, and named, when the clips are read for good
+            continue  # reported when all clips are read
     mean = sum(lengths) / max(1, len(lengths)) / frontend.config.hop_length
     return int(mean * n_mels * 4 * len(clips))
 
 
 def available_bytes() -> int | None:
-    """Memory that new arrays may take without swapping, where the system tells (Linux)."""
+    """Memory that new arrays may take without swapping; None where the system does not say (Linux does)."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

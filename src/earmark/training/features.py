@@ -1,11 +1,9 @@
-"""Data sets made ready for training: checked, read or remembered, and turned to numbers."""
+"""Checks data sets before training, and turns them into features and targets."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from rich.progress import Progress
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.targets import Targets
@@ -22,27 +20,31 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """A data set as the batches want it: entry i of each is clip i."""
+    """Features, targets and ids of a data set; entry i of each is clip i."""
 
     features: Features
     target: Targets
     ids: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
-    """Id and error of clips that were left out."""
+    """Id and error of the clips that were left out."""
+
+    @property
+    def columns(self) -> tuple[Features, Targets, tuple[str, ...]]:
+        return self.features, self.target, self.ids
 
 
 def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
-    """Refuses what no training can learn from, or no validation can measure.
+    """Checks that the data sets can be learned from and validated on.
 
     Raises:
-        DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; the validation clips
-            carry labels that the training set lacks, or share sources with it.
+        DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; or the validation clips
+            have labels that the training set lacks, or share sources with it.
     """
     for part, dataset in (("training", data), ("validation", valid)):
         if dataset is not None:
             _check_labelled(dataset, part, config.allow_unlabelled)
     if bare := data.labels_without_clips():
-        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are passed over: {_first(bare)}"
+        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are not learned: {_first(bare)}"
         warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:
         return
@@ -62,7 +64,8 @@ def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
     if bare and not allowed:
         raise DataError(
             f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {_first(bare)}; label or "
-            "remove them, or set allow_unlabelled if none of the labels sounds in them"
+            "remove them, or allow them if none of the labels sounds in them",
+            remedy={"allow_unlabelled": True},
         )
 
 
@@ -73,13 +76,13 @@ def _first(names: Sequence[str]) -> str:
 def chosen_cache(
     config: TrainConfig, datasets: Sequence[Dataset | None], frontend: LogMel, n_processes: int = 1
 ) -> Literal["log_mel", "none"]:
-    """What the config says; auto keeps the log-mels if they fit into its share of memory, half of what is free.
+    """The cache that the config names; auto keeps log-mels that fit into `cache_gib` and half of the free memory.
 
     Args:
-        config: The run's.
-        datasets: Whose clips are read.
-        frontend: The network's.
-        n_processes: Processes on this machine, each of which keeps all of them.
+        config: Settings of the run.
+        datasets: Data sets to read.
+        frontend: The network's front end.
+        n_processes: Processes on this machine; each keeps all log-mels.
     """
     if config.cache != "auto":
         return config.cache
@@ -91,38 +94,43 @@ def chosen_cache(
 
 
 def read_features(
-    config: TrainConfig,
     dataset: Dataset,
     labels: LabelSet,
     frontend: LogMel,
-    cached: bool,
+    *,
+    is_cached: bool,
+    skip_bad: bool,
     n_readers: int,
-    bar: Progress,
-    part: str,
+    advance: Callable[[int], None],
     store: FeatureStore | None = None,
 ) -> FeatureSet:
-    """The data set with its features: all log-mels at once if `cached`, otherwise waveforms to be read on demand.
+    """The data set with its features: all log-mels in memory if `is_cached`, otherwise waveforms read on demand.
 
     Args:
-        store: Where log-mels are looked for before they are computed, and kept afterwards.
+        dataset: Clips to read.
+        labels: Label set of the targets.
+        frontend: The network's front end, on the CPU.
+        is_cached: Compute all log-mels now.
+        skip_bad: Leave out the clips that cannot be read.
+        n_readers: Threads that decode.
+        advance: Called with the number of clips read since the last call.
+        store: Keeps log-mels between runs.
 
     Raises:
-        DataError: Clips cannot be read and the config does not skip those, or none can.
+        DataError: Clips cannot be read and `skip_bad` is off, or no clip can be read.
     """
     clips: Sequence[Clip] = dataset.clips
     skipped: list[tuple[str, str]] = []
     features: Features = Waveforms(clips, frontend.config.sample_rate)
-    if cached:
-        task = bar.add_task(f"reading {part} clips", total=len(clips), note="")
-        found = store.find(dataset, frontend.config) if store is not None else None
-        if found is None:
-            mels, skipped = log_mels(clips, frontend, n_readers, lambda n: bar.advance(task, n))
+    if is_cached:
+        mels = store.find(dataset, frontend.config) if store is not None else None
+        if mels is None:
+            mels, skipped = log_mels(clips, frontend, n_readers, advance)
             if store is not None and not skipped:
                 store.keep(dataset, frontend.config, mels)
         else:
-            mels = found
-            bar.advance(task, len(clips))
-        if len(skipped) == len(clips) or (skipped and not config.skip_bad):
+            advance(len(clips))
+        if len(skipped) == len(clips) or (skipped and not skip_bad):
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
         features = LogMels([mel for mel in mels if mel is not None])

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, how it went, and where it can go on."""
+"""The folder of a run: its settings, its history, its checkpoints and the state to resume from."""
 
 import csv
 import json
@@ -16,13 +16,14 @@ from typing import Any, Final
 import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
-from earmark.storage.locks import hold
+from earmark.storage.locks import lock_file
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
-"""Settings that a resumed run may have otherwise: they decide how fast, and at most the numbers' last digits, but for
-dropout and batch norm on another number of devices."""
+"""Settings that may differ in a resumed run. They change its speed and the last digits of its numbers; another number
+of devices also changes dropout and batch norm."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,27 @@ class Epoch:
     seconds: float
     """Time spent since the start of the run, validation and checkpoints included."""
     train_loss: float
-    """Mean over the epoch, of augmented clips and of the weights themselves."""
+    """Mean over the epoch, for augmented clips and without weight averaging."""
     valid_mAP: float | None
-    """Of the averaged weights, as the two below."""
+    """Score of the averaged weights, like the two below."""
     valid_mAUC: float | None
     valid_d_prime: float | None
-    """Of the mean AUC."""
+    """The d' of the mean AUC."""
     clips_per_second: float
-    """Of training alone, its data included."""
+    """Speed of training and reading, without validation."""
     data_share: float
-    """Share of that time in which the step waited for its data."""
+    """Share of that time in which the steps waited for their data."""
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
-    """The epoch with the highest validation mAP, of equals the latest; without validation the last one."""
+    """The epoch with the highest validation mAP, the latest of equals; without validation the last one."""
     validated = [row for row in history if row.valid_mAP is not None]
-    # the later of two equals has seen more clips, and `max` takes the first that it meets
+    # the later of two equals has seen more clips, and `max` takes the first
     return max(reversed(validated), key=lambda row: row.valid_mAP or 0.0) if validated else history[-1]
 
 
 class RunFolder:
-    """Names of the files of a run, and their reading and writing, each whole or not at all."""
+    """Names of the files of a run; reads and writes them, each whole or not at all."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -68,15 +69,15 @@ class RunFolder:
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
         self.lock = self.path / ".lock"
-        """That it is there says nothing; who trains holds a lock of it."""
+        """The process that trains holds a lock on it; its existence means nothing."""
         self.run_id: str | None = None
-        """Of the run in the folder, once it was claimed or its record read; its states carry it too."""
+        """Id of the run in the folder, once it was claimed or its record read; its states carry it too."""
 
     def check_new(self) -> None:
-        """Refuses a folder with a run in it, with what one left there, or with other files.
+        """Checks that the folder is missing or empty.
 
         Raises:
-            ConfigError: There is a run, a file of one or any other that is not hidden, or the path is no folder.
+            ConfigError: It holds a run, parts of one or other files that are not hidden; or the path is no folder.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path}: a folder for the run was expected, this is a file")
@@ -94,7 +95,7 @@ class RunFolder:
             raise ConfigError(f"{self.path}: holds other files ({shown}); give a new or empty folder for the run")
 
     def claim(self, record: dict[str, Any]) -> None:
-        """Takes the folder for a new run: writes its record, with an id of the run added, unless there is one.
+        """Takes the folder for a new run: adds an id to the record and writes it, unless there is a record.
 
         Raises:
             ConfigError: Another run was faster.
@@ -112,9 +113,9 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other processes from going on with the run meanwhile, where there are file locks.
+        """Keeps other processes from training here meanwhile, where there are file locks.
 
-        What a killed process was writing is removed.
+        Removes the unfinished files of a killed process.
 
         Raises:
             ConfigError: Another process is at work there.
@@ -124,7 +125,9 @@ class RunFolder:
             return
         with self.lock.open("w") as file:
             try:
-                is_ours = hold(file, by_process=True)  # not its readers, which a kill may leave behind for a while
+                is_ours = lock_file(
+                    file, per_process=True
+                )  # not its readers, which a kill may leave behind for a while
             except OSError:  # some file systems have no locks
                 yield
                 return
@@ -135,7 +138,7 @@ class RunFolder:
             yield
 
     def withdraw(self) -> None:
-        """Undoes `claim`, for a run that left nothing else."""
+        """Undoes `claim`, for a run that wrote nothing else."""
         self.record.unlink(missing_ok=True)
         self.lock.unlink(missing_ok=True)
         with suppress(OSError):  # other files are in the folder
@@ -143,7 +146,8 @@ class RunFolder:
 
     def _taken(self) -> ConfigError:
         return ConfigError(
-            f"{self.path}: there is a run already (run.json); resume it (--resume) or take another folder"
+            f"{self.path}: a new folder was expected, this holds a run (run.json); take another folder or resume it",
+            remedy={"resume": True},
         )
 
     def read_record(self) -> dict[str, Any]:
@@ -155,7 +159,7 @@ class RunFolder:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start it without --resume") from None
+            raise ConfigError(f"{self.path}: no run to resume there (no run.json); start a new one") from None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
@@ -164,51 +168,45 @@ class RunFolder:
         return record
 
     def check_same(self, record: Mapping[str, Any], config: TrainConfig, data: Mapping[str, Any]) -> None:
-        """Refuses to go on with other settings or other clips than the run started with.
+        """Checks that settings and clips are those that the run started with.
 
         Raises:
-            ConfigError: Settings differ; names them.
-            DataError: The data differ.
+            ConfigError: Settings differ; the error names them.
+            DataError: The clips differ.
         """
         # a setting that an earlier version did not have was at its default
-        then, now = steady({**TrainConfig().to_json(), **record["config"]}), steady(config.to_json())
-        differing = [
-            f"{name} {then.get(name)!r} -> {now.get(name)!r}"
-            for name in sorted(set(then) | set(now))
-            if then.get(name) != now.get(name)
-        ]
-        if differing:
+        before = fixed_settings({**TrainConfig().to_json(), **record["config"]})
+        if differing := differences(before, fixed_settings(config.to_json())):
             raise ConfigError(
-                f"{self.path}: a run goes on with the settings it started with, these differ: {', '.join(differing)}; "
-                "put them back or start another run"
+                f"{self.path}: a run continues with the settings it started with, these differ: "
+                f"{', '.join(differing)}; put them back or start another run"
             )
         for part, facts in data.items():
-            before = (record.get("data") or {}).get(part)
-            if (before or {}).get("fingerprint") != (facts or {}).get("fingerprint"):
+            then = (record.get("data") or {}).get(part)
+            if (then or {}).get("fingerprint") != (facts or {}).get("fingerprint"):
                 raise DataError(
-                    f"{self.path}: a run goes on with the clips it started with, the {part} clips differ "
-                    f"({_brief(before)} -> {_brief(facts)}); put them back or start another run"
+                    f"{self.path}: a run continues with the clips it started with, the {part} clips differ "
+                    f"({_brief(then)} -> {_brief(facts)}); put them back or start another run"
                 )
-            # records of before this check lack the entry
-            if facts and facts["exact_sha256"] != (before or {}).get("exact_sha256", facts["exact_sha256"]):
+            if facts and then and facts["exact_sha256"] != then["exact_sha256"]:
                 raise DataError(
-                    f"{self.path}: a run goes on with the {part} clips as they were when it started; their order, "
+                    f"{self.path}: a run continues with the {part} clips as they were when it started; their order, "
                     "their audio (file, onset, duration) or the order of the labels differs: put them back or start "
                     "another run"
                 )
 
     def check_same_skipped(self, record: Mapping[str, Any], skipped: Sequence[tuple[str, str]]) -> None:
-        """Refuses to go on when other clips cannot be read than when the run started.
+        """Checks that the unreadable clips are those of the start of the run.
 
         Raises:
-            DataError: The clips left out differ; names them.
+            DataError: They differ; the error names them.
         """
         then = {entry["id"] for entry in record.get("skipped", ())}
         now = {clip for clip, _ in skipped}
         if differing := sorted(then ^ now):
             shown = ", ".join(f"{clip} ({'now' if clip in now else 'then'})" for clip in differing[:3])
             raise DataError(
-                f"{self.path}: a run goes on with the clips it started with, {len(differing)} cannot be read now or "
+                f"{self.path}: a run continues with the clips it started with, {len(differing)} cannot be read now or "
                 f"could not then: {shown}{', ...' if len(differing) > 3 else ''}; put them back or start another run"
             )
 
@@ -226,20 +224,20 @@ class RunFolder:
         return len(self.metrics.read_text(encoding="utf-8").splitlines()) - 1 if self.metrics.exists() else 0
 
     def write_state(self, state: dict[str, Any]) -> None:
-        # by way of memory: torch tells of a full disk in an error of its own
+        # through memory: torch reports a full disk in an error of its own
         content = BytesIO()
         torch.save({**state, "run_id": self.run_id}, content)
         with atomic_write(self.state) as temporary:
             temporary.write_bytes(content.getbuffer())
 
     def read_state(self) -> dict[str, Any] | None:
-        """Where the run whose record was read stopped, on the CPU; None before its first checkpoint.
+        """The state to resume the run from, on the CPU; None before its first checkpoint.
 
         Raises:
             CheckpointError: The file is damaged, another run's, or gone.
         """
         if not self.state.exists():
-            if self._n_epochs() > 1:  # the first may have been written down without a state
+            if self._n_epochs() > 1:  # a kill may leave the first row without a state
                 raise CheckpointError(
                     f"{self.state}: gone, though {self.metrics.name} has {self._n_epochs()} epochs of the run; put it "
                     "back, or start another run"
@@ -258,8 +256,8 @@ class RunFolder:
         return state
 
 
-def steady(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that may not change within a run."""
+def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that may not change within a run."""
     return {name: value for name, value in settings.items() if name not in _FREE_TO_CHANGE}
 
 
@@ -271,6 +269,9 @@ def _brief(facts: Mapping[str, Any] | None) -> str:
     return f"{facts['n_clips']} clips of {facts['name']}" if facts else "none"
 
 
-def finite(value: int | float | None) -> int | float | None:
-    """The value as JSON can say it: null for what is no finite number."""
-    return value if value is not None and math.isfinite(value) else None
+def figures(history: Sequence[Epoch]) -> dict[str, Any]:
+    """The last and the best epoch, for `run.json`; None for nan and infinities, which JSON lacks."""
+    return {
+        part: {name: value if value is None or math.isfinite(value) else None for name, value in asdict(row).items()}
+        for part, row in (("last", history[-1]), ("best", best_epoch(history)))
+    }

@@ -1,4 +1,4 @@
-"""Where the weights of a run start: at random, or from those of a checkpoint."""
+"""Initial weights of a run: random, or from a checkpoint."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,23 +19,23 @@ _LAST: Final = "classifier.3."
 
 
 def initial_network(
-    config: TrainConfig, labels: LabelSet, record: dict[str, Any], is_new: bool, tell: Callable[[str], None]
+    config: TrainConfig, labels: LabelSet, record: dict[str, Any], is_new: bool, show: Callable[[str], None]
 ) -> Network:
     """The network of a run before its first step.
 
-    From the checkpoint of `config.init`, if there is one, it has the front end and the backbone, all else of equal
-    shape, and of the last layer the rows of labels that both have. What it has not is random, by the seed.
+    It takes the front end, the backbone and all other weights of equal shape from the checkpoint of `config.init`, if
+    any, and of the last layer the rows of common labels. All other weights are random, by the seed.
 
     Args:
-        config: The settings of the run.
-        labels: What it learns.
-        record: `run.json`, which is told under `init` what was taken from which file. A run that goes on reads there
-            what network it is.
-        is_new: Whether the run has no weights of its own yet; when it has, the file is not needed any more.
-        tell: Is given a line for people.
+        config: Settings of the run.
+        labels: Labels to learn.
+        record: `run.json`; its entry `init` receives what was taken from which file. A resumed run reads its network's
+            config there.
+        is_new: Whether the run has no weights of its own yet; later the file is not needed.
+        show: Shows a line to the user.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read, or is another than when the run was started.
+        CheckpointError: The checkpoint cannot be read, or differs from the one that the run started with.
         ConfigError: Settings contradict the checkpoint.
     """
     source, known = None, record.get("init") if config.init is not None else None
@@ -54,7 +54,7 @@ def initial_network(
         taken, anew, names = _take_over(network, source)
         record["init"] = {"model": config.init, "sha256": digest, "network": source.config.to_json()}
         record["init"] |= {"taken": taken, "labels": names}
-        tell(f"{config.init}: {_summary(network, taken, anew, len(names))}")
+        show(f"{config.init}: {_summary(network, taken, anew, len(names))}")
     return network
 
 
@@ -68,7 +68,7 @@ def _read(init: str) -> tuple[Network, str]:
 
 @torch.no_grad()
 def _take_over(network: Network, source: Network) -> tuple[list[str], list[str], list[str]]:
-    """Copies what fits; the parts that were copied, those that were not, and the labels whose rows were."""
+    """Copies the weights that fit; returns the parts copied, the parts left random, and the labels copied."""
     mine, theirs = network.state_dict(), source.state_dict()
     parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": _HIDDEN}
     taken: list[str] = []
@@ -93,12 +93,12 @@ def _copy_rows(mine: Tensor, theirs: Tensor, pairs: Sequence[tuple[int, int]]) -
 
 
 def _pairs(mine: LabelSet, theirs: LabelSet) -> list[tuple[int, int]]:
-    """Positions of the labels that both sets have, by their ids or their names, however written."""
-    written = {_plain(name): position for position, name in reversed(list(enumerate(theirs.names)))}
+    """Positions of the common labels, matched by id, or by name without regard to case and underscores."""
+    by_name = {_plain(name): position for position, name in reversed(list(enumerate(theirs.names)))}
     pairs = []
     for position, (name, id_) in enumerate(zip(mine.names, mine.ids, strict=True)):
-        # a number is the id of something else in every other set
-        found = theirs.index(id_) if id_ in theirs and not id_.isdigit() else written.get(_plain(name))
+        # numbers are ids of other things in other sets
+        found = theirs.index(id_) if id_ in theirs and not id_.isdigit() else by_name.get(_plain(name))
         if found is not None:
             pairs.append((position, found))
     return pairs

@@ -1,4 +1,4 @@
-"""What the machine at hand offers a training run, and what is asked of it."""
+"""The machine that a run trains on: its device, precision and memory, and a warning for slow ones."""
 
 import ctypes
 import platform
@@ -7,21 +7,21 @@ from typing import Final, Literal
 
 import torch
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, EarmarkWarning
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
 _LONG: Final = 30 * 60
-"""Seconds from which on a run on the CPU is worth a word."""
+"""Seconds from which a run on the CPU deserves a warning."""
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 
 
 def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
-    """The device that the config names, or the best there is; of several processes each has a GPU of its own.
+    """The device that the config names, or the best there is; each of several processes has its own GPU.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: There is no such device.
     """
     name = config.device
     if name == "auto":
@@ -33,10 +33,11 @@ def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device: {name} was asked for, PyTorch sees {torch.cuda.device_count()} CUDA devices; take auto or cpu"
+            f"{name} was requested, but PyTorch finds {torch.cuda.device_count()} CUDA devices; take auto or cpu",
+            "device",
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device: mps was asked for, PyTorch sees no Apple GPU; take auto or cpu")
+        raise ConfigError("mps was requested, but PyTorch finds no Apple GPU; take auto or cpu", "device")
     return device
 
 
@@ -61,26 +62,28 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def long_run(device: torch.device, seconds: float, config: TrainConfig) -> str | None:
-    """What to tell someone whose run will go on for so long; None when it is short, or on a GPU.
+def long_run(device: torch.device, seconds: float, config: TrainConfig) -> EarmarkWarning | None:
+    """Warning about a run that has this many seconds left; None if it is short or on a GPU.
 
-    >>> long_run(torch.device("cpu"), 7200.0, TrainConfig())
-    'about 2 h 00 min to go on the CPU; width=16 is faster, so is n_clips_seen below 48000, or a GPU'
+    >>> print(long_run(torch.device("cpu"), 7200.0, TrainConfig()))
+    about 2 h 00 min left on the CPU; a GPU, a smaller budget or a narrower network is faster (width=16)
     """
     if device.type != "cpu" or seconds <= _LONG:
         return None
     hours, minutes = divmod(round(seconds / 60), 60)
     left = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-    narrower = "width=16 is faster, so is " if config.width > 16 else "faster is "
-    return f"about {left} to go on the CPU; {narrower}n_clips_seen below {config.n_clips_seen}, or a GPU"
+    if config.width <= 16:
+        return EarmarkWarning(f"about {left} left on the CPU; a GPU or a smaller budget is faster")
+    text = f"about {left} left on the CPU; a GPU, a smaller budget or a narrower network is faster"
+    return EarmarkWarning(text, remedy={"width": 16})
 
 
 def keep_big_buffers() -> None:
-    """Has the C library keep the memory of freed tensors; on Linux with glibc, elsewhere nothing happens.
+    """Makes the C library keep the memory of freed tensors, on Linux with glibc.
 
-    A step on the CPU frees and asks for the same buffers of tens of megabytes again and again. By default glibc
-    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as
-    the process, whose memory then stays at its peak.
+    A step on the CPU frees and allocates the same buffers of tens of megabytes again and again. By default glibc
+    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as the
+    process, whose memory then stays at its peak.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""What `run.json` says about where a run comes from: its data, the versions of its packages, the commit."""
+"""The origin of a run, for `run.json`: its data, the versions of its packages, the commit."""
 
 import hashlib
 import os
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from earmark.data.clips import Dataset, FileAudio
 
-_PACKAGES: Final = ("earmark", "torch", "lightning", "numpy", "soundfile", "soxr", "safetensors", "numba")
+_PACKAGES: Final = ("earmark", "torch", "numpy", "soundfile", "soxr", "safetensors")
 
 
 def data_facts(data: Dataset | None) -> dict[str, Any] | None:
-    """What `run.json` says about a data set."""
+    """The entry of a data set in `run.json`."""
     if data is None:
         return None
     return {
@@ -31,10 +31,10 @@ def data_facts(data: Dataset | None) -> dict[str, Any] | None:
 
 
 def exact_sha256(data: Dataset) -> str:
-    """A SHA-256 of all in a data set that the steps of a run depend on, short of the sound itself.
+    """SHA-256 of everything in a data set that the steps of a run depend on, except the sound itself.
 
-    That is: the labels in their order, and the clips in theirs with id, labels and reader. Files count by their path
-    below the folder that they share, so that a data set may move between a run's start and its resumption.
+    That is: the labels in order, and the clips in order with id, labels and reader. Files count by their path below
+    their common folder, so that a data set may move between the start of a run and its resumption.
     """
     root = _shared_folder([clip.audio.path for clip in data if isinstance(clip.audio, FileAudio)])
     digest = hashlib.sha256(repr(tuple(zip(data.labels.ids, data.labels.names, strict=True))).encode())
@@ -44,7 +44,7 @@ def exact_sha256(data: Dataset) -> str:
             path = path.relative_to(root) if root else path
             reader = repr((path.as_posix(), clip.audio.onset, clip.audio.duration))
         else:
-            # where a reader without a text of its own lies in memory says nothing about it
+            # the memory address in the default text of a reader says nothing about it
             reader = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(clip.audio))
         digest.update(repr((clip.id, tuple(sorted(clip.labels)), reader)).encode(errors="surrogateescape"))
     return digest.hexdigest()
@@ -58,7 +58,7 @@ def _shared_folder(files: Sequence[Path]) -> Path | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what takes part in a run."""
+    """Versions of the packages that take part in a run."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of earmark's own source, `-dirty` if edited since; None where it is not under version control."""
+    """Commit of earmark's source, `-dirty` if edited since; None where it is not under version control."""
     here = Path(__file__).resolve()
     try:
         tracked = ["git", "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]

@@ -1,4 +1,4 @@
-"""The processes of one run: which this one is, and what they tell each other."""
+"""The processes of one run: which one this is, and how they exchange values."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +18,16 @@ from earmark.training.settings import TrainConfig
 T = TypeVar("T")
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun, and `earmark.training.launch`, tell each process."""
+"""Variables that torchrun and `earmark.training.launch` set for each process."""
 
 
 class PeerLost(EarmarkError):
-    """Another process of the run failed; what is to be told of is its error."""
+    """Another process of the run failed; its error is the one to report."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those of a run; a run of one process has one, which has no one to talk to."""
+    """This process among those of a run; by default the only one."""
 
     number: int = 0
     n_ranks: int = 1
@@ -38,7 +38,7 @@ class Rank:
 
     @classmethod
     def from_environment(cls) -> "Rank":
-        """What the one who started this process has said in its environment; a run of one process if nothing.
+        """The rank that torchrun's variables give; a run of one process without them.
 
         Raises:
             ConfigError: The variables contradict each other, or some are missing.
@@ -58,7 +58,7 @@ class Rank:
         return cls(number, n_ranks, local, n_local)
 
     def check(self, config: TrainConfig) -> None:
-        """Refuses settings that the processes, as they were started, cannot share.
+        """Checks that the processes, as they were started, can share the work.
 
         Raises:
             ConfigError: Their number contradicts the settings, or the clips of a step cannot be shared evenly.
@@ -66,14 +66,15 @@ class Rank:
         asked = config.devices * config.num_nodes
         if asked not in (1, self.n_ranks):
             raise ConfigError(
-                f"devices: {asked} were asked for where torchrun has started {self.n_ranks} processes; leave devices "
-                "and num_nodes to torchrun"
+                f"{asked} were asked for where torchrun has started {self.n_ranks} processes; leave the "
+                "numbers of devices and machines to torchrun",
+                "devices",
             )
-        replace(config, devices=self.n_ranks, num_nodes=1)  # raises what the number of devices makes impossible
+        replace(config, devices=self.n_ranks, num_nodes=1)  # the config checks itself
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that draws, writes and speaks."""
+        """Whether this process draws, writes and prints."""
         return self.number == 0
 
     @property
@@ -81,7 +82,7 @@ class Rank:
         return self.n_ranks == 1
 
     def share(self, n_rows: int) -> slice:
-        """The rows of a batch that are this process's."""
+        """This process's rows of a batch."""
         size = n_rows // self.n_ranks
         return slice(self.number * size, (self.number + 1) * size)
 
@@ -94,10 +95,10 @@ class Rank:
         return values
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them.
+        """The value that the first process makes, in all of them.
 
         Raises:
-            PeerLost: In the others, where it could not be made; in the first, whatever `make` raises.
+            PeerLost: In the others, if `make` raised; the first raises its error.
         """
         if self.is_alone:
             return make()
@@ -112,17 +113,17 @@ class Rank:
         return made[1]
 
     def check_same(self, **facts: Any) -> None:
-        """Refuses to go on where the processes have been told different things.
+        """Checks that all processes have the same facts.
 
         Args:
-            **facts: What must be the same everywhere, by the name that errors call it.
+            **facts: Values by the names that errors use for them.
 
         Raises:
-            ConfigError: In all of them: something differs, the text says what.
+            ConfigError: In all processes: a fact differs.
         """
-        told = self.gather(facts)
-        for number, theirs in enumerate(told):
-            if differing := [name for name in facts if theirs[name] != told[0][name]]:
+        everywhere = self.gather(facts)
+        for number, theirs in enumerate(everywhere):
+            if differing := [name for name in facts if theirs[name] != everywhere[0][name]]:
                 raise ConfigError(
                     f"process {number} of the run has other {' and '.join(differing)} than process 0; all of them must "
                     "be started with the same settings and find the same clips, in the same order"
@@ -130,7 +131,7 @@ class Rank:
 
     @contextmanager
     def one_after_the_first(self) -> Iterator[None]:
-        """The others enter the block when the first process has left it: they find what it has kept."""
+        """The others enter the block after the first process has left it, and find the files that it wrote."""
         if not self.is_first:
             dist.barrier()
         yield
@@ -146,64 +147,64 @@ class Rank:
     def gather_clips(
         self,
         log_mel: Float[Tensor, "batch frame mel"],
-        n_frames: Int[Tensor, " batch"],
         target: Float[Tensor, "batch label"],
+        n_frames: Int[Tensor, " batch"],
         flag: bool,
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
-        """The clips of all processes, one after the other, and whether any of them raised its flag.
+        """The clips of all processes, one after the other, and whether any process set its flag.
 
         Processes may have different numbers of clips, of different lengths; shorter ones are padded with silence.
         """
-        own = torch.tensor([len(log_mel), log_mel.shape[1], flag], dtype=torch.int64)
-        told = torch.stack(_gathered(own, self.n_ranks))
-        n_rows, length = int(told[:, 0].max()), int(told[:, 1].max())
-        padded = log_mel.new_full((n_rows, length, log_mel.shape[2]), FLOOR_DB)
-        padded[: len(log_mel), : log_mel.shape[1]] = log_mel
-        rows = [slice(int(count)) for count in told[:, 0]]
+        if self.is_alone:
+            return log_mel, target, n_frames, flag
+        sizes = torch.stack(self._all(torch.tensor([len(log_mel), log_mel.shape[1], flag], dtype=torch.int64)))
+        n_rows, length = int(sizes[:, 0].max()), int(sizes[:, 1].max())
+        padded = log_mel.new_full((len(log_mel), length, log_mel.shape[2]), FLOOR_DB)
+        padded[:, : log_mel.shape[1]] = log_mel
+        rows = [slice(int(count)) for count in sizes[:, 0]]
 
-        def joined(mine: Tensor) -> Tensor:
-            filled = mine.new_zeros((n_rows, *mine.shape[1:]))
-            filled[: len(mine)] = mine
-            return torch.cat([piece[part] for piece, part in zip(_gathered(filled, self.n_ranks), rows, strict=True)])
+        def joined(own: Tensor) -> Tensor:
+            filled = own.new_zeros((n_rows, *own.shape[1:]))
+            filled[: len(own)] = own
+            return torch.cat([piece[part] for piece, part in zip(self._all(filled), rows, strict=True)])
 
-        return joined(padded[: len(log_mel)]), joined(n_frames), joined(target), bool(told[:, 2].any())
+        return joined(padded), joined(target), joined(n_frames), bool(sizes[:, 2].any())
+
+    def _all(self, own: Tensor) -> list[Tensor]:
+        pieces = [torch.empty_like(own) for _ in range(self.n_ranks)]
+        dist.all_gather(pieces, own.contiguous())
+        return pieces
 
 
 ALONE: Final = Rank()
-"""The process of a run that has no other."""
-
-
-def _gathered(own: Tensor, n_ranks: int) -> list[Tensor]:
-    pieces = [torch.empty_like(own) for _ in range(n_ranks)]
-    dist.all_gather(pieces, own.contiguous())
-    return pieces
+"""The process of a run that has only one."""
 
 
 @contextmanager
 def joined(rank: Rank, device: torch.device) -> Iterator[None]:
-    """Connects the processes of the run while the block lasts; nothing to do for one that is alone.
+    """Connects the processes of a run for the block; does nothing for a single process.
 
     Raises:
         PeerLost: The others cannot be reached, or one of them is lost in the block.
     """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if rank.is_alone:
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    # numbers about the batches travel on the CPU beside the gradients, and wait for no GPU
+    # numbers about the batches travel on the CPU beside the gradients, without waiting for the GPU
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         dist.init_process_group(backend, rank=rank.number, world_size=rank.n_ranks)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise PeerLost(f"the other processes of the run were not reached by way of {where}: {error}") from error
+        raise PeerLost(f"the other processes of the run were not reached at {where}: {error}") from error
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
             text = "another process of the run was lost; the run is saved up to its last epoch"
-            raise PeerLost(f"{text}: --resume goes on from there") from error
+            raise PeerLost(f"{text}: --resume continues from there") from error
         raise
     finally:
         dist.destroy_process_group()

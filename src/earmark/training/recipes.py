@@ -1,4 +1,4 @@
-"""Settings of whole trainings under a name, with what they are for and what they cost."""
+"""Named settings of whole trainings, with their purpose and cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ class Recipe:
     """A named way to train."""
 
     description: str
-    """What it is for, in a line."""
+    """Purpose, in one line."""
     cost: str
-    """What it takes, in a line."""
+    """Cost, in one line."""
     config: TrainConfig
 
 
-# all that makes a recipe what it is stands here: it must not change when a default does
+# a recipe states every setting it depends on: it must not change when a default does
 _PAPER: Final = TrainConfig(
     pooling="gmap",
     backbone="cnn",
@@ -33,7 +33,7 @@ _PAPER: Final = TrainConfig(
     n_clips_seen=600_000 * 32,
     batch_size=32,
     learning_rate=1e-3,
-    # nor does it mention a schedule or averaged weights, and PANNs have neither
+    # the paper mentions no schedule and no averaged weights, and PANNs have neither
     schedule="constant",
     warmup=0.0,
     ema_decay=0.0,
@@ -49,7 +49,7 @@ _PAPER: Final = TrainConfig(
     block_dropout=0.2,
     dropout=0.5,
     clip_duration=10.0,
-    # among two million files some are damaged in everyone's copy, and one must not end a run of days
+    # of two million files some are damaged in every copy; one of them must not end a run of days
     skip_bad=True,
 )
 
@@ -67,24 +67,24 @@ _ON_FEW_CORES: Final = replace(
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "paper": Recipe(
-        description="the paper's GMAP on AudioSet; where the paper is silent, trained as PANNs were",
-        cost="19.2 million clips, ten times through AudioSet: days on one GPU (PANNs took 3 on a Tesla V100)",
+        description="the paper's GMAP on AudioSet; settings that the paper does not state are those of PANNs",
+        cost="19.2 million clips, ten passes over AudioSet: days on one GPU (PANNs took 3 on a Tesla V100)",
         config=_PAPER,
     ),
     "fine": Recipe(
         description="the paper's network on finer features: 128 mel bins, 10 ms frames, segments of 0.16 s",
-        cost="19.2 million clips, each 5.0 times the multiplications and the activations in memory of paper's",
-        # the stripes hide as many seconds and hertz as before; so do 32 ms of Fourier window, which still has a
+        cost="19.2 million clips, each with 5.0 times the multiplications and activation memory of paper",
+        # the stripes are as wide in seconds and hertz as before; the Fourier window of 32 ms stays, as it still has a
         # frequency in each of the 128 bins
         config=replace(_PAPER, n_mels=128, hop_ms=10.0, time_width=65, mel_width=16),
     ),
     "light": Recipe(
-        description="for phones and small boards: the paper's training and poolings on a light backbone",
-        cost="19.2 million clips, each 0.10 times the multiplications of paper's; 2.4 million parameters, not 6.5",
+        description="for phones and small boards: the paper's training and pooling with a light backbone",
+        cost="19.2 million clips, each with 0.10 times the multiplications of paper; 2.4 million parameters, not 6.5",
         config=replace(_PAPER, backbone="light"),
     ),
     "small": Recipe(
-        description="one's own clips on a laptop: a narrow network at 16 kHz, a short run without augmentation",
+        description="own clips on a laptop: a narrow network at 16 kHz, a short run without augmentation",
         cost="16,000 clips: 5 to 10 minutes on 2 processor cores, for clips of 10 s",
         config=replace(
             _ON_FEW_CORES,
@@ -96,7 +96,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         ),
     ),
     "esc50": Recipe(
-        description="some thousand clips of one sound each, such as ESC-50: hard augmentation; made earmark-esc50",
+        description="a few thousand clips of one sound each, such as ESC-50: strong augmentation; gave earmark-esc50",
         cost="480,000 clips of 1.25 to 5 s: two hours on one processor core with bf16 instructions",
         config=replace(
             _ON_FEW_CORES,
@@ -106,14 +106,14 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             weight_decay=0.05,
             ema_decay=0.9995,
             time_width=16,
-            wander=True,
+            random_shift_stretch=True,
             time_stretch=0.15,
             mel_shift=3.0,
             shortest_crop=0.25,
-            overlay=0.5,
-            overlay_db=10.0,
+            mix_clips=0.5,
+            mix_clips_db=10.0,
             gain_db=20.0,
-            equaliser_db=6.0,
+            equalizer_db=6.0,
             softmax_weight=0.1,
             balanced=False,
             dropout=0.3,
@@ -125,7 +125,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 
 
 def recipe(name: str) -> TrainConfig:
-    """The settings of a recipe; `dataclasses.replace` changes some of them.
+    """The settings of a recipe; change some with `dataclasses.replace`.
 
     >>> recipe("paper").width
     64
@@ -135,6 +135,6 @@ def recipe(name: str) -> TrainConfig:
     """
     if name not in RECIPES:
         close = get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(RECIPES)}"
-        raise ConfigError(f"no recipe is called {name!r}; {hint}")
+        hint = f"did you mean {close[0]!r}?" if close else f"the recipes are {', '.join(RECIPES)}"
+        raise ConfigError(f"a recipe was expected, not {name!r}; {hint}")
     return RECIPES[name].config

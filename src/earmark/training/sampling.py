@@ -1,4 +1,4 @@
-"""In which order the clips of a training set are shown."""
+"""The order in which training clips are drawn."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from earmark.errors import ConfigError, DataError
 
 
 def shuffled_order(n_clips: int, n_draws: int, rng: np.random.Generator) -> Int[np.ndarray, " draw"]:
-    """Clip indices in random order, every clip once before any comes again.
+    """Clip indices in random order, every clip once before any repeats.
 
     >>> sorted(shuffled_order(3, 6, np.random.default_rng(0)).tolist())
     [0, 0, 1, 1, 2, 2]
@@ -26,29 +26,29 @@ def shuffled_order(n_clips: int, n_draws: int, rng: np.random.Generator) -> Int[
 
 
 def block_order(n_clips: int, block: int, n_blocks_mixed: int, rng: np.random.Generator) -> Int[np.ndarray, " clip"]:
-    """Every clip index once, in an order for clips that are fast to read one after the other alone.
+    """Every clip index once, in blocks of neighbours, for storage that is fast only at sequential reads.
 
-    The blocks come in random order, and every `n_blocks_mixed` of them in turn are read side by side, each from its
-    beginning to its end, a clip of each at a time. What lies in a block was shuffled when it was packed.
+    The blocks come in random order. Groups of `n_blocks_mixed` blocks are interleaved, each block in sequence, one clip
+    of each at a time. The clips of a block were shuffled when they were packed.
 
     >>> block_order(12, 3, 2, np.random.default_rng(0)).tolist()
     [3, 6, 4, 7, 5, 8, 0, 9, 1, 10, 2, 11]
 
     Args:
-        n_clips: How many there are.
-        block: Clips of a block; the last one may have fewer.
-        n_blocks_mixed: Blocks that are read side by side.
+        n_clips: Number of clips.
+        block: Clips per block; the last one may have fewer.
+        n_blocks_mixed: Blocks that are interleaved.
         rng: The only source of randomness.
 
     Raises:
         DataError: There is no clip.
-        ConfigError: A block of no clip, or none of them at a time.
+        ConfigError: `block` or `n_blocks_mixed` is below 1.
     """
     if n_clips < 1:
         raise DataError("at least one clip to order was expected; the training set is empty")
     for name, value in (("block", block), ("n_blocks_mixed", n_blocks_mixed)):
         if value < 1:
-            raise ConfigError(f"{name}: 1 or more was expected, not {value}")
+            raise ConfigError(f"1 or more was expected, not {value}", name)
     place = rng.permutation(-(-n_clips // block))
     window = np.repeat(place // n_blocks_mixed, block)[:n_clips]
     # the windows one after the other, and in each the first clips of its blocks, then the second ones, ...
@@ -61,8 +61,8 @@ def balanced_order(
 ) -> Int[np.ndarray, " draw"]:
     """Clip indices such that each label is drawn equally often, rare or not.
 
-    Labels take turns in rounds of random order; a label whose turn it is gives the next clip of its own shuffled
-    cycle. Labels without clips have no turn, clips without labels are never drawn.
+    Labels take turns in rounds of random order; each turn draws the next clip of the label's own shuffled cycle. Labels
+    without clips take no turns; clips without labels are never drawn.
 
     Args:
         by_label: The clips of each label.

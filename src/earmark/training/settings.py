@@ -1,12 +1,14 @@
-"""What a training run is: every setting of it, and nothing that needs PyTorch."""
+"""The settings of a training run; needs no PyTorch."""
 
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from difflib import get_close_matches
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit, check_settings
 
 if TYPE_CHECKING:
     from earmark.model.network import NetworkConfig
@@ -19,190 +21,151 @@ Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]
 Shuffle = Literal["clips", "blocks"]
 
-_AT_LEAST: dict[str, float] = {
-    "width": 1,
-    "n_heads": 1,
-    "n_clips_seen": 1,
-    "clips_per_epoch": 1,
-    "batch_size": 1,
-    "weight_decay": 0,
-    "gradient_clip": 0,
-    "mixup_alpha": 0,
-    "n_time_stripes": 0,
-    "time_width": 0,
-    "n_mel_stripes": 0,
-    "mel_width": 0,
-    "time_stretch": 0,
-    "mel_shift": 0,
-    "overlay_db": 0,
-    "gain_db": 0,
-    "equaliser_db": 0,
-    "softmax_weight": 0,
-    "cache_gib": 0,
-    "n_workers": 0,
-    "devices": 1,
-    "num_nodes": 1,
-    "seed": 0,
-}
-_UP_TO_ONE = ("overlay",)
-_BELOW_ONE = ("block_dropout", "dropout", "warmup", "ema_decay")
-_ABOVE_ZERO = ("learning_rate", "clip_duration", "hop_ms")
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "pooling": get_args(PoolingName),
-    "backbone": get_args(BackboneName),
-    "schedule": get_args(Schedule),
-    "precision": get_args(Precision),
-    "cache": get_args(Cache),
-    "shuffle": get_args(Shuffle),
-    "sample_rate": (32000, 16000),
-}
+
+class Topic(Enum):
+    """Headings of `earmark train --help`, in their order."""
+
+    DATA = "Data"
+    NETWORK = "Network"
+    OPTIMISATION = "Optimisation"
+    AUGMENTATION = "Augmentation"
+    HARDWARE = "Hardware"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Every setting of a training run; the defaults are the paper's network trained as PANNs were.
+    """All settings of a training run; the defaults train the paper's network as PANNs were trained.
 
-    A budget counts clips, not passes, so that runs on data sets of different sizes can be compared.
+    The budget counts clips, not passes over the data, so that runs on data sets of different sizes are comparable.
     """
 
-    init: str | None = None
-    """Start from the weights of this checkpoint (path or name) where they fit; front end and backbone are its own."""
-    pooling: PoolingName = "gmap"
-    """How the segments of a clip become one vector."""
-    backbone: BackboneName = "cnn"
-    """The paper's CNN, or a light one of its shape with a tenth of the multiplications."""
-    width: int = 64
-    """Channels of the backbone's first block; 64 is the paper's, 16 trains well on a laptop."""
-    n_heads: int = 4
-    """Heads of GMAP, a divisor of 8 times the width."""
-    gate: bool = True
-    """GMAP's gate (eq. 11)."""
-    deviation: bool = True
-    """GMAP's deviations beside the means (eq. 10)."""
-    block_dropout: float = 0.2
+    sample_rate: Annotated[Literal[32000, 16000], Topic.DATA] = 32000
+    """Sample rate of the network (Hz); recordings are resampled to it. Use 16000 if they have nothing above 8 kHz."""
+    clip_duration: Annotated[float, Limit(above=0), Topic.DATA] = 10.0
+    """Longest clip in training (s); longer clips are cropped at random, shorter ones stay as they are."""
+    balanced: Annotated[bool, Topic.DATA] = True
+    """Draw all labels equally often instead of all clips."""
+    shuffle: Annotated[Shuffle, Topic.DATA] = "clips"
+    """Shuffle single clips, or blocks of neighbours for packs on hard disks; each block is read from end to end."""
+    allow_unlabelled: Annotated[bool, Topic.DATA] = False
+    """Accept clips without labels as negative examples of all labels."""
+    skip_bad: Annotated[bool, Topic.DATA] = False
+    """Train without the clips that cannot be read; `run.json` lists them."""
+
+    init: Annotated[str | None, Topic.NETWORK] = None
+    """Checkpoint to start from (path or name); it sets the front end and the backbone; weights that fit are copied."""
+    pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
+    """Pooling of a clip's segments into one vector."""
+    backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
+    """The paper's CNN, or a light CNN with a tenth of the multiplications."""
+    width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
+    """Channels of the backbone's first block: 64 in the paper; 16 trains well on a laptop."""
+    n_heads: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 4
+    """Attention heads of GMAP; a divisor of 8 times the width."""
+    gate: Annotated[bool, Topic.NETWORK] = True
+    """Use GMAP's gate (eq. 11)."""
+    deviation: Annotated[bool, Topic.NETWORK] = True
+    """Use GMAP's standard deviations beside the means (eq. 10)."""
+    block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
     """Dropout after each block of the backbone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
     """Dropout before the classifier."""
-    sample_rate: Literal[32000, 16000] = 32000
-    """Rate that recordings are brought to (Hz); 16000 is for recordings that hold nothing above 8 kHz."""
-    n_mels: int = 64
-    """Mel bins of the front end, a multiple of 16."""
-    hop_ms: float = 25.0
-    """Step from frame to frame of the front end (ms); a segment is 16 frames."""
-    n_clips_seen: int = 48_000
-    """The budget: clips shown to the network in the whole run, rounded up to whole batches."""
-    clips_per_epoch: int | None = None
-    """Clips between two validations; by default those of the training set, from a 50th to a 10th of the budget."""
-    batch_size: int = 32
-    """Clips of one step."""
-    learning_rate: float = 1e-3
+    n_mels: Annotated[int, Limit(at_least=16, multiple_of=16), Topic.NETWORK] = 64
+    """Mel bins of the front end."""
+    hop_ms: Annotated[float, Limit(above=0), Topic.NETWORK] = 25.0
+    """Time from one frame to the next (ms); a segment has 16 frames."""
+
+    n_clips_seen: Annotated[int, Limit(at_least=1), Topic.OPTIMISATION] = 48_000
+    """Budget: clips shown to the network in the whole run, rounded up to whole batches."""
+    clips_per_epoch: Annotated[int | None, Limit(at_least=1), Topic.OPTIMISATION] = None
+    """Clips between two validations; by default one pass over the training set, within 1/50 to 1/10 of the budget."""
+    batch_size: Annotated[int, Limit(at_least=1), Topic.OPTIMISATION] = 32
+    """Clips per step, over all devices."""
+    learning_rate: Annotated[float, Limit(above=0), Topic.OPTIMISATION] = 1e-3
     """Peak learning rate of Adam."""
-    schedule: Schedule = "cosine"
-    """What the learning rate does after its warm-up: fall to 0 along a cosine, or stay."""
-    warmup: float = 0.05
-    """Share of the steps over which the learning rate first rises linearly."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW's); 0 is plain Adam."""
-    gradient_clip: float = 0.0
-    """Largest norm of the gradient; 0 leaves it as it is."""
-    mixup_alpha: float = 1.0
-    """Clips are blended in pairs with weights from Beta(alpha, alpha); 0 turns mixup off."""
-    spec_augment: bool = True
-    """Hide random stripes of time and frequency."""
-    n_time_stripes: int = 2
-    """SpecAugment's stripes of time a clip."""
-    time_width: int = 26
-    """Widest stripe of time (frames, of `hop_ms` each)."""
-    n_mel_stripes: int = 2
-    """SpecAugment's stripes of frequency a clip."""
-    mel_width: int = 8
-    """Widest stripe of frequency (mel bins)."""
-    wander: bool = False
-    """Start each clip at a random moment and go round; with the two below, at another speed and pitch."""
-    time_stretch: float = 0.0
-    """Largest change of speed when clips wander: 0.2 is 1/1.2 to 1.2 times as fast."""
-    mel_shift: float = 0.0
-    """Furthest shift in frequency when clips wander (mel bins)."""
-    shortest_crop: float = 1.0
-    """For clips of one sound: cut batches at random to this share of their length or more, around loud moments."""
-    overlay: float = 0.0
-    """Share of the clips over which another clip of the batch is laid, with its labels."""
-    overlay_db: float = 10.0
-    """How far the level of an overlaid clip lies above or below at most (dB)."""
-    gain_db: float = 0.0
+    schedule: Annotated[Schedule, Topic.OPTIMISATION] = "cosine"
+    """Learning rate after the warm-up: falls to 0 along a cosine, or stays constant."""
+    warmup: Annotated[float, Limit(at_least=0, below=1), Topic.OPTIMISATION] = 0.05
+    """Fraction of the steps in which the learning rate rises linearly from 0."""
+    weight_decay: Annotated[float, Limit(at_least=0), Topic.OPTIMISATION] = 0.0
+    """Decoupled weight decay (AdamW); 0 is plain Adam."""
+    gradient_clip: Annotated[float, Limit(at_least=0), Topic.OPTIMISATION] = 0.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+    ema_decay: Annotated[float, Limit(at_least=0, below=1), Topic.OPTIMISATION] = 0.999
+    """Decay of the moving average of the weights, which is validated and saved; 0 turns averaging off."""
+    softmax_weight: Annotated[float, Limit(at_least=0), Topic.OPTIMISATION] = 0.0
+    """Weight of an additional softmax cross entropy over the labels; helps if each clip has one label."""
+    freeze_batch_norm: Annotated[bool, Topic.OPTIMISATION] = False
+    """Keep the statistics of batch norm; for fine-tuning a checkpoint on few clips."""
+    seed: Annotated[int, Limit(at_least=0), Topic.OPTIMISATION] = 0
+    """Seed of all randomness: initial weights, order of clips, crops, augmentation, dropout."""
+
+    mixup_alpha: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 1.0
+    """Mixup: blend pairs of clips with weights from Beta(alpha, alpha); 0 turns it off."""
+    spec_augment: Annotated[bool, Topic.AUGMENTATION] = True
+    """SpecAugment: hide random stripes of time and frequency."""
+    n_time_stripes: Annotated[int, Limit(at_least=0), Topic.AUGMENTATION] = 2
+    """SpecAugment's time stripes per clip."""
+    time_width: Annotated[int, Limit(at_least=0), Topic.AUGMENTATION] = 26
+    """Largest width of a time stripe (frames of `hop_ms`)."""
+    n_mel_stripes: Annotated[int, Limit(at_least=0), Topic.AUGMENTATION] = 2
+    """SpecAugment's frequency stripes per clip."""
+    mel_width: Annotated[int, Limit(at_least=0), Topic.AUGMENTATION] = 8
+    """Largest width of a frequency stripe (mel bins)."""
+    random_shift_stretch: Annotated[bool, Topic.AUGMENTATION] = False
+    """Random circular shift of each clip, with a time stretch and a pitch shift as set by the next two."""
+    time_stretch: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
+    """Largest time stretch: 0.2 plays a clip at 1/1.2 to 1.2 times its speed."""
+    mel_shift: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
+    """Largest pitch shift (mel bins)."""
+    shortest_crop: Annotated[float, Limit(above=0, at_most=1), Topic.AUGMENTATION] = 1.0
+    """Crop batches at random to this fraction of their length or more, around loud moments; for clips of one sound."""
+    mix_clips: Annotated[float, Limit(at_least=0, at_most=1), Topic.AUGMENTATION] = 0.0
+    """Fraction of the clips to which another clip of the batch is added, with its labels."""
+    mix_clips_db: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 10.0
+    """Largest difference in level between a clip and the one added to it (dB)."""
+    gain_db: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
     """Largest random change of level, up or down (dB)."""
-    equaliser_db: float = 0.0
+    equalizer_db: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
     """Largest random change of the frequency response, up or down (dB)."""
-    softmax_weight: float = 0.0
-    """Weight of a softmax cross entropy over the labels beside the binary one; helps where clips have one label."""
-    shuffle: Shuffle = "clips"
-    """What is shuffled: clips, or blocks of neighbours, each read from end to end, for packs on spinning disks."""
-    balanced: bool = True
-    """Draw labels equally often, rather than clips."""
-    ema_decay: float = 0.999
-    """Decay of the moving average of the weights, which is what is validated and saved; 0 turns it off."""
-    clip_duration: float = 10.0
-    """Longer clips are cropped at random to this length (s) in training; shorter ones stay as they are."""
-    allow_unlabelled: bool = False
-    """Take clips without any label as examples of nothing, rather than refuse them."""
-    skip_bad: bool = False
-    """Go on without the clips that cannot be read; `run.json` names them."""
-    precision: Precision = "auto"
-    """bf16 is mixed precision (the front end and the loss stay float32); auto takes it where the hardware has it."""
-    compiled: bool = False
-    """Compile the backbone's blocks (`torch.compile`): faster on a GPU after a minute or two of preparation."""
-    cache: Cache = "auto"
-    """Keep all log-mels in memory, computed once; auto does so if they fit into `cache_gib`."""
-    cache_gib: float = 4.0
-    """Most memory that `cache="auto"` takes (GiB)."""
-    n_workers: int | None = None
-    """Readers of audio beside the main process; as many as there are processors, at most 8, when not given."""
-    seed: int = 0
-    """Everything random follows from it: weights, order, crops, augmentation, dropout."""
-    device: str = "auto"
+
+    device: Annotated[str, Topic.HARDWARE] = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes a GPU if there is one."""
-    devices: int = 1
+    devices: Annotated[int, Limit(at_least=1), Topic.HARDWARE] = 1
     """GPUs of this machine that share each step's clips, one process each; on the CPU, processes."""
-    num_nodes: int = 1
+    num_nodes: Annotated[int, Limit(at_least=1), Topic.HARDWARE] = 1
     """Machines that share each step's clips; all run the same command, with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
-    sync_batch_norm: bool = False
-    """Batch norm over the clips of all devices rather than of each; for few clips a device."""
-    freeze_batch_norm: bool = False
-    """Leave batch norm's statistics as they are; for going on from a checkpoint with few clips."""
+    sync_batch_norm: Annotated[bool, Topic.HARDWARE] = False
+    """Compute batch norm over the clips of all devices together; for few clips per device."""
+    precision: Annotated[Precision, Topic.HARDWARE] = "auto"
+    """bf16 is mixed precision (front end and loss stay float32); auto uses it where the hardware supports it."""
+    compiled: Annotated[bool, Topic.HARDWARE] = False
+    """Compile the backbone (`torch.compile`): faster on a GPU, after one or two minutes of compilation."""
+    cache: Annotated[Cache, Topic.HARDWARE] = "auto"
+    """Compute all log-mels once and keep them in memory; auto does so if they fit into `cache_gib`."""
+    cache_gib: Annotated[float, Limit(at_least=0), Topic.HARDWARE] = 4.0
+    """Largest memory for the log-mels where the cache is auto (GiB)."""
+    n_workers: Annotated[int | None, Limit(at_least=0), Topic.HARDWARE] = None
+    """Processes that read audio beside the main process; by default one per processor, at most 8."""
 
     def __post_init__(self) -> None:
-        self._check_kinds()
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                listed = ", ".join(map(str, choices))
-                raise ConfigError(f"{name}: one of {listed} was expected, not {getattr(self, name)!r}")
-        for name, least in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name}: {least} or more was expected, not {value}")
-        for name in _UP_TO_ONE:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: a share from 0 to 1 was expected, not {getattr(self, name)}")
-        if not 0 < self.shortest_crop <= 1:
-            raise ConfigError(f"shortest_crop: a share above 0, 1 at most, was expected, not {self.shortest_crop}")
-        for name in _BELOW_ONE:
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: a number from 0 up to 1 was expected, not {getattr(self, name)}")
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: a number above 0 was expected, not {getattr(self, name)}")
+        check_settings(self)
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ConfigError(f"device: auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}")
+            raise ConfigError(f"auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}", "device")
         if self.shuffle == "blocks" and self.balanced:
             raise ConfigError(
-                "shuffle: blocks are read as they lie, so labels cannot be drawn equally often; set balanced off"
+                "clips was expected where labels are drawn equally often, not blocks, which are read in their order; "
+                "draw all clips equally often",
+                "shuffle",
+                remedy={"balanced": False},
             )
         self._check_devices()
-        # whatever the width says here, it is that of the checkpoint where there is one
+        # where a checkpoint is given, its width counts
         if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
             raise ConfigError(
-                f"n_heads: a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
-                f"not {self.n_heads}"
+                f"a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
+                f"not {self.n_heads}",
+                "n_heads",
             )
 
     def _check_devices(self) -> None:
@@ -210,65 +173,48 @@ class TrainConfig:
         if n == 1:
             return
         if self.device == "mps" or ":" in self.device:
-            raise ConfigError(
-                f"devices: {n} processes share cpu or cuda, not {self.device}; leave out the device's number"
-            )
+            raise ConfigError(f"cpu or cuda was expected for {n} processes, not {self.device}", "device")
         if self.batch_size % n:
             raise ConfigError(
-                f"batch_size: a multiple of the {n} devices was expected, not {self.batch_size}; it counts the clips "
-                "of a step on all of them"
+                f"a multiple of the {n} devices was expected, not {self.batch_size}; it counts the clips of a step on "
+                "all of them",
+                "batch_size",
             )
-
-    def _check_kinds(self) -> None:
-        # a JSON file may hold anything; "0.5" or true where a number is meant would fail far from here
-        for entry in fields(self):
-            value, default = getattr(self, entry.name), entry.default
-            if value is None and (default is None):
-                continue
-            kind = str if entry.name == "init" else int if default is None else type(default)
-            fits = isinstance(value, bool) == (kind is bool) and isinstance(
-                value, (int, float) if kind is float else kind
-            )
-            if not fits or (isinstance(value, float) and not math.isfinite(value)):
-                noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
-                raise ConfigError(f"{entry.name}: {noun} was expected, not {value!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain JSON values, one key a field."""
+        """The settings as JSON values, by field name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """The config that `to_json` wrote; keys left out keep their defaults.
+        """The config from the values of `to_json`; missing keys keep their defaults.
 
         >>> TrainConfig.from_json({"width": 16}).width
         16
         >>> TrainConfig.from_json({"widht": 16})
         Traceback (most recent call last):
-        earmark.errors.ConfigError: a TrainConfig has no setting 'widht'; did you mean 'width'?
+        earmark.errors.ConfigError: a setting of TrainConfig was expected, not 'widht'; did you mean 'width'?
 
         Raises:
-            ConfigError: A key is unknown, or a value outside what it can be.
+            ConfigError: A key is unknown or a value is invalid.
         """
-        import difflib
-
         names = [entry.name for entry in fields(cls)]
         for key in values:
             if key not in names:
-                close = difflib.get_close_matches(str(key), names, n=1)
-                advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}"
-                raise ConfigError(f"a TrainConfig has no setting {key!r}; {advice}")
+                close = get_close_matches(str(key), names, n=1)
+                advice = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(names)}"
+                raise ConfigError(f"a setting of TrainConfig was expected, not {key!r}; {advice}")
         return cls(**values)
 
     def network_config(self, start: "NetworkConfig | None" = None) -> "NetworkConfig":
-        """The network that these settings describe.
+        """The config of the network.
 
         Args:
-            start: What the checkpoint of `init` holds, where that has been read.
+            start: Config of the checkpoint `init`, if it is known already.
 
         Raises:
             CheckpointError: The checkpoint of `init` cannot be read.
-            ConfigError: A setting that is not at its default contradicts the checkpoint.
+            ConfigError: A setting other than its default contradicts the checkpoint.
         """
         from earmark.model.frontend import FrontendConfig
         from earmark.model.network import NetworkConfig
@@ -304,15 +250,17 @@ class TrainConfig:
         }
         for entry in fields(self):
             asked = getattr(self, entry.name)
-            # nobody can tell whether a default was asked for
+            # a default may have been meant or not
             if entry.name in taken and asked not in (entry.default, taken[entry.name]):
                 raise ConfigError(
-                    f"{entry.name}: {_plain(taken[entry.name])} was expected, as in {self.init}, whose front end and "
-                    f"backbone are taken, not {_plain(asked)}; leave it out, or start without init"
+                    f"{_plain(taken[entry.name])} was expected, as in {self.init}, whose front end and "
+                    f"backbone are taken, not {_plain(asked)}; take that value, or start without a checkpoint",
+                    entry.name,
+                    remedy={entry.name: taken[entry.name]},
                 )
 
     def spec_augment_config(self) -> "SpecAugmentConfig | None":
-        """SpecAugment's stripes, or None when it is off."""
+        """SpecAugment's settings, or None if it is off."""
         from earmark.training.augmentation import SpecAugmentConfig
 
         if not self.spec_augment:
@@ -326,7 +274,7 @@ def _plain(value: int | float | str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a run, counted in clips: all that the step number alone decides.
+    """The number of steps of a run, and all that follows from a step's number.
 
     >>> plan = Plan.of(TrainConfig(n_clips_seen=10_000, batch_size=32), n_clips=640)
     >>> plan.n_steps, plan.steps_per_epoch, plan.n_epochs
@@ -338,9 +286,9 @@ class Plan:
     steps_per_epoch: int
     """Steps from one validation to the next; the last epoch may be shorter."""
     batch_size: int
-    """Clips of every step; no batch is smaller, batch norm would suffer."""
+    """Clips per step; all batches are full, for the sake of batch norm."""
     n_warmup_steps: int
-    """Steps over which the learning rate rises."""
+    """Steps in which the learning rate rises."""
 
     @classmethod
     def of(cls, config: TrainConfig, n_clips: int) -> "Plan":
@@ -355,7 +303,7 @@ class Plan:
         return -(-self.n_steps // self.steps_per_epoch)
 
     def ends_epoch(self, n_steps_done: int) -> bool:
-        """Whether an epoch is over after so many steps."""
+        """Whether an epoch ends after this number of steps."""
         return n_steps_done % self.steps_per_epoch == 0 or n_steps_done == self.n_steps
 
     def learning_rate(self, step: int, config: TrainConfig) -> float:

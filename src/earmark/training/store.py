@@ -17,30 +17,30 @@ from earmark.storage.files import atomic_write
 from earmark.training.provenance import exact_sha256
 
 _FORMAT: Final = 1
-"""To be raised when the front end gives other values for the same sound."""
+"""Increase it when the front end gives other values for the same sound."""
 LogMelOrNone = Float32[np.ndarray, "_ mel"] | None
-"""Frames differ from clip to clip; None is a clip that could not be read."""
+"""Clips differ in their frames; None is a clip that could not be read."""
 
 
 class FeatureStore:
-    """A folder of log-mels, one array a data set and front end; several processes may use it at once.
+    """A folder of log-mels, one array per data set and front end; several processes may use it at once.
 
-    An entry is found again by the clips in their order, their files' sizes and times of change, and the front end.
-    Arrays are mapped, not read: runs side by side share the memory. Only data sets of files are kept: whether two
-    readers of another kind yield the same sound cannot be told.
+    The key of an entry is the clips in order, their files' sizes and modification times, and the front end. Arrays are
+    memory-mapped: runs side by side share the memory. Only data sets of files are kept: nothing identifies the sound of
+    other readers.
 
     Args:
-        folder: Made when first written to.
+        folder: Created at the first write.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
     def find(self, dataset: Dataset, frontend: FrontendConfig) -> list[LogMelOrNone] | None:
-        """The log-mels of the data set's clips, or None if they are not here.
+        """The log-mels of the data set's clips, or None if they are not kept.
 
         Raises:
-            DataError: What is here is damaged.
+            DataError: The entry is damaged.
         """
         lengths_path, values_path = self._paths(dataset, frontend)
         if not (_are_files(dataset) and lengths_path.is_file() and values_path.is_file()):
@@ -61,7 +61,7 @@ class FeatureStore:
         frontend: FrontendConfig,
         log_mels: Sequence[LogMelOrNone],
     ) -> None:
-        """Writes the log-mels of all clips, in their order; nothing where they are no files."""
+        """Writes the log-mels of all clips, in order; nothing if the clips are not files."""
         if not _are_files(dataset):
             return
         lengths_path, values_path = self._paths(dataset, frontend)
@@ -73,7 +73,7 @@ class FeatureStore:
             for one in log_mels:
                 if one is not None:
                     file.write(np.ascontiguousarray(one, dtype="<f4").data)
-        # the lengths come last: an entry without them is not there yet
+        # the lengths come last: an entry without them is incomplete
         with atomic_write(lengths_path) as partial:
             partial.write_text(json.dumps(lengths), encoding="utf-8")
 
@@ -85,7 +85,7 @@ class FeatureStore:
                 try:
                     status = clip.audio.path.stat()
                 except OSError:
-                    continue  # whoever reads the clip will say so
+                    continue  # reported when the clip is read
                 digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
         stem = digest.hexdigest()[:24]
         return self.folder / f"{stem}.json", self.folder / f"{stem}.npy"

@@ -8,11 +8,11 @@ distinct runs, at most one per cell, each with the threshold at which it appears
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 
-from earmark.errors import ConfigError, DataError
+from earmark.errors import DataError, Limit, check_settings
 from earmark.evaluation.localisation.recordings import DECIMALS, ScoredRecording, check_same_labels
 
 _Array = np.ndarray[Any, np.dtype[Any]]
@@ -22,25 +22,22 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 class Scenario:
     """Criteria and costs of the PSDS, named as in its paper (Bilen et al. 2020)."""
 
-    dtc: float
+    dtc: Annotated[float, Limit(above=0, at_most=1)]
     """Detection tolerance: share of a detection that must lie in events of its label, or it is a false alarm."""
-    gtc: float
+    gtc: Annotated[float, Limit(above=0, at_most=1)]
     """Ground truth tolerance: share of an event that valid detections must cover for it to be found."""
-    cttc: float = 0.3
+    cttc: Annotated[float, Limit(above=0, at_most=1)] = 0.3
     """Cross-trigger tolerance: share of a false alarm in events of another label that makes it a cross trigger."""
-    alpha_ct: float = 0.0
+    alpha_ct: Annotated[float, Limit(at_least=0)] = 0.0
     """Cost of cross triggers: weight of their rate (per hour of the other label's events, mean over the other labels)
     when it is added to the false alarm rate."""
-    alpha_st: float = 1.0
+    alpha_st: Annotated[float, Limit(at_least=0)] = 1.0
     """Cost of instability: number of standard deviations over labels subtracted from the mean share of found events."""
-    e_max: float = 100.0
+    e_max: Annotated[float, Limit(above=0)] = 100.0
     """Upper limit of the area, in false alarms per hour and label."""
 
     def __post_init__(self) -> None:
-        if not all(0 < share <= 1 for share in (self.dtc, self.gtc, self.cttc)):
-            raise ConfigError(f"dtc, gtc and cttc: shares above 0 and up to 1 were expected, not {self}")
-        if min(self.alpha_ct, self.alpha_st) < 0 or not 0 < self.e_max < np.inf:
-            raise ConfigError(f"costs of 0 or more and a positive e_max were expected, not {self}")
+        check_settings(self)
 
 
 PSDS1: Final = Scenario(dtc=0.7, gtc=0.7)

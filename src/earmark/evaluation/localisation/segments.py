@@ -76,7 +76,7 @@ def _segments(
 ) -> tuple[_Array, Bool[np.ndarray, "segment label"]]:
     """The highest score in each segment of each recording, and whether an event overlaps it."""
     if not 0 < seconds < np.inf:
-        raise ConfigError(f"seconds: a positive length of a segment was expected, not {seconds:g}")
+        raise ConfigError(f"a positive length of a segment was expected, not {seconds:g}", "seconds")
     check_same_labels(recordings)
     scores, active = [], []
     for recording in recordings:

@@ -1,0 +1,119 @@
+"""`python -m experiments COMMAND`: one command for each artefact in results/."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App
+
+from earmark import cli
+
+COMMANDS: Final = {
+    "table1": (
+        "Compare the six poolings on soundscapes, with error bars, and ablate GMAP.",
+        "OUT receives soundscapes, runs, one line for each finished run (runs.jsonl), table1.md and ablations.md. "
+        "Interrupted, the same command resumes. A run that fails is reported on standard error and the others "
+        "continue; the exit status is then 1.",
+        "table1 --bank esc50:ESC-50 --out table1 --dry-run",
+        "table1 --bank esc50:ESC-50 --out table1 --jobs 2",
+        "table1 --out table1 --tables-only",
+    ),
+    "localisation": (
+        "Measure how well the runs of a table1 find when sounds happen.",
+        "OUT receives one line for each measured run (localisation.jsonl) and localisation.md. Interrupted, the same "
+        "command resumes.",
+        "localisation --out table1",
+    ),
+    "figure3": (
+        "Draw what each GMAP head and vanilla attention attend to in one soundscape.",
+        "OUT, the folder of a table1, receives figure3.png.",
+        "figure3 --out table1",
+        "figure3 --out table1 --difficulty dense --seed 1",
+    ),
+    "table2": (
+        "Print the AudioSet results of the literature, beside a report of your own.",
+        "",
+        "table2",
+        "table2 --report report/report.json --out table2.md",
+    ),
+    "first-run": (
+        "Train GMAP and mean pooling on soundscapes from ESC-50, with the same budget.",
+        "Writes results/first-run.md and results/first-run/. Interrupted, the same command resumes. Without BANK and "
+        "WORK it writes the page again from results/first-run/.",
+        "first-run ESC-50 work",
+        "first-run",
+    ),
+    "esc50-model": (
+        "Train, calibrate and measure the shipped model.",
+        "Writes results/esc50-model.md, .json and the folder esc50-model. WORK receives three-folds.safetensors, the "
+        "model that the figures are about, and earmark-esc50.safetensors, the model that ships. Interrupted, the same "
+        "command resumes. Without BANK and WORK it writes the page again from results/esc50-model.json.",
+        "esc50-model ESC-50 work",
+        "esc50-model",
+    ),
+    "long-recordings": (
+        "Compare ways to score recordings of 10 s to 10 minutes.",
+        "Writes results/long-recordings.md and .json. MODEL must not have been trained on fold 5, such as "
+        "three-folds.safetensors of esc50-model. Without arguments it writes the page again from "
+        "results/long-recordings.json.",
+        "long-recordings ESC-50 work work/three-folds.safetensors",
+        "long-recordings",
+    ),
+    "precision": (
+        "Compare a model in float32, in bf16, exported, and exported in 8 bits.",
+        "Writes results/precision.md. Calibrates on folds 1 to 3 and measures on fold 5. MODEL must not have been "
+        "trained on fold 5, such as three-folds.safetensors of esc50-model.",
+        "precision ESC-50 work/three-folds.safetensors",
+    ),
+    "audioset-shaped": (
+        "Run doctor, pack, train and evaluate on a small data set in AudioSet's Parquet layout.",
+        "Prints what results/audioset-shaped.md shows. Interrupted, the same command resumes.",
+        "audioset-shaped ESC-50 work",
+    ),
+    "kill-and-resume": (
+        "Kill doctor and pack with SIGKILL, resume them, and compare the bytes of the results.",
+        "Prints the last part of results/audioset-shaped.md. The exit status is 1 if a byte differs.",
+        "kill-and-resume work --n-clips 10000 --jobs 2",
+    ),
+}
+"""Each command: one line for the list, more for its own help, examples."""
+
+_PROGRAM: Final = "python -m experiments"
+_SHARED_MODULE: Final = frozenset({"table1", "localisation", "figure3", "table2"})
+"""Commands whose functions are in `experiments.commands`; the others have a module of their own."""
+
+
+def _app() -> App:
+    app = App(
+        name=_PROGRAM,
+        help="Measure the paper's tables and figures, and all other figures in results/, again.",
+        help_format="plaintext",
+        help_epilogue=f"`{_PROGRAM} COMMAND --help` explains a command and shows an example.",
+        version_flags=[],
+    )
+    for position, (name, (summary, more, *examples)) in enumerate(COMMANDS.items()):
+        function = name.replace("-", "_")
+        module = "commands" if name in _SHARED_MODULE else function
+        app.command(
+            f"experiments.{module}:{function}",
+            name=name,
+            help=f"{summary}\n\n{more}".strip(),
+            help_epilogue="\n".join(("Example:\n", *(f"    {_PROGRAM} {example}" for example in examples))),
+            sort_key=position,
+        )
+    return app
+
+
+app: Final = _app()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status, as `earmark.cli.main` does.
+
+    Args:
+        arguments: The words after `python -m experiments`; those of the process when missing.
+    """
+    return cli.main(arguments, app)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

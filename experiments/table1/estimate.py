@@ -1,0 +1,117 @@
+"""Time that the remaining runs of a table need, estimated from finished runs or from a few training steps."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from earmark.audio.recording import seconds_to_samples
+from earmark.labels import LabelSet
+from earmark.model.network import Network
+from earmark.training.machine import chosen_device, chosen_precision, keep_big_buffers
+from earmark.training.settings import Plan, TrainConfig
+from experiments.table1.lines import Line, done_runs, read_lines
+from experiments.table1.plan import Run, TablePlan
+from experiments.table1.runs import machine
+from experiments.table1.soundscapes import n_soundscapes, unrendered
+
+_STEPS: Final = 4
+_SCORING: Final = 1 / 3
+"""Cost of scoring a clip relative to training on it: the forward pass of a step."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimated time of several runs."""
+
+    seconds: float
+    clips_per_second: float
+    """Rate of the whole machine, for all runs at a time together."""
+    how: str
+    """Source of the estimate, in words."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The work that a call of `make_table` would do."""
+
+    n_runs: int
+    n_done: int
+    unrendered: tuple[tuple[str, str, int], ...]
+    """Difficulty, part and number of the soundscapes of each incomplete part."""
+    estimate: Estimate | None
+    """Time of the remaining runs; None if all are done."""
+
+
+def look_ahead(out: Path, plan: TablePlan, runs: Sequence[Run]) -> Outlook:
+    """The remaining work for the runs of a plan; writes nothing.
+
+    Raises:
+        ConfigError: `out` holds another table, or other files.
+        DataError: Its `runs.jsonl` is damaged.
+    """
+    plan.check(out)
+    lines = read_lines(out / "runs.jsonl")
+    done = done_runs(out, lines)
+    left = [run for run in runs if run not in done]
+    missing = tuple((*where, n_soundscapes(plan, where[1])) for where in unrendered(plan, out))
+    return Outlook(len(runs), len(runs) - len(left), missing, estimate(plan, left, lines) if left else None)
+
+
+def estimate(plan: TablePlan, runs: Sequence[Run], lines: Sequence[Line]) -> Estimate:
+    """Time to train and measure the runs, without mixing the soundscapes.
+
+    Args:
+        plan: The plan of the table.
+        runs: The remaining runs.
+        lines: Finished runs of this table, on any machine.
+    """
+    device = chosen_device(plan.profile.training)
+    here = [line for line in lines if line.machine == machine(device)]
+    if here:
+        # parallel runs share the machine: its rate is theirs times their number
+        rates = [line.n_beside * line.n_clips_seen / line.seconds for line in here]
+        rate = sum(rates) / len(rates)
+        n_clips = sum(plan.config(run).n_clips_seen + _SCORING * plan.profile.n_test for run in runs)
+        return Estimate(n_clips / rate, rate, f"the {len(here)} runs finished on such a machine")
+    rate = probe_rate(plan.profile.training, len(plan.profile.labels or ()) or 50, plan.profile.duration, device)
+    n_clips = sum(_clips(plan, run) for run in runs)
+    how = f"{_STEPS} steps of GMAP at width {plan.profile.training.width} on noise, just now on {machine(device)}"
+    return Estimate(n_clips / rate, rate, how)
+
+
+def _clips(plan: TablePlan, run: Run) -> float:
+    """Number of training clips of a run, plus validation and test clips at their lower cost."""
+    config, profile = plan.config(run), plan.profile
+    n_scored = Plan.of(config, profile.n_train).n_epochs * profile.n_valid + profile.n_test
+    return config.n_clips_seen + _SCORING * n_scored
+
+
+def probe_rate(config: TrainConfig, n_labels: int, duration: float, device: torch.device) -> float:
+    """Clips per second of a few bare training steps on noise, after one warm-up step."""
+    keep_big_buffers()
+    config = replace(config, pooling="gmap")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        network = Network(config.network_config(), LabelSet(tuple(map(str, range(n_labels))))).to(device).train()
+        frontend = network.config.frontend
+        n_frames = -(-seconds_to_samples(duration, frontend.sample_rate) // frontend.hop_length)
+        log_mel = torch.randn(config.batch_size, n_frames, frontend.n_mels).to(device)
+        target = torch.zeros(config.batch_size, n_labels, device=device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        half = chosen_precision(config, device) == "bf16"
+        seconds = []
+        for _ in range(1 + _STEPS):
+            start = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                logits = network.logits_from_log_mel(log_mel)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()  # on a GPU this waits for the step
+            seconds.append(time.perf_counter() - start)
+    return config.batch_size * _STEPS / sum(seconds[1:])

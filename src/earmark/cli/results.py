@@ -1,0 +1,257 @@
+"""Results of `earmark tag`, one per file: written in each format, read again, and kept in a journal for --resume."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from rich.table import Table
+
+from earmark.cli.screen import bar, destination, rounded, table_console, write_json
+from earmark.errors import ConfigError, DataError
+from earmark.inference.tagger import Tag
+from earmark.storage.files import atomic_write
+
+_ROWS_PER_GROUP: Final = 4096
+_DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)
+"""Exceptions of reading a damaged file."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """Tags of one file, or the error that prevented them."""
+
+    file: str
+    duration: float = 0.0
+    """Seconds."""
+    tags: tuple[Tag, ...] = ()
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--format json` prints."""
+        if self.error is not None:
+            return {"file": self.file, "error": self.error}
+        tags = [{"label": tag.label, "score": rounded(tag.score)} for tag in self.tags]
+        return {"file": self.file, "duration": rounded(self.duration), "tags": tags}
+
+    @classmethod
+    def from_json(cls, values: Any) -> "FileResult":
+        """The result that `to_json` converted.
+
+        Raises:
+            DataError: The values are not such a result.
+        """
+        try:
+            tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
+            return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not a result of `earmark tag` ({error})") from error
+
+
+def _write_table(results: Iterable[FileResult], stream: TextIO) -> None:
+    console = table_console(stream)
+    for result in results:
+        if result.error is not None:
+            continue
+        console.print(f"{result.file}  {result.duration:.1f} s", style="bold", soft_wrap=True)
+        table = Table.grid(padding=(0, 2))
+        for tag in result.tags:
+            table.add_row("", f"{tag.score:.3f}", bar(tag.score), tag.label)
+        console.print(table if result.tags else "      nothing reaches the threshold")
+
+
+def _write_json(results: Iterable[FileResult], stream: TextIO) -> None:
+    for result in results:
+        write_json(result.to_json(), stream)
+
+
+def _write_csv(results: Iterable[FileResult], stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("file", "label", "score", "error"))
+    for result in results:
+        writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
+        if not result.tags:  # no label reached the threshold, or the file is unreadable
+            writer.writerow((result.file, "", "", result.error or ""))
+        stream.flush()
+
+
+_WRITERS: Final[Mapping[str, Callable[[Iterable[FileResult], TextIO], None]]] = {
+    "table": _write_table,
+    "json": _write_json,
+    "csv": _write_csv,
+}
+FORMS: Final = (*_WRITERS, "parquet")
+
+
+def write(results: Iterable[FileResult], form: str, out: Path | None) -> None:
+    """Writes results as they come, to standard output or to a file that appears when it is complete.
+
+    Raises:
+        OSError: The file cannot be written.
+        ModuleNotFoundError: The format is Parquet and pyarrow is not installed.
+    """
+    if form == "parquet" and out is not None:
+        _write_parquet(results, out)
+        return
+    with destination(out) as stream:
+        _WRITERS[form](results, stream)
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    tag = pa.struct([("label", pa.string()), ("score", pa.float64())])
+    return pa.schema(
+        [("file", pa.string()), ("duration", pa.float64()), ("tags", pa.list_(tag)), ("error", pa.string())]
+    )
+
+
+def _write_parquet(results: Iterable[FileResult], out: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = _schema()
+    with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for rows in _groups(results):
+            empty = dict.fromkeys(schema.names)
+            writer.write_table(pa.Table.from_pylist([{**empty, **_as_text(row)} for row in rows], schema))
+
+
+def _groups(results: Iterable[FileResult]) -> Iterator[list[FileResult]]:
+    group: list[FileResult] = []
+    for result in results:
+        group.append(result)
+        if len(group) == _ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _as_text(result: FileResult) -> dict[str, Any]:
+    return {name: text(value) if isinstance(value, str) else value for name, value in result.to_json().items()}
+
+
+def text(name: str) -> str:
+    """A file name as valid text: undecodable bytes become escapes, as in every format that is read again."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def read(out: Path) -> list[FileResult]:
+    """Results of a file that `write` wrote, by its suffix.
+
+    Raises:
+        ConfigError: No format with this suffix can be read again.
+        DataError: The file does not hold such results.
+        OSError: The file cannot be read.
+    """
+    reader = _READERS.get(out.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"results in {', '.join(_READERS)} were expected, not {out}; name another --out", "resume")
+    try:
+        return list(reader(out))
+    except _DAMAGED as error:
+        raise _damaged(out, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: results of `earmark tag` were expected, they cannot be read ({error}); move the file away, or leave "
+        "out --resume"
+    )
+
+
+def _read_json(out: Path) -> Iterator[FileResult]:
+    with out.open(encoding="utf-8") as stream:
+        yield from (FileResult.from_json(json.loads(line)) for line in stream if line.strip())
+
+
+def _read_csv(out: Path) -> Iterator[FileResult]:
+    found: dict[str, FileResult] = {}
+    with out.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if None in row.values():
+                raise DataError("a row is too short")
+            previous = found.get(row["file"], FileResult(row["file"]))
+            tags = (*previous.tags, Tag(row["label"], float(row["score"]))) if row["label"] else previous.tags
+            found[row["file"]] = FileResult(row["file"], 0.0, tags, row["error"] or None)
+    yield from found.values()
+
+
+def _read_parquet(out: Path) -> Iterator[FileResult]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(out) as file:
+        for batch in file.iter_batches():
+            yield from map(FileResult.from_json, batch.to_pylist())
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[FileResult]]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+class ResultsJournal:
+    """Results in a file beside OUT, one per line as they come, so that a stopped command loses none.
+
+    Args:
+        out: The file that the results are for.
+        settings: Settings of the command; a journal with other settings is refused.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self._out = out
+        self.path = out.with_name(f".{out.name}.part")
+        self._settings = {"earmark": "tag", **settings}
+
+    def read(self) -> list[FileResult]:
+        """Results of a stopped command; none where there is no journal.
+
+        Raises:
+            ConfigError: The journal has other settings.
+            DataError: The journal is damaged.
+        """
+        if not self.path.is_file():
+            return []
+        try:
+            first, *lines = self.path.read_text(encoding="utf-8").split("\n")
+            settings = _parsed(first)
+            # a kill may have cut the last line off
+            results = [FileResult.from_json(_parsed(line)) for line in lines[:-1]]
+        except _DAMAGED as error:
+            raise _damaged(self.path, error) from error
+        if settings != self._settings:
+            raise ConfigError(
+                f"{self.path}: the interrupted command had another model or other settings; repeat them, or "
+                "start anew without --resume"
+            )
+        return results
+
+    @contextmanager
+    def appending(self, known: Iterable[FileResult]) -> Iterator[Callable[[FileResult], None]]:
+        """Yields a function that adds a result after the known ones; deletes the journal when the block succeeds."""
+        try:
+            with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+                write_json(self._settings, stream)
+                for result in known:
+                    write_json(result.to_json(), stream)
+        except OSError as error:
+            error.filename = str(self._out)  # the name that the user gave
+            raise
+        with self.path.open("a", encoding="utf-8") as stream:
+            yield lambda result: write_json(result.to_json(), stream)
+        self.path.unlink(missing_ok=True)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise DataError(f"a line of JSON was expected, not {line[:40]!r}") from error

@@ -1,0 +1,76 @@
+"""The engine of a PyTorch network."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from earmark.model.backbone import FoldedBackbone
+from earmark.model.network import Network
+
+
+class TorchEngine:
+    """A network behind NumPy arrays, one recording at a time.
+
+    Args:
+        network: The network; it is put into evaluation mode. The engine copies its backbone: after a change of weights
+            make a new engine.
+        n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
+        precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
+            changes scores in the third digit.
+    """
+
+    def __init__(
+        self, network: Network, n_threads: int | None = None, precision: Literal["float32", "bf16"] = "float32"
+    ) -> None:
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        self.network = network.eval()
+        self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
+        self.labels = network.labels
+        self.thresholds: Sequence[float] | None = network.thresholds
+        self.clip_duration = network.clip_duration
+        self.sample_rate = network.config.frontend.sample_rate
+        self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
+        self.halo = network.halo
+
+    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
+        """Segments of one recording."""
+        return self._run(self._encode, self._tensor(waveform)[None])[0]
+
+    def classify(
+        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
+    ) -> Float[np.ndarray, "bag label"]:
+        """Logits of each bag of segments; True in the mask is a real segment."""
+        return self._run(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
+
+    def pool(
+        self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
+    ) -> Float[np.ndarray, "bag feature"]:
+        """The pooled clip of each bag."""
+        return self._run(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
+
+    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+        """Attention of each head over one bag; None where the pooling has no attention."""
+        with torch.inference_mode():
+            attention = self.network.attention(self._tensor(segments)[None])
+        return None if attention is None else _as_numpy(attention)[0]
+
+    def _encode(self, waveform: Tensor) -> Tensor:
+        segments: Tensor = self._backbone(self.network.frontend(waveform))
+        return segments
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
+
+    def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> np.ndarray:
+        with torch.inference_mode():
+            return _as_numpy(stage(*inputs))
+
+
+def _as_numpy(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.float().cpu().numpy()
+    return array

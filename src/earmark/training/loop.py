@@ -1,0 +1,387 @@
+"""The training loop: every step, and at the end of each epoch validation and checkpoints."""
+
+import copy
+import math
+import time
+import warnings
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from earmark.errors import DataError, EarmarkError
+from earmark.model.backbone import MaskedBatchNorm
+from earmark.model.network import Network
+from earmark.training.augmentation import augment
+from earmark.training.batches import (
+    AUGMENTATION,
+    DROPOUT,
+    Batch,
+    Loader,
+    TrainBatches,
+    ValidBatches,
+    derived_seed,
+    unreadable_clips,
+)
+from earmark.training.folder import Epoch, RunFolder, best_epoch
+from earmark.training.interruption import Interruption
+from earmark.training.machine import long_run
+from earmark.training.settings import TrainConfig
+from earmark.training.step import LogMelNetwork, filled, loss_of, mean_figures, update_average
+
+_STEPS_PER_LOG: Final = 25
+_STEPS_TO_JUDGE: Final = (5, 20)
+"""Steps of a call between which its pace is measured; the very first are slower."""
+_UNCHECKED_ON_GPU: Final = 32
+"""Losses that may wait on a GPU before they are checked; a check waits for the GPU."""
+
+
+class Loop:
+    """The network, the moving average of its weights, the optimizer and the history of a run.
+
+    Everything that the next step depends on is in `state()`; a loop that loads it continues bit for bit.
+
+    Args:
+        config: Settings of the run.
+        network: Network to train; it is moved to the device.
+        batches: Training batches, with the plan of the run and this process's rank.
+        valid: Validation batches, if any.
+        n_workers: Processes that read clips.
+        device: Device to train on.
+        precision: `float32` or `bf16`.
+        folder: Folder to write checkpoints and metrics to.
+        about: Facts to keep in every checkpoint.
+        bar: Progress bar to draw on.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: Network,
+        batches: TrainBatches,
+        valid: ValidBatches | None,
+        n_workers: int,
+        device: torch.device,
+        precision: str,
+        folder: RunFolder,
+        about: dict[str, Any],
+        bar: Progress,
+    ) -> None:
+        self.config, self.batches, self.valid = config, batches, valid
+        self.plan, self.rank = batches.plan, batches.rank
+        self.n_workers, self.device, self.precision = n_workers, device, precision
+        self.folder, self.about, self.bar = folder, about, bar
+        if config.compiled:
+            for block in network.backbone.blocks:
+                block.compile()
+        self.network = network.to(device)
+        self.averaged = network
+        """The network that is validated and saved."""
+        if config.ema_decay > 0:
+            self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
+        self._model: nn.Module = LogMelNetwork(network)
+        if not self.rank.is_alone:
+            on_gpu = [device] if device.type == "cuda" else None
+            self._model = DistributedDataParallel(self._model, device_ids=on_gpu, gradient_as_bucket_view=True)
+        # without weight decay AdamW is Adam; fused updates all weights in one pass
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.n_steps_done = 0
+        self.loss_sum = 0.0
+        """Sum of the epoch's checked losses; a Python float, so that a resumed epoch gives the same sum."""
+        self.n_losses = 0
+        self.bad_clips: dict[str, str] = {}
+        self.history: list[Epoch] = []
+        self.seconds = self.epoch_seconds = self.data_seconds = 0.0
+        self.stopped = False
+        """Whether the loop ended before the last step because it was asked to."""
+        self.interruption = Interruption()
+        self._unchecked: list[tuple[tuple[str, ...], Tensor]] = []
+        self._logged = (0.0, 0)
+        self._note = ""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors and plain values."""
+        return {
+            "n_steps_done": self.n_steps_done,
+            "loss_sum": self.loss_sum,
+            "n_losses": self.n_losses,
+            "bad_clips": dict(self.bad_clips),
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(row) for row in self.history],
+            "seconds": self.seconds,
+            "epoch_seconds": self.epoch_seconds,
+            "data_seconds": self.data_seconds,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continues where `state` was taken."""
+        for name in ("n_steps_done", "loss_sum", "n_losses", "seconds", "epoch_seconds", "data_seconds"):
+            setattr(self, name, state[name])
+        self.bad_clips = dict(state["bad_clips"])
+        self.history = [Epoch(**row) for row in state["history"]]
+        for name in ("network", "averaged", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+    def run(self) -> None:
+        """Takes the steps that are left, or stops after one when SIGINT or SIGTERM asks for it.
+
+        Raises:
+            DataError: A clip cannot be read, or a loss is not finite.
+            EarmarkError: The weights are no longer finite.
+            KeyboardInterrupt: A second signal came.
+        """
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        plan, batch_size = self.plan, self.plan.batch_size
+        steps = range(self.n_steps_done, plan.n_steps)
+        n_clips, n_shown = plan.n_steps * batch_size, steps.start * batch_size
+        self._task = self.bar.add_task("training", total=n_clips, completed=n_shown, note="")
+        self._logged = (self.loss_sum, self.n_losses)
+        self._set_modes()
+        writer = SummaryWriter(self.folder.path / "tensorboard") if self.rank.is_first else nullcontext()
+        deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+        with writer as self._writer, self.interruption, deterministic:
+            self._mark = time.perf_counter()
+            for batch in Loader(self.batches, steps, self.n_workers, self.device.type == "cuda"):
+                waited = self._lap()
+                self.data_seconds += waited
+                self.epoch_seconds += waited
+                stop = self._step(batch.to(self.device), self.interruption.requested)
+                if plan.ends_epoch(self.n_steps_done):
+                    self._check_losses()  # on a GPU this waits for the steps, which belong to the epoch's time
+                self.epoch_seconds += self._lap()
+                if self.n_steps_done % _STEPS_PER_LOG == 0:
+                    self._log_loss()
+                self.bar.update(self._task, completed=self.n_steps_done * batch_size, note=self._note)
+                self._judge_pace(self.n_steps_done - steps.start)
+                if plan.ends_epoch(self.n_steps_done):
+                    self._end_epoch()
+                # several processes must stop after the same step: a request during one is known to all in the next
+                if self.rank.is_alone:
+                    stop = self.interruption.requested
+                if stop and self.n_steps_done < plan.n_steps:
+                    if not plan.ends_epoch(self.n_steps_done):
+                        self._save_within_epoch()
+                    self.stopped = True
+                    break
+
+    def _step(self, batch: Batch, stop: bool) -> bool:
+        """Takes one step; returns whether any process had `stop` set."""
+        config, step = self.config, batch.step
+        self._note_failures(batch, f"step {step}")
+        with torch.no_grad():
+            # each process augments the clips of all, so that mixup has the same pairs on any number of devices, and
+            # then takes its share: augmentation is a hundredth of the work
+            log_mel, n_frames = self._log_mel(batch)
+            log_mel, target, n_frames, stop = self.rank.gather_clips(log_mel, batch.target, n_frames, stop)
+            if not len(log_mel):
+                raise unreadable_clips(batch.failed, f"step {step}")
+            log_mel, target, n_frames = filled(log_mel, target, n_frames, self.plan.batch_size)
+            generator = torch.Generator().manual_seed(derived_seed(config.seed, AUGMENTATION, step))
+            log_mel, target, n_frames = augment(config, log_mel, target, n_frames, generator)
+        share = self.rank.share(len(log_mel))
+        logits = self._logits(step, log_mel[share], n_frames[share])
+        loss = loss_of(logits, target[share], config.softmax_weight)
+        self._unchecked.append((batch.ids, loss.detach()))
+        if len(self._unchecked) >= (1 if loss.device.type == "cpu" else _UNCHECKED_ON_GPU):
+            self._check_losses()
+        self.optimizer.zero_grad()
+        loss.backward()
+        if config.gradient_clip > 0:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate(self.n_steps_done, config)
+        self.optimizer.step()
+        if self.averaged is not self.network:
+            # an average over few steps must not remember the random start: its decay grows with the steps
+            decay = min(config.ema_decay, (1 + self.n_steps_done) / (10 + self.n_steps_done))
+            update_average(self.averaged, self.network, decay)
+        self.n_steps_done += 1
+        return stop
+
+    def _log_mel(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch's log-mels and the frames of each clip."""
+        if not batch.ids:  # no clip could be read
+            return batch.target.new_zeros(0, 0, self.network.config.frontend.n_mels), batch.lengths
+        if batch.are_log_mels:
+            return batch.features, batch.lengths
+        return self.network.frontend(batch.features, batch.lengths), self.network.frontend.n_frames(batch.lengths)
+
+    def _logits(self, step: int, log_mel: Tensor, n_frames: Tensor) -> Tensor:
+        # dropout draws from PyTorch's global generator: it is seeded by the step, and then restored
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            own = () if self.rank.is_first else (self.rank.number,)
+            torch.manual_seed(derived_seed(self.config.seed, DROPOUT, step, *own))
+            is_mixed = self.precision == "bf16"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed, cache_enabled=False):
+                logits: Tensor = self._model(log_mel, n_frames)
+        return logits.float()
+
+    def _note_failures(self, batch: Batch, where: str) -> None:
+        self.bad_clips.update(batch.failed)
+        if batch.failed and not self.config.skip_bad:
+            raise unreadable_clips(batch.failed, where)
+
+    def _check_losses(self) -> None:
+        """Adds up the losses that have not been checked yet.
+
+        Raises:
+            DataError: One of them is not finite; the error names the batch's clips.
+        """
+        losses = torch.stack([loss for _, loss in self._unchecked]).tolist() if self._unchecked else []
+        for (ids, _), loss in zip(self._unchecked, losses, strict=True):
+            if not math.isfinite(loss):
+                raise DataError(
+                    f"the loss became {loss} where a number was expected, on a batch of the clips {', '.join(ids)}; "
+                    "the checkpoints of the last epoch are untouched: look at these clips, lower the learning rate, "
+                    "clip the gradient or compute in float32",
+                    remedy={"gradient_clip": 1, "precision": "float32"},
+                )
+            self.loss_sum += loss
+            self.n_losses += 1
+        self._unchecked.clear()
+
+    def _check_weights(self) -> None:
+        for name, tensor in self.averaged.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise EarmarkError(
+                    f"the weights {name} are no longer finite numbers after step {self.n_steps_done}; the checkpoints "
+                    "of the last epoch are untouched: lower the learning rate or clip the gradient",
+                    remedy={"gradient_clip": 1},
+                )
+
+    def _set_modes(self) -> None:
+        """Puts the network into training mode, as far as the config asks for it; the average never is."""
+        self.averaged.eval()
+        self.network.train()  # after the line above: without an average the two are one
+        if self.config.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, MaskedBatchNorm):
+                    module.eval()
+
+    def _end_epoch(self) -> None:
+        """Validates, adds a row to the history and writes the checkpoints."""
+        self._agree()
+        mAP, mAUC, d = self._validate(self.valid) if self.valid is not None else (None, None, None)
+        self._lap()
+        n_clips = self.n_steps_done * self.plan.batch_size
+        row = Epoch(
+            epoch=len(self.history) + 1,
+            step=self.n_steps_done,
+            clips_seen=n_clips,
+            seconds=self.seconds,
+            train_loss=self.loss_sum / self.n_losses,
+            valid_mAP=mAP,
+            valid_mAUC=mAUC,
+            valid_d_prime=d,
+            clips_per_second=(n_clips - (self.history[-1].clips_seen if self.history else 0)) / self.epoch_seconds,
+            data_share=self.data_seconds / self.epoch_seconds,
+        )
+        self.history.append(row)
+        self.loss_sum, self.n_losses, self._logged = 0.0, 0, (0.0, 0)
+        self.epoch_seconds = self.data_seconds = 0.0
+        if self.rank.is_first:
+            # the state comes last: a run that is killed in between repeats the epoch and writes the same again
+            self._save_weights(self.folder.last, mAP)
+            if best_epoch(self.history) is row:
+                self._save_weights(self.folder.best, mAP)
+            self.folder.write_metrics(self.history)
+            self.folder.write_state(self.state())
+        self._show_loss(row.train_loss)
+        self.bar.update(self._task, note=self._note)
+        self._log({f"epoch/{name}": value for name, value in asdict(row).items() if isinstance(value, float)})
+        self._lap()
+
+    def _save_within_epoch(self) -> None:
+        self._check_losses()
+        self._agree()
+        if self.rank.is_first:
+            self._save_weights(self.folder.last, None)
+            self.folder.write_state(self.state())
+
+    def _save_weights(self, path: Path, valid_mAP: float | None) -> None:
+        n_clips = self.n_steps_done * self.plan.batch_size
+        self.averaged.save(path, {**self.about, "clips_seen": n_clips, "valid_mAP": valid_mAP})
+
+    def _agree(self) -> None:
+        """Makes the loss, the unreadable clips and the statistics of batch norm the same in all processes.
+
+        Raises:
+            EarmarkError: The weights are no longer finite.
+        """
+        if not self.rank.is_alone:
+            parts = self.rank.gather((self.loss_sum, self.bad_clips))
+            self.loss_sum = sum(loss for loss, _ in parts) / len(parts)
+            for _, clips in parts:
+                self.bad_clips.update(clips)
+            for network in (self.network, self.averaged):
+                self.rank.copy_from_first(list(network.buffers()))
+        self._check_weights()
+
+    def _validate(self, valid: ValidBatches) -> tuple[float, float, float]:
+        """mAP, mAUC and d' of the averaged weights, equal to those of `earmark evaluate`."""
+        network, rank = self.averaged, self.rank
+        # each process scores every n-th batch
+        own = range(rank.number, len(valid), rank.n_ranks)
+        task = self.bar.add_task("validation", total=len(own), note="")
+        scored: list[tuple[int, Any, Any]] = []
+        network.eval()
+        with torch.inference_mode():
+            for batch in Loader(valid, own, self.n_workers, self.device.type == "cuda"):
+                self._note_failures(batch, "validation")
+                if batch.ids:
+                    logits = network.logits_from_log_mel(*self._log_mel(batch.to(self.device)))
+                    scored.append((batch.step, batch.target.numpy(), logits.float().cpu().numpy()))
+                self.bar.advance(task)
+        self.bar.remove_task(task)
+        self._set_modes()
+        parts = rank.gather((scored, self.bad_clips))
+        for _, clips in parts:
+            self.bad_clips.update(clips)
+        scored = sorted((batch for part, _ in parts for batch in part), key=lambda batch: batch[0])
+        return rank.from_first(lambda: mean_figures([truth for _, truth, _ in scored], [s for *_, s in scored]))
+
+    def _lap(self) -> float:
+        """Seconds since the last call, also added to those of the run."""
+        now = time.perf_counter()
+        passed, self._mark = now - self._mark, now
+        self.seconds += passed
+        return passed
+
+    def _judge_pace(self, n_steps: int) -> None:
+        """Warns of a run that will take hours, after so many steps of this call."""
+        first, last = _STEPS_TO_JUDGE
+        if n_steps == first:
+            self._pace_mark = self.seconds
+        elif n_steps == last:
+            pace = (self.seconds - self._pace_mark) / (last - first)
+            warning = long_run(self.device, pace * (self.plan.n_steps - self.n_steps_done), self.config)
+            if warning is not None:
+                warnings.warn(warning, stacklevel=2)
+
+    def _log_loss(self) -> None:
+        if self.n_losses > self._logged[1]:
+            recent = (self.loss_sum - self._logged[0]) / (self.n_losses - self._logged[1])
+            self._logged = (self.loss_sum, self.n_losses)
+            learning_rate = self.plan.learning_rate(self.n_steps_done - 1, self.config)
+            self._log({"train/loss": recent, "train/learning_rate": learning_rate})
+            self._show_loss(recent)
+
+    def _show_loss(self, loss: float) -> None:
+        mAP = self.history[-1].valid_mAP if self.history else None
+        self._note = f"loss {loss:.4f}" + ("" if mAP is None else f"  mAP {mAP:.3f}")
+
+    def _log(self, values: dict[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, self.n_steps_done)
+            self._writer.flush()  # a killed run keeps its curves

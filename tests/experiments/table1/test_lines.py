@@ -1,0 +1,72 @@
+"""Lines of finished runs outlive whatever ends the program."""
+
+import json
+
+import pytest
+
+from earmark.errors import DataError
+from experiments.table1.lines import Line, append_line, done_runs, read_lines
+
+
+def test_lines_come_back_as_they_were(tmp_path, line_of):
+    path = tmp_path / "table" / "runs.jsonl"
+    assert read_lines(path) == []
+    lines = [line_of("sparse", "gmap", 0), line_of("sparse", "max", 0, mAP=None, d_prime=None)]
+    for line in lines:
+        append_line(path, line)
+    assert read_lines(path) == lines
+    assert read_lines(path)[0].run == ("sparse", "gmap", 0)
+
+
+def test_a_line_has_the_agreed_entries(line_of):
+    agreed = (
+        "difficulty cell seed profile config config_sha256 commit earmark machine n_parameters n_clips_seen "
+        "clips_per_second seconds seconds_per_step best_epoch valid_mAP n_test_clips test_ids_sha256 mAP mAUC d_prime"
+    )
+    assert set(agreed.split()) <= set(line_of("sparse", "gmap", 0).to_json())
+
+
+def test_what_is_not_finite_is_null(line_of):
+    line = line_of("sparse", "gmap", 0, d_prime=float("inf"), mAUC=float("nan"))
+    assert json.loads(json.dumps(line.to_json(), allow_nan=False))["d_prime"] is None
+
+
+def test_half_a_line_is_no_line_and_makes_room(tmp_path, line_of):
+    path = tmp_path / "runs.jsonl"
+    append_line(path, line_of("sparse", "gmap", 0))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:50])
+    assert len(read_lines(path)) == 1
+    append_line(path, line_of("sparse", "gmap", 1))
+    assert [line.seed for line in read_lines(path)] == [0, 1]
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_of_a_run_that_is_there_twice_the_later_line_counts(tmp_path, line_of):
+    path = tmp_path / "runs.jsonl"
+    for mAP in (0.1, 0.2):
+        append_line(path, line_of("sparse", "gmap", 0, mAP=mAP))
+    assert [line.mAP for line in read_lines(path)] == [0.2]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"cell": "gmap"}', "null"])
+def test_a_damaged_line_is_reported_with_its_number(tmp_path, line_of, text):
+    path = tmp_path / "runs.jsonl"
+    append_line(path, line_of("sparse", "gmap", 0))
+    path.write_text(path.read_text() + text + "\n")
+    with pytest.raises(DataError, match="line 2: not the line of a run"):
+        read_lines(path)
+
+
+def test_unknown_entries_are_reported(line_of):
+    with pytest.raises(DataError, match="not colour"):
+        Line.from_json({**line_of("sparse", "gmap", 0).to_json(), "colour": "red"})
+
+
+def test_a_run_is_done_when_its_scores_are_there_too(line_of, tmp_path):
+    with_scores, without = line_of("sparse", "gmap", 0), line_of("sparse", "gmap", 1)
+    scores = with_scores.run.scores(tmp_path)
+    scores.parent.mkdir(parents=True)
+    scores.touch()
+    assert done_runs(tmp_path, [with_scores, without]) == {with_scores.run}
+    assert done_runs(tmp_path, []) == set()

@@ -1,0 +1,49 @@
+"""Commands as steps of a script."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.steps import commit, earmark, resume, run
+
+
+def test_a_step_fails_with_the_status_of_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with (tmp_path / "out.txt").open("w") as output:
+        run([sys.executable, "-c", "print('done')"], tmp_path, output)
+    assert (tmp_path / "out.txt").read_text() == "done\n"
+    with pytest.raises(SystemExit) as failure:
+        earmark("tag", folder=tmp_path)
+    assert failure.value.code == 2
+    assert capfd.readouterr().err.startswith("error: ")
+
+
+STEP = """
+import sys, time
+from pathlib import Path
+from experiments.steps import commit, earmark, resume, run
+slow = "import sys, time, pathlib; pathlib.Path('started').touch()\\ntry: time.sleep(60)\\nexcept KeyboardInterrupt:"
+slow += " time.sleep(1); pathlib.Path('saved').touch()"
+run([sys.executable, "-c", slow], Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
+def test_an_interrupted_step_is_saved_before_the_script_ends(tmp_path: Path) -> None:
+    script = subprocess.Popen([sys.executable, "-c", STEP, str(tmp_path)], stderr=subprocess.DEVNULL, process_group=0)
+    while not (tmp_path / "started").exists():
+        assert script.poll() is None
+    os.killpg(script.pid, signal.SIGINT)
+    script.wait()
+    assert (tmp_path / "saved").exists()
+
+
+def test_resume_and_commit(tmp_path: Path) -> None:
+    assert resume(tmp_path) == []
+    (tmp_path / "run.json").touch()
+    assert resume(tmp_path) == ["--resume"]
+    assert re.fullmatch(r"[0-9a-f]{10}|", commit())

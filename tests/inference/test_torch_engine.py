@@ -1,0 +1,74 @@
+"""The engine of a PyTorch network gives what the network gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earmark.inference.torch_engine import TorchEngine
+from earmark.labels import LabelSet
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig
+
+LABELS = LabelSet(("dog", "rain", "siren"))
+
+
+def network(pooling: str = "gmap") -> Network:
+    torch.manual_seed(0)
+    net = Network(NetworkConfig(FrontendConfig.at_16k(), width=2, pooling=pooling, n_heads=2), LABELS)
+    # one step of statistics, so that batch norm in evaluation is not the identity
+    net.train()(torch.randn(8, 16000))
+    return net.eval()
+
+
+def test_it_gives_what_the_network_gives_as_numpy() -> None:
+    net = network()
+    engine = TorchEngine(net)
+    waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)
+    segments = engine.encode(waveform)
+    assert segments.shape == (8, 16) and isinstance(segments, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(engine.classify(segments[None])), net(torch.from_numpy(waveform)[None]))
+    masks = ~np.eye(8, dtype=bool)
+    bags = np.broadcast_to(segments, (8, 8, 16))
+    without = engine.classify(bags, masks)
+    assert without.shape == (8, 3) and engine.pool(bags, masks).shape == (8, net.pooling.n_features)
+    np.testing.assert_allclose(without[0], engine.classify(segments[None, 1:])[0], atol=1e-5)
+
+
+def test_attention_sums_to_one_or_is_none() -> None:
+    segments = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+    attention = TorchEngine(network()).attention(segments)
+    assert attention is not None and attention.shape == (2, 8)
+    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+    assert TorchEngine(network("mean")).attention(segments) is None
+
+
+@pytest.mark.parametrize(
+    ("frontend", "backbone", "halo"),
+    [
+        (FrontendConfig(), "cnn", 2),
+        (FrontendConfig.at_16k(), "cnn", 2),
+        (FrontendConfig(hop_length=320), "cnn", 2),
+        (FrontendConfig(), "light", 2),
+        (FrontendConfig.at_16k(), "light", 2),
+    ],
+)
+def test_a_segment_depends_on_its_halo_and_nothing_beyond(frontend: FrontendConfig, backbone: str, halo: int) -> None:
+    torch.manual_seed(0)
+    engine = TorchEngine(Network(NetworkConfig(frontend, backbone, width=2), LabelSet(("a",))))
+    assert engine.halo == halo
+    step = engine.samples_per_segment
+    waveform = np.random.default_rng(0).normal(0, 0.1, 9 * step).astype(np.float32)
+    middle = engine.encode(waveform)[4]
+    part = engine.encode(waveform[(4 - halo) * step : (5 + halo) * step])
+    np.testing.assert_allclose(part[halo], middle, atol=1e-5)
+    nearer = engine.encode(waveform[(5 - halo) * step : (4 + halo) * step])
+    assert np.abs(nearer[halo - 1] - middle).max() > 1e-5
+
+
+def test_the_clip_duration_comes_from_the_checkpoint(tmp_path: Path) -> None:
+    net = network()
+    assert net.clip_duration is None and TorchEngine(net).clip_duration is None
+    net.save(tmp_path / "a.safetensors", {"clip_duration": 5})
+    assert TorchEngine(Network.load(tmp_path / "a.safetensors")).clip_duration == 5.0

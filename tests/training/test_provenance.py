@@ -1,0 +1,27 @@
+"""The hash of a data set."""
+
+from pathlib import Path
+
+from earmark.audio.recording import Audio
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.training.provenance import exact_sha256
+from tests.training.tones import LABELS, Tone
+
+
+def test_files_may_move_as_a_whole_between_start_and_resumption(tmp_path, monkeypatch):
+    def files(folder, **values):
+        clips = (Clip(n, ("low",), FileAudio(Path(folder, n, "x.wav"), **values)) for n in ("a", "b"))
+        return exact_sha256(Dataset("files", LABELS, tuple(clips)))
+
+    monkeypatch.chdir(tmp_path)
+    assert files("here") == files(tmp_path / "here") == files("/elsewhere/there")
+    assert len({files("here"), files("here", onset=1.0), files("here", duration=1.0)}) == 3
+
+
+def test_a_reader_without_a_text_of_its_own():
+    class Plain:
+        def load(self, sample_rate: int) -> Audio:
+            return Tone(("low",), 1).load(sample_rate)
+
+    one, other = (Dataset("plain", LABELS, (Clip("a", ("low",), Plain()),)) for _ in range(2))
+    assert repr(one[0].audio) != repr(other[0].audio) and exact_sha256(one) == exact_sha256(other)

@@ -1,0 +1,119 @@
+"""Settings and plan of a run."""
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+
+from earmark.errors import ConfigError
+from earmark.model.backbone import BACKBONES
+from earmark.model.pooling import POOLINGS
+from earmark.training import TrainConfig, settings
+from earmark.training.settings import Plan, Topic
+
+
+def test_config_survives_json():
+    config = TrainConfig(width=16, clips_per_epoch=100, device="cuda:1", schedule="constant")
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "setting", "words"),
+    [
+        ({"pooling": "median"}, "pooling", ["one of max, mean", "not 'median'"]),
+        ({"sample_rate": 44100}, "sample_rate", ["one of 32000, 16000", "not 44100"]),
+        ({"sample_rate": 32000.0}, "sample_rate", ["one of 32000, 16000", "not 32000.0"]),
+        ({"width": 0}, "width", ["at least 1", "not 0"]),
+        ({"n_heads": 3}, "n_heads", ["a divisor of the 512 channels", "not 3"]),
+        ({"n_mels": 72}, "n_mels", ["a multiple of 16", "not 72"]),
+        ({"shortest_crop": 0.0}, "shortest_crop", ["above 0 and at most 1", "not 0.0"]),
+        ({"shortest_crop": 1.5}, "shortest_crop", ["above 0 and at most 1", "not 1.5"]),
+        ({"mix_clips": 1.5}, "mix_clips", ["from 0 to 1", "not 1.5"]),
+        ({"dropout": 1.0}, "dropout", ["at least 0 and below 1", "not 1.0"]),
+        ({"learning_rate": 0.0}, "learning_rate", ["above 0", "not 0.0"]),
+        ({"learning_rate": float("nan")}, "learning_rate", ["a finite number", "not nan"]),
+        ({"learning_rate": "0.1"}, "learning_rate", ["a finite number", "not '0.1'"]),
+        ({"batch_size": 2.5}, "batch_size", ["a whole number", "not 2.5"]),
+        ({"batch_size": True}, "batch_size", ["a whole number", "not True"]),
+        ({"gate": 1}, "gate", ["true or false", "not 1"]),
+        ({"clips_per_epoch": 0}, "clips_per_epoch", ["at least 1", "not 0"]),
+        ({"clips_per_epoch": "all"}, "clips_per_epoch", ["a whole number", "not 'all'"]),
+        ({"device": "tpu"}, "device", ["auto, cpu, cuda, cuda:N or mps", "not 'tpu'"]),
+        ({"seed": -1}, "seed", ["at least 0", "not -1"]),
+        ({"seed": None}, "seed", ["a whole number", "not None"]),
+        ({"init": 3}, "init", ["a text", "not 3"]),
+        ({"shuffle": "blocks"}, "shuffle", ["clips", "not blocks", "(balanced=False)"]),
+        ({"bach_size": 3}, None, ["'bach_size'", "did you mean 'batch_size'"]),
+    ],
+)
+def test_config_refuses(values, setting, words, unchecked):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_json(values)
+    assert caught.value.setting == setting
+    text = str(caught.value)
+    assert text.startswith(f"{setting}: ") or setting is None
+    assert [word for word in words if word not in text] == []
+
+
+def test_settings_may_be_missing_or_at_their_limits(unchecked):
+    config = TrainConfig(clips_per_epoch=None, dropout=0, shortest_crop=1, n_mels=16, mix_clips=1, learning_rate=1)
+    assert config.clips_per_epoch is None
+
+
+def test_every_setting_has_a_topic_and_topics_are_not_mixed():
+    hints = get_type_hints(TrainConfig, include_extras=True)
+    topics = [
+        next(note for note in hints[entry.name].__metadata__ if isinstance(note, Topic))
+        for entry in fields(TrainConfig)
+    ]
+    assert topics == sorted(topics, key=list(Topic).index)
+
+
+def test_every_setting_is_documented_and_every_pooling_can_be_set():
+    body = next(
+        node
+        for node in ast.parse(Path(settings.__file__).read_text()).body
+        if getattr(node, "name", "") == "TrainConfig"
+    ).body
+    documented = [
+        a.target.id
+        for a, b in pairwise(body)
+        if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
+    ]
+    assert documented == [entry.name for entry in fields(TrainConfig)]
+    assert set(settings.PoolingName.__args__) == set(POOLINGS)
+    assert settings.BackboneName.__args__ == tuple(BACKBONES)
+
+
+def test_settings_need_no_torch():
+    code = "import sys, earmark.training as t; t.TrainConfig(); print({'torch', 'tensorboard'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_learning_rate_warms_up_and_falls():
+    config = TrainConfig(n_clips_seen=3200, warmup=0.1, learning_rate=0.5)
+    plan = Plan.of(config, 320)
+    rates = [plan.learning_rate(step, config) for step in range(plan.n_steps)]
+    assert plan.n_steps == 100
+    np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11))
+    assert (
+        max(rates) == 0.5 and np.all(np.diff(rates[10:]) < 0) and rates[55] == pytest.approx(0.25) and rates[-1] < 1e-3
+    )
+    constant = replace(config, schedule="constant")
+    assert {plan.learning_rate(step, constant) for step in range(10, 100)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("n_clips", "clips_per_epoch", "steps"),
+    [(640, None, 20), (3, None, 10), (10**6, None, 50), (640, 64, 2), (640, 10**9, 500), (640, 1, 1)],
+)
+def test_an_epoch_in_steps(n_clips, clips_per_epoch, steps):
+    plan = Plan.of(TrainConfig(n_clips_seen=16000, clips_per_epoch=clips_per_epoch), n_clips)
+    assert (plan.n_steps, plan.steps_per_epoch) == (500, steps)
