@@ -81,7 +81,7 @@ def test_an_exported_model_tags_like_its_checkpoint_without_pytorch(
 
 def test_an_exported_model_cannot_be_exported_again(exported: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["export", str(exported), str(tmp_path / "a.onnx")]) == 1
-    assert "a .safetensors checkpoint was expected" in capfd.readouterr().err
+    assert "expected a .safetensors checkpoint" in capfd.readouterr().err
 
 
 def test_the_model_is_never_overwritten(exported: Path, capfd: Capture) -> None:

@@ -275,7 +275,7 @@ def test_a_diverged_network_is_an_error() -> None:
     ("settings", "text"),
     [
         ({"batch_size": 0}, "batch_size: at least 1 was expected, not 0"),
-        ({"n_workers": -1}, "n_workers=-1"),
+        ({"n_workers": -1}, "n_workers: at least 0"),
         ({"device": "abacus"}, "device: abacus cannot be used"),
         pytest.param(
             {"device": "cuda"},
