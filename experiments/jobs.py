@@ -1,150 +1,57 @@
-"""Runs side by side, each in a Python process of its own.
+"""Runs side by side, each in a process of its own, which saves its run when it has to stop."""
 
-The parent starts a process with its run on the command line and reads one line of JSON from it. It asks the process to
-stop by closing its standard input, which happens too when the parent dies: the run is then saved, and no process is
-left behind. Processes have sessions of their own, so that a Ctrl-C reaches the parent alone and none is stopped twice.
-"""
-
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
 
-from earmark.errors import DataError
+from earmark.errors import EarmarkError
+from earmark.parallel.pool import Death, Pool, Reporter
+from earmark.parallel.processors import n_processors
 from experiments.table1.lines import Line
 from experiments.table1.plan import Run, read_plan
 
-_POLL_SECONDS: Final = 0.1
-
 
 def side_by_side(
-    out: Path, runs: Sequence[Run], n_jobs: int, tell: Callable[[str], None] = lambda text: None
+    out: Path, runs: Sequence[Run], n_jobs: int, note: Callable[[str], None] = lambda text: None
 ) -> Generator[tuple[Run, Line | str]]:
-    """Each run as it ends, with its line, or with why there is none.
+    """Yields each run when it ends, with its line or the reason why it failed.
 
-    Closed or interrupted, it waits until the runs under way are saved; interrupted once more, it ends them at once.
+    When closed or interrupted, it waits until the unfinished runs are saved; a second Ctrl-C kills them.
 
     Args:
         out: The table's folder, with plan and soundscapes.
-        runs: What to do, in this order.
-        n_jobs: How many at a time.
-        tell: Told when there is something to wait for before the end.
+        runs: The runs, in the order in which they begin.
+        n_jobs: Number of processes.
+        note: Called with a message before it waits for runs to be saved.
     """
-    waiting = deque(runs)
-    working: dict[subprocess.Popen[str], Run] = {}
-    try:
-        while waiting or working:
-            while waiting and len(working) < n_jobs:
-                run = waiting.popleft()
-                working[_start(out, run, n_jobs)] = run
-            for process in [process for process in working if process.poll() is not None]:
-                # no longer among the working when the caller has the result
-                run = working.pop(process)
-                yield run, _result(process)
-            time.sleep(_POLL_SECONDS)
-    finally:
-        if working:
-            tell(f"stopping; {len(working)} runs under way are saved first")
-            _stop(list(working))
-
-
-def _start(out: Path, run: Run, n_jobs: int) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "experiments.jobs", str(out), json.dumps(run), str(n_jobs)]
-    return subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+    # a new process for each run: no memory of one run is left to the next
+    pool = Pool(n_jobs, is_renewed=True, n_threads=max(1, n_processors() // n_jobs), grace=None)
+    results = pool.run(
+        partial(_perform, out=out, n_jobs=n_jobs),
+        runs,
+        on_stop=lambda n_runs: note(f"stopping; {n_runs} runs under way are saved first"),
     )
+    with closing(results):
+        for run, result in results:
+            yield run, _reason(result) if isinstance(result, Death) else result
 
 
-def _result(process: subprocess.Popen[str]) -> Line | str:
-    told, _ = process.communicate()
-    with suppress(ValueError, DataError):
-        answer = json.loads(told)
-        return str(answer["error"]) if "error" in answer else Line.from_json(answer)
-    if process.returncode == -getattr(signal, "SIGKILL", 0):
-        return "its process was killed; is there memory for so many at a time?"
-    return f"its process ended with status {process.returncode} and no result"
-
-
-def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
+def _perform(run: Run, report: Reporter, out: Path, n_jobs: int) -> Line | str:
     try:
-        for process in processes:
-            if process.stdin is not None:
-                process.stdin.close()
-        for process in processes:
-            process.wait()
-    except KeyboardInterrupt:
-        for process in processes:
-            process.kill()
-        raise
-    finally:
-        for process in processes:
-            if process.stdout is not None:
-                process.stdout.close()
+        from experiments.table1.runs import perform
+
+        return perform(out, read_plan(out), run, n_beside=n_jobs)
+    except Exception as error:  # the other runs continue
+        return failure(error)
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """While entered, SIGTERM is what Ctrl-C is, so that what must be saved is; in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _reason(death: Death) -> str:
+    hint = "; is there enough memory for so many runs at a time?" if death.exit_code < 0 else ""
+    return f"its process {death.reason}{hint}"
 
 
 def failure(error: Exception) -> str:
-    """One line about why a run failed; with its kind, unless the error was meant for people to read."""
-    from earmark.errors import EarmarkError
-
+    """One line about why a run failed, with the error's class unless the error is meant for users."""
     text = (str(error).splitlines() or [""])[0]
     return text if isinstance(error, EarmarkError | OSError) else f"{type(error).__name__}: {text}"
-
-
-def main(words: Sequence[str]) -> int:
-    """What a process of `side_by_side` does."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed must not end up in the answer
-    out, run, n_jobs = Path(words[0]), Run(*json.loads(words[1])), int(words[2])
-    with sigterm_as_interrupt():
-        threading.Thread(target=_stop_with_parent, daemon=True).start()
-        try:
-            import torch
-
-            from earmark.parallel.processors import n_processors
-            from experiments.table1.runs import perform
-
-            torch.set_num_threads(max(1, n_processors() // n_jobs))
-            answer = perform(out, read_plan(out), run, n_beside=n_jobs).to_json()
-        except KeyboardInterrupt:
-            return 130
-        except Exception as error:  # whatever it is, the other runs go on and this one is told of
-            answer = {"error": failure(error)}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-    return 0
-
-
-def _stop_with_parent() -> None:
-    # not through sys.stdin: its lock, held by a thread that waits, would keep the interpreter from ending
-    while os.read(0, 1024):
-        pass
-    signal.raise_signal(signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

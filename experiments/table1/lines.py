@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from earmark.errors import DataError
+from earmark.storage.journal import open_journal, read_journal
 from experiments.table1.plan import Run
 
 
@@ -91,28 +91,12 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a file, none where there is no file; of a run that is there twice the later one.
-
-    A last line without its end was being written when the power went: it counts as not there.
+    """The lines of a file, none if there is no file; the last one of each run.
 
     Raises:
         DataError: A line is damaged.
     """
-    if not path.exists():
-        return []
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    lines: dict[Run, Line] = {}
-    for number, text in enumerate(whole.splitlines(), 1):
-        try:
-            values = json.loads(text)
-            if not isinstance(values, dict):
-                raise DataError("an object was expected")
-            line = Line.from_json(values)
-        except (ValueError, DataError) as error:
-            raise DataError(
-                f"{path}, line {number}: not the line of a run ({error}); remove it or put it back"
-            ) from error
-        lines[line.run] = line
+    lines = {line.run: line for line in read_journal(path, Line.from_json)}
     return list(lines.values())
 
 
@@ -122,11 +106,11 @@ def done_runs(out: Path, lines: Iterable[Line]) -> set[Run]:
 
 
 def append_line(path: Path, line: Line) -> None:
-    """Adds a line that is on the disk when this returns; half a line at the end of the file makes room for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        whole = path.read_bytes().rpartition(b"\n")
-        file.truncate(len(whole[0]) + len(whole[1]))
-        file.write(json.dumps(line.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Adds a line to a file; it is on disk when this returns.
+
+    Raises:
+        DataError: Another process is adding a line.
+        OSError: The file cannot be written.
+    """
+    with open_journal(path, is_synced=True) as journal:
+        journal.append(line.to_json())

@@ -1,6 +1,5 @@
 """`table1.md` and `ablations.md`, which follow from `runs.jsonl` and the test scores alone."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from earmark.data.clips import ids_sha256
 from earmark.errors import DataError
 from experiments.table1.lines import Line
 from experiments.table1.plan import Run
@@ -76,9 +76,9 @@ def comparisons(out: Path, lines: Sequence[Line], n_resamples: int = N_RESAMPLES
             raise DataError(f"{out}: the {difficulty} runs were measured on different clips; a table needs the same")
 
     @cache
-    def resampled(run: Run, ids_sha256: str) -> tuple[ResampledRuns, bytes]:
+    def resampled(run: Run, expected: str) -> tuple[ResampledRuns, bytes]:
         scores = read_scores(run.scores(out))
-        if hashlib.sha256("\n".join(sorted(map(str, scores.ids))).encode()).hexdigest() != ids_sha256:
+        if ids_sha256(map(str, scores.ids)) != expected:
             raise DataError(
                 f"{run.scores(out)}: scores of the test clips of {run} were expected, these are of other "
                 "clips; remove the file, and `python -m experiments table1` measures the run again"

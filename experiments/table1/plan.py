@@ -12,6 +12,7 @@ from earmark.audio.recording import probe
 from earmark.data import open_data
 from earmark.data.clips import Dataset, FileAudio, check_disjoint
 from earmark.errors import AudioError, ConfigError, DataError
+from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
 from earmark.training.settings import TrainConfig
 from experiments.lock import LOCK
@@ -161,10 +162,7 @@ class TablePlan:
         # the path of the bank and the number of seeds and difficulties do not change a run
         free = {"bank": "", "difficulties": (), "n_seeds": 0}
         then, now = (_flat({**plan.to_json(), **free}) for plan in (theirs, self))
-        differing = [
-            f"{key} {then.get(key)!r} -> {now.get(key)!r}" for key in {**then, **now} if then.get(key) != now.get(key)
-        ]
-        if differing:
+        if differing := differences(then, now):
             raise ConfigError(
                 f"{out}: holds another table, these differ: {', '.join(differing)}; put them back or "
                 "take another folder"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
+from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.storage.files import atomic_write
-from experiments.jobs import failure, side_by_side, sigterm_as_interrupt
+from experiments.jobs import failure, side_by_side
 from experiments.lock import alone
 from experiments.table1.lines import Line, append_line, done_runs, read_lines
 from experiments.table1.pages import ablations_page, comparisons, table1_page

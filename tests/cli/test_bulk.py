@@ -12,7 +12,7 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installe
 pytest.importorskip("fsspec", reason="fsspec is not installed")
 pytest.importorskip("ray", reason="Ray is not installed")
 
-from earmark.bulk import cluster, run  # noqa: E402
+from earmark.bulk import cluster, dispatch  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
 
 Capture = pytest.CaptureFixture[str]
@@ -28,7 +28,7 @@ def fleets(monkeypatch: pytest.MonkeyPatch) -> list[cluster.Fleet]:
         for part in parts:
             tell(part.name, do_part(part, hub.load(model), job.settings, out, job.fingerprint))
 
-    monkeypatch.setattr(run, "do_parts", do_parts)
+    monkeypatch.setattr(dispatch, "do_parts", do_parts)
     return asked
 
 
@@ -59,7 +59,7 @@ def test_bulk_tags_a_folder_and_goes_on_where_it_stopped(
     assert rows[0]["tags"] == [{"label": t.label, "score": pytest.approx(t.score, abs=1e-5)} for t in tags]
     (tmp_path / "part-000001.parquet").unlink()
     assert cli.main(words) == 0
-    assert capfd.readouterr().err.startswith("parts: 2, of which 1 are there; starting")
+    assert capfd.readouterr().err.startswith("parts: 2, of which 1 are finished; starting")
     assert cli.main([*words, "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
     assert fleets == [cluster.Fleet(3, 0.5, "auto"), cluster.Fleet()]
@@ -94,7 +94,7 @@ def test_bulk_where_nothing_can_be_read_is_an_error(
 def test_bulk_of_which_a_part_fails_says_so_and_fails(
     model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    monkeypatch.setattr(run, "do_parts", lambda *words: words[-1]("part-000000.parquet", "3 workers died over it"))
+    monkeypatch.setattr(dispatch, "do_parts", lambda *words: words[-1]("part-000000.parquet", "3 workers died over it"))
     assert cli.main(["bulk", str(recordings), str(tmp_path), "--model", model, "--json"]) == 1
     captured = capfd.readouterr()
     assert json.loads(captured.out)["failed_parts"] == [

@@ -50,7 +50,7 @@ def test_findings_for_people(tmp_path: Path, capfd: Capture) -> None:
     assert lines[2] == "sample rates: 16000 Hz (8); 100.0% are below 32000 Hz; channels: 1 (8)"
     assert [line.split()[:2] for line in lines[5:8]] == [["unreadable", "1"], ["silent", "1"], ["duplicate", "1"]]
     assert "dog/00000.wav = dog/copy.flac" in lines[7]
-    assert lines[-1] == "clean list: 6 of 9 clips, without what is unreadable, silent, duplicate"
+    assert lines[-1] == "clean list: 6 of 9 clips, without clips found unreadable, silent, duplicate"
     assert captured.err == f"{out}: report.json, clips.csv; the clean list: earmark train clips:{out / 'clean.txt'}\n"
 
 
@@ -90,7 +90,7 @@ def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     assert cli.main([*words, "-q"]) == 0
     told = capfd.readouterr().out
     assert "damaged" in told and "clips.csv, row 3: no path" in " ".join(told.split())
-    assert told.splitlines()[-1] == "clean list: 1 of 1 clips, without what is damaged"
+    assert told.splitlines()[-1] == "clean list: 1 of 1 clips, without clips found damaged"
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     reason = "expected onset in seconds, 0 or more, got 'soon'"
     assert report["findings"][0]["items"][1] == {"part": "clips.csv, row 4", "reason": reason}
@@ -101,7 +101,7 @@ def test_strict_ends_with_1_unless_what_is_found_is_kept(tmp_path: Path, capfd: 
     words = ["doctor", data, "--out", str(tmp_path / "report"), "--jobs", "1", "--min-clips", "0", "-q", "--strict"]
     assert cli.main(words) == 1
     assert capfd.readouterr().err == (
-        "error: faults were found, which --strict does not allow; --keep names kinds to allow\n"
+        "error: there are findings, which --strict does not allow; --keep allows kinds of them\n"
     )
     assert (tmp_path / "report" / "clean.txt").exists()
     assert cli.main([*words, "--keep", "silent, duplicate"]) == 0
@@ -113,7 +113,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "report"
     assert cli.main(["doctor", f"folder:{tmp_path / 'data'}", "--out", str(out), "--jobs", "1"]) == 1
     captured = capfd.readouterr()
-    assert captured.err == f"error: none of the 1 clips is clean; {out} says what is wrong with them\n"
+    assert captured.err == f"error: none of the 1 clips is clean; the findings are in {out}\n"
     assert "silent" in captured.out
 
 
@@ -208,32 +208,33 @@ def test_published_sets_are_examined_whatever_is_wrong_with_some_clips(
 # the process
 
 DYING = """
-import json, multiprocessing, os, signal, sys
+import multiprocessing, os, signal, sys
 from earmark.doctor import journal
 from earmark.doctor.report import Report
 from earmark.cli import main
+from earmark.storage.journal import Journal
 
 n_left = int(sys.argv.pop(1))
-line, save, unlink = journal._line, Report.save, os.unlink
-journal._SECONDS = 0
+append, save = Journal.append, Report.save
+journal._SECONDS = 0.0
 
 def die():
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
-def one_more(value):
+def append_or_die(self, value):
     global n_left
     n_left -= 1
     if n_left == 0:
         die()
-    return line(value)
+    append(self, value)
 
 def last_words(self, folder):
     save(self, folder)
     if n_left > 0:
         die()
 
-journal._line, Report.save = one_more, last_words
+Journal.append, Report.save = append_or_die, last_words
 sys.exit(main())
 """
 
@@ -286,4 +287,4 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path, wait_until: Callable[..., No
     os.killpg(process.pid, signal.SIGINT)
     printed, told = process.communicate()
     assert (process.returncode, printed) == (130, "")
-    assert told == "error: interrupted; what is done is kept, the same command goes on\n"
+    assert told == "error: interrupted; finished work is kept, and the same command continues\n"

@@ -124,7 +124,7 @@ def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_goes_wrong_beyond_the_expected(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     def ending(error: BaseException, *words: str) -> int:
-        def run(words: list[str]) -> int:
+        def run(*arguments: object) -> int:
             raise error
 
         monkeypatch.setattr(cli, "_run", run)

@@ -96,14 +96,14 @@ def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, m
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("earmark.packing.run.side_by_side", interrupted)
+    monkeypatch.setattr("earmark.packing.assembly.make_shards", interrupted)
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--sample-rate", "16000"]) == 130
     assert capfd.readouterr().err == (
-        f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command goes on\n"
+        f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command continues\n"
     )
 
 
-def test_a_pack_above_the_rate_of_its_recordings_is_told(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_a_pack_above_the_rate_of_its_recordings_is_noted(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--jobs", "1"]) == 0
     assert "note: the recordings have a sample rate of 16000 Hz, the pack of 32000 Hz" in capfd.readouterr().err
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import SOURCES, AudioReader, Clip, Dataset, FileAudio, check_disjoint, open_data
+from earmark.data.clips import ids_sha256
 from earmark.errors import AudioError, DataError
 from earmark.labels import LabelSet
 
@@ -304,3 +305,9 @@ def test_specs_without_a_known_source_are_refused(tmp_path: Path, monkeypatch: p
     assert refusal(lambda: open_data("zip:clips")) == f"'zip:clips': unknown source 'zip'; {choices}"
     assert refusal(lambda: open_data("csv:")) == "'csv:': expected a path after csv:, as in csv:PATH"
     assert refusal(lambda: open_data("esc50")) == "'esc50': expected a path after esc50:, as in esc50:PATH"
+
+
+def test_the_hash_of_ids_is_that_of_their_bytes_whatever_their_order() -> None:
+    assert ids_sha256(["b", "ü", "a"]) == hashlib.sha256("a\nb\nü".encode()).hexdigest()
+    assert ids_sha256(["a.wav", "b.wav"]) == "f365b5330077a1d55452fee7f0a5ba67c4952eb566e2af8f279ed681ca8d0543"
+    assert ids_sha256(["a\udcff.wav"]) == hashlib.sha256(b"a\xff.wav").hexdigest()

@@ -87,6 +87,12 @@ def test_metrics_of_a_perfect_network() -> None:
     assert report.clip_ids_sha256 == levels().clip_ids_sha256()
 
 
+def test_ids_that_are_not_text_have_the_hash_of_the_data_set() -> None:
+    dataset = levels()
+    dataset = replace(dataset, clips=(replace(dataset[0], id="a\udcff.wav"), *dataset.clips[1:]))
+    assert evaluate(Listener(), dataset).clip_ids_sha256 == dataset.clip_ids_sha256()
+
+
 def test_metrics_with_mistakes() -> None:
     dataset = levels(6)
     wrong = replace(dataset.clips[0], audio=Level(0.1))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from earmark.parallel.interrupts import held_back
+from earmark.parallel.interrupts import held_back, sigterm_as_interrupt
 
 
 @pytest.mark.parametrize("n_threads", [0, 1])
@@ -42,3 +42,10 @@ def test_each_signal_comes_to_its_own_handler(wait_until):
         assert heard == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_is_an_interrupt_in_a_block():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

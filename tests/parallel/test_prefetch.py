@@ -1,7 +1,10 @@
 """One ahead."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -50,3 +53,27 @@ def test_closed_it_closes_what_makes_them() -> None:
     ahead.close()
     assert closed == [True]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_ctrl_c_while_the_thread_starts_waits_for_the_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, closed = threading.Event(), []
+
+    def items() -> Iterator[int]:
+        try:
+            begun.set()
+            time.sleep(0.2)
+            yield 0
+        finally:
+            closed.append(True)
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *words: Any) -> Any:
+            super().submit(*words)
+            assert begun.wait(60)
+            self._threads.clear()  # the thread was started but not noted
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("earmark.parallel.prefetch.ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(one_ahead(items()))
+    assert closed == [True]

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from earmark.storage.locks import lock_file
+from earmark.errors import DataError
+from earmark.storage.locks import claim, lock_file
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 OTHER = """
@@ -49,3 +50,22 @@ def test_forks_inherit_a_lock_unless_it_is_per_process(tmp_path):
         os.close(reader)
         os.close(writer)
     assert is_inherited == {False: True, True: False}
+
+
+def test_a_claim_is_refused_with_the_folder(tmp_path):
+    path = tmp_path / "journal"
+    with path.open("a") as file, path.open("a") as other:
+        claim(file, path)
+        with pytest.raises(DataError, match=f"{tmp_path}: another process is at work there"):
+            claim(other, path)
+
+
+def test_a_file_that_its_owner_has_removed_is_no_claim(tmp_path):
+    path = tmp_path / "journal"
+    for is_made_again in (False, True):
+        with path.open("a") as file:
+            path.unlink()
+            if is_made_again:
+                path.touch()
+            with pytest.raises(DataError, match="another process is at work there"):
+                claim(file, path)

@@ -44,7 +44,7 @@ def test_an_unknown_recipe_is_refused_with_the_likely_one():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_mel_bin_hears_something(name):
+def test_every_mel_bin_covers_a_frequency(name):
     filters = mel_filters(recipe(name).network_config().frontend)
     assert (filters.sum(0) > 0).all()
 

@@ -1,4 +1,4 @@
-"""What a job is, before any of its parts is done: kept in `_earmark.json`, which every later call must agree with."""
+"""The description of a job, kept in `_earmark.json`, which every later call must match."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -9,49 +9,50 @@ from typing import Any, Final, Literal
 
 from earmark.bulk.parts import Input, Part
 from earmark.errors import ConfigError, DataError
+from earmark.storage.differences import differences
 from earmark.storage.remote import RemotePath
 
 PLAN: Final = "_earmark.json"
 _FORMAT: Final = 1
-_LOOKERS: Final = 16
-"""Footers that are read at a time: of an object store they come slowly, but side by side."""
+_READERS: Final = 16
+"""Number of footers read at a time: object stores answer slowly but in parallel."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a recording is asked for."""
+    """Settings of the results."""
 
     top: int | None = None
-    """As many tags, whatever their scores."""
+    """Number of tags of each recording, whatever their scores."""
     threshold: float | Literal["auto"] | None = None
-    """All tags that score this or more; `auto` for each label's own threshold."""
+    """Minimum score of tags; `auto` for each label's own threshold."""
     n_features: int | None = None
     """Length of the embedding; None for no embeddings."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came out of one part."""
+    """A finished part."""
 
     part: str
     n_files: int
     n_failed: int
-    """Files of which nothing could be heard; the column `error` says why."""
+    """Number of recordings that could not be scored; the column `error` has the reasons."""
     seconds: float
-    """Of sound."""
+    """Duration of the scored recordings."""
     first_error: str | None = None
-    """Of the first of those."""
+    """Error of the first recording that could not be scored."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides what the results are."""
+    """All that the results depend on."""
 
     input: Input
     model: str
-    """Name of the model, for people."""
+    """Name of the model for messages."""
     model_fingerprint: str
-    """SHA-256 of its file."""
+    """SHA-256 of the model's file."""
     settings: Settings
     rows_per_part: int
 
@@ -75,15 +76,15 @@ class Job:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the results; kept in each part."""
+        """SHA-256 of all that the results depend on; kept in each part."""
         return sha256(json.dumps(_decisive(self.to_json()), sort_keys=True).encode()).hexdigest()
 
     def claim(self, out: RemotePath) -> None:
-        """Makes `out` the folder of this job: it is new, empty, or holds the job already.
+        """Writes the plan to `out`, which is new or empty, or checks that it holds this job.
 
         Raises:
-            ConfigError: It holds another job, or other files.
-            DataError: It cannot be written, or its `_earmark.json` is damaged.
+            ConfigError: The folder holds another job or other files.
+            DataError: The folder cannot be written, or its `_earmark.json` is damaged.
         """
         plan = out.child(PLAN)
         try:
@@ -103,12 +104,7 @@ class Job:
         except (ValueError, AttributeError) as error:
             raise DataError(f"{plan.url}: damaged, no plan of a job; take another folder") from error
         now = _decisive(self.to_json())
-        differing = [
-            f"{key} {_brief(then.get(key))} -> {_brief(now.get(key))}"
-            for key in {**then, **now}
-            if then.get(key) != now.get(key)
-        ]
-        if differing:
+        if differing := differences(then, now):
             raise ConfigError(
                 f"{out.url}: holds the results of another job, these differ: {', '.join(differing)}; "
                 "put them back or take another folder"
@@ -116,16 +112,16 @@ class Job:
 
 
 def finished(out: RemotePath, job: Job) -> dict[str, Done]:
-    """The parts of a job that are whole in `out`, by name; a damaged one counts as not there."""
+    """Finished parts of a job in `out` by name; damaged ones are left out."""
     names = out.names()
     there = [part for part in job.input.parts if part.name in names]
-    with ThreadPoolExecutor(_LOOKERS) as lookers:
-        found = lookers.map(lambda part: read_done(out, job.fingerprint, part), there)
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(lambda part: read_done(out, job.fingerprint, part), there)
         return {done.part: done for done in found if done is not None}
 
 
 def read_done(out: RemotePath, fingerprint: str, part: Part) -> Done | None:
-    """What a part says of itself, if it is whole and of that job."""
+    """The metadata of a part's file; None if the file is damaged or of another job."""
     from pyarrow import ArrowInvalid, parquet
 
     try:
@@ -137,17 +133,13 @@ def read_done(out: RemotePath, fingerprint: str, part: Part) -> Done | None:
 
 
 def footer(done: Done, fingerprint: str) -> dict[bytes, bytes]:
-    """What a part says of itself, as `read_done` reads it."""
+    """Metadata of a part's file, as `read_done` reads it."""
     return {b"earmark": json.dumps({"job": fingerprint, "done": asdict(done)}).encode()}
 
 
 def _decisive(plan: dict[str, Any]) -> dict[str, Any]:
-    """The values of a plan by flat names, without those that change no result."""
+    """The values of a plan that the results depend on, by name."""
     flat = {"format": plan.get("format"), "n_files": plan["input"].get("n_files") if "input" in plan else None}
     for section in ("input", "model"):
         flat[section] = plan.get(section, {}).get("fingerprint")
     return {**flat, **plan.get("settings", {})}
-
-
-def _brief(value: object) -> str:
-    return value[:12] if isinstance(value, str) else json.dumps(value)

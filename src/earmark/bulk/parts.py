@@ -1,4 +1,4 @@
-"""What an input holds, cut into parts: the same input always has the same parts, whoever does them."""
+"""The input of a job, cut into parts: the same input always has the same parts."""
 
 import csv
 import json
@@ -15,29 +15,29 @@ from earmark.storage.remote import RemotePath
 
 ROWS_PER_PART: Final = 256
 _COLUMNS: Final = ("path", "file")
-"""Of a .csv listing, the first of these that it has."""
+"""Columns with the paths in a .csv listing; the first that it has is used."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the input, whose results are one file of the output: recordings, or rows of a Parquet file."""
+    """Some recordings of the input, or rows of a Parquet file, whose results are one file."""
 
     name: str
-    """Of the file of its results."""
+    """Name of the file of its results."""
     n_rows: int
     folder: str
-    """What the names below are relative to: a local folder or a URL."""
+    """Local folder or URL that the names below are relative to."""
     files: tuple[str, ...] = ()
-    """Recordings, where the input is a listing or a folder of them."""
+    """Recordings, if the input is a listing or a folder of recordings."""
     table: str | None = None
-    """A Parquet file with the bytes of the recordings."""
+    """Parquet file with the bytes of the recordings."""
     row_groups: tuple[int, ...] = ()
-    """Of the table."""
+    """Row groups of the table."""
     first_row: int = 0
-    """Number of the first of its rows within the table."""
+    """Number of its first row in the table."""
 
     def to_json(self) -> str:
-        """The part as text, from which `from_json` makes it again."""
+        """The part as text for `from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -53,28 +53,28 @@ class Input:
 
     parts: tuple[Part, ...]
     fingerprint: str
-    """SHA-256 of what there is to do: names, and sizes where they are known without opening the recordings."""
+    """SHA-256 of the names, and of the sizes that are known without opening recordings."""
 
     @property
     def n_rows(self) -> int:
-        """Recordings in all parts."""
+        """Number of recordings in all parts."""
         return sum(part.n_rows for part in self.parts)
 
 
 def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
-    """Looks at an input and cuts it into parts; no recording is opened.
+    """Lists an input and cuts it into parts, without opening a recording.
 
-    A part has up to `rows_per_part` recordings of a listing or folder, in their order; or as many row groups of one
-    Parquet file as have no more rows than that together, and at least one.
+    A part has up to `rows_per_part` recordings of a listing or folder, in order; or neighbouring row groups of one
+    Parquet file with up to `rows_per_part` rows together, at least one row group.
 
     Args:
         url: Path or URL of a listing (.txt with a path or URL a line, .csv with a column `path` or `file`; relative
             ones are relative to the listing), of a folder of recordings, or of Parquet (file, folder, wildcards) with
             a column `audio`.
-        rows_per_part: Recordings.
+        rows_per_part: Maximum number of recordings of a part.
 
     Raises:
-        DataError: There is nothing to do in it, or it is no such input.
+        DataError: The input has no recordings, or is of another kind.
         ConfigError: `rows_per_part` is below 1.
     """
     if rows_per_part < 1:
@@ -108,14 +108,14 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
         )
     if tables:
         return _cut_tables(place.url, folder.url, tables, rows_per_part)
-    if place.is_local and folder is place:  # tells of what it skips
+    if place.is_local and folder is place:  # warns of the files that it skips
         found = scan_audio(Path(place.path))[0]
         recordings = {file.relative_to(place.path).as_posix(): file.stat().st_size for file in found}
     return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
 
 
 def _is_hidden(name: str) -> bool:
-    # _SUCCESS and _metadata are what other programs leave beside their tables
+    # other programs leave _SUCCESS and _metadata beside their tables
     return any(word.startswith((".", "_")) for word in name.split("/"))
 
 
@@ -126,7 +126,7 @@ def _lines(url: str, text: str) -> Iterator[str]:
 def _column(url: str, text: str) -> Iterator[str]:
     lines = text.splitlines()
     head = lines[0] if lines else ""
-    # a table of one column has no separator in it
+    # a table of one column has no separator
     separator = next((mark for mark in ",;\t" if mark in head), ",")
     rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
     columns = [name.strip().lower() for name in rows.fieldnames or ()]
@@ -197,7 +197,7 @@ def _check_schema(url: str, schema: Any) -> None:
 
 
 def _fitting(counts: list[int], most: int) -> Iterator[tuple[int, ...]]:
-    """Neighbouring groups that have up to `most` rows together, and at least one of them.
+    """Neighbouring groups with up to `most` rows together, at least one group.
 
     >>> list(_fitting([2, 2, 3, 9, 0], most=4))
     [(0, 1), (2,), (3, 4)]

@@ -1,4 +1,4 @@
-"""One part done: its recordings are read, heard and written as one Parquet file."""
+"""One part: its recordings are read and scored, and the results written as one Parquet file."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +20,17 @@ from earmark.inference.tagger import Tag, Tagger
 from earmark.storage.remote import RemotePath, join_path
 
 _IDS: Final = ("video_id", "id", "file", "path")
-"""Columns of a table that name its rows; the first of these that it has."""
+"""Columns with the names of a table's rows; the first that it has is used."""
 _ROWS_AT_ONCE: Final = 16
 _AHEAD: Final = 4
-"""Recordings that are fetched while another is heard, where they are far away."""
+"""Number of remote recordings that are downloaded while another is scored."""
 _BUFFER: Final = 1 << 20
-"""Bytes of a Parquet column that are read at a time; without it a whole row group is taken into memory."""
+"""Bytes of a Parquet column that are read at a time; without a limit a whole row group is read into memory."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row of the output: a recording's tags, or why there are none."""
+    """A row of the output: a recording's tags, or its error."""
 
     file: str
     duration: float | None = None
@@ -41,31 +41,31 @@ class Result:
 
 @dataclass(frozen=True)
 class _Recording:
-    """A recording that is not read yet."""
+    """A recording that has not been read yet."""
 
     name: str
     open: Callable[[], AbstractContextManager[Path | Audio]]
-    """Gives what a Tagger takes, for as long as the context lasts; what it raises is of this recording alone."""
+    """Context in which a tagger can read the recording; its errors concern this recording only."""
 
 
 def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fingerprint: str) -> Done:
-    """Hears the recordings of a part and writes the results to `out`, whole or not at all.
+    """Scores the recordings of a part and writes the results to `out`, completely or not at all.
 
-    A recording that cannot be read or heard is a row with an error.
+    A recording that cannot be read or scored becomes a row with an error.
 
     Args:
-        part: What to do.
-        tagger: Hears.
-        settings: What it is asked for.
-        out: The folder of the results.
-        fingerprint: Of the job, kept in the part.
+        part: The part.
+        tagger: Scores the recordings.
+        settings: Settings of the results.
+        out: Folder of the results.
+        fingerprint: Fingerprint of the job, kept in the part's file.
 
     Raises:
-        DataError: The table of the part cannot be read.
+        DataError: The part's table cannot be read.
         OSError: The results cannot be written.
     """
     recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate)
-    results = [_hear(recording, tagger, settings) for recording in recordings]
+    results = [_scored(recording, tagger, settings) for recording in recordings]
     done = Done(
         part=part.name,
         n_files=len(results),
@@ -77,19 +77,19 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fin
     return done
 
 
-def _hear(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
+def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
     try:
         with recording.open() as source:
-            heard = tagger.score(source)
-            tags = heard.tags(top=settings.top, threshold=settings.threshold)
+            scores = tagger.score(source)
+            tags = scores.tags(top=settings.top, threshold=settings.threshold)
             embedding = None if settings.n_features is None else tagger.embed(source)
-        return Result(recording.name, heard.duration, tags, None, embedding)
-    except Exception as error:  # whatever one recording does to a decoder or a file system, the others are heard
+        return Result(recording.name, scores.duration, tags, None, embedding)
+    except Exception as error:  # no recording may keep the others from being scored
         return Result(recording.name, error=why(error))
 
 
 def why(error: BaseException) -> str:
-    """One line about an error; with its kind, unless it was meant for people to read."""
+    """One line about an error, with its class unless the error is meant for users."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
@@ -108,7 +108,7 @@ def _of_files(part: Part) -> Iterator[_Recording]:
 
 
 def _fetch(place: RemotePath) -> tuple[ExitStack, Path]:
-    """A recording on a local disk, and what removes it there if it is a copy."""
+    """A recording on a local disk, and the context that removes it if it is a copy."""
     with ExitStack() as stack:
         path = stack.enter_context(place.local_file())
         return stack.pop_all(), path
@@ -121,7 +121,7 @@ def _opened(place: RemotePath, fetched: "Future[tuple[ExitStack, Path]]") -> Ite
     with stack:
         try:
             yield path
-        except AudioError as error:  # its user knows no copy
+        except AudioError as error:  # the user does not know the path of the copy
             raise AudioError(str(error).replace(str(path), place.url)) from error
 
 
@@ -170,7 +170,7 @@ def _as_parquet(results: Sequence[Result], settings: Settings, metadata: dict[by
         "error": pa.array([None if r.error is None else _text(r.error) for r in results], pa.string()),
     }
     if settings.n_features is not None:
-        # of one length: readers have a matrix without looking at each row
+        # a fixed length, so that readers get a matrix without checking each row
         columns["embedding"] = pa.array(
             [None if result.embedding is None else result.embedding.tolist() for result in results],
             pa.list_(pa.float32(), settings.n_features),
@@ -181,5 +181,5 @@ def _as_parquet(results: Sequence[Result], settings: Settings, metadata: dict[by
 
 
 def _text(text: str) -> str:
-    """The text with bytes that are none, which names of files can hold, written out."""
+    """The text with escapes for undecodable bytes of file names."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -11,8 +11,9 @@ from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
 from earmark.cli.flags import CommandApp, deferred
-from earmark.cli.screen import in_flags, one_line, report_error, show_warnings, silenced_libraries
+from earmark.cli.screen import in_flags, one_line, report_error, show_warnings
 from earmark.errors import ConfigError, EarmarkError
+from earmark.parallel.silence import silenced_libraries
 
 _EXTRAS: Final = {
     "tensorboard": "train",

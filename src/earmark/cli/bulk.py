@@ -1,4 +1,4 @@
-"""`earmark bulk`: very many recordings to their tags, on one machine or many."""
+"""`earmark bulk`: tags of very many recordings, on one machine or a cluster."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,11 +12,11 @@ from earmark.cli.screen import AsJson, Quiet, Score, note, report_error, rounded
 from earmark.errors import DataError
 
 if TYPE_CHECKING:
-    from earmark.bulk.run import Outcome
+    from earmark.bulk.dispatch import Outcome
 
 _WHICH = Group(validator=mutually_exclusive, show=False)
 _SECONDS_BETWEEN: Final = 5.0
-"""Between two lines of progress; parts may finish many times a second."""
+"""Time between two lines of progress; parts may finish many times a second."""
 
 
 def bulk(
@@ -53,11 +53,11 @@ def bulk(
     """
     # slow imports wait until the flags are valid
     from earmark.bulk.cluster import Fleet
-    from earmark.bulk.run import make_job, run
+    from earmark.bulk.dispatch import make_job, run_job
 
     fleet = Fleet(n_actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
-    outcome = run(job, out, fleet, _Teller(quiet), report_error)
+    outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
@@ -66,24 +66,24 @@ def bulk(
     return int(bool(outcome.failed))
 
 
-class _Teller:
+class _ProgressNotes:
     """Prints the progress of the job now and then."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._told_at = 0.0
+        self._printed_at = 0.0
 
     def __call__(self, outcome: "Outcome") -> None:
         now = time.monotonic()
         if len(outcome.done) == outcome.n_before and not outcome.failed:
-            there = f", of which {outcome.n_before} are there" if outcome.n_before else ""
+            there = f", of which {outcome.n_before} are finished" if outcome.n_before else ""
             note(f"parts: {outcome.n_parts}{there}; starting the workers, which takes some seconds", self._quiet)
-        elif now - self._told_at >= _SECONDS_BETWEEN:
+        elif now - self._printed_at >= _SECONDS_BETWEEN:
             failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
             note(f"{len(outcome.done)} of {outcome.n_parts} parts{failed}; {_speed(outcome)}", self._quiet)
         else:
             return
-        self._told_at = now
+        self._printed_at = now
 
 
 def _speed(outcome: "Outcome") -> str:

@@ -44,7 +44,7 @@ def doctor(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Find what is wrong with a data set.
+    """Find the problems of a data set.
 
     Args:
         data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
@@ -65,24 +65,24 @@ def doctor(
     if out.exists() and not out.is_dir():
         raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
     dataset = select(data, split, labels, lenient=True)
-    from earmark.doctor.run import doctor as examine
+    from earmark.doctor.checkup import doctor as examine
 
     narrowed = None if labels is None else dataset.labels.names
     try:
         with progress("examining", quiet) as show:
             report = examine(dataset, data, out, limits, narrowed, jobs, show)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
+        raise KeyboardInterrupt("interrupted; finished work is kept, and the same command continues") from None
     if json:
         write_json(report.to_json())
     else:
         _print(report)
     if not report.clean_ids:
-        raise DataError(f"none of the {report.n_listed} clips is clean; {out} says what is wrong with them")
+        raise DataError(f"none of the {report.n_listed} clips is clean; the findings are in {out}")
     clean = quote(f"clips:{out / 'clean.txt'}")
     note(f"{out}: report.json, clips.csv; the clean list: earmark train {clean}", quiet)
     if strict and not report.is_faultless:
-        report_error("faults were found, which --strict does not allow; --keep names kinds to allow")
+        report_error("there are findings, which --strict does not allow; --keep allows kinds of them")
         return 1
     return 0
 
@@ -107,7 +107,7 @@ def _print(report: "Report") -> None:
         console.print(line)
     found = [finding for finding in facts["findings"] if finding["n"]]
     if found:
-        table = Table("finding", "how many", "what", "such as", "what to do", box=None, padding=(0, 2, 0, 0))
+        table = Table("finding", "number", "description", "examples", "advice", box=None, padding=(0, 2, 0, 0))
         for finding in found:
             more = ", ..." if finding["n"] > _EXAMPLES else ""
             examples = ", ".join(map(_example, finding["items"][:_EXAMPLES])) + more
@@ -117,14 +117,14 @@ def _print(report: "Report") -> None:
         console.print(table)
     console.print()
     left_out = [finding["kind"] for finding in found if finding["kind"] in facts["clean"]["left_out"]]
-    without = f", without what is {', '.join(left_out)}" if left_out else ""
+    without = f", without clips found {', '.join(left_out)}" if left_out else ""
     console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips{without}")
 
 
 def _overview(facts: Mapping[str, Any]) -> list[str]:
     coverage, clips = facts["coverage"], facts["clips"]
     n_damaged = {finding["kind"]: finding["n"] for finding in facts["findings"]}["damaged"]
-    beside = f", beside what {n_damaged} damaged rows or files hold" if n_damaged else ""
+    beside = f", not counting those of {n_damaged} damaged rows or files" if n_damaged else ""
     lines = [
         f"{facts['data']}: {coverage['found']} of {coverage['listed']} listed clips are there "
         f"({coverage['share']:.1%}){beside}; SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."

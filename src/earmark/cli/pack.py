@@ -1,4 +1,4 @@
-"""`earmark pack`: any data set to sharded Parquet."""
+"""`earmark pack`: any data set as sharded Parquet."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS: Final = packing.PackConfig()
 _MANY: Final = 2_000_000
-"""Clips of AudioSet, whose needs are worked out from what was measured."""
+"""Number of clips of AudioSet, for which time and size are estimated."""
 
 
 def pack(
@@ -72,7 +72,7 @@ def pack(
 
 
 def _published(clips: "Dataset", data: str) -> "Dataset":
-    """The clips under a name without the folders that they are in here."""
+    """The clips under a name without the folders of this machine."""
     path = data.partition(":")[2]
     name = clips.name
     for written in (path, str(Path(path))):

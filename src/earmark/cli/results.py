@@ -15,6 +15,7 @@ from earmark.cli.screen import bar, destination, rounded, table_console, write_j
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 from earmark.storage.files import atomic_write
+from earmark.storage.journal import open_journal, read_journal
 
 _ROWS_PER_GROUP: Final = 4096
 _DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)
@@ -221,10 +222,8 @@ class ResultsJournal:
         if not self.path.is_file():
             return []
         try:
-            first, *lines = self.path.read_text(encoding="utf-8").split("\n")
-            settings = _parsed(first)
-            # a kill may have cut the last line off
-            results = [FileResult.from_json(_parsed(line)) for line in lines[:-1]]
+            settings, *lines = read_journal(self.path, lambda value: value)
+            results = [FileResult.from_json(line) for line in lines]
         except _DAMAGED as error:
             raise _damaged(self.path, error) from error
         if settings != self._settings:
@@ -245,13 +244,6 @@ class ResultsJournal:
         except OSError as error:
             error.filename = str(self._out)  # the name that the user gave
             raise
-        with self.path.open("a", encoding="utf-8") as stream:
-            yield lambda result: write_json(result.to_json(), stream)
-        self.path.unlink(missing_ok=True)
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise DataError(f"a line of JSON was expected, not {line[:40]!r}") from error
+        with open_journal(self.path, self._settings) as journal:
+            yield lambda result: journal.append(result.to_json())
+            journal.remove()

@@ -1,7 +1,6 @@
 """Output of the commands: errors in one line, progress on standard error, results on standard output or in a file."""
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -95,38 +94,6 @@ def show_warnings(quiet: bool) -> None:
 
     warnings.showwarning = show
     warnings.simplefilter("always", EarmarkWarning)
-
-
-@contextmanager
-def silenced_libraries() -> Iterator[None]:
-    """Keeps off standard error, while the block runs, what C libraries print there themselves, such as libmpg123 every
-    frame of a damaged mp3 that it cannot make out; what Python writes gets there as ever.
-
-    For the time before threads start until after they have ended: standard error is one for all of them.
-    """
-    sys.stderr.flush()
-    own, kept = sys.stderr, os.dup(2)
-    try:
-        if _descriptor(own) == 2:
-            sys.stderr = open(  # noqa: SIM115
-                kept, "w", buffering=1, encoding=own.encoding, errors=own.errors, closefd=False
-            )
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        sys.stderr.flush()
-        sys.stderr = own
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _descriptor(stream: TextIO) -> int:
-    try:
-        return stream.fileno()
-    except (OSError, ValueError):
-        return -1  # no file stands behind it
 
 
 def note(text: str, quiet: bool) -> None:

@@ -17,6 +17,7 @@ from earmark.data.manifest import drop_missing, drop_outside
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
+from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
 
 _FORMAT = 1
@@ -270,7 +271,10 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
         theirs = _description(out)
         differing = [key for key in mine if key != "n_clips" and mine[key] != theirs.get(key)]
         if differing:
-            named = [_changed(theirs["config"], mine["config"]) if key == "config" else key for key in differing]
+            changed = (
+                differences(theirs["config"], mine["config"]) if isinstance(theirs["config"], dict) else ["config"]
+            )
+            named = [text for key in differing for text in (changed if key == "config" else [key])]
             raise DataError(f"{out}: holds other soundscapes (other {', '.join(named)}); render into a new folder")
         if theirs["n_clips"] > len(soundscapes):
             raise DataError(
@@ -279,12 +283,6 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
             )
     with atomic_write(description) as path:
         path.write_text(json.dumps(mine, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _changed(theirs: Any, mine: dict[str, Any]) -> str:
-    """The settings that differ, with both values."""
-    then = theirs if isinstance(theirs, dict) else {}
-    return ", ".join(f"{name} {then.get(name)} -> {mine[name]}" for name in mine if then.get(name) != mine[name])
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What is wrong with a data set before anybody trains on it: what `earmark doctor` does.
+"""Problems of a data set, found before anybody trains on it: `earmark doctor`.
 
-Every clip is decoded once, at its own rate (`examination`), by processes side by side (`workers`): a file that takes
-its decoder down costs that process, not the job. What came out is kept in a line each as it comes (`journal`), so that
-the same command goes on wherever it was killed. From these lines and the data set alone follow the findings and the
-clips that are clean (`findings`), and from those the files (`report`): no clock and no machine has a say in them, and
-a job that was killed ends in the same bytes as one that was not. `run` puts it together.
+Worker processes decode every clip once, at its own sample rate (`examination`); a file that crashes its decoder costs
+one process, not the job. A journal keeps the facts about each clip as they come (`journal`), so that the same command
+continues after a kill. The findings and the clean clips (`findings`) follow from these facts and the data set alone,
+and the files (`report`) follow from the findings: an interrupted job ends in the same bytes as an uninterrupted one.
+`checkup` does the whole job.
 """

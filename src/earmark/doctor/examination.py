@@ -1,4 +1,4 @@
-"""One clip, decoded once: what there is to know about its sound."""
+"""One clip, decoded once: the facts about its sound."""
 
 import hashlib
 import warnings
@@ -15,106 +15,107 @@ from earmark.doctor.facts import Facts
 from earmark.errors import AudioError, EarmarkWarning
 
 _RATE: Final = 32000
-"""Hz at which clips are heard that are no recordings, and so have no rate of their own."""
+"""Hz at which clips are loaded that are not recordings and so have no sample rate."""
 _FULL_SCALE: Final = 32767
-"""Of 16 bits; the lowest value is one further from 0."""
+"""Highest 16-bit value; the lowest one is one further from 0."""
 _RUN: Final = 3
-"""As many samples at full scale, one after the other, are taken for a peak that was cut off."""
+"""Consecutive samples at full scale that count as a clipped peak."""
 
 
 def examine(audio: AudioReader) -> Facts:
-    """What a clip's sound is, by decoding all of it in bounded memory; an error becomes a fact too.
+    """The facts about a clip's sound, decoded completely and in bounded memory; an error is a fact too.
 
-    A clip that is no recording (`RecordedAudio`) is heard at 32 kHz.
+    A clip that is not a recording (`RecordedAudio`) is loaded at 32 kHz.
     """
     name = str(getattr(audio, "path", getattr(audio, "url", "the clip")))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EarmarkWarning)
         try:
-            facts = _recorded(audio, name) if isinstance(audio, RecordedAudio) else _made(audio)
+            facts = _decoded(audio, name) if isinstance(audio, RecordedAudio) else _loaded(audio)
         except (AudioError, OSError) as error:
             return Facts(error=_without(name, error))
-        except Exception as error:  # whatever a reader trips over, the other clips are examined
+        except Exception as error:  # no reader may keep the other clips from being examined
             return Facts(error=f"{type(error).__name__}: {_without(name, error)}")
-    texts = [_without(name, each.message) for each in told if issubclass(each.category, EarmarkWarning)]
+    texts = [_without(name, each.message) for each in caught if issubclass(each.category, EarmarkWarning)]
     return replace(facts, warning="; ".join(dict.fromkeys(texts)) or None)
 
 
 def _without(name: str, text: object) -> str:
-    """A text without the name of the file: the clip has an id, and a report may be published."""
+    """The text without the file's path: a report identifies clips by id and may be published."""
     strerror = text.strerror if isinstance(text, OSError) else None
     return (strerror or str(text)).removeprefix(f"{name}: ").replace(name, "the file")
 
 
-def _recorded(audio: RecordedAudio, name: str) -> Facts:
+def _decoded(audio: RecordedAudio, name: str) -> Facts:
     with decoding.open_decoder(audio.recording(), name) as decoder:
         rate, n_channels = decoder.sample_rate, decoder.n_channels
-        # as `load_audio` takes a part of a file
+        # the same part of the file as `load_audio` takes
         start = seconds_to_samples(audio.onset, rate)
         stop = None if audio.duration is None else start + max(1, seconds_to_samples(audio.duration, rate))
-        ear = _Ear(rate, n_channels)
+        statistics = _SampleStatistics(rate, n_channels)
         n_samples, peak = 0, 0.0
-        for block in decoding.mono_blocks(_Overheard(decoder, ear), name, start, stop):
+        for block in decoding.mono_blocks(_ObservedDecoder(decoder, statistics), name, start, stop):
             n_samples += block.size
             peak = max(peak, float(np.abs(block).max()))
-    return Facts(n_samples / rate, rate, n_channels, peak, ear.clipped, ear.sha256)
+    return Facts(n_samples / rate, rate, n_channels, peak, statistics.clipped, statistics.sha256)
 
 
-def _made(audio: AudioReader) -> Facts:
+def _loaded(audio: AudioReader) -> Facts:
     sound = audio.load(_RATE)
-    ear = _Ear(_RATE, 1)
-    ear.hear(sound.waveform[:, None])
-    return Facts(sound.duration, 0, 0, float(np.abs(sound.waveform).max()), ear.clipped, ear.sha256)
+    statistics = _SampleStatistics(_RATE, 1)
+    statistics.add(sound.waveform[:, None])
+    return Facts(sound.duration, 0, 0, float(np.abs(sound.waveform).max()), statistics.clipped, statistics.sha256)
 
 
-class _Ear:
-    """What the samples of all channels are, block by block.
+class _SampleStatistics:
+    """Hash and clipped share of the samples of all channels, which are added block by block.
 
     Args:
         sample_rate: Hz.
-        n_channels: Of each block.
+        n_channels: Channels of each block.
     """
 
     def __init__(self, sample_rate: int, n_channels: int) -> None:
         self._digest = hashlib.sha256(f"{sample_rate} {n_channels}\n".encode())
         self._n_values = self._n_clipped = 0
-        self._last = np.zeros((_RUN, n_channels), bool)  # which of the last samples were at full scale
+        self._last = np.zeros((_RUN, n_channels), bool)  # whether each of the last samples is at full scale
 
-    def hear(self, samples: np.ndarray) -> None:
-        """Takes the next ones, (sample, channel), full scale at 1."""
-        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are refused elsewhere
+    def add(self, samples: np.ndarray) -> None:
+        """Adds the next samples, (sample, channel), full scale at 1."""
+        with np.errstate(invalid="ignore", over="ignore"):  # the decoder rejects NaN and infinity
             values = pcm16(samples)
         self._digest.update(np.ascontiguousarray(values, "<i2").data)
         self._n_values += values.size
         is_full = np.concatenate([self._last, (values >= _FULL_SCALE) | (values <= -_FULL_SCALE)])
         self._last = is_full[-_RUN:]
         if is_full.any():
-            # samples that end a run, the first of them told already; a run has two more than end one
+            # samples that end a window of `_RUN` at full scale; `ends[0]` was counted with the block before, and a
+            # run has `_RUN - 1` samples more than it ends windows
             ends = np.asarray(np.lib.stride_tricks.sliding_window_view(is_full, _RUN, axis=0).all(axis=-1))
             n_begun = np.count_nonzero(ends[1:] & ~ends[:-1])
             self._n_clipped += int(np.count_nonzero(ends[1:]) + (_RUN - 1) * n_begun)
 
     @property
     def clipped(self) -> float:
-        """The share of samples in runs at full scale."""
+        """Share of samples in runs at full scale."""
         return self._n_clipped / max(1, self._n_values)
 
     @property
     def sha256(self) -> str:
-        """Of rate, channels and samples."""
+        """SHA-256 of sample rate, number of channels and samples."""
         return self._digest.hexdigest()
 
 
-class _Overheard:
-    """A decoder whose samples an ear hears too."""
+class _ObservedDecoder:
+    """A decoder that also adds its samples to statistics."""
 
-    def __init__(self, decoder: Decoder, ear: _Ear) -> None:
-        self._decoder, self._ear = decoder, ear
+    def __init__(self, decoder: Decoder, statistics: _SampleStatistics) -> None:
+        self._decoder, self._statistics = decoder, statistics
         self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
         self.n_samples, self.slack = decoder.n_samples, decoder.slack
         self.skip, self.close = decoder.skip, decoder.close
 
     def read(self, n_samples: int) -> np.ndarray:
         samples = self._decoder.read(n_samples)
-        self._ear.hear(samples)
+        self._statistics.add(samples)
         return samples

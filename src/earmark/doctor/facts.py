@@ -1,4 +1,4 @@
-"""What clips were found to be, each and all of them."""
+"""Facts about clips."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,35 +8,34 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Facts:
-    """What one clip was found to be; those that could not be read are all 0 and say why."""
+    """Facts about one clip; of an unreadable clip, `error` is set and the rest is 0."""
 
     seconds: float = 0.0
-    """As decoded."""
+    """Duration of the decoded sound."""
     sample_rate: int = 0
-    """Hz, of the recording; 0 where the clip is none."""
+    """Sample rate of the recording in Hz; 0 if the clip is not a recording."""
     n_channels: int = 0
-    """Of the recording; 0 where the clip is none."""
+    """Channels of the recording; 0 if the clip is not a recording."""
     peak: float = 0.0
-    """The largest absolute value of the mean of the channels, which is what a network hears; full scale is 1."""
+    """Largest absolute value of the mean of the channels, which is a network's input; full scale is 1."""
     clipped: float = 0.0
-    """The share of samples that lie in runs of three or more at full scale within a channel, as 16 bits have it.
+    """Share of samples in runs of three or more at 16-bit full scale within a channel.
 
-    Three at full scale in a row is what makes an over on the meters of digital recorders, and where Audacity's Find
-    Clipping begins.
+    Digital recorders show an "over" from three such samples in a row, and Audacity's Find Clipping starts there.
     """
     sha256: str = ""
-    """Of rate, channels and samples as whole numbers of 16 bits: the same for a sound as wav and as flac."""
+    """SHA-256 of sample rate, number of channels and 16-bit samples: equal for the same sound as WAV and as FLAC."""
     warning: str | None = None
-    """What the decoder had to say of it."""
+    """Warnings of the decoder."""
     error: str | None = None
-    """Why it could not be read."""
+    """Reason why the clip cannot be read."""
 
 
 class FactsTable:
-    """The facts of all clips of a data set by their positions, in about 60 bytes each.
+    """Facts about all clips of a data set by position, in about 60 bytes each.
 
     Args:
-        n_clips: Of the data set.
+        n_clips: Clips of the data set.
     """
 
     def __init__(self, n_clips: int) -> None:
@@ -49,7 +48,7 @@ class FactsTable:
         return len(self._rows)
 
     def add(self, position: int, facts: Facts) -> None:
-        """Takes the facts of one clip.
+        """Sets the facts about one clip.
 
         Raises:
             IndexError: There is no such position.
@@ -64,23 +63,23 @@ class FactsTable:
                 texts[position] = text
 
     def knows(self, position: int) -> bool:
-        """Whether the facts of a clip are there."""
+        """Whether the facts about a clip are known."""
         return bool(self._known[position])
 
     def __getitem__(self, position: int) -> Facts:
         seconds, sample_rate, n_channels, peak, clipped, digest = self._rows[position].item()
-        # NumPy takes zeros at the end for padding
+        # NumPy strips zeros at the end of bytes
         sha256 = "" if position in self.errors else digest.ljust(32, b"\0").hex()
         texts = self.warnings.get(position), self.errors.get(position)
         return Facts(seconds, sample_rate, n_channels, peak, clipped, sha256, *texts)
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all clips, in their order; `sha256` as bytes."""
+        """One field of all clips, in order; `sha256` as bytes."""
         return self._rows[name]
 
     @property
     def n_known(self) -> int:
-        """Clips whose facts are there."""
+        """Number of clips whose facts are known."""
         return int(np.count_nonzero(self._known))
 
 

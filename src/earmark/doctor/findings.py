@@ -1,4 +1,4 @@
-"""What is wrong with a data set, from what its clips were found to be; and which clips are clean."""
+"""Findings about a data set, from the facts about its clips; and the clean clips."""
 
 import math
 from collections import Counter
@@ -13,32 +13,32 @@ from earmark.doctor.facts import FactsTable
 from earmark.doctor.kinds import Limits
 
 _PROMISE_SLACK: Final = 0.1
-"""Seconds that a clip may lack of what its table promises: tables round their times, encoders pad."""
+"""Seconds by which a clip may be shorter than its table says: tables round times, encoders pad."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with which clips."""
+    """Findings and the clips that they are about."""
 
     findings: dict[str, list[dict[str, Any]]]
-    """For each of `KINDS`, what was found, in the order of the data set."""
+    """Items of each kind of `KINDS`, in the order of the data set."""
     clips: dict[str, np.ndarray]
-    """For the kinds that are about clips, which of them: one truth value a clip."""
+    """For kinds about clips: whether each clip is of that kind."""
     is_clean: np.ndarray
-    """One truth value a clip."""
+    """Whether each clip is clean."""
 
 
 def diagnose(dataset: Dataset, facts: FactsTable, limits: Limits) -> Diagnosis:
-    """What is wrong, and which clips are clean.
+    """The findings and the clean clips.
 
-    A clip is clean that can be read and is of no kind that `limits` leave out. Of clips with the same sound the first
-    one is clean; none of them where their labels differ, because nobody knows which are right. Silent clips are not
-    compared: all silence is alike.
+    A readable clip is clean unless it is of a kind that `limits` leave out. Of clips with the same sound, the first is
+    clean; if their labels differ, none is, because the right labels are unknown. Silent clips are not compared: all
+    silence is alike.
 
     Args:
-        dataset: Opened leniently.
-        facts: Of each of its clips.
-        limits: From where on something is wrong.
+        dataset: A data set that was opened leniently.
+        facts: Facts about each of its clips.
+        limits: Limits of the findings.
     """
     clips = _marks(dataset, facts, limits)
     is_clean = ~clips["unreadable"]
@@ -90,12 +90,12 @@ def _about_clips(dataset: Dataset, facts: FactsTable, clips: dict[str, np.ndarra
 
 
 def dbfs(peak: float) -> float | None:
-    """Decibels, 0 at full scale; None is nothing at all."""
+    """Decibels, 0 at full scale; None for a peak of 0."""
     return round(20 * math.log10(peak), 2) if peak > 0 else None
 
 
 def rounded(value: float) -> float:
-    """Six digits behind the point: a millionth of a second, or of a share."""
+    """The value rounded to six decimals."""
     return round(float(value), 6)
 
 
@@ -117,7 +117,7 @@ def _marks(dataset: Dataset, facts: FactsTable, limits: Limits) -> dict[str, np.
 
 
 def _promised(dataset: Dataset) -> np.ndarray:
-    """Seconds that each clip lasts by its table; 0 where that says nothing."""
+    """Duration of each clip by its table in seconds; 0 if the table has none."""
     return np.fromiter((getattr(clip.audio, "duration", None) or 0.0 for clip in dataset), float, len(dataset))
 
 
@@ -128,10 +128,10 @@ def _marked(n_clips: int, positions: Iterable[int]) -> np.ndarray:
 
 
 def _same_sounds(facts: FactsTable, compared: np.ndarray) -> Iterator[list[int]]:
-    """The positions of clips with one sound, in the order of the first of each."""
+    """Positions of clips with the same sound, sorted by the first of each."""
     positions = np.flatnonzero(compared)
     digests = facts.column("sha256")[positions]
-    order = np.argsort(digests, kind="stable")  # those of one sound stay in the order of the data set
+    order = np.argsort(digests, kind="stable")  # clips of one sound stay in the order of the data set
     is_first = np.ones(len(order), bool)
     is_first[1:] = digests[order][1:] != digests[order][:-1]
     starts = np.flatnonzero(is_first)
@@ -146,7 +146,7 @@ def _described(clip: Clip) -> dict[str, Any]:
 
 
 def _spanning(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Groups, and files of which clips are parts, with clips in several splits."""
+    """Groups with clips in several splits; also files whose parts are clips of several splits."""
     first_split: dict[str, str] = {}
     spanning: dict[str, list[Clip]] = {}
     for clip in dataset:
@@ -160,7 +160,7 @@ def _spanning(dataset: Dataset) -> Iterator[dict[str, Any]]:
     for source in sorted(spanning):
         members = spanning[source]
         n_clips = Counter(str(clip.split) for clip in members)
-        # a file has no name but its path, which is nobody's business
+        # a file's path is not published
         yield {
             "group": None if members[0].group is None else source,
             "splits": {split: n_clips[split] for split in sorted(n_clips)},
@@ -169,7 +169,7 @@ def _spanning(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _sources(clip: Clip) -> Iterable[str]:
-    """What a clip in a split comes from, where others may come from it too."""
+    """Sources of a clip of a split that other clips may share."""
     if clip.split is None:
         return ()
     if clip.group is not None:
@@ -189,7 +189,7 @@ def _rare(dataset: Dataset, is_clean: np.ndarray, min_clips: int) -> Iterator[di
 
 
 def label_counts(dataset: Dataset, is_clean: np.ndarray) -> dict[str, dict[str, int]]:
-    """Clean clips of each label, of each split, and under the name "" of all."""
+    """Number of clean clips of each label: by split, and in all under the name ""."""
     names = ("", *dataset.splits)
     n_clips = {label: dict.fromkeys(names, 0) for label in dataset.labels}
     for position in np.flatnonzero(is_clean).tolist():

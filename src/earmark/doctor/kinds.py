@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, from where on, and what is not clean then."""
+"""Kinds of findings, their limits, and the kinds that make a clip unclean."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,68 +9,70 @@ from earmark.errors import ConfigError, Limit, check_settings
 
 @dataclass(frozen=True)
 class Kind:
-    """Something that can be wrong."""
+    """A kind of finding."""
 
     what: str
-    """It, in a few words, with the names of limits in braces."""
+    """Short description; names of limits stand in braces."""
     advice: str
-    """What to do about it."""
+    """Advice to the user."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "damaged": Kind("rows or files of the source that cannot be read", "correct the rows, download the files again"),
-    "missing": Kind("files that are not there", "fetch them, or do without"),
+    "missing": Kind("missing files", "download them, or train without them"),
     "unreadable": Kind("clips that cannot be decoded", "copy or download them again"),
-    "outside": Kind("clips with labels outside of the set", "correct the labels; they are passed over"),
+    "outside": Kind(
+        "clips with labels outside of the set", "correct the labels; labels outside of the set are ignored"
+    ),
     "unlabelled": Kind(
         "clips without a label", "label them; --keep unlabelled if nothing that has a label sounds there"
     ),
-    "short": Kind("clips shorter than {min_seconds:g} s", "take them out: there is little to learn from"),
+    "short": Kind("clips shorter than {min_seconds:g} s", "leave them out: they hold too little to learn from"),
     "ends-early": Kind("clips shorter than their table says", "correct the times, or download the files again"),
-    "silent": Kind(
-        "clips whose peak lies below {silent_dbfs:g} dBFS", "take them out: what their labels say does not sound"
-    ),
+    "silent": Kind("clips whose peak lies below {silent_dbfs:g} dBFS", "leave them out: their labels do not sound"),
     "clipped": Kind(
-        "clips with {clipped_share:.2%} or more of their samples in cut-off peaks",
-        "record more quietly; to learn from, they will do",
+        "clips with {clipped_share:.2%} or more of their samples in clipped peaks",
+        "record at a lower level; they still serve for training",
     ),
-    "warned": Kind("clips of which the decoder warns", "listen to them"),
-    "duplicate": Kind("sounds that several clips have", "keep one clip of each"),
+    "warned": Kind("clips with warnings of the decoder", "listen to them"),
+    "duplicate": Kind("sounds that occur in several clips", "keep one clip of each"),
     "contradicting": Kind("sounds whose clips differ in their labels", "listen, and correct the labels"),
-    "leaking": Kind("sounds with clips in several splits", "keep one clip of each: a test must not know the training"),
-    "spanning": Kind("groups with clips in several splits", "move each group to one side"),
+    "leaking": Kind(
+        "sounds with clips in several splits", "keep one clip of each: a test clip must not be in the training set"
+    ),
+    "spanning": Kind("groups with clips in several splits", "move each group to one split"),
     "rare": Kind(
         "labels with fewer than {min_clips} clean clips, in all or in a split",
-        "find more, or train with --labels on the others",
+        "add clips, or train with --labels on the other labels",
     ),
 }
-"""All findings by name, in the order in which they are told."""
+"""Kinds by name, in the order of the report."""
 LEFT_OUT: Final = ("unlabelled", "short", "silent", "duplicate", "contradicting")
-"""Of clips that can be read, those that are not clean unless they are wanted all the same."""
+"""Kinds that make a readable clip unclean unless `Limits.keep` names them."""
 KEPT: Final = ("ends-early", "clipped", "warned")
-"""Those that are, unless they are not wanted."""
+"""Kinds that leave a clip clean unless `Limits.drop` names them."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on something is wrong, and what is not clean then.
+    """Limits of findings, and the kinds that make a clip unclean.
 
     Raises:
-        ConfigError: A number outside what it can be, or a kind that cannot be chosen.
+        ConfigError: A number is out of range, or a kind cannot be chosen.
     """
 
     min_seconds: Annotated[float, Limit(at_least=0)] = 0.2
-    """Shorter clips are `short`. Half a segment of the paper's network; published sets have clips of 0.3 s (FSD50K)."""
+    """Shorter clips are `short`. Half a segment of the paper's network; FSD50K has clips of 0.3 s."""
     silent_dbfs: Annotated[float, Limit(at_most=0)] = -60.0
-    """Clips whose peak lies below are `silent`; decibels, 0 is full scale. That of FFmpeg's silencedetect."""
+    """Clips with a lower peak are `silent`; dBFS. The default of FFmpeg's silencedetect."""
     clipped_share: Annotated[float, Limit(above=0, at_most=1)] = 0.001
     """Clips with this share of their samples in runs of three or more at full scale are `clipped`."""
     min_clips: Annotated[int, Limit(at_least=0)] = 5
     """Labels with fewer clean clips, in all or in a split, are `rare`."""
     keep: frozenset[str] = frozenset()
-    """Kinds that are clean all the same."""
+    """Kinds that leave a clip clean."""
     drop: frozenset[str] = frozenset()
-    """Of `KEPT`, kinds that are not clean."""
+    """Kinds of `KEPT` that make a clip unclean."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -82,7 +84,7 @@ class Limits:
 
     @property
     def left_out(self) -> frozenset[str]:
-        """What keeps a clip that can be read from being clean."""
+        """Kinds that make a readable clip unclean."""
         return (frozenset(LEFT_OUT) - self.keep) | self.drop
 
     def to_json(self) -> dict[str, Any]:
@@ -90,5 +92,5 @@ class Limits:
         return {**asdict(self), "keep": sorted(self.keep), "drop": sorted(self.drop)}
 
     def what(self, kind: str) -> str:
-        """A kind in a few words, with these limits."""
+        """Description of a kind with these limits."""
         return KINDS[kind].what.format(**asdict(self))

@@ -1,4 +1,4 @@
-"""What `earmark doctor` leaves in its folder: the findings, the facts of each clip, and the list of the clean ones."""
+"""The report of `earmark doctor`: the findings as JSON, and the facts about each clip as a table."""
 
 import csv
 import json
@@ -17,11 +17,11 @@ from earmark.doctor.kinds import KINDS, Limits
 from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
-"""Of report.json; it grows when what is there already changes its meaning."""
+"""Format number of report.json; it grows when an entry changes its meaning."""
 _FULL_RATE: Final = 32000
-"""Hz at which the paper's network listens."""
+"""Sample rate of the paper's network in Hz."""
 _EDGES: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
-"""Seconds from which the bars of the histogram of durations begin."""
+"""Lower edges of the histogram of durations in seconds."""
 _COLUMNS: Final = (
     "id",
     "status",
@@ -39,50 +39,51 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found out about a data set."""
+    """The facts and findings about a data set."""
 
     dataset: Dataset
-    """Without what is missing."""
+    """The data set without missing clips."""
     facts: FactsTable
     limits: Limits
     diagnosis: Diagnosis
 
     @property
     def clean_ids(self) -> list[str]:
-        """The clips that are clean, in the order of the data set."""
+        """Ids of the clean clips, in the order of the data set."""
         return [self.dataset[position].id for position in np.flatnonzero(self.diagnosis.is_clean).tolist()]
 
     @property
     def n_listed(self) -> int:
-        """Clips that the source lists, there or not."""
+        """Number of clips that the source lists, missing ones included."""
         return len(self.dataset) + len(self.dataset.missing)
 
     @property
     def is_faultless(self) -> bool:
-        """Whether nothing was found but what the limits name to be kept."""
+        """Whether all findings are of kinds that the limits keep."""
         return not any(items for kind, items in self.diagnosis.findings.items() if kind not in self.limits.keep)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values.
 
-        - `data`: name of the data set, with the splits and labels that were chosen.
+        - `data`: name of the data set, with the chosen splits and labels.
         - `limits`: the settings, as in `Limits`.
-        - `coverage`: clips `listed` by the source, `found` and `missing` of them (of all labels, and of all splits
-          where the source does not say which they are of), the `share` found, and
-          `clip_ids_sha256`, the SHA-256 of the sorted ids found, one a line.
-        - `clips`: `readable` ones, and of these `seconds` in all, the `shortest`, the `median` and the `longest`;
-          `durations`, a histogram whose bars hold the clips of `from` seconds or more and less than the next;
-          `sample_rates` and `channels` of recordings with the clips of each; `below_32_khz`, the share of those with a
-          rate below 32 kHz, which have nothing to hear in the upper part of what the paper's network listens to.
-        - `splits`: clips found of each.
-        - `labels`: clean clips of each label, `n_clips` in all and of the `splits`.
+        - `coverage`: number of clips `listed` by the source, `found` and `missing` (for all labels, and for all splits
+          if the source does not give the split of a missing clip), the `share` found, and `clip_ids_sha256`, the
+          SHA-256 of the sorted ids of the found clips, one a line.
+        - `clips`: number of `readable` clips; their `seconds` in all, the `shortest`, the `median` and the `longest`
+          duration; `durations`, a histogram whose bars count clips from `from` seconds up to the next bar;
+          `sample_rates` and `channels` of recordings with the number of clips of each; `below_32_khz`, the share of
+          clips with a lower sample rate, which leaves the upper mel bands of the paper's network empty.
+        - `splits`: number of clips found in each split.
+        - `labels`: number of clean clips of each label, `n_clips` in all and by `splits`.
         - `findings`: for each kind of `KINDS`, in that order: `kind`, `what` it is, `advice`, `n` and all `items`.
           An item about one clip has its `id`, and `reason`, `labels` (outside of the set), `seconds`, `promised`,
-          `peak_dbfs` (null: nothing but zeros), `share` or `warning`; one about a sound of several clips has `clips`
-          with `id`, `labels` and `split`; one about a group has `group` (null: parts of one file), the clips of each
-          of its `splits`, and `clips`; one about a label is as in `labels`; one about a damaged `part` of the source, a
-          row or a file, has the `reason`. How many clips were in it nobody knows: `coverage` does not count them.
-        - `clean`: `n_clips` and `clip_ids_sha256` of the clean list, and which kinds are `left_out` of it.
+          `peak_dbfs` (null if all samples are 0), `share` or `warning`; an item about a sound of several clips has
+          `clips` with `id`, `labels` and `split`; an item about a group has `group` (null: parts of one file), the
+          number of clips in each of its `splits`, and `clips`; an item about a label is as in `labels`; an item about
+          a damaged `part` of the source, a row or a file, has the `reason`. `coverage` does not count the clips of
+          damaged parts, whose number is unknown.
+        - `clean`: `n_clips` and `clip_ids_sha256` of the clean list, and the kinds that are `left_out` of it.
         """
         dataset, clean = self.dataset, self.clean_ids
         return {
@@ -146,7 +147,7 @@ class Report:
         return [{"label": label, "n_clips": by.pop(""), "splits": by} for label, by in counts.items()]
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The facts of each clip, in the order of the data set, and the missing ones behind them."""
+        """Rows of `clips.csv`: each clip in the order of the data set, then the missing ones."""
         of_clips = {kind: marks for kind, marks in self.diagnosis.clips.items() if marks.any()}
         for position, clip in enumerate(self.dataset):
             facts = self.facts[position]

@@ -1,6 +1,5 @@
 """Evaluation of a network on a data set: metrics, their interval and the clips behind them."""
 
-import hashlib
 import json
 import math
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from earmark.data.clips import Clip, Dataset
+from earmark.data.clips import Clip, Dataset, ids_sha256
 from earmark.errors import ConfigError, DataError, EarmarkError
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.labels import LabelSet
@@ -81,7 +80,7 @@ class Report:
     @property
     def clip_ids_sha256(self) -> str:
         """Hash of the measured clip ids; equals the data set's if no clip failed."""
-        return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
+        return ids_sha256(self.ids)
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None, such as the d' of a mean AUC of 1."""

@@ -1,4 +1,4 @@
-"""The second stage, log-mel to segments: the paper's four-block CNN (§4.3), and a light one of its shape."""
+"""The second stage, log-mel to segments: the paper's four-block CNN (§4.3), and a light version of it."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,8 @@ N_BLOCKS = 4
 def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
     """Zeroes each element with probability `p` (to 1/65536) and scales the others by `1 / (1 - p)`.
 
-    The same law as `torch.nn.functional.dropout`, whose Bernoulli draws are a tenth of a training step on the CPU;
-    here one 64-bit draw decides four elements. Draws come from PyTorch's own generator, as there.
+    The distribution is that of `torch.nn.functional.dropout`, whose Bernoulli draws are a tenth of a training step on
+    the CPU; here one 64-bit draw decides four elements. Draws come from PyTorch's global generator too.
     """
     if p == 0.0:
         return x
@@ -30,7 +30,7 @@ def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.int16)[: x.numel()] >= round(p * 65536) - 32768
     scale = kept.to(x.dtype).mul_(1.0 / (1.0 - p))
-    # the draws have no order of their own: they are laid out as x lies in memory, channels last or not
+    # the order of the draws does not matter: they get the memory layout of x, channels last or not
     return x * (
         scale.as_strided(x.shape, x.stride()) if x.is_contiguous() or _channels_last(x) else scale.view(x.shape)
     )
@@ -43,12 +43,12 @@ def _channels_last(x: Tensor) -> bool:
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training count real positions only.
 
-    With no mask it is `torch.nn.BatchNorm2d` itself. With one, padding changes neither the statistics nor, since it
-    is set to zero afterwards, what the next convolution sees beyond a clip's end.
+    Without a mask it is `torch.nn.BatchNorm2d`. With one, padding changes neither the statistics nor, since it is set
+    to zero afterwards, the input of the next convolution beyond a clip's end.
     """
 
     is_synchronised = False
-    """Whether statistics in training are over all processes of a run (`torch.distributed`), not this one alone."""
+    """Whether training statistics cover all processes of a run (`torch.distributed`), not only this one."""
 
     def forward(
         self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
@@ -60,14 +60,14 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return self._of_real(x, mask) if self.training else super().forward(x) * mask
 
     def _of_real(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Training, when not all positions of all clips of all devices are to be averaged here."""
+        """Training with a mask, or with statistics of several processes."""
         dtype = x.dtype
-        with torch.autocast(x.device.type, enabled=False):  # sums in half precision would lose what they add
+        with torch.autocast(x.device.type, enabled=False):  # sums in half precision lose small terms
             return self._masked(x.float(), mask.float()).to(dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
-        """Moves the running statistics towards a batch's, taken over `count` positions."""
+        """Moves the running statistics towards those of a batch of `count` positions."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -77,7 +77,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
 
     def _over_devices(self, share: Tensor) -> Tensor:
-        """The sum over the processes of a run, which its gradient takes part in; of one process the share itself."""
+        """The differentiable sum over the processes of a run; the share itself without synchronisation."""
         if not self.is_synchronised:
             return share
         from torch.distributed.nn.functional import all_reduce
@@ -86,7 +86,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return total
 
     def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
-        """In training: statistics over the positions of weight 1, zero at those of weight 0."""
+        """Normalises by statistics over the positions of weight 1; positions of weight 0 become zero."""
         count = self._over_devices(weight.sum() * x.shape[3])
         mean = self._over_devices((x * weight).sum((0, 2, 3), keepdim=True)) / count
         deviation = (x - mean) * weight
@@ -97,9 +97,9 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 convolution of each channel by itself, then a 1x1 one across the channels: a ninth of the work (Xception).
+    """Depthwise 3x3 convolution, then pointwise 1x1 convolution: a ninth of the work (Xception).
 
-    As there, neither batch norm nor ReLU lies between the two.
+    As in Xception, neither batch norm nor ReLU lies between the two.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -113,28 +113,28 @@ class SeparableConv(nn.Module):
 
 
 class HalvingConv(nn.Conv2d):
-    """A 4x4 convolution at every second frame and mel bin: of the two there and of one more on either side.
+    """A 4x4 convolution with stride 2: each output covers two frames and mel bins, and one more on either side.
 
-    An even size, so that what comes out lies in the middle of what it was made of, as with average pooling.
+    The size is even, so that an output is centred on its inputs, as with average pooling.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out, 4, stride=2, bias=False)
 
     def forward(self, input: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out half_frame half_mel"]:
-        # one more frame at the end stands for the partner that the last one may lack; it changes nothing otherwise
+        # one more frame at the end is the partner that the last frame may lack; it changes nothing otherwise
         return super().forward(F.pad(input, (1, 1, 1, 2)))
 
 
 class Layer(NamedTuple):
-    """What a backbone is made of."""
+    """One layer of a backbone."""
 
     convolutions: list[nn.Conv2d]
-    """One after the other."""
+    """Convolutions in sequence."""
     norm: MaskedBatchNorm
-    """After the last of them; a ReLU follows."""
+    """Batch norm after the last convolution; a ReLU follows."""
     pool: int
-    """Size of the average pooling after that."""
+    """Size of the average pooling after the ReLU."""
 
 
 class ConvBlock(nn.Module):
@@ -151,7 +151,7 @@ class ConvBlock(nn.Module):
             nn.init.xavier_uniform_(convolution.weight)
 
     def layers(self) -> Iterator[Layer]:
-        """The block in the order of its work."""
+        """The layers of the block, in order."""
         for convolution, norm, pool in ((self.conv1, self.bn1, 1), (self.conv2, self.bn2, self._pool)):
             yield Layer([module for module in convolution.modules() if isinstance(module, nn.Conv2d)], norm, pool)
 
@@ -167,7 +167,7 @@ class ConvBlock(nn.Module):
             return x
         x = F.avg_pool2d(x, self._pool, ceil_mode=True)  # a last frame or mel bin without a partner is averaged alone
         if mask is not None:
-            # a last frame without a partner is its own average, at the end of the batch as of a clip in it
+            # a last frame without a partner is its own average, at the end of the batch and of each clip
             share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
             x = x / share.clamp(min=0.5)
         return x
@@ -176,17 +176,17 @@ class ConvBlock(nn.Module):
 class Backbone(nn.Module):
     """The paper's CNN: 4 blocks of `width`, 2, 4 and 8 times `width` channels, then the mean over frequency.
 
-    A segment comes from 16 frames of its own and sees `halo` frames more on either side. A clip whose frames are no
-    multiple of 16 ends in a partial segment, averaged over the frames that it has, so that no sound is left unheard.
+    A segment covers 16 frames and depends on `halo` more on either side. If the number of frames is no multiple of 16,
+    the clip ends in a partial segment, averaged over the frames that it has, so that no sound is ignored.
 
-    Without partial segments average pooling drops a last frame that has no partner, as in PANNs, and up to 15 frames
-    at the end of a clip are unheard but for what convolutions have carried into the segment before. A clip of fewer
-    than 16 frames, of which nothing would be left, is heard with silence after it.
+    Without partial segments average pooling drops a last frame that has no partner, as in PANNs; up to 15 frames at the
+    end of a clip then only count as context of the segment before. A clip of fewer than 16 frames is padded with
+    silence.
     """
 
     frames_per_segment = 2**N_BLOCKS
     halo = 2 * (2**N_BLOCKS - 1)
-    """Frames beyond its own, on either side, that a segment depends on: two 3x3 convolutions at steps 1, 2, 4, 8."""
+    """Frames of context on either side of a segment: two 3x3 convolutions at steps 1, 2, 4 and 8."""
 
     def __init__(
         self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
@@ -209,23 +209,23 @@ class Backbone(nn.Module):
         return ConvBlock(first, second, n_out)
 
     def layers(self) -> Iterator[Layer]:
-        """What follows the first batch norm, up to the mean over frequency."""
+        """The layers between the first batch norm and the mean over frequency."""
         for block in self.blocks:
             yield from cast(ConvBlock, block).layers()
 
     def synchronise(self, wanted: bool) -> None:
-        """Has batch norm in training count the clips of all processes of a run, or of this one alone."""
+        """Makes training statistics of batch norm cover all processes of a run, or only this one."""
         for module in self.modules():
             if isinstance(module, MaskedBatchNorm):
                 module.is_synchronised = wanted
 
     @property
     def receptive_field(self) -> int:
-        """Frames that one segment depends on, its own among them."""
+        """Frames that one segment depends on, its own included."""
         return self.frames_per_segment + 2 * self.halo
 
     def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Segments of clips of so many frames."""
+        """Number of segments of clips with so many frames."""
         if self.partial_segments:
             return -(-n_frames // self.frames_per_segment)
         return (n_frames // self.frames_per_segment).clamp(min=1)
@@ -233,12 +233,12 @@ class Backbone(nn.Module):
     def forward(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch segment channel"]:
-        """Segments of each clip; those past a clip's own end are to be masked (`Network.segment_mask`).
+        """Segments of each clip; the caller masks those beyond a clip's end (`Network.segment_mask`).
 
         Args:
             log_mel: Shorter clips are padded at their end, with anything finite.
-            n_frames: Frames of each clip before padding; all of them when missing. In evaluation a padded clip gives
-                the segments that it gives alone.
+            n_frames: Frames of each clip before padding; all frames if missing. In evaluation a padded clip gives the
+                segments that it gives alone.
         """
         if not self.partial_segments:
             log_mel, n_frames = lengthened(log_mel, n_frames)
@@ -249,7 +249,7 @@ class Backbone(nn.Module):
         for block in self.blocks:
             n_pairs = x.shape[2] // 2
             x = block(x, mask)
-            # half a frame of what follows is real where its first frame is, or only where its second frame is too
+            # a pooled frame is real if its first frame is, or only if both are
             mask = mask[:, :, 0 if self.partial_segments else 1 :: 2] if mask is not None else None
             if not self.partial_segments:
                 x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
@@ -257,7 +257,7 @@ class Backbone(nn.Module):
         return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
     def _frame_mask(self, log_mel: Tensor, n_frames: Tensor | None) -> Tensor | None:
-        """(batch, 1, frame, 1), True = a real frame; None where all are."""
+        """Mask (batch, 1, frame, 1), True = a real frame; None if all are real."""
         length = log_mel.shape[1]
         if n_frames is None or bool((n_frames == length).all()):
             return None
@@ -266,11 +266,10 @@ class Backbone(nn.Module):
 
 
 class LightBackbone(Backbone):
-    """For phones and small boards: the same shapes, a tenth of the multiplications (`Network.n_multiplications`).
+    """The same shapes with a tenth of the multiplications (`Network.n_multiplications`), for phones and small boards.
 
-    All convolutions but the first are separable. The first looks at every second frame and mel bin only: at full
-    resolution the first block would hold as many activations as all others together. From the second on each block has
-    the resolution that it has in the paper's.
+    All convolutions but the first are separable. The first has stride 2: at full resolution the first block would hold
+    as many activations as all others together. From the second block on the resolutions are the paper's.
     """
 
     halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
@@ -289,7 +288,7 @@ BACKBONES: Final[Mapping[str, type[Backbone]]] = {"cnn": Backbone, "light": Ligh
 def lengthened(
     log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
 ) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
-    """Clips of fewer frames than a segment has with silence after them; longer ones as they are."""
+    """Pads clips shorter than a segment with silence; longer clips stay as they are."""
     least = Backbone.frames_per_segment
     if n_frames is not None and bool((n_frames < least).any()):
         frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
@@ -299,20 +298,20 @@ def lengthened(
 
 
 class FoldedBackbone(nn.Module):
-    """A backbone for inference on one clip at a time: each batch norm is part of the convolution before it.
+    """A backbone for inference on one clip at a time, with each batch norm folded into the convolution before it.
 
-    The same segments but for rounding, a little sooner in float32; in bfloat16 twice as fast where the processor has
-    instructions for it (results/bench.md).
+    Segments are the same up to rounding. It is slightly faster in float32, and twice as fast in bfloat16 where the
+    processor has instructions for it (results/bench.md).
 
     Args:
-        backbone: Stays as it is; its weights are copied.
-        dtype: Of the convolutions.
+        backbone: Backbone to copy the weights from.
+        dtype: Precision of the convolutions.
     """
 
     def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         original = copy.deepcopy(backbone).eval()
-        # before the first convolution, whose padding is of what comes after it: it can't be folded exactly
+        # lies before the first convolution, which pads its output: it can't be folded exactly
         self.bn0 = original.bn0
         layers = list(original.layers())
         self.convolutions = nn.ModuleList(

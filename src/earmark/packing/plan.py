@@ -1,4 +1,4 @@
-"""What a pack will be before any of it is made: which clip lies in which shard, and in which place there."""
+"""The plan of a pack: the shard of each clip and its place in the shard."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +17,15 @@ from earmark.errors import DataError, Limit, check_settings
 from earmark.labels import LabelSet
 
 _MIXED: Final = 8
-"""Row groups whose clips are mixed, if as many shards hold them: a table may be sorted by label. Those with as many
-rows as a shard has clips are each read as often, smaller ones 2 or 3 times, larger ones once a shard of theirs."""
+"""Number of row groups shuffled together, because a table may be sorted by label. Row groups as large as a shard are
+read this many times, smaller ones 2 or 3 times, larger ones once for each shard that has clips of them."""
 _NO_SPLIT: Final = "clips"
-"""What the shards of clips outside every split are called."""
+"""File name prefix of shards with clips outside of all splits."""
 
 
 @dataclass(frozen=True)
 class PackConfig:
-    """How clips are packed."""
+    """Settings of a pack."""
 
     sample_rate: Annotated[int, Limit(at_least=1000, at_most=192000)] = 32000
     """Sample rate (Hz); that of the network to train."""
@@ -47,14 +47,14 @@ class Shard:
     """A file of a pack."""
 
     file: str
-    """Its name."""
+    """File name."""
     clips: tuple[Clip, ...]
-    """What is in it, in this order."""
+    """Its clips, in order."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A clip that is not in its shard."""
+    """An unreadable clip that was left out of its shard."""
 
     id: str
     reason: str
@@ -62,28 +62,28 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Packed:
-    """What came out of one shard."""
+    """Facts about a finished shard."""
 
     file: str
     n_clips: int
     n_bytes: int
-    """Of the file."""
+    """Size of the file."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
     duration: float
-    """Seconds of sound."""
+    """Duration of all clips in seconds."""
     n_overloaded: int
-    """Clips louder than full scale, whose peaks are cut off."""
+    """Number of clips louder than full scale, whose peaks are clipped."""
     skipped: tuple[Skipped, ...] = ()
-    """Clips that could not be read."""
+    """Unreadable clips."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Packed":
-        """From what `dataclasses.asdict` made of one.
+        """The shard that `dataclasses.asdict` turned into `values`.
 
         Raises:
-            TypeError: It is nothing of the kind.
-            ValueError: Its file is not one of the pack's folder: a manifest may come from anywhere.
+            TypeError: The values are of something else.
+            ValueError: The file name leads out of the pack's folder, as that of a foreign manifest may.
         """
         if Path(values["file"]).name != values["file"] or "\\" in values["file"]:
             raise ValueError(f"the name of a file was expected, got {values['file']!r}")
@@ -92,26 +92,26 @@ class Packed:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides what the files of a pack hold."""
+    """All that the files of a pack depend on, except the sounds."""
 
     name: str
-    """Of the data set."""
+    """Name of the data set."""
     labels: LabelSet
     config: PackConfig
     shards: tuple[Shard, ...]
 
     @property
     def n_clips(self) -> int:
-        """In all shards together, whether they can be read or not."""
+        """Number of clips of all shards, unreadable ones included."""
         return sum(len(shard.clips) for shard in self.shards)
 
     def clips(self) -> Iterator[Clip]:
-        """Shard by shard."""
+        """The clips of all shards, in order."""
         return (clip for shard in self.shards for clip in shard.clips)
 
     @cached_property
     def data_sha256(self) -> str:
-        """Of the label set and of all that is known of each clip but its sound."""
+        """SHA-256 of the label set and of all facts about the clips except their sounds."""
         digest = sha256("\0".join((*self.labels.names, *self.labels.ids)).encode())
         for clip in sorted(self.clips(), key=lambda clip: clip.id):
             fields = (clip.id, clip.split or "", clip.group or "", *clip.labels)
@@ -120,14 +120,14 @@ class Plan:
 
     @cached_property
     def order_sha256(self) -> str:
-        """Of which clips are in which shard, and where."""
+        """SHA-256 of the clips' places."""
         digest = sha256()
         for shard in self.shards:
             digest.update("\0".join((shard.file, *(clip.id for clip in shard.clips), "\n")).encode())
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """What `pack.json` says of it."""
+        """The plan's entries of `pack.json`."""
         return {
             "format": FORMAT,
             "kind": "pack",
@@ -137,13 +137,8 @@ class Plan:
             "order_sha256": self.order_sha256,
         }
 
-    @property
-    def is_by_ids(self) -> bool:
-        """Whether the order follows from ids and seed alone, not from where the clips lie."""
-        return all(block_of(clip) is None for clip in self.clips())
-
     def schema_json(self) -> dict[str, Any]:
-        """What each shard says of itself."""
+        """Metadata of each shard."""
         return {
             "format": FORMAT,
             "kind": "pack",
@@ -155,18 +150,18 @@ class Plan:
 
 
 def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
-    """Shuffles the clips into shards, those of each split into shards of their own.
+    """Shuffles the clips of each split into shards.
 
-    The order follows from the seed and the ids alone, not from the order of the data set. But rows of Parquet that are
-    in one row group, which is read whole for each, stay near each other: it is the row groups that are shuffled, and
-    then the clips of as many of them as fill a shard, of eight where eight shards hold them. Clips that share a file
-    and have no group get one, because a shard no longer tells that they come from one source.
+    The order follows from the seed and the ids, not from the order of the data set. Clips of one Parquet row group,
+    which is read whole for each of them, stay near each other: the row groups are shuffled, then the clips of as many
+    row groups as fill a shard (of eight, if at most eight shards hold them). Clips that share a file and have no group
+    get one, because a shard does not keep the file that they came from.
 
     Raises:
-        DataError: Two ids, or the names of two splits, cannot be told apart as the text of a table or of file names.
+        DataError: Two ids or two splits have the same name when written as text or as file names.
     """
     labels = LabelSet(tuple(map(_text, dataset.labels.names)), tuple(map(_text, dataset.labels.ids)))
-    # as a data set it tells of ids that are there twice
+    # making the data set checks that the ids as text differ
     clips = replace(dataset, labels=labels, clips=tuple(_as_text(clip) for clip in _grouped(dataset.clips))).clips
     by_split: dict[str | None, list[Clip]] = {}
     by_id = {clip.id: sha256(f"{config.seed}\t{clip.id}".encode()).digest() for clip in clips}
@@ -191,7 +186,7 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
 
 
 def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int) -> list[list[Clip]]:
-    """Clips of whole blocks: enough to fill a shard of `n_clips`, and of `_MIXED` blocks or for as many shards."""
+    """Groups of whole blocks: each has `n_clips` clips, and `_MIXED` blocks or enough clips for `_MIXED` shards."""
     windows: list[list[Clip]] = []
     window: list[Clip] = []
     n_blocks = 0
@@ -202,14 +197,14 @@ def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int
             windows.append(window)
             window, n_blocks = [], 0
     if window and windows:
-        windows[-1] += window  # too few to be mixed among themselves
+        windows[-1] += window  # too few clips for a group of their own
     elif window:
         windows.append(window)
     return windows
 
 
 def block_of(clip: Clip) -> tuple[str, int] | None:
-    """What is read whole for a clip and others: the file and the row group of a row of Parquet; else nothing."""
+    """The file and row group that is read whole for the clip; None unless it is a row of a Parquet file."""
     audio = clip.audio
     return (audio.shard.name, audio.row_group) if isinstance(audio, ParquetAudio) else None
 
@@ -224,7 +219,7 @@ def _cut(stem: str, clips: Sequence[Clip], n_per_shard: int) -> Iterator[Shard]:
 def _stem(split: str | None) -> str:
     if split is None:
         return _NO_SPLIT
-    # a first dot or underscore would hide the file from those that read folders of Parquet
+    # readers of Parquet folders skip files whose name begins with a dot or an underscore
     kept = "".join(letter if letter.isalnum() or letter in "-_." else quote(letter, safe="") for letter in split)
     return f"%{ord(kept[0]):02X}{kept[1:]}" if kept[:1] in (".", "_") else kept
 
@@ -252,5 +247,5 @@ def _as_text(clip: Clip) -> Clip:
 
 
 def _text(text: str) -> str:
-    """The text with bytes that are none, which names of files can hold, written out."""
+    """The text with escapes for undecodable bytes of file names."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""One shard made: its clips are read, brought to rate and 16 bits, and written as one Parquet file."""
+"""One shard: its clips are loaded, resampled, encoded with 16 bits and written as one Parquet file."""
 
 import hashlib
 import json
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 _REPEATED: Final = ("id", "labels", "split", "group")
 _FORMATS: Final = {"flac": "FLAC", "int16": "WAV"}
 _FOLDERS: Final = re.compile(r"(?<![\w:/.])(?:/[^/:,;\s][^/:,;]*)+/")
-"""Of absolute paths; those of URLs are the same everywhere."""
+"""Folders of absolute paths, but not of URLs, which are the same on every machine."""
 
 
 def write_shard(
-    shard: Shard, out: Path, config: PackConfig, said: dict[str, Any], begin: Callable[[str], None]
+    shard: Shard, out: Path, config: PackConfig, schema: dict[str, Any], begin: Callable[[str], None]
 ) -> Packed:
-    """Makes the file of a shard, whole or not at all; a clip that cannot be read is left out.
+    """Writes the file of a shard completely or not at all; unreadable clips are left out.
 
     Args:
-        shard: What to make.
-        out: The folder.
-        config: How.
-        said: What the file says of itself.
-        begin: Told the id of each clip before it is read; what it raises ends the work.
+        shard: The shard.
+        out: Folder of the pack.
+        config: Settings of the pack.
+        schema: Metadata of the file.
+        begin: Called with the id of each clip before it is read; may raise to end the work.
 
     Raises:
         OSError: The file cannot be written; the text names it.
@@ -64,21 +64,21 @@ def write_shard(
                 column.append(made.row[name])
             yield made.row
 
-    schema = _schema(said)
+    columns = _columns(schema)
     path = out / shard.file
-    # nothing is compressed: sound is already, and a row group of one clip has nothing else that would be worth it
+    # sound is already encoded, and the rest of a row group of one clip is too small for compression to pay
     plain = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
     with (
         atomic_write(path) as temporary,
         temporary.open("w+b") as sink,
-        parquet.ParquetWriter(sink, schema, **plain) as file,
+        parquet.ParquetWriter(sink, columns, **plain) as file,
     ):
         places = _Places(sink)
         for group in _in_groups(rows(), config.clips_per_row_group):
-            file.write_table(Table.from_pylist(group, schema))
+            file.write_table(Table.from_pylist(group, columns))
             places.find([row["audio"]["bytes"] for row in group])
-        # who opens the file far away has all but the sound from its end, without a request for each row group, and
-        # who reads a clip needs neither the footer nor Parquet
+        # a reader gets all columns but the sound from the end of a remote file, without a request for each row group,
+        # and reads a clip by its byte range, without Parquet
         file.add_key_value_metadata({ROWS: json.dumps({**repeated, "start": places.starts, "n_bytes": places.sizes})})
     n_bytes, digest = measure(path)
     return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
@@ -92,7 +92,7 @@ class _Made(NamedTuple):
 def _in_order(
     clips: Sequence[Clip], out: Path, config: PackConfig, begin: Callable[[str], None]
 ) -> Iterator[_Made | Skipped]:
-    """What becomes of each clip; rows that are read as one are read one after the other, and wait on the disk."""
+    """Yields the row of each clip; clips of one row group are read together and wait on disk for their turn."""
     blocks = [block_of(clip) for clip in clips]
     if all(block is None for block in blocks):
         yield from (_made(clip, config, begin) for clip in clips)
@@ -119,13 +119,13 @@ def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made
     try:
         audio = clip.load(config.sample_rate)
         is_overloaded = bool(np.abs(audio.waveform).max() > 1)
-    except Exception as error:  # whatever one clip does to a decoder, the others are packed
+    except Exception as error:  # no clip may keep the others from being packed
         return Skipped(clip.id, _reason(clip, error))
     return _Made(_row(clip, audio, config.codec), is_overloaded)
 
 
 class _Places:
-    """Where in a file the recordings lie that were written to it."""
+    """Byte ranges of the recordings in the file being written."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
@@ -134,7 +134,7 @@ class _Places:
         self.sizes: list[int] = []
 
     def find(self, recordings: Sequence[bytes]) -> None:
-        """Looks for recordings, in this order, in what was written since the last call."""
+        """Finds recordings, in order, in the bytes written since the last call."""
         self._sink.flush()
         begin, self._end = self._end, self._sink.tell()
         written = os.pread(self._sink.fileno(), self._end - begin, begin)
@@ -147,14 +147,14 @@ class _Places:
 
 
 def measure(path: Path) -> tuple[int, str]:
-    """Bytes of a file, and their SHA-256."""
+    """Size of a file in bytes, and its SHA-256."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
 
 
 def encode(audio: Audio, codec: str) -> bytes:
-    """A whole file of 16-bit samples in memory; as `earmark.audio.recording.save_audio` would write it."""
+    """A 16-bit audio file as bytes, the same as `earmark.audio.recording.save_audio` writes."""
     stream = BytesIO()
     soundfile.write(stream, pcm16(audio.waveform), audio.sample_rate, format=_FORMATS[codec], subtype="PCM_16")
     return stream.getvalue()
@@ -173,13 +173,13 @@ def _row(clip: Clip, audio: Audio, codec: str) -> dict[str, Any]:
     }
 
 
-def _schema(said: dict[str, Any]) -> "pa.Schema":
+def _columns(schema: dict[str, Any]) -> "pa.Schema":
     import pyarrow as pa
 
     return pa.schema(
         [
             ("id", pa.string()),
-            # as the Audio of Hugging Face's datasets is kept
+            # the Audio feature of Hugging Face's datasets
             ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             ("labels", pa.list_(pa.string())),
             ("split", pa.string()),
@@ -187,7 +187,7 @@ def _schema(said: dict[str, Any]) -> "pa.Schema":
             ("duration", pa.float64()),
             ("sha256", pa.string()),
         ],
-        metadata={b"earmark": json.dumps(said).encode()},
+        metadata={b"earmark": json.dumps(schema).encode()},
     )
 
 
@@ -203,7 +203,7 @@ def _in_groups(rows: Iterator[dict[str, Any]], n_rows: int) -> Iterator[list[dic
 
 
 def _reason(clip: Clip, error: Exception) -> str:
-    """One line; without folders, which are others on another machine."""
+    """One line without folder names, which differ between machines."""
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
     else:

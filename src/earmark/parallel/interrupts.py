@@ -1,22 +1,24 @@
-"""Ctrl-C while processes are started: neither lost nor heard by those that it is not for."""
+"""Ctrl-C and SIGTERM: delayed while a process starts, or both handled as an interruption."""
 
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.resource_tracker import ensure_running
 from threading import current_thread, main_thread
+from types import FrameType
+from typing import NoReturn
 
 
 @contextmanager
 def held_back(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Iterator[None]:
-    """Signals wait here for the block's end; a process that is started in it has them blocked until it says else."""
+    """Delays signals until the block ends; a process started in the block has them blocked until it unblocks them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    ensure_running()  # what else would start it lets the signal through
+    ensure_running()  # multiprocessing unblocks the signals when it starts its resource tracker
     held: list[int] = []
     handlers = {number: signal.getsignal(number) for number in signals}
-    # the mask is for the new process, which takes it over; here any other thread would let the signal through
+    # the new process inherits the mask; in this process another thread would still receive the signal
     is_deferred = None not in handlers.values() and current_thread() is main_thread()
     if is_deferred:
         for number in signals:
@@ -31,3 +33,20 @@ def held_back(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Iterator[
                 signal.signal(number, handler)
         for signal_held in dict.fromkeys(held):
             signal.raise_signal(signal_held)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """In the block, SIGTERM raises KeyboardInterrupt as Ctrl-C does. Without effect outside the main thread."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,7 +1,11 @@
 """Locks on files: one process at a time."""
 
+import os
 import sys
+from pathlib import Path
 from typing import IO, Any
+
+from earmark.errors import DataError
 
 
 def lock_file(file: IO[Any], per_process: bool = False) -> bool:
@@ -26,3 +30,24 @@ def lock_file(file: IO[Any], per_process: bool = False) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def claim(file: IO[Any], path: Path) -> None:
+    """Locks an open file that its owner may remove, or raises.
+
+    Args:
+        file: Open for writing.
+        path: The file's path.
+
+    Raises:
+        DataError: Another process holds the lock, or held it and has removed the file.
+        OSError: The file system has no locks.
+    """
+    try:
+        is_ours = lock_file(file) and (
+            sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat())
+        )
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
+        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it")

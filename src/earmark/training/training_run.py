@@ -213,7 +213,7 @@ class _Run:
         rank.check_same(**{"unreadable clips": skipped})
         known = skipped
         if state is not None and is_cached:
-            # clips that are read anew each time may come and go in any run, stopped or not
+            # clips that are read each time may come and go in any run, stopped or not
             self.folder.check_same_skipped(record, known)
         elif state is not None:
             known = sorted(state["bad_clips"].items())

@@ -54,7 +54,7 @@ def test_a_damaged_line_is_reported_with_its_number(tmp_path, line_of, text):
     path = tmp_path / "runs.jsonl"
     append_line(path, line_of("sparse", "gmap", 0))
     path.write_text(path.read_text() + text + "\n")
-    with pytest.raises(DataError, match="line 2: not the line of a run"):
+    with pytest.raises(DataError, match="line 2: damaged"):
         read_lines(path)
 
 

@@ -1,10 +1,12 @@
 """The tables are made of lines and scores, and say no more than those do."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from earmark.data.clips import ids_sha256
 from earmark.errors import DataError
 from earmark.evaluation.metrics import average_precision, label_mean
 from experiments.table1.lines import append_line
@@ -160,6 +162,18 @@ def test_scores_of_other_clips_and_other_targets_are_refused(out, lines, line_of
     np.savez(path, **{**arrays, "ids": np.char.add(arrays["ids"], "x")})
     with pytest.raises(DataError, match="scores of the test clips of sparse max seed 0 were expected"):
         comparisons(out, found, N_RESAMPLES)("sparse", "max")
+
+
+def test_scores_of_clips_whose_ids_are_not_text_are_known(out, lines):
+    found = lines({"gmap": 2.0, "max": 0.5}, seeds=(0,))
+    ids = ["a\udcff.wav", *(f"clip-{clip:02d}" for clip in range(59))]
+    for line in found:
+        with np.load(line.run.scores(out)) as file:
+            arrays = dict(file)
+        names = np.array(ids)[np.argsort(np.argsort(arrays["ids"]))]
+        np.savez(line.run.scores(out), **{**arrays, "ids": names})
+    known = [replace(line, test_ids_sha256=ids_sha256(ids)) for line in found]
+    assert comparisons(out, known, N_RESAMPLES)("sparse", "max") is not None
 
 
 def test_the_sentence_names_the_recordings(out, lines):

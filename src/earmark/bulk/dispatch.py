@@ -1,4 +1,4 @@
-"""A whole job: what is left of it is done, and summed up."""
+"""A whole job: its unfinished parts are done, and its outcome is summed up."""
 
 import time
 from collections.abc import Callable
@@ -19,46 +19,46 @@ from earmark.storage.remote import RemotePath
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a job is, while it runs and when it has ended."""
+    """State of a job, while it runs and at its end."""
 
     n_parts: int
     done: tuple[Done, ...]
-    """Parts that are there, those of earlier calls first."""
+    """Finished parts, those of earlier calls first."""
     n_before: int
-    """How many of them were there when this call began."""
+    """Number of parts that earlier calls finished."""
     failed: tuple[tuple[str, str], ...]
-    """Names of parts that this call could not do, and why."""
+    """Names of parts that failed in this call, with the reasons."""
     seconds: float
-    """That this call has taken since the workers were called for."""
+    """Time since this call began to start workers."""
 
     @property
     def n_files(self) -> int:
-        """Recordings in the parts that are there."""
+        """Number of recordings in finished parts."""
         return sum(done.n_files for done in self.done)
 
     @property
     def n_failed(self) -> int:
-        """Recordings of which nothing could be heard."""
+        """Number of recordings that could not be scored."""
         return sum(done.n_failed for done in self.done)
 
     @property
     def seconds_of_audio(self) -> float:
-        """Of all recordings that were heard."""
+        """Duration of all scored recordings."""
         return sum((done.seconds for done in self.done), 0.0)
 
     @property
     def first_error(self) -> str | None:
-        """Why nothing could be heard of one of the recordings."""
+        """Reason why one of the recordings could not be scored."""
         return next((done.first_error for done in self.done if done.first_error is not None), None)
 
     @property
     def files_per_second(self) -> float:
-        """By this call."""
+        """Recordings that this call finishes in a second."""
         return sum(done.n_files for done in self.done[self.n_before :]) / max(self.seconds, 1e-9)
 
     @property
     def hours_per_hour(self) -> float:
-        """Hours of sound that this call hears in an hour."""
+        """Hours of sound that this call finishes in an hour."""
         return sum(done.seconds for done in self.done[self.n_before :]) / max(self.seconds, 1e-9)
 
 
@@ -71,25 +71,25 @@ def make_job(
     embed: bool = False,
     rows_per_part: int = ROWS_PER_PART,
 ) -> Job:
-    """What there is to do; nothing is begun.
+    """Makes the description of a job; no part is begun.
 
     Args:
-        source: As `parts.read_input` takes it.
-        model: A name or a path.
-        top: As many tags of each recording, whatever their scores; 5 unless a threshold is given.
-        threshold: All tags that score this or more; `auto` for each label's own threshold.
-        embed: Whether the results have embeddings too.
-        rows_per_part: Recordings of a part.
+        source: Path or URL of the input, as in `parts.read_input`.
+        model: Name or path of the model.
+        top: Number of tags of each recording, whatever their scores; 5 unless a threshold is given.
+        threshold: Minimum score of tags; `auto` for each label's own threshold.
+        embed: Whether the results have embeddings.
+        rows_per_part: Number of recordings of a part.
 
     Raises:
-        DataError: The input is none.
+        DataError: The input has no recordings or cannot be read.
         CheckpointError: The model cannot be read.
-        ConfigError: A setting outside what it can be.
+        ConfigError: A setting is invalid.
         ModuleNotFoundError: Ray, fsspec or pyarrow is not installed.
     """
     check_installed()
     tagger = hub.load(model)
-    # asked for nothing, to be told now of what cannot be
+    # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)
     settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
@@ -97,28 +97,28 @@ def make_job(
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
 
 
-def run(
+def run_job(
     job: Job,
     out: str,
     fleet: Fleet | None = None,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
+    progress: Callable[[Outcome], None] = lambda outcome: None,
     complain: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Does all parts of a job that `out` has no results of yet.
+    """Does the unfinished parts of a job.
 
-    The results of a part are there at once when it is done. Interrupted at any time, the same call goes on.
+    Results of a part exist as soon as it is finished. After an interruption the same call continues.
 
     Args:
-        job: What there is to do.
-        out: Folder of the results, a path or a URL, new or begun by the same job.
-        fleet: Who does it; as many workers as there are processors when None.
-        tell: Told how far the job is, when the workers are called for and after each part.
-        complain: Told a line when a part has failed; the others go on.
+        job: The job.
+        out: Folder of the results, a path or a URL: new, or begun by the same job.
+        fleet: The workers; one for each processor when None.
+        progress: Called with the state of the job before the workers start and after each part.
+        complain: Called with a line when a part fails; the job continues with the others.
 
     Raises:
         DataError: A folder cannot be read or written.
-        ConfigError: `out` holds another job, or there is no room for so many workers.
-        KeyboardInterrupt: Ctrl-C; the parts that are done stay.
+        ConfigError: `out` holds another job, or the workers need more processors than there are.
+        KeyboardInterrupt: Ctrl-C; finished parts are kept.
     """
     place = RemotePath(out).absolute
     job.claim(place)
@@ -136,14 +136,14 @@ def run(
         else:
             failed.append((name, result))
             complain(f"{name}: {result}")
-        tell(outcome())
+        progress(outcome())
 
     if left:
-        tell(outcome())
+        progress(outcome())
         try:
             do_parts(job, left, hub.find_checkpoint(job.model), place, fleet or Fleet(), note)
         except KeyboardInterrupt:
-            text = f"stopped, and the parts that are done are in {out}: the same command goes on"
+            text = f"stopped; finished parts are kept in {out}, and the same command continues"
             raise KeyboardInterrupt(text) from None
         _check_there(place, done[len(before) :])
     return outcome()
@@ -153,6 +153,6 @@ def _check_there(out: RemotePath, done: list[Done]) -> None:
     names = out.names()
     if missing := [part.part for part in done if part.part not in names]:
         raise DataError(
-            f"{out.url}: {missing[0]} and {len(missing) - 1} others were written, but on another machine; "
-            "a cluster needs a folder that all its machines share, such as s3://BUCKET/FOLDER"
+            f"{out.url}: {missing[0]} and {len(missing) - 1} other parts were written on another machine; "
+            "a cluster needs a folder that all machines share, such as s3://BUCKET/FOLDER"
         )

@@ -1,0 +1,152 @@
+"""A whole pack: its missing shards are made, and the outcome is summed up."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from earmark.data.clips import Dataset
+from earmark.errors import ConfigError, DataError
+from earmark.packing.ledger import Ledger, open_ledger
+from earmark.packing.plan import PackConfig, Plan, Skipped, make_plan
+from earmark.packing.workers import Lost, Task, make_shards
+from earmark.parallel.processors import n_processors
+from earmark.storage.remote import is_url
+
+_DEATHS: Final = 3
+"""Number of dead processes at which the others are stopped."""
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished pack, and the part that this call made."""
+
+    manifest: dict[str, Any]
+    """Content of `pack.json`."""
+    n_made: int
+    """Number of clips in shards that this call made."""
+    seconds: float
+    """Time that all processes together took for these shards."""
+    n_processes: int
+
+    @property
+    def clips_per_second(self) -> float | None:
+        """Speed of one process; None if nothing was made."""
+        return self.n_made / self.seconds if self.n_made else None
+
+    @property
+    def bytes_per_clip(self) -> float:
+        """Size of the files for each clip."""
+        return float(self.manifest["n_bytes"] / max(1, self.manifest["n_clips"]))
+
+
+@dataclass
+class _Progress:
+    """Work of this call so far."""
+
+    n_made: int = 0
+    seconds: float = 0.0
+    lost: list[Lost] = field(default_factory=list)
+
+
+def pack(
+    dataset: Dataset,
+    out: Path | str,
+    config: PackConfig | None = None,
+    *,
+    jobs: int | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Makes the missing and damaged shards of a data set, then `pack.json`.
+
+    After an interruption the same call continues; the result is the same to the byte, whatever `jobs` is.
+
+    Args:
+        dataset: The clips.
+        out: The folder: new, empty, or begun by the same call.
+        config: Settings of the pack.
+        jobs: Number of processes; one for each processor when None.
+        skip_bad: Whether unreadable clips are listed in `pack.json` instead of being an error at the end.
+        progress: Called with the number of finished clips and of all clips.
+
+    Raises:
+        DataError: Clips cannot be read (the text counts and names them), processes died, or `out` is in use.
+        ConfigError: `out` holds another pack or other files, or is a URL.
+        OSError: `out` cannot be written.
+        ModuleNotFoundError: pyarrow is not installed.
+        KeyboardInterrupt: Ctrl-C; finished shards are kept.
+    """
+    import pyarrow  # noqa: F401 - fails before the work
+
+    if is_url(str(out)):
+        raise ConfigError(f"{out}: a local folder was expected; pack there, then copy the pack and check the copy")
+    plan, out = make_plan(dataset, config or PackConfig()), Path(out)
+    n_processes = min(jobs or n_processors(), len(plan.shards))
+    done = _Progress()
+    with open_ledger(out, plan) as ledger:
+        try:
+            _make(plan, out, ledger, n_processes, skip_bad, done, progress or (lambda n, total: None))
+        except KeyboardInterrupt:
+            there = f"{len(ledger.known)} of {len(plan.shards)} shards are in {out}"
+            raise KeyboardInterrupt(f"stopped, {there}: the same command continues") from None
+        return Outcome(ledger.finish(), done.n_made, done.seconds, n_processes)
+
+
+def _make(
+    plan: Plan,
+    out: Path,
+    ledger: Ledger,
+    n_processes: int,
+    skip_bad: bool,
+    done: _Progress,
+    progress: Callable[[int, int], None],
+) -> None:
+    # without skip_bad, a shard that left clips out is made again
+    known = {file: packed for file, packed in ledger.known.items() if skip_bad or not packed.skipped}
+    tasks = [Task(shard, known.get(shard.file)) for shard in plan.shards]
+    n_clips, n_begun = plan.n_clips, 0
+
+    def begun(clip: str) -> None:
+        nonlocal n_begun
+        progress(n_begun, n_clips)
+        n_begun += 1
+
+    size = {shard.file: len(shard.clips) for shard in plan.shards}
+    bad: list[Skipped] = []
+    answers = make_shards(tasks, out, plan.config, plan.schema_json(), n_processes, begun)
+    with closing(answers):
+        for answer in answers:
+            if isinstance(answer, Lost):
+                done.lost.append(answer)
+                if len(done.lost) == _DEATHS:
+                    break
+                continue
+            packed = answer.packed
+            if answer.seconds is None:
+                n_begun += size[packed.file]
+            else:
+                ledger.add(packed)
+                done.n_made, done.seconds = done.n_made + packed.n_clips, done.seconds + answer.seconds
+            bad.extend(packed.skipped)
+            if not packed.n_clips and not skip_bad:
+                break  # none of its clips could be read, so the rest is hardly readable either
+            progress(n_begun, n_clips)
+    _refuse(plan, done.lost, [] if skip_bad else bad)
+
+
+def _refuse(plan: Plan, lost: Sequence[Lost], bad: Sequence[Skipped]) -> None:
+    if lost:
+        named = "; ".join(f"{one.shard.file}: {one.reason}" for one in lost)
+        raise DataError(f"{named}; perhaps memory was short, or the clip is damaged. The same command continues")
+    if bad:
+        ordered = sorted(bad, key=lambda one: one.id)
+        named = ", ".join(f"{one.id} ({one.reason})" for one in ordered[:_NAMED])
+        more = ", ..." if len(bad) > _NAMED else ""
+        raise DataError(
+            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; repair them and give "
+            "the same command again, or leave them out",
+            remedy={"skip_bad": True},
+        )
