@@ -19,25 +19,24 @@ __all__ = [
 ]
 
 
-def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[str, bool], Dataset]:
+def _reader(module: str, function: str) -> Callable[[str, bool], Dataset]:
     # a source's module is imported on first use
     def read(path: str, lenient: bool) -> Dataset:
-        reader = getattr(import_module(f"earmark.data.{module}"), function)
-        dataset: Dataset = reader(path, lenient=True) if lenient and has_lenient else reader(path)
+        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), function)(path, lenient)
         return dataset
 
     return read
 
 
 SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
-    "csv": _reader("manifest", "read_csv", has_lenient=True),
-    "folder": _reader("manifest", "read_folder", has_lenient=True),
-    "parquet": _reader("parquet", "read_parquet", has_lenient=True),
-    "audioset": _reader("audioset", "read_audioset", has_lenient=True),
-    "fsd50k": _reader("fsd50k", "read_fsd50k", has_lenient=True),
-    "esc50": _reader("esc50", "read_esc50", has_lenient=True),
-    "soundscapes": _reader("soundscapes", "read_soundscapes", has_lenient=True),
-    "clips": _reader("listing", "read_clips", has_lenient=True),
+    "csv": _reader("manifest", "read_csv"),
+    "folder": _reader("manifest", "read_folder"),
+    "parquet": _reader("parquet", "read_parquet"),
+    "audioset": _reader("audioset", "read_audioset"),
+    "fsd50k": _reader("fsd50k", "read_fsd50k"),
+    "esc50": _reader("esc50", "read_esc50"),
+    "soundscapes": _reader("soundscapes", "read_soundscapes"),
+    "clips": _reader("listing", "read_clips"),
 }
 """Readers by the name before the colon of a data spec; a new source adds its line here."""
 

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.manifest import Missing
 from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
 from earmark.data.true_events import TrueEvent
 from earmark.errors import DataError, EarmarkWarning
@@ -219,7 +218,7 @@ def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEv
     )
 
 
-def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = False) -> Dataset:
+def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a folder with segment lists and recordings, or of one list with the recordings in its folder.
 
     Lists are named `SPLIT_segments.csv`, as in `balanced_train_segments.csv`, and lie in the folder or one folder
@@ -232,7 +231,6 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
 
     Args:
         path: The folder or the list.
-        missing: Whether a segment without a recording is skipped or an error.
         lenient: Skip missing recordings and damaged rows without a warning; allow unknown labels and rows without
             labels.
 
@@ -261,7 +259,7 @@ def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = F
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
-    _warn_of_missing_files(str(path), len(segments), not_there, found, missing, lenient)
+    _warn_of_missing_files(str(path), len(segments), not_there, found, lenient)
     there = [(s, split) for s, split in segments if s.video_id in found.paths]
     name_of = dict(zip(labels.ids, labels.names, strict=True))
     names = {ids: tuple(name_of[i] for i in ids if i in name_of) for ids in {s.label_ids for s, _ in there}}
@@ -311,15 +309,15 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
 
 
 def _warn_of_missing_files(
-    name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, missing: Missing, lenient: bool
+    name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, lenient: bool
 ) -> None:
     """Warns of segments without a recording, or with several.
 
     Raises:
-        DataError: No segment has a recording, or one is missing and `missing` is "error".
+        DataError: No segment has a recording.
     """
     text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
-    if not_there and ((missing == "error" and not lenient) or not found.paths):
+    if not found.paths:
         example = SCHEMES[0].replace("<id>", not_there[0])
         expected = f"expected files named {', '.join(SCHEMES)}, such as {example}.wav"
         n_unread = found.n_unread

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.manifest import Missing, drop_missing, drop_outside
+from earmark.data.manifest import drop_missing, drop_outside
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
 _COLUMNS = ("filename", "fold", "target", "category", "src_file")
 
 
-def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
+def read_esc50(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of the folder that holds ESC-50's `audio` and `meta`, as wav or converted to flac.
 
     The splits are the folds `1` to `5`; the group is the Freesound source. The label set is always all fifty labels,
@@ -20,7 +20,6 @@ def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = Fal
 
     Args:
         path: The folder.
-        missing: Whether a clip without its file is skipped or an error.
         lenient: Skip missing files and faulty rows; allow labels that are not ESC-50's.
 
     Raises:
@@ -53,7 +52,7 @@ def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = Fal
                 clips.append(clip)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    found, not_there = drop_missing(str(path), clips, lenient)
     within, outside = drop_outside(found, labels)
     return Dataset("ESC-50", labels, within, *not_there, outside, tuple(damage.found))
 

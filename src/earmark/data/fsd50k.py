@@ -9,7 +9,7 @@ from typing import Final
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.manifest import Missing, drop_missing
+from earmark.data.manifest import drop_missing
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -21,7 +21,7 @@ _LABELS: Final = frozenset({"labels", "mids"})
 _SPLITS: Final = frozenset({"train", "val"})
 
 
-def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
+def read_fsd50k(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of the folder that holds `FSD50K.ground_truth` and its sisters, as wav or converted to flac.
 
     The splits are `train`, `val` and `test`; `test` is FSD50K's evaluation set. The group is the clip's uploader,
@@ -29,7 +29,6 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
 
     Args:
         path: The folder.
-        missing: Whether a clip without its file is skipped or an error.
         lenient: Skip missing files and faulty rows; allow labels outside the vocabulary and rows without labels.
 
     Raises:
@@ -66,7 +65,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
             suffix = ".flac" if f"{row[0]}.wav" not in there and f"{row[0]}.flac" in there else ".wav"
             split = row[3] if "split" in columns else "test"
             clips.append(Clip(row[0], names, FileAudio(audio / f"{row[0]}{suffix}"), split, uploaders.get(row[0])))
-    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    found, not_there = drop_missing(str(path), clips, lenient)
     outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by[clip.id])
     return Dataset("FSD50K", labels, found, *not_there, outside, tuple(damage.found))
 

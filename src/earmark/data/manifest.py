@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from earmark.audio import media
 from earmark.audio.containers import mp3_states_length
@@ -18,9 +18,6 @@ from earmark.data.damage import Damage, DamageError, RowError
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
-Missing = Literal["error", "skip"]
-"""Missing files: an error that counts and names them, or skipped and listed in `Dataset.missing`."""
-
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
 _SPLITS = frozenset({"train", "valid", "test"})
@@ -28,7 +25,7 @@ _SLACK = 0.1
 """Seconds that a part may exceed the end of its file: tables round times, encoders pad."""
 
 
-def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
+def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
     `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional:
@@ -38,7 +35,6 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
 
     Args:
         path: The CSV file.
-        missing: Whether a clip without its file is skipped or an error.
         lenient: Skip missing files and faulty rows; end a part where its file ends.
 
     Raises:
@@ -67,7 +63,7 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
-    found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
+    found, not_there = drop_missing(str(path), clips, lenient)
     if not lenient:
         _check_ends(path, found, row_of)
     _warn_of_labels(str(path), names, found)
@@ -212,18 +208,18 @@ class MissingClips(NamedTuple):
     splits: tuple[str | None, ...]
 
 
-def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[Clip, ...], MissingClips]:
+def drop_missing(name: str, clips: list[Clip], lenient: bool) -> tuple[tuple[Clip, ...], MissingClips]:
     """Clips whose files exist, and the ids and splits of the others.
 
     Raises:
-        DataError: Files are missing and `missing` is "error", or all are missing.
+        DataError: Files are missing and `lenient` is not set, or all are missing.
     """
     found: list[Clip] = []
     not_there: list[Clip] = []
     for clip in clips:
         there = not isinstance(clip.audio, FileAudio) or clip.audio.path.is_file()
         (found if there else not_there).append(clip)
-    if not_there and (missing != "skip" or not found):
+    if not_there and not (lenient and found):
         shown = ", ".join(str(clip.audio.path) for clip in not_there[:3] if isinstance(clip.audio, FileAudio))
         more = ", ..." if len(not_there) > 3 else ""
         reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}{more}"

@@ -327,7 +327,7 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
         )
         for row in rows
     ]
-    found, not_there = drop_missing(str(folder), clips, "skip" if lenient else "error")
+    found, not_there = drop_missing(str(folder), clips, lenient)
     names = tuple(label["name"] for label in description["labels"])
     ids = tuple(label["id"] for label in description["labels"])
     labels = LabelSet(names, ids)
