@@ -33,7 +33,7 @@ from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.timeline import Timeline
 from earmark.inference.torch_engine import TorchEngine
-from earmark.inference.windows import timeline_of
+from earmark.inference.windows import SlidingWindows, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 
@@ -141,7 +141,9 @@ def _run_network(
     for clip, waveform, segments in _encode(network, clips.clips, batch_size):
         duration, events = samples_to_seconds(len(waveform), engine.sample_rate), truth.get(clip.id, [])
         for window in windows:
-            timeline = timeline_of(engine, segments, duration=duration, window=window, hop=HOP)
+            scores = sigmoid(SlidingWindows(engine, window, HOP).finish(segments, duration))
+            onsets = np.arange(len(scores)) * HOP
+            timeline = Timeline(onsets, scores, engine.labels.names, window, HOP, duration)
             curves[window].append(_curve(timeline, network.labels, events))
         logits.append(engine.classify(segments[None])[0])
         if len(events) == 1:

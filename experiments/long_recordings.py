@@ -15,7 +15,7 @@ from earmark.data import FileAudio, open_data
 from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
-from earmark.inference.windows import sigmoid, timeline_of
+from earmark.inference.windows import SlidingWindows, sigmoid
 from experiments.steps import RESULTS, commit, earmark
 
 KEPT: Final = RESULTS / "long-recordings.json"
@@ -79,9 +79,9 @@ def choices(tagger: Tagger, path: Path) -> dict[str, np.ndarray]:
     segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
     found = {"pooled whole": sigmoid(engine.classify(segments[None]))[0]}
     for window in WINDOWS:
-        timeline = timeline_of(engine, segments, duration=duration, window=window, hop=HOP_SHARE * window)
+        scores = sigmoid(SlidingWindows(engine, window, HOP_SHARE * window).finish(segments, duration))
         for name, choice in OVER_WINDOWS.items():
-            found[f"{name}, {window:g} s"] = choice(timeline.scores)
+            found[f"{name}, {window:g} s"] = choice(scores)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import earmark.inference.windows as windows_module
 from earmark.errors import ConfigError
-from earmark.inference.windows import SlidingWindows, sigmoid, timeline_of
+from earmark.inference.windows import SlidingWindows, sigmoid
 
 
 def segments_of(means: list[float]) -> np.ndarray:
@@ -58,17 +58,17 @@ def test_pooled_segments_are_dropped(mean_engine: Any) -> None:
 def test_windows_are_classified_in_small_batches(mean_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     means = segments_of(np.random.default_rng(2).uniform(-0.5, 0.5, 50).tolist())
     engine = mean_engine()
-    at_once = timeline_of(engine, means, duration=20.0, window=2.0, hop=0.4)
+    at_once = SlidingWindows(engine, 2.0, 0.4).finish(means, 20.0)
     assert engine.n_bags == [50]
     monkeypatch.setattr(windows_module, "VALUES_PER_CALL", 100)
-    split = timeline_of(engine, means, duration=20.0, window=2.0, hop=0.4)
-    np.testing.assert_allclose(split.scores, at_once.scores, rtol=1e-6)
+    split = SlidingWindows(engine, 2.0, 0.4).finish(means, 20.0)
+    np.testing.assert_allclose(split, at_once, rtol=1e-6)
     assert engine.n_bags[1:] == [10] * 5 and max(engine.n_values[1:]) <= 100
 
 
 def test_windows_of_the_same_segments_are_classified_once(mean_engine: Any) -> None:
     engine = mean_engine()
-    assert len(timeline_of(engine, segments_of([0.1, 0.2, 0.3]), duration=1.2, window=0.4, hop=0.01).onsets) == 101
+    assert len(SlidingWindows(engine, 0.4, 0.01).finish(segments_of([0.1, 0.2, 0.3]), 1.2)) == 101
     assert sum(engine.n_bags) < 7
 
 

@@ -10,7 +10,7 @@ from matplotlib.transforms import Bbox
 
 from earmark.errors import ConfigError, EarmarkError
 from earmark.inference.evidence import Evidence
-from earmark.inference.tagger import Timeline
+from earmark.inference.timeline import Timeline
 from earmark.plots import (
     Span,
     Spectrogram,

@@ -149,7 +149,7 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
                 break
             mono = average_channels(samples)
             if not -_MAX_AMPLITUDE <= mono.min() <= mono.max() <= _MAX_AMPLITUDE:
-                raise AudioError(f"{name}: damaged, {_describe_invalid(samples)} from {position / rate:.2f} s on")
+                raise AudioError(f"{name}: damaged, {describe_invalid(samples)} from {position / rate:.2f} s on")
             if n_channels > 1:
                 power_in += float(np.vdot(samples, samples)) / n_channels**2
                 power_out += float(np.vdot(mono, mono))
@@ -168,7 +168,8 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
         warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
 
 
-def _describe_invalid(samples: np.ndarray) -> str:
+def describe_invalid(samples: np.ndarray) -> str:
+    """The number of samples that are not finite; if all are, the largest absolute value."""
     if n_bad := np.count_nonzero(~np.isfinite(samples)):
         return f"{n_bad} NaN or infinite among {samples.size} samples"
     return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"

@@ -17,6 +17,7 @@ from earmark.data.manifest import drop_missing, drop_outside
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
+from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
 
@@ -232,7 +233,7 @@ def render_soundscapes(
         rate = soundscapes.config.sample_rate
         save_audio(folder / _filename(clip), clip.load(rate))
 
-    pool = ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(max_workers=jobs or n_processors())
     try:
         pending = {pool.submit(write, clip) for clip in todo}
         while pending:

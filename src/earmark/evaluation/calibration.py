@@ -129,8 +129,8 @@ def calibrate(
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
         show = None if progress is None else _beyond(progress, n_before, n_clips)
-        settings: dict[str, Any] = {"batch_size": batch_size, "n_workers": n_workers, "device": device}
-        reports.append(_as_tagged(network, dataset, evaluate(network, dataset, progress=show, **settings)))
+        report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
+        reports.append(_as_tagged(network, dataset, report))
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
 

@@ -5,7 +5,6 @@ and a binary search for its (few) positives give these counts, ties included.
 """
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from earmark.errors import ConfigError, DataError
+from earmark.parallel.processors import n_processors
 
 Metric = Literal["mAP", "mAUC", "d_prime"]
 
@@ -23,7 +23,7 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 _Result = TypeVar("_Result")
 
 # NumPy's sorts and gathers release the GIL; beyond a few threads memory is the limit
-_N_THREADS = min(8, os.cpu_count() or 1)
+_N_THREADS = min(8, n_processors())
 _LABELS_PER_TASK = 32
 _RESAMPLES_PER_BLOCK = 64
 

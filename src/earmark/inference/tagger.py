@@ -16,12 +16,10 @@ from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.stream import Stream
-from earmark.inference.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
+from earmark.inference.timeline import RELEASE, Threshold, Timeline, label_thresholds
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
-
-__all__ = ["Engine", "Event", "Evidence", "Scores", "Stream", "Tag", "Tagger", "Timeline"]
 
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips where the checkpoint does not name it: that of AudioSet's clips."""

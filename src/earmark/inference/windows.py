@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 
 from earmark.errors import ConfigError
 from earmark.inference.engine import Engine
-from earmark.inference.timeline import Timeline
 
 SHORTEST_HOP: Final = 0.001
 """Seconds; a shorter hop would only repeat the same windows until memory is full."""
@@ -23,27 +22,6 @@ _SLACK: Final = 1e-6
 def seconds_per_segment(engine: Engine) -> float:
     """Length of a segment, the time resolution of an engine."""
     return engine.samples_per_segment / engine.sample_rate
-
-
-def timeline_of(
-    engine: Engine, segments: Float[np.ndarray, "segment channel"], *, duration: float, window: float, hop: float
-) -> Timeline:
-    """Timeline of a recording that is already encoded.
-
-    Args:
-        engine: The network.
-        segments: All segments of the recording.
-        duration: Seconds of the recording.
-        window: Seconds pooled for one row of scores.
-        hop: Seconds from window to window.
-
-    Raises:
-        ConfigError: The window is shorter than one segment, or the hop too short.
-    """
-    windows = SlidingWindows(engine, window, hop)
-    scores = sigmoid(windows.finish(segments, duration))
-    thresholds = None if engine.thresholds is None else tuple(engine.thresholds)
-    return Timeline(np.arange(len(scores)) * hop, scores, engine.labels.names, window, hop, duration, thresholds)
 
 
 class SlidingWindows:

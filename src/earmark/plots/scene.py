@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from earmark.errors import ConfigError
-from earmark.inference.tagger import Timeline
+from earmark.inference.timeline import Timeline
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span
 from earmark.plots.spectrogram import Spectrogram
