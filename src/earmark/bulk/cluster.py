@@ -106,15 +106,8 @@ def do_parts(
 ) -> None:
     """Does parts of a job. A worker that dies is replaced and its part done again, up to `DEATHS` times.
 
-    Meanwhile, text written to `sys.stdout` is discarded: Ray reports dead workers there, among the results.
-
-    Args:
-        job: The job.
-        parts: Its parts to do.
-        model: File of the model.
-        out: Folder of the results.
-        fleet: The workers.
-        note: Called with the name of each part and its outcome, or the reason why it failed in one line.
+    `note` is called with the name of each part and its outcome, or the reason why it failed in one line. Meanwhile,
+    text written to `sys.stdout` is discarded: Ray reports dead workers there, among the results.
 
     Raises:
         ConfigError: The workers need more processors than there are, or there is no cluster at the address.
@@ -128,9 +121,8 @@ def do_parts(
         n_threads = max(1, int(fleet.cpus_per_actor))
         data = ray.put(model.read_bytes())
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # Ray has no other way yet to set the number of attempts
+            # Ray has no other way yet to set the number of attempts
+            warnings.simplefilter("ignore", DeprecationWarning)
             answers = waiting.map_batches(
                 Worker,
                 fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint),
@@ -163,7 +155,6 @@ def do_parts(
 
 
 def _n_actors(fleet: Fleet, n_cpus: float) -> int:
-    """Number of workers for the number of processors."""
     room = int(n_cpus / fleet.cpus_per_actor + 1e-9)
     if room < (fleet.n_actors or 1) and fleet.address is None:  # a cluster may grow
         raise ConfigError(

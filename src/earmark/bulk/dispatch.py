@@ -76,10 +76,10 @@ def make_job(
     Args:
         source: Path or URL of the input, as in `parts.read_input`.
         model: Name or path of the model.
-        top: Number of tags of each recording, whatever their scores; 5 unless a threshold is given.
-        threshold: Minimum score of tags; `auto` for each label's own threshold.
+        top: As in `Settings`; 5 unless a threshold is given.
+        threshold: As in `Settings`.
         embed: Whether the results have embeddings.
-        rows_per_part: Number of recordings of a part.
+        rows_per_part: As in `parts.read_input`.
 
     Raises:
         DataError: The input has no recordings or cannot be read.
@@ -109,7 +109,6 @@ def run_job(
     Results of a part exist as soon as it is finished. After an interruption the same call continues.
 
     Args:
-        job: The job.
         out: Folder of the results, a path or a URL: new, or begun by the same job.
         fleet: The workers; one for each processor when None.
         progress: Called with the state of the job before the workers start and after each part.

@@ -37,7 +37,7 @@ class Part:
     """Number of its first row in the table."""
 
     def to_json(self) -> str:
-        """The part as text for `from_json`."""
+        """The part as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod

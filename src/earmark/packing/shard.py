@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
@@ -19,7 +20,7 @@ from earmark.data.packs import ROWS
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.errors import EarmarkError
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
-from earmark.storage.files import atomic_write
+from earmark.storage.files import as_text, atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +36,7 @@ def write_shard(
 ) -> Packed:
     """Writes the file of a shard completely or not at all; unreadable clips are left out.
 
-    Args:
-        shard: The shard.
-        out: Folder of the pack.
-        config: Settings of the pack.
-        schema: Metadata of the file.
-        begin: Called with the id of each clip before it is read; may raise to end the work.
+    `begin` is called with the id of each clip before it is read; `schema` becomes the metadata of the file.
 
     Raises:
         OSError: The file cannot be written; the text names it.
@@ -74,7 +70,8 @@ def write_shard(
         parquet.ParquetWriter(sink, columns, **plain) as file,
     ):
         places = _Places(sink)
-        for group in _in_groups(rows(), config.clips_per_row_group):
+        left = rows()
+        while group := list(islice(left, config.clips_per_row_group)):
             file.write_table(Table.from_pylist(group, columns))
             places.find([row["audio"]["bytes"] for row in group])
         # a reader gets all columns but the sound from the end of a remote file, without a request for each row group,
@@ -121,7 +118,17 @@ def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made
         is_overloaded = bool(np.abs(audio.waveform).max() > 1)
     except Exception as error:  # no clip may keep the others from being packed
         return Skipped(clip.id, _reason(clip, error))
-    return _Made(_row(clip, audio, config.codec), is_overloaded)
+    data = encode(audio, config.codec)
+    row = {
+        "id": clip.id,
+        "audio": {"bytes": data, "path": None},
+        "labels": clip.labels,
+        "split": clip.split,
+        "group": clip.group,
+        "duration": audio.duration,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return _Made(row, is_overloaded)
 
 
 class _Places:
@@ -160,19 +167,6 @@ def encode(audio: Audio, codec: str) -> bytes:
     return stream.getvalue()
 
 
-def _row(clip: Clip, audio: Audio, codec: str) -> dict[str, Any]:
-    data = encode(audio, codec)
-    return {
-        "id": clip.id,
-        "audio": {"bytes": data, "path": None},
-        "labels": clip.labels,
-        "split": clip.split,
-        "group": clip.group,
-        "duration": audio.duration,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
 def _columns(schema: dict[str, Any]) -> "pa.Schema":
     import pyarrow as pa
 
@@ -191,17 +185,6 @@ def _columns(schema: dict[str, Any]) -> "pa.Schema":
     )
 
 
-def _in_groups(rows: Iterator[dict[str, Any]], n_rows: int) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == n_rows:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
 def _reason(clip: Clip, error: Exception) -> str:
     """One line without folder names, which differ between machines."""
     if isinstance(error, OSError) and error.strerror:
@@ -214,5 +197,4 @@ def _reason(clip: Clip, error: Exception) -> str:
         text = text.replace(clip.audio.url, clip.audio.shard.name)
     if isinstance(clip.audio, FileAudio):
         text = text.removeprefix(f"{clip.audio.path}: ")
-    text = _FOLDERS.sub("", text)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return as_text(_FOLDERS.sub("", text))

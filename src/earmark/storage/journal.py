@@ -28,8 +28,9 @@ class Journal:
         """First line of the file: that of an earlier call, or the one given to this call."""
         self._stream, self._seconds, self._is_synced = stream, seconds, is_synced
         self._flushed_at = time.monotonic()
-        self._n_head = 0
+        self._n_head = int(head is not None)
         self._end: int | None = _end_of_lines(stream)
+        """End of the last whole line; None when what follows has been cut off."""
         if head is not None:
             self._read_head()
 
@@ -77,8 +78,6 @@ class Journal:
         else:
             self.append(self.head)
             self._stream.flush()
-            self._end = self._stream.tell()
-        self._n_head = 1
 
 
 @contextmanager
