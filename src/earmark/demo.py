@@ -163,7 +163,7 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     Args:
         out: A folder; it is created if it does not exist.
         seed: Seed of sounds, clips and training.
-        config: Size of the demo; about two minutes by default.
+        config: Size of the demo.
         progress: Draw progress bars on standard error.
 
     Raises:

@@ -69,10 +69,10 @@ def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[s
             embedding = None if settings.n_features is None else tagger.embed(source)
         return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
-        return {"file": file, "error": as_text(why(error))}
+        return {"file": file, "error": as_text(describe_error(error))}
 
 
-def why(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """One line about an error, with its class unless the error is meant for users."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -124,7 +124,9 @@ def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
                 name = f"{part.table}:{number}" if named is None else str(named)
                 yield _Recording(name, partial(_decoded, data, sample_rate, name))
     except ArrowInvalid as error:
-        raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {why(error)}") from error
+        raise DataError(
+            f"{place.url}: cannot be read as Parquet, damaged or cut off: {describe_error(error)}"
+        ) from error
 
 
 def _bytes_and_path(audio: Any) -> tuple[bytes | None, str | None]:

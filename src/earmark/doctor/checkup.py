@@ -55,7 +55,6 @@ def doctor(
         dataset: A data set that was opened leniently, so that its faults can be reported.
         data: The source and path that `dataset` was opened by.
         out: A folder: new, empty, or of an earlier call.
-        limits: Limits of the findings.
         labels: Names of the labels to which the label set was narrowed, if it was.
         n_jobs: Number of processes; one for each processor when None.
         progress: Called with the number of examined clips and of all clips.
@@ -66,7 +65,11 @@ def doctor(
         OSError: The folder cannot be written.
     """
     limits = limits or Limits()
-    _claim(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if others := sorted({path.name for path in {*out.iterdir()}.difference(leftovers(out))} - _FILES):
+        raise DataError(
+            f"{out}: a new or empty folder was expected, or that of an earlier report; this one holds {others[0]}"
+        )
     facts = FactsTable(len(dataset))
     digest = _digest(dataset)
     with open_facts_journal(out / JOURNAL) as journal:
@@ -136,14 +139,6 @@ def _examine(
 
 def _examine_clip(item: tuple[int, AudioReader], report: Reporter) -> Facts:
     return examine(item[1])
-
-
-def _claim(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    if others := sorted({path.name for path in {*out.iterdir()}.difference(leftovers(out))} - _FILES):
-        raise DataError(
-            f"{out}: a new or empty folder was expected, or that of an earlier report; this one holds {others[0]}"
-        )
 
 
 def _key(clip: Clip, digest: str) -> str:

@@ -50,15 +50,15 @@ def write_shard(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal n_overloaded
-        for made in _in_order(shard.clips, out, config, begin):
-            if isinstance(made, Skipped):
-                skipped.append(made)
+        for encoded in _in_order(shard.clips, out, config, begin):
+            if isinstance(encoded, Skipped):
+                skipped.append(encoded)
                 continue
-            n_overloaded += made.is_overloaded
-            durations.append(made.row["duration"])
+            n_overloaded += encoded.is_overloaded
+            durations.append(encoded.row["duration"])
             for name, column in repeated.items():
-                column.append(made.row[name])
-            yield made.row
+                column.append(encoded.row[name])
+            yield encoded.row
 
     columns = _columns(schema)
     path = out / shard.file
@@ -81,37 +81,37 @@ def write_shard(
     return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
 
 
-class _Made(NamedTuple):
+class _EncodedClip(NamedTuple):
     row: dict[str, Any]
     is_overloaded: bool
 
 
 def _in_order(
     clips: Sequence[Clip], out: Path, config: PackConfig, begin: Callable[[str], None]
-) -> Iterator[_Made | Skipped]:
+) -> Iterator[_EncodedClip | Skipped]:
     """Yields the row of each clip; clips of one row group are read together and wait on disk for their turn."""
     blocks = [block_of(clip) for clip in clips]
     if all(block is None for block in blocks):
-        yield from (_made(clip, config, begin) for clip in clips)
+        yield from (_encode_clip(clip, config, begin) for clip in clips)
         return
-    waiting: dict[int, tuple[_Made | Skipped, int]] = {}
+    waiting: dict[int, tuple[_EncodedClip | Skipped, int]] = {}
     with TemporaryFile(dir=out) as sound:
         for place in sorted(range(len(clips)), key=lambda place: (blocks[place] or ("", 0), place)):
-            made = _made(clips[place], config, begin)
-            waiting[place] = made, sound.tell()
-            if isinstance(made, _Made):
-                data = made.row["audio"]["bytes"]
+            encoded = _encode_clip(clips[place], config, begin)
+            waiting[place] = encoded, sound.tell()
+            if isinstance(encoded, _EncodedClip):
+                data = encoded.row["audio"]["bytes"]
                 sound.write(data)
-                made.row["audio"] = len(data)
+                encoded.row["audio"] = len(data)
         for place in range(len(clips)):
-            made, start = waiting.pop(place)
-            if isinstance(made, _Made):
+            encoded, start = waiting.pop(place)
+            if isinstance(encoded, _EncodedClip):
                 sound.seek(start)
-                made.row["audio"] = {"bytes": sound.read(made.row["audio"]), "path": None}
-            yield made
+                encoded.row["audio"] = {"bytes": sound.read(encoded.row["audio"]), "path": None}
+            yield encoded
 
 
-def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made | Skipped:
+def _encode_clip(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _EncodedClip | Skipped:
     begin(clip.id)
     try:
         audio = clip.load(config.sample_rate)
@@ -128,7 +128,7 @@ def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made
         "duration": audio.duration,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    return _Made(row, is_overloaded)
+    return _EncodedClip(row, is_overloaded)
 
 
 class _Places:
