@@ -12,8 +12,7 @@ from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.examination import examine
 from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
-from earmark.doctor.journal import NAME as JOURNAL
-from earmark.doctor.journal import Entry, Stamp, open_facts_journal, stamp_of
+from earmark.doctor.journal import JOURNAL, Entry, Stamp, open_facts_journal, stamp_of
 from earmark.doctor.kinds import Limits
 from earmark.doctor.report import Report
 from earmark.errors import DataError

@@ -14,7 +14,7 @@ from earmark.errors import DataError
 from earmark.storage.journal import Journal, open_journal
 from earmark.storage.remote import is_url
 
-NAME: Final = "journal.jsonl"
+JOURNAL: Final = "journal.jsonl"
 _HEAD: Final = {
     "earmark": "doctor",
     "format": 2,

@@ -47,7 +47,8 @@ def _replace_regular(path: Path) -> Iterator[Path]:
         yield temporary
         # some writers replace it by a private file; a result has the permissions of any new file
         temporary.chmod(mode)
-        _sync(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # otherwise a power cut may leave an empty file after the rename
         temporary.replace(target)
     except OSError as error:
         # the error of a full disk has no file name, and users do not know the temporary file
@@ -59,15 +60,6 @@ def _replace_regular(path: Path) -> Iterator[Path]:
         # lexists does not raise, so it cannot hide the first error
         if os.path.lexists(temporary):
             temporary.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file to disk; without it a power cut may leave an empty file after the rename."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
