@@ -126,7 +126,7 @@ def test_an_interrupted_demo_leaves_no_files(monkeypatch, tmp_path):
 def test_invalid_settings_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="n_clips_seen: at least 1 was expected, not 0"):
         DemoConfig(n_clips_seen=0)
-    with pytest.raises(ConfigError, match="seed must not be negative"):
+    with pytest.raises(ConfigError, match="seed: at least 0 was expected, not -3"):
         run_demo(tmp_path, seed=-1, config=TINY, progress=False)
 
 

@@ -170,7 +170,7 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
         progress: Draw progress bars on standard error.
 
     Raises:
-        EarmarkError: matplotlib or TensorBoard is not installed, or a setting is outside what it can be.
+        EarmarkError: matplotlib or TensorBoard is not installed, or a setting is invalid.
         OSError: The folder cannot be written.
     """
     require_matplotlib()

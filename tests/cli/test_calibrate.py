@@ -73,7 +73,7 @@ def test_calibrate_for_people(model: str, noises: Path, tmp_path: Path, capfd: C
     assert captured.err == ""
 
 
-def test_clips_that_cannot_be_read_are_told(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_clips_that_cannot_be_read_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
     cut = noises / "cut.wav"
     cut.write_bytes((noises / "0.wav").read_bytes()[:1000])
     table = noises / "cut.csv"

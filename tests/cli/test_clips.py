@@ -10,7 +10,7 @@ from earmark.cli.clips import select
 from earmark.errors import DataError, EarmarkWarning
 
 
-def test_all_clips_unless_told_otherwise(clips: Path) -> None:
+def test_all_clips_by_default(clips: Path) -> None:
     chosen = select(f"folder:{clips}")
     assert len(chosen) == 12
     assert chosen.splits == ("test", "train")
@@ -49,7 +49,7 @@ def test_names_of_labels_may_have_commas(tmp_path: Path) -> None:
         select(f"folder:{tmp_path}", labels="Dog,Waves,surf")
 
 
-def test_clips_of_no_split_are_told(tmp_path: Path, clips: Path) -> None:
+def test_clips_without_a_split_are_reported(tmp_path: Path, clips: Path) -> None:
     wavs = sorted(clips.rglob("*.wav"))[:3]
     rows = [f"{wav},dog,{split}" for wav, split in zip(wavs, ("train", "", "test"), strict=True)]
     (tmp_path / "clips.csv").write_text("path,labels,split\n" + "\n".join(rows) + "\n")

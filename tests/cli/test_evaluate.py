@@ -102,7 +102,7 @@ def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Pa
     assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]
 
 
-def test_clips_left_out_of_the_events_are_told(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+def test_clips_left_out_of_the_events_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
     assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0
     told = "1 clips were left out of the events; -_xyzabc_12: one segment of that video was expected, there are"

@@ -91,7 +91,7 @@ def test_the_model_itself_is_never_overwritten(exported: Path, capfd: Capture) -
     assert exported.read_bytes() == before
 
 
-def test_clips_that_cannot_be_read_are_told(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_clips_that_cannot_be_read_are_reported(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
     cut = tmp_path / "cut.wav"
     cut.write_bytes(next(clips.rglob("*.wav")).read_bytes()[:1000])
     (tmp_path / "clips.csv").write_text("path,labels\ncut.wav,dog\n")

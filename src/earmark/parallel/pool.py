@@ -123,10 +123,7 @@ class Pool:
                         raise content
                     elif kind == _VALUE:
                         yield worker.finish_item(), content
-                        if not worker.todo and not self.is_renewed:
-                            worker.todo = self._next(following)
-                            worker.send_items()
-                        if not worker.todo:
+                        if not worker.todo and not self._send_next(worker, following):
                             workers.remove(worker)
                             self._stop([worker])
                     else:
@@ -143,6 +140,13 @@ class Pool:
 
     def _next(self, items: Iterator[_Item]) -> deque[_Item]:
         return deque(islice(items, self.n_items_at_a_time))
+
+    def _send_next(self, worker: "_Worker[_Item]", items: Iterator[_Item]) -> bool:
+        """Gives an idle worker its next items; False if there are none for it."""
+        if not self.is_renewed:
+            worker.todo = self._next(items)
+            worker.send_items()
+        return bool(worker.todo)
 
     def _stop(self, workers: "Sequence[_Worker[_Item]]") -> None:
         for worker in workers:
