@@ -1,4 +1,4 @@
-"""`earmark demo`: the whole idea on made-up sounds."""
+"""`earmark demo`: trains and explains a tagger on synthetic sounds."""
 
 import sys
 from pathlib import Path
@@ -19,13 +19,13 @@ def demo(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the whole idea on made-up sounds; nothing to download.
+    """Train, evaluate and explain a tagger on synthetic sounds; downloads nothing.
 
     Args:
-        out: Folder that receives the scene, the picture and the networks.
-        seed: Everything follows from it: sounds, clips, training.
-        json: Print what came out as JSON.
-        quiet: Nothing but errors on standard error.
+        out: Folder for the scene, the figure and the networks.
+        seed: Random seed of sounds, clips and training.
+        json: Print the results as JSON.
+        quiet: Print only errors on standard error.
     """
     from earmark.demo import run_demo
 
