@@ -73,11 +73,7 @@ def test_calibrate_prints_a_table(model: str, noises: Path, tmp_path: Path, capf
     assert captured.err == ""
 
 
-<<<<<<< HEAD
-def test_clips_that_cannot_be_read_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
-=======
 def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
->>>>>>> main
     cut = noises / "cut.wav"
     cut.write_bytes((noises / "0.wav").read_bytes()[:1000])
     table = noises / "cut.csv"

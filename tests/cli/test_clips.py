@@ -51,11 +51,7 @@ def test_names_of_labels_may_have_commas(tmp_path: Path) -> None:
         select(f"folder:{tmp_path}", labels="Dog,Waves,surf")
 
 
-<<<<<<< HEAD
-def test_clips_without_a_split_are_reported(tmp_path: Path, clips: Path) -> None:
-=======
 def test_clips_in_no_split_are_warned_about(tmp_path: Path, clips: Path) -> None:
->>>>>>> main
     wavs = sorted(clips.rglob("*.wav"))[:3]
     rows = [f"{wav},dog,{split}" for wav, split in zip(wavs, ("train", "", "test"), strict=True)]
     (tmp_path / "clips.csv").write_text("path,labels,split\n" + "\n".join(rows) + "\n")

@@ -21,11 +21,7 @@ class Result:
         return {"scene": "demo/scene.flac"}
 
 
-<<<<<<< HEAD
-def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Capture) -> None:
-=======
 def test_demo_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Capture) -> None:
->>>>>>> main
     calls: list[tuple[Path, int, bool]] = []
 
     def run_demo(out: Path, seed: int, *, progress: bool) -> Result:

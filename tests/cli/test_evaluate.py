@@ -102,11 +102,7 @@ def test_strong_labels_add_detection_metrics(tiny_audioset, tmp_path: Path, capf
     assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]
 
 
-<<<<<<< HEAD
-def test_clips_left_out_of_the_events_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
-=======
 def test_clips_excluded_from_detection_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
->>>>>>> main
     twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
     assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0
     shown = "1 clips are excluded from event detection; -_xyzabc_12: expected one segment of the video, got"
