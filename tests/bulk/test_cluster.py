@@ -30,9 +30,9 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
     for fleet in (cluster.Fleet(3), cluster.Fleet(cpus_per_actor=3.0)):
         with pytest.raises(ConfigError, match=r"n_actors: .* start fewer"):
             cluster._n_actors(fleet, 2.0)
-    with pytest.raises(ConfigError, match="n_actors: at least 1 was expected"):
+    with pytest.raises(ConfigError, match="n_actors: at least 1"):
         cluster.Fleet(0)
-    with pytest.raises(ConfigError, match="cpus_per_actor: above 0 was expected"):
+    with pytest.raises(ConfigError, match="cpus_per_actor: above 0"):
         cluster.Fleet(cpus_per_actor=0.0)
 
 
@@ -49,7 +49,7 @@ def test_an_address_where_nobody_answers_is_an_error_soon() -> None:
 
 
 def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
-    exported: Path,
+    model: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     wait_until: Callable[..., None],
@@ -90,7 +90,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     out = str(tmp_path / "out")
     complaints: list[str] = []
-    job = dispatch.make_job(str(tmp_path / "list.txt"), model=str(exported), threshold=0.0, embed=True, rows_per_part=2)
+    job = dispatch.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
@@ -116,7 +116,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
     assert (len(outcome.done), outcome.n_before, outcome.failed, outcome.n_files) == (5, 4, (), 10)
     written = [row for i in range(5) for row in rows(tmp_path / "out" / f"part-00000{i}.parquet")]
     assert [row["file"] for row in written] == [f"{name}.wav" for name in names]
-    tagger = earmark.load(exported)
+    tagger = earmark.load(model)
     for name, row in zip(names, written, strict=True):
         if name == "damaged":
             with pytest.raises(AudioError) as caught:
