@@ -79,7 +79,7 @@ def test_what_nothing_can_be_read_of_is_no_case_for_the_doctor(tmp_path: Path, c
     assert capfd.readouterr().err.endswith(f"1 of 1 audio files are missing: {tmp_path / 'gone.wav'}\n")
     words = ["train", f"csv:{tmp_path / 'clips.csv'}", "--out", str(tmp_path / "run"), "-q"]
     assert cli.main(words) == 1
-    assert "gone.wav; `earmark doctor` finds all that is wrong" in capfd.readouterr().err
+    assert "gone.wav; `earmark doctor` finds all faults" in capfd.readouterr().err
 
 
 def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
@@ -191,7 +191,7 @@ def test_published_sets_are_examined_whatever_is_wrong_with_some_clips(
     first, second, third, *others = (row.video_id for row in tiny_audioset.rows)
     no_sound = {"missing": [{"id": others[-1]}]}
     if source == "parquet":  # the report tells no folders
-        reason = f"the file, row 1 ({others[-1]}): no bytes of audio in this row"
+        reason = f"the file, row 1 ({others[-1]}): this row has no audio"
         no_sound = {"unreadable": [{"id": others[-1], "reason": reason}]}
     assert found == {
         **no_sound,
