@@ -88,7 +88,7 @@ def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path,
     [
         ("c.pt", (), 2, "expected a .safetensors file, got"),
         ("folder.safetensors", (), 2, "expected a .safetensors file, got"),
-        ("c.safetensors", ("--min-positives", "0"), 2, "Must be >= 1"),
+        ("c.safetensors", ("--min-positives", "0"), 2, "Expected at least 1, got 0"),
         ("c.safetensors", ("--split", "train"), 1, "no split train; the splits are test, valid"),
     ],
 )

@@ -123,7 +123,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
         ("--min-seconds -1", "--min-seconds: at least 0 was expected, not -1"),
         ("--keep unreadable", "--keep: of unlabelled, short, silent, duplicate, contradicting, ends-early"),
         ("--drop leaking", "--drop: of ends-early, clipped, warned was expected, not leaking"),
-        ("--jobs 0", "Must be >= 1"),
+        ("--jobs 0", "Expected at least 1, got 0"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -> None:

@@ -24,7 +24,6 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    panels.require_matplotlib()
     attention = evidence.attention
     n_heads = 0 if attention is None else len(attention)
     figure, stack = panels.stack_panels([2.4, 1.5, *([0.3 + LANE * n_heads] if n_heads else [])], 0.9)

@@ -54,7 +54,11 @@ def stack_panels(heights: Sequence[float], room: float) -> "tuple[Figure, list[A
     Args:
         heights: Height of each panel in inches.
         room: Height of everything else in inches: titles, labels and gaps.
+
+    Raises:
+        EarmarkError: matplotlib is not installed.
     """
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, sum(heights) + room), dpi=150, layout="constrained")
