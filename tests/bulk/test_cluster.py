@@ -30,9 +30,9 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
     for fleet in (cluster.Fleet(3), cluster.Fleet(cpus_per_actor=3.0)):
         with pytest.raises(ConfigError, match=r"n_actors: .* start fewer"):
             cluster._n_actors(fleet, 2.0)
-    with pytest.raises(ConfigError, match="actors: 1 or more"):
+    with pytest.raises(ConfigError, match="n_actors: at least 1"):
         cluster.Fleet(0)
-    with pytest.raises(ConfigError, match="cpus_per_actor: more than 0"):
+    with pytest.raises(ConfigError, match="cpus_per_actor: above 0"):
         cluster.Fleet(cpus_per_actor=0.0)
 
 

@@ -73,7 +73,7 @@ def test_bulk_refuses_the_folder_of_another_job(
     assert cli.main([*words, "--threshold", "0.5", "--rows-per-part", "3"]) == 1
     assert capfd.readouterr().err == (
         f"error: {tmp_path}: holds the results of another job, these differ: threshold null -> 0.5, "
-        "--rows-per-part 256 -> 3; put them back or take another folder\n"
+        "rows_per_part 256 -> 3; put them back or take another folder\n"
     )
     assert len(fleets) == 1
 

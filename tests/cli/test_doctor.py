@@ -121,8 +121,8 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
     ("words", "message"),
     [
         ("--min-seconds -1", "--min-seconds: at least 0 was expected, not -1"),
-        ("--keep unreadable", "--keep: of unlabelled, short, silent, duplicate, contradicting, ends-early"),
-        ("--drop leaking", "--drop: of ends-early, clipped, warned was expected, not leaking"),
+        ("--keep unreadable", "--keep: some of unlabelled, short, silent, duplicate, contradicting, ends-early"),
+        ("--drop leaking", "--drop: some of ends-early, clipped, warned were expected, not leaking"),
         ("--jobs 0", "Expected at least 1, got 0"),
     ],
 )

@@ -102,44 +102,54 @@ class Pool:
             EarmarkError: A worker cannot start.
             Exception: The first exception that the task raises.
         """
-        pickled, following = bytes(ForkingPickler.dumps(task)), iter(items)
+        pickled = bytes(ForkingPickler.dumps(task))
         workers: list[_Worker[_Item]] = []
         try:
-            while True:
-                while len(workers) < self.n_processes and (todo := self._next(following)):
-                    workers.append(_Worker(self, pickled, todo))
-                if not workers:
-                    return
-                for worker in _with_messages(workers):
-                    kind, content = worker.receive()
-                    if kind == _READY:
-                        worker.send_items()
-                    elif kind == _REPORT:
-                        worker.last_report = content
-                        on_report(worker.todo[0], content)
-                    elif kind == _WARNING:
-                        warnings.warn(content, stacklevel=2)
-                    elif kind == _ERROR:
-                        raise content
-                    elif kind == _VALUE:
-                        yield worker.finish_item(), content
-                        if not worker.todo and not self.is_renewed:
-                            worker.todo = self._next(following)
-                            worker.send_items()
-                        if not worker.todo:
-                            workers.remove(worker)
-                            self._stop([worker])
-                    else:
-                        workers.remove(worker)
-                        worker.n_deaths += 1
-                        if worker.n_deaths >= self.n_attempts:
-                            yield worker.finish_item(), content
-                        if worker.todo:
-                            workers.append(_Worker(self, pickled, worker.todo, worker.n_deaths))
+            yield from self._results(workers, pickled, iter(items), on_report)
         finally:
             if workers:
                 on_stop(sum(len(worker.todo) for worker in workers))
             self._stop(workers)
+
+    def _results(
+        self,
+        workers: "list[_Worker[_Item]]",
+        pickled: bytes,
+        items: Iterator[_Item],
+        on_report: Callable[[_Item, Any], None],
+    ) -> Generator[tuple[_Item, Any]]:
+        """Yields results until all items are finished; `workers` holds the running workers at any time."""
+        while True:
+            while len(workers) < self.n_processes and (todo := self._next(items)):
+                workers.append(_Worker(self, pickled, todo))
+            if not workers:
+                return
+            for worker in _with_messages(workers):
+                kind, content = worker.receive()
+                if kind == _READY:
+                    worker.send_items()
+                elif kind == _REPORT:
+                    worker.last_report = content
+                    on_report(worker.todo[0], content)
+                elif kind == _WARNING:
+                    warnings.warn(content, stacklevel=2)
+                elif kind == _ERROR:
+                    raise content
+                elif kind == _VALUE:
+                    yield worker.finish_item(), content
+                    if not worker.todo and not self.is_renewed:
+                        worker.todo = self._next(items)
+                        worker.send_items()
+                    if not worker.todo:
+                        workers.remove(worker)
+                        self._stop([worker])
+                else:
+                    workers.remove(worker)
+                    worker.n_deaths += 1
+                    if worker.n_deaths >= self.n_attempts:
+                        yield worker.finish_item(), content
+                    if worker.todo:
+                        workers.append(_Worker(self, pickled, worker.todo, worker.n_deaths))
 
     def _next(self, items: Iterator[_Item]) -> deque[_Item]:
         return deque(islice(items, self.n_items_at_a_time))
