@@ -41,7 +41,7 @@ def bulk(
         out: Folder of the results, a path or a URL: new, or started by the same command.
         embed: Also write the embedding of each recording.
         address: Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used.
-        n_actors: Worker processes; by default as many as there are processors for.
+        n_actors: Number of worker processes; by default as many as the processors allow.
         cpus_per_actor: Processors of each worker process.
         rows_per_part: Recordings per file of results.
     """

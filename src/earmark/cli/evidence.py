@@ -28,7 +28,7 @@ def evidence(
     json: FormatJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Show which segments of a recording carry a tag: how far its logit falls without each segment.
+    """Show how far the logit of a label falls without each segment of a recording.
 
     Args:
         file: A recording, or - for standard input.

@@ -39,10 +39,10 @@ Top = Annotated[
 
 
 class CommandApp(App):
-    """A command, imported when it is called, with limits and headings from the annotations of its flags.
+    """A command that is imported when it is called and reads limits and headings from the annotations of its flags.
 
-    A `Limit` is checked and stands behind the description. A member of an enum is the heading under which the flag is
-    listed; the headings have the order of the enum.
+    The value of a flag is checked against its `Limit`, which the help prints after the description. A member of an enum
+    is the heading under which the help lists the flag; headings have the order of the enum.
     """
 
     def assemble_argument_collection(self, **options: Any) -> ArgumentCollection:

@@ -38,7 +38,7 @@ def timeline(
         file: A recording, or - for standard input.
         window: Seconds pooled for one row of scores.
         hop: Seconds from one row to the next.
-        threshold: Least score of an event; auto, the default, takes the model's thresholds, or 0.5 where it has none.
+        threshold: Lowest score of an event; by default the model's threshold of each label (auto), or 0.5 without any.
         release: Fraction of the threshold at which an event ends.
         format: Table, JSON with all scores, CSV or an Audacity label track; by default the suffix of --out decides.
         plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf.

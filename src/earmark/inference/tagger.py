@@ -118,9 +118,8 @@ class Tagger:
 
         Args:
             audio: The recording.
-            top: Number of tags, whatever their scores; 5 unless a threshold is given.
-            threshold: Return all tags that score this or more; `auto` takes each label's threshold from the
-                checkpoint.
+            top: As in `Scores.tags`.
+            threshold: As in `Scores.tags`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.

@@ -68,7 +68,8 @@ def plot_attention(
     for panel in bars:
         _draw_events(panel, shown, rows, colours, duration)
     panels.draw_spectrogram(figure, image, spectrogram)
-    panels.draw_attention(lanes, names, np.concatenate(list(attentions.values())), seconds_per_segment, duration)
+    heads = np.concatenate(list(attentions.values()))
+    panels.draw_attention(lanes, heads, seconds_per_segment, duration, names=names)
     for lane in np.cumsum([len(weights) for weights in attentions.values()])[:-1].tolist():
         lanes.axhline(1 - lane, color=INK, linewidth=1.6)
     for span in shown:

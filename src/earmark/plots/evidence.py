@@ -40,8 +40,7 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
     bars.spines[["top", "right"]].set_visible(False)
     panels.draw_caption(bars, f"above the line: evidence for {evidence.label}; below, hatched: against it")
     if attention is not None:
-        names = [f"head {number}" for number in range(1, n_heads + 1)]
         step = float(evidence.onsets[1] - evidence.onsets[0])
-        panels.draw_attention(stack[2], names, attention, step, end, start)
+        panels.draw_attention(stack[2], attention, step, end, start)
     panels.finish_figure(figure, stack, end, title, start)
     panels.save(figure, Path(path))

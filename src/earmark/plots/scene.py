@@ -66,8 +66,7 @@ def plot_scene(
 
     panels.draw_spectrogram(figure, stack[0], spectrogram)
     if attention is not None:
-        names = [f"head {number}" for number in range(1, n_heads + 1)]
-        panels.draw_attention(stack[1], names, attention, seconds_per_segment, spectrogram.duration)
+        panels.draw_attention(stack[1], attention, seconds_per_segment, spectrogram.duration)
     shown = sorted((span for span in truth if span.label in colours), key=lambda span: span.onset)
     _draw_scores(figure, stack[-1], timelines, colours, shown, threshold)
     for span in shown:
