@@ -106,7 +106,7 @@ def test_refused_commands_write_nothing(
 def test_the_model_is_never_overwritten(model: str, noises: Path, capfd: Capture) -> None:
     before = Path(model).read_bytes()
     assert cli.main(words(model, noises, Path(model).parent / ".." / Path(model).parent.name / "best.safetensors")) == 2
-    assert "is MODEL itself; give another name" in capfd.readouterr().err
+    assert "itself, which would be lost; give another name" in capfd.readouterr().err
     assert Path(model).read_bytes() == before
 
 
