@@ -123,7 +123,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
         ("--min-seconds -1", "--min-seconds: at least 0 was expected, not -1"),
         ("--keep unreadable", "--keep: some of unlabelled, short, silent, duplicate, contradicting, ends-early"),
         ("--drop leaking", "--drop: some of ends-early, clipped, warned were expected, not leaking"),
-        ("--jobs 0", "Must be >= 1"),
+        ("--jobs 0", "Expected at least 1, got 0"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -> None:
@@ -131,7 +131,7 @@ def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -
     assert message in capfd.readouterr().err
     (tmp_path / "file").touch()
     assert cli.main(["doctor", "folder:none", "--out", str(tmp_path / "file")]) == 2
-    assert "a folder was expected, this is a file" in capfd.readouterr().err
+    assert "expected a folder, this is a file" in capfd.readouterr().err
 
 
 def test_splits_and_labels(tmp_path: Path, clips: Path, capfd: Capture) -> None:
