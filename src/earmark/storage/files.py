@@ -89,6 +89,11 @@ def _make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
 
 
+def as_text(name: str) -> str:
+    """The name, or a text with names in it, with escapes for undecodable bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def is_stream(path: Path) -> bool:
     """Whether the path names an open stream, for example /dev/stdout."""
     return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
@@ -104,11 +109,8 @@ def walk(
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """The folder and its sub-folders, each with its files; hidden ones are skipped.
 
-    Links are followed and each folder is visited once. A dangling link counts as a file.
-
-    Args:
-        folder: The root.
-        onerror: Called with the error of each folder that cannot be read; by default such folders are skipped.
+    Links are followed and each folder is visited once. A dangling link counts as a file. Folders that cannot be read
+    are skipped; `onerror` is called with the error of each.
     """
     visited: set[str] = set()
     pending = [str(folder)]
