@@ -1,7 +1,7 @@
-"""The errors and warnings that earmark raises on purpose, and the limits of settings."""
+"""The errors and warnings that earmark raises on purpose, the lists in their texts, and the limits of settings."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from types import NoneType, UnionType
@@ -89,6 +89,15 @@ class ConfigError(EarmarkError, ValueError):
 
 class EarmarkWarning(_Report, UserWarning):
     """A likely mistake that may be intended; the command line prints it as a note."""
+
+
+def first_few(texts: Sequence[str], n: int = 3, separator: str = ", ") -> str:
+    """The first `n` texts, joined, with an ellipsis if there are more.
+
+    >>> first_few(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return separator.join([*texts[:n], *(["..."] if len(texts) > n else [])])
 
 
 @dataclass(frozen=True)

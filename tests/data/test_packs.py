@@ -12,11 +12,11 @@ ABOUT = {"format": 1, "kind": "pack", "name": "x", "labels": {"names": ["a"], "i
 
 @pytest.mark.parametrize("text", [None, b"{}", b'{"kind": "other"}'])
 def test_other_files_have_no_description(text):
-    assert packs.about("f", text) == {}
+    assert packs.read_description("f", text) == {}
 
 
 def test_a_pack_has_a_description():
-    about = packs.about("f", json.dumps(ABOUT).encode())
+    about = packs.read_description("f", json.dumps(ABOUT).encode())
     assert about == ABOUT and packs.label_set("f", about).names == ("a",)
 
 
@@ -31,12 +31,12 @@ def test_a_pack_has_a_description():
 )
 def test_a_damaged_description_is_refused(description, text):
     with pytest.raises(DataError, match=text):
-        packs.about("f", json.dumps(description).encode() if description else b"[")
+        packs.read_description("f", json.dumps(description).encode() if description else b"[")
 
 
 def test_byte_ranges_cover_all_rows_or_none():
-    assert packs.ranges("f", None, 2) is None and packs.ranges("f", b'{"id": ["a", "b"]}', 2) is None
-    assert packs.ranges("f", b'{"start": [4, 9], "n_bytes": [5, 1]}', 2) == ([4, 9], [5, 1])
+    assert packs.read_ranges("f", None, 2) is None and packs.read_ranges("f", b'{"id": ["a", "b"]}', 2) is None
+    assert packs.read_ranges("f", b'{"start": [4, 9], "n_bytes": [5, 1]}', 2) == ([4, 9], [5, 1])
     for description in ('{"start": [4]}', '{"start": [4], "n_bytes": [5]}', '{"start": [4, -1], "n_bytes": [5, 1]}'):
         with pytest.raises(DataError, match="f: the rows that its footer repeats are damaged: expected 2 byte ranges"):
-            packs.ranges("f", description.encode(), 2)
+            packs.read_ranges("f", description.encode(), 2)

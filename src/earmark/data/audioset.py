@@ -15,7 +15,7 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
 from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
 from earmark.data.true_events import TrueEvent
-from earmark.errors import DataError, EarmarkWarning
+from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 
 _SEGMENTS: Final = "_segments.csv"
@@ -27,7 +27,6 @@ _LABEL_ID: Final = re.compile(r"/[mtg]/\w+")
 _EXPECTED: Final = (
     """expected an id, start and end in seconds, and labels, as in 'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
 )
-_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +299,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
                     known.add(segment.label_ids)
             segments.append((segment, split))
     if unknown and not lenient:
-        shown = _some([f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()])
+        shown = first_few([f"{label_id} ({first_few(rows)})" for label_id, rows in unknown.items()])
         text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {shown}"
         raise DataError(f"{lists[0].parent}: {text}")
     if not segments:
@@ -322,13 +321,9 @@ def _warn_of_missing_files(
         expected = f"expected files named {', '.join(SCHEMES)}, such as {example}.wav"
         n_unread = found.n_unread
         unread = f"; {n_unread} files need another decoder: {media.INSTALL}" if n_unread else ""
-        raise DataError(f"{text} ({_some(not_there)}); {expected}, among {found.n_recordings} recordings{unread}")
+        raise DataError(f"{text} ({first_few(not_there)}); {expected}, among {found.n_recordings} recordings{unread}")
     if not_there and not lenient:
-        warnings.warn(f"{text} and left out: {_some(not_there)}", EarmarkWarning, stacklevel=3)
+        warnings.warn(f"{text} and left out: {first_few(not_there)}", EarmarkWarning, stacklevel=3)
     if found.n_doubled:
         several = f"{name}: {found.n_doubled} segments have several files; the first by name is used"
         warnings.warn(several, EarmarkWarning, stacklevel=3)
-
-
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_SHOWN]) + (", ..." if len(texts) > _SHOWN else "")

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from earmark.audio.containers import Source
 from earmark.audio.recording import Audio, load_audio
-from earmark.errors import DataError
+from earmark.errors import DataError, first_few
 from earmark.labels import LabelSet
 
 GROUP_SEPARATOR = " + "
@@ -236,5 +236,4 @@ def sources(clip: Clip) -> set[str]:
 
 def _refuse(name: str, what: str, offenders: list[str]) -> None:
     if offenders:
-        shown = ", ".join(offenders[:3]) + (", ..." if len(offenders) > 3 else "")
-        raise DataError(f"{name}: {len(offenders)} {what}: {shown}")
+        raise DataError(f"{name}: {len(offenders)} {what}: {first_few(offenders)}")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from earmark.data import open_data
 from earmark.data.clips import Dataset
-from earmark.errors import DataError
+from earmark.errors import DataError, first_few
 from earmark.storage.files import atomic_write
 from earmark.storage.remote import is_url
 
@@ -94,12 +94,11 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
     there = {clip.id for clip in clips}
     gone = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in there))
     if gone and not (lenient and clips):
-        shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
         place, why = dataset.damaged[0] if dataset.damaged else ("", "")
         perhaps = f" ({place} is damaged: {why})" if place else ""
         raise DataError(
-            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; "
-            "restore them, or run `earmark doctor` again to renew the list"
+            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {first_few(gone)}{perhaps}"
+            "; restore them, or run `earmark doctor` again to renew the list"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"

@@ -15,7 +15,7 @@ from earmark.audio.containers import mp3_states_length
 from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, DamageError, RowError
-from earmark.errors import AudioError, DataError, EarmarkWarning
+from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 
 _REQUIRED = ("path", "labels")
@@ -220,9 +220,8 @@ def drop_missing(name: str, clips: list[Clip], lenient: bool) -> tuple[tuple[Cli
         there = not isinstance(clip.audio, FileAudio) or clip.audio.path.is_file()
         (found if there else not_there).append(clip)
     if not_there and not (lenient and found):
-        shown = ", ".join(str(clip.audio.path) for clip in not_there[:3] if isinstance(clip.audio, FileAudio))
-        more = ", ..." if len(not_there) > 3 else ""
-        reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}{more}"
+        shown = first_few([str(clip.audio.path) for clip in not_there if isinstance(clip.audio, FileAudio)])
+        reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}"
         raise DamageError(name, "audio files", reason)
     return tuple(found), MissingClips(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
 

@@ -33,7 +33,7 @@ def missing_files(names: Sequence[str], manifest: bytes | None) -> list[str]:
     return sorted(expected - set(names))
 
 
-def about(url: str, text: bytes | None) -> dict[str, Any]:
+def read_description(url: str, text: bytes | None) -> dict[str, Any]:
     """The description of the data set by `earmark pack`; empty for other files."""
     try:
         about = json.loads(text or b"{}")
@@ -55,7 +55,7 @@ def label_set(url: str, about: Mapping[str, Any]) -> LabelSet:
         raise DataError(f"{url}: {error}") from error
 
 
-def rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
+def read_rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
     """The table of columns without audio that the footer repeats."""
     import pyarrow as pa
 
@@ -69,7 +69,7 @@ def rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str])
     return table
 
 
-def ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[int]] | None:
+def read_ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[int]] | None:
     """Start and number of bytes of each recording, from the footer; None if it does not state them."""
     columns = json.loads(text or b"{}")
     if "start" not in columns:

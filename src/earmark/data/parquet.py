@@ -18,7 +18,7 @@ from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.damage import Damage, DamageError
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
-from earmark.errors import DataError, EarmarkWarning
+from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.storage.remote import RemotePath, join_path
 
@@ -115,7 +115,7 @@ def _check_whole(place: RemotePath, root: str, names: Sequence[str]) -> None:
     is_all = place.url == root
     gone = packs.missing_files(names, manifest.read() if is_all and manifest.is_file() else None)
     if gone:
-        shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        shown = first_few(gone)
         text = f"{len(gone)} of {len(gone) + len(names)} files of the pack are"
         if is_all:
             raise DataError(

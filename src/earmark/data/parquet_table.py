@@ -82,14 +82,17 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
 
     schema, footer = file.schema_arrow, file.metadata
     url = Shard(folder, name, "audio").url
-    about = packs.about(url, (schema.metadata or {}).get(b"earmark"))
+    about = packs.read_description(url, (schema.metadata or {}).get(b"earmark"))
     kind, id_column = _kind(url, schema.names, about)
     shard = Shard(folder, name, _audio_column(url, schema))
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
     rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
-    read = file.read(columns=sorted(wanted)) if rows is None else packs.rows(url, rows, schema, footer.num_rows, wanted)
+    if rows is None:
+        read = file.read(columns=sorted(wanted))
+    else:
+        read = packs.read_rows(url, rows, schema, footer.num_rows, wanted)
 
     def column(column: str | None, type_: Any) -> Any:
         if column not in wanted:
@@ -118,7 +121,7 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
         groups=None if kind == AUDIOSET else column(group, pa.string()),
         times={time: column(time, pa.float64()) for time in times},
         rows_per_group=[of_group.num_rows for of_group in groups],
-        ranges=packs.ranges(url, rows, footer.num_rows),
+        ranges=packs.read_ranges(url, rows, footer.num_rows),
         largest_group=largest,
     )
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float32
 
 from earmark.data.clips import Clip, Dataset, ids_sha256
-from earmark.errors import ConfigError, DataError, EarmarkError
+from earmark.errors import ConfigError, DataError, EarmarkError, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.labels import LabelSet
 from earmark.model.network import Network
@@ -366,7 +366,7 @@ def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
     found = [column for column in columns.values() if column is not None]
     doubled = {column for column in found if found.count(column) > 1}
     if unknown := [name for name, column in columns.items() if column is None or column in doubled]:
-        shown = "; ".join(unknown[:5]) + ("; ..." if len(unknown) > 5 else "")
+        shown = first_few(unknown, 5, "; ")
         raise DataError(
             f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
             "select labels that it knows, or use a network trained on these"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Num
 
-from earmark.errors import DataError
+from earmark.errors import DataError, first_few
 
 ESC10 = (
     "dog",
@@ -85,8 +85,7 @@ class LabelSet:
         close = [folded[match] for match in get_close_matches(str(label).casefold(), folded, n=3)]
         if close:
             return f"unknown label {label!r}: did you mean {' or '.join(map(repr, close))}?"
-        shown = ", ".join(self.names[:8]) + (", ..." if len(self) > 8 else "")
-        return f"unknown label {label!r}: none of the {len(self)} labels ({shown}) is similar"
+        return f"unknown label {label!r}: none of the {len(self)} labels ({first_few(self.names, 8)}) is similar"
 
     def encode(self, labels: Iterable[str]) -> Float32[np.ndarray, " label"]:
         """The multi-hot target of a clip with these labels, given by name or id.

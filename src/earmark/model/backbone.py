@@ -59,7 +59,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x) * mask
         with torch.autocast(x.device.type, enabled=False):  # sums in half precision lose small terms
-            return self._masked(x.float(), mask.float()).to(x.dtype)
+            return self._normalized(x.float(), mask.float()).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
@@ -72,7 +72,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         unbiased = variance * (count / torch.as_tensor(count - 1).clamp(min=1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
 
-    def _over_devices(self, share: Tensor) -> Tensor:
+    def _sum_over_processes(self, share: Tensor) -> Tensor:
         """The differentiable sum over the processes of a run; the share itself without synchronisation."""
         if not self.is_synchronised:
             return share
@@ -81,12 +81,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         total: Tensor = all_reduce(share)
         return total
 
-    def _masked(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _normalized(self, x: Tensor, weight: Tensor) -> Tensor:
         """Normalises by statistics over the positions of weight 1; positions of weight 0 become zero."""
-        count = self._over_devices(weight.sum() * x.shape[3])
-        mean = self._over_devices((x * weight).sum((0, 2, 3), keepdim=True)) / count
+        count = self._sum_over_processes(weight.sum() * x.shape[3])
+        mean = self._sum_over_processes((x * weight).sum((0, 2, 3), keepdim=True)) / count
         deviation = (x - mean) * weight
-        variance = self._over_devices(deviation.square().sum((0, 2, 3), keepdim=True)) / count
+        variance = self._sum_over_processes(deviation.square().sum((0, 2, 3), keepdim=True)) / count
         self._track(mean.flatten(), variance.flatten(), count)
         scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
         return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
