@@ -42,19 +42,19 @@ class Segment:
     """MIDs, such as `/m/09x0r`."""
 
 
-def read_segments(path: Path | str) -> list[Segment]:
-    """The segments of a list as Google publishes it, or as a spreadsheet has saved it again.
+def read_segments(path: Path, damage: Damage) -> Iterator[tuple[int, Segment]]:
+    """The segments of a list as Google publishes it, or as a spreadsheet has saved it again, with their line numbers.
 
     Lines that begin with `#` are comments.
 
+    Args:
+        path: The list.
+        damage: Takes the damaged rows; if it is lenient, labels may be unknown or missing.
+
     Raises:
-        DataError: The file cannot be read, or a row is damaged; the text names the row by its line.
+        DataError: The file cannot be read.
+        DamageError: A row is damaged, and `damage` is not lenient; the text names the row by its line.
     """
-    return [segment for _, segment in _numbered_segments(Path(path), Damage(lenient=False))]
-
-
-def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Iterator[tuple[int, Segment]]:
-    """Segments with their line numbers; if lenient, unknown and missing labels are allowed."""
     seconds: dict[str, float] = {}
     label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand label lists
     for number, line in _lines(path):
@@ -76,7 +76,7 @@ def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Ite
                 if text not in seconds:
                     seconds[text] = _seconds(text)
             if listed not in label_ids:
-                label_ids[listed] = _label_ids(listed, lenient)
+                label_ids[listed] = _label_ids(listed, damage.lenient)
             if not _ID.fullmatch(video_id):
                 raise ValueError(f"{video_id!r} is not an id")
             if seconds[offset] <= seconds[onset]:
@@ -254,7 +254,7 @@ def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
     if any(read_label_set(other) != labels for other in beside[1:]):
         raise DataError(f"{beside[0]} and {beside[1]} define different labels; keep one of them")
     damage = Damage(lenient)
-    segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage, lenient)
+    segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
@@ -277,7 +277,7 @@ def _is_list(name: str) -> bool:
     return name.endswith(_SEGMENTS) and name != _SEGMENTS
 
 
-def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenient: bool) -> list[tuple[Segment, str]]:
+def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage) -> list[tuple[Segment, str]]:
     """The segments of several lists, each with its split."""
     segments: list[tuple[Segment, str]] = []
     where: dict[str, Path] = {}
@@ -285,7 +285,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
     unknown: dict[str, list[str]] = {}
     for path in lists:
         split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
-        for number, segment in _numbered_segments(path, damage, lenient):
+        for number, segment in read_segments(path, damage):
             if segment.video_id in where:
                 listed = f"video {segment.video_id} is already listed in {where[segment.video_id].name}"
                 damage.add(RowError(path, number, f"{listed}; to read one list only, give audioset:FILE.csv"))
@@ -298,7 +298,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
                 if not strange:
                     known.add(segment.label_ids)
             segments.append((segment, split))
-    if unknown and not lenient:
+    if unknown and not damage.lenient:
         shown = first_few([f"{label_id} ({first_few(rows)})" for label_id, rows in unknown.items()])
         text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {shown}"
         raise DataError(f"{lists[0].parent}: {text}")

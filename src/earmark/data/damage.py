@@ -26,7 +26,7 @@ class Damage:
     """Collects the unreadable parts of a source if `lenient`, else raises the first."""
 
     def __init__(self, lenient: bool) -> None:
-        self._lenient = lenient
+        self.lenient = lenient
         self.found: list[tuple[str, str]] = []
         """Name and reason of each unreadable part."""
 
@@ -36,7 +36,7 @@ class Damage:
         Raises:
             DamageError: `error` itself, unless lenient.
         """
-        if not self._lenient:
+        if not self.lenient:
             raise error
         self.found.append((error.name, error.reason))
 

@@ -97,8 +97,8 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
         place, why = dataset.damaged[0] if dataset.damaged else ("", "")
         perhaps = f" ({place} is damaged: {why})" if place else ""
         raise DataError(
-            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {first_few(gone)}{perhaps}"
-            "; restore them, or run `earmark doctor` again to renew the list"
+            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: "
+            f"{first_few(gone)}{perhaps}; restore them, or run `earmark doctor` again to renew the list"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"

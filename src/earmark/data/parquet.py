@@ -50,7 +50,7 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     place = RemotePath(url).absolute
     root, names = _files(place)
     damage = Damage(lenient)
-    tables = _tables(root, names, damage, lenient)
+    tables = _tables(root, names, damage)
     first = tables[0]
     for table in tables:
         if table.kind != first.kind:
@@ -60,11 +60,11 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     labels, names_of = _LABELS[first.kind](tables)
     _warn_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    outside: list[tuple[str, tuple[str, ...]]] | None = [] if lenient else None
+    outside: list[tuple[str, tuple[str, ...]]] = []
     seen: set[str] = set()
     clips = tuple(chain.from_iterable(_clips(table, names_of, shared, outside, damage, seen) for table in tables))
     name = {AUDIOSET: "AudioSet", PACK: first.about.get("name")}.get(first.kind)
-    return Dataset(name or place.name, labels, clips, outside=tuple(outside or ()), damaged=tuple(damage.found))
+    return Dataset(name or place.name, labels, clips, outside=tuple(outside), damaged=tuple(damage.found))
 
 
 def _files(place: RemotePath) -> tuple[str, list[str]]:
@@ -88,7 +88,7 @@ def _files(place: RemotePath) -> tuple[str, list[str]]:
     return root.url, names
 
 
-def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> list[Table]:
+def _tables(root: str, names: Sequence[str], damage: Damage) -> list[Table]:
     """The columns without audio of all files, several files at a time."""
 
     def read(name: str) -> Table | DamageError:
@@ -101,7 +101,7 @@ def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> l
         read_ones = list(pool.map(read, names))
     tables = [table for table in read_ones if isinstance(table, Table)]
     errors = [error for error in read_ones if isinstance(error, DamageError)]
-    if errors and not (lenient and tables):
+    if errors and not (damage.lenient and tables):
         others = f"; {len(errors) - 1} others cannot be read either" if errors[1:] else ""
         raise DamageError(join_path(root, errors[0].name), errors[0].name, f"{errors[0].reason}{others}") from errors[0]
     for error in errors:
@@ -158,17 +158,16 @@ def _clips(
     table: Table,
     names_of: Mapping[str, str],
     shared: dict[tuple[str, ...], tuple[str, ...]],
-    outside: list[tuple[str, tuple[str, ...]]] | None,
+    outside: list[tuple[str, tuple[str, ...]]],
     damage: Damage,
     seen: set[str],
 ) -> Iterator[Clip]:
     """The clips of a shard; equal labels, splits and groups share one object, as there may be millions of rows.
 
-    Unknown labels are added to `outside`. If that is None, unknown labels, rows without labels and repeated ids are
-    refused.
+    If `damage` is lenient, unknown labels are added to `outside` and rows may lack labels.
     """
     wrong = dict.fromkeys(_nulls(table.ids), f"{table.id_column} is null")
-    if outside is None:
+    if not damage.lenient:
         wrong |= dict.fromkeys(_nulls(table.labels), "labels is null")
     onsets, durations, strange = _parts(table)
     for number, reason in sorted((strange | wrong).items()):
@@ -181,12 +180,12 @@ def _clips(
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
     groups = repeat(None) if table.groups is None else table.groups.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
-    labelled = _labels(table, names_of, shared, outside is not None)
+    labelled = _labels(table, names_of, shared, damage.lenient)
     rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
     for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
         if number in wrong or number in strange:
             continue
-        if outside is not None:
+        if damage.lenient:  # otherwise Dataset refuses repeated ids
             if id_ in seen:
                 damage.add(table.damaged(number, f"{id_} occurs twice"))
                 continue
@@ -195,7 +194,7 @@ def _clips(
             audio: AudioReader = ParquetAudio(table.shard, number, id_, row_group, row, onset, duration)
         else:
             audio = PackedAudio(table.shard, number, id_, table.ranges[0][number], table.ranges[1][number])
-        if lost and outside is not None:
+        if lost:
             outside.append((id_, lost))
         is_own = table.kind == AUDIOSET or group == id_
         yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
