@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from earmark.data.clips import Dataset
@@ -17,7 +16,6 @@ from earmark.evaluation.report import Report, evaluate
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
-from earmark.storage.files import atomic_write
 from earmark.training import TrainResult, train
 from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
@@ -86,7 +84,7 @@ def perform(out: Path, plan: TablePlan, run: Run, *, n_beside: int = 1, progress
     if report.failed:
         failed = report.failed[0]
         raise DataError(f"{test.name}: {len(report.failed)} cannot be read; {failed.id}: {failed.error}")
-    _write_scores(run.scores(out), report)
+    report.save_scores(run.scores(out))
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return _line(plan, run, result, report, record, n_beside)
 
@@ -138,17 +136,6 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {n_processors()} cores"
-
-
-def _write_scores(path: Path, report: Report) -> None:
-    with atomic_write(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            ids=np.array(report.ids, np.str_),
-            labels=np.array([figures.label for figures in report.labels], np.str_),
-            scores=report.scores,
-            target=report.target,
-        )
 
 
 def _finite(value: float) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
+from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, ids_sha256, sources
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.errors import DataError
 from experiments.table1.plan import TablePlan
@@ -82,12 +82,12 @@ def n_soundscapes(plan: TablePlan, part: str) -> int:
     return {"train": plan.profile.n_train, "valid": plan.profile.n_valid, "test": plan.profile.n_test}[part]
 
 
-def n_recordings(out: Path, difficulty: str, part: str, ids_sha256: str) -> int | None:
+def n_recordings(out: Path, difficulty: str, part: str, clip_ids_sha256: str) -> int | None:
     """Number of sources in the soundscapes of a part; None if their list is missing or lists other soundscapes."""
     path = part_folder(out, difficulty, part) / "clips.csv"
     with suppress(OSError, KeyError), path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-        if _digest("\n".join(sorted(Path(row["path"]).stem for row in rows))) == ids_sha256:
+        if ids_sha256(Path(row["path"]).stem for row in rows) == clip_ids_sha256:
             return len({source for row in rows for source in row["group"].split(GROUP_SEPARATOR)})
     return None
 

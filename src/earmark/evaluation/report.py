@@ -141,27 +141,35 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def save(self, out_dir: Path | str) -> None:
-        """Writes `report.json`, `report.md` and `scores.npz` (ids, labels, scores, target) into a folder.
-
-        The scores allow a paired bootstrap of two models on the same clips (`metrics.bootstrap_samples`).
+        """Writes `report.json`, `report.md` and `scores.npz` (`save_scores`) into a folder.
 
         Raises:
             OSError: The folder cannot be written.
         """
         out_dir = Path(out_dir)
-        with atomic_write(out_dir / "scores.npz") as path:
-            np.savez_compressed(
-                path,
-                ids=np.array(self.ids, np.str_),
-                labels=np.array([figures.label for figures in self.labels], np.str_),
-                scores=self.scores,
-                target=self.target.astype(np.uint8),
-            )
+        self.save_scores(out_dir / "scores.npz")
         with atomic_write(out_dir / "report.md") as path:
             path.write_text(self.markdown(), encoding="utf-8")
         with atomic_write(out_dir / "report.json") as path:
             text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")
+
+    def save_scores(self, path: Path) -> None:
+        """Writes an `.npz` file with ids, labels, scores and target.
+
+        The scores allow a paired bootstrap of two models on the same clips (`metrics.bootstrap_samples`).
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with atomic_write(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                ids=np.array(self.ids, np.str_),
+                labels=np.array([figures.label for figures in self.labels], np.str_),
+                scores=self.scores,
+                target=self.target.astype(np.uint8),
+            )
 
 
 def evaluate(

@@ -57,7 +57,9 @@ def load(
         from earmark.inference.onnx_engine import OnnxEngine
 
         if precision != "float32":
-            raise ConfigError(f"{path} has its own inside; {precision} is for other checkpoints", "precision")
+            raise ConfigError(
+                f"{path} has a fixed precision; leave {precision} out, or give a .safetensors checkpoint", "precision"
+            )
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # imported late: a misspelt name fails without the seconds that PyTorch takes to import
     from earmark.inference.torch_engine import TorchEngine

@@ -63,7 +63,7 @@ def test_a_table_is_made_once(make, out, performed):
         assert line.config["seed"] == line.seed and line.seconds > 0 and line.clips_per_second > 0
         assert str(out) not in json.dumps(line.to_json())
         with np.load(line.run.scores(out)) as arrays:
-            assert arrays["scores"].dtype == np.float32 and arrays["target"].dtype == bool
+            assert arrays["scores"].dtype == np.float32 and arrays["target"].dtype == np.uint8
             assert arrays["scores"].shape == arrays["target"].shape == (16, 5) and len(arrays["ids"]) == 16
     assert len({line.test_ids_sha256 for line in lines}) == 1
     assert len(list((out / "features").glob("*.npy"))) == 2, "the log-mels of train and valid, once for all runs"
