@@ -15,7 +15,7 @@ from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
 from earmark.errors import EarmarkError
 from earmark.model.frontend import FLOOR_DB
-from earmark.training.batches import Loader, LogMels, ValidBatches, Waveforms, batches_of_workers
+from earmark.training.batches import LogMels, ValidBatches, Waveforms, batches_of_workers, load_batches
 from tests.training.tones import (
     LABELS,
     SMALL,
@@ -179,4 +179,4 @@ def test_an_end_of_file_in_the_data_themselves_is_no_killed_worker():
 
     batches = ValidBatches(Cut([np.zeros(1)]), Targets([("low",)], LABELS), ["a"], 1)
     with pytest.raises(EOFError, match="of the data"):
-        next(iter(Loader(batches, range(1), n_workers=0)))
+        next(iter(load_batches(batches, range(1), n_workers=0)))

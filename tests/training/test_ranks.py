@@ -9,7 +9,7 @@ from earmark.data.targets import Targets
 from earmark.errors import AudioError, ConfigError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig
-from earmark.training.batches import Loader, LogMels, TrainBatches, ValidBatches
+from earmark.training.batches import LogMels, TrainBatches, ValidBatches, load_batches
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
 
@@ -65,12 +65,12 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
         batches = TrainBatches(features, targets, ids, plan, order, 3, 0, Rank(number, n_ranks, number, n_ranks))
         # a run that was stopped after 3 steps, and goes on
         for steps in (range(3), range(3, plan.n_steps)):
-            for batch in Loader(batches, steps, n_workers, pin_memory=False):
+            for batch in load_batches(batches, steps, n_workers, pin_memory=False):
                 assert len(batch.ids) == 4 // n_ranks
                 assert batch.features[:, 0, 0].tolist() == [float(name) for name in batch.ids]
                 shown += [(batch.step, name) for name in batch.ids]
         own = ValidBatches(features, targets, ids, 4)
-        valid += [n for b in Loader(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
+        valid += [n for b in load_batches(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
     for step in range(plan.n_steps):
         batch = TrainBatches(features, targets, ids, plan, order, 3, 0)[step]
         alone += [(step, name) for name in batch.ids]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from earmark import hub
 from earmark.errors import CheckpointError
@@ -82,14 +81,10 @@ def _take_over(network: Network, source: Network) -> tuple[list[str], list[str],
             mine[name].copy_(theirs[name])
         (taken if fitting == names else anew).append(part)
     pairs = _pairs(network.labels, source.labels)
-    for name in ("weight", "bias"):
-        _copy_rows(mine[_LAST + name], theirs[_LAST + name], pairs)
+    for name in (_LAST + "weight", _LAST + "bias"):
+        for position, of_theirs in pairs:
+            mine[name][position].copy_(theirs[name][of_theirs])
     return taken, anew, [network.labels.names[position] for position, _ in pairs]
-
-
-def _copy_rows(mine: Tensor, theirs: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
-    for position, of_theirs in pairs:
-        mine[position].copy_(theirs[of_theirs])
 
 
 def _pairs(mine: LabelSet, theirs: LabelSet) -> list[tuple[int, int]]:
