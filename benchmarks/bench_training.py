@@ -166,22 +166,22 @@ def main() -> None:
                 ("... as in the recipe small", replace(cached, **plain)),
                 ("training, reading each time", replace(config, cache="none")),
             ):
-                told = f"{what}, {precision}"
-                result = train(replace(setting, precision=precision), data, Path(name) / told, progress=False)
+                label = f"{what}, {precision}"
+                result = train(replace(setting, precision=precision), data, Path(name) / label, progress=False)
                 # the first epoch also warms up
                 rows = result.history[1:] or result.history
                 speed, share = (
                     float(np.median([getattr(r, f) for r in rows])) for f in ("clips_per_second", "data_share")
                 )
-                print(f"{told:44}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
+                print(f"{label:44}{speed:8.1f} clips/s, waits for data {100 * share:.1f} % of the time")
                 trained.setdefault(precision, speed)
     network = Network(config.network_config(), data.labels).to(device)
     log_mel = torch.from_numpy(np.resize(np.stack(mels), (config.batch_size, *mels[0].shape))).to(device)
     for n_threads in sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [1]:
         for precision in precisions:
             rate = config.batch_size / bare_step(network, log_mel, precision, n_threads)
-            told = f"bare step, {precision}, {n_threads} thread{'s'[: n_threads - 1]}"
-            print(f"{told:44}{rate:8.1f} clips/s")
+            label = f"bare step, {precision}, {n_threads} thread{'s'[: n_threads - 1]}"
+            print(f"{label:44}{rate:8.1f} clips/s")
     layers = convolutions(network, log_mel)
     operations = sum(layer.operations for layer in layers)
     alone = sum(layer.seconds(device) for layer in layers)

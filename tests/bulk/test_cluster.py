@@ -30,9 +30,9 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
     for fleet in (cluster.Fleet(3), cluster.Fleet(cpus_per_actor=3.0)):
         with pytest.raises(ConfigError, match=r"n_actors: .* start fewer"):
             cluster._n_actors(fleet, 2.0)
-    with pytest.raises(ConfigError, match="actors: 1 or more"):
+    with pytest.raises(ConfigError, match="n_actors: at least 1"):
         cluster.Fleet(0)
-    with pytest.raises(ConfigError, match="cpus_per_actor: more than 0"):
+    with pytest.raises(ConfigError, match="cpus_per_actor: above 0"):
         cluster.Fleet(cpus_per_actor=0.0)
 
 
@@ -96,7 +96,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "Worker", Mortal)
-            outcome = dispatch.run_job(job, out, cluster.Fleet(2), complain=complaints.append)
+            outcome = dispatch.run_job(job, out, cluster.Fleet(2), report_failure=complaints.append)
         assert ray.is_initialized()  # what this process has started it keeps
     finally:
         ray.shutdown()

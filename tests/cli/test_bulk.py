@@ -73,7 +73,7 @@ def test_bulk_refuses_the_folder_of_another_job(
     assert cli.main([*words, "--threshold", "0.5", "--rows-per-part", "3"]) == 1
     assert capfd.readouterr().err == (
         f"error: {tmp_path}: holds the results of another job, these differ: threshold null -> 0.5, "
-        "--rows-per-part 256 -> 3; put them back or take another folder\n"
+        "rows_per_part 256 -> 3; put them back or take another folder\n"
     )
     assert len(fleets) == 1
 
@@ -107,7 +107,7 @@ def test_bulk_of_which_a_part_fails_says_so_and_fails(
 def test_bulk_without_ray_says_what_to_install(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
     assert cli.main(["bulk", str(recordings), str(tmp_path)]) == 1
     assert capfd.readouterr().err == (
         "error: ray is not installed, which this command needs: pip install 'earmark[bulk]'\n"

@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def noises(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables of noises, one with splits and one without, of which the random network knows something."""
+    """Tables of noises with and without splits, labelled in part by the random network's scores."""
     folder = tmp_path_factory.mktemp("noises")
     rng = np.random.default_rng(0)
     tagger = hub.load(model)
@@ -39,7 +39,7 @@ def words(model: str, noises: Path, out: Path, *more: str) -> list[str]:
     return ["calibrate", model, *data, "--out", str(out), *more]
 
 
-def test_calibrate_writes_a_checkpoint_and_prints_what_it_holds(
+def test_calibrate_writes_a_checkpoint_and_prints_a_summary(
     model: str, noises: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     out = tmp_path / "new" / "calibrated.safetensors"
@@ -60,7 +60,7 @@ def test_calibrate_writes_a_checkpoint_and_prints_what_it_holds(
     assert Path(model).read_bytes() == before
 
 
-def test_calibrate_for_people(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_calibrate_prints_a_table(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "c.safetensors"
     assert cli.main(words(model, noises, out, "--min-positives", "1000", "--quiet")) == 0
     captured = capfd.readouterr()
@@ -73,26 +73,26 @@ def test_calibrate_for_people(model: str, noises: Path, tmp_path: Path, capfd: C
     assert captured.err == ""
 
 
-def test_clips_that_cannot_be_read_are_told(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
     cut = noises / "cut.wav"
     cut.write_bytes((noises / "0.wav").read_bytes()[:1000])
     table = noises / "cut.csv"
     table.write_text((noises / "plain.csv").read_text() + "\ncut.wav,dog\n")
     assert cli.main(["calibrate", model, f"csv:{table}", "--out", str(tmp_path / "c.safetensors")]) == 0
-    told = capfd.readouterr().err
-    assert told.startswith("1 clips could not be read and are not in the figures; ") and "cut.wav" in told
+    shown = capfd.readouterr().err
+    assert shown.startswith("1 unreadable clips are excluded from the metrics; ") and "cut.wav" in shown
 
 
 @pytest.mark.parametrize(
     ("out", "more", "status", "message"),
     [
-        ("c.pt", (), 2, "a .safetensors file was expected, not"),
-        ("folder.safetensors", (), 2, "a .safetensors file was expected, not"),
-        ("c.safetensors", ("--min-positives", "0"), 2, "Must be >= 1"),
+        ("c.pt", (), 2, "expected a .safetensors file, got"),
+        ("folder.safetensors", (), 2, "expected a .safetensors file, got"),
+        ("c.safetensors", ("--min-positives", "0"), 2, "Expected at least 1, got 0"),
         ("c.safetensors", ("--split", "train"), 1, "no split train; the splits are test, valid"),
     ],
 )
-def test_what_is_refused_leaves_nothing(
+def test_refused_commands_write_nothing(
     out: str, more: tuple[str, ...], status: int, message: str, model: str, noises: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     (tmp_path / "folder.safetensors").mkdir()
@@ -103,20 +103,20 @@ def test_what_is_refused_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
 
 
-def test_the_model_itself_is_never_overwritten(model: str, noises: Path, capfd: Capture) -> None:
+def test_the_model_is_never_overwritten(model: str, noises: Path, capfd: Capture) -> None:
     before = Path(model).read_bytes()
     assert cli.main(words(model, noises, Path(model).parent / ".." / Path(model).parent.name / "best.safetensors")) == 2
-    assert "is MODEL itself, which is kept; give another name" in capfd.readouterr().err
+    assert "itself, which would be lost; give another name" in capfd.readouterr().err
     assert Path(model).read_bytes() == before
 
 
-def test_a_split_where_there_are_none_is_an_error(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_split_without_splits_in_the_data_is_an_error(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
     data = f"csv:{noises}/plain.csv"
     assert cli.main(["calibrate", model, data, "--out", str(tmp_path / "c.safetensors"), "--split", "valid"]) == 1
     assert f"none of {data} has splits; leave it out" in capfd.readouterr().err
 
 
-def test_calibrate_like_another(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_like_copies_a_calibration(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     assert cli.main(words(model, noises, first)) == 0
     capfd.readouterr()
@@ -126,6 +126,6 @@ def test_calibrate_like_another(model: str, noises: Path, tmp_path: Path, capfd:
     assert cli.main(["calibrate", model, "--out", str(second)]) == 2
     assert cli.main(words(model, noises, second, "--like", str(first))) == 2
     assert cli.main(["calibrate", model, "--like", model, "--out", str(second)]) == 1
-    told = capfd.readouterr().err.splitlines()
-    assert "either DATA to calibrate on or --like" in told[0] and told[0] == told[1]
-    assert "a checkpoint that `earmark calibrate` wrote was expected" in told[2]
+    shown = capfd.readouterr().err.splitlines()
+    assert "expected either DATA to calibrate on, or --like" in shown[0] and shown[0] == shown[1]
+    assert "a checkpoint that `earmark calibrate` wrote was expected" in shown[2]

@@ -1,4 +1,4 @@
-"""Which clips the flags of a command choose."""
+"""Selection of clips by --split and --labels."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from earmark.cli.clips import select
 from earmark.errors import DataError, EarmarkWarning
 
 
-def test_all_clips_unless_told_otherwise(clips: Path) -> None:
+def test_all_clips_by_default(clips: Path) -> None:
     chosen = select(f"folder:{clips}")
     assert len(chosen) == 12
     assert chosen.splits == ("test", "train")
 
 
-def test_splits_and_labels_and_a_name_that_says_so(clips: Path) -> None:
+def test_splits_and_labels_select_clips_and_extend_the_name(clips: Path) -> None:
     chosen = select(f"folder:{clips}", "train,test", " siren , bell")
     assert len(chosen) == 8
     assert chosen.labels.names == ("bell", "siren")
@@ -29,8 +29,10 @@ def test_esc10_stands_for_ten_labels(clips: Path) -> None:
         select(f"folder:{clips}", labels="esc10")
 
 
-@pytest.mark.parametrize(("splits", "labels", "message"), [(" ,", None, "split: names joined"), (None, "", "labels: ")])
-def test_nothing_chosen(clips: Path, splits: str | None, labels: str | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("splits", "labels", "message"), [(" ,", None, "split: expected names joined"), (None, "", "labels: ")]
+)
+def test_empty_selections_are_refused(clips: Path, splits: str | None, labels: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         select(f"folder:{clips}", splits, labels)
 
@@ -45,13 +47,13 @@ def test_names_of_labels_may_have_commas(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown label 'surf'"):
         select(f"folder:{tmp_path}", labels="Dog,surf")
     save_audio(tmp_path / "surf" / "1.wav", Audio(np.full(16000, 0.1, np.float32), 16000))
-    with pytest.raises(DataError, match="labels: 'Waves, surf' is a label, and so are Waves, surf; give ids"):
+    with pytest.raises(DataError, match="labels: 'Waves, surf' is ambiguous: Waves, surf are labels too; give ids"):
         select(f"folder:{tmp_path}", labels="Dog,Waves,surf")
 
 
-def test_clips_of_no_split_are_told(tmp_path: Path, clips: Path) -> None:
+def test_clips_in_no_split_are_warned_about(tmp_path: Path, clips: Path) -> None:
     wavs = sorted(clips.rglob("*.wav"))[:3]
     rows = [f"{wav},dog,{split}" for wav, split in zip(wavs, ("train", "", "test"), strict=True)]
     (tmp_path / "clips.csv").write_text("path,labels,split\n" + "\n".join(rows) + "\n")
-    with pytest.warns(EarmarkWarning, match="1 clips are in no split and left out, such as"):
+    with pytest.warns(EarmarkWarning, match="1 clips are in no split and skipped, such as"):
         assert len(select(f"csv:{tmp_path / 'clips.csv'}", "train,test")) == 2

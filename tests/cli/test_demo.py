@@ -21,7 +21,7 @@ class Result:
         return {"scene": "demo/scene.flac"}
 
 
-def test_demo_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Capture) -> None:
+def test_demo_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Capture) -> None:
     calls: list[tuple[Path, int, bool]] = []
 
     def run_demo(out: Path, seed: int, *, progress: bool) -> Result:

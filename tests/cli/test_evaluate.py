@@ -35,7 +35,7 @@ def test_evaluate_prints_what_it_saves(clips: Path, knows_the_clips: str, tmp_pa
     assert "report.json" in captured.err
 
 
-def test_evaluate_for_people(clips: Path, knows_the_clips: str, capfd: Capture) -> None:
+def test_evaluate_prints_a_table(clips: Path, knows_the_clips: str, capfd: Capture) -> None:
     assert cli.main(["evaluate", knows_the_clips, f"folder:{clips}", "--labels", "bell, siren", "--quiet"]) == 0
     captured = capfd.readouterr()
     assert [line.split()[0] for line in captured.out.splitlines()[:5]] == ["mAP", "mAUC", "d'", "top-1", "clips"]
@@ -58,7 +58,7 @@ def test_clips_that_cannot_be_read_are_named(clips: Path, knows_the_clips: str, 
         (tmp_path / label / name).write_bytes(data if name == "whole.wav" else data[:1000])
     assert cli.main(["evaluate", knows_the_clips, f"folder:{tmp_path}"]) == 0
     captured = capfd.readouterr()
-    assert captured.err.startswith("1 clips could not be read and are not in the figures; ")
+    assert captured.err.startswith("1 unreadable clips are excluded from the metrics; ")
     assert "cut.wav" in captured.err
 
 
@@ -67,20 +67,20 @@ def test_evaluate_refuses_to_write_over_what_it_reads(
 ) -> None:
     words = ["evaluate", knows_the_clips, f"folder:{clips}", "--out"]
     assert cli.main([*words, knows_the_clips]) == 2
-    assert "a folder was expected, this is a file" in capfd.readouterr().err
+    assert "expected a folder, this is a file" in capfd.readouterr().err
     (tmp_path / "scores.npz").symlink_to(knows_the_clips)
     assert cli.main([*words, str(tmp_path)]) == 2
     assert "itself, which would be lost" in capfd.readouterr().err
 
 
-def test_evaluate_says_what_null_means(capfd: Capture) -> None:
+def test_help_explains_null(capfd: Capture) -> None:
     assert cli.main(["evaluate", "--help"]) == 0
-    told = " ".join(capfd.readouterr().out.replace("│", " ").split())
-    assert "is null: d_prime where the mAUC is 1; top1, the accuracy of the first tag, unless each" in told
+    shown = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "is null: d_prime if mAUC is 1; top1, the accuracy of the first tag, unless each" in shown
 
 
 def evaluated(tiny_audioset, folder: Path, *more: str) -> list[str]:
-    """A command that looks for one event, and for those of more lines of the table."""
+    """A command that evaluates one event, and those in more lines of the table."""
     torch.manual_seed(0)
     model, table = folder / "tagger.safetensors", folder / "strong.tsv"
     Network(NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2), LabelSet.audioset()).save(model)
@@ -90,7 +90,7 @@ def evaluated(tiny_audioset, folder: Path, *more: str) -> list[str]:
     return ["evaluate", str(model), data, "--split", "eval", "--strong", str(table)]
 
 
-def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+def test_strong_labels_add_detection_metrics(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     words = evaluated(tiny_audioset, tmp_path, "-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n")
     assert cli.main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
     report = json.loads(capfd.readouterr().out)
@@ -102,17 +102,17 @@ def test_strong_labels_add_how_well_events_are_found(tiny_audioset, tmp_path: Pa
     assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]
 
 
-def test_clips_left_out_of_the_events_are_told(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+def test_clips_excluded_from_detection_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
     assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0
-    told = "1 clips were left out of the events; -_xyzabc_12: one segment of that video was expected, there are"
-    assert told in capfd.readouterr().err
+    shown = "1 clips are excluded from event detection; -_xyzabc_12: expected one segment of the video, got"
+    assert shown in capfd.readouterr().err
 
 
-def test_the_report_stays_where_no_event_can_be_looked_for(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
+def test_the_report_is_kept_if_detection_fails(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     words = evaluated(tiny_audioset, tmp_path)
     table = tmp_path / "strong.tsv"
     table.write_text(table.read_text().replace("0123456789__5500", "none_here__5500"))
     assert cli.main([*words, "--out", str(tmp_path / "out")]) == 1
-    assert "has strong labels that the model knows; ids must agree" in capfd.readouterr().err
+    assert "has strong labels that the model knows; check that clip ids match" in capfd.readouterr().err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "scores.npz"}

@@ -13,7 +13,7 @@ from earmark.inference.onnx_engine import OnnxEngine
 Capture = pytest.CaptureFixture[str]
 
 
-def test_export_writes_a_file_and_says_what_it_is(model: str, tmp_path: Path, capfd: Capture) -> None:
+def test_export_writes_a_file_and_prints_a_summary(model: str, tmp_path: Path, capfd: Capture) -> None:
     before, out = Path(model).read_bytes(), tmp_path / "new" / "tagger.onnx"
     assert cli.main(["export", model, str(out)]) == 0
     captured = capfd.readouterr()
@@ -27,7 +27,7 @@ def test_export_writes_a_file_and_says_what_it_is(model: str, tmp_path: Path, ca
     assert Path(model).read_bytes() == before and [path.name for path in out.parent.iterdir()] == ["tagger.onnx"]
 
 
-def test_int8_for_a_machine(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_int8_prints_json(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "small.onnx"
     # a source, and a folder of recordings that need no labels
     words = ["export", model, str(out), "--int8", "--calibrate", f"folder:{clips}", str(clips)]
@@ -43,16 +43,16 @@ def test_int8_for_a_machine(model: str, clips: Path, tmp_path: Path, capfd: Capt
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["OUT.pt"], 2, "OUT: a file that ends in .onnx was expected, not"),
-        (["folder.onnx"], 2, "OUT: a file that ends in .onnx was expected, not"),
+        (["OUT.pt"], 2, "OUT: expected a file that ends in .onnx, got"),
+        (["folder.onnx"], 2, "OUT: expected a file that ends in .onnx, got"),
         (["a.onnx", "--int8"], 2, "--int8 needs --calibrate DATA"),
-        (["a.onnx", "--calibrate", "folder:clips"], 2, "--calibrate is for --int8: give both or none"),
-        (["a.onnx", "--split", "train"], 2, "--split chooses clips of --calibrate DATA, which is missing"),
+        (["a.onnx", "--calibrate", "folder:clips"], 2, "--calibrate is only for --int8"),
+        (["a.onnx", "--split", "train"], 2, "--split selects clips of --calibrate DATA"),
         (["a.onnx", "--int8", "--calibrate", "folder:nowhere"], 1, "nowhere"),
         (["a.onnx", "--int8", "--calibrate", "nonsense"], 1, "say what kind of data it is"),
     ],
 )
-def test_what_is_refused_leaves_nothing(
+def test_refused_commands_write_nothing(
     words: list[str], status: int, message: str, model: str, tmp_path: Path, capfd: Capture
 ) -> None:
     (tmp_path / "folder.onnx").mkdir()
@@ -63,7 +63,7 @@ def test_what_is_refused_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
 
 
-def test_what_was_exported_tags_as_the_checkpoint_does_without_pytorch(
+def test_an_exported_model_tags_like_its_checkpoint_without_pytorch(
     exported: Path, recordings: Path, capfd: Capture
 ) -> None:
     words = ["tag", str(recordings / "a.wav"), str(recordings / "c.flac"), "--top", "3", "--json", "--quiet", "--model"]
@@ -79,31 +79,31 @@ def test_what_was_exported_tags_as_the_checkpoint_does_without_pytorch(
         assert tags == pytest.approx({tag["label"]: tag["score"] for tag in row["tags"]}, abs=1e-4)
 
 
-def test_what_was_exported_is_not_exported_again(exported: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_an_exported_model_cannot_be_exported_again(exported: Path, tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["export", str(exported), str(tmp_path / "a.onnx")]) == 1
-    assert "a .safetensors checkpoint was expected" in capfd.readouterr().err
+    assert "expected a .safetensors checkpoint" in capfd.readouterr().err
 
 
-def test_the_model_itself_is_never_overwritten(exported: Path, capfd: Capture) -> None:
+def test_the_model_is_never_overwritten(exported: Path, capfd: Capture) -> None:
     before = exported.read_bytes()
     assert cli.main(["export", str(exported), str(exported.parent / ".." / exported.parent.name / exported.name)]) == 2
     assert "itself, which would be lost; give another name" in capfd.readouterr().err
     assert exported.read_bytes() == before
 
 
-def test_clips_that_cannot_be_read_are_told(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_unreadable_clips_are_reported(model: str, clips: Path, tmp_path: Path, capfd: Capture) -> None:
     cut = tmp_path / "cut.wav"
     cut.write_bytes(next(clips.rglob("*.wav")).read_bytes()[:1000])
     (tmp_path / "clips.csv").write_text("path,labels\ncut.wav,dog\n")
     words = ["export", model, str(tmp_path / "a.onnx"), "--int8", "--calibrate", f"csv:{tmp_path}/clips.csv"]
     assert cli.main(words) == 1
-    told, error = capfd.readouterr().err.splitlines()
-    assert told.startswith("not calibrated with: ") and "cut.wav" in told
+    skipped, error = capfd.readouterr().err.splitlines()
+    assert skipped.startswith("skipped for calibration: ") and "cut.wav" in skipped
     assert error.startswith("error: ") and "there is none" in error
 
 
 @pytest.mark.parametrize(("package", "extra"), [("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "onnx")])
-def test_a_missing_package_is_one_line(package: str, extra: str, exported: Path, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported_in_one_line(package: str, extra: str, exported: Path, tmp_path: Path) -> None:
     model = exported if package == "onnxruntime" else exported.with_suffix(".safetensors")
     words = ["tag", "none.wav", "--model", str(model)]
     if package != "onnxruntime":

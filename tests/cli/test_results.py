@@ -36,7 +36,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(DataError, match=r"r\.json: results of `earmark tag` were expected"):
         read(tmp_path / "r.json")
-    with pytest.raises(ConfigError, match=r"--resume reads results in \.json, \.jsonl, \.csv, \.parquet"):
+    with pytest.raises(ConfigError, match=r"resume: results in \.json, \.jsonl, \.csv, \.parquet were expected"):
         read(tmp_path / "r.txt")
 
 
@@ -50,7 +50,7 @@ def test_a_journal_keeps_results_until_the_command_succeeds(tmp_path: Path) -> N
     with journal.path.open("a") as stream:
         stream.write('{"file": "cut o')  # a kill cuts a line off
     assert journal.read() == RESULTS[:2]
-    with pytest.raises(ConfigError, match="was made with another model or other settings"):
+    with pytest.raises(ConfigError, match="had another model or other settings"):
         ResultsJournal(tmp_path / "r.csv", {"top": 4}).read()
     with journal.appending(journal.read()) as keep:
         keep(RESULTS[2])

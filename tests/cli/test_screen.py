@@ -71,7 +71,7 @@ def test_errors_spell_settings_as_flags(error: EarmarkError, printed: str, capfd
         "x.json: n_heads: a divisor was expected",
         "n_heads: no such clip",
         "labels are dog, sea_waves, rain",
-        "a sample_rate dir/n_workers: expected a folder, there is none",
+        "a sample_rate dir/n_workers: no such folder",
     ],
 )
 def test_names_in_a_text_stay(text: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,16 +27,16 @@ def test_soundscapes_are_data_for_the_other_commands(clips: Path, tmp_path: Path
 
     assert cli.main([*words, *short, "3", "--json", "-q"]) == 0
     captured = capfd.readouterr()
-    told = json.loads(captured.out)
-    assert told.items() >= {"data": f"soundscapes:{out}", "n_clips": 6, "n_labels": 2, "seed": 3}.items()
-    assert told["n_events"] == len((out / "truth.tsv").read_text().splitlines()) - 1
+    summary = json.loads(captured.out)
+    assert summary.items() >= {"data": f"soundscapes:{out}", "n_clips": 6, "n_labels": 2, "seed": 3}.items()
+    assert summary["n_events"] == len((out / "truth.tsv").read_text().splitlines()) - 1
     assert captured.err == ""
 
     assert cli.main([*words, *short, "4"]) == 1
     assert "holds other soundscapes" in capfd.readouterr().err
 
 
-def test_ctrl_c_while_mixing_says_how_to_go_on(
+def test_ctrl_c_while_mixing_explains_how_to_resume(
     clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
@@ -46,4 +46,4 @@ def test_ctrl_c_while_mixing_says_how_to_go_on(
     words = ["soundscapes", f"folder:{clips}", str(tmp_path / "out"), "--n-clips", "2", "--duration", "1"]
     short = ["--event-duration", "0.2", "0.4", "--n-events", "1", "1"]
     assert cli.main([*words, *short]) == 130
-    assert capfd.readouterr().err == "error: interrupted; the same command goes on where it stopped\n"
+    assert capfd.readouterr().err == "error: interrupted; run the same command again to resume\n"

@@ -257,7 +257,7 @@ def test_resume_after_a_kill_loses_nothing(
     assert process.returncode == 130
     assert told == "error: interrupted; results are kept, the same command with --resume continues\n"
     assert cli.main([*words, "--resume", "--top", "1"]) == 1
-    assert "was made with another model or other settings" in capfd.readouterr().err
+    assert "had another model or other settings" in capfd.readouterr().err
     (folder / "5.wav").unlink()
     (folder / "5.flac").write_bytes((recordings / "c.flac").read_bytes())
     assert cli.main([*words, "--resume"]) == 0

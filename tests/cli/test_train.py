@@ -103,7 +103,7 @@ def test_a_run_repeated_or_resumed_from_another_folder(
         capfd.readouterr()
         assert cli.main(["train", *words, "-q"]) == 1
         printed = capfd.readouterr().err
-        assert printed.startswith("error: clips: expected a folder, there is none; ")
+        assert printed.startswith("error: clips: no such folder; ")
         assert f"the paths in {record} are relative to the folder where that run was started" in printed
     assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
     assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"

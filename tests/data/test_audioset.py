@@ -62,15 +62,15 @@ def test_the_rows_of_the_specification(tmp_path):
     [
         ("abc, 0.000, 10.0", "3 columns"),
         ('abc, 0.000, 10.000, "/m/068hy,/m/07', "unexpected end of data"),
-        ('abc, 0.000, ten, "/m/068hy"', "'ten' is no time in seconds"),
-        ('abc, -1, 10, "/m/068hy"', "'-1' is no time in seconds"),
-        ('abc, nan, 10, "/m/068hy"', "'nan' is no time in seconds"),
+        ('abc, 0.000, ten, "/m/068hy"', "'ten' is not a time in seconds"),
+        ('abc, -1, 10, "/m/068hy"', "'-1' is not a time in seconds"),
+        ('abc, nan, 10, "/m/068hy"', "'nan' is not a time in seconds"),
         ('abc, 10, 10, "/m/068hy"', "it ends at 10 s, not after its start at 10 s"),
         ('abc, 0, 10, ""', "no label"),
         ("abc, 0, 10,,,", "no label"),
-        ('abc, 0, 10, "Dog"', "'Dog' is no id of a label"),
-        (', 0, 10, "/m/068hy"', "'' is no id"),
-        ('a/../b, 0, 10, "/m/068hy"', "'a/../b' is no id"),
+        ('abc, 0, 10, "Dog"', "'Dog' is not a label id"),
+        (', 0, 10, "/m/068hy"', "'' is not an id"),
+        ('a/../b, 0, 10, "/m/068hy"', "'a/../b' is not an id"),
         ('#NAME?,0,10,"/m/068hy"', "a spreadsheet took the id for a formula; take the original file"),
         ("\0\0\0\0", "1 columns"),
     ],
@@ -79,14 +79,12 @@ def test_damaged_rows_are_named(tmp_path, row, reason):
     path = tmp_path / "eval_segments.csv"
     path.write_text(f'# comment\nfirst, 0.000, 10.000, "/m/0jbk"\n{row}\nlast, 0.000, 10.000, "/m/0jbk"\n')
     text = refusal(lambda: read_segments(path))
-    assert text.startswith(
-        f"{path}, row 3: an id, start and end in seconds and labels were expected, as in 'id, 30.000"
-    )
+    assert text.startswith(f"{path}, row 3: expected an id, start and end in seconds, and labels, as in 'id, 30.000")
     assert text.endswith(reason)
     assert repr(row[:20])[1:-1] in text
 
 
-def test_files_that_are_no_text(tmp_path):
+def test_binary_files_are_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"abc, 0, 10, \xff\xfe\n")
     assert refusal(lambda: read_segments(tmp_path / "a.csv")).endswith("cannot be read: it is not UTF-8 text")
     assert refusal(lambda: read_segments(tmp_path / "b.csv")).endswith("cannot be read: No such file or directory")
@@ -143,7 +141,7 @@ def test_parquet_and_folder_hold_the_same_clips(tiny_audioset, tmp_path):
     assert folder.clip_ids_sha256() == table.clip_ids_sha256()
 
 
-def test_one_list(tiny_audioset, tmp_path, expected):
+def test_a_single_list_is_read(tiny_audioset, tmp_path, expected):
     folder = tiny_audioset.save_folder(tmp_path)
     data = read_audioset(folder / "eval_segments.csv")
     assert seen(data) == expected[3:]
@@ -152,7 +150,7 @@ def test_one_list(tiny_audioset, tmp_path, expected):
     assert read_audioset(folder / "mine.csv").splits == ("mine",)
 
 
-def test_the_folder_where_one_stands(tiny_audioset, tmp_path, monkeypatch):
+def test_the_current_folder_is_read(tiny_audioset, tmp_path, monkeypatch):
     folder = tiny_audioset.save_folder(tmp_path / "data")
     whole = read_audioset(folder)
     monkeypatch.chdir(folder)
@@ -162,7 +160,7 @@ def test_the_folder_where_one_stands(tiny_audioset, tmp_path, monkeypatch):
     assert len(read_audioset(f"./{folder.name}/")) == len(whole)
 
 
-def test_links_to_nowhere_are_no_recordings(tiny_audioset, tmp_path):
+def test_broken_links_are_missing_recordings(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     lost = folder / "audio/eval/-_xyzabc_12.wav"
     lost.rename(tmp_path / "elsewhere.sound")
@@ -177,9 +175,9 @@ def test_missing_recordings_are_counted_and_named(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     (folder / "audio/eval/-_xyzabc_12.wav").unlink()
     (folder / "audio/balanced_train/YaBcDeFgHiJ.wav").unlink()
-    with pytest.warns(EarmarkWarning) as told:
+    with pytest.warns(EarmarkWarning) as caught:
         data = read_audioset(folder)
-    assert [str(warning.message) for warning in told] == [
+    assert [str(warning.message) for warning in caught] == [
         f"{folder}: 2 of 5 recordings are missing and left out: YaBcDeFgHiJ, -_xyzabc_12"
     ]
     assert data.missing == ("YaBcDeFgHiJ", "-_xyzabc_12")
@@ -188,16 +186,14 @@ def test_missing_recordings_are_counted_and_named(tiny_audioset, tmp_path):
     assert data.select(splits="balanced_train", labels=["Speech"]).missing == ("YaBcDeFgHiJ",)
     assert len(data) == 3
     text = refusal(lambda: read_audioset(folder, missing="error"))
-    assert text.startswith(
-        f"{folder}: 2 of 5 recordings are missing (YaBcDeFgHiJ, -_xyzabc_12); looked for files named"
-    )
+    assert text.startswith(f"{folder}: 2 of 5 recordings are missing (YaBcDeFgHiJ, -_xyzabc_12); expected files named")
 
 
-def test_lenient_passes_over_what_is_wrong_with_some_clips(tiny_audioset, tmp_path):
+def test_lenient_skips_faulty_clips(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     (folder / "audio/eval/-_xyzabc_12.wav").unlink()
     path = folder / "balanced_train_segments.csv"
-    # an id is expected, the name of a label is none
+    # labels are ids here; names are unknown
     path.write_text(path.read_text().replace("/m/04rlf", "/m/none,Music").replace('"/m/09x0r"\n', '""\n', 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -207,41 +203,41 @@ def test_lenient_passes_over_what_is_wrong_with_some_clips(tiny_audioset, tmp_pa
     assert data.missing == ("-_xyzabc_12",)
 
 
-def test_no_recording_at_all(tiny_audioset, tmp_path, monkeypatch):
+def test_a_folder_without_recordings_is_refused(tiny_audioset, tmp_path, monkeypatch):
     monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     (tmp_path / "eval_segments.csv").write_bytes(tiny_audioset.listed(tiny_audioset.rows))
     (tmp_path / "other.wav").touch()
     (tmp_path / "--4gqARaEJE.m4a").touch()
     assert refusal(lambda: read_audioset(tmp_path)) == (
         f"{tmp_path}: 5 of 5 recordings are missing (--4gqARaEJE, YaBcDeFgHiJ, aBcDe_30_40, ...); "
-        "looked for files named Y<id>, <id>, <id>_<start>, <id>_<start>_<end>, such as Y--4gqARaEJE.wav, "
-        "among 1 recordings; 1 files are in formats that are not read here: pip install 'earmark[media]'"
+        "expected files named Y<id>, <id>, <id>_<start>, <id>_<start>_<end>, such as Y--4gqARaEJE.wav, "
+        "among 1 recordings; 1 files need another decoder: pip install 'earmark[media]'"
     )
 
 
-def test_a_segment_with_several_files(tiny_audioset, tmp_path):
+def test_the_first_of_several_files_is_used_with_a_warning(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     tiny_audioset.save_folder(folder, naming="Y<id>", suffix=".flac")
-    with pytest.warns(EarmarkWarning, match="5 segments have several files, the first by name is taken"):
+    with pytest.warns(EarmarkWarning, match="5 segments have several files; the first by name is used"):
         data = read_audioset(folder)
     assert data[0].audio.path == folder / "audio/balanced_train/--4gqARaEJE.wav"
 
 
-def test_folders_that_are_not_audioset(tmp_path, tiny_audioset):
+def test_other_folders_are_refused(tmp_path, tiny_audioset):
     assert refusal(lambda: read_audioset(tmp_path)).startswith(
-        f"{tmp_path}: not a folder of AudioSet, no list such as eval_segments.csv is in it or directly below; "
+        f"{tmp_path}: not AudioSet's folder: expected a list such as eval_segments.csv "
     )
-    assert "there is none" in refusal(lambda: read_audioset(tmp_path / "none"))
+    assert "no such file or folder" in refusal(lambda: read_audioset(tmp_path / "none"))
     (tmp_path / "eval_segments.csv").write_text("# nothing\n")
     assert refusal(lambda: read_audioset(tmp_path)) == f"{tmp_path / 'eval_segments.csv'}: no segment in it"
 
 
-def test_a_video_in_two_lists(tiny_audioset, tmp_path):
+def test_a_video_in_two_lists_is_refused(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     (folder / "my_segments.csv").write_bytes((folder / "eval_segments.csv").read_bytes())
     assert refusal(lambda: read_audioset(folder)) == (
-        f"{folder / 'my_segments.csv'}, row 4: video 0123456789_ is listed in eval_segments.csv already; "
-        "audioset:FILE.csv takes one list alone"
+        f"{folder / 'my_segments.csv'}, row 4: video 0123456789_ is already listed in eval_segments.csv; "
+        "to read one list only, give audioset:FILE.csv"
     )
     data = read_audioset(folder, lenient=True)
     assert len(data) == 5
@@ -249,7 +245,7 @@ def test_a_video_in_two_lists(tiny_audioset, tmp_path):
     assert [part for part, _ in data.damaged] == [f"my_segments.csv, row {4 + number}" for number in range(n_eval)]
 
 
-def test_labels_that_are_not_in_the_set(tiny_audioset, tmp_path):
+def test_unknown_labels_are_refused(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     names = '﻿index,mid,display_name\r\n0,/m/0jbk,Animal\r\n1,/m/05zppz,"Male speech, man speaking"\r\n'
     (folder / "class_labels_indices.csv").write_text(names)
@@ -267,15 +263,15 @@ def test_labels_that_are_not_in_the_set(tiny_audioset, tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("mid,display_name\n/m/1,Dog\n", ": the columns index, mid, display_name were expected, got mid, display_name"),
-        ("index,mid,display_name\n1,/m/1,Dog\n", ", row 2: index 0 was expected, got '1'"),
-        ("index,mid,display_name\n0,/m/1\n", ", row 2: index, mid, display_name were expected, got '0,/m/1'"),
+        ("mid,display_name\n/m/1,Dog\n", ": expected the columns index, mid, display_name, got mid, display_name"),
+        ("index,mid,display_name\n1,/m/1,Dog\n", ", row 2: expected index 0, got '1'"),
+        ("index,mid,display_name\n0,/m/1\n", ", row 2: expected index, mid, display_name, got '0,/m/1'"),
         ("index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Dog\n", ": the label name 'Dog' is repeated; names and ids"),
         ("index,mid,display_name\n", ": a label set needs at least one label"),
         ("", ": a label set needs at least one label"),
     ],
 )
-def test_tables_of_labels_that_are_none(tmp_path, content, text):
+def test_invalid_label_tables_are_refused(tmp_path, content, text):
     path = tmp_path / "class_labels_indices.csv"
     path.write_text(content)
     assert refusal(lambda: read_label_set(path)).startswith(f"{path}{text}")
@@ -305,21 +301,21 @@ def test_strong_labels(tmp_path):
     ("row", "text"),
     [
         ("a_0\t2\t1\t/m/0jbk", "row 2: it ends at 1 s, before its start at 2 s"),
-        ("a_0\tx\t1\t/m/0jbk", "row 2: 'x' is no time in seconds"),
-        ("a_0\t0\t1\tDog", "row 2: 'Dog' is no id of a label"),
-        ("a\t0\t1\t/m/0jbk", "row 2: an id of a segment, such as id_30000 with milliseconds, was expected, got 'a'"),
+        ("a_0\tx\t1\t/m/0jbk", "row 2: 'x' is not a time in seconds"),
+        ("a_0\t0\t1\tDog", "row 2: 'Dog' is not a label id"),
+        ("a\t0\t1\t/m/0jbk", "row 2: expected a segment id that ends in milliseconds, such as id_30000, got 'a'"),
         (
             "a_0\t0\t1",
-            "row 2: segment_id, start_time_seconds, end_time_seconds, label were expected, got 'a_0\\t0\\t1'",
+            "row 2: expected segment_id, start_time_seconds, end_time_seconds, label, got 'a_0\\t0\\t1'",
         ),
     ],
 )
-def test_strong_labels_that_are_damaged(tmp_path, row, text):
+def test_damaged_strong_labels_are_named(tmp_path, row, text):
     (tmp_path / "a.tsv").write_text(f"{STRONG}{row}\n")
     assert refusal(lambda: read_strong_labels(tmp_path / "a.tsv")) == f"{tmp_path / 'a.tsv'}, {text}"
 
 
-def test_nothing_is_told_where_all_is_well(tiny_audioset, tmp_path):
+def test_a_complete_folder_gives_no_warning(tiny_audioset, tmp_path):
     folder = tiny_audioset.save_folder(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

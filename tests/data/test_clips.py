@@ -1,4 +1,4 @@
-"""Data sets in general, and what every source must keep to."""
+"""Data sets, and the contract of every source."""
 
 import hashlib
 import os
@@ -122,7 +122,7 @@ def source(request: pytest.FixtureRequest, tiny_audioset: Any, tmp_path_factory:
     return open_data(MADE[request.param](tmp_path_factory.mktemp("source"), tiny_audioset))
 
 
-def test_every_source_is_under_contract() -> None:
+def test_the_contract_covers_every_source() -> None:
     assert {name.split()[0] for name in MADE} == set(SOURCES)
 
 
@@ -141,7 +141,7 @@ def test_a_source_yields_labelled_clips(source: Dataset) -> None:
 
 
 @pytest.mark.parametrize("sample_rate", [16000, 32000])
-def test_a_clip_sounds_mono_at_the_rate_asked_for(source: Dataset, sample_rate: int) -> None:
+def test_a_clip_loads_mono_at_the_requested_rate(source: Dataset, sample_rate: int) -> None:
     for clip in source:
         audio = clip.load(sample_rate)
         assert (audio.sample_rate, audio.waveform.dtype, audio.waveform.ndim) == (sample_rate, np.float32, 1)
@@ -149,7 +149,7 @@ def test_a_clip_sounds_mono_at_the_rate_asked_for(source: Dataset, sample_rate: 
         np.testing.assert_array_equal(clip.load(sample_rate).waveform, audio.waveform)
 
 
-def test_a_clip_travels_small(source: Dataset) -> None:
+def test_a_clip_pickles_small(source: Dataset) -> None:
     for clip in source:
         packed = pickle.dumps(clip)
         assert len(packed) < 4000
@@ -158,18 +158,18 @@ def test_a_clip_travels_small(source: Dataset) -> None:
         np.testing.assert_array_equal(again.load(RATE).waveform, clip.load(RATE).waveform)
 
 
-def test_a_source_read_twice_is_the_same(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_reading_twice_gives_equal_data_sets(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert pickle.loads(pickle.dumps(source)) == source  # noqa: S301
     assert source.fingerprint() == source.select(splits=source.splits).fingerprint()
 
 
-def test_data_needs_no_torch() -> None:
+def test_data_does_not_import_torch() -> None:
     code = (
         "import sys, earmark.data.manifest, earmark.data.esc50, earmark.data.audioset, earmark.data.parquet\n"
         "print('torch' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert told == "False\n"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert shown == "False\n"
 
 
 # data sets
@@ -201,11 +201,11 @@ def refusal(action: Callable[[], object]) -> str:
 
 
 def test_contradictory_data_is_refused() -> None:
-    assert refusal(lambda: dataset()) == "made: no clip in it, and a data set needs at least one"
+    assert refusal(lambda: dataset()) == "made: a data set needs at least one clip, this one has none"
     doubles = [clip(id) for id in "abcdaabbccdde"]
-    assert refusal(lambda: dataset(*doubles)) == "made: 4 clip ids are there more than once: a, b, c, ..."
+    assert refusal(lambda: dataset(*doubles)) == "made: 4 clip ids occur more than once: a, b, c, ..."
     text = refusal(lambda: dataset(clip("a", "dog"), clip("b", "dog", "cat"), clip("c", "Dog")))
-    assert text == "made: 2 clips carry a label that is not among the 3 of the set: b (cat), c (Dog)"
+    assert text == "made: 2 clips have a label that is not among the 3 of the set: b (cat), c (Dog)"
 
 
 def test_select_splits() -> None:
@@ -216,7 +216,7 @@ def test_select_splits() -> None:
     assert data.select(splits=["train"]).labels == LABELS
     assert data.select() == data
     assert refusal(lambda: data.select(splits=["valid", "train"])) == "made: no split valid; the splits are test, train"
-    assert refusal(lambda: dataset(clip("a")).select(splits="x")) == "made: no split x; the splits are none at all"
+    assert refusal(lambda: dataset(clip("a")).select(splits="x")) == "made: no split x; the splits are none"
 
 
 def test_select_labels_narrows_the_label_set() -> None:
@@ -227,7 +227,9 @@ def test_select_labels_narrows_the_label_set() -> None:
     assert some.targets().tolist() == [[1, 0], [0, 1], [1, 0]]
     assert refusal(lambda: data.select(labels=["syren"])) == "unknown label 'syren': did you mean 'siren'?"
     none_left = dataset(clip("a", "dog", split="x"), clip("b", "rain", split="y"))
-    assert refusal(lambda: none_left.select(splits="x", labels="rain")).startswith("made: no clip in it")
+    assert refusal(lambda: none_left.select(splits="x", labels="rain")).startswith(
+        "made: a data set needs at least one clip"
+    )
 
 
 def test_labels_are_selected_by_id_too() -> None:
@@ -236,13 +238,13 @@ def test_labels_are_selected_by_id_too() -> None:
 
 
 @given(st.permutations(["a", "b", "c"]), st.permutations(["dog", "rain"]))
-def test_fingerprints_know_no_order(ids: list[str], labels: list[str]) -> None:
+def test_a_fingerprint_ignores_the_order_of_clips(ids: list[str], labels: list[str]) -> None:
     data = dataset(*(clip(id, *labels) for id in ids))
     assert data.fingerprint() == dataset(*(clip(id, "dog", "rain") for id in "abc")).fingerprint()
     assert data.clip_ids_sha256() == hashlib.sha256(b"a\nb\nc").hexdigest()
 
 
-def test_fingerprints_know_every_clip_and_label() -> None:
+def test_a_fingerprint_depends_on_every_clip_and_label() -> None:
     sets = [
         dataset(clip("a", "dog")),
         dataset(clip("a", "rain")),
@@ -258,7 +260,7 @@ def test_shared_sources_are_refused(tmp_path: Path) -> None:
     train = dataset(clip("a", group="1"), clip("b", group="2 + 3"), name="train")
     check_disjoint(train, dataset(clip("a", group="4"), clip("c", group="5 + 6"), name="valid"))
     assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="1")))) == (
-        "train and made: 1 sources are in both: 1"
+        "train and made: 1 sources are in both data sets: 1"
     )
     # a soundscape has the sources of all its sounds
     assert refusal(lambda: check_disjoint(train, dataset(clip("c", group="3 + 7")))).endswith(": 3")
@@ -268,11 +270,11 @@ def test_shared_sources_are_refused(tmp_path: Path) -> None:
 
     check_disjoint(folder("one"), folder("two"))
     assert refusal(lambda: check_disjoint(folder("one"), folder("one"))).endswith(
-        f"1 sources are in both: {os.path.realpath(tmp_path / 'one' / 'dog' / '1.wav')}"
+        f"1 sources are in both data sets: {os.path.realpath(tmp_path / 'one' / 'dog' / '1.wav')}"
     )
 
 
-def test_file_audio_reads_its_part(tmp_path: Path) -> None:
+def test_file_audio_reads_only_its_part(tmp_path: Path) -> None:
     save_noise(tmp_path / "a.wav", 0)
     whole = FileAudio(tmp_path / "a.wav").load(RATE)
     part = FileAudio(tmp_path / "a.wav", onset=0.125, duration=0.25).load(RATE)
@@ -284,7 +286,7 @@ def test_file_audio_reads_its_part(tmp_path: Path) -> None:
 # open_data
 
 
-def test_specs_that_name_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_specs_without_a_known_source_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:"
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"

@@ -32,7 +32,7 @@ def refusal(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
-def test_clips_carry_what_the_table_says(tmp_path: Path, suffix: str) -> None:
+def test_clips_follow_the_table(tmp_path: Path, suffix: str) -> None:
     # where the audio was converted, the table may say wav still
     data = read_esc50(make(tmp_path, DOG, RAIN, suffix=suffix))
     assert data.name == "ESC-50"
@@ -51,8 +51,8 @@ def test_tables_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     assert len(read_esc50(tmp_path)) == 1
 
 
-def test_folders_that_are_not_esc50(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"{tmp_path}: not an ESC-50 folder, it has no meta/esc50.csv"
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path}: not an ESC-50 folder: it has no meta/esc50.csv"
     inner = make(tmp_path / "ESC-50-master", DOG)
     assert refusal(tmp_path).endswith(f"; is it {inner}?")
 
@@ -67,15 +67,15 @@ def test_folders_that_are_not_esc50(tmp_path: Path) -> None:
         ("1-1-A-0.wav,1,0,dog", "filename,fold,target,class", "the columns category, src_file are missing"),
     ],
 )
-def test_damaged_tables(tmp_path: Path, row: str, header: str, text: str) -> None:
+def test_damaged_tables_are_refused(tmp_path: Path, row: str, header: str, text: str) -> None:
     assert refusal(make(tmp_path, DOG, row, header=header)).endswith(text)
 
 
-def test_a_table_without_rows(tmp_path: Path) -> None:
-    assert refusal(make(tmp_path)) == "ESC-50: no clip in it, and a data set needs at least one"
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    assert refusal(make(tmp_path)) == "ESC-50: a data set needs at least one clip, this one has none"
 
 
-def test_missing_files(tmp_path: Path) -> None:
+def test_missing_files_are_refused_or_listed(tmp_path: Path) -> None:
     make(tmp_path, DOG, RAIN)
     lost = tmp_path / "audio" / "5-17367-A-10.wav"
     lost.unlink()
@@ -83,7 +83,7 @@ def test_missing_files(tmp_path: Path) -> None:
     assert read_esc50(tmp_path, missing="skip").missing == ("5-17367-A-10",)
 
 
-def test_a_label_outside_of_the_set_is_lost_where_one_is_lenient(tmp_path: Path) -> None:
+def test_lenient_allows_unknown_labels(tmp_path: Path) -> None:
     make(tmp_path, DOG, "5-17367-A-10.wav,5,10,drizzle,False,17367,A")
     assert refusal(tmp_path).endswith("row 3: 'drizzle' is not the category of target '10' in ESC-50")
     data = read_esc50(tmp_path, lenient=True)
@@ -91,16 +91,16 @@ def test_a_label_outside_of_the_set_is_lost_where_one_is_lenient(tmp_path: Path)
     assert data.outside == (("5-17367-A-10", ("drizzle",)),)
 
 
-def test_rows_that_are_wrong_are_told_where_one_is_lenient(tmp_path: Path) -> None:
+def test_lenient_lists_damaged_rows(tmp_path: Path) -> None:
     make(tmp_path, DOG, DOG, RAIN)
-    assert refusal(tmp_path).endswith("esc50.csv, row 3: 1-100032-A-0 is in row 2 already")
+    assert refusal(tmp_path).endswith("esc50.csv, row 3: 1-100032-A-0 is already in row 2")
     make(tmp_path, DOG, DOG, "1-1-A-0.wav,1", RAIN)
     data = read_esc50(tmp_path, lenient=True)
     assert [clip.labels for clip in data] == [("dog",), ("rain",)]
     assert [part for part, _ in data.damaged] == ["esc50.csv, row 3", "esc50.csv, row 4"]
 
 
-def test_the_real_recordings(esc50_dir: Path) -> None:
+def test_real_recordings_load(esc50_dir: Path) -> None:
     data = open_data(f"esc50:{esc50_dir}")
     assert len(data) >= 1597
     assert Counter(clip.split for clip in data)["1"] == 400

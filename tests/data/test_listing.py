@@ -25,7 +25,7 @@ def made(folder: Path) -> str:
     return f"csv:{folder / 'clips.csv'}"
 
 
-def test_a_list_takes_clips_as_they_are(tmp_path: Path) -> None:
+def test_a_list_selects_clips_unchanged(tmp_path: Path) -> None:
     data = made(tmp_path / "data")
     write_clips(tmp_path / "lists" / "some.txt", data, ["d.wav", "c.wav"])
     whole, some = open_data(data), open_data(f"clips:{tmp_path / 'lists' / 'some.txt'}")
@@ -37,7 +37,7 @@ def test_a_list_takes_clips_as_they_are(tmp_path: Path) -> None:
     assert (some.name, some.missing) == ("clips.csv (some.txt)", ())
 
 
-def test_what_a_list_looks_like(tmp_path: Path) -> None:
+def test_the_format_of_a_list(tmp_path: Path) -> None:
     data = made(tmp_path / "data")
     write_clips(tmp_path / "some.txt", data, ["d.wav", "c.wav"], labels=["dog"])
     head = '{"earmark": "clips", "format": 1, "data": "csv:data/clips.csv", "labels": ["dog"]}'
@@ -55,7 +55,7 @@ def test_a_list_and_its_data_move_together(tmp_path: Path, monkeypatch: pytest.M
     assert read_clips("there/report/clean.txt")[0].load(16000).duration > 0
 
 
-def test_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
+def test_a_list_in_a_linked_folder(tmp_path: Path) -> None:
     made(tmp_path / "data")
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "report").symlink_to(tmp_path / "far" / "away")
@@ -64,7 +64,7 @@ def test_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
     assert len(read_clips(tmp_path / "far" / "away" / "clean.txt")) == 1
 
 
-def test_packed_clips_by_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
+def test_a_list_of_packed_clips_in_a_linked_folder(tmp_path: Path) -> None:
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -79,7 +79,7 @@ def test_packed_clips_by_a_list_in_a_folder_that_is_a_link(tmp_path: Path) -> No
     assert [clip.id for clip in read_clips(path)] == ["a"]
 
 
-def test_places_as_seen_from_the_list(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_list(tmp_path: Path) -> None:
     assert _relative(str(tmp_path), tmp_path) == "."
     assert _relative(str(tmp_path / "a" / "*.parquet"), tmp_path / "b") == "../a/*.parquet"
     write_clips(tmp_path / "far.txt", "parquet:s3://bucket/a*.parquet", ["x"])
@@ -97,7 +97,7 @@ NAMES = [
 ]
 
 
-def test_any_name_comes_back(tmp_path: Path) -> None:
+def test_any_clip_id_survives_a_round_trip(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     save_noise(folder / '"cat"' / "a.wav")
     names = [*NAMES, b"no\xfftext.wav".decode(errors="surrogateescape")]
@@ -120,7 +120,7 @@ def test_a_list_narrows_the_labels(tmp_path: Path) -> None:
     assert (some.labels.names, [clip.labels for clip in some]) == (("dog",), [("dog",), ("dog",)])
 
 
-def test_a_list_of_a_list_is_one_of_the_data(tmp_path: Path) -> None:
+def test_a_list_of_a_list_names_the_data_set(tmp_path: Path) -> None:
     data = made(tmp_path / "data")
     (tmp_path / "deep" / "er").mkdir(parents=True)
     write_clips(tmp_path / "deep" / "first.txt", data, ["a.wav", "c.wav"], labels=["dog"])
@@ -130,21 +130,21 @@ def test_a_list_of_a_list_is_one_of_the_data(tmp_path: Path) -> None:
     assert [clip.id for clip in read_clips(tmp_path / "deep" / "er" / "second.txt")] == ["a.wav"]
 
 
-def test_missing_files_of_other_clips_do_not_matter_and_those_of_the_list_do(tmp_path: Path) -> None:
+def test_only_missing_files_of_listed_clips_are_errors(tmp_path: Path) -> None:
     data = made(tmp_path / "data")
     (tmp_path / "data" / "b.wav").unlink()
     write_clips(tmp_path / "some.txt", data, ["a.wav", "c.wav", "d.wav"])
     assert len(read_clips(tmp_path / "some.txt")) == 3
     (tmp_path / "data" / "a.wav").unlink()
     with pytest.raises(
-        DataError, match=r"some.txt: 1 of its 3 clips are no longer in csv:data/clips.csv: a.wav; bring"
+        DataError, match=r"some.txt: 1 of its 3 clips are no longer in csv:data/clips.csv: a.wav; restore"
     ):
         read_clips(tmp_path / "some.txt")
     some = read_clips(tmp_path / "some.txt", lenient=True)
     assert ([clip.id for clip in some], some.missing) == (["c.wav", "d.wav"], ("a.wav",))
     (tmp_path / "data" / "clips.csv").unlink()
     with pytest.raises(
-        DataError, match=r"some.txt is a list of clips, and names its data .*: .*clips.csv: cannot be read"
+        DataError, match=r"some.txt: the data set of this clip list .* cannot be opened: .*clips.csv: cannot be read"
     ):
         read_clips(tmp_path / "some.txt")
 
@@ -152,28 +152,28 @@ def test_missing_files_of_other_clips_do_not_matter_and_those_of_the_list_do(tmp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "a list of clips that `earmark doctor` wrote was expected, this is none"),
-        ("a.wav\nb.wav\n", "a list of clips that `earmark doctor` wrote was expected, this is none"),
-        ("[1]\na.wav\n", "does not say that it is a list of clips of format 1"),
-        ('{"earmark": "clips", "format": 2, "data": "csv:x"}\n', "a list of clips of format 1"),
+        ("", "expected a clip list written by `earmark doctor`"),
+        ("a.wav\nb.wav\n", "expected a clip list written by `earmark doctor`"),
+        ("[1]\na.wav\n", "does not declare a clip list of format 1"),
+        ('{"earmark": "clips", "format": 2, "data": "csv:x"}\n', "a clip list of format 1"),
         ('{"earmark": "clips", "format": 1}\n', "names no data set"),
         ('{"earmark": "clips", "format": 1, "data": "csv:x", "labels": 3}\n', "names no data set"),
-        ('{"earmark": "clips", "format": 1, "data": "clips:some.txt"}\n', "a list of clips of another list"),
+        ('{"earmark": "clips", "format": 1, "data": "clips:some.txt"}\n', "refers to another clip list"),
         (
             '{"earmark": "clips", "format": 1, "data": "csv:x"}\n"half\n',
-            "a list of clips that `earmark doctor` wrote was expected, this is none",
+            "expected a clip list written by `earmark doctor`",
         ),
         ('{"earmark": "clips", "format": 1, "data": "zip:x"}\na\n', "unknown source 'zip'"),
     ],
 )
-def test_files_that_are_no_lists(tmp_path: Path, content: str, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "some.txt").write_text(content)
     with pytest.raises(DataError, match=message):
         read_clips(tmp_path / "some.txt")
 
 
-def test_no_list_and_no_data(tmp_path: Path) -> None:
+def test_missing_lists_and_data_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.txt: cannot be read: No such file"):
         read_clips(tmp_path / "none.txt")
-    with pytest.raises(DataError, match="a source and a path were expected"):
+    with pytest.raises(DataError, match="expected a source and a path"):
         write_clips(tmp_path / "some.txt", "folder", ["a"])

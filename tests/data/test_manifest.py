@@ -39,7 +39,7 @@ def refusal(folder: Path, content: str | bytes) -> str:
 # csv
 
 
-def test_every_column(folder: Path) -> None:
+def test_every_column_is_read(folder: Path) -> None:
     data = read(
         folder,
         "group,split,path,labels,onset,offset,duration,remark\n"
@@ -72,12 +72,12 @@ def test_every_column(folder: Path) -> None:
         "path\tlabels\na.wav\tdog;rain\nb.wav\tdog\n",
     ],
 )
-def test_every_dialect(folder: Path, content: str) -> None:
+def test_every_dialect_is_read(folder: Path, content: str) -> None:
     data = read(folder, content)
     assert [(clip.id, clip.labels) for clip in data] == [("a.wav", ("dog", "rain")), ("b.wav", ("dog",))]
 
 
-def test_names_in_any_language(folder: Path) -> None:
+def test_names_in_any_language_are_read(folder: Path) -> None:
     (folder / "a.wav").rename(folder / "über, все.wav")
     data = read(folder, 'path,labels\n"über, все.wav",Männer;犬')
     assert data[0].labels == ("Männer", "犬")
@@ -89,16 +89,19 @@ def test_names_in_any_language(folder: Path) -> None:
     [
         ("", "needs the columns path and labels in its first row, got none"),
         ("path\na.wav\n", "needs the columns path and labels in its first row, got path"),
-        ("path,label\na.wav,dog\n", "first row, got path, label; is 'label' the one?"),
+        ("path,label\na.wav,dog\n", "first row, got path, label; did you mean 'label'?"),
         ("a.wav,dog\nb.wav,rain\n", "first row, got a.wav, dog"),
-        ("path,labels,path\n", "the column path is there 2 times"),
+        ("path,labels,path\n", "the column path occurs 2 times"),
         ("path,labels\n", "no row below the column names"),
         ("path,labels\na.wav,\nb.wav,;\n", "none of its 2 rows has a label"),
         ("path,labels\na.wav,dog\n\n,dog\n", "row 4: no path"),
         ("path,labels\na.wav,dog,rain\n", "row 2: expected 2 columns, got 3"),
-        ("path;labels\na.wav;dog;rain\n", "row 2: expected 2 columns, got 3; quote labels that are joined by ;"),
+        (
+            "path;labels\na.wav;dog;rain\n",
+            "row 2: expected 2 columns, got 3; put labels that are joined by ; into quotes",
+        ),
         ("path,labels,split\na.wav,dog\n", "row 2: expected 3 columns, got 2"),
-        ("path,labels\na.wav,dog\na.wav,rain\n", "row 3: a.wav is in row 2 already; write all labels of a clip in one"),
+        ("path,labels\na.wav,dog\na.wav,rain\n", "row 3: a.wav is already in row 2; write all labels of a clip in one"),
         ("path,labels,onset\na.wav,dog,1:30\n", "row 2: expected onset in seconds, 0 or more, got '1:30'"),
         ("path,labels,onset\na.wav,dog,-1\n", "row 2: expected onset in seconds, 0 or more, got '-1'"),
         ("path,labels,duration\na.wav,dog,nan\n", "row 2: expected duration in seconds, 0 or more, got 'nan'"),
@@ -109,11 +112,11 @@ def test_names_in_any_language(folder: Path) -> None:
         (b"path,labels\na.wav,\xe4\n", "cannot be read: it is not UTF-8 text; save it as CSV UTF-8"),
     ],
 )
-def test_wrong_tables(folder: Path, content: str | bytes, text: str) -> None:
+def test_invalid_tables_are_refused(folder: Path, content: str | bytes, text: str) -> None:
     assert text in refusal(folder, content)
 
 
-def test_no_table(tmp_path: Path) -> None:
+def test_unreadable_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: cannot be read: No such file or directory"):
         read_csv(tmp_path / "none.csv")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
@@ -141,19 +144,19 @@ def test_missing_files_are_counted_and_named(folder: Path) -> None:
         ("duration\na.wav,dog,1000", "0 s to 1000 s"),
     ],
 )
-def test_a_part_beyond_the_end_of_its_file(folder: Path, times: str, part: str) -> None:
-    text = f"row 3: the part from {part} reaches beyond the end of {folder / 'a.wav'}, which lasts 1.000 s; correct"
+def test_a_part_beyond_the_end_of_its_file_is_refused(folder: Path, times: str, part: str) -> None:
+    text = f"row 3: the part from {part} exceeds the end of {folder / 'a.wav'}, which lasts 1.000 s; correct"
     assert refusal(folder, f"path,labels,{times}\n".replace("\n", "\n\n", 1)).startswith(text)
 
 
-def test_parts_beyond_the_end_are_let_be_where_one_is_lenient(folder: Path) -> None:
+def test_lenient_allows_parts_beyond_the_end(folder: Path) -> None:
     (folder / "clips.csv").write_text("path,labels,onset,duration\na.wav,dog,0.5,1\ngone.wav,dog,0,1\nb.wav,rain,,\n")
     dataset = manifest.read_csv(folder / "clips.csv", lenient=True)
     assert [clip.id for clip in dataset] == ["a.wav@0.5", "b.wav"]
     assert dataset.missing == ("gone.wav@0.0",)
 
 
-def test_rows_that_are_wrong_are_told_where_one_is_lenient(folder: Path) -> None:
+def test_lenient_lists_damaged_rows(folder: Path) -> None:
     table = "path,labels,onset\na.wav,dog,\na.wav,rain,\n,dog,\nb.wav,rain,1:30\nb.wav\nb.wav,rain,0\n"
     (folder / "clips.csv").write_text(table)
     dataset = manifest.read_csv(folder / "clips.csv", lenient=True)
@@ -161,11 +164,11 @@ def test_rows_that_are_wrong_are_told_where_one_is_lenient(folder: Path) -> None
     assert [part for part, _ in dataset.damaged] == [f"clips.csv, row {number}" for number in (3, 4, 5, 6)]
     assert [reason for _, reason in dataset.damaged][1::2] == ["no path", "expected 3 columns, got 1"]
     (folder / "clips.csv").write_text("path,labels\n,dog\n,rain\n")
-    with pytest.raises(DataError, match=r"no row below the column names; 2 rows or files cannot be read, the first is"):
+    with pytest.raises(DataError, match=r"no row below the column names; 2 rows or files cannot be read, first"):
         manifest.read_csv(folder / "clips.csv", lenient=True)
 
 
-def test_only_parts_are_checked_and_rounding_is_forgiven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_parts_are_checked_with_a_tolerance_for_rounding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[Path] = []
     original = manifest.probe
     monkeypatch.setattr(manifest, "probe", lambda path: probed.append(path) or original(path))
@@ -175,34 +178,32 @@ def test_only_parts_are_checked_and_rounding_is_forgiven(folder: Path, monkeypat
     assert probed == [folder / "a.wav", folder / "broken.wav"]
 
 
-def test_an_mp3_that_does_not_state_its_length_is_not_decoded_for_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_mp3_without_a_stated_length_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "a.mp3").write_bytes(b"\xff\xfb" + bytes(3000))
     monkeypatch.setattr(manifest, "probe", lambda path: pytest.fail("probed"))
     assert len(read(folder, "path,labels,onset\na.mp3,dog,5\n")) == 1
 
 
-def told(folder: Path, content: str) -> list[str]:
+def warned(folder: Path, content: str) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EarmarkWarning)
         read(folder, content)
     return [str(one.message).removeprefix(str(folder / "clips.csv")).lstrip(": ") for one in caught]
 
 
-def test_what_looks_like_a_slip_is_told(folder: Path) -> None:
-    assert told(folder, "path,labels,splt,gruop,remark,rate\na.wav,dog,,,,\nb.wav,rain,,,,\n") == [
-        "the column 'splt' is not read; if 'split' is meant, call it so",
-        "the column 'gruop' is not read; if 'group' is meant, call it so",
+def test_likely_typos_are_warned_about(folder: Path) -> None:
+    assert warned(folder, "path,labels,splt,gruop,remark,rate\na.wav,dog,,,,\nb.wav,rain,,,,\n") == [
+        "the column 'splt' is ignored; if you meant 'split', rename it",
+        "the column 'gruop' is ignored; if you meant 'group', rename it",
     ]
-    assert told(folder, "path,labels\na.wav,dog\nb.wav,Dog\n") == [
-        "the labels 'Dog' and 'dog' differ in case alone and count as different ones"
+    assert warned(folder, "path,labels\na.wav,dog\nb.wav,Dog\n") == [
+        "the labels 'Dog' and 'dog' differ only in case and are treated as different labels"
     ]
-    assert told(folder, "path,labels\na.wav,dog;rain\nb.wav,dog\n") == [
-        "every one of the 2 clips has the label 'dog', nothing tells what is not 'dog'; add clips without it"
+    assert warned(folder, "path,labels\na.wav,dog;rain\nb.wav,dog\n") == [
+        "all 2 clips have the label 'dog', so a network cannot learn what is not 'dog'; add clips without it"
     ]
-    assert told(folder, "path,labels\na.wav,dog\n") == []
-    assert told(folder, "path,labels\na.wav,dog\nb.wav,\n") == []
+    assert warned(folder, "path,labels\na.wav,dog\n") == []
+    assert warned(folder, "path,labels\na.wav,dog\nb.wav,\n") == []
 
 
 # folders
@@ -231,7 +232,7 @@ def test_sub_folders_are_labels(tmp_path: Path) -> None:
     assert read_folder(tmp_path).name == tmp_path.name
 
 
-def test_split_folders(tmp_path: Path) -> None:
+def test_top_folders_may_be_splits(tmp_path: Path) -> None:
     make(tmp_path, "train/dog/1.wav", "train/rain/2.wav", "test/dog/3.wav")
     assert labelled(tmp_path) == [
         ("test/dog/3.wav", "dog", "test"),
@@ -240,7 +241,7 @@ def test_split_folders(tmp_path: Path) -> None:
     ]
 
 
-def test_loose_recordings_have_no_label_where_one_is_lenient(tmp_path: Path) -> None:
+def test_lenient_gives_loose_recordings_no_label(tmp_path: Path) -> None:
     make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "3.wav")
     clips = read_folder(tmp_path, lenient=True).clips
     assert [(clip.id, clip.labels, clip.split) for clip in clips] == [
@@ -252,42 +253,44 @@ def test_loose_recordings_have_no_label_where_one_is_lenient(tmp_path: Path) -> 
         read_folder(make(tmp_path / "bare", "3.wav"), lenient=True)
 
 
-def test_a_train_is_also_a_sound(tmp_path: Path) -> None:
+def test_a_folder_named_train_may_be_a_label(tmp_path: Path) -> None:
     make(tmp_path, "train/1.wav", "airplane/2.wav")
     assert labelled(tmp_path) == [("airplane/2.wav", "airplane", None), ("train/1.wav", "train", None)]
     assert labelled(make(tmp_path / "alone", "train/1.wav")) == [("train/1.wav", "train", None)]
 
 
-def test_folders_without_meaning(tmp_path: Path) -> None:
+def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     def refused(folder: Path) -> str:
         with pytest.raises(DataError) as caught:
             read_folder(folder)
         return str(caught.value).removeprefix(f"{folder}: ")
 
-    assert refused(tmp_path / "none") == "expected a folder, there is none"
+    assert refused(tmp_path / "none") == "no such folder"
     assert refused(make(tmp_path, "a.txt") / "a.txt") == "expected a folder, got a file"
     assert refused(tmp_path).startswith("no recording in this folder; looked for .")
     bare = make(tmp_path / "bare", "dog/1.wav", "2.wav", "1.wav")
-    assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, the first is 1.wav; put")
+    assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, first 1.wav; move")
     mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
-    assert refused(mixed).startswith("train look like splits, but beside them lies rain; put every label folder into")
+    assert refused(mixed).startswith("train look like splits, but rain lies beside them; put all label folders into")
 
 
-def test_a_label_that_would_vanish_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_without_readable_recordings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     make(tmp_path, "dog/1.wav", "rain/1.wav", "cat/1.m4a", "cat/old/2.m4a", "cat/x.txt", "bird/3.mp4")
-    with pytest.raises(DataError, match=r"'bird' has no recording in a format that .*, only 1 \.mp4; pip install"):
+    with pytest.raises(DataError, match=r"the label 'bird' .*1 \.mp4.*; pip install"):
         read_folder(tmp_path)
     make(tmp_path, "bird/1.wav")
-    with pytest.warns(EarmarkWarning), pytest.raises(DataError, match=r"the label 'cat' .*, only 2 \.m4a; pip"):
+    with pytest.warns(EarmarkWarning), pytest.raises(DataError, match=r"the label 'cat' .*2 \.m4a.*; pip"):
         read_folder(tmp_path)
     make(tmp_path, "cat/1.wav")
     with pytest.warns(EarmarkWarning, match=r"3 files skipped, 2 \.m4a, 1 \.mp4: they need the extra: pip"):
         assert read_folder(tmp_path).labels.names == ("bird", "cat", "dog", "rain")
 
 
-def test_a_label_that_would_vanish_from_all_splits_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_without_readable_recordings_in_any_split_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("earmark.audio.media.is_installed", lambda: False)
     make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "train/cat/1.m4a", "test/rain/1.wav")
-    with pytest.raises(DataError, match="the label 'cat' has no recording"):
+    with pytest.raises(DataError, match=r"the label 'cat' .*1 \.m4a"):
         read_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""What the footer of a pack may say, and what it may not; `test_parquet.py` reads whole files."""
+"""Footers of packs, valid and damaged; `test_parquet.py` reads whole files."""
 
 import json
 
@@ -11,32 +11,32 @@ ABOUT = {"format": 1, "kind": "pack", "name": "x", "labels": {"names": ["a"], "i
 
 
 @pytest.mark.parametrize("text", [None, b"{}", b'{"kind": "other"}'])
-def test_other_files_say_nothing(text):
+def test_other_files_have_no_description(text):
     assert packs.about("f", text) == {}
 
 
-def test_a_pack_says_what_it_is():
+def test_a_pack_has_a_description():
     about = packs.about("f", json.dumps(ABOUT).encode())
     assert about == ABOUT and packs.label_set("f", about).names == ("a",)
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("description", "text"),
     [
-        ({**ABOUT, "format": 2}, "f: format 1 of `earmark pack` was expected, got 2"),
+        ({**ABOUT, "format": 2}, "f: expected format 1 of `earmark pack`, got 2"),
         ({**ABOUT, "labels": {"names": ["a", "a"], "ids": ["/a", "/b"]}}, "f: the label name 'a' is repeated"),
         ({**ABOUT, "labels": 3}, "f: the description of its data set is damaged"),
         ([], "f: the description of its data set is damaged"),
     ],
 )
-def test_a_damaged_description_is_refused(said, text):
+def test_a_damaged_description_is_refused(description, text):
     with pytest.raises(DataError, match=text):
-        packs.about("f", json.dumps(said).encode() if said else b"[")
+        packs.about("f", json.dumps(description).encode() if description else b"[")
 
 
-def test_ranges_are_there_for_every_row_or_not_at_all():
+def test_byte_ranges_cover_all_rows_or_none():
     assert packs.ranges("f", None, 2) is None and packs.ranges("f", b'{"id": ["a", "b"]}', 2) is None
     assert packs.ranges("f", b'{"start": [4, 9], "n_bytes": [5, 1]}', 2) == ([4, 9], [5, 1])
-    for said in ('{"start": [4]}', '{"start": [4], "n_bytes": [5]}', '{"start": [4, -1], "n_bytes": [5, 1]}'):
-        with pytest.raises(DataError, match="f: the rows that its footer repeats are damaged: 2 ranges of bytes"):
-            packs.ranges("f", said.encode(), 2)
+    for description in ('{"start": [4]}', '{"start": [4], "n_bytes": [5]}', '{"start": [4, -1], "n_bytes": [5, 1]}'):
+        with pytest.raises(DataError, match="f: the rows that its footer repeats are damaged: expected 2 byte ranges"):
+            packs.ranges("f", description.encode(), 2)

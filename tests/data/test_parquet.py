@@ -73,26 +73,26 @@ def test_audioset_as_published(tiny_audioset, tmp_path):
         ("test/other/other.parquet", None),
     ],
 )
-def test_splits_by_the_names_of_files(tmp_path, sound, place, split):
-    path = tmp_path / "test" / "my" / "audioset" / place  # a folder far above says nothing
+def test_file_names_give_the_splits(tmp_path, sound, place, split):
+    path = tmp_path / "test" / "my" / "audioset" / place  # the split comes from near folders only
     url = write(path, {"video_id": ["a"], "audio": [{"bytes": sound}], "labels": [["/m/09x0r"]]})
     assert read_parquet(url)[0].split == split
 
 
-def test_labels_that_audioset_has_not(tmp_path, sound):
+def test_unknown_labels_are_refused(tmp_path, sound):
     rows = {"video_id": ["a", "b", "c"], "audio": [sound] * 3, "labels": [["/m/09x0r"], [], ["/m/09x0r", "Dog"]]}
     url = write(tmp_path / "a.parquet", rows)
     assert refusal(lambda: read_parquet(url)) == (
-        f"{url}, row 2 (c): 'Dog' is none of the 527 labels, nor are 0 others in 1 places of this file"
+        f"{url}, row 2 (c): 'Dog' is not among the 527 labels; this file has 0 other unknown labels, in 1 places"
     )
 
 
-def test_lenient_passes_over_labels_that_there_are_not(tmp_path, sound):
+def test_lenient_allows_unknown_labels(tmp_path, sound):
     labels = pa.array([["/m/09x0r", "Dog", "Dog", None], None, [], [None], ["/m/09x0r"]], pa.list_(pa.string()))
-    # what lies below a null must not count
+    # values below a null do not count
     labels = pa.ListArray.from_arrays(labels.offsets, labels.values, mask=pa.array([False, True, False, False, True]))
     url = write(tmp_path / "a.parquet", {"video_id": list("abcde"), "audio": [sound] * 5, "labels": labels})
-    assert "row 1 (b): labels must be filled in" in refusal(lambda: read_parquet(url))
+    assert "row 1 (b): labels is null" in refusal(lambda: read_parquet(url))
     data = read_parquet(url, lenient=True)
     assert [(clip.id, clip.labels) for clip in data] == [("a", ("Speech",)), *((id_, ()) for id_ in "bcde")]
     assert data.outside == (("a", ("Dog", "None")), ("d", ("None",)))
@@ -127,7 +127,7 @@ def pack(path, sound, ids=("a", "b", "c"), about=ABOUT, **columns):
     return write(path, rows, about, row_group_size=1)
 
 
-def test_packed_clips(tmp_path, sound):
+def test_packed_clips_are_read(tmp_path, sound):
     for name, ids in (("00.parquet", "abc"), ("more/01.parquet", "def")):
         pack(tmp_path / name, sound, ids)
     data = read_parquet(str(tmp_path))
@@ -146,7 +146,7 @@ def test_packed_clips(tmp_path, sound):
     assert [c.id for c in read_parquet(f"{tmp_path}/*.parquet")] == ["a", "b", "c"]
 
 
-def test_hidden_files_are_passed_over(tmp_path, sound):
+def test_hidden_files_are_skipped(tmp_path, sound):
     pack(tmp_path / "0.parquet", sound, "a")
     pack(tmp_path / ".1-0123456789ab.parquet", sound, "b")
     pack(tmp_path / ".old" / "2.parquet", sound, "c")
@@ -154,13 +154,13 @@ def test_hidden_files_are_passed_over(tmp_path, sound):
         assert [clip.id for clip in read_parquet(url)] == ["a"], url
 
 
-def test_an_unfinished_pack_is_none(tmp_path, sound):
+def test_an_unfinished_pack_is_refused(tmp_path, sound):
     folder = tmp_path / "packed"
     shard = pack(folder / "train-00000-of-00002.parquet", sound)
     (folder / JOURNAL).touch()
     for url in (str(folder), f"{folder}/train-*.parquet", f"{folder}/eval-*", str(tmp_path), f"{tmp_path}/*/*.parquet"):
         assert refusal(lambda url=url: read_parquet(url)) == (
-            f"{folder}: the pack is not finished; run the same `earmark pack` again, it goes on"
+            f"{folder}: the pack is unfinished; run the same `earmark pack` command again to finish it"
         )
     with pytest.warns(
         EarmarkWarning, match="1 of 2 files of the pack are not among those named: train-00001-of-00002.parquet"
@@ -171,7 +171,7 @@ def test_an_unfinished_pack_is_none(tmp_path, sound):
     assert len(read_parquet(str(tmp_path))) == 6
 
 
-def test_a_pack_that_lacks_files_is_none(tmp_path, sound):
+def test_a_pack_with_missing_files_is_refused(tmp_path, sound):
     for number, ids in enumerate(("abc", "def")):
         pack(tmp_path / f"train-{number:05d}-of-00002.parquet", sound, ids)
     pack(tmp_path / "eval-00000-of-00001.parquet", sound, "ghi")
@@ -182,7 +182,7 @@ def test_a_pack_that_lacks_files_is_none(tmp_path, sound):
         content = (tmp_path / gone).read_bytes()
         (tmp_path / gone).unlink()
         assert refusal(lambda: read_parquet(str(tmp_path))).startswith(
-            f"{tmp_path}: 1 of 3 files of the pack are not there: {gone}; bring them back"
+            f"{tmp_path}: 1 of 3 files of the pack are missing: {gone}; restore them"
         )
         (tmp_path / gone).write_bytes(content)
     (tmp_path / "train-00001-of-00002.parquet").unlink()
@@ -195,16 +195,16 @@ def test_a_pack_that_lacks_files_is_none(tmp_path, sound):
         assert len(read_parquet(f"{tmp_path}/eval-*.parquet")) == 3
 
 
-def test_files_that_do_not_go_together(tmp_path, sound):
+def test_files_of_different_data_sets_are_refused(tmp_path, sound):
     first = pack(tmp_path / "0.parquet", sound)
     other = {**ABOUT, "labels": {"names": ["bell", "hiss"], "ids": ["/b", "/h"]}}
     second = pack(tmp_path / "1.parquet", sound, "d", other, labels=[["bell"]])
     assert refusal(lambda: read_parquet(str(tmp_path))) == (
-        f"{first} and {second}: one set of labels was expected, they have different ones; name files of one pack"
+        f"{first} and {second}: expected one label set, these differ; give files of one pack"
     )
     write(tmp_path / "1.parquet", {"id": ["d"], "audio": [sound], "labels": ["bell"]})
     assert refusal(lambda: read_parquet(str(tmp_path))) == (
-        f"{second}: a table of one's own beside a file of `earmark pack`; name files of one kind"
+        f"{second}: a table of your own beside a file of `earmark pack`; give files of one kind"
     )
 
 
@@ -217,7 +217,7 @@ def repeating(path, sound, rows):
     return str(path)
 
 
-def test_recordings_whose_place_the_footer_says_are_read_without_it(tmp_path, sound):
+def test_recordings_are_read_by_the_byte_ranges_of_the_footer(tmp_path, sound):
     rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None] * 3, "group": ["e"] * 3}
     content = (tmp_path / "0.parquet", repeating(tmp_path / "0.parquet", sound, rows))[0].read_bytes()
     recordings = [row["bytes"] for row in parquet.read_table(tmp_path / "0.parquet").column("audio").to_pylist()]
@@ -238,17 +238,19 @@ def test_recordings_whose_place_the_footer_says_are_read_without_it(tmp_path, so
     assert clips[0].audio.source == "memory://packed/0.parquet row 0" != near[0].audio.source
     (tmp_path / "0.parquet").write_bytes(content[: starts[2] + 9])
     near[1].load(RATE)
-    with pytest.raises(AudioError, match=r"0\.parquet, row 2 \(f\): the file ends before its bytes; pack anew"):
+    with pytest.raises(
+        AudioError, match=r"0\.parquet, row 2 \(f\): the file ends before this recording; run `earmark pack` again"
+    ):
         near[2].load(RATE)
     (tmp_path / "0.parquet").unlink()
     with pytest.raises(AudioError, match=r"row 1 \(e\): cannot be read, missing, .*: No such file"):
         near[1].load(RATE)
     for wrong in ({"start": starts}, {**ranges, "n_bytes": [1, 2, 0]}, {**ranges, "start": starts[:2]}):
         url = repeating(tmp_path / "0.parquet", sound, {**rows, **wrong})
-        assert "3 ranges of bytes were expected" in refusal(lambda url=url: read_parquet(url))
+        assert "expected 3 byte ranges" in refusal(lambda url=url: read_parquet(url))
 
 
-def test_rows_that_the_footer_repeats_are_taken_from_there(tmp_path, sound):
+def test_rows_are_read_from_the_footer(tmp_path, sound):
     rows = {"id": ["d", "e", "f"], "labels": [["bell"], [], ["hiss"]], "split": [None, "x", "y"], "group": ["e"] * 3}
     url = repeating(tmp_path / "0.parquet", sound, rows)
     data = read_parquet(url)
@@ -263,29 +265,31 @@ def test_rows_that_the_footer_repeats_are_taken_from_there(tmp_path, sound):
         url = repeating(tmp_path / "0.parquet", sound, {**rows, name: column})
         assert refusal(lambda url=url: read_parquet(url)).startswith(f"{url}{text}")
     url = repeating(tmp_path / "0.parquet", sound, {name: column[:2] for name, column in rows.items()})
-    assert refusal(lambda: read_parquet(url)) == f"{url}: 3 rows were expected, its footer repeats 2"
+    assert refusal(lambda: read_parquet(url)) == f"{url}: expected 3 rows, its footer repeats 2"
 
 
-def test_a_file_without_rows(tmp_path, sound):
+def test_a_file_without_rows_is_refused(tmp_path, sound):
     pack(tmp_path / "0.parquet", sound)
     pack(tmp_path / "1.parquet", sound, (), labels=pa.array([], pa.list_(pa.string())))
     assert len(read_parquet(str(tmp_path))) == 3
-    assert refusal(lambda: read_parquet(str(tmp_path / "1.parquet"))).startswith("bells: no clip in it")
+    assert refusal(lambda: read_parquet(str(tmp_path / "1.parquet"))).startswith(
+        "bells: a data set needs at least one clip"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"format": 2}, ": format 1 of `earmark pack` was expected, got 2"),
+        ({"format": 2}, ": expected format 1 of `earmark pack`, got 2"),
         ({"labels": ["bell"]}, ": the description of its data set is damaged: TypeError"),
         ({"labels": {"names": ["bell", "bell"], "ids": []}}, ": the label name 'bell' is repeated"),
         (
             {"labels": {"names": ["bell"], "ids": []}},
-            ", row 0 (a): 'siren' is none of the 1 labels, nor are 1 others in 2",
+            ", row 0 (a): 'siren' is not among the 1 labels; this file has 1 other unknown labels, in 2",
         ),
     ],
 )
-def test_packs_that_are_damaged(tmp_path, sound, change, text):
+def test_damaged_packs_are_refused(tmp_path, sound, change, text):
     url = pack(tmp_path / "0.parquet", sound, about={**ABOUT, **change})
     assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
 
@@ -293,7 +297,7 @@ def test_packs_that_are_damaged(tmp_path, sound, change, text):
 # one's own
 
 
-def test_ones_own_tables(tmp_path, sound):
+def test_tables_of_users_are_read(tmp_path, sound):
     rows = {
         "path": ["x.wav", "x.wav", "y.wav"],
         "audio": pa.array([sound] * 3, pa.large_binary()),
@@ -322,28 +326,31 @@ def test_ones_own_tables(tmp_path, sound):
 @pytest.mark.parametrize(
     ("columns", "text"),
     [
-        ({"labels": ["a", None]}, ", row 1 (y): labels must be filled in, it is null"),
-        ({"id": ["x", None]}, ", row 1 (None): id must be filled in, it is null"),
-        ({"labels": [["a"], [None]]}, ", row 1 (y): None is none of the 1 labels, nor are 0 others"),
+        ({"labels": ["a", None]}, ", row 1 (y): labels is null"),
+        ({"id": ["x", None]}, ", row 1 (None): id is null"),
+        ({"labels": [["a"], [None]]}, ", row 1 (y): None is not among the 1 labels; this file has 0 other"),
         ({"labels": ["", " "]}, ": none of the 2 rows has a label"),
-        ({"labels": [[[1.5]], [[2.5]]]}, ": column labels as list<item: string> was expected, got list<element: list"),
-        ({"onset": ["x", "y"]}, ": column onset as double was expected, got string"),
-        ({"onset": [0.0, -1.0]}, ", row 1 (y): seconds, an onset of 0 or more and either an offset behind it or a dur"),
-        ({"onset": [0.0, 2.0], "offset": [1.0, 1.5]}, ", row 1 (y): seconds, an onset"),
-        ({"offset": [0.1, 0.2], "duration": [None, 0.2]}, ", row 1 (y): seconds, an onset"),
-        ({"audio": None}, ": the columns audio, labels and either path or id (and optionally onset,"),
-        ({"id": None}, ": the columns audio, labels and either path or id (and optionally onset,"),
-        ({"audio": ["text", "text"]}, ": column audio with the bytes of recordings was expected, got string"),
-        ({"audio": [{"array": 1}] * 2}, ": column audio with the bytes of recordings was expected, got struct<array"),
+        ({"labels": [[[1.5]], [[2.5]]]}, ": expected column labels as list<item: string>, got list<element: list"),
+        ({"onset": ["x", "y"]}, ": expected column onset as double, got string"),
+        (
+            {"onset": [0.0, -1.0]},
+            ", row 1 (y): expected seconds: an onset of 0 or more, and either an offset after it or a dur",
+        ),
+        ({"onset": [0.0, 2.0], "offset": [1.0, 1.5]}, ", row 1 (y): expected seconds: an onset"),
+        ({"offset": [0.1, 0.2], "duration": [None, 0.2]}, ", row 1 (y): expected seconds: an onset"),
+        ({"audio": None}, ": expected the columns audio, labels and either path or id (and optionally onset,"),
+        ({"id": None}, ": expected the columns audio, labels and either path or id (and optionally onset,"),
+        ({"audio": ["text", "text"]}, ": expected the bytes of recordings in column audio, got string"),
+        ({"audio": [{"array": 1}] * 2}, ": expected the bytes of recordings in column audio, got struct<array"),
     ],
 )
-def test_tables_that_cannot_be_read(tmp_path, sound, columns, text):
+def test_invalid_tables_are_refused(tmp_path, sound, columns, text):
     table = {"id": ["x", "y"], "audio": [sound] * 2, "labels": ["a", "b"], **columns}
     url = write(tmp_path / "a.parquet", {name: column for name, column in table.items() if column is not None})
     assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
 
 
-def test_lenient_passes_over_rows_and_files_that_cannot_be_read(tmp_path, sound):
+def test_lenient_skips_unreadable_rows_and_files(tmp_path, sound):
     times = {"onset": [0.0, 2.0, None, 0.0, 0.0], "offset": [0.25, 1.5, None, 0.5, 0.5]}
     rows = {"id": ["a", "b", "c", None, "a"], "audio": [sound] * 5, "labels": ["dog"] * 5, **times}
     write(tmp_path / "a.parquet", rows, row_group_size=2)
@@ -362,17 +369,17 @@ def test_lenient_passes_over_rows_and_files_that_cannot_be_read(tmp_path, sound)
         ("d", ("rain",), 0.5),
     ]
     assert not any(str(tmp_path) in reason for _, reason in data.damaged)
-    told = dict(data.damaged)
-    assert list(told) == ["c.parquet", "d.parquet", *(f"a.parquet, row {n}" for n in (1, 3, 4)), "b.parquet, row 1"]
-    assert told["a.parquet, row 1"].endswith("a duration were expected, got onset 2.0, offset 1.5")
-    assert told["a.parquet, row 3"] == "id must be filled in, it is null"
-    assert told["a.parquet, row 4"] == "a is there already"
+    damaged = dict(data.damaged)
+    assert list(damaged) == ["c.parquet", "d.parquet", *(f"a.parquet, row {n}" for n in (1, 3, 4)), "b.parquet, row 1"]
+    assert damaged["a.parquet, row 1"].endswith("a duration, got onset 2.0, offset 1.5")
+    assert damaged["a.parquet, row 3"] == "id is null"
+    assert damaged["a.parquet, row 4"] == "a occurs twice"
     for name in ("a.parquet", "b.parquet"):
         (tmp_path / name).unlink()
     assert refusal(lambda: read_parquet(url, lenient=True)).startswith(f"{url}/c.parquet: cannot be read")
 
 
-def test_links_to_nowhere_and_labels_of_what_is_left_out(tmp_path, sound):
+def test_lenient_skips_broken_links_and_labels_of_skipped_rows(tmp_path, sound):
     audio = {"bytes": sound, "path": "x.flac"}
     rows = {"video_id": ["a", "b", "a"], "audio": [audio] * 3, "labels": [["/m/09x0r"], ["/m/09x0r"], ["/m/zzz"]]}
     write(tmp_path / "a.parquet", rows)
@@ -380,24 +387,24 @@ def test_links_to_nowhere_and_labels_of_what_is_left_out(tmp_path, sound):
     data = read_parquet(str(tmp_path), lenient=True)
     assert ([clip.id for clip in data], data.outside) == (["a", "b"], ())
     assert data.damaged == (
-        ("b.parquet", "no such file, or a link that leads to none"),
-        ("a.parquet, row 2", "a is there already"),
+        ("b.parquet", "no such file, or a broken link"),
+        ("a.parquet, row 2", "a occurs twice"),
     )
 
 
-def test_files_that_are_none(tmp_path, monkeypatch):
-    assert refusal(lambda: read_parquet(f"{tmp_path}/none")).startswith(f"{tmp_path}/none: no Parquet file there")
+def test_other_files_are_refused(tmp_path, monkeypatch):
+    assert refusal(lambda: read_parquet(f"{tmp_path}/none")).startswith(f"{tmp_path}/none: no Parquet file found")
     assert refusal(lambda: read_parquet(f"{tmp_path}/*.parquet")).startswith(f"{tmp_path}/*.parquet: no Parquet file")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 but no more")
     text = refusal(lambda: read_parquet(str(tmp_path / "a.parquet")))
     assert text.startswith(f"{tmp_path / 'a.parquet'}: cannot be read as Parquet, damaged or cut off: ")
     monkeypatch.setattr("earmark.data.parquet.find_spec", lambda name: None)
     assert refusal(lambda: read_parquet("a.parquet")) == (
-        "a.parquet: needs pyarrow and fsspec, not installed here: pip install 'earmark[parquet]'"
+        "a.parquet: reading Parquet needs pyarrow and fsspec: pip install 'earmark[parquet]'"
     )
 
 
-def test_rows_without_audio_are_told_when_they_are_read(tmp_path, sound):
+def test_rows_without_audio_fail_on_reading(tmp_path, sound):
     audio = [{"bytes": sound}, {"bytes": None}, None, {"bytes": b""}, {"bytes": b"no sound"}]
     rows = {"id": list("abcde"), "audio": audio, "labels": ["x"] * 5}
     url = write(tmp_path / "a.parquet", rows)
@@ -406,7 +413,7 @@ def test_rows_without_audio_are_told_when_they_are_read(tmp_path, sound):
     for number, name in ((1, "b"), (2, "c"), (3, "d")):
         with pytest.raises(AudioError) as caught:
             data[number].load(RATE)
-        assert str(caught.value) == f"{url}, row {number} ({name}): no bytes of audio in this row"
+        assert str(caught.value) == f"{url}, row {number} ({name}): this row has no audio"
     with pytest.raises(AudioError) as caught:
         data[4].load(RATE)
     assert str(caught.value).startswith(f"{url}, row 4 (e): ")
@@ -415,7 +422,7 @@ def test_rows_without_audio_are_told_when_they_are_read(tmp_path, sound):
 # at size
 
 
-def test_opening_reads_no_audio(tmp_path, monkeypatch):
+def test_opening_does_not_read_audio(tmp_path, monkeypatch):
     """Nor as many bytes as the audio of one row group has, from a store that is far away."""
     noise = np.random.default_rng(0).bytes
     rows = {"id": [str(i) for i in range(32)], "audio": [noise(100_000) for _ in range(32)], "labels": ["a"] * 32}
@@ -439,7 +446,7 @@ def test_opening_reads_no_audio(tmp_path, monkeypatch):
         data[31].load(RATE)
 
 
-def test_large_row_groups_are_told_once(tmp_path, sound, monkeypatch):
+def test_large_row_groups_are_warned_about_once(tmp_path, sound, monkeypatch):
     monkeypatch.setattr("earmark.data.parquet._LARGE_GROUP", 2 * len(sound))
     rows = {"id": [str(i) for i in range(6)], "audio": [sound + bytes([i]) for i in range(6)], "labels": ["a"] * 6}
     url = write(tmp_path / "a.parquet", rows, row_group_size=1)
@@ -447,16 +454,16 @@ def test_large_row_groups_are_told_once(tmp_path, sound, monkeypatch):
         warnings.simplefilter("error")
         read_parquet(url)
     write(tmp_path / "a.parquet", rows, row_group_size=3, use_dictionary=False)
-    with pytest.warns(EarmarkWarning) as told:
+    with pytest.warns(EarmarkWarning) as damaged:
         read_parquet(url)
-    (text,) = (str(warning.message) for warning in told)
-    assert text.startswith(f"{url}: its row groups have up to 0 MB of audio") and "`earmark pack`" in text
+    (text,) = (str(warning.message) for warning in damaged)
+    assert text.startswith(f"{url}: its row groups hold up to 0 MB of audio") and "`earmark pack`" in text
 
 
-def test_sources_are_rows_where_there_are_no_groups(tmp_path, sound):
+def test_sources_are_rows_without_groups(tmp_path, sound):
     one, two = (
         write(tmp_path / f"{name}.parquet", {"id": ["1.wav"], "audio": [sound], "labels": ["a"]}) for name in "ab"
     )
     check_disjoint(read_parquet(one), read_parquet(two))
     text = refusal(lambda: check_disjoint(read_parquet(one), read_parquet(f"{tmp_path}/a*.parquet")))
-    assert text.endswith(f"1 sources are in both: {one} row 0")
+    assert text.endswith(f"1 sources are in both data sets: {one} row 0")

@@ -52,7 +52,7 @@ def lengths(data, numbers):
     return [len(data[number].load(RATE).waveform) for number in numbers]
 
 
-def test_rows_in_any_order(table):
+def test_rows_are_read_in_any_order(table):
     data = read_parquet(str(table))
     order = np.random.default_rng(0).permutation(12).tolist()
     assert lengths(data, order) == [100 * (number + 1) for number in order]
@@ -76,7 +76,7 @@ def test_a_pass_reads_each_row_group_once(table, counted):
     assert sorted(counted) == [0, 1, 2]
 
 
-def test_what_is_kept_is_bounded(table, counted, monkeypatch):
+def test_the_cache_is_bounded(table, counted, monkeypatch):
     monkeypatch.setattr(parquet_audio, "_KEPT_BYTES", 1)
     data = read_parquet(str(table))
     lengths(data, [0, 1, 4, 0, 1])
@@ -88,7 +88,7 @@ def test_what_is_kept_is_bounded(table, counted, monkeypatch):
     assert counted == [1, 2, 1]
 
 
-def test_files_are_opened_again_where_there_are_too_many(tmp_path, table, monkeypatch):
+def test_files_are_reopened_beyond_the_limit_of_open_files(tmp_path, table, monkeypatch):
     monkeypatch.setattr(parquet_audio, "_OPEN_FILES", 1)
     monkeypatch.setattr(parquet_audio, "_KEPT_GROUPS", 1)
     parquet_audio._open_files.cache_clear()
@@ -110,7 +110,7 @@ def test_forked_processes_share_no_handles(table):
     queue = fork.Queue()
     orders = [np.random.default_rng(seed).permutation(np.tile(np.arange(12), 5)).tolist() for seed in range(3)]
     children = [fork.Process(target=in_child, args=(data, order, queue), daemon=True) for order in orders]
-    # as if another thread were at it: who shares what the parent has waits for ever
+    # as if another thread held the lock: a child that shares it waits for ever
     with ExitStack() as held:
         for files in [each for each in gc.get_objects() if type(each) is parquet_audio._OpenFiles]:
             held.enter_context(files._lock)
@@ -122,7 +122,7 @@ def test_forked_processes_share_no_handles(table):
     assert found == sorted([100 * (number + 1) for number in order] for order in orders)
 
 
-def test_a_reader_says_what_it_is_wherever_its_folder_is(table, tmp_path):
+def test_a_reader_describes_itself_independently_of_its_folder(table, tmp_path):
     reader = read_parquet(str(table))[5].audio
     assert reader == ParquetAudio(Shard(str(tmp_path), "a.parquet", "audio"), 5, "5", 1, 1)
     assert str(tmp_path) not in repr(reader)

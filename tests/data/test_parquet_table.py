@@ -1,4 +1,4 @@
-"""What is read of a Parquet file before its recordings; the kinds of files are in `test_parquet.py`."""
+"""Parquet columns other than recordings; `test_parquet.py` covers the kinds of files."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from earmark.data.damage import DamageError  # noqa: E402
 from earmark.data.parquet_table import OWN, read_table  # noqa: E402
 
 
-def test_columns_and_where_the_rows_are(tmp_path):
+def test_columns_and_positions_of_rows(tmp_path):
     rows = {"id": ["a", "b", "c"], "audio": [b"1", b"2", b"3"], "labels": ["dog; rain", "", None], "onset": [0.5] * 3}
     parquet.write_table(pa.table(rows), tmp_path / "x.parquet", row_group_size=2)
     table = read_table(str(tmp_path), "x.parquet")
@@ -28,7 +28,7 @@ def test_a_file_that_cannot_be_read_is_named_without_its_folder(tmp_path):
     parquet.write_table(pa.table({"id": ["a"]}), tmp_path / "y.parquet")
     for name, reason in (
         ("x.parquet", "cannot be read as Parquet, damaged"),
-        ("y.parquet", "the columns audio, labels"),
+        ("y.parquet", "expected the columns audio, labels"),
     ):
         with pytest.raises(DamageError) as caught:
             read_table(str(tmp_path), name)

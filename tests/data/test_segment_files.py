@@ -29,7 +29,7 @@ def matched(names, **spans):
         "Yabc_30.500_40.500.wav",
     ],
 )
-def test_names_in_use(name):
+def test_all_naming_schemes_match(name):
     assert matched([name], abc=(30.5, 40.5)) == {"abc": name}
 
 
@@ -37,11 +37,11 @@ def test_names_in_use(name):
     "name",
     ["abc.txt", "abc", "ab.wav", "abcd.wav", "abc_32.wav", "abc_30_60.wav", "abc_30_40500.wav", "abc_.wav", "y.wav"],
 )
-def test_names_of_something_else(name):
+def test_other_names_do_not_match(name):
     assert matched([name], abc=(30.5, 40.5)) == {}
 
 
-def test_ids_that_look_like_other_names():
+def test_ids_that_resemble_other_names_match():
     spans = {"abc": (30, 40), "abc_30": (0, 10), "Yabc": (5, 15), "abc_30_40": (1, 2)}
     bare = {video_id: f"{video_id}.wav" for video_id in spans}
     assert matched(list(bare.values()), **spans) == bare
@@ -51,7 +51,7 @@ def test_ids_that_look_like_other_names():
     assert matched(list(third.values()), **spans) == third
 
 
-def test_of_several_files_the_first_by_name_is_taken_and_told():
+def test_the_first_of_several_files_is_used_and_counted():
     found = match_files({"a": Span(0, 10)}, {"/y": ["a.wav"], "/x": ["a.wav", "a_0.wav", "b.wav", "a.txt"]})
     assert found.paths == {"a": "/x/a.wav"}
     assert (found.n_doubled, found.n_recordings) == (1, 4)

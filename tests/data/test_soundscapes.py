@@ -59,7 +59,7 @@ def same(left, right):
 # --- drawing and mixing ---
 
 
-def test_same_seed_same_samples_other_index_and_other_seed_others(bank, soundscapes):
+def test_samples_depend_on_seed_and_index(bank, soundscapes):
     again = mix_soundscapes(bank.select(splits="train"), SMALL, 12, split="train")
     assert again.truth == soundscapes.truth
     assert same(waveforms(again.dataset), waveforms(soundscapes.dataset))
@@ -69,14 +69,14 @@ def test_same_seed_same_samples_other_index_and_other_seed_others(bank, soundsca
     assert not {e[1:] for e in other.truth} & {e[1:] for e in soundscapes.truth}
 
 
-def test_a_soundscape_depends_neither_on_how_many_are_drawn_nor_on_the_order_of_the_bank(bank, soundscapes):
+def test_a_soundscape_is_independent_of_their_number_and_the_order_of_the_bank(bank, soundscapes):
     train = bank.select(splits="train")
     backwards = replace(train, clips=train.clips[::-1])
     fewer = mix_soundscapes(backwards, SMALL, 5, split="train")
     assert fewer.dataset.clips == soundscapes.dataset.clips[:5]
 
 
-def test_recipes_travel_to_workers_as_plain_small_data(soundscapes):
+def test_recipes_pickle_small(soundscapes):
     sent = pickle.dumps(soundscapes.dataset)
     assert len(sent) < 2000 * len(soundscapes)
     assert same(waveforms(pickle.loads(sent)), waveforms(soundscapes.dataset))  # noqa: S301 (made here)
@@ -93,7 +93,7 @@ def _waveform(clip):
     return clip.load(8000).waveform
 
 
-def test_events_keep_to_the_configuration(bank):
+def test_events_follow_the_configuration(bank):
     config = replace(SMALL, n_events=(2, 3), snr_db=(3.0, 9.0), background_db=(-60.0, -50.0))
     soundscapes = mix_soundscapes(bank, config, 60)
     counts = set()
@@ -112,7 +112,7 @@ def test_events_keep_to_the_configuration(bank):
     assert counts == {2, 3}
 
 
-def test_one_seed_on_two_splits_shares_nothing(bank):
+def test_two_splits_with_one_seed_share_nothing(bank):
     one, two = (mix_soundscapes(bank.select(splits=split), SMALL, 40).dataset for split in ("train", "test"))
     assert sum(a.labels == b.labels for a, b in zip(one, two, strict=True)) < 10
     assert not {clip.audio.noise_seed for clip in one} & {clip.audio.noise_seed for clip in two}
@@ -120,7 +120,7 @@ def test_one_seed_on_two_splits_shares_nothing(bank):
     check_disjoint(one, two)
 
 
-def test_sources_are_told_apart_by_group_or_by_file(tmp_path):
+def test_sources_are_identified_by_group_or_file(tmp_path):
     for folder in ("one", "two"):
         for label in ("bell", "knock"):
             (tmp_path / folder / label).mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_sources_are_told_apart_by_group_or_by_file(tmp_path):
         check_disjoint(mixes[0], banks[0])
 
 
-def test_a_source_that_looks_like_several_is_refused(bank):
+def test_a_source_name_with_the_separator_is_refused(bank):
     named = replace(bank, clips=tuple(replace(clip, group="C + 1") for clip in bank))
     with pytest.raises(DataError, match="which joins sources; rename it"):
         mix_soundscapes(named, SMALL, 1)
@@ -153,7 +153,7 @@ def test_splits_of_a_bank_share_no_source(bank):
         check_disjoint(train, mix_soundscapes(bank, SMALL, 20).dataset)
 
 
-def test_an_event_is_as_loud_as_the_truth_says(burst):
+def test_event_levels_match_the_truth(burst):
     config = replace(AT_16K, duration=4.0, n_events=(1, 1), event_duration=(0.5, 1.0), fade=0.0, snr_db=(5.0, 20.0))
     soundscapes = mix_soundscapes(bank_of(burst(0.0, 3.0), burst(0.0, 3.0, seed=1)), config, 20)
     for clip, event in zip(soundscapes.dataset, soundscapes.truth, strict=True):
@@ -166,11 +166,11 @@ def test_an_event_is_as_loud_as_the_truth_says(burst):
         assert clip.audio.background_db == pytest.approx(10 * np.log10(background), abs=1.5)
 
 
-def test_audible_by_default():
+def test_events_are_audible_by_default():
     assert SoundscapeConfig().snr_db[0] >= 0
 
 
-def test_onsets_spread_over_the_clip(burst):
+def test_onsets_cover_the_clip(burst):
     config = replace(AT_16K, duration=5.0, n_events=(1, 1), event_duration=(0.5, 0.6))
     onsets = [event.onset for event in mix_soundscapes(bank_of(burst()), config, 400).truth]
     assert min(onsets) < 0.1
@@ -192,7 +192,7 @@ def test_another_rate_is_the_same_mix_resampled(soundscapes):
     assert np.array_equal(clip.load(16000).waveform, resample(clip.load(8000).waveform, 8000, 16000))
 
 
-def test_a_bank_sound_that_shrank_is_an_error(burst):
+def test_a_bank_sound_that_became_shorter_is_an_error(burst):
     recipe = mix_soundscapes(bank_of(burst()), replace(AT_16K, duration=4.0, n_events=(1, 1)), 1).recipes[0]
     shrunk = replace(recipe, sounds=(replace(recipe.sounds[0], cut=47990),))
     with pytest.raises(DataError, match="shorter than when"):
@@ -220,21 +220,21 @@ def test_the_folder_holds_the_same_samples_as_memory(soundscapes, rendered):
     assert same(waveforms(read, 16000), waveforms(soundscapes.dataset, 16000))
 
 
-def test_the_folder_is_also_a_source_and_a_manifest(soundscapes, rendered):
+def test_the_folder_can_be_read_as_source_and_as_manifest(soundscapes, rendered):
     assert len(open_data(f"soundscapes:{rendered}")) == len(soundscapes)
     table = open_data(f"csv:{rendered / 'clips.csv'}")
     assert [clip.labels for clip in table] == [clip.labels for clip in soundscapes.dataset]
     assert np.array_equal(table[3].load(8000).waveform, soundscapes.dataset[3].load(8000).waveform)
 
 
-def test_truth_is_read_back_exactly_and_follows_dcase(soundscapes, rendered):
+def test_truth_survives_a_round_trip_and_follows_dcase(soundscapes, rendered):
     assert read_truth(rendered) == soundscapes.truth
     header, first, *_ = (rendered / "truth.tsv").read_text().splitlines()
     assert header == "filename\tonset\toffset\tevent_label\tgain_db"
     assert (rendered / "audio" / first.split("\t")[0]).is_file()
 
 
-def test_truth_is_out_of_reach_of_a_training(rendered, tmp_path):
+def test_training_data_holds_no_event_times(rendered, tmp_path):
     read = read_soundscapes(rendered)
     for clip in read:
         assert type(clip) is Clip
@@ -251,10 +251,10 @@ def test_truth_is_out_of_reach_of_a_training(rendered, tmp_path):
 
 
 class Stop(Exception):
-    """Ctrl-C, as far as rendering can tell."""
+    """Stands for Ctrl-C during rendering."""
 
 
-def test_an_interrupted_rendering_goes_on_where_it_stopped(soundscapes, rendered, tmp_path):
+def test_an_interrupted_rendering_resumes(soundscapes, rendered, tmp_path):
     def interrupt(done, total):
         raise Stop
 
@@ -264,7 +264,7 @@ def test_an_interrupted_rendering_goes_on_where_it_stopped(soundscapes, rendered
     assert not (tmp_path / "out" / "clips.csv").exists()
     for clip in soundscapes.dataset.clips[8:]:  # however far it came, some are missing now
         (audio / f"{clip.id}.flac").unlink(missing_ok=True)
-    with pytest.raises(DataError, match="in part only; run the same command again"):
+    with pytest.raises(DataError, match="interrupted; run the same command again"):
         read_soundscapes(tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in audio.iterdir()}
     seen = []
@@ -311,11 +311,11 @@ def test_a_folder_of_other_files_is_refused(soundscapes, tmp_path):
 
 def test_a_label_with_a_semicolon_cannot_be_rendered(tmp_path, burst):
     odd = mix_soundscapes(bank_of(burst(), labels=["a;b"]), replace(SMALL, n_events=(1, 1)), 1)
-    with pytest.raises(DataError, match="joins labels by `;`, which label 'a;b' holds"):
+    with pytest.raises(DataError, match="joins labels by `;`, but label 'a;b' contains one"):
         render_soundscapes(odd, tmp_path)
 
 
-def test_damaged_folders_say_what_is_wrong(soundscapes, tmp_path):
+def test_damaged_folders_are_refused(soundscapes, tmp_path):
     with pytest.raises(DataError, match=r"no soundscapes here \(soundscapes.json is missing\)"):
         read_soundscapes(tmp_path)
     folder = tmp_path / "out"
@@ -346,7 +346,7 @@ def test_damaged_folders_say_what_is_wrong(soundscapes, tmp_path):
             read_soundscapes(folder)
 
 
-# --- what is refused ---
+# --- invalid input ---
 
 
 @pytest.mark.parametrize(
@@ -365,21 +365,21 @@ def test_damaged_folders_say_what_is_wrong(soundscapes, tmp_path):
         ({"seed": -1}, "seed: at least 0 was expected, not -1"),
     ],
 )
-def test_settings_outside_what_they_can_be_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         SoundscapeConfig(**settings)
 
 
-def test_banks_that_cannot_be_mixed_are_refused(burst):
+def test_unusable_banks_are_refused(burst):
     one = replace(SMALL, n_events=(1, 1))
-    with pytest.raises(DataError, match="must be positive, but is 0"):
+    with pytest.raises(DataError, match="expected 1 or more soundscapes, got 0"):
         mix_soundscapes(bank_of(burst()), one, 0)
-    with pytest.raises(DataError, match=r"3 events of different labels.*sounds of 1 only; lower n_events"):
+    with pytest.raises(DataError, match=r"3 events of different labels.*only 1 labels; lower n_events"):
         mix_soundscapes(bank_of(burst()), SMALL, 1)
-    with pytest.raises(DataError, match="'sound 0' is silent; leave it out"):
+    with pytest.raises(DataError, match="'sound 0' is silent; remove it"):
         mix_soundscapes(bank_of(burst(level=0.0)), one, 1)
     both = Dataset("both", LabelSet(("a", "b")), (Clip("x", ("a", "b"), burst()),))
-    with pytest.raises(DataError, match="a bank holds single sounds, but clip 'x' has 2 labels"):
+    with pytest.raises(DataError, match="exactly one label, but 'x' has 2"):
         mix_soundscapes(both, one, 1)
 
 

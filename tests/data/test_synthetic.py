@@ -29,20 +29,20 @@ def test_every_label_has_sounds_in_both_splits():
     assert synthetic_bank(n_per_label=2).splits == ("test", "train")
 
 
-def test_the_seed_decides():
+def test_sounds_depend_on_the_seed():
     clip, other = (synthetic_bank(n_per_label=2, seed=seed)[5] for seed in (0, 1))
     again = pickle.loads(pickle.dumps(synthetic_bank(n_per_label=2)[5]))  # noqa: S301 (made here)
     assert np.array_equal(clip.load(16000).waveform, again.load(16000).waveform)
     assert clip.load(16000).waveform.shape != other.load(16000).waveform.shape
 
 
-def test_no_two_instances_are_alike():
+def test_instances_differ():
     sounds = [clip.load(8000).waveform.tobytes() for clip in synthetic_bank(n_per_label=5)]
     assert len(set(sounds)) == 50
 
 
 @pytest.mark.parametrize("kind", SOUNDS)
-def test_a_sound_has_silence_around_it_and_keeps_its_level(kind):
+def test_a_sound_is_padded_with_silence_and_keeps_its_level(kind):
     for number in range(12):
         waveform = SyntheticSound(kind, (number,)).load(16000).waveform
         assert waveform.dtype == np.float32
@@ -76,5 +76,5 @@ def test_other_rates_are_the_same_sound_resampled():
 
 
 def test_a_bank_without_a_test_split_is_refused():
-    with pytest.raises(DataError, match="needs 2 sounds a label, one for each split, but 1 was asked for"):
+    with pytest.raises(DataError, match="needs 2 or more sounds per label, one for each split, got 1"):
         synthetic_bank(n_per_label=1)

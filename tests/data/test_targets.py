@@ -12,7 +12,7 @@ SETS = st.lists(st.lists(st.sampled_from(LABELS.names + LABELS.ids), unique=True
 
 
 @given(SETS, st.data())
-def test_targets_are_those_of_the_label_set(clips, data):
+def test_targets_match_the_label_set(clips, data):
     targets = Targets(clips, LABELS)
     dense = np.stack([LABELS.encode(labels) for labels in clips])
     chosen = data.draw(st.lists(st.integers(0, len(clips) - 1), max_size=5))
@@ -22,7 +22,7 @@ def test_targets_are_those_of_the_label_set(clips, data):
     np.testing.assert_array_equal(targets.unlabelled(), np.flatnonzero(~dense.any(axis=1)))
 
 
-def test_what_is_refused():
+def test_invalid_targets_are_refused():
     with pytest.raises(DataError, match="unknown label"):
         Targets([("a",), ("nonsense",)], LABELS)
     with pytest.raises(DataError, match="at least one clip"):

@@ -1,4 +1,4 @@
-"""Calibration: the line that fits, the thresholds that tag best, and a network that has both."""
+"""Calibration: scale and offset, thresholds, and the calibrated network."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def reported(target: np.ndarray, scores: np.ndarray, labels: LabelSet = LABELS, data: str = "made up") -> Report:
-    """A report without figures, which take longer than the fit."""
+    """A report without metrics, which would take longer than the fit."""
     target, nan = np.asarray(target, bool), float("nan")
     figures = [LabelFigures(name, int(n), nan, nan) for name, n in zip(labels, target.sum(axis=0), strict=True)]
     ids = tuple(f"{data}-{i}" for i in range(len(target)))
@@ -47,7 +47,7 @@ def reported(target: np.ndarray, scores: np.ndarray, labels: LabelSet = LABELS, 
 def drawn(
     scale: float, offset: float, n_clips: int, seed: int = 0, labels: LabelSet = LABELS, data: str = "made up"
 ) -> Report:
-    """Scores from logits that `scale` and `offset` make the log-odds of the truth, which is drawn by them."""
+    """A target drawn with the log-odds `scale * logit + offset`, and the scores of the logits."""
     rng = np.random.default_rng(seed)
     odds = 2 * rng.standard_normal((n_clips, len(labels))) - 2
     return reported(rng.random(odds.shape) < sigmoid(odds), sigmoid((odds - offset) / scale), labels, data)
@@ -58,24 +58,24 @@ def logits(report: Report) -> np.ndarray:
     return np.log(scores / (1 - scores))
 
 
-# the line
+# scale and offset
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(0.4, -1.0), (3.0, 2.0), (1.0, 0.0)])
-def test_a_known_scale_and_offset_are_found(scale: float, offset: float) -> None:
+def test_fit_recovers_a_known_scale_and_offset(scale: float, offset: float) -> None:
     found = fit([drawn(scale, offset, 20_000)], LABELS)
     # 80,000 draws: the deviation of the estimates is about 0.6 % of the scale, and 0.012
     assert found.scale == pytest.approx(scale, rel=0.03)
     assert found.offset == pytest.approx(offset, abs=0.06)
 
 
-def test_the_fit_is_that_of_an_independent_logistic_regression() -> None:
+def test_the_fit_equals_logistic_regression() -> None:
     reports = [drawn(0.5, 1.0, 300, 1), drawn(2.0, -1.0, 40, 2, SOME_LABELS)]
     found = fit(reports, LABELS)
     inputs = np.concatenate([logits(r).ravel() for r in reports])[:, None]
     target = np.concatenate([r.target.ravel() for r in reports])
     weight = np.concatenate([np.full(r.target.size, 1 / r.target.size) for r in reports])
-    # scikit-learn adds a penalty to the sum of the losses; a sum this large drowns it
+    # scikit-learn adds a penalty to the sum of losses; it is negligible in a sum this large
     reference = LogisticRegression(C=1e6, tol=1e-10).fit(inputs, target, sample_weight=1e3 * weight)
     assert found.scale == pytest.approx(reference.coef_[0, 0], rel=1e-4)
     assert found.offset == pytest.approx(reference.intercept_[0], abs=1e-4)
@@ -85,7 +85,7 @@ def test_the_fit_is_that_of_an_independent_logistic_regression() -> None:
     assert found.after.cross_entropy < found.before.cross_entropy
 
 
-def test_every_data_set_weighs_the_same() -> None:
+def test_every_data_set_has_the_same_weight() -> None:
     clips, mixed = drawn(0.5, 1.0, 200, 1, SOME_LABELS), drawn(2.0, -1.0, 50, 2)
     often = reported(np.tile(mixed.target, (9, 1)), np.tile(mixed.scores, (9, 1)))
     once, nine_times = fit([clips, mixed], LABELS, 1), fit([clips, often], LABELS, 1)
@@ -95,7 +95,7 @@ def test_every_data_set_weighs_the_same() -> None:
     assert nine_times.before == pytest.approx(once.before) and nine_times.after == pytest.approx(once.after)
 
 
-def test_scores_that_have_run_into_0_and_1_are_finite() -> None:
+def test_scores_of_0_and_1_give_a_finite_fit() -> None:
     target = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]])
     scores = np.array([[1.0, 0.0], [0.9, 1e-30], [0.0, 1.0], [1.0, 0.5], [0.0, 0.7]])
     found = fit([reported(target, scores, SOME_LABELS)], SOME_LABELS)
@@ -111,8 +111,8 @@ def test_logits_far_from_0_do_not_stop_the_fit() -> None:
     assert found.offset == pytest.approx(60, abs=20)
 
 
-def test_a_network_sure_of_nonsense_does_not_throw_the_fit_off() -> None:
-    # two scores of 0, one of them wrong: whole Newton steps go back and forth ever further
+def test_confident_mistakes_do_not_stop_the_fit() -> None:
+    # two scores of 0, one of them wrong: full Newton steps diverge
     target = np.array([*(i > 1 for i in range(46)), False, True])[:, None]
     raw = np.concatenate([np.linspace(-0.5, 3.5, 46), [-90, -90]])[:, None]
     report = reported(target, sigmoid(raw), LabelSet(("dog",)))
@@ -122,10 +122,10 @@ def test_a_network_sure_of_nonsense_does_not_throw_the_fit_off() -> None:
     assert abs(wrong.mean()) < 1e-6 and abs((wrong * raw).mean()) < 1e-5, "the slopes at the minimum"
 
 
-# the figures
+# metrics
 
 
-def test_the_expected_calibration_error_is_the_one_described() -> None:
+def test_the_expected_calibration_error_follows_its_definition() -> None:
     reports = [drawn(0.3, 0.5, 400, 1), drawn(1.0, 0.0, 30, 2)]
     scores = np.concatenate([r.scores.astype(np.float64).ravel() for r in reports])
     target = np.concatenate([r.target.ravel() for r in reports])
@@ -140,7 +140,7 @@ def test_the_expected_calibration_error_is_the_one_described() -> None:
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(0.3, 0.0), (3.0, 0.0), (1.0, -2.0)])
-def test_the_expected_calibration_error_falls_on_clips_not_seen(scale: float, offset: float) -> None:
+def test_the_expected_calibration_error_falls_on_unseen_clips(scale: float, offset: float) -> None:
     found = fit([drawn(scale, offset, 1000, 1)], LABELS)
     assert found.after.expected_calibration_error < 0.3 * found.before.expected_calibration_error
     fresh = drawn(scale, offset, 1000, 2)
@@ -152,8 +152,8 @@ def test_the_expected_calibration_error_falls_on_clips_not_seen(scale: float, of
     assert errors[1] < 0.3 * errors[0]
 
 
-def test_f1_before_and_after_is_scikit_learns() -> None:
-    # without data sets of different labels, weights of clips serve both
+def test_f1_before_and_after_equals_scikit_learn() -> None:
+    # data sets have the same labels, so clip weights serve both
     reports = [drawn(0.5, 1.0, 150, 1), drawn(0.5, 1.0, 40, 2)]
     found = fit(reports, LABELS)
     raw, target = np.concatenate([logits(r) for r in reports]), np.concatenate([r.target for r in reports])
@@ -167,7 +167,7 @@ def test_f1_before_and_after_is_scikit_learns() -> None:
     assert found.after.f1_macro > found.before.f1_macro
 
 
-# the thresholds
+# thresholds
 
 
 def weighted_f1(target: np.ndarray, chosen: np.ndarray, weight: np.ndarray) -> float:
@@ -175,7 +175,7 @@ def weighted_f1(target: np.ndarray, chosen: np.ndarray, weight: np.ndarray) -> f
 
 
 def best_of_all(target: np.ndarray, scores: np.ndarray, weight: np.ndarray, near: float) -> tuple[float, float]:
-    """The threshold nearest to `near` of best F1, and that F1, by trying all that are midway."""
+    """The threshold nearest to `near` of best F1, and that F1, by trying all midpoints."""
     steps = sorted({0.0, *scores})
     tried = [(low + high) / 2 for low, high in pairwise(steps)]
     values = [weighted_f1(target, scores >= threshold, weight) for threshold in tried]
@@ -185,14 +185,14 @@ def best_of_all(target: np.ndarray, scores: np.ndarray, weight: np.ndarray, near
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), n_clips=st.integers(8, 30), n_levels=st.sampled_from([4, 9, 1000]))
-def test_no_threshold_does_better(seed: int, n_clips: int, n_levels: int) -> None:
+def test_no_threshold_has_a_higher_f1(seed: int, n_clips: int, n_levels: int) -> None:
     rng = np.random.default_rng(seed)
     reports = []
     for n in (n_clips, 8):
         target = rng.random((n, 2)) < 0.4
         target[:2] = [[True, False], [False, True]]
         scores = np.clip(rng.random((n, 2)) * 0.8 + 0.2 * target, 0.001, 0.999)
-        scores[:2] = [[0.9, 0.91], [0.05, 0.06]]  # not without a mistake
+        scores[:2] = [[0.9, 0.91], [0.05, 0.06]]  # at least one mistake
         scores[2:4], target[2:4] = 0.95, True
         reports.append(reported(target, np.ceil(scores * n_levels) / (n_levels + 1), SOME_LABELS, str(n)))
     raw, target = np.concatenate([logits(r) for r in reports]), np.concatenate([r.target for r in reports])
@@ -221,14 +221,14 @@ def test_a_threshold_lies_midway_between_neighbours() -> None:
     assert thresholds_of([1, 0, 1], [0.9, 0.9, 0.4], 0.5) == pytest.approx(0.2), "below all: midway to 0"
 
 
-def test_of_equally_good_thresholds_the_nearest_to_the_pooled_one_is_taken() -> None:
+def test_ties_go_to_the_threshold_nearest_to_the_pooled_one() -> None:
     # F1 is 2/3 with the first alone and with the first four
     target, scores = [1, 0, 0, 1, 0, 0], [0.9, 0.7, 0.6, 0.5, 0.3, 0.1]
     assert thresholds_of(target, scores, near=0.9) == pytest.approx(0.8)
     assert thresholds_of(target, scores, near=0.1) == pytest.approx(0.4)
 
 
-def test_of_equally_good_pooled_thresholds_the_nearest_to_a_half_is_taken() -> None:
+def test_ties_go_to_the_pooled_threshold_nearest_to_a_half() -> None:
     target, scores = [[1], [0], [0], [1], [0], [0]], np.array([[0.9], [0.7], [0.6], [0.5], [0.3], [0.1]])
     found = fit([reported(np.array(target), scores, LabelSet(("dog",)))], LabelSet(("dog",)))
     calibrated = sigmoid(found.scale * np.log(scores / (1 - scores)) + found.offset)[:, 0]
@@ -255,7 +255,7 @@ def test_a_label_with_few_positives_takes_the_pooled_threshold() -> None:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of a level and a colour of its own."""
+    """Noise of random level and spectrum."""
 
     seed: int
 
@@ -280,11 +280,11 @@ def network() -> Network:
 
 @pytest.fixture(scope="module")
 def dataset(network: Network) -> Dataset:
-    """Clips of which the network knows something: a label is there where its logit, and some noise, is high."""
+    """Clips with labels where the network's logit plus noise is high."""
     clips = [Clip(f"clip-{i:02}", (), Noise(i)) for i in range(60)]
-    heard = logits(evaluate(network, Dataset("noises", LABELS, tuple(clips))))
+    scores = logits(evaluate(network, Dataset("noises", LABELS, tuple(clips))))
     rng = np.random.default_rng(0)
-    noisy = heard / heard.std(axis=0) + rng.standard_normal(heard.shape)
+    noisy = scores / scores.std(axis=0) + rng.standard_normal(scores.shape)
     target = noisy > np.quantile(noisy, 0.7, axis=0)
     return Dataset(
         "noises", LABELS, tuple(replace(c, labels=LABELS.decode(t)) for c, t in zip(clips, target, strict=True))
@@ -296,7 +296,7 @@ def found(network: Network, dataset: Dataset) -> Calibration:
     return calibrate(network, [dataset])
 
 
-def test_the_calibrated_network_ranks_as_before_and_scores_as_found(
+def test_the_calibrated_network_keeps_its_ranking_and_has_the_fitted_scores(
     network: Network, dataset: Dataset, found: Calibration
 ) -> None:
     before, after = evaluate(network, dataset), evaluate(apply(network, found), dataset)
@@ -310,9 +310,7 @@ def test_the_calibrated_network_ranks_as_before_and_scores_as_found(
     )
 
 
-def test_nothing_is_left_to_calibrate_in_a_calibrated_network(
-    network: Network, dataset: Dataset, found: Calibration
-) -> None:
+def test_a_second_calibration_changes_nothing(network: Network, dataset: Dataset, found: Calibration) -> None:
     again = calibrate(apply(network, found), [dataset])
     assert again.scale == pytest.approx(1.0, abs=1e-3) and again.offset == pytest.approx(0.0, abs=1e-3)
     assert again.before.cross_entropy == pytest.approx(found.after.cross_entropy, rel=1e-5)
@@ -331,7 +329,7 @@ def test_a_checkpoint_keeps_the_calibration(network: Network, found: Calibration
         assert torch.equal(loaded(waveform), calibrated(waveform))
 
 
-def test_the_network_that_came_in_stays_as_it_is(network: Network, found: Calibration) -> None:
+def test_calibration_does_not_change_the_given_network(network: Network, found: Calibration) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     calibrated = apply(network, found)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -340,7 +338,7 @@ def test_the_network_that_came_in_stays_as_it_is(network: Network, found: Calibr
     assert changed == ["classifier.3.weight", "classifier.3.bias"]
 
 
-def test_what_was_heard_is_named(network: Network, dataset: Dataset, found: Calibration) -> None:
+def test_the_calibration_names_its_clips(network: Network, dataset: Dataset, found: Calibration) -> None:
     assert [tuple(clips) for clips in found.data] == [("noises", 60, dataset.clip_ids_sha256())]
     broken = replace(dataset, name="broken", clips=(*dataset.clips[:20], Clip("cut", ("dog",), Unreadable())))
     seen: list[tuple[int, int]] = []
@@ -359,33 +357,31 @@ def test_the_facts_are_json(found: Calibration) -> None:
     assert found.facts()["data"][0]["clip_ids_sha256"] == found.data[0].clip_ids_sha256
 
 
-# what cannot be done
+# invalid input
 
 
 def test_scores_worse_than_chance_are_refused() -> None:
     report = drawn(1.0, 0.0, 100)
-    with pytest.raises(
-        DataError, match=r"no better than chance: those of positives are -\d\S* from those of negatives"
-    ):
+    with pytest.raises(DataError, match=r"no better than chance: .* is -\d\S*; train the network"):
         fit([replace(report, scores=1 - report.scores)], LABELS)
     with pytest.raises(DataError, match="no better than chance"):
         fit([replace(report, scores=np.full_like(report.scores, 0.3))], LABELS)
 
 
-def test_scores_without_a_mistake_are_refused() -> None:
+def test_perfectly_separated_scores_are_refused() -> None:
     target = np.eye(4)[np.arange(40) % 4]
-    with pytest.raises(DataError, match=r"above all negatives, which fits no finite scale; calibrate on more clips"):
+    with pytest.raises(DataError, match=r"above all negatives, so the best scale is infinite; calibrate on more clips"):
         fit([reported(target, 0.2 + 0.6 * target)], LABELS)
 
 
-def test_a_scale_that_is_not_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_without_convergence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "_MAX_STEPS", 2)
-    with pytest.raises(DataError, match="the scale of the scores is not found in 2 steps; calibrate on more clips"):
+    with pytest.raises(DataError, match="did not converge in 2 steps; calibrate on more clips"):
         fit([drawn(0.4, 1.0, 100)], LABELS)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "there is no positive"), (1, "there is no negative")])
-def test_clips_of_one_kind_are_refused(value: int, text: str) -> None:
+@pytest.mark.parametrize(("value", "text"), [(0, "there are no positives"), (1, "there are no negatives")])
+def test_clips_without_positives_or_negatives_are_refused(value: int, text: str) -> None:
     scores = np.random.default_rng(0).random((10, 4))
     with pytest.raises(DataError, match=text):
         fit([reported(np.full((10, 4), value), scores)], LABELS)
@@ -396,7 +392,7 @@ def test_labels_that_the_network_lacks_are_refused(dataset: Dataset) -> None:
         calibrate(Network(CONFIG, SOME_LABELS), [dataset])
 
 
-def test_settings_out_of_range(network: Network, dataset: Dataset) -> None:
+def test_invalid_settings_are_refused(network: Network, dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="at least one data set"):
         calibrate(network, [])
     with pytest.raises(ConfigError, match="min_positives: 1 or more was expected, not 0"):
@@ -440,16 +436,16 @@ class Among:
         return Audio(noise.astype(np.float32), sample_rate)
 
 
-def test_long_clips_are_calibrated_by_the_scores_that_they_are_tagged_with(network: Network, dataset: Dataset) -> None:
+def test_long_clips_are_calibrated_on_the_scores_of_the_tagger(network: Network, dataset: Dataset) -> None:
     short = copy.deepcopy(network)
     short.extra["clip_duration"] = 0.8
     tagger = Tagger(TorchEngine(short))
     clips = [replace(clip, audio=Among(clip.audio)) for clip in dataset]
-    heard = np.stack([tagger.score(clip.load(16000)).scores for clip in clips])
-    noisy = heard / heard.std(axis=0) + np.random.default_rng(0).standard_normal(heard.shape)
+    scores = np.stack([tagger.score(clip.load(16000)).scores for clip in clips])
+    noisy = scores / scores.std(axis=0) + np.random.default_rng(0).standard_normal(scores.shape)
     target = noisy > np.quantile(noisy, 0.7, axis=0)
     labelled = (replace(clip, labels=LABELS.decode(row)) for clip, row in zip(clips, target, strict=True))
     longer = replace(dataset, clips=tuple(labelled))
     whole, by_windows = calibrate(network, [longer], n_workers=0), calibrate(short, [longer], n_workers=0)
     assert by_windows.thresholds != whole.thresholds
-    assert fit([replace(evaluate(short, longer), scores=heard)], short.labels) == by_windows
+    assert fit([replace(evaluate(short, longer), scores=scores)], short.labels) == by_windows

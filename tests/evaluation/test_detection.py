@@ -1,4 +1,4 @@
-"""Events found, against strong labels."""
+"""Detection metrics against strong labels."""
 
 import json
 
@@ -35,7 +35,7 @@ def dataset(tagger, **levels):
     return Dataset("made", tagger.labels, tuple(clips))
 
 
-# the engine's label /l scores high where the level is, /h where it is negative
+# the engine scores label /l high for a high level, /h for a negative one
 EVENTS = {
     "a-x_30000": [StrongEvent("/l", 0.4, 1.2), StrongEvent("/other", 0.0, 1.0)],
     "b-x_0": [StrongEvent("/h", 0.8, 9.0), StrongEvent("/l", 0.0, 0.4)],
@@ -44,34 +44,34 @@ EVENTS = {
 FOUND = {"a_x": (-0.001, 1, 1, -0.001), "b_x": (1, -0.001, -1)}
 
 
-def test_events_that_are_all_found(tagger):
+def test_perfect_detection(tagger):
     data = dataset(tagger, **FOUND, not_in_the_table=(0,))
-    heard = []
-    found = detect(tagger, data, EVENTS, window=0.4, hop=0.4, progress=lambda *numbers: heard.append(numbers))
+    calls = []
+    found = detect(tagger, data, EVENTS, window=0.4, hop=0.4, progress=lambda *numbers: calls.append(numbers))
     assert (found.PSDS1, found.PSDS2) == (1.0, 1.0)
     assert (found.n_clips, found.n_labels, found.n_events) == (2, 2, 3)
     assert (found.n_clips_without_events, found.n_events_of_other_labels) == (1, 1)
     assert (found.window, found.hop, found.failed) == (0.4, 0.4, ())
-    assert heard == [(1, 2), (2, 2)]
+    assert calls == [(1, 2), (2, 2)]
 
 
-def test_events_that_are_missed_or_made_up(tagger):
+def test_misses_and_false_alarms(tagger):
     silent = detect(tagger, dataset(tagger, a_x=(1, -1, -1, 1), b_x=(-1, 1, 1)), EVENTS, window=0.4, hop=0.4)
     assert silent.PSDS1 < 0.5
     assert silent.F1 < 1
-    # thresholds of the checkpoint that nothing reaches
+    # no score reaches the thresholds of the checkpoint
     tagger.engine.thresholds = (1.0, 1.0, 1.0)
     assert detect(tagger, dataset(tagger, **FOUND), EVENTS, window=0.4, hop=0.4).F1 == 0.0
 
 
-def test_clips_by_the_id_of_the_segment_and_clips_that_cannot_be_read(tagger):
+def test_clips_are_matched_by_segment_id_and_unreadable_ones_are_named(tagger):
     data = Dataset("made", tagger.labels, (Clip("a-x_30000", (), Levels(0, 1, 1, 0)), Clip("b-x", (), Levels())))
     found = detect(tagger, data, EVENTS)
     assert (found.n_clips, found.failed) == (1, ("b-x: no sound",))
     assert json.loads(json.dumps(found.to_json()))["n_events"] == 1
 
 
-def test_what_cannot_be_measured(tagger):
+def test_clips_without_usable_events_are_refused(tagger):
     def refusal(data, events):
         with pytest.raises(DataError) as caught:
             detect(tagger, data, events)
@@ -82,7 +82,7 @@ def test_what_cannot_be_measured(tagger):
     assert refusal(data, {"a-x_0": [StrongEvent("/other", 0, 1)]}).startswith("made: none of its 2 clips has strong")
     twice = {**EVENTS, "a-x_40000": []}
     left_out = detect(tagger, data, twice)
-    assert left_out.failed == ("a-x: one segment of that video was expected, there are a-x_30000, a-x_40000",)
+    assert left_out.failed == ("a-x: expected one segment of the video, got a-x_30000, a-x_40000",)
     assert (left_out.n_clips, left_out.n_clips_without_events) == (1, 0)
     unclear = dataset(tagger, a_x=(0,))
     assert refusal(unclear, {**EVENTS, "a-x_40000": []}).endswith("knows; " + left_out.failed[0])

@@ -48,7 +48,7 @@ def recording(scores: list, *events: tuple[int, float, float], cell: float = 1.0
 
 @pytest.mark.parametrize("scenario", GOLDEN["scenarios"])
 @pytest.mark.parametrize("case", GOLDEN["cases"])
-def test_psds_is_that_of_sed_scores_eval(case: str, scenario: str) -> None:
+def test_psds_equals_sed_scores_eval(case: str, scenario: str) -> None:
     expected = GOLDEN["cases"][case]["figures"]["psds"][scenario]
     score = psds(golden_recordings(case), Scenario(**GOLDEN["scenarios"][scenario]))
     assert score == pytest.approx(expected, abs=1e-9)
@@ -60,7 +60,7 @@ def test_the_golden_scenarios_are_the_presets() -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"])
-def test_segment_f1_is_that_of_sed_scores_eval(case: str) -> None:
+def test_segment_f1_equals_sed_scores_eval(case: str) -> None:
     recordings, expected = golden_recordings(case), GOLDEN["cases"][case]["figures"]
     f1 = segment_f1(recordings, np.array(expected["thresholds"]))
     assert (f1.micro, f1.macro) == pytest.approx((expected["f1"]["micro"], expected["f1"]["macro"]))
@@ -68,7 +68,7 @@ def test_segment_f1_is_that_of_sed_scores_eval(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"])
-def test_best_thresholds_are_those_of_sed_scores_eval(case: str) -> None:
+def test_best_thresholds_equal_sed_scores_eval(case: str) -> None:
     recordings, expected = golden_recordings(case), GOLDEN["cases"][case]["figures"]
     thresholds = best_thresholds(recordings)
     np.testing.assert_allclose(thresholds, expected["best_thresholds"], rtol=1e-12)
@@ -152,10 +152,10 @@ def test_psds_equals_its_definition(seed: int, n_labels: int, n_levels: int, val
     assert psds(recordings, scenario) == pytest.approx(reference_psds(recordings, scenario), abs=1e-9)
 
 
-# PSDS, what follows from the definition
+# properties of the PSDS
 
 
-def test_perfect_scores_reach_1_and_constant_ones_0() -> None:
+def test_perfect_scores_give_1_and_constant_scores_0() -> None:
     truth = [(0, 1.0, 3.0), (1, 4.0, 5.0)]
     perfect = [recording([[0, 0], [0.9, 0], [0.8, 0], [0, 0.1], [0, 0.9]], *truth), recording([[0, 0], [0.1, 0]])]
     constant = [recording([[0.5, 0.5]] * 5, *truth)]
@@ -179,7 +179,7 @@ def test_a_label_without_events_changes_nothing() -> None:
     assert psds(more, PSDS2) == psds(recordings, PSDS2)
 
 
-def test_an_event_that_merging_detections_lose_was_found_before() -> None:
+def test_an_event_counts_as_found_before_its_detections_merge() -> None:
     # the two cells around the quiet one are found first; all three together are too long for dtc 0.7
     found_first = recording([0.0, 0.9, 0.1, 0.9, 0.0], (0, 1.0, 2.0), (0, 3.0, 4.0))
     assert psds([found_first], Scenario(dtc=0.7, gtc=0.7)) == 1.0
@@ -189,7 +189,7 @@ def test_an_event_that_merging_detections_lose_was_found_before() -> None:
     assert psds([later], Scenario(dtc=0.7, gtc=0.7, e_max=1800.0)) == pytest.approx(0.5)
 
 
-def test_cross_triggers_cost() -> None:
+def test_cross_triggers_lower_the_psds() -> None:
     # label 1 is first detected in the event of label 0, then in its own as well; label 0 is perfect
     confused = [recording([[0.9, 0.8], [0.0, 0.0], [0.0, 0.7]], (0, 0.0, 1.0), (1, 2.0, 3.0))]
     false_alarms, cross_triggers = 3600 / 3, 3600 / 1  # per hour; of cross triggers, per hour of label 0's events
@@ -197,28 +197,28 @@ def test_cross_triggers_cost() -> None:
         scenario = Scenario(dtc=0.7, gtc=0.7, alpha_ct=cost, alpha_st=0.0, e_max=1e4)
         rate = (false_alarms + cost * cross_triggers) / 1e4
         assert psds(confused, scenario) == pytest.approx(0.5 * rate + 1 - rate)
-    # no cross trigger where more than what lies in the event of label 0 is asked for
+    # no cross trigger if cttc exceeds the share in the event of label 0
     half = [recording([[0.9, 0.8], [0.0, 0.0], [0.0, 0.7]], (0, 0.0, 0.5), (1, 2.0, 3.0))]
     strict, mild = (Scenario(0.5, 0.5, cttc, alpha_ct=0.5, alpha_st=0.0, e_max=1e4) for cttc in (0.51, 0.5))
     assert psds(half, strict) > psds(half, mild)
 
 
-def test_labels_that_differ_cost() -> None:
-    # label 0 is found at once, label 1 never
+def test_differences_between_labels_lower_the_psds() -> None:
+    # label 0 is always found, label 1 never
     uneven = [recording([[0.9, 0.8], [0.0, 0.0], [0.0, 0.0]], (0, 0.0, 1.0), (1, 2.0, 3.0))]
     for cost, expected in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0), (2.0, 0.0)):
         scenario = Scenario(dtc=0.7, gtc=0.7, alpha_st=cost)
         assert psds(uneven, scenario) == pytest.approx(expected)
 
 
-def test_touching_events_of_a_label_are_one() -> None:
+def test_touching_events_of_a_label_are_joined() -> None:
     joined = recording([0.0] * 4, (0, 1.0, 2.0), (0, 2.0, 2.5), (0, 0.5, 1.5), (0, 3.0, 3.5))
     assert joined.events == (TrueEvent(0, 0.5, 2.5), TrueEvent(0, 3.0, 3.5))
     apart = recording([[0.0, 0.0]] * 4, (0, 1.0, 2.0), (1, 2.0, 3.0))
     assert len(apart.events) == 2
 
 
-def test_a_criterion_met_exactly_is_met() -> None:
+def test_a_criterion_met_exactly_counts() -> None:
     # 0.7 of the detection, whose floats fall short of it: 0.1 * 7 / (0.1 * 10)
     exact = recording([0.0, 0.9, 0.0], (0, 1.1, 1.8))
     assert psds([exact], Scenario(dtc=0.7, gtc=1.0)) == 1.0
@@ -239,7 +239,7 @@ def test_segments_take_the_highest_cell_and_any_part_of_an_event() -> None:
     assert segment_f1([scores], np.array([0.05]), seconds=2.2).micro == 1.0
 
 
-def test_labels_without_events_count_for_micro_alone() -> None:
+def test_labels_without_events_count_only_for_micro_f1() -> None:
     two = [recording([[0.9, 0.9], [0.0, 0.0]], (0, 0.0, 1.0))]
     f1 = segment_f1(two, np.array([0.5, 0.5]))
     assert f1.macro == 1.0
@@ -250,7 +250,7 @@ def test_labels_without_events_count_for_micro_alone() -> None:
     assert np.isnan([silent.micro, silent.macro, *silent.labels]).all()
 
 
-def test_the_highest_of_equally_good_thresholds() -> None:
+def test_ties_go_to_the_highest_threshold() -> None:
     # letting through 0.8 finds one of two; letting through 0.2 finds both with two false alarms: F1 is 2/3 each time
     ties = recording([0.8, 0.6, 0.6, 0.2], (0, 0.0, 1.0), (0, 3.0, 4.0))
     assert best_thresholds([ties])[0] == pytest.approx(0.7)
@@ -262,7 +262,7 @@ def test_the_highest_of_equally_good_thresholds() -> None:
 # pointing
 
 
-def test_pointing_at_overlapping_cells_and_by_chance() -> None:
+def test_pointing_accuracy_and_chance_level() -> None:
     borders = np.arange(6) * 0.4
     events = [(0.5, 0.9), (0.5, 0.9), (1.2, 1.6)]  # two cells, two cells, one cell that they fill exactly
     weights = [np.array([0, 0.1, 0.9, 0, 0]), np.array([0.9, 0.1, 0, 0, 0]), np.array([-3, -3, -3, -1, -2.0])]
@@ -278,14 +278,14 @@ def test_pointing_at_an_event_shorter_than_a_cell() -> None:
     assert pointing(weights, [np.arange(4) * 0.4], [(0.1, 0.4)]).accuracy == 0.0
 
 
-def test_ties_share_what_they_point_at() -> None:
+def test_tied_cells_count_by_their_share_in_the_event() -> None:
     even = pointing([np.full(10, 0.1)], [np.arange(11.0)], [(2.5, 4.5)])
     assert even.accuracy == even.chance == pytest.approx(0.3)
     two = pointing([np.array([0.4, 0.2, 0.4])], [np.arange(4.0)], [(2.0, 3.0)])
     assert two.accuracy == 0.5
 
 
-def test_chance_is_what_random_pointing_reaches() -> None:
+def test_random_pointing_reaches_the_chance_level() -> None:
     rng = np.random.default_rng(0)
     borders, event = np.concatenate([[0], np.cumsum(rng.uniform(0.2, 0.6, 12))]), (1.0, 2.1)
     weights = [rng.random(12) for _ in range(4000)]
@@ -296,45 +296,43 @@ def test_chance_is_what_random_pointing_reaches() -> None:
 # bad input
 
 
-def test_recordings_that_are_none() -> None:
+def test_invalid_recordings_are_refused() -> None:
     scores, borders = np.zeros((2, 1)), np.array([0.0, 1.0, 2.0])
-    with pytest.raises(DataError, match="2 cells of scores, 2 borders: one border more"):
+    with pytest.raises(DataError, match="expected 3 borders for 2 cells of scores, got 2"):
         ScoredRecording(borders[:2], scores, ())
     for wrong in ([0.0, 1.0, 1.0], [0.5, 1.0, 2.0], [0.0, np.nan, 2.0]):
-        with pytest.raises(DataError, match="rising seconds that begin with 0"):
+        with pytest.raises(DataError, match="borders that rise from 0 seconds"):
             ScoredRecording(np.array(wrong), scores, ())
     with pytest.raises(DataError, match="not finite"):
         ScoredRecording(borders, np.array([[0.0], [np.nan]]), ())
     for event in (TrueEvent(0, 1.0, 1.0), TrueEvent(1, 0.0, 1.0), TrueEvent(0, -1.0, 1.0), TrueEvent(0, 0.0, np.inf)):
-        with pytest.raises(DataError, match="an onset before its offset and one of 1 labels"):
+        with pytest.raises(DataError, match="an onset before the offset and one of 1 labels"):
             ScoredRecording(borders, scores, (event,))
 
 
-def test_measures_refuse() -> None:
+def test_metrics_refuse_invalid_input() -> None:
     one, two = recording([0.1]), recording([[0.1, 0.2]])
-    with pytest.raises(DataError, match="there is none"):
+    with pytest.raises(DataError, match="PSDS needs events"):
         psds([one], PSDS1)
     for recordings in ([], [one, two]):
         with pytest.raises(DataError, match="of the same labels"):
             psds(recordings, PSDS1)
         with pytest.raises(DataError, match="of the same labels"):
             best_thresholds(recordings)
-    with pytest.raises(DataError, match="1 thresholds were given, scores are of 2 labels"):
+    with pytest.raises(DataError, match="one threshold for each of the 2 labels, got 1"):
         segment_f1([two], np.array([0.5]))
     with pytest.raises(ConfigError, match="seconds: a positive length"):
         segment_f1([one], np.array([0.5]), seconds=0.0)
-    with pytest.raises(DataError, match="as many of each"):
+    with pytest.raises(DataError, match="as many weights as borders and events"):
         pointing([], [], [])
-    with pytest.raises(DataError, match="2 weights, 2 borders"):
+    with pytest.raises(DataError, match="got 2 weights and 2 borders"):
         pointing([np.zeros(2)], [np.arange(2.0)], [(0.0, 1.0)])
-    for wrong in ({"dtc": 0.0, "gtc": 0.5}, {"dtc": 0.5, "gtc": 1.1}, {"dtc": 0.5, "gtc": 0.5, "cttc": np.nan}):
-        with pytest.raises(ConfigError, match="shares above 0"):
-            Scenario(**wrong)
-    for wrong in ({"alpha_ct": -1.0}, {"e_max": 0.0}, {"e_max": np.inf}):
-        with pytest.raises(ConfigError, match="positive e_max"):
-            Scenario(dtc=0.5, gtc=0.5, **wrong)
+    wrong = (("dtc", 0.0), ("gtc", 1.1), ("cttc", np.nan), ("alpha_ct", -1.0), ("e_max", 0.0), ("e_max", np.inf))
+    for name, value in wrong:
+        with pytest.raises(ConfigError, match=f"{name}: .*, not {value}"):
+            Scenario(**{"dtc": 0.5, "gtc": 0.5, name: value})
 
 
-def test_the_package_does_without_pytorch() -> None:
+def test_localisation_does_not_import_pytorch() -> None:
     code = "import sys, earmark.evaluation.localisation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

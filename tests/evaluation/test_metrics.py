@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, against figures in print, and against plain resampling."""
+"""Metrics compared with scikit-learn, published figures and plain resampling."""
 
 import math
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ Scored = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture
 def users_shapes() -> Iterator[None]:
-    """Shapes unchecked by jaxtyping, as they are for a user, who is to see our own text."""
+    """Disables jaxtyping's checks, as for a user, who sees earmark's own errors."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -42,7 +42,7 @@ def scored_clips(
 
 
 def reference(metric: str, target: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """scikit-learn, label by label, and nan where the metric has no meaning."""
+    """scikit-learn's metric of each label; nan where it is undefined."""
     n_positive = target.sum(axis=0)
     columns = list(zip(target.astype(int).T, scores.T, strict=True))
     if metric == "AP":
@@ -74,28 +74,28 @@ def test_equal_to_scikit_learn_on_anything(clips: Scored) -> None:
 
 
 @given(few_clips())
-def test_only_the_ranking_counts(clips: Scored) -> None:
+def test_metrics_depend_only_on_the_ranking(clips: Scored) -> None:
     target, scores = clips
     ranks = np.unique(scores, return_inverse=True)[1].reshape(scores.shape)
     np.testing.assert_array_equal(average_precision(target, scores), average_precision(target, ranks))
     np.testing.assert_array_equal(roc_auc(target, scores), roc_auc(target, ranks))
 
 
-def test_a_label_of_one_class_has_no_figure() -> None:
+def test_a_label_with_one_class_is_nan() -> None:
     target = np.array([[0, 1, 1], [0, 1, 0]])
     scores = np.array([[0.1, 0.2, 0.3], [0.3, 0.1, 0.2]])
     np.testing.assert_array_equal(average_precision(target, scores), [np.nan, 1, 1])
     np.testing.assert_array_equal(roc_auc(target, scores), [np.nan, np.nan, 1])
 
 
-def test_all_clips_level_is_chance() -> None:
+def test_equal_scores_give_chance_level() -> None:
     target = np.array([[1], [0], [0], [0]])
     assert average_precision(target, np.zeros((4, 1)))[0] == 0.25
     assert roc_auc(target, np.zeros((4, 1)))[0] == 0.5
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
-def test_target_of_any_type(dtype: type) -> None:
+def test_targets_may_have_any_type(dtype: type) -> None:
     target, scores = scored_clips(100, 5)
     np.testing.assert_array_equal(average_precision(target.astype(dtype), scores), average_precision(target, scores))
 
@@ -106,11 +106,11 @@ def test_float64_scores_keep_differences_that_float32_loses() -> None:
     assert average_precision(target, scores)[0] == 1.0
 
 
-def test_infinite_scores_rank() -> None:
+def test_infinite_scores_are_ranked() -> None:
     assert roc_auc(np.array([[0], [1], [1]]), np.array([[-np.inf], [0.0], [np.inf]]))[0] == 1.0
 
 
-def test_no_clips_have_no_figure() -> None:
+def test_metrics_of_no_clips_are_nan() -> None:
     nothing = np.zeros((0, 2))
     assert np.isnan(average_precision(nothing, nothing)).all()
     assert np.isnan(roc_auc(nothing, nothing)).all()
@@ -123,14 +123,14 @@ def test_nan_score_is_refused() -> None:
 
 @pytest.mark.parametrize("odd", [0.5, 2, -1])
 def test_soft_target_is_refused(odd: float) -> None:
-    with pytest.raises(DataError, match="something else than 0 and 1"):
+    with pytest.raises(DataError, match="values other than 0 and 1"):
         roc_auc(np.array([[1], [odd]]), np.array([[0.5], [0.1]]))
 
 
 @pytest.mark.usefixtures("users_shapes")
 @pytest.mark.parametrize("shape", [(3, 2), (2,), (2, 3, 1)])
-def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match=r"target \(2, 3\) and scores .* one shape \(clip, label\)"):
+def test_mismatched_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"target \(2, 3\) and scores .* expected the same shape \(clip, label\)"):
         average_precision(np.ones((2, 3)), np.ones(shape))
 
 
@@ -138,8 +138,8 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     ("auc", "expected"),
     [(0.959, 2.46), (0.9697, 2.654), (0.971, 2.68), (0.973, 2.72), (0.5, 0.0), (0.9, 1.8124)],
 )
-def test_d_prime_of_printed_values(auc: float, expected: float) -> None:
-    # d' is printed from the unrounded AUC: three digits of the AUC leave it uncertain by 0.01
+def test_d_prime_of_published_values(auc: float, expected: float) -> None:
+    # published d' come from unrounded AUCs; three digits of the AUC determine d' to 0.01
     assert d_prime(auc) == pytest.approx(expected, abs=0.01)
 
 
@@ -155,20 +155,20 @@ def test_d_prime_at_the_ends_and_of_arrays() -> None:
     np.testing.assert_allclose(values, [[0, np.inf], [np.nan, 2.654]], atol=5e-4)
 
 
-def test_d_prime_of_no_auc_is_refused() -> None:
-    with pytest.raises(DataError, match=r"an AUC of 1\.5: 0 to 1"):
+def test_d_prime_outside_0_to_1_is_refused() -> None:
+    with pytest.raises(DataError, match=r"expected an AUC from 0 to 1, got 1\.5"):
         d_prime(1.5)
 
 
-def test_label_mean() -> None:
+def test_label_mean_ignores_nan() -> None:
     assert label_mean(np.array([np.nan, 0.25, 0.75])) == 0.5
     assert math.isnan(label_mean(np.array([np.nan, np.nan])))
 
 
 @pytest.mark.parametrize("decimals", [None, 0], ids=["distinct", "tied"])
 @pytest.mark.parametrize(("metric", "plain"), [("mAP", average_precision), ("mAUC", roc_auc)])
-def test_bootstrap_is_resampling(metric: str, plain: object, decimals: int | None) -> None:
-    """Multiplicities over one sort give what resampling the clips and measuring anew gives."""
+def test_bootstrap_equals_plain_resampling(metric: str, plain: object, decimals: int | None) -> None:
+    """Counting with multiplicities equals measuring the resampled clips."""
     target, scores = scored_clips(80, 40, decimals=decimals)
     target[:, 3], target[:, 4], target[1:, 5] = False, True, False
     samples = bootstrap_samples(target, scores, metric, n_resamples=70, seed=5)
@@ -177,7 +177,7 @@ def test_bootstrap_is_resampling(metric: str, plain: object, decimals: int | Non
         assert sample == pytest.approx(label_mean(plain(target[clips], scores[clips])), abs=1e-12)
 
 
-def test_bootstrap_of_more_clips_than_16_bits_count() -> None:
+def test_bootstrap_of_more_than_65535_clips() -> None:
     target, scores = scored_clips(70_000, 2, decimals=2)
     samples = bootstrap_samples(target, scores, "mAUC", n_resamples=3)
     for index, sample in enumerate(samples):
@@ -185,12 +185,12 @@ def test_bootstrap_of_more_clips_than_16_bits_count() -> None:
         assert sample == pytest.approx(roc_auc(target[clips], scores[clips]).mean(), abs=1e-12)
 
 
-def test_bootstrap_samples_do_not_depend_on_how_many_there_are() -> None:
+def test_bootstrap_samples_do_not_depend_on_their_number() -> None:
     clips = scored_clips(50, 4)
     np.testing.assert_array_equal(bootstrap_samples(*clips, n_resamples=10), bootstrap_samples(*clips)[:10])
 
 
-def test_paired_resamples_see_what_two_separate_intervals_cannot() -> None:
+def test_paired_resamples_detect_a_difference_within_both_intervals() -> None:
     target, scores = scored_clips(300, 20)
     noise = np.random.default_rng(1).standard_normal(scores.shape).astype(np.float32)
     worse = scores + 0.3 * noise
@@ -221,7 +221,7 @@ def test_interval_holds_the_value_where_repeated_positives_raise_every_resample(
     assert low < measured < high
 
 
-def test_interval_repeats_itself() -> None:
+def test_interval_is_reproducible() -> None:
     clips = scored_clips(60, 5)
     assert bootstrap_interval(*clips, seed=1) == bootstrap_interval(*clips, seed=1)
     assert bootstrap_interval(*clips, seed=1) != bootstrap_interval(*clips, seed=2)
@@ -234,7 +234,7 @@ def test_interval_widens_with_its_level() -> None:
 
 
 def test_interval_covers_other_test_sets_of_the_size() -> None:
-    """19 of 20 intervals hold the expected value; of 60, fewer than 52 would be odd."""
+    """19 of 20 intervals hold the expected value; of 60, fewer than 52 would be improbable."""
     rng = np.random.default_rng(0)
 
     def drawn() -> Scored:
@@ -246,13 +246,13 @@ def test_interval_covers_other_test_sets_of_the_size() -> None:
     assert sum(low <= expected <= high for low, high in intervals) >= 52
 
 
-def test_perfect_scores_have_no_uncertainty_and_stay_in_range() -> None:
+def test_perfect_scores_have_an_interval_of_width_0() -> None:
     target = np.arange(40)[:, None] % 4 == 0
     assert bootstrap_interval(target, target.astype(float)) == (1.0, 1.0)
     assert bootstrap_interval(target, target.astype(float), "d_prime") == (math.inf, math.inf)
 
 
-def test_interval_ends_where_the_metric_does() -> None:
+def test_interval_stays_in_the_range_of_the_metric() -> None:
     rng = np.random.default_rng(319)  # an AUC of 0.89 whose resamples are half below 0.88, some of them 1
     target = rng.random((12, 1)) < 0.4
     scores = rng.standard_normal((12, 1)) + 2 * target
@@ -273,6 +273,6 @@ def test_interval_without_any_positive_is_nan() -> None:
     ],
 )
 @pytest.mark.usefixtures("users_shapes")
-def test_settings_out_of_range(settings: dict[str, object], text: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         bootstrap_interval(*scored_clips(10, 2), **settings)

@@ -1,4 +1,4 @@
-"""Evaluation: which figures, on which clips, whatever the batches, and what becomes of clips that can't be read."""
+"""Evaluation: metrics, independence of batches, and unreadable clips."""
 
 import json
 import math
@@ -29,7 +29,7 @@ CONTRACT = {"n_clips", "n_labels", "clip_ids_sha256", "mAP", "mAUC", "d_prime", 
 
 @dataclass(frozen=True)
 class Level:
-    """A sound that is a constant, by which `Listener` knows it."""
+    """A constant sound, which `Listener` recognises by its value."""
 
     value: float
     duration: float = 0.1
@@ -54,7 +54,7 @@ class Unreadable:
 
 
 class Listener(Network):
-    """Its logit of label i is high for a clip that is the constant i / 10; remembers the batches it was given."""
+    """Gives label i a high logit for a clip of the constant i / 10; records its batches."""
 
     def __init__(self, labels: LabelSet = LABELS, bias: float = 0.0) -> None:
         super().__init__(CONFIG, labels)
@@ -78,7 +78,7 @@ def noises(durations: list[float]) -> Dataset:
     return Dataset("noises", LABELS, tuple(clips))
 
 
-def test_figures_of_a_network_that_is_always_right() -> None:
+def test_metrics_of_a_perfect_network() -> None:
     report = evaluate(Listener(), levels(), model="listener")
     assert (report.mAP, report.mAUC, report.top1, report.d_prime) == (1.0, 1.0, 1.0, math.inf)
     assert report.mAP_interval == (1.0, 1.0)
@@ -93,12 +93,12 @@ def test_ids_that_are_not_text_have_the_hash_of_the_data_set() -> None:
     assert evaluate(Listener(), dataset).clip_ids_sha256 == dataset.clip_ids_sha256()
 
 
-def test_figures_of_mistakes() -> None:
+def test_metrics_with_mistakes() -> None:
     dataset = levels(6)
     wrong = replace(dataset.clips[0], audio=Level(0.1))
     report = evaluate(Listener(), replace(dataset, clips=(wrong, *dataset.clips[1:])))
     assert report.top1 == pytest.approx(5 / 6)
-    # the bell that sounds like a dog ties with both dogs, behind the other bell
+    # the bell with a dog's value ties with both dogs, below the other bell
     assert [figures.average_precision for figures in report.labels] == pytest.approx([(1 + 2 / 4) / 2, 2 / 3, 1.0])
 
 
@@ -117,7 +117,7 @@ def test_labels_that_the_network_lacks_are_named() -> None:
         evaluate(Listener(LabelSet(("dog", "wind"))), levels())
 
 
-def test_labels_of_other_names_are_known_by_their_mids() -> None:
+def test_renamed_labels_are_matched_by_mid() -> None:
     dataset = levels(12)
     renamed = {"bell": "Church_bell", "dog": "dog", "rain": "rain"}
     clips = tuple(replace(clip, labels=tuple(renamed[name] for name in clip.labels)) for clip in dataset)
@@ -131,13 +131,13 @@ def test_labels_of_other_names_are_known_by_their_mids() -> None:
 @pytest.mark.parametrize(
     ("names", "ids"),
     [
-        (("0", "1", "2"), ("0", "1", "2")),  # numbers are ids of one set alone
+        (("0", "1", "2"), ("0", "1", "2")),  # numbers identify labels of one data set only
         (("x", "y", "z"), ("0", "1", "2")),
-        (("x", "y", "z"), ("bell", "dog", "rain")),  # an id is no name
+        (("x", "y", "z"), ("bell", "dog", "rain")),  # ids are not matched with names
         (("bell", "x", "rain"), ("/m/a", "/m/03w41f", "/m/b")),  # one logit for two labels
     ],
 )
-def test_other_labels_are_not_taken_for_known_ones(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
+def test_other_ids_are_not_matched(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
     dataset = levels(12)
     words = dict(zip(LABELS.names, names, strict=True))
     clips = tuple(replace(clip, labels=tuple(words[name] for name in clip.labels)) for clip in dataset)
@@ -146,13 +146,13 @@ def test_other_labels_are_not_taken_for_known_ones(names: tuple[str, ...], ids: 
         evaluate(network, replace(dataset, clips=clips, labels=LabelSet(names, ids)))
 
 
-def test_labels_without_positives_are_counted_not_averaged() -> None:
+def test_labels_without_positives_are_excluded_from_means() -> None:
     report = evaluate(Listener(), levels(2))
     assert math.isnan(report.labels[2].average_precision)
     assert (report.mAP, report.n_labels_with_positives) == (1.0, 2)
 
 
-def test_no_top1_where_a_clip_has_two_labels_or_none() -> None:
+def test_top1_needs_exactly_one_label_per_clip() -> None:
     for labels in (("bell", "dog"), ()):
         dataset = levels(6)
         assert (
@@ -161,7 +161,7 @@ def test_no_top1_where_a_clip_has_two_labels_or_none() -> None:
         )
 
 
-def test_clips_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> None:
+def test_unreadable_clips_are_named_and_excluded(tmp_path: Path) -> None:
     dataset = levels(12, missing=("lost",))
     broken = {3: Unreadable(), 7: FileAudio(tmp_path / "none.wav")}
     clips = tuple(replace(clip, audio=broken.get(i, clip.audio)) for i, clip in enumerate(dataset))
@@ -177,13 +177,13 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> Non
     assert report.mAP == 1.0
 
 
-def test_no_readable_clip_is_an_error() -> None:
+def test_a_data_set_without_readable_clips_is_an_error() -> None:
     clips = tuple(replace(clip, audio=Unreadable()) for clip in levels(3))
     with pytest.raises(DataError, match=r"levels: none of its 3 clips can be read; 'clip-00': broken\.wav: cut off"):
         evaluate(Listener(), Dataset("levels", LABELS, clips, missing=("lost",)))
 
 
-def test_batches_do_not_matter() -> None:
+def test_the_batch_size_does_not_change_the_report() -> None:
     torch.manual_seed(0)
     network = Network(CONFIG, LABELS)
     dataset = noises([0.5, 2.0, 1.01, 0.013, 3.3, 0.7, 1.0])
@@ -197,24 +197,24 @@ def test_batches_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("n_workers", [1, 3, 20])
-def test_threads_do_not_matter(n_workers: int) -> None:
+def test_threads_do_not_change_the_report(n_workers: int) -> None:
     network = Network(CONFIG, LABELS)
     dataset = noises([0.5, 2.0, 1.0, 0.2] * 3)
     inline = evaluate(network, dataset, batch_size=5, n_workers=0)
     np.testing.assert_array_equal(evaluate(network, dataset, batch_size=5, n_workers=n_workers).scores, inline.scores)
 
 
-def test_batches_hold_only_so_many_samples() -> None:
+def test_batches_have_a_limited_duration() -> None:
     clips = [(1.0, 3), (150.0, 1), (1.0, 1), (400.0, 1), (1.0, 17)]
     durations = [seconds for seconds, times in clips for _ in range(times)]
     network = Listener()
     evaluate(network, noises(durations), batch_size=16)
-    # a long clip would pad its neighbours: 4 x 150 s are too much, 2 x 150 s are not
+    # padding counts: 4 x 150 s exceed the limit, 2 x 150 s do not
     assert [(n, length // 16000) for n, length in network.batches] == [(3, 1), (2, 150), (1, 400), (16, 1), (1, 1)]
 
 
-def test_few_clips_are_held_at_once(wait_until: Callable[..., None]) -> None:
-    """Decoding runs ahead of the network, but by a batch and the workers only."""
+def test_few_clips_are_in_memory_at_once(wait_until: Callable[..., None]) -> None:
+    """Decoding runs ahead of the network by at most one batch and the workers."""
     ahead: list[int] = []
     lock = threading.Lock()
     counts = {"decoded": 0, "done": 0}
@@ -247,7 +247,7 @@ def test_progress_counts_every_clip() -> None:
     assert seen == [(4, 10), (8, 10), (10, 10)]
 
 
-def test_an_interruption_leaves_no_threads_and_the_network_as_it_was() -> None:
+def test_an_interruption_ends_threads_and_restores_the_network() -> None:
     class Interrupted(Exception):
         pass
 
@@ -281,7 +281,7 @@ def test_a_diverged_network_is_an_error() -> None:
     ("settings", "text"),
     [
         ({"batch_size": 0}, "batch_size: at least 1 was expected, not 0"),
-        ({"n_workers": -1}, "n_workers=-1"),
+        ({"n_workers": -1}, "n_workers: at least 0"),
         ({"device": "abacus"}, "device: abacus cannot be used"),
         pytest.param(
             {"device": "cuda"},
@@ -290,12 +290,12 @@ def test_a_diverged_network_is_an_error() -> None:
         ),
     ],
 )
-def test_settings_out_of_range(settings: dict[str, object], text: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         evaluate(Listener(), levels(), **settings)
 
 
-def test_saved_report(tmp_path: Path) -> None:
+def test_a_saved_report_holds_metrics_and_scores(tmp_path: Path) -> None:
     report = evaluate(Listener(), levels(8, missing=("lost|1",)), model="runs/a.safetensors")
     report.save(tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
@@ -321,7 +321,7 @@ def test_a_label_without_positives_is_null_in_json(tmp_path: Path) -> None:
     assert figures["labels"][2] == {"label": "rain", "n_positive": 0, "average_precision": None, "auc": None}
 
 
-def test_report_to_read() -> None:
+def test_the_markdown_report_lists_labels_and_failed_clips() -> None:
     rng = np.random.default_rng(0)
     target = rng.random((200, 3)) < [0.2, 0.3, 0.0]
     scores = (target * [2.0, 1.0, 0.0] + rng.standard_normal((200, 3))).astype(np.float32)

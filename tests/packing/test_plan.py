@@ -78,7 +78,7 @@ def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
     with pytest.raises(DataError, match="two splits would be named alike: Train, train"):
         files("train", "Train")
     twice = (Clip("\udcff", (), FileAudio(Path("x.wav"))), Clip("\\udcff", (), FileAudio(Path("y.wav"))))
-    with pytest.raises(DataError, match="ids are there more than once"):
+    with pytest.raises(DataError, match="ids occur more than once"):
         make_plan(Dataset("d", LABELS, twice), PackConfig())
 
 

@@ -1,16 +1,15 @@
-"""`earmark calibrate`: scores that are probabilities, and a threshold for each label."""
+"""`earmark calibrate`: fits scores and thresholds to held-out clips."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.table import Table
+from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, table_console, write_json
+from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
 from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 
@@ -33,47 +32,47 @@ def calibrate(
     out: Path,
     like: str | None = None,
     split: str | None = None,
-    min_positives: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
-    batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
+    min_positives: Count = 5,
+    batch_size: Count = 16,
     device: str = "cpu",
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit a tagger's scores and thresholds to clips that it was not trained on.
+    """Fit a tagger's scores and thresholds to held-out clips.
 
     Args:
-        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it stays as it is.
-        data: Sources and paths, such as folder:DIR or clips:FILE, named as for `earmark evaluate`. Each weighs alike.
-        out: The calibrated checkpoint to write, another file than MODEL.
-        like: Instead of DATA, a calibrated checkpoint trained as MODEL was: copy its calibration and thresholds.
-        split: Take these splits, joined by commas, of each DATA that has splits; all of it when not given.
-        min_positives: A label with fewer clips takes the threshold that is best for all labels together.
-        batch_size: Clips that the network hears at a time; the figures do not depend on it.
+        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it is not changed.
+        data: Sources and paths, as for `earmark evaluate`, such as folder:DIR. Each has the same weight.
+        out: The calibrated checkpoint to write; not MODEL itself.
+        like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.
+        split: Use only these splits, joined by commas, of each DATA that has splits; otherwise all clips.
+        min_positives: A label with fewer clips takes the best threshold for all labels together.
+        batch_size: Clips per batch; does not change the result.
         device: cpu, cuda, cuda:N or mps.
-        json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
     """
-    _check_out(out, model)
-    if (like is None) == (not data):
-        raise CycloptsError("either DATA to calibrate on or --like a calibrated checkpoint was expected")
-    if like is not None and split is not None:
-        raise CycloptsError("--split chooses among DATA, of which there is none with --like")
-    if like is not None or data is None:
-        _copy(model, str(like), out, json)
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
+    refuse_overwriting(out, [model])
+    if like is not None and not data:
+        if split is not None:
+            raise CycloptsError("--split selects clips of DATA; leave it out with --like")
+        _copy(model, like, out, json)
         return
+    if like is not None or not data:
+        raise CycloptsError("expected either DATA to calibrate on, or --like with a calibrated checkpoint")
     datasets = _select(data, split)
     network = hub.load_network(model)
     from earmark.evaluation.calibration import apply
     from earmark.evaluation.calibration import calibrate as fit
 
-    with progress("listening", quiet) as show:
+    with progress("scoring", quiet) as show:
         calibration = fit(
             network, datasets, min_positives=min_positives, batch_size=batch_size, progress=show, device=device
         )
     apply(network, calibration).save(out)
     if calibration.failed:
         first = calibration.failed[0]
-        note(f"{len(calibration.failed)} clips could not be read and are not in the figures; {first.error}", quiet)
+        note(f"{len(calibration.failed)} unreadable clips are excluded from the metrics; {first.error}", quiet)
     if json:
         write_json({"model": model, "out": str(out), **calibration.to_json()})
     else:
@@ -93,14 +92,6 @@ def _copy(model: str, like: str, out: Path, json: bool) -> None:
         say(str(out))
 
 
-def _check_out(out: Path, model: str) -> None:
-    # told before the network listens, not after
-    if out.suffix != ".safetensors" or out.is_dir():
-        raise CycloptsError(f"--out: a .safetensors file was expected, not {out}")
-    if out.exists() and Path(model).exists() and out.samefile(model):
-        raise CycloptsError(f"--out: {out} is MODEL itself, which is kept; give another name")
-
-
 def _select(data: list[str], splits: str | None) -> list[Dataset]:
     datasets = [open_data(spec) for spec in data]
     if splits is None:
@@ -112,17 +103,18 @@ def _select(data: list[str], splits: str | None) -> list[Dataset]:
 
 def _print(calibration: "Calibration") -> None:
     console = table_console(sys.stdout)
-    table = Table("", "before", "after", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, name in _ROWS:
-        table.add_row(title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")
-    console.print(table)
+    rows = [
+        (title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")
+        for title, name in _ROWS
+    ]
+    console.print(table(rows, "", "before", "after"))
     console.print()
     n_clips = " + ".join(str(clips.n_clips) for clips in calibration.data)
     low, high = min(calibration.thresholds), max(calibration.thresholds)
     console.print(f"logit' = {calibration.scale:.4g} * logit {calibration.offset:+.4g}, on {n_clips} clips")
-    console.print(f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; chosen on these clips: others give a lower F1")
+    console.print(f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; chosen on these clips, F1 is lower on others")
     if calibration.n_pooled:
         console.print(
             f"{calibration.n_pooled} of {len(calibration.labels)} labels have fewer than {calibration.min_positives} "
-            f"clips and take the threshold {calibration.pooled_threshold:.3f}, the best for all together"
+            f"clips and take the threshold {calibration.pooled_threshold:.3f}, the best for all labels together"
         )

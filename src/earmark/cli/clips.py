@@ -1,4 +1,4 @@
-"""What the commands that take DATA share: which clips of it, with which labels."""
+"""Selection of clips by the DATA, --split and --labels arguments of the commands."""
 
 import warnings
 from contextlib import suppress
@@ -13,11 +13,11 @@ from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import ESC10, LabelSet
 
 _LOOKED_AT: Final = 8
-"""Recordings, from all over the data set, whose rate is looked at."""
+"""Number of recordings, evenly spread over the data set, whose sample rate is read."""
 
 
 def select(data: str, splits: str | None = None, labels: str | None = None, lenient: bool = False) -> Dataset:
-    """The clips of some splits with at least one of some labels.
+    """The clips in given splits with at least one of the given labels.
 
     Args:
         data: A source and a path, such as `esc50:DIR`.
@@ -26,28 +26,28 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
         lenient: As in `open_data`.
 
     Raises:
-        DataError: There is no such source, split or label, or nothing is left.
+        DataError: A source, split or label does not exist, or no clip is left.
     """
     try:
         dataset = open_data(data, lenient)
     except DamageError as error:
-        if lenient:  # that is the doctor
+        if lenient:  # called by the doctor
             raise
-        raise DataError(f"{error}; `earmark doctor` finds all that is wrong and lists the clean clips") from error
+        raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else _labels(labels, dataset.labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
     if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
-        text = f"{dataset.name}: {len(bare)} clips are in no split and left out, such as {bare[0]}"
+        text = f"{dataset.name}: {len(bare)} clips are in no split and skipped, such as {bare[0]}"
         warnings.warn(text, EarmarkWarning, stacklevel=2)
-    # a report of these clips says which they were
+    # the name appears in reports
     chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
     return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
 
 
 def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
-    """The words of a list joined by commas, which names of labels may have in them too."""
+    """Labels of a comma-separated list; names of labels may contain commas themselves."""
     words = _words("labels", text)
     if words is None:
         return None
@@ -58,29 +58,35 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
         n_words = next((n for n in range(min(longest, len(words)), 1, -1) if ",".join(words[:n]) in plain), 1)
         if n_words > 1 and all(word in known for word in words[:n_words]):
             name = plain[",".join(words[:n_words])]
-            raise DataError(f"labels: {name!r} is a label, and so are {', '.join(words[:n_words])}; give ids")
+            raise DataError(f"labels: {name!r} is ambiguous: {', '.join(words[:n_words])} are labels too; give ids")
         names.append(plain[",".join(words[:n_words])] if n_words > 1 else words[0])
         words = words[n_words:]
     return tuple(names)
 
 
-def rate_of(clips: Dataset) -> int | None:
-    """The rate of the recordings in Hz, the highest of a few; None where they are none, or cannot be read."""
-    is_by_groups = isinstance(clips[0].audio, ParquetAudio)  # to read a row is to read its row group
+def rate_below(sample_rate: int, clips: Dataset) -> int | None:
+    """The highest sample rate (Hz) of a few recordings; None if it is not below `sample_rate`, or none is readable."""
+    is_by_groups = isinstance(clips[0].audio, ParquetAudio)  # reading a row reads its row group
     some = clips.clips[:: 1 if is_by_groups else max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
     rates = []
     for audio in (clip.audio for clip in some):
-        with suppress(AudioError, OSError):  # that one cannot be read is told, or passed over, when it is read
+        with suppress(AudioError, OSError):  # reported when the clip itself is read
             if isinstance(audio, RecordedAudio):
                 with decoding.open_decoder(audio.recording(), "the recording") as decoder:
                     rates.append(decoder.sample_rate)
-    return max(rates, default=None)
+    rate = max(rates, default=sample_rate)
+    return rate if rate < sample_rate else None
 
 
 def _words(name: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    words = split_words(text)
     if not words:
-        raise DataError(f"{name}: names joined by commas were expected, not {text!r}")
+        raise DataError(f"{name}: expected names joined by commas, got {text!r}")
     return words
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a list joined by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

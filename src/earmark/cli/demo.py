@@ -1,31 +1,26 @@
-"""`earmark demo`: the whole idea on made-up sounds."""
+"""`earmark demo`: trains and explains a tagger on synthetic sounds."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from earmark.cli.screen import AsJson, Quiet, table_console, write_json
-
-_OUT = Path("demo")
+from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.screen import table_console, write_json
+from earmark.errors import Limit
 
 
 def demo(
     *,
-    out: Path = _OUT,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    out: Path = Path("demo"),
+    seed: Annotated[int, Limit(at_least=0)] = 0,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the whole idea on made-up sounds; nothing to download.
+    """Train, evaluate and explain a tagger on synthetic sounds; downloads nothing.
 
     Args:
-        out: Folder that receives the scene, the picture and the networks.
-        seed: Everything follows from it: sounds, clips, training.
-        json: Print what came out as JSON.
-        quiet: Nothing but errors on standard error.
+        out: Folder for the scene, the figure and the networks.
+        seed: Random seed of sounds, clips and training.
     """
     from earmark.demo import run_demo
 

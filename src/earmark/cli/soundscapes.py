@@ -1,13 +1,13 @@
-"""`earmark soundscapes`: weakly labelled clips mixed from a bank of single sounds."""
+"""`earmark soundscapes`: mixes weakly labelled clips from a bank of single sounds."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, write_json
+from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.screen import note, progress, say, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 
 _DEFAULTS = SoundscapeConfig()
@@ -18,28 +18,23 @@ def soundscapes(
     out: Path,
     /,
     *,
-    n_clips: Annotated[int, Parameter(validator=Number(gte=1))],
+    n_clips: Count,
     split: str | None = None,
     labels: str | None = None,
     settings: Annotated[SoundscapeConfig, Parameter(name="*", negative="")] = _DEFAULTS,
-    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 2,
+    jobs: Count = 2,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Mix weakly labelled clips from a bank of single sounds; when each sounds is kept apart as truth.
-
-    OUT receives audio/*.flac, clips.csv (what sounds in each clip) and truth.tsv (when it does). Interrupted, the
-    same command goes on where it stopped. `soundscapes:OUT` names the result as data.
+    """Mix weakly labelled clips from a bank of single sounds; event times are stored separately.
 
     Args:
-        bank: Clips of one sound each: a source and a path, such as esc50:DIR.
-        out: The folder to write, new or empty or begun by the same command.
-        n_clips: How many.
-        split: Splits of the bank to take sounds from, joined by commas.
-        labels: Labels to take sounds of, names or ids joined by commas; or esc10.
-        jobs: Threads that mix and compress.
-        json: Print a JSON summary.
-        quiet: Nothing but errors on standard error.
+        bank: Clips of one sound each, as a source and a path, such as esc50:DIR.
+        out: A new or empty folder, or one of an interrupted run.
+        n_clips: Number of soundscapes.
+        split: Splits of the bank to use, joined by commas.
+        labels: Labels of the bank to use, as names or ids joined by commas; or esc10.
+        jobs: Number of threads that mix and compress.
     """
     sounds = select(bank, split, labels)
     name = None if split is None else split.replace(",", "+")
@@ -49,7 +44,7 @@ def soundscapes(
         try:
             render_soundscapes(mixed, out, jobs=jobs, progress=show)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
+            raise KeyboardInterrupt("interrupted; run the same command again to resume") from None
     n_events = len(mixed.truth)
     if json:
         summary = {"data": f"soundscapes:{out}", "n_clips": len(mixed), "n_events": n_events}

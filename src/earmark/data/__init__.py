@@ -1,4 +1,4 @@
-"""Sources of labelled clips: one file per source, and every source yields the same `Dataset` of `Clip`s."""
+"""Sources of labelled clips: one module per source; every source yields a `Dataset` of `Clip`s."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def _reader(module: str, function: str, has_lenient: bool = False) -> Callable[[str, bool], Dataset]:
-    # a source's module is loaded when it is used
+    # a source's module is imported on first use
     def read(path: str, lenient: bool) -> Dataset:
         reader = getattr(import_module(f"earmark.data.{module}"), function)
         dataset: Dataset = reader(path, lenient=True) if lenient and has_lenient else reader(path)
@@ -39,7 +39,7 @@ SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
     "soundscapes": _reader("soundscapes", "read_soundscapes", has_lenient=True),
     "clips": _reader("listing", "read_clips", has_lenient=True),
 }
-"""What may stand before the colon of a data spec; to add a source, add its line here."""
+"""Readers by the name before the colon of a data spec; a new source adds its line here."""
 
 
 def open_data(spec: str, lenient: bool = False) -> Dataset:
@@ -47,9 +47,8 @@ def open_data(spec: str, lenient: bool = False) -> Dataset:
 
     Args:
         spec: A source, a colon, and a path.
-        lenient: Passes over what is wrong with some clips and leaves the others usable, such as missing files
-            (`Dataset.missing`), labels outside of the set (`Dataset.outside`) and rows or files that cannot be read
-            (`Dataset.damaged`): for those who want to know of it.
+        lenient: Skip faulty clips and list them in the data set: missing files (`Dataset.missing`), unknown labels
+            (`Dataset.outside`), unreadable rows or files (`Dataset.damaged`).
 
     Raises:
         DataError: The spec names no source, or the source finds no data set there.

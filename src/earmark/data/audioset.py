@@ -26,26 +26,26 @@ _STRONG_COLUMNS: Final = ["segment_id", "start_time_seconds", "end_time_seconds"
 _ID: Final = re.compile(r"[^\s/\\\"]+")
 _LABEL_ID: Final = re.compile(r"/[mtg]/\w+")
 _EXPECTED: Final = (
-    """an id, start and end in seconds and labels were expected, as in 'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
+    """expected an id, start and end in seconds, and labels, as in 'id, 30.000, 40.000, "/m/09x0r,/m/04rlf"'"""
 )
 _SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A row of a segment list: what sounds somewhere in a part of a video."""
+    """A row of a segment list: a part of a video and the labels that occur in it."""
 
     video_id: str
     onset: float
-    """Where the part begins in the video, in seconds."""
+    """Start in the video, in seconds."""
     offset: float
-    """Where it ends; 10 s later but for the ends of short videos."""
+    """End in the video, in seconds: 10 s later, or the end of a short video."""
     label_ids: tuple[str, ...]
     """MIDs, such as `/m/09x0r`."""
 
 
 def read_segments(path: Path | str) -> list[Segment]:
-    """The segments of a list as Google publishes them, or as it looks after a spreadsheet.
+    """The segments of a list as Google publishes it, or as a spreadsheet has saved it again.
 
     Lines that begin with `#` are comments.
 
@@ -56,15 +56,15 @@ def read_segments(path: Path | str) -> list[Segment]:
 
 
 def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Iterator[tuple[int, Segment]]:
-    """Segments with the numbers of their lines; lenient, anything may stand in the place of labels, or nothing."""
+    """Segments with their line numbers; if lenient, unknown and missing labels are allowed."""
     seconds: dict[str, float] = {}
-    label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand lists
+    label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand label lists
     for number, line in _lines(path):
         start = line.lstrip('" ')
         if start.startswith("#") and not start.startswith("#NAME?"):
             continue
         try:
-            # one line at a time: a quote that is not closed must not take the next rows with it
+            # one line at a time: an unclosed quote must not swallow the rows after it
             cells = next(csv.reader([line], skipinitialspace=True, strict=True))
             if not any(cells):
                 continue
@@ -80,14 +80,14 @@ def _numbered_segments(path: Path, damage: Damage, lenient: bool = False) -> Ite
             if listed not in label_ids:
                 label_ids[listed] = _label_ids(listed, lenient)
             if not _ID.fullmatch(video_id):
-                raise ValueError(f"{video_id!r} is no id")
+                raise ValueError(f"{video_id!r} is not an id")
             if seconds[offset] <= seconds[onset]:
                 raise ValueError(f"it ends at {offset} s, not after its start at {onset} s")
         except (csv.Error, ValueError) as error:
             row = line if len(line) <= 60 else f"{line[:60]}..."
             damaged = RowError(path, number, f"{_EXPECTED}, got {row!r}: {error}")
             damaged.__cause__ = error
-            damage.meet(damaged)
+            damage.add(damaged)
             continue
         yield number, Segment(video_id, seconds[onset], seconds[offset], label_ids[listed])
 
@@ -96,26 +96,26 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time in seconds") from None
+        raise ValueError(f"{text!r} is not a time in seconds") from None
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{text!r} is no time in seconds")
+        raise ValueError(f"{text!r} is not a time in seconds")
     return seconds
 
 
 def _label_ids(listed: str, lenient: bool = False) -> tuple[str, ...]:
-    # a spreadsheet takes the list apart at its commas and quotes the quotes
+    # a spreadsheet splits the list at its commas and doubles its quotes
     label_ids = tuple(dict.fromkeys(filter(None, (label.strip('" ') for label in listed.split(",")))))
     if not label_ids and not lenient:
         raise ValueError("no label")
     if not lenient and (strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]):
-        raise ValueError(f"{strange[0]!r} is no id of a label")
+        raise ValueError(f"{strange[0]!r} is not a label id")
     return label_ids
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, without their ends, by number."""
+    """The non-blank lines of a text file, stripped, with their numbers."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:  # takes CRLF, and CR alone, for the ends of lines
+        with path.open(encoding="utf-8-sig") as stream:  # accepts LF, CRLF and CR as line ends
             for number, line in enumerate(stream, 1):
                 if line := line.strip():
                     yield number, line
@@ -128,7 +128,7 @@ def read_label_set(path: Path | str) -> LabelSet:
     """The labels of a `class_labels_indices.csv`, in the order of their indices; ids are the MIDs.
 
     Raises:
-        DataError: The file is no such table; the text names the row.
+        DataError: The file is not such a table; the text names the row.
     """
     path = Path(path)
     rows = _rows(path, ",", _LABEL_COLUMNS)
@@ -136,7 +136,7 @@ def read_label_set(path: Path | str) -> LabelSet:
     names: list[str] = []
     for number, (index, label_id, name) in rows:
         if index != str(len(ids)):
-            raise DataError(f"{path}, row {number}: index {len(ids)} was expected, got {index!r}")
+            raise DataError(f"{path}, row {number}: expected index {len(ids)}, got {index!r}")
         ids.append(label_id)
         names.append(name)
     try:
@@ -146,7 +146,7 @@ def read_label_set(path: Path | str) -> LabelSet:
 
 
 def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows below a header that must be this one."""
+    """The rows below the header, which must be `columns`."""
     lines = _lines(path)
     for position, (number, line) in enumerate(lines):
         try:
@@ -157,28 +157,28 @@ def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[
         while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
             cells.pop()
         if position == 0 and cells != list(columns):
-            raise DataError(f"{path}: the columns {', '.join(columns)} were expected, got {', '.join(cells)[:60]}")
+            raise DataError(f"{path}: expected the columns {', '.join(columns)}, got {', '.join(cells)[:60]}")
         if len(cells) != len(columns) or not all(cells):
-            raise DataError(f"{path}, row {number}: {', '.join(columns)} were expected, got {line[:60]!r}")
+            raise DataError(f"{path}, row {number}: expected {', '.join(columns)}, got {line[:60]!r}")
         if position > 0:
             yield number, cells
 
 
 class StrongEvent(NamedTuple):
-    """What sounds when in a segment."""
+    """An event in a segment: a label with its times."""
 
     label_id: str
-    """MID; strong labels have some that the 527 weak ones lack."""
+    """MID; the strong labels include some that are not among the 527 weak ones."""
     onset: float
-    """Seconds from the beginning of the segment."""
+    """Seconds from the start of the segment."""
     offset: float
 
 
 def read_strong_labels(path: Path | str) -> dict[str, list[StrongEvent]]:
-    """The events of each segment in a table of strong labels, by the id of the segment, in the order of the table.
+    """The events of each segment in a table of strong labels, by segment id, in the order of the table.
 
     Raises:
-        DataError: The file is no such table, or a row is damaged; the text names the row by its line.
+        DataError: The file is not such a table, or a row is damaged; the text names the row by its line.
     """
     path = Path(path)
     events: dict[str, list[StrongEvent]] = {}
@@ -196,22 +196,22 @@ def read_strong_labels(path: Path | str) -> dict[str, list[StrongEvent]]:
 
 
 def split_segment_id(segment_id: str) -> tuple[str, float]:
-    """The id of the video, and where in it the segment begins, in seconds.
+    """The video id, and the start of the segment in the video in seconds.
 
     >>> split_segment_id("b0RFKhbpFJA_-_30000")
     ('b0RFKhbpFJA_-', 30.0)
 
     Raises:
-        DataError: It does not end in an underscore and milliseconds.
+        DataError: The id does not end in an underscore and milliseconds.
     """
     video_id, _, milliseconds = segment_id.rpartition("_")
     if not (_ID.fullmatch(video_id) and milliseconds.isdecimal()):
-        raise DataError(f"an id of a segment, such as id_30000 with milliseconds, was expected, got {segment_id!r}")
+        raise DataError(f"expected a segment id that ends in milliseconds, such as id_30000, got {segment_id!r}")
     return video_id, int(milliseconds) / 1000
 
 
 def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEvent, ...]:
-    """The events as measures of localisation take them; those of other labels, and those of no duration, fall away."""
+    """The events as localisation metrics take them, without unknown labels and events of no duration."""
     return tuple(
         TrueEvent(labels.index(event.label_id), event.onset, event.offset)
         for event in events
@@ -222,46 +222,46 @@ def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEv
 def read_audioset(path: Path | str, missing: Missing = "skip", lenient: bool = False) -> Dataset:
     """The clips of a folder with segment lists and recordings, or of one list with the recordings in its folder.
 
-    Lists are named `..._segments.csv` and lie in the folder or in a folder directly below; what is before that in the
-    name is the split: `balanced_train`, `unbalanced_train`, `eval`. Recordings lie anywhere below and are cut already:
-    each is a segment, and is named by one of `SCHEMES`. A `class_labels_indices.csv` beside the lists says which labels
-    there are; without one they are the 527. A clip's id and group is the id of its video, which has no other segment.
+    Lists are named `SPLIT_segments.csv`, as in `balanced_train_segments.csv`, and lie in the folder or one folder
+    below. Recordings lie anywhere below the folder; each holds one segment and is named by one of `SCHEMES`. A
+    `class_labels_indices.csv` beside the lists defines the labels; without one they are AudioSet's 527. The video id,
+    which occurs once, is the clip's id and its group.
 
-    That many recordings are gone is normal: they are left out, counted in an `EarmarkWarning` and named in
+    Videos disappear, so missing recordings are normal: they are skipped, counted in an `EarmarkWarning` and listed in
     `Dataset.missing`.
 
     Args:
-        path: Of the folder or the list.
-        missing: What becomes of segments without a recording.
-        lenient: Skips those and rows that are damaged without a word, and passes over labels that there are not and
-            rows without labels.
+        path: The folder or the list.
+        missing: Whether a segment without a recording is skipped or an error.
+        lenient: Skip missing recordings and damaged rows without a warning; allow unknown labels and rows without
+            labels.
 
     Raises:
-        DataError: There is no list, a row is damaged, has a label that there is not or a video that was there already,
-            or no recording is found.
+        DataError: There is no list; a row is damaged, has an unknown label or repeats a video; or no recording is
+            found.
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path}: expected AudioSet's folder or one of its lists of segments, there is none")
+        raise DataError(f"{path}: no such file or folder; expected AudioSet's folder or one of its segment lists")
     folder = str(path.parent if path.is_file() else path)
     files = list_files(folder)
     above = [place for place in files if folder in (place, os.path.dirname(place))]  # noqa: PTH120 (as they are listed)
     tables = [(folder, path.name)] if path.is_file() else [(at, n) for at in above for n in files[at] if _is_list(n)]
     if not tables:
         raise DataError(
-            f"{path}: not a folder of AudioSet, no list such as eval{_SEGMENTS} is in it or directly below; "
-            "audioset:FILE.csv takes a list of another name"
+            f"{path}: not AudioSet's folder: expected a list such as eval{_SEGMENTS} in it or one folder below; "
+            "give a list of another name as audioset:FILE.csv"
         )
     beside = sorted({Path(place, _LABELS) for place, _ in tables if _LABELS in files[place]})
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
     if any(read_label_set(other) != labels for other in beside[1:]):
-        raise DataError(f"{beside[0]} and {beside[1]} differ; which labels there are must be said once")
+        raise DataError(f"{beside[0]} and {beside[1]} define different labels; keep one of them")
     damage = Damage(lenient)
     segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage, lenient)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
-    _tell_of_files(str(path), len(segments), not_there, found, missing, lenient)
+    _warn_of_missing_files(str(path), len(segments), not_there, found, missing, lenient)
     there = [(s, split) for s, split in segments if s.video_id in found.paths]
     name_of = dict(zip(labels.ids, labels.names, strict=True))
     names = {ids: tuple(name_of[i] for i in ids if i in name_of) for ids in {s.label_ids for s, _ in there}}
@@ -290,8 +290,8 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
         split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
         for number, segment in _numbered_segments(path, damage, lenient):
             if segment.video_id in where:
-                listed = f"video {segment.video_id} is listed in {where[segment.video_id].name} already"
-                damage.meet(RowError(path, number, f"{listed}; audioset:FILE.csv takes one list alone"))
+                listed = f"video {segment.video_id} is already listed in {where[segment.video_id].name}"
+                damage.add(RowError(path, number, f"{listed}; to read one list only, give audioset:FILE.csv"))
                 continue
             where[segment.video_id] = path
             if segment.label_ids not in known:
@@ -302,33 +302,33 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage, lenie
                     known.add(segment.label_ids)
             segments.append((segment, split))
     if unknown and not lenient:
-        told = [f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()]
-        text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {_some(told)}"
+        shown = _some([f"{label_id} ({_some(rows)})" for label_id, rows in unknown.items()])
+        text = f"{len(unknown)} labels are not among the {len(labels)} of the set: {shown}"
         raise DataError(f"{lists[0].parent}: {text}")
     if not segments:
-        raise DataError(f"{', '.join(map(str, lists))}: no segment in it{damage.told()}")
+        raise DataError(f"{', '.join(map(str, lists))}: no segment in it{damage.summary()}")
     return segments
 
 
-def _tell_of_files(
+def _warn_of_missing_files(
     name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, missing: Missing, lenient: bool
 ) -> None:
-    """Warns of segments without a recording or with several ones.
+    """Warns of segments without a recording, or with several.
 
     Raises:
-        DataError: None has one, or some have not and that is an error.
+        DataError: No segment has a recording, or one is missing and `missing` is "error".
     """
     text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
     if not_there and ((missing == "error" and not lenient) or not found.paths):
         example = SCHEMES[0].replace("<id>", not_there[0])
-        looked_for = f"looked for files named {', '.join(SCHEMES)}, such as {example}.wav"
+        expected = f"expected files named {', '.join(SCHEMES)}, such as {example}.wav"
         n_unread = found.n_unread
-        unread = f"; {n_unread} files are in formats that are not read here: {media.INSTALL}" if n_unread else ""
-        raise DataError(f"{text} ({_some(not_there)}); {looked_for}, among {found.n_recordings} recordings{unread}")
+        unread = f"; {n_unread} files need another decoder: {media.INSTALL}" if n_unread else ""
+        raise DataError(f"{text} ({_some(not_there)}); {expected}, among {found.n_recordings} recordings{unread}")
     if not_there and not lenient:
         warnings.warn(f"{text} and left out: {_some(not_there)}", EarmarkWarning, stacklevel=3)
     if found.n_doubled:
-        several = f"{name}: {found.n_doubled} segments have several files, the first by name is taken"
+        several = f"{name}: {found.n_doubled} segments have several files; the first by name is used"
         warnings.warn(several, EarmarkWarning, stacklevel=3)
 
 

@@ -1,4 +1,4 @@
-"""The common currency of all data sources: a clip, and a data set of clips."""
+"""Clips and data sets of clips, which every data source yields."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ from earmark.errors import DataError
 from earmark.labels import LabelSet
 
 GROUP_SEPARATOR = " + "
-"""Joins the sources of a clip that was mixed of several."""
+"""Joins the sources of a clip that was mixed from several."""
 
 
 @runtime_checkable
 class AudioReader(Protocol):
-    """Anything that yields a clip's sound on demand; small and picklable, so that it travels to workers."""
+    """Loads a clip's sound on demand; small and picklable, so that it can be sent to workers."""
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate."""
@@ -30,20 +30,20 @@ class AudioReader(Protocol):
 
 @runtime_checkable
 class RecordedAudio(Protocol):
-    """An AudioReader of a recording, or of a part of one, that can be had as it is too: all channels, own rate."""
+    """An AudioReader of a recording or a part of one, whose original file is available: all channels, original rate."""
 
     @property
     def onset(self) -> float:
-        """Where the clip starts in the recording, in seconds."""
+        """Start of the clip in the recording, in seconds."""
         ...
 
     @property
     def duration(self) -> float | None:
-        """How long the clip is, in seconds; None is to the end of the recording, and no clip reaches further."""
+        """Duration of the clip in seconds; None is to the end of the recording, where every clip ends at the latest."""
         ...
 
     def recording(self) -> Source:
-        """Its file, or all the bytes of one."""
+        """The file, or its whole content as bytes."""
         ...
 
 
@@ -52,27 +52,27 @@ class FileAudio:
     """A file, or a part of one."""
 
     file: Path | str
-    """Kept as text: of two million clips, paths as objects would take half a gigabyte more."""
+    """Kept as text: for two million clips, `Path` objects would take half a gigabyte more."""
     onset: float = 0.0
-    """Where the clip starts in the file, in seconds."""
+    """Start of the clip in the file, in seconds."""
     duration: float | None = None
-    """How long the clip is, in seconds; None is to the end of the file, and no clip reaches further."""
+    """Duration of the clip in seconds; None is to the end of the file, where every clip ends at the latest."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", os.fspath(self.file))
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return Path(self.file)
 
     @property
     def source(self) -> str:
-        """The file, whatever links lead to it: two folders may both have a dog/1.wav."""
+        """The file with links resolved, which identifies it: two folders may both hold a dog/1.wav."""
         return os.path.realpath(self.file)
 
     def load(self, sample_rate: int) -> Audio:
-        """The sound, mono, at that rate; decodes no more of the file than asked for.
+        """The sound, mono, at that rate; only the needed part of the file is decoded.
 
         Raises:
             AudioError: The file can't be read, is cut off or ends before the clip starts.
@@ -80,23 +80,23 @@ class FileAudio:
         return load_audio(self.path, sample_rate, self.onset, self.duration)
 
     def recording(self) -> Path:
-        """The file, there or not."""
+        """The file, which may not exist."""
         return self.path
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The labelled unit: known is what sounds in it, not when. In the words of the paper, the bag."""
+    """The labelled unit, with labels but without their times; in the paper's terms, the bag."""
 
     id: str
     """Unique within its data set."""
     labels: tuple[str, ...]
-    """Names of the label set; none at all is a clip in which no label sounds."""
+    """Names from the label set; empty if no label applies."""
     audio: AudioReader
     split: str | None = None
-    """The part of the data set it belongs to, such as `train` or a fold."""
+    """Part of the data set, such as `train` or a fold."""
     group: str | None = None
-    """Clips of one group come from the same source and must stay on one side of every split."""
+    """Source of the clip; clips of one group must stay on the same side of every split."""
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono float32, at that rate.
@@ -112,34 +112,33 @@ class Dataset:
     """Clips and the labels they may carry.
 
     Raises:
-        DataError: No clip, an id twice, or a clip with a label that is not in the set.
+        DataError: No clip, a repeated id, or a clip with a label outside the label set.
     """
 
     name: str
     labels: LabelSet
     clips: tuple[Clip, ...]
     missing: tuple[str, ...] = ()
-    """Ids of clips that the source lists but whose files are not there, where the reader was told to skip them."""
+    """Ids of listed clips whose files are missing and were skipped."""
     missing_splits: tuple[str | None, ...] = ()
-    """The split of each of those; none at all where the source does not say."""
+    """Splits of the missing clips; empty if the source does not state them."""
     outside: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Ids of clips with the labels that they have lost because the set does not have them, where the reader was told to
-    be lenient."""
+    """Ids of clips with the labels that they lost because the label set lacks them (lenient readers only)."""
     damaged: tuple[tuple[str, str], ...] = ()
-    """Rows and files of the source that could not be read, and why, where the reader was told to be lenient."""
+    """Unreadable rows and files of the source, each with the reason (lenient readers only)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clips", tuple(self.clips))
         if not self.clips:
-            raise DataError(f"{self.name}: no clip in it, and a data set needs at least one")
+            raise DataError(f"{self.name}: a data set needs at least one clip, this one has none")
         seen: dict[str, int] = {}
         for clip in self.clips:
             seen[clip.id] = seen.get(clip.id, 0) + 1
-        _refuse(self.name, "clip ids are there more than once", [i for i, times in seen.items() if times > 1])
+        _refuse(self.name, "clip ids occur more than once", [i for i, times in seen.items() if times > 1])
         names = frozenset(self.labels.names)
         _refuse(
             self.name,
-            f"clips carry a label that is not among the {len(names)} of the set",
+            f"clips have a label that is not among the {len(names)} of the set",
             [f"{c.id} ({', '.join(set(c.labels) - names)})" for c in self.clips if not names.issuperset(c.labels)],
         )
 
@@ -154,17 +153,17 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits, sorted; clips outside every split don't count."""
+        """The names of the splits, sorted."""
         return tuple(sorted({clip.split for clip in self.clips if clip.split is not None}))
 
     def select(self, splits: Iterable[str] | None = None, labels: Iterable[str] | None = None) -> "Dataset":
         """The clips of some splits, or with at least one of some labels, or both.
 
-        Selecting labels (by name or id) narrows the label set to them; a clip keeps those of its labels that are left.
-        Of the missing clips those of the splits stay.
+        Selecting labels (by name or id) narrows the label set to them, and the labels of each clip. Missing clips are
+        selected by split as well.
 
         Raises:
-            DataError: There is no such split or label (the text lists what there is), or no clip is left.
+            DataError: A split or label does not exist (the text lists the existing ones), or no clip is left.
         """
         clips: Iterable[Clip] = self.clips
         missing = tuple(zip(self.missing, self.missing_splits, strict=False))
@@ -172,7 +171,7 @@ class Dataset:
         if splits is not None:
             wanted = {splits} if isinstance(splits, str) else set(splits)
             if unknown := wanted - set(self.splits):
-                there = ", ".join(self.splits) or "none at all"
+                there = ", ".join(self.splits) or "none"
                 raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; the splits are {there}")
             clips = (clip for clip in clips if clip.split in wanted)
             missing = tuple((id_, split) for id_, split in missing if split in wanted)
@@ -195,19 +194,19 @@ class Dataset:
         return np.stack([self.labels.encode(clip.labels) for clip in self.clips])
 
     def labels_without_clips(self) -> tuple[str, ...]:
-        """The names of the set that no clip carries, in its order."""
+        """Names of the labels that no clip has, in the order of the set."""
         used = {label for clip in self.clips for label in clip.labels}
         return tuple(name for name in self.labels.names if name not in used)
 
     def fingerprint(self) -> str:
-        """A SHA-256 that changes when a clip comes, goes or is labelled anew; the order of clips doesn't matter."""
+        """A SHA-256 of ids and labels, independent of the order of the clips."""
         digest = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda clip: clip.id):
             digest.update("\t".join((clip.id, *sorted(clip.labels))).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()
 
     def clip_ids_sha256(self) -> str:
-        """A SHA-256 of the sorted clip ids, one a line: which clips a figure was measured on."""
+        """A SHA-256 of the clip ids, which identifies the clips that a figure was measured on."""
         return ids_sha256(clip.id for clip in self.clips)
 
 
@@ -217,19 +216,19 @@ def ids_sha256(ids: Iterable[str]) -> str:
 
 
 def check_disjoint(train: Dataset, valid: Dataset) -> None:
-    """Refuses two data sets that share a source: clips of one source sound alike, and the result would flatter.
+    """Refuses two data sets that share a source: clips of one source sound alike and would inflate the result.
 
-    The sources of a clip are its group or, without one, its file or row.
+    The source of a clip is its group or, without one, its file or row.
 
     Raises:
-        DataError: Sources are on both sides.
+        DataError: The data sets share sources.
     """
     shared = set().union(*map(sources, train)) & set().union(*map(sources, valid))
-    _refuse(f"{train.name} and {valid.name}", "sources are in both", sorted(shared))
+    _refuse(f"{train.name} and {valid.name}", "sources are in both data sets", sorted(shared))
 
 
 def sources(clip: Clip) -> set[str]:
-    """What a clip was taken or mixed from: its group, or the groups joined in it; without one its file or row."""
+    """The sources of a clip: its group, or the groups that it was mixed from; without a group its file or row."""
     if clip.group is not None:
         return set(clip.group.split(GROUP_SEPARATOR))
     return {getattr(clip.audio, "source", clip.id)}

@@ -1,4 +1,4 @@
-"""Rows and files of a source that cannot be read: an error, or told beside the others."""
+"""Unreadable rows and files of a source: the first is an error, or all are collected."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from earmark.errors import DataError
 
 
 class DamageError(DataError):
-    """A part of a source that cannot be read, while other parts may be."""
+    """A part of a source, such as a row or a file, cannot be read; other parts may be fine."""
 
     def __init__(self, place: str, name: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
         self.name = name
-        """Of the part, without the folder in which the source lies, which is nobody's business."""
+        """Name of the part without the source's folder, so that reports do not reveal local paths."""
         self.reason = reason
 
 
@@ -23,26 +23,26 @@ class RowError(DamageError):
 
 
 class Damage:
-    """What cannot be read of a source, for a reader that goes on where it may."""
+    """Collects the unreadable parts of a source if `lenient`, else raises the first."""
 
     def __init__(self, lenient: bool) -> None:
         self._lenient = lenient
         self.found: list[tuple[str, str]] = []
-        """The name of each part that was met, and the reason."""
+        """Name and reason of each unreadable part."""
 
-    def meet(self, error: DamageError) -> None:
-        """Keeps what was met.
+    def add(self, error: DamageError) -> None:
+        """Collects an unreadable part.
 
         Raises:
-            DamageError: That one, where the reader is not to be lenient.
+            DamageError: `error` itself, unless lenient.
         """
         if not self._lenient:
             raise error
         self.found.append((error.name, error.reason))
 
-    def told(self) -> str:
-        """What was met first, to stand behind the words that nothing is left; empty where nothing was met."""
+    def summary(self) -> str:
+        """An error suffix that counts the unreadable parts and names the first; empty if there are none."""
         if not self.found:
             return ""
         (name, reason), n = self.found[0], len(self.found)
-        return f"; {n} rows or files cannot be read, the first is {name}: {reason}"
+        return f"; {n} rows or files cannot be read, first {name}: {reason}"

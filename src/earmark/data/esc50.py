@@ -15,13 +15,13 @@ _COLUMNS = ("filename", "fold", "target", "category", "src_file")
 def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
     """The clips of the folder that holds ESC-50's `audio` and `meta`, as wav or converted to flac.
 
-    The splits are the folds `1` to `5`, the group is the Freesound source. The label set is all of ESC-50's also
-    where the folder holds a part of the clips.
+    The splits are the folds `1` to `5`; the group is the Freesound source. The label set is always all fifty labels,
+    even if the folder holds only some of the clips.
 
     Args:
-        path: Of the folder.
-        missing: What becomes of clips whose files are not there.
-        lenient: Skips those and rows that are wrong, and passes over labels that ESC-50 does not have.
+        path: The folder.
+        missing: Whether a clip without its file is skipped or an error.
+        lenient: Skip missing files and faulty rows; allow labels that are not ESC-50's.
 
     Raises:
         DataError: The folder is not laid out like ESC-50, its table is damaged, or files are missing.
@@ -31,7 +31,7 @@ def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = Fal
     if not table.is_file():
         below = sorted(path.glob("*/meta/esc50.csv"))
         hint = f"; is it {below[0].parent.parent}?" if below else ""
-        raise DataError(f"{path}: not an ESC-50 folder, it has no meta/esc50.csv{hint}")
+        raise DataError(f"{path}: not an ESC-50 folder: it has no meta/esc50.csv{hint}")
     labels = LabelSet.esc50()
     damage = Damage(lenient)
     clips: list[Clip] = []
@@ -45,9 +45,9 @@ def read_esc50(path: Path | str, missing: Missing = "error", lenient: bool = Fal
                 try:
                     clip = _clip(path, table, number, row, labels, lenient)
                     if clip.id in row_of:
-                        raise RowError(table, number, f"{clip.id} is in row {row_of[clip.id]} already")
+                        raise RowError(table, number, f"{clip.id} is already in row {row_of[clip.id]}")
                 except RowError as error:
-                    damage.meet(error)
+                    damage.add(error)
                     continue
                 row_of[clip.id] = number
                 clips.append(clip)
@@ -68,5 +68,5 @@ def _clip(folder: Path, table: Path, number: int, row: dict[str, str | None], la
         raise RowError(table, number, f"{category!r} is not the category of target {target!r} in ESC-50")
     file = folder / "audio" / filename
     if not file.is_file() and file.with_suffix(".flac").is_file():
-        file = file.with_suffix(".flac")  # converted to save space, with the table as it was
+        file = file.with_suffix(".flac")  # audio converted to save space, the table unchanged
     return Clip(id=Path(filename).stem, labels=(category,), audio=FileAudio(file), split=fold, group=src_file)

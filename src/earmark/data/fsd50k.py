@@ -16,22 +16,21 @@ from earmark.labels import LabelSet
 _TRUTH: Final = "FSD50K.ground_truth"
 _METADATA: Final = "FSD50K.metadata"
 _PARTS: Final = {"dev": ("fname", "labels", "mids", "split"), "eval": ("fname", "labels", "mids")}
-"""The tables, which name the folders of audio too, and their columns."""
+"""Parts of the data set, each with a table and an audio folder of its name, and the table's columns."""
 _LABELS: Final = frozenset({"labels", "mids"})
 _SPLITS: Final = frozenset({"train", "val"})
 
 
 def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
-    """The clips of the folder that holds `FSD50K.ground_truth` and the others, as wav or converted to flac.
+    """The clips of the folder that holds `FSD50K.ground_truth` and its sisters, as wav or converted to flac.
 
-    The splits are `train`, `val` and `test`, which is FSD50K's evaluation set. The group is the clip's uploader where
-    `FSD50K.metadata` is there, as the official splits keep to it; without it a clip has none.
+    The splits are `train`, `val` and `test`; `test` is FSD50K's evaluation set. The group is the clip's uploader,
+    which the official splits respect; without the folder `FSD50K.metadata` a clip has no group.
 
     Args:
-        path: Of the folder.
-        missing: What becomes of clips whose files are not there.
-        lenient: Skips those and rows that are wrong, and passes over labels that the vocabulary does not have and rows
-            without labels.
+        path: The folder.
+        missing: Whether a clip without its file is skipped or an error.
+        lenient: Skip missing files and faulty rows; allow labels outside the vocabulary and rows without labels.
 
     Raises:
         DataError: The folder is not laid out like FSD50K, a table is damaged, or files are missing.
@@ -40,7 +39,7 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
     if not (path / _TRUTH).is_dir():
         below = sorted(path.glob(f"*/{_TRUTH}"))
         hint = f"; is it {below[0].parent}?" if below else ""
-        raise DataError(f"{path}: not a folder of FSD50K, it has no {_TRUTH}{hint}")
+        raise DataError(f"{path}: not an FSD50K folder: it has no {_TRUTH}{hint}")
     labels = _vocabulary(path / _TRUTH / "vocabulary.csv")
     damage = Damage(lenient)
     clips: list[Clip] = []
@@ -53,15 +52,15 @@ def read_fsd50k(path: Path | str, missing: Missing = "error", lenient: bool = Fa
         for number, row in _rows(table):
             if number == 1:
                 if tuple(row) != columns:
-                    raise DataError(f"{table}: the columns {', '.join(columns)} were expected, got {', '.join(row)}")
+                    raise DataError(f"{table}: expected the columns {', '.join(columns)}, got {', '.join(row)}")
                 continue
             try:
                 _check(table, number, row, columns, labels, lenient)
                 names, lost = _names(table, number, row, labels)
                 if row[0] in lost_by:
-                    raise RowError(table, number, f"{row[0]} is there already")
+                    raise RowError(table, number, f"{row[0]} occurs twice")
             except RowError as error:
-                damage.meet(error)
+                damage.add(error)
                 continue
             lost_by[row[0]] = lost
             suffix = ".flac" if f"{row[0]}.wav" not in there and f"{row[0]}.flac" in there else ".wav"
@@ -77,9 +76,7 @@ def _vocabulary(path: Path) -> LabelSet:
     names: list[str] = []
     for number, row in _rows(path):
         if len(row) != 3 or row[0] != str(len(ids)):
-            raise DataError(
-                f"{path}, row {number}: {len(ids)}, a label and its MID were expected, got {','.join(row)!r}"
-            )
+            raise DataError(f"{path}, row {number}: expected {len(ids)}, a label and its MID, got {','.join(row)!r}")
         names.append(row[1])
         ids.append(row[2])
     try:
@@ -104,19 +101,19 @@ def _check(table: Path, number: int, row: list[str], columns: tuple[str, ...], l
     if len(row) != len(columns) or not is_filled:
         raise RowError(table, number, f"{', '.join(columns)} must be filled in, got {','.join(row)[:60]!r}")
     if "split" in columns and row[3] not in _SPLITS:
-        raise RowError(table, number, f"the split train or val was expected, got {row[3]!r}")
+        raise RowError(table, number, f"expected split train or val, got {row[3]!r}")
     unknown = [label for label in (*_words(row[1]), *_words(row[2])) if label not in labels]
     if unknown and not lenient:
-        raise RowError(table, number, f"{unknown[0]!r} is none of the {len(labels)} labels of vocabulary.csv")
+        raise RowError(table, number, f"{unknown[0]!r} is not among the {len(labels)} labels of vocabulary.csv")
 
 
 def _names(table: Path, number: int, row: list[str], labels: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a row's labels, and what it has in their place that the vocabulary does not have."""
+    """The names of a row's labels, and its labels and MIDs that are not in the vocabulary."""
     listed, ids = _words(row[1]), _words(row[2])
     pairs = list(zip(listed, ids, strict=False))
     known = [(label, id_) for label, id_ in pairs if label in labels and id_ in labels]
     if len(listed) != len(ids) or any(labels.index(label) != labels.index(id_) for label, id_ in known):
-        raise RowError(table, number, f"the labels {row[1]} are not those of the MIDs {row[2]}")
+        raise RowError(table, number, f"the labels {row[1]} do not match the MIDs {row[2]}")
     lost = (word for pair in pairs if pair not in known for word in pair if word not in labels)
     return tuple(dict.fromkeys(labels.names[labels.index(label)] for label, _ in known)), tuple(dict.fromkeys(lost))
 
@@ -126,11 +123,11 @@ def _words(joined: str) -> list[str]:
 
 
 def _uploaders(path: Path) -> dict[str, str]:
-    """Who uploaded each clip, by the clip's name; nothing where there is no such file."""
+    """The uploader of each clip, by clip name; empty without the file."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {name: str(about["uploader"]) for name, about in content.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: the uploader of each clip was expected, it cannot be read: {error!r}") from error
+        raise DataError(f"{path}: the uploaders of the clips cannot be read: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Lists of clips: which clips of another data set to take, such as those that `earmark doctor` has found clean."""
+"""Clip lists: a selection of the clips of another data set, such as the clean ones that `earmark doctor` lists."""
 
 import json
 import os
@@ -18,20 +18,20 @@ _SOURCE: Final = "clips"
 
 
 def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str] | None = None) -> None:
-    """Writes a list of clips: a line of JSON that says of which data, then an id a line.
+    """Writes a clip list: a line of JSON that names the data set, then one id a line.
 
-    A local path in `data` is written as seen from the list's own folder, so that the two can be moved together. An id
-    that would not come back as it is from a line of text (it has a line break in it, blanks around it, or begins with a
-    quotation mark) is written as a JSON string.
+    A local path in `data` is written relative to the list's folder, so that both can be moved together. An id that a
+    line of text would change (it contains a line break, is surrounded by blanks, or begins with a quotation mark) is
+    written as a JSON string.
 
     Args:
-        path: Of the list.
-        data: What the clips were taken from, as in `open_data`; of another list, the data that it names.
-        ids: Of the clips.
-        labels: Names of the labels to narrow the label set to; all of the data's when None.
+        path: Where to write.
+        data: The data set, as for `open_data`; if it is a clip list itself, the list's data set is named.
+        ids: Ids of the clips.
+        labels: Label names to narrow the label set to; None keeps all.
 
     Raises:
-        DataError: `data` names no source, or a list that cannot be read.
+        DataError: `data` names no source, or a clip list that cannot be read.
         OSError: The list cannot be written.
     """
     source, _, place = data.partition(":")
@@ -40,7 +40,7 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
         source, _, place = _resolved(Path(place), head["data"]).partition(":")
         labels = head.get("labels") if labels is None else labels
     if not place:
-        raise DataError(f"{data!r}: a source and a path were expected, such as folder:DIR")
+        raise DataError(f"{data!r}: expected a source and a path, such as folder:DIR")
     if not is_url(place):
         place = _relative(place, path.parent)
     head = {"earmark": _SOURCE, "format": _FORMAT, "data": f"{source}:{place}"}
@@ -56,7 +56,7 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
 
 def _relative(place: str, folder: Path) -> str:
     relative = os.path.relpath(place, folder)
-    # out of a folder that is a link, `..` leads elsewhere than the name of the link says
+    # from a linked folder, `..` leads to the parent of the link's target
     if os.path.realpath(folder / relative) != os.path.realpath(place):
         relative = os.path.relpath(os.path.realpath(place), os.path.realpath(folder))
     return Path(relative).as_posix()
@@ -68,16 +68,16 @@ def _line(id_: str) -> str:
 
 
 def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
-    """The clips of a list, in the order of the data set that they are taken from, with its splits, groups and labels.
+    """The clips of a clip list, in the order of their data set, with its splits, groups and labels.
 
-    That data set is opened leniently: what is wrong with other clips does not matter.
+    The data set is opened leniently: faults of clips that are not listed do not matter.
 
     Args:
-        path: Of the list.
-        lenient: Skips clips that are no longer there.
+        path: The clip list.
+        lenient: Skip listed clips that are gone.
 
     Raises:
-        DataError: The file is no such list, its data set cannot be opened, or clips of the list are no longer there.
+        DataError: The file is not a clip list, its data set cannot be opened, or listed clips are gone.
     """
     path = Path(path)
     head, ids = _read(path)
@@ -87,7 +87,7 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
             dataset = dataset.select(labels=head["labels"])
     except DataError as error:
         raise DataError(
-            f"{path} is a list of clips, and names its data as seen from its own folder: {error}"
+            f"{path}: the data set of this clip list (relative to the list's folder) cannot be opened: {error}"
         ) from error
     wanted = frozenset(ids)
     clips = tuple(clip for clip in dataset.clips if clip.id in wanted)
@@ -98,8 +98,8 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
         place, why = dataset.damaged[0] if dataset.damaged else ("", "")
         perhaps = f" ({place} is damaged: {why})" if place else ""
         raise DataError(
-            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; bring "
-            "them back, or have `earmark doctor` make the list anew"
+            f"{path}: {len(gone)} of its {len(wanted)} clips are no longer in {head['data']}: {shown}{perhaps}; "
+            "restore them, or run `earmark doctor` again to renew the list"
         )
     outside = tuple((id_, lost) for id_, lost in dataset.outside if id_ in there)
     name = f"{dataset.name} ({path.name})"
@@ -107,33 +107,35 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the first line says, and the ids."""
+    """The description in the first line, and the ids."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
         first, *lines = text.split("\n")
         head = json.loads(first)
         ids = [json.loads(line) if line.startswith('"') else line for line in map(str.strip, lines) if line]
     except OSError as error:
-        there = f"; {path / 'clean.txt'} is there" if (path / "clean.txt").is_file() else ""
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}{there}") from error
+        hint = f"; did you mean {path / 'clean.txt'}?" if (path / "clean.txt").is_file() else ""
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}{hint}") from error
     except ValueError as error:
-        raise DataError(f"{path}: a list of clips that `earmark doctor` wrote was expected, this is none") from error
+        raise DataError(f"{path}: expected a clip list written by `earmark doctor`") from error
     if not (isinstance(head, dict) and head.get("earmark") == _SOURCE and head.get("format") == _FORMAT):
-        raise DataError(f"{path}: its first line does not say that it is a list of clips of format {_FORMAT}")
+        raise DataError(f"{path}: its first line does not declare a clip list of format {_FORMAT}")
     labels = head.get("labels", [""])
     if not isinstance(head.get("data"), str) or not isinstance(labels, list):
-        raise DataError(f"{path}: its first line names no data set to take the clips from")
-    if head["data"].partition(":")[0] == _SOURCE:  # it might be this one
-        raise DataError(f"{path}: a list of clips of another list; name the data set itself in its first line")
+        raise DataError(f"{path}: its first line names no data set")
+    if head["data"].partition(":")[0] == _SOURCE:  # might refer to itself
+        raise DataError(
+            f"{path}: this clip list refers to another clip list; name the data set itself in its first line"
+        )
     return head, ids
 
 
 def _resolved(path: Path, data: str) -> str:
-    """What `data` in the list at `path` is from where this process stands."""
+    """The data spec of the list at `path`, relative to the working directory."""
     source, colon, place = data.partition(":")
     if is_url(place):
         return data
-    # a way up out of a folder that is a link leads up from where the link leads to
+    # from a linked folder, `..` leads to the parent of the link's target
     real = os.path.realpath(path.parent)
     folder = path.parent if real == os.path.abspath(path.parent) else Path(real)  # noqa: PTH100
     return f"{source}{colon}{folder / place}"

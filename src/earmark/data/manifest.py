@@ -1,4 +1,4 @@
-"""One's own clips: a table that lists them, or a folder whose sub-folders are the labels."""
+"""Your own clips: a CSV table that lists them, or a folder whose sub-folders are the labels."""
 
 import csv
 import math
@@ -19,32 +19,31 @@ from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
 Missing = Literal["error", "skip"]
-"""What becomes of clips whose files are not there: an error that counts and names them, or `Dataset.missing`."""
+"""Missing files: an error that counts and names them, or skipped and listed in `Dataset.missing`."""
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
 _SPLITS = frozenset({"train", "valid", "test"})
 _SLACK = 0.1
-"""Seconds that a part may reach beyond the end of its file: tables round their times, encoders pad."""
+"""Seconds that a part may exceed the end of its file: tables round times, encoders pad."""
 
 
 def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False) -> Dataset:
-    """The clips of a CSV file with the columns `path` and `labels`, and what it has of the others.
+    """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
-    `path` is relative to the CSV file, `labels` are joined by `;` (none at all: no label sounds in the clip). Optional
-    are `onset` and either `offset` (the end) or `duration`, in seconds, for a part of the file; `split`; and `group`,
-    the source that clips share. Other columns are ignored. Columns may be separated by commas, semicolons or tabs.
-    A clip's id is its path, with the onset behind it where there is one. What looks like a slip, such as a column
-    `splt`, is told in an `EarmarkWarning`.
+    `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional:
+    `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
+    share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
+    by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
 
     Args:
-        path: Of the file.
-        missing: What becomes of clips whose files are not there.
-        lenient: Skips those and rows that are wrong, and has parts that reach beyond the end of their file end with it.
+        path: The CSV file.
+        missing: Whether a clip without its file is skipped or an error.
+        lenient: Skip missing files and faulty rows; end a part where its file ends.
 
     Raises:
-        DataError: The file is no such table, a row is wrong (the text names the row), files are missing, or a part
-            reaches beyond the end of its file.
+        DataError: The file is not such a table, a row is faulty (the text names the row), files are missing, or a part
+            exceeds the end of its file.
     """
     path = Path(path)
     damage = Damage(lenient)
@@ -55,35 +54,35 @@ def read_csv(path: Path | str, missing: Missing = "error", lenient: bool = False
             clip = _clip(path, number, row)
             if clip.id in row_of:
                 reason = (
-                    f"{clip.id} is in row {row_of[clip.id]} already; write all labels of a clip in one row, joined by ;"
+                    f"{clip.id} is already in row {row_of[clip.id]}; write all labels of a clip in one row, joined by ;"
                 )
                 raise RowError(path, number, reason)
         except RowError as error:
-            damage.meet(error)
+            damage.add(error)
             continue
         row_of[clip.id] = number
         clips.append(clip)
     if not clips:
-        raise DataError(f"{path}: no row below the column names{damage.told()}")
+        raise DataError(f"{path}: no row below the column names{damage.summary()}")
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, not_there = drop_missing(str(path), clips, "skip" if lenient else missing)
     if not lenient:
         _check_ends(path, found, row_of)
-    _tell_of_labels(str(path), names, found)
+    _warn_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, *not_there, damaged=tuple(damage.found))
 
 
 def _rows(path: Path, damage: Damage) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows by column name with their numbers as a spreadsheet shows them, the header being row 1."""
+    """Rows by column name, numbered as in a spreadsheet: the header is row 1."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:  # takes CRLF, and CR alone, for the ends of lines
+        with path.open(encoding="utf-8-sig") as stream:  # accepts LF, CRLF and CR as line ends
             lines = stream.readlines() or [""]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text; save it as CSV UTF-8"
         raise DataError(f"{path}: cannot be read: {reason}") from error
-    # the header has at least two columns, so it has the separator in it
+    # the header has at least two columns, so it contains the separator
     separator = next((mark for mark in ",;\t" if mark in lines[0]), ",")
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     try:
@@ -95,7 +94,7 @@ def _rows(path: Path, damage: Damage) -> Iterator[tuple[int, dict[str, str]]]:
             # spreadsheets pad rows with empty columns
             if len(cells) < len(columns) or any(cells[len(columns) :]):
                 reason = f"expected {len(columns)} columns, got {len(cells)}{_hint(separator)}"
-                damage.meet(RowError(path, number, reason))
+                damage.add(RowError(path, number, reason))
                 continue
             yield number, dict(zip(columns, cells, strict=False))
     except csv.Error as error:
@@ -103,7 +102,7 @@ def _rows(path: Path, damage: Damage) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _hint(separator: str) -> str:
-    return "; quote labels that are joined by ;" if separator == ";" else ""
+    return "; put labels that are joined by ; into quotes" if separator == ";" else ""
 
 
 def _columns(path: Path, header: list[str]) -> list[str]:
@@ -113,16 +112,16 @@ def _columns(path: Path, header: list[str]) -> list[str]:
     for name in _REQUIRED:
         if name not in columns:
             close = get_close_matches(name, columns, n=1)
-            hint = f"; is {close[0]!r} the one?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise DataError(
                 f"{path}: needs the columns path and labels in its first row, got {', '.join(columns) or 'none'}{hint}"
             )
     for name in (*_REQUIRED, *_OPTIONAL):
         if columns.count(name) > 1:
-            raise DataError(f"{path}: the column {name} is there {columns.count(name)} times")
+            raise DataError(f"{path}: the column {name} occurs {columns.count(name)} times")
     for name in columns:
         if name not in (*_REQUIRED, *_OPTIONAL) and (close := get_close_matches(name, _OPTIONAL, n=1, cutoff=0.75)):
-            text = f"the column {name!r} is not read; if {close[0]!r} is meant, call it so"
+            text = f"the column {name!r} is ignored; if you meant {close[0]!r}, rename it"
             warnings.warn(f"{path}: {text}", EarmarkWarning, stacklevel=2)
     return columns
 
@@ -150,7 +149,7 @@ def _clip(table: Path, number: int, row: dict[str, str]) -> Clip:
 
 
 def _check_ends(table: Path, clips: Sequence[Clip], row_of: dict[str, int]) -> None:
-    """Refuses a part of a file that reaches beyond its end, by the file's header alone."""
+    """Refuses parts that exceed the end of their file, judged by the file's header."""
     seconds: dict[Path, float] = {}
     for clip in clips:
         audio = clip.audio
@@ -161,34 +160,36 @@ def _check_ends(table: Path, clips: Sequence[Clip], row_of: dict[str, int]) -> N
         end = audio.onset + (audio.duration or 0.0)
         if end > seconds[audio.path] + _SLACK:
             raise DataError(
-                f"{table}, row {row_of[clip.id]}: the part from {audio.onset:g} s to {end:g} s reaches beyond the end "
-                f"of {audio.path}, which lasts {seconds[audio.path]:.3f} s; correct the times, they are in seconds"
+                f"{table}, row {row_of[clip.id]}: the part from {audio.onset:g} s to {end:g} s exceeds the end "
+                f"of {audio.path}, which lasts {seconds[audio.path]:.3f} s; correct the times (in seconds)"
             )
 
 
 def _stated_seconds(path: Path) -> float:
-    """How long a file is, as far as its header tells."""
+    """Duration by the header; infinite where the header does not state it."""
     try:
-        # without it the whole file would have to be decoded, and a table may have many
+        # otherwise the whole file would have to be decoded
         is_stated = path.suffix.lower() != ".mp3" or mp3_states_length(path)
         return probe(path).duration if is_stated else math.inf
     except (AudioError, OSError):
-        return math.inf  # that it cannot be read is told, or passed over, when it is read
+        return math.inf  # an unreadable file is reported when its clip is read
 
 
-def _tell_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
-    """Warns of labels from which nothing can be learned, or that look like one label written in two ways."""
+def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
+    """Warns of labels that every clip has, and of labels that differ only in case."""
     spellings: dict[str, list[str]] = {}
     for label in labels:
         spellings.setdefault(label.casefold(), []).append(label)
     for alike in spellings.values():
         if len(alike) > 1:
-            text = f"the labels {' and '.join(map(repr, alike))} differ in case alone and count as different ones"
+            text = (
+                f"the labels {' and '.join(map(repr, alike))} differ only in case and are treated as different labels"
+            )
             warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=3)
     n_clips = Counter(label for clip in clips for label in clip.labels)
     for label in labels:
         if n_clips[label] == len(clips) > 1:
-            text = f"every one of the {len(clips)} clips has the label {label!r}, nothing tells what is not {label!r}"
+            text = f"all {len(clips)} clips have the label {label!r}, so a network cannot learn what is not {label!r}"
             warnings.warn(f"{name}: {text}; add clips without it", EarmarkWarning, stacklevel=3)
 
 
@@ -204,18 +205,18 @@ def _seconds(table: Path, number: int, name: str, cell: str) -> float | None:
     return seconds
 
 
-class NotThere(NamedTuple):
+class MissingClips(NamedTuple):
     """The clips whose files are missing."""
 
     ids: tuple[str, ...]
     splits: tuple[str | None, ...]
 
 
-def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[Clip, ...], NotThere]:
-    """Clips whose files are there, and what is known of the others.
+def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[Clip, ...], MissingClips]:
+    """Clips whose files exist, and the ids and splits of the others.
 
     Raises:
-        DataError: Files are missing and not to be skipped, or all of them are missing.
+        DataError: Files are missing and `missing` is "error", or all are missing.
     """
     found: list[Clip] = []
     not_there: list[Clip] = []
@@ -227,13 +228,13 @@ def drop_missing(name: str, clips: list[Clip], missing: Missing) -> tuple[tuple[
         more = ", ..." if len(not_there) > 3 else ""
         reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}{more}"
         raise DamageError(name, "audio files", reason)
-    return tuple(found), NotThere(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
+    return tuple(found), MissingClips(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
 
 
 def drop_outside(
     clips: Sequence[Clip], labels: LabelSet
 ) -> tuple[tuple[Clip, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Clips without their labels that the set does not have, and which clips have lost which."""
+    """Clips reduced to the labels of the set, and the labels that each clip lost."""
     names = frozenset(labels.names)
     outside = {clip.id: lost for clip in clips if (lost := tuple(label for label in clip.labels if label not in names))}
     kept = (
@@ -246,20 +247,20 @@ def drop_outside(
 def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     """The recordings of a folder, labelled by the sub-folder they lie in: `dog/1.wav`, `rain/2.flac`.
 
-    Sub-folders that are all named `train`, `valid` or `test` and have sub-folders themselves are splits:
-    `train/dog/1.wav`. Hidden files are passed over. A clip's id is its path below the folder.
+    If all sub-folders are named `train`, `valid` or `test` and contain sub-folders, they are splits:
+    `train/dog/1.wav`. Hidden files are ignored. A clip's id is its path below the folder.
 
     Args:
-        path: Of the folder.
-        lenient: Takes recordings outside the sub-folders for clips without a label.
+        path: The folder.
+        lenient: Take recordings outside the sub-folders as clips without a label.
 
     Raises:
-        DataError: No such folder, no recording in it, recordings outside the sub-folders, a label with recordings in
-            formats that are not read here alone, or splits beside labels.
+        DataError: No such folder; no recording in it; recordings outside the sub-folders; a label whose recordings
+            all need another decoder; or split folders beside label folders.
     """
     path = Path(path)
     if not path.is_dir():
-        raise DataError(f"{path}: expected a folder, {'got a file' if path.exists() else 'there is none'}")
+        raise DataError(f"{path}: {'expected a folder, got a file' if path.exists() else 'no such folder'}")
     try:
         files, unread = ([file.relative_to(path) for file in kind] for kind in scan_audio(path))
     except AudioError as error:
@@ -268,16 +269,16 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     files = [file for file in files if len(file.parts) > 1]
     if bare and not (lenient and files):
         raise DataError(
-            f"{path}: {len(bare)} recordings lie in no sub-folder and so have no label, the first is {bare[0]}; "
-            "put them into sub-folders named by their labels"
+            f"{path}: {len(bare)} recordings lie in no sub-folder and so have no label, first {bare[0]}; "
+            "move them into sub-folders named by their labels"
         )
     tops = {file.parts[0] for file in files}
-    # `train` is also a sound: it is a split only where it holds folders and no recordings
+    # `train` is also a sound: it is a split only if it holds folders and no recordings
     splits = {top for top in tops & _SPLITS if all(len(file.parts) > 2 for file in files if file.parts[0] == top)}
     if splits and splits != tops:
         raise DataError(
-            f"{path}: {', '.join(sorted(splits))} look like splits, but beside them lies {min(tops - splits)}; "
-            "put every label folder into a split, or none"
+            f"{path}: {', '.join(sorted(splits))} look like splits, but {min(tops - splits)} lies beside them; "
+            "put all label folders into splits, or none"
         )
     n_above = 1 if splits else 0
     names = tuple(sorted({file.parts[n_above] for file in files}))
@@ -286,8 +287,8 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
         label = min(lost)
         of_it = count_suffixes(file for file in unread if label in file.parts[n_above : n_above + 1])
         raise DataError(
-            f"{path}: the label {label!r} has no recording in a format that is read here, only {of_it}; "
-            f"{media.INSTALL}, or take its folder away"
+            f"{path}: the recordings of the label {label!r} need another decoder ({of_it}); "
+            f"{media.INSTALL}, or remove its folder"
         )
     clips = tuple(
         Clip(
@@ -299,5 +300,5 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
         for file in files
     )
     clips = (*clips, *(Clip(file.as_posix(), (), FileAudio(path / file)) for file in bare))
-    _tell_of_labels(str(path), names, clips)
+    _warn_of_labels(str(path), names, clips)
     return Dataset(path.resolve().name, LabelSet(names), clips)

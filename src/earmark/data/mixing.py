@@ -1,4 +1,4 @@
-"""One soundscape as a recipe: which cuts of which sounds lie where, over which noise. Rendered when it is read."""
+"""A soundscape as a recipe: cuts of sounds, their places, and the background noise. Rendered when it is read."""
 
 import threading
 from collections import OrderedDict
@@ -15,9 +15,9 @@ from earmark.errors import DataError
 _BLOCKS_PER_SECOND = 100
 _ACTIVE_RANGE_DB = 20.0
 _SHORTEST_GAP = 0.25
-# below this mean power (-100 dBFS) there is nothing but the rounding noise of 16 bits
+# below this mean power (-100 dBFS) only the rounding noise of 16 bits is left
 _SILENT_POWER = 1e-10
-# the loudest sample of a mix; what is louder scales the whole mix down
+# the largest sample of a mix; a louder mix is scaled down as a whole
 _PEAK = 0.99
 _NOISE_FLOOR_HZ = 40.0
 _CACHE_BYTES = 512 * 2**20
@@ -26,23 +26,23 @@ _QUADRANTS = np.array([1 + 1j, 1 - 1j, -1 + 1j, -1 - 1j], np.complex64)
 
 @dataclass(frozen=True, eq=False)
 class ActiveSound:
-    """A decoded sound and where in it something sounds.
+    """A decoded sound and its active parts.
 
-    The recording is judged in blocks of 10 ms. A block is active when its power lies at most 20 dB under that
-    of the loudest block; gaps under 0.25 s are bridged, so that a click train is one part and not many.
+    Activity is decided in blocks of 10 ms: a block is active if its power is at most 20 dB below that of the loudest
+    block. Gaps under 0.25 s are bridged, so that a click train is one part.
     """
 
     waveform: Float[np.ndarray, " sample"]
     active: Bool[np.ndarray, " block"]
-    """Which blocks are active."""
+    """Whether each block is active."""
     parts: Int[np.ndarray, "part 2"]
-    """First and last-plus-one sample of each active part."""
+    """First sample of each active part, and the sample after its last."""
     block: int
-    """Samples a block."""
+    """Samples per block."""
 
     @classmethod
     def of(cls, waveform: Float[np.ndarray, " sample"], sample_rate: int) -> "ActiveSound":
-        """Find the active parts; a silent recording has none.
+        """The active parts of a waveform; a silent recording has none.
 
         >>> thud = np.zeros(16000, np.float32)
         >>> thud[8000:9600] = 0.5
@@ -58,18 +58,18 @@ class ActiveSound:
         return cls(waveform, active, np.minimum(parts * block, len(waveform)), block)
 
     def draw_cut(self, shortest: int, longest: int, rng: np.random.Generator) -> tuple[int, int]:
-        """A random cut of one active part, as its first sample and its number of samples.
+        """A random cut of one active part: its first sample and its number of samples.
 
-        Parts that last `shortest` samples are drawn by their length; the length of the cut is drawn log-uniformly,
-        its place so that it holds an active block. Where all parts are shorter (a single click), one of them is
-        taken together with what follows it in the recording, `shortest` samples in all.
+        Among the parts of at least `shortest` samples, one is drawn with probability proportional to its length. The
+        length of the cut is drawn log-uniformly; its position is drawn so that it contains an active block. If all
+        parts are shorter (a single click), the cut is `shortest` samples from the start of one of them.
         """
         lengths = self.parts[:, 1] - self.parts[:, 0]
         fits = np.flatnonzero(lengths >= shortest)
         if not len(fits):
             n_samples = min(shortest, len(self.waveform))
             begin = int(self.parts[rng.choice(len(lengths), p=lengths / lengths.sum()), 0])
-            # a block earlier, where the attack may have begun
+            # one block earlier: the attack may begin there
             return max(0, min(begin - self.block, len(self.waveform) - n_samples)), n_samples
         part = fits[rng.choice(len(fits), p=lengths[fits] / lengths[fits].sum())]
         begin, end = (int(sample) for sample in self.parts[part])
@@ -82,7 +82,7 @@ class ActiveSound:
 
 
 def _bridged(blocks: Int[np.ndarray, " active"], gap: int) -> Int[np.ndarray, "part 2"]:
-    # runs of block numbers as (first, last + 1), joined where fewer than `gap` blocks lie between them
+    # runs of block numbers as (first, last + 1), joined if fewer than `gap` blocks lie between them
     if not len(blocks):
         return np.empty((0, 2), np.int64)
     breaks = np.flatnonzero(np.diff(blocks) > gap)
@@ -92,7 +92,7 @@ def _bridged(blocks: Int[np.ndarray, " active"], gap: int) -> Int[np.ndarray, "p
 
 
 class _SoundCache:
-    """The decoded sounds of this process, least recently used ones dropped first."""
+    """The decoded sounds of this process; the least recently used are dropped first."""
 
     def __init__(self, n_bytes: int) -> None:
         self._limit = n_bytes
@@ -106,7 +106,7 @@ class _SoundCache:
             if key in self._sounds:
                 self._sounds.move_to_end(key)
                 return self._sounds[key]
-        # decoded outside the lock: two threads may do it twice, but never wait for each other
+        # decoded outside the lock: two threads may decode the same sound, but never wait for each other
         sound = ActiveSound.of(reader.load(sample_rate).waveform, sample_rate)
         with self._lock:
             if key not in self._sounds:
@@ -119,19 +119,19 @@ class _SoundCache:
 
 
 active_sound = _SoundCache(_CACHE_BYTES)
-"""`active_sound(reader, sample_rate)` decodes a sound, once a process as long as 512 MB hold what is in use."""
+"""`active_sound(reader, sample_rate)` decodes a sound, cached per process up to 512 MB."""
 
 
 @dataclass(frozen=True)
 class PlacedSound:
-    """A cut of a bank sound and where it lies in the soundscape; all counts are samples at the soundscape's rate."""
+    """A cut of a bank sound and its place in the soundscape; all counts are samples at the soundscape's rate."""
 
     label: str
     source: AudioReader
     cut: int
-    """First sample of the cut, in the bank sound."""
+    """First sample of the cut in the bank sound."""
     onset: int
-    """First sample of the event, in the soundscape."""
+    """First sample of the event in the soundscape."""
     n_samples: int
     gain_db: float
     """RMS of the event over RMS of the background, in dB."""
@@ -139,21 +139,21 @@ class PlacedSound:
 
 @dataclass(frozen=True)
 class Soundscape:
-    """The recipe of one soundscape; an AudioReader, and small enough to be sent to a loader worker."""
+    """The recipe of one soundscape: an AudioReader that is small enough to send to a loader worker."""
 
     sample_rate: int
     n_samples: int
     sounds: tuple[PlacedSound, ...]
     background_db: float
-    """RMS of the background in dB, 0 being that of a full-scale square wave."""
+    """RMS of the background in dB; 0 is a full-scale square wave."""
     background_tilt: float
-    """Power of the background falls with frequency to this power: 0 is white, 1 pink, 2 brown noise."""
+    """Spectral tilt of the background, power ~ 1 / f^tilt: 0 is white, 1 pink, 2 brown noise."""
     fade: int
-    """Samples of the fade at either end of a cut."""
+    """Samples of the fade at each end of a cut."""
     noise_seed: tuple[int, ...]
 
     def load(self, sample_rate: int) -> Audio:
-        """Mix it; the same samples as its FLAC file would give, whatever the rate asked for.
+        """The mixed soundscape, with the samples that its FLAC file would give.
 
         Raises:
             AudioError: A bank sound cannot be read.
@@ -163,7 +163,7 @@ class Soundscape:
         return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
 
     def render(self) -> Int16[np.ndarray, " sample"]:
-        """Mix it on the 16-bit grid."""
+        """The mixed soundscape, rounded to 16 bits."""
         mix = noise(self.n_samples, self.sample_rate, self.background_tilt, np.random.default_rng(self.noise_seed))
         mix *= np.float32(_amplitude(self.background_db) / _rms(mix))
         for placed in self.sounds:
@@ -172,7 +172,7 @@ class Soundscape:
             if len(event) != placed.n_samples:
                 raise DataError(f"{placed.source}: shorter than when the soundscapes were drawn; draw them again")
             event = _faded(event, self.fade)
-            # a cut may be digital silence but for its faded ends; then nothing is added, and nothing divided by 0
+            # a cut may be digital silence apart from its faded ends; the floor avoids a division by 0
             level = max(_rms(event), np.sqrt(_SILENT_POWER))
             gain = np.float32(_amplitude(self.background_db + placed.gain_db) / level)
             mix[placed.onset : placed.onset + placed.n_samples] += gain * event
@@ -183,10 +183,10 @@ class Soundscape:
 
 
 def noise(n_samples: int, sample_rate: int, tilt: float, rng: np.random.Generator) -> Float32[np.ndarray, " sample"]:
-    """Noise whose power falls with frequency to the power `tilt`, level below 40 Hz, of any level.
+    """Noise with power ~ 1 / f^tilt, flat below 40 Hz; the overall level is arbitrary.
 
-    Made from a spectrum of given magnitude whose phases are one of four at random, which costs a fifth of drawing
-    normal samples; as a sum of very many such waves it is as good as Gaussian.
+    The spectrum has a fixed magnitude and one of four random phases per bin, which takes a fifth of the time of normal
+    samples. As the sum of very many waves the noise is close to Gaussian.
     """
     n_fft = _smooth_size(n_samples)
     n_bins = n_fft // 2 + 1
@@ -205,7 +205,7 @@ def _log_frequency(n_bins: int, sample_rate: int) -> Float32[np.ndarray, " bin"]
 
 
 def _smooth_size(n_samples: int) -> int:
-    # the next even number without a prime factor above 5: an FFT of a prime length is many times slower
+    # the next even number without prime factors above 5: an FFT of prime length is many times slower
     size = n_samples + n_samples % 2
     while True:
         rest = size

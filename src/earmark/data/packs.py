@@ -1,4 +1,4 @@
-"""What the footer of a file of `earmark pack` says: its data set, its rows without sound, where each recording lies."""
+"""Footers of `earmark pack` files: the data set, the rows without audio, and the byte range of each recording."""
 
 import json
 import re
@@ -10,38 +10,37 @@ from earmark.errors import DataError
 from earmark.labels import LabelSet
 
 FORMAT: Final = 1
-"""Of earmark's own files, in the metadata of their schema under `earmark`."""
+"""Format number of packed files, stored in their schema's metadata under `earmark`."""
 ROWS: Final = b"earmark_rows"
-"""Where the metadata of a whole file may repeat its columns without audio, by name, as JSON: with a row group for each
-clip they lie all over the file, and far away each is a request. `start` and `n_bytes` beside them are where in the file
-the recordings are."""
-
+"""Metadata key under which a file repeats its columns without audio, by name, as JSON: with one row group per clip the
+columns are scattered over the file, and remotely each would be a request. `start` and `n_bytes` are the byte ranges of
+the recordings."""
 
 MANIFEST: Final = "pack.json"
-"""Beside the files of a whole pack: which they are."""
+"""Lists the files of a finished pack, beside them."""
 JOURNAL: Final = "_pack.jsonl"
-"""There while a pack is made."""
+"""Present while a pack is unfinished."""
 _NUMBERED: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
 
 
 def missing_files(names: Sequence[str], manifest: bytes | None) -> list[str]:
-    """Files of a pack that others of it, by their numbers, or its manifest say there should be."""
+    """Files that a pack lacks, according to the numbers in its file names and its manifest."""
     series = {(match[1], int(match[3])) for match in map(_NUMBERED.fullmatch, names) if match}
     expected = {f"{stem}-{number:05d}-of-{n:05d}.parquet" for stem, n in series for number in range(n)}
-    # whether a manifest is damaged is for `earmark pack --check` to say
+    # `earmark pack --check` reports a damaged manifest
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         expected.update(str(shard["file"]) for shard in json.loads(manifest or b"{}").get("shards", ()))
     return sorted(expected - set(names))
 
 
 def about(url: str, text: bytes | None) -> dict[str, Any]:
-    """What `earmark pack` says of the data set; nothing where it is not its file."""
+    """The description of the data set by `earmark pack`; empty for other files."""
     try:
         about = json.loads(text or b"{}")
         if about.get("kind") != "pack":
             return {}
         if about["format"] != FORMAT:
-            raise DataError(f"{url}: format {FORMAT} of `earmark pack` was expected, got {about['format']}")
+            raise DataError(f"{url}: expected format {FORMAT} of `earmark pack`, got {about['format']}")
         label_set(url, about)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{url}: the description of its data set is damaged: {error!r}") from error
@@ -49,6 +48,7 @@ def about(url: str, text: bytes | None) -> dict[str, Any]:
 
 
 def label_set(url: str, about: Mapping[str, Any]) -> LabelSet:
+    """The label set in a pack's description."""
     try:
         return LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
     except DataError as error:
@@ -56,7 +56,7 @@ def label_set(url: str, about: Mapping[str, Any]) -> LabelSet:
 
 
 def rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
-    """The table that a footer repeats."""
+    """The table of columns without audio that the footer repeats."""
     import pyarrow as pa
 
     try:
@@ -65,12 +65,12 @@ def rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str])
     except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise DataError(f"{url}: the rows that its footer repeats are damaged: {error!r}") from error
     if len(table) != n_rows:
-        raise DataError(f"{url}: {n_rows} rows were expected, its footer repeats {len(table)}")
+        raise DataError(f"{url}: expected {n_rows} rows, its footer repeats {len(table)}")
     return table
 
 
 def ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[int]] | None:
-    """Where in the file a footer says that the recordings are."""
+    """Start and number of bytes of each recording, from the footer; None if it does not state them."""
     columns = json.loads(text or b"{}")
     if "start" not in columns:
         return None
@@ -78,7 +78,5 @@ def ranges(url: str, text: bytes | None, n_rows: int) -> tuple[list[int], list[i
     for column in ranges:
         is_sound = isinstance(column, list) and all(isinstance(value, int) and value > 0 for value in column)
         if not is_sound or len(column) != n_rows:
-            raise DataError(
-                f"{url}: the rows that its footer repeats are damaged: {n_rows} ranges of bytes were expected"
-            )
+            raise DataError(f"{url}: the rows that its footer repeats are damaged: expected {n_rows} byte ranges")
     return ranges

@@ -1,6 +1,6 @@
-"""Clips in Parquet files, labels and recordings side by side: AudioSet as it is spread now, earmark's own, one's own.
+"""Clips in Parquet files: AudioSet as distributed on the Hugging Face Hub, `earmark pack` files, and your own tables.
 
-What is opened is footers and columns without audio; a recording is read when its clip is (`parquet_audio`).
+Opening reads footers and the columns without audio; a recording is read when its clip is loaded (`parquet_audio`).
 """
 
 import sys
@@ -29,24 +29,24 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_parquet(url: str, lenient: bool = False) -> Dataset:
-    """The clips of a Parquet file, of all in a folder and its sub-folders, or of those that wildcards fit.
+    """The clips of a Parquet file, of all files in a folder and its sub-folders, or of those that match wildcards.
 
-    By its columns a file is one of three: AudioSet as it is spread through the Hugging Face Hub (`video_id`, `audio`,
-    `labels` as MIDs), whose clips have the video as id and group; what `earmark pack` writes; or one's own, with
-    `audio` (all bytes of a recording's file, or a struct that has them in `bytes`), `labels` (a list, or a text joined
-    by `;`), `path` or `id`, and optionally `onset`, `offset` or `duration` in seconds for a part of the recording,
-    `split` and `group`. Parts of one `path` are a group where there is no other. Hidden files are passed over.
+    The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
+    (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
+    bytes of an audio file, or a struct that holds them in `bytes`), `labels` (a list, or text joined by `;`), `path` or
+    `id`, and optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and
+    `group`. Without `group`, the parts of one `path` form a group. Hidden files are ignored.
 
     Args:
-        url: A path, or a URL that fsspec or Arrow knows.
-        lenient: Passes over labels outside of the set, rows without labels, and rows and files that cannot be read.
+        url: A path, or a URL that fsspec or Arrow supports.
+        lenient: Allow unknown labels and rows without labels; skip unreadable rows and files.
 
     Raises:
-        DataError: There is no such file, or a pack that is not finished; a file has other columns, or rows without id
-            or labels; files do not go together; or pyarrow or fsspec are not installed.
+        DataError: No such file; an unfinished pack; other columns; rows without id or labels; files of different kinds;
+            or pyarrow or fsspec is not installed.
     """
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
-        raise DataError(f"{url}: needs {' and '.join(missing)}, not installed here: pip install 'earmark[parquet]'")
+        raise DataError(f"{url}: reading Parquet needs {' and '.join(missing)}: pip install 'earmark[parquet]'")
     place = RemotePath(url).absolute
     root, names = _files(place)
     damage = Damage(lenient)
@@ -54,11 +54,11 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     first = tables[0]
     for table in tables:
         if table.kind != first.kind:
-            raise DataError(f"{table.shard.url}: {table.kind} beside {first.kind}; name files of one kind")
+            raise DataError(f"{table.shard.url}: {table.kind} beside {first.kind}; give files of one kind")
     if first.kind == PACK:
         _check_whole(place, root, names)
     labels, names_of = _LABELS[first.kind](tables)
-    _tell_of_large_groups(url, tables)
+    _warn_of_large_groups(url, tables)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     outside: list[tuple[str, tuple[str, ...]]] | None = [] if lenient else None
     seen: set[str] = set()
@@ -73,21 +73,23 @@ def _files(place: RemotePath) -> tuple[str, list[str]]:
         if not place.has_wildcards and place.is_file():
             return place.folder, [place.name]
         root = place.root
-        # what a killed writer leaves behind is hidden, and passed over
+        # the temporary files of a killed writer are hidden, so they are ignored
         names = [name for name in place.files() if root != place or name.endswith(".parquet")]
         folders = sorted({root.url, *(root.child(name).folder for name in names)})
         unfinished = [folder for folder in folders if RemotePath(folder).child(packs.JOURNAL).is_file()]
     except OSError as error:
         raise DataError(f"{place.url}: cannot be opened: {error.strerror or error}") from error
     if unfinished:
-        raise DataError(f"{unfinished[0]}: the pack is not finished; run the same `earmark pack` again, it goes on")
+        raise DataError(
+            f"{unfinished[0]}: the pack is unfinished; run the same `earmark pack` command again to finish it"
+        )
     if not names:
-        raise DataError(f"{place.url}: no Parquet file there; a file, a folder of some or wildcards were expected")
+        raise DataError(f"{place.url}: no Parquet file found; expected a file, a folder or wildcards")
     return root.url, names
 
 
 def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> list[Table]:
-    """What the files have beside recordings; several are read at once."""
+    """The columns without audio of all files, several files at a time."""
 
     def read(name: str) -> Table | DamageError:
         try:
@@ -103,24 +105,24 @@ def _tables(root: str, names: Sequence[str], damage: Damage, lenient: bool) -> l
         others = f"; {len(errors) - 1} others cannot be read either" if errors[1:] else ""
         raise DamageError(join_path(root, errors[0].name), errors[0].name, f"{errors[0].reason}{others}") from errors[0]
     for error in errors:
-        damage.meet(error)
+        damage.add(error)
     return tables
 
 
 def _check_whole(place: RemotePath, root: str, names: Sequence[str]) -> None:
-    """Refuses a pack that lacks files; where some files were named, and not the folder, it is told."""
+    """Refuses a pack that lacks files; warns if single files of it were named."""
     manifest = RemotePath(root).child(packs.MANIFEST)
     is_all = place.url == root
     gone = packs.missing_files(names, manifest.read() if is_all and manifest.is_file() else None)
     if gone:
         shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
-        text = f"{len(gone)} of {len(gone) + len(names)} files of the pack are not"
+        text = f"{len(gone)} of {len(gone) + len(names)} files of the pack are"
         if is_all:
             raise DataError(
-                f"{place.url}: {text} there: {shown}; bring them back, or name those that are to be read, as in "
+                f"{place.url}: {text} missing: {shown}; restore them, or name the files to read, as in "
                 "parquet:'PACK/*.parquet'"
             )
-        warnings.warn(f"{place.url}: {text} among those named: {shown}", EarmarkWarning, stacklevel=3)
+        warnings.warn(f"{place.url}: {text} not among those named: {shown}", EarmarkWarning, stacklevel=3)
 
 
 def _audioset_labels(tables: Sequence[Table]) -> tuple[LabelSet, dict[str, str]]:
@@ -132,7 +134,7 @@ def _packed_labels(tables: Sequence[Table]) -> tuple[LabelSet, dict[str, str]]:
     for table in tables:
         if table.about["labels"] != tables[0].about["labels"]:
             urls = f"{tables[0].shard.url} and {table.shard.url}"
-            raise DataError(f"{urls}: one set of labels was expected, they have different ones; name files of one pack")
+            raise DataError(f"{urls}: expected one label set, these differ; give files of one pack")
     labels = packs.label_set(tables[0].shard.url, tables[0].about)
     return labels, {name: name for name in labels.names}
 
@@ -149,7 +151,7 @@ _LABELS: Final[Mapping[str, Callable[[Sequence[Table]], tuple[LabelSet, dict[str
     PACK: _packed_labels,
     OWN: _own_labels,
 }
-"""Of each kind: the labels of all its files, and what stands for their names in the files."""
+"""Reads the label set of each kind, and the label names by their text in the files."""
 
 
 def _clips(
@@ -160,17 +162,17 @@ def _clips(
     damage: Damage,
     seen: set[str],
 ) -> Iterator[Clip]:
-    """The clips of a shard; equal labels, splits and groups are one object each, as there may be millions.
+    """The clips of a shard; equal labels, splits and groups share one object, as there may be millions of rows.
 
-    Labels outside of the set are added to `outside`; where that is None they are refused, and rows without labels and
-    ids that were `seen` too.
+    Unknown labels are added to `outside`. If that is None, unknown labels, rows without labels and repeated ids are
+    refused.
     """
-    wrong = dict.fromkeys(_nulls(table.ids), f"{table.id_column} must be filled in, it is null")
+    wrong = dict.fromkeys(_nulls(table.ids), f"{table.id_column} is null")
     if outside is None:
-        wrong |= dict.fromkeys(_nulls(table.labels), "labels must be filled in, it is null")
+        wrong |= dict.fromkeys(_nulls(table.labels), "labels is null")
     onsets, durations, strange = _parts(table)
     for number, reason in sorted((strange | wrong).items()):
-        damage.meet(table.damaged(number, reason))
+        damage.add(table.damaged(number, reason))
     ids: list[str] = table.ids.to_pylist()
     if table.id_column == "path" and "onset" in table.times:
         given = table.times["onset"].is_valid().to_pylist()
@@ -186,7 +188,7 @@ def _clips(
             continue
         if outside is not None:
             if id_ in seen:
-                damage.meet(table.damaged(number, f"{id_} is there already"))
+                damage.add(table.damaged(number, f"{id_} occurs twice"))
                 continue
             seen.add(id_)
         if table.ranges is None:
@@ -210,7 +212,7 @@ def _interned(text: str | None) -> str | None:
 def _labels(
     table: Table, names_of: Mapping[str, str], shared: dict[tuple[str, ...], tuple[str, ...]], lenient: bool
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The names of each row's labels, and what stands beside them that is none."""
+    """The label names of each row, and its unknown labels."""
     encoded = table.labels.values.dictionary_encode()
     words: list[str | None] = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(words)).to_numpy()
@@ -223,8 +225,8 @@ def _labels(
         row = int(np.searchsorted(ends, place, side="right")) - 1
         n_words = len(set(codes[ends[0] : ends[-1]][strange].tolist()))
         raise DataError(
-            f"{table.row(row)}: {words[codes[place]]!r} is none of the {len(names_of)} labels, nor are "
-            f"{n_words - 1} others in {len(strange)} places of this file"
+            f"{table.row(row)}: {words[codes[place]]!r} is not among the {len(names_of)} labels; this file "
+            f"has {n_words - 1} other unknown labels, in {len(strange)} places"
         )
     names = ["" if word is None else names_of.get(word, "") for word in words]
     others = {code: str(words[code]) for code in unknown.tolist()}
@@ -240,7 +242,7 @@ def _labels(
 
 
 def _parts(table: Table) -> tuple[Sequence[float], Sequence[float | None], dict[int, str]]:
-    """Onset and duration of each row, in seconds, 0 and None where it is the whole recording; what is wrong where."""
+    """Onset and duration of each row in seconds (0 and None for the whole recording), and the reason of each fault."""
     n_rows = len(table.ids)
     if not table.times:
         return [0.0] * n_rows, [None] * n_rows, {}
@@ -254,7 +256,7 @@ def _parts(table: Table) -> tuple[Sequence[float], Sequence[float | None], dict[
     length = np.where(np.isnan(offset), duration, offset - begins)
     both = ~np.isnan(offset) & ~np.isnan(duration)
     strange = both | ~(begins >= 0) | np.isinf(begins) | (length <= 0) | np.isinf(length)
-    expected = "seconds, an onset of 0 or more and either an offset behind it or a duration were expected"
+    expected = "expected seconds: an onset of 0 or more, and either an offset after it or a duration"
     reasons = {
         number: f"{expected}, got " + ", ".join(f"{time} {of[number].as_py()}" for time, of in table.times.items())
         for number in np.flatnonzero(strange).tolist()
@@ -263,7 +265,7 @@ def _parts(table: Table) -> tuple[Sequence[float], Sequence[float | None], dict[
 
 
 def _audioset_split(url: str) -> str | None:
-    """The split that a file is of by its name, its folder, and the one above `train`; None where they don't say."""
+    """The split by the file's name, its folder, and the folder above `train`; None if they do not state it."""
     words = [word.partition(".")[0].partition("-")[0].lower() for word in reversed(url.split("/")[-3:])]
     is_train = False
     for height, word in enumerate(words):
@@ -274,16 +276,16 @@ def _audioset_split(url: str) -> str | None:
         if word in ("unbal_train", "unbalanced_train") or (is_train and word == "unbalanced"):
             return "unbalanced_train"
         if height and word != "train":
-            break  # what lies above a folder of another name is about other things
+            break  # folders above one of another name do not state the split
         is_train = is_train or word == "train"
     return "train" if is_train else None
 
 
-def _tell_of_large_groups(url: str, tables: Sequence[Table]) -> None:
+def _warn_of_large_groups(url: str, tables: Sequence[Table]) -> None:
     largest = max(table.largest_group for table in tables)
     if largest > _LARGE_GROUP:
         text = (
-            f"{url}: its row groups have up to {largest / 1e6:.0f} MB of audio, all of which is read for one clip: in "
-            "random order, as training wants them, that is slow; `earmark pack` makes files in which it is not"
+            f"{url}: its row groups hold up to {largest / 1e6:.0f} MB of audio, and one clip requires reading a whole "
+            "group: slow in the random order of training; repack with `earmark pack`"
         )
         warnings.warn(text, EarmarkWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""A recording in a row of a Parquet file: read when it is asked for, from files that stay open."""
+"""Recordings in the rows of Parquet files, read on demand from files that stay open."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from earmark.storage.remote import RemotePath, is_url, join_path
 
 _OPEN_FILES: Final = 64
 _KEPT_GROUPS: Final = 8
-"""Row groups whose bytes are kept: threads that go through a file side by side are at most so far apart."""
+"""Row groups kept in memory: threads that read one file in parallel are at most this far apart."""
 _KEPT_BYTES: Final = 256 << 20
 
 
@@ -24,11 +24,11 @@ class Shard:
     """A Parquet file with recordings, shared by its rows."""
 
     folder: str = field(repr=False)
-    """Path or URL. A data set may move between a run's start and its resumption: what it is does not depend on it."""
+    """Path or URL; not part of the identity, as a data set may move between a run's start and its resumption."""
     name: str
-    """Of the file, relative to the folder."""
+    """Name of the file, relative to the folder."""
     column: str
-    """Where the bytes are: `audio`, or `audio.bytes` in a column of structs."""
+    """Column of the bytes: `audio`, or `audio.bytes` in a column of structs."""
 
     @property
     def url(self) -> str:
@@ -38,22 +38,22 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _RowAudio:
-    """What the recordings of rows have in common, however their bytes are found."""
+    """The common part of recordings in rows, however their bytes are located."""
 
     shard: Shard
     row: int
-    """In the file, from 0."""
+    """Index of the row in the file."""
     name: str
-    """What its data set calls it, for errors."""
+    """Id of the clip, for errors."""
 
     @property
     def url(self) -> str:
-        """Path or URL of the file that the row is in."""
+        """Path or URL of the row's file."""
         return self.shard.url
 
     @property
     def source(self) -> str:
-        """The row, whatever the data set calls it."""
+        """File and row, which identify the recording whatever its id."""
         return f"{self.url if is_url(self.url) else os.path.realpath(self.url)} row {self.row}"
 
     @property
@@ -61,11 +61,11 @@ class _RowAudio:
         return f"{self.url}, row {self.row} ({self.name})"
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Says which row could not be read."""
+    def _errors_named(self) -> Iterator[None]:
+        """Turns any error into an AudioError that names the row."""
         try:
             yield
-        except Exception as error:  # far away, file systems raise what they like
+        except Exception as error:  # remote file systems raise errors of any type
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             text = f"{self._place}: cannot be read, missing, changed, damaged or cut off: {reason}"
             raise AudioError(text) from error
@@ -78,40 +78,41 @@ class ParquetAudio(_RowAudio):
     row_group: int
     row_in_group: int
     onset: float = 0.0
-    """Where the clip starts in the recording, in seconds."""
+    """Start of the clip in the recording, in seconds."""
     duration: float | None = None
-    """How long the clip is, in seconds; None is to the end."""
+    """Duration of the clip in seconds; None is to the end of the recording."""
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate.
 
         Raises:
-            AudioError: The file or the row cannot be read, or has no bytes of a recording.
+            AudioError: The file or the row cannot be read, or the row has no audio.
         """
         return decode_audio(self.recording(), sample_rate, self._place, self.onset, self.duration)
 
     def recording(self) -> bytes:
-        """All the bytes of the recording, as they are in the table.
+        """The bytes of the recording, as stored in the table.
 
         Raises:
-            AudioError: The file cannot be read, or there are none in the row.
+            AudioError: The file cannot be read, or the row has no audio.
         """
-        with self._told():
+        with self._errors_named():
             data = _open_files(os.getpid()).read(self.shard, self.row_group, self.row_in_group)
         if not data:
-            raise AudioError(f"{self._place}: no bytes of audio in this row")
+            raise AudioError(f"{self._place}: this row has no audio")
         return data
 
 
 @dataclass(frozen=True, slots=True)
 class PackedAudio(_RowAudio):
-    """The recording of a row of a pack, which says where in the file its bytes are: one read, and no footer.
+    """The recording of a row of a pack, located by its byte range: one read, without the footer.
 
-    Thousands of shards, open, would take gigabytes for their footers; opened for each clip, a third of a processor.
+    The footers of thousands of open shards would take gigabytes; parsing a footer for each clip takes a third of a
+    processor.
     """
 
     start: int
-    """Where the recording begins in the file, in bytes."""
+    """First byte of the recording in the file."""
     n_bytes: int
 
     onset = 0.0
@@ -121,17 +122,17 @@ class PackedAudio(_RowAudio):
         """The sound, mono, at that rate.
 
         Raises:
-            AudioError: The file cannot be read, or its bytes are no longer those of a recording.
+            AudioError: The file cannot be read, or has changed.
         """
         return decode_audio(self.recording(), sample_rate, self._place)
 
     def recording(self) -> bytes:
-        """All the bytes of the recording.
+        """The bytes of the recording.
 
         Raises:
-            AudioError: The file cannot be read, or ends before them.
+            AudioError: The file cannot be read, or is too short.
         """
-        with self._told():
+        with self._errors_named():
             file = _file(self.url, os.getpid())
             if file.is_local:
                 with open(file.path, "rb") as stream:  # noqa: PTH123 (a Path for each clip takes longer than to open it)
@@ -140,37 +141,37 @@ class PackedAudio(_RowAudio):
             else:
                 data = file.read(self.start, self.start + self.n_bytes)
         if len(data) < self.n_bytes:
-            raise AudioError(f"{self._place}: the file ends before its bytes; pack anew")
+            raise AudioError(f"{self._place}: the file ends before this recording; run `earmark pack` again")
         return data
 
 
 @lru_cache(maxsize=4096)
 def _file(url: str, process: int) -> RemotePath:
-    # one for each process: a connection that a fork has inherited is its parent's
+    # one per process: an inherited connection belongs to the parent
     return RemotePath(url)
 
 
 @cache
 def _open_files(process: int) -> "_OpenFiles":
-    # one for each process: a handle that a fork has inherited is at the same place of the same file as its parent's
+    # one per process: an inherited file handle shares its position with the parent
     return _OpenFiles()
 
 
 class _OpenFile:
-    """An open shard and its lock: who waits for a row group finds it read."""
+    """An open shard and its lock: a thread that waited for a row group finds it in memory."""
 
     def __init__(self, shard: Shard) -> None:
         from pyarrow import parquet
 
         place = RemotePath(shard.url)
         self.lock = threading.Lock()
-        # Arrow reads local files without Python; of far ones it is given what it asks for and no more
+        # Arrow reads local files directly; from remote files only the requested bytes are fetched
         source = place.path if place.is_local else place.open(read_ahead=False)
         self.parquet = parquet.ParquetFile(source)
 
 
 class _OpenFiles:
-    """The shards that were read last, and their last row groups; threads may share it."""
+    """The most recently read shards and their row groups; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -179,7 +180,7 @@ class _OpenFiles:
         self._n_bytes = 0
 
     def read(self, shard: Shard, row_group: int, row: int) -> bytes:
-        """The bytes in a row of a row group; none where it is null."""
+        """The bytes in a row of a row group; empty if null."""
         group = self._kept(shard, row_group)
         if group is None:
             file = self._file(shard)
@@ -199,7 +200,7 @@ class _OpenFiles:
             if shard in self._files:
                 self._files.move_to_end(shard)
                 return self._files[shard]
-        opened = _OpenFile(shard)  # far away that takes a while; others go on
+        opened = _OpenFile(shard)  # outside the lock: opening a remote file takes time
         with self._lock:
             file = self._files.setdefault(shard, opened)
             while len(self._files) > _OPEN_FILES:

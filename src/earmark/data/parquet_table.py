@@ -1,4 +1,4 @@
-"""What is read of a Parquet file with recordings before any of them: its columns without audio, and its footer."""
+"""The footer and the columns without audio of a Parquet file with recordings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from earmark.storage.remote import RemotePath
 
 AUDIOSET: Final = "a file of AudioSet"
 PACK: Final = "a file of `earmark pack`"
-OWN: Final = "a table of one's own"
+OWN: Final = "a table of your own"
 _ACCEPTED: Final = (
     "audio, labels and either path or id (and optionally onset, offset or duration, split, group), or AudioSet's "
     "video_id, audio and labels"
@@ -22,12 +22,12 @@ TIMES: Final = ("onset", "offset", "duration")
 
 
 class Table(NamedTuple):
-    """What is read of a shard: all but the audio. Columns are Arrow's, None where there is no such column."""
+    """A shard without its audio. Columns are Arrow arrays, None if the file lacks the column."""
 
     shard: Shard
     kind: str
     about: dict[str, Any]
-    """What `earmark pack` says of its data set."""
+    """The description of the data set by `earmark pack`."""
     id_column: str
     ids: Any
     labels: Any
@@ -37,25 +37,25 @@ class Table(NamedTuple):
     times: dict[str, Any]
     rows_per_group: list[int]
     ranges: tuple[list[int], list[int]] | None
-    """First byte and bytes of each recording in the file, where it says so."""
+    """First byte and number of bytes of each recording; None if the file does not state them."""
     largest_group: int
-    """Compressed bytes of audio; 0 where that is not looked at."""
+    """Compressed bytes of audio in the largest row group; 0 for packs."""
 
     def row(self, number: int) -> str:
-        """The place of a row, for errors."""
+        """File and row, for errors."""
         return f"{self.shard.url}, row {number} ({self.ids[number].as_py()})"
 
     def damaged(self, number: int, reason: str) -> DamageError:
-        """The error that a row is."""
+        """The error for a faulty row."""
         return DamageError(self.row(number), f"{self.shard.name}, row {number}", reason)
 
 
 def read_table(folder: str, name: str) -> Table:
-    """All of a file but its recordings.
+    """A file without its recordings.
 
     Args:
         folder: Path or URL.
-        name: Of the file, relative to it.
+        name: Name of the file, relative to the folder.
 
     Raises:
         DamageError: The file cannot be read as Parquet or has other columns.
@@ -65,14 +65,14 @@ def read_table(folder: str, name: str) -> Table:
     url = Shard(folder, name, "audio").url
     place = RemotePath(url)
     try:
-        # Arrow reads local files without Python
+        # Arrow reads local files directly
         with nullcontext(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
             return _read_columns(folder, name, file)
     except DataError as error:
         raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
-    except Exception as error:  # Arrow's, and far away, file systems raise what they like
+    except Exception as error:  # Arrow and remote file systems raise errors of any type
         if place.is_local and not os.path.exists(place.path):  # noqa: PTH110
-            raise DamageError(url, name, "no such file, or a link that leads to none") from error
+            raise DamageError(url, name, "no such file, or a broken link") from error
         reason = getattr(error, "strerror", None) or " ".join(str(error).replace(place.path, name).split())
         raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
 
@@ -98,11 +98,11 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
             return read.column(column).cast(type_).combine_chunks()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             found = schema.field(column).type
-            raise DataError(f"{url}: column {column} as {type_} was expected, got {found}") from error
+            raise DataError(f"{url}: expected column {column} as {type_}, got {found}") from error
 
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     largest = 0
-    if kind != PACK and groups:  # earmark's own are small, and many
+    if kind != PACK and groups:  # the row groups of a pack are small and many
         paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
         audio = paths.index(shard.column)
         largest = max(of_group.column(audio).total_compressed_size for of_group in groups)
@@ -124,19 +124,19 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
 
 
 def _audio_column(url: str, schema: Any) -> str:
-    """Where the bytes of the recordings are."""
+    """The column that holds the bytes of the recordings."""
     from pyarrow import types
 
     type_ = schema.field("audio").type
     names = [field.name for field in type_] if types.is_struct(type_) else []
     bytes_ = type_.field("bytes").type if "bytes" in names else type_
     if not (types.is_binary(bytes_) or types.is_large_binary(bytes_)):
-        raise DataError(f"{url}: column audio with the bytes of recordings was expected, got {type_}")
+        raise DataError(f"{url}: expected the bytes of recordings in column audio, got {type_}")
     return "audio.bytes" if names else "audio"
 
 
 def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
-    """What a file is by its columns, and which of them has the ids."""
+    """The kind of a file by its columns, and the column of the ids."""
     if {"audio", "labels"} <= set(columns):
         if about and "id" in columns:
             return PACK, "id"
@@ -145,11 +145,11 @@ def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[s
         for name in ("id", "path"):
             if name in columns:
                 return OWN, name
-    raise DataError(f"{url}: the columns {_ACCEPTED} were expected, got {', '.join(columns) or 'none'}")
+    raise DataError(f"{url}: expected the columns {_ACCEPTED}, got {', '.join(columns) or 'none'}")
 
 
 def _split(joined: Any) -> Any:
-    """Lists of labels from texts joined by `;`."""
+    """Label lists from texts joined by `;`."""
     import pyarrow as pa
     from pyarrow import compute
 

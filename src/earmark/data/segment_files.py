@@ -1,4 +1,4 @@
-"""Which file of a folder is which segment of AudioSet: the names in use, matched against the listed segments."""
+"""Matches the files of a folder with AudioSet's listed segments, by the file naming schemes in use."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from earmark.errors import DataError
 from earmark.storage.files import walk
 
 SCHEMES: Final = ("Y<id>", "<id>", "<id>_<start>", "<id>_<start>_<end>")
-"""Names in use, before the suffix; start and end in seconds or milliseconds."""
+"""Naming schemes, without the suffix; start and end in seconds or milliseconds."""
 _NUMBER: Final = re.compile(r"\d+(?:\.\d*)?")
 _ROUNDED: Final = 1.0
-"""Names cut their numbers off or round them."""
+"""Tolerance, as file names round or truncate their times."""
 
 
 class Span(NamedTuple):
-    """Where in its video a segment lies, in seconds."""
+    """Start and end of a segment in its video, in seconds."""
 
     onset: float
     offset: float
@@ -28,19 +28,19 @@ class SegmentFiles(NamedTuple):
     """The files of segments."""
 
     paths: dict[str, str]
-    """By the id of the video; a segment without a file is not in it."""
+    """Paths by video id; segments without a file are left out."""
     n_doubled: int
-    """Segments with several files, of which the first by name was taken."""
+    """Number of segments with several files, of which the first by name is used."""
     n_recordings: int
-    """Files looked at, of whatever name."""
+    """Number of recordings found, whatever their names."""
     n_unread: int
-    """Further ones, in formats that only the extra `media` reads, which is not installed."""
+    """Number of files that only the extra `media` can read, which is not installed."""
 
 
 def list_files(folder: str) -> dict[str, list[str]]:
-    """The names of the files in a folder and its sub-folders, by where they lie.
+    """The names of the files in a folder and its sub-folders, by folder.
 
-    Hidden files and links that lead nowhere are passed over.
+    Hidden files and broken links are ignored.
 
     Raises:
         DataError: A folder cannot be read.
@@ -56,15 +56,14 @@ def list_files(folder: str) -> dict[str, list[str]]:
 
 
 def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:
-    """The files of the listed segments, by their names alone.
+    """The files of the listed segments, matched by name.
 
-    An id may itself look like another one with a time behind it. So a name is never taken apart to see what it may
-    mean, but read in all ways that a listed segment allows; one that can be read in several ways goes to the longest
-    id that has no other file.
+    An id may end in what looks like a time. So a name is matched against the listed segments instead of being parsed;
+    a name that fits several segments goes to the longest id that has no other file.
 
     Args:
-        spans: The segments by the id of the video, which is theirs too.
-        files: What `list_files` found.
+        spans: The segments by video id.
+        files: The result of `list_files`.
     """
     readable = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     paths: dict[str, str] = {}
@@ -97,9 +96,9 @@ def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -
 
 
 def _readings(stem: str, spans: Mapping[str, Span]) -> Iterator[str]:
-    """The ids of all segments that a file of that name may be, the longest first."""
+    """The ids of all segments that a file name fits, the longest first."""
     texts = (stem, stem[1:]) if stem.startswith("Y") else (stem,)
-    if len(texts) == 1 and stem in spans and "_" not in stem:  # nearly all, and nothing else to try
+    if len(texts) == 1 and stem in spans and "_" not in stem:  # nearly all names, and only one reading
         yield stem
         return
     found = {video_id for text in texts for video_id in _without_times(text, spans)}
@@ -118,7 +117,7 @@ def _without_times(text: str, spans: Mapping[str, Span]) -> Iterable[str]:
 
 
 def _is_at(span: Span, *texts: str) -> bool:
-    """Whether these are the first times of the segment, in seconds or all in milliseconds."""
+    """Whether the texts are the onset (and offset) of the segment, all in seconds or all in milliseconds."""
     if not all(_NUMBER.fullmatch(text) for text in texts):
         return False
     values = [float(text) for text in texts]

@@ -1,4 +1,4 @@
-"""Soundscapes: weakly labelled clips mixed from a bank of single sounds, with the truth about when kept apart."""
+"""Soundscapes: weakly labelled clips mixed from a bank of single sounds; the true event times are kept separately."""
 
 import csv
 import json
@@ -27,26 +27,26 @@ _MANIFEST_COLUMNS = ("path", "labels", "split", "group")
 
 @dataclass(frozen=True)
 class SoundscapeConfig:
-    """How soundscapes are drawn. A pair is the range that a value is drawn from, uniformly unless said otherwise."""
+    """How soundscapes are drawn. A pair is a range; values are drawn uniformly from it unless noted."""
 
     duration: Annotated[float, Limit(above=0)] = 10.0
-    """Seconds a soundscape lasts."""
+    """Duration of a soundscape in seconds."""
     sample_rate: Annotated[int, Limit(at_least=1000)] = 32000
-    """Sample rate in Hz; the default is that of the paper's front end."""
+    """Sample rate in Hz; the default is the rate of the paper's front end."""
     n_events: Annotated[tuple[int, int], Limit(at_least=1)] = (1, 4)
-    """Fewest and most events a soundscape, each of another label."""
+    """Fewest and most events per soundscape, each with a different label."""
     event_duration: Annotated[tuple[float, float], Limit(at_least=0.01)] = (0.3, 4.0)
-    """Shortest and longest cut of a sound in seconds, drawn log-uniformly up to the length of what sounds in it."""
+    """Shortest and longest cut of a sound in seconds, drawn log-uniformly up to the length of its active part."""
     snr_db: tuple[float, float] = (6.0, 30.0)
-    """Lowest and highest level of an event over the background in dB, both as RMS; the default is DESED's range."""
+    """Lowest and highest level of an event above the background in dB (RMS); the default is DESED's range."""
     background_db: Annotated[tuple[float, float], Limit(at_most=0)] = (-50.0, -30.0)
     """Lowest and highest RMS of the background in dB relative to full scale."""
     background_tilt: tuple[float, float] = (0.0, 2.0)
-    """Colour of the background: its power falls with frequency to this power (0 white, 1 pink, 2 brown)."""
+    """Spectral tilt of the background, power ~ 1 / f^tilt (0 white, 1 pink, 2 brown)."""
     fade: Annotated[float, Limit(at_least=0, at_most=1)] = 0.008
-    """Seconds of the fade at either end of a cut."""
+    """Fade at each end of a cut, in seconds."""
     seed: Annotated[int, Limit(at_least=0)] = 0
-    """Soundscape i follows from it, the bank (another split gives others), the other settings and i alone."""
+    """Random seed; soundscape i depends only on the seed, the bank, the other settings and i."""
 
     def __post_init__(self) -> None:
         for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
@@ -59,7 +59,7 @@ class SoundscapeConfig:
 
 
 class TruthEvent(NamedTuple):
-    """what sounds when in a soundscape: a row of the DCASE tables, and its level."""
+    """An event in a soundscape: a row of a DCASE table, and its level."""
 
     filename: str
     onset: float
@@ -73,20 +73,20 @@ class TruthEvent(NamedTuple):
 class Soundscapes:
     """Soundscapes that are mixed when they are read.
 
-    `dataset` is what a training may see: clips and what sounds in them. When it sounds is in `truth`.
+    `dataset` holds clips with weak labels, for training; `truth` holds the event times.
     """
 
     dataset: Dataset
     config: SoundscapeConfig
     bank_fingerprint: str
-    """Fingerprint of the bank that the sounds were drawn from."""
+    """Fingerprint of the sound bank."""
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     @property
     def truth(self) -> list[TruthEvent]:
-        """Every event, clip by clip, by onset."""
+        """All events, clip by clip, by onset."""
         events = []
         for clip, recipe in zip(self.dataset, self.recipes, strict=True):
             for sound in sorted(recipe.sounds, key=lambda sound: (sound.onset, sound.label)):
@@ -97,7 +97,7 @@ class Soundscapes:
 
     @property
     def recipes(self) -> tuple[Soundscape, ...]:
-        """What each clip is mixed of."""
+        """The recipe of each clip."""
         return tuple(clip.audio for clip in self.dataset if isinstance(clip.audio, Soundscape))
 
 
@@ -109,29 +109,29 @@ def mix_soundscapes(
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Soundscapes:
-    """Draw soundscapes from a bank of single sounds, each of which must have exactly one label.
+    """Draws soundscapes from a bank of single sounds, each with exactly one label.
 
-    A split never shares a source with another when their banks do not: `bank.select(splits=...)` first. The group
-    of a soundscape names the groups of all its sounds, joined by `+`.
+    Use `bank.select(splits=...)` first, so that soundscapes of different splits share no source. The group of a
+    soundscape joins the groups of its sounds by `+`.
 
     Args:
-        bank: The single sounds; those that are drawn are decoded once, to find where in them something sounds.
+        bank: The single sounds; drawn sounds are decoded once to find their active parts.
         config: Ranges to draw from, and the seed.
-        n_clips: How many soundscapes.
-        split: Name of the split that the soundscapes will belong to.
-        progress: Called with the soundscapes drawn so far and `n_clips`.
+        n_clips: Number of soundscapes.
+        split: Name of the soundscapes' split.
+        progress: Called with the number of soundscapes drawn so far and `n_clips`.
 
     Raises:
-        DataError: The bank has sounds of several labels or of none, too few labels, or silent sounds.
+        DataError: The bank has sounds with several labels or none, too few labels, or silent sounds.
         AudioError: A sound cannot be read.
     """
     if n_clips < 1:
-        raise DataError(f"the number of soundscapes must be positive, but is {n_clips}")
+        raise DataError(f"expected 1 or more soundscapes, got {n_clips}")
     shelves, fingerprint = _shelves(bank), bank.fingerprint()
     if len(shelves) < config.n_events[1]:
         raise DataError(
-            f"{bank.name}: up to {config.n_events[1]} events of different labels were asked for, "
-            f"but the bank has sounds of {len(shelves)} only; lower n_events"
+            f"{bank.name}: a soundscape has up to {config.n_events[1]} events of different labels, "
+            f"but the bank has sounds of only {len(shelves)} labels; lower n_events"
         )
     clips = []
     for index in range(n_clips):
@@ -143,23 +143,23 @@ def mix_soundscapes(
 
 
 def _shelves(bank: Dataset) -> list[list[Clip]]:
-    # the sounds of each label that has any, in an order that does not depend on how the bank was listed
+    # the sounds of each label that has any, in an order that does not depend on the order of the bank
     by_label: dict[str, list[Clip]] = {name: [] for name in bank.labels}
     for clip in sorted(bank, key=lambda clip: clip.id):
         if len(clip.labels) != 1:
             raise DataError(
-                f"{bank.name}: a bank holds single sounds, but clip {clip.id!r} has {len(clip.labels)} labels"
+                f"{bank.name}: a bank needs clips with exactly one label, but {clip.id!r} has {len(clip.labels)}"
             )
         if any(GROUP_SEPARATOR in source for source in ({clip.group} if clip.group else sources(clip))):
             raise DataError(
-                f"{bank.name}: the source of {clip.id!r} holds {GROUP_SEPARATOR!r}, which joins sources; rename it"
+                f"{bank.name}: the source of {clip.id!r} contains {GROUP_SEPARATOR!r}, which joins sources; rename it"
             )
         by_label[clip.labels[0]].append(clip)
     return [clips for _, clips in sorted(by_label.items()) if clips]
 
 
 def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
-    # the bank is part of the seed: else a training and a test set of one seed would share labels, levels and noise
+    # the bank is part of the seed: otherwise training and test sets of one seed would share labels, levels and noise
     entropy = (config.seed, index, int(bank[:16], 16))
     rng = np.random.default_rng(entropy)
     n_samples = seconds_to_samples(config.duration, config.sample_rate)
@@ -173,7 +173,7 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, i
         clip = shelves[shelf][rng.integers(len(shelves[shelf]))]
         sound = active_sound(clip.audio, config.sample_rate)
         if not len(sound.parts):
-            raise DataError(f"bank sound {clip.id!r} is silent; leave it out of the bank")
+            raise DataError(f"bank sound {clip.id!r} is silent; remove it from the bank")
         cut, length = sound.draw_cut(shortest, longest, rng)
         onset = int(rng.integers(n_samples - length + 1))
         gain_db = float(rng.uniform(*config.snr_db))
@@ -186,7 +186,7 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, i
         background_db=float(rng.uniform(*config.background_db)),
         background_tilt=float(rng.uniform(*config.background_tilt)),
         fade=seconds_to_samples(config.fade, config.sample_rate),
-        # a stream of its own, so that the noise does not depend on how many numbers the draw above took
+        # a stream of its own, so that the noise does not depend on the number of draws above
         noise_seed=(*entropy, 1),
     )
     return Clip(
@@ -205,19 +205,19 @@ def render_soundscapes(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write soundscapes to a folder: `audio/*.flac`, `clips.csv`, `truth.tsv` and `soundscapes.json`.
+    """Writes soundscapes to a folder: `audio/*.flac`, `clips.csv`, `truth.tsv` and `soundscapes.json`.
 
-    Interrupted, it goes on where it stopped when called again with the same soundscapes (or more of them); the
-    manifest `clips.csv` is written last, so a folder that has it is complete.
+    An interrupted call resumes when repeated with the same soundscapes (or more). `clips.csv` is written last, so its
+    presence means that the folder is complete.
 
     Args:
-        soundscapes: What `mix_soundscapes` drew.
-        out: The folder, made when missing.
-        jobs: Threads that mix and compress; as many as there are processors when None.
-        progress: Called with the files done so far and their number.
+        soundscapes: The result of `mix_soundscapes`.
+        out: The folder, created if missing.
+        jobs: Threads that mix and compress; None is one per processor.
+        progress: Called with the number of files written so far and their total.
 
     Raises:
-        DataError: The folder holds other soundscapes, or other files.
+        DataError: The folder holds other soundscapes or other files.
         OSError: The folder cannot be written.
     """
     _claim(soundscapes, out)
@@ -250,12 +250,12 @@ def render_soundscapes(
 
 
 def _claim(soundscapes: Soundscapes, out: Path) -> None:
-    # soundscapes.json says whose folder it is; it is there before the first sound
+    # soundscapes.json marks the folder before the first sound is written
     description = out / "soundscapes.json"
     labels = soundscapes.dataset.labels
     joined = [name for name in labels if ";" in name]
     if joined:
-        raise DataError(f"a manifest joins labels by `;`, which label {joined[0]!r} holds itself; rename it")
+        raise DataError(f"a manifest joins labels by `;`, but label {joined[0]!r} contains one; rename it")
     mine = {
         "format": _FORMAT,
         "config": json.loads(json.dumps(asdict(soundscapes.config))),
@@ -302,21 +302,21 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
-    """The weakly labelled clips of a rendered folder; the truth is not read.
+    """The weakly labelled clips of a rendered folder, without their event times.
 
     Args:
         folder: The folder.
-        lenient: Skips clips whose files are not there, and labels outside of the set.
+        lenient: Skip clips whose files are missing; allow unknown labels.
 
     Raises:
-        DataError: No soundscapes are there, or their rendering did not come to its end.
+        DataError: The folder holds no soundscapes, or its rendering was interrupted.
     """
     folder = Path(folder)
     description = _description(folder)
     manifest = folder / "clips.csv"
     rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
     if len(rows) < description["n_clips"]:
-        raise DataError(f"{folder}: rendered in part only; run the same command again to go on")
+        raise DataError(f"{folder}: rendering was interrupted; run the same command again to resume")
     clips = [
         Clip(
             id=Path(row["path"]).stem,
@@ -336,7 +336,7 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:
-    """When the sounds of a rendered folder happen.
+    """The true events of a rendered folder.
 
     Raises:
         DataError: The table is missing or damaged.

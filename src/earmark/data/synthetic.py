@@ -1,4 +1,4 @@
-"""Ten kinds of sound made in code: a bank to mix soundscapes from where there is nothing to download."""
+"""Ten kinds of synthetic sound: a bank for soundscapes that needs no download."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ Waveform = Float[np.ndarray, " sample"]
 
 @dataclass(frozen=True)
 class SyntheticSound:
-    """An AudioReader that makes its sound when it is read: some seconds of one kind, with silence around them."""
+    """An AudioReader that synthesises seconds of one kind of sound between silence."""
 
     kind: str
     """A key of `SOUNDS`."""
     seed: tuple[int, ...]
-    """What the parameters of this instance (pitch, tempo, decay, ...) are drawn from."""
+    """Random seed of the instance's parameters (pitch, tempo, decay, ...)."""
 
     def load(self, sample_rate: int) -> Audio:
-        """The sound, mono, peaking at a third of full scale; made at 16 kHz and resampled."""
+        """The sound, mono, with a peak of a third of full scale; synthesised at 16 kHz and resampled."""
         rng = np.random.default_rng(self.seed)
         before, after = (np.zeros(round(rng.uniform(0.1, 0.5) * _RATE)) for _ in range(2))
         time = np.arange(round(rng.uniform(1.5, 4.0) * _RATE)) / _RATE
@@ -36,10 +36,10 @@ class SyntheticSound:
 
 
 def synthetic_bank(n_per_label: int = 40, seed: int = 0) -> Dataset:
-    """Single sounds of ten kinds, no two alike; every fourth is of split `test`, the others of split `train`.
+    """Single sounds of ten kinds, all different; every fourth is in split `test`, the others in `train`.
 
     Raises:
-        DataError: Fewer than 2 sounds a label, which leaves a split without any.
+        DataError: Fewer than 2 sounds per label, so that one split would be empty.
 
     >>> bank = synthetic_bank(n_per_label=4)
     >>> len(bank), bank.splits
@@ -48,7 +48,7 @@ def synthetic_bank(n_per_label: int = 40, seed: int = 0) -> Dataset:
     ('beeps-000', ('beeps',), dtype('float32'))
     """
     if n_per_label < 2:
-        raise DataError(f"a synthetic bank needs 2 sounds a label, one for each split, but {n_per_label} was asked for")
+        raise DataError(f"a synthetic bank needs 2 or more sounds per label, one for each split, got {n_per_label}")
     labels = LabelSet(tuple(sorted(SOUNDS)))
     clips = [
         Clip(
@@ -71,7 +71,7 @@ def _beeps(time: Waveform, rng: np.random.Generator) -> Waveform:
 
 
 def _bell(time: Waveform, rng: np.random.Generator) -> Waveform:
-    # strikes whose inharmonic partials (those of a church bell) die away, the higher the faster
+    # strikes: the inharmonic partials of a church bell, higher ones decaying faster
     pitch, decay = rng.uniform(500, 1100), rng.uniform(0.4, 0.9)
     ratios = np.array([0.5, 1.0, 1.19, 1.56, 2.0, 2.66, 3.01, 4.1]) * rng.uniform(0.99, 1.01, 8)
     weights = rng.uniform(0.4, 1.0, 8) / np.sqrt(ratios)
@@ -114,14 +114,14 @@ def _engine(time: Waveform, rng: np.random.Generator) -> Waveform:
 
 
 def _hiss(time: Waveform, rng: np.random.Generator) -> Waveform:
-    # bursts of bright noise, as of a spray can
+    # a spray can: bursts of bright noise
     period = rng.uniform(0.4, 0.9)
     gate = _smooth_gate(time % period, rng.uniform(0.5, 0.8) * period)
     return np.diff(rng.standard_normal(len(time) + 1)) * gate
 
 
 def _knocks(time: Waveform, rng: np.random.Generator) -> Waveform:
-    # somebody at the door: a few dull thumps, a pause, again
+    # knocks on a door: a few dull thumps, a pause, repeated
     period, pitch, decay = rng.uniform(0.16, 0.28), rng.uniform(130, 260), rng.uniform(0.02, 0.04)
     n_knocks, n_pause = rng.integers(3, 6), rng.integers(1, 3)
     since, number = time % period, np.floor(time / period)
@@ -159,7 +159,7 @@ SOUNDS: dict[str, Callable[[Waveform, np.random.Generator], Waveform]] = {
     "siren": _siren,
     "whistle": _whistle,
 }
-"""Each kind of sound: from the seconds of its samples at 16 kHz and a generator to a waveform of any level."""
+"""Functions from sample times in seconds (at 16 kHz) and a generator to a waveform of any level."""
 
 
 def _phase(frequency: Waveform) -> Waveform:
@@ -172,7 +172,7 @@ def _smooth_gate(since: Waveform, length: float) -> Waveform:
 
 
 def _smoothed(waveform: Waveform, width: int) -> Waveform:
-    # moving average over `width` samples, the ends held
+    # moving average over `width` samples; the ends are repeated
     padded = np.pad(waveform, (width // 2 + 1, width - 1 - width // 2), mode="edge")
     total = np.cumsum(padded)
     return (total[width:] - total[:-width]) / width

@@ -1,4 +1,4 @@
-"""The truth about many clips, in the memory that it needs."""
+"""Multi-hot targets of many clips in little memory."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from earmark.labels import LabelSet
 
 
 class Targets:
-    """Multi-hot targets, kept as the few labels of each clip: 20 MB for AudioSet's two million clips, not 4 GB.
+    """Multi-hot targets, stored as the few labels of each clip: 20 MB for AudioSet's two million clips, not 4 GB.
 
     >>> targets = Targets([("dog",), (), ("dog", "rain")], LabelSet(("dog", "rain")))
     >>> targets.rows([2, 1]).tolist()
@@ -19,15 +19,15 @@ class Targets:
     ([[0, 2], [2]], [1])
 
     Args:
-        clips: The labels of each clip, names or ids.
-        labels: What the columns of a target stand for.
+        clips: The labels of each clip, as names or ids.
+        labels: The label set, one column of a target per label.
 
     Raises:
-        DataError: A label is not in the set, or there is no clip.
+        DataError: A label is not in the set, or there are no clips.
     """
 
     def __init__(self, clips: Iterable[Sequence[str]], labels: LabelSet) -> None:
-        known: dict[tuple[str, ...], np.ndarray] = {}  # clips have far fewer sets of labels than there are clips
+        known: dict[tuple[str, ...], np.ndarray] = {}  # many clips share the same labels
         of_clip = []
         for names in clips:
             key = tuple(names)
@@ -35,7 +35,7 @@ class Targets:
                 known[key] = np.unique([labels.index(name) for name in key]).astype(np.int32)
             of_clip.append(known[key])
         if not of_clip:
-            raise DataError("targets of at least one clip were expected, got none")
+            raise DataError("expected the targets of at least one clip, got none")
         self.n_labels = len(labels)
         self._ends = np.cumsum([len(one) for one in of_clip], dtype=np.int64)
         self._labels = np.concatenate(of_clip)
@@ -44,7 +44,7 @@ class Targets:
         return len(self._ends)
 
     def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
-        """The multi-hot targets of some clips, by number."""
+        """The multi-hot targets of the clips with these indices."""
         target = np.zeros((len(clips), self.n_labels), np.float32)
         for row, clip in enumerate(clips):
             start = self._ends[clip - 1] if clip else 0
@@ -52,14 +52,14 @@ class Targets:
         return target
 
     def by_label(self) -> list[Int[np.ndarray, " _"]]:
-        """The clips of each label, in rising order."""
+        """Indices of the clips of each label, ascending."""
         clips = np.repeat(np.arange(len(self)), self._counts())
         order = np.argsort(self._labels, kind="stable")
         borders = np.cumsum(np.bincount(self._labels, minlength=self.n_labels))[:-1]
         return np.split(clips[order], borders)
 
     def unlabelled(self) -> Int[np.ndarray, " clip"]:
-        """The clips in which no label sounds."""
+        """Indices of the clips without a label."""
         return np.flatnonzero(self._counts() == 0)
 
     def _counts(self) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""True events: strong labels, which say when each sound occurs."""
+"""True events: strong labels with the times at which sounds occur."""
 
 from typing import NamedTuple
 
 
 class TrueEvent(NamedTuple):
-    """What truly sounds when."""
+    """A sound that truly occurs in a recording."""
 
     label: int
-    """Its column of the scores."""
+    """Column of the label in the scores."""
     onset: float
     """Seconds."""
     offset: float

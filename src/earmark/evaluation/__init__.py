@@ -1,1 +1,1 @@
-"""Metrics, reports, calibration, and how well scores locate events."""
+"""Metrics, reports, calibration and localisation."""

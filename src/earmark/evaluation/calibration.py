@@ -1,4 +1,4 @@
-"""Scores that mean what they say: a network's logits scaled and shifted to fit held-out clips, and its thresholds."""
+"""Calibration: Platt scaling of a network's logits, and one threshold per label, fitted to held-out clips."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -18,30 +18,30 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 
 N_BINS: Final = 15
-"""Bins of the expected calibration error, equally wide, over the scores from 0 to 1."""
+"""Equal-width bins of the expected calibration error, over scores from 0 to 1."""
 
-# float32 scores that have run into 0 or 1 stand for these
+# float32 scores that were rounded to 0 or 1 are replaced by these
 _LOWEST, _HIGHEST = float(np.finfo(np.float32).tiny), 1.0 - float(np.finfo(np.float32).epsneg)
 _MAX_STEPS = 100
-_TOO_CLEAN = "calibrate on more clips, which the network was not trained on"
+_TOO_CLEAN = "calibrate on more clips that were not used for training"
 
 
 class CalibrationFigures(NamedTuple):
-    """How far scores can be taken at their word. Every data set weighs the same, whatever the number of its clips."""
+    """Calibration metrics. Every data set has the same weight, whatever its number of clips."""
 
     expected_calibration_error: float
-    """Pairs of a clip and a label sorted into bins by score: how far the mean score of a bin is from its share of
-    positives, without the sign, averaged over the bins, each weighing as its pairs do."""
+    """Pairs of clip and label are binned by score. Absolute difference between the mean score and the share of
+    positives of a bin, averaged over bins by the weight of their pairs."""
     cross_entropy: float
-    """Binary, the mean over pairs of a clip and a label, in nats."""
+    """Mean binary cross entropy over pairs of clip and label, in nats."""
     f1_macro: float
-    """Of tags chosen by threshold; the mean over the labels with positives."""
+    """F1 of the tags above threshold, mean over the labels with positives."""
     f1_micro: float
-    """Of all tags together."""
+    """F1 of all tags together."""
 
 
 class CalibrationClips(NamedTuple):
-    """The clips of one data set that were heard."""
+    """The clips of one data set that were scored."""
 
     name: str
     n_clips: int
@@ -50,35 +50,35 @@ class CalibrationClips(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate` found: `logit' = scale * logit + offset`, and the score from which on each label is a tag."""
+    """Result of `calibrate`: `logit' = scale * logit + offset`, and one threshold per label."""
 
     labels: tuple[str, ...]
-    """All of the network's."""
+    """All labels of the network."""
     scale: float
     offset: float
     thresholds: tuple[float, ...]
-    """Of calibrated scores, one for each label."""
+    """Calibrated score at or above which a label is a tag, one per label."""
     pooled_threshold: float
-    """The best for all labels together."""
+    """Best threshold for all labels together."""
     n_positive: tuple[int, ...]
-    """Clips that carry each label."""
+    """Number of clips with each label."""
     min_positives: int
-    """A label with fewer takes the pooled threshold."""
+    """A label with fewer positives takes the pooled threshold."""
     before: CalibrationFigures
-    """At the threshold 0.5."""
+    """Metrics before calibration, at threshold 0.5."""
     after: CalibrationFigures
-    """At the thresholds found, which were chosen on these very clips: other clips will give a lower F1."""
+    """Metrics after calibration. The thresholds were chosen on the same clips, so F1 is lower on other clips."""
     data: tuple[CalibrationClips, ...]
     failed: tuple[FailedClip, ...] = ()
-    """Clips that were left out."""
+    """Skipped clips."""
 
     @property
     def n_pooled(self) -> int:
-        """Labels that take the pooled threshold."""
+        """Number of labels that take the pooled threshold."""
         return sum(n < self.min_positives for n in self.n_positive)
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside its thresholds, as plain JSON values."""
+        """The values that a checkpoint stores beside its thresholds, as JSON values."""
         return {
             "scale": self.scale,
             "offset": self.offset,
@@ -92,7 +92,7 @@ class Calibration:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
+        """All values, as JSON values."""
         rows = zip(self.labels, self.n_positive, self.thresholds, strict=True)
         return {**self.facts(), "labels": [{"label": x, "n_positive": n, "threshold": t} for x, n, t in rows]}
 
@@ -107,22 +107,22 @@ def calibrate(
     progress: Callable[[int, int], None] | None = None,
     device: str | torch.device = "cpu",
 ) -> Calibration:
-    """Hears clips that the network was not trained on and fits its scores and thresholds to them.
+    """Fits scores and thresholds to held-out clips.
 
-    Scores are those of `Tagger.score`, so that the thresholds are for what `tag` and `timeline` score.
+    Clips are scored as by `Tagger.score`, so that the thresholds fit the scores of `tag` and `timeline`.
 
     Args:
-        network: Stays as it is; `apply` makes the calibrated one.
-        datasets: The network needs all of their labels; a label may be missing in some of them, or in all.
-        min_positives: Positives that a label needs for a threshold of its own.
-        batch_size: As in `evaluate`, and so the following ones.
-        n_workers: Threads that decode.
-        progress: Called with the clips done so far and their number, over all data sets.
-        device: Where the network runs.
+        network: Is not changed; `apply` returns a calibrated copy.
+        datasets: Held-out clips. The network needs all of their labels; they need not have all of the network's.
+        min_positives: Positives that a label needs for its own threshold.
+        batch_size: As in `evaluate`.
+        n_workers: As in `evaluate`.
+        progress: Called with the number of clips scored so far and their total, over all data sets.
+        device: As in `evaluate`.
 
     Raises:
         DataError: As in `evaluate` and `fit`.
-        ConfigError: A setting outside what it can be, or no data set.
+        ConfigError: A setting is invalid, or there is no data set.
     """
     _check_min_positives(min_positives)
     reports: list[Report] = []
@@ -136,7 +136,7 @@ def calibrate(
 
 
 def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
-    """The report with the scores that `Tagger.score` gives, which pools no long clip whole."""
+    """The report with long clips scored again by the tagger, which does not pool them whole."""
     tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
     columns = [network.labels.index(figures.label) for figures in report.labels]
     scores = report.scores.copy()
@@ -152,22 +152,22 @@ def _beyond(progress: Callable[[int, int], None], n_before: int, n_clips: int) -
 
 
 def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:
-    """The calibration of scores that are at hand already.
+    """Fits scale, offset and thresholds to scores of `evaluate`.
 
-    Scale and offset are Platt's (1999), one of each for all labels, so that the order of clips and of labels stays: the
-    minimum of the mean binary cross entropy, of which every data set has the same share. The threshold of a label is
-    the one of best F1, midway between neighbouring calibrated scores; of several equally good ones the nearest to the
-    pooled threshold, and for the pooled threshold itself the nearest to 0.5.
+    Platt scaling (1999) with one scale and offset for all labels keeps the order of clips and of labels. It minimises
+    the mean binary cross entropy; every data set has the same weight. The threshold of a label maximises its F1 and
+    lies midway between neighbouring calibrated scores. Ties go to the threshold nearest to the pooled threshold, for
+    the pooled threshold itself to the one nearest to 0.5.
 
     Args:
-        reports: What `evaluate` found, one for each data set.
-        labels: The network's.
-        min_positives: Positives that a label needs for a threshold of its own.
+        reports: One report of `evaluate` per data set.
+        labels: The network's labels.
+        min_positives: Positives that a label needs for its own threshold.
 
     Raises:
-        DataError: No positive or no negative, scores that are no better than chance, or positives that all score above
-            all negatives (the scale would be infinite).
-        ConfigError: No report, or no positive number of positives.
+        DataError: There are no positives or no negatives; scores are no better than chance; or all positives score
+            above all negatives, so that the scale would be infinite.
+        ConfigError: There is no report, or `min_positives` is less than 1.
     """
     _check_min_positives(min_positives)
     if not reports:
@@ -197,13 +197,13 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
 
 
 def apply(network: Network, calibration: Calibration) -> Network:
-    """A copy of the network whose scores are calibrated, with the thresholds, and the facts in `extra["calibration"]`.
+    """A calibrated copy of the network, with thresholds and with `Calibration.facts` in `extra["calibration"]`.
 
-    Scale and offset go into its last layer: every engine has them, no stage knows of them. Order, top-1 and mAP stay,
-    but for the rounding of float32.
+    Scale and offset are folded into its last layer, so every engine applies them without knowing of them. Order, top-1
+    and mAP do not change, except by float32 rounding.
 
     Raises:
-        ConfigError: The calibration is of other labels.
+        ConfigError: The calibration has other labels.
     """
     if calibration.labels != network.labels.names:
         raise ConfigError(
@@ -217,12 +217,12 @@ def apply(network: Network, calibration: Calibration) -> Network:
 
 
 def apply_like(network: Network, calibrated: Network) -> Network:
-    """A copy of the network with the scale, offset and thresholds of another one, which was trained as it was.
+    """A copy of the network with the scale, offset and thresholds of another network with the same training settings.
 
-    For a network trained once more on all clips there are, which leaves none to calibrate it on.
+    Use it for a network that was trained on all clips, so that none are left for calibration.
 
     Raises:
-        ConfigError: The other one is not calibrated or of other labels, or this one is calibrated already.
+        ConfigError: The other network is not calibrated or has other labels, or this one is already calibrated.
     """
     if "calibration" in network.extra:
         raise ConfigError("a network that is not calibrated was expected, this one is: twice would be wrong")
@@ -256,16 +256,16 @@ def _check_min_positives(min_positives: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Every clip of every data set with every label of that data set."""
+    """All pairs of clip and label of all data sets."""
 
     logits: Float64[np.ndarray, " pair"]
     target: Bool[np.ndarray, " pair"]
     label: Int64[np.ndarray, " pair"]
-    """Position among the network's."""
+    """Index among the network's labels."""
     weight: Float64[np.ndarray, " pair"]
-    """Those of each data set add up to the same, and all of them to 1."""
+    """Weights of each data set have the same sum; all sum to 1."""
     clip_weight: Float64[np.ndarray, " pair"]
-    """Those of each data set and label add up to 1."""
+    """Weights of each data set and label sum to 1."""
 
 
 def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
@@ -289,54 +289,54 @@ def _logits(scores: Shaped[np.ndarray, "clip label"]) -> Float64[np.ndarray, "cl
 
 
 def _sigmoid(logits: Float64[np.ndarray, " pair"]) -> Float64[np.ndarray, " pair"]:
-    scores: Float64[np.ndarray, " pair"] = np.exp(-np.logaddexp(0, -logits))  # does not overflow, keeps the small ones
+    scores: Float64[np.ndarray, " pair"] = np.exp(-np.logaddexp(0, -logits))  # does not overflow or lose small scores
     return scores
 
 
 def _fit_line(pairs: _Pairs) -> tuple[float, float]:
-    """Scale and offset of least cross entropy, by Newton's method."""
+    """Scale and offset that minimise the cross entropy, by Newton's method."""
     logits, target, weight = pairs.logits, pairs.target, pairs.weight
     _check_fit(pairs)
     base_rate = float(weight[target].sum())
     centre = float(weight @ logits)
     spread = float(np.sqrt(weight @ (logits - centre) ** 2))
     inputs = np.stack([(logits - centre) / spread, np.ones_like(logits)])
-    # a constant score, from where the curvature is good in every direction; far-off logits have next to none
+    # start at a constant score, where the curvature is large in every direction
     line = np.array([0.0, np.log(base_rate / (1 - base_rate))])
     for _ in range(_MAX_STEPS):
         scores = _sigmoid(line @ inputs)
         gradient = inputs @ (weight * (scores - target))
         curvature = (inputs * (weight * scores * (1 - scores))) @ inputs.T
-        # where next to nothing but two clips at one score decides, rounding would turn the step uphill
+        # regularised: if few pairs determine the fit, rounding could turn the step uphill
         curvature += 1e-12 * np.trace(curvature) * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
         decrement = float(gradient @ step)
         before = _cross_entropy(line @ inputs, target, weight)
         while _cross_entropy((line - step) @ inputs, target, weight) > before:
-            step /= 2  # a step of no length ends this at the latest
+            step /= 2  # ends at a step of length 0 at the latest
         line = line - step
-        if decrement < 1e-10:  # the step just taken has squared that
+        if decrement < 1e-10:  # the step just taken has squared it
             scale = float(line[0]) / spread
             return scale, float(line[1]) - scale * centre
-    raise DataError(f"the scale of the scores is not found in {_MAX_STEPS} steps; {_TOO_CLEAN}")
+    raise DataError(f"the scale of the scores did not converge in {_MAX_STEPS} steps; {_TOO_CLEAN}")
 
 
 def _check_fit(pairs: _Pairs) -> None:
-    """Refuses data for which the cross entropy has no least value at a scale above 0."""
+    """Refuses data without a minimum of the cross entropy at a positive scale."""
     logits, target, weight = pairs.logits, pairs.target, pairs.weight
     if not target.any() or target.all():
         which = "negative" if target.any() else "positive"
-        raise DataError(f"clips with and without labels were expected, but there is no {which}; take more clips")
+        raise DataError(f"calibration needs positives and negatives, but there are no {which}s; use more clips")
     positive, negative = logits[target], logits[~target]
-    # the sign of the best scale is that of this difference: the slope of the cross entropy at scale 0, which is convex
+    # the best scale has the sign of this difference: the cross entropy is convex and falls in its direction at scale 0
     difference = np.average(positive, weights=weight[target]) - np.average(negative, weights=weight[~target])
     if difference <= 0 or logits.min() == logits.max():
         raise DataError(
-            f"the network's logits are no better than chance: those of positives are {difference:+.3g} from those of "
-            "negatives in the mean; train it, or check that these labels are those of these clips"
+            "the network's logits are no better than chance: the mean logit of positives minus that of negatives is "
+            f"{difference:+.3g}; train the network, or check the labels of the clips"
         )
     if positive.min() >= negative.max():
-        raise DataError(f"all positives score above all negatives, which fits no finite scale; {_TOO_CLEAN}")
+        raise DataError(f"all positives score above all negatives, so the best scale is infinite; {_TOO_CLEAN}")
 
 
 def _best_threshold(
@@ -345,7 +345,7 @@ def _best_threshold(
     weight: Float64[np.ndarray, " pair"],
     near: float,
 ) -> float:
-    """The threshold of best F1 among those midway between neighbouring scores, and midway between the least and 0."""
+    """The threshold of best F1 among the midpoints of neighbouring scores, and of the lowest score and 0."""
     order = np.argsort(-scores)
     ranked = scores[order]
     last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # of each run of equal scores
@@ -353,7 +353,7 @@ def _best_threshold(
     hits = np.cumsum((weight * target)[order])[last]
     f1 = 2 * hits / (chosen + weight[target].sum())
     midway = (ranked[last] + np.append(ranked[last[1:]], 0.0)) / 2
-    # sums in another order differ by their rounding
+    # tolerance: sums in another order differ by rounding
     best = midway[f1 >= f1.max() - 1e-12]
     return float(best[np.abs(best - near).argmin()])
 
@@ -379,7 +379,7 @@ def _expected_calibration_error(
     target: Bool[np.ndarray, " pair"], scores: Float64[np.ndarray, " pair"], weight: Float64[np.ndarray, " pair"]
 ) -> float:
     bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
-    # a bin's weight and the division by it, for its means, cancel
+    # the weight of a bin and the division by it cancel
     return float(np.abs(np.bincount(bins, weight * (scores - target))).sum())
 
 

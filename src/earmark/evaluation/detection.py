@@ -1,4 +1,4 @@
-"""A tagger measured on strongly labelled clips: how well its timeline finds when sounds happen."""
+"""Detection metrics: a tagger's timeline compared with strong labels."""
 
 import json
 import math
@@ -27,34 +27,34 @@ HOP: Final = 0.4
 
 @dataclass(frozen=True)
 class Detection:
-    """What `detect` found; figures are of the labels that the tagger knows and that have an event."""
+    """Result of `detect`, over the labels that the tagger knows and that have an event."""
 
     PSDS1: float
-    """Polyphonic sound detection score that rewards exact times (DCASE task 4, scenario 1)."""
+    """Polyphonic sound detection score, scenario 1 of DCASE task 4: rewards exact times."""
     PSDS2: float
-    """... that rewards telling labels apart (scenario 2)."""
+    """Polyphonic sound detection score, scenario 2: rewards distinguishing labels."""
     F1: float
-    """Segment-based, of 1 s, mean over labels; at the checkpoint's thresholds, or at 0.5 where it has none."""
+    """Segment-based F1 with segments of 1 s, mean over labels; at the checkpoint's thresholds or 0.5."""
     F1_micro: float
-    """Of all labels' hits and mistakes together."""
+    """Segment-based F1 of all labels together."""
     n_clips: int
     """Clips measured."""
     n_clips_without_events: int
-    """Clips of the data set that the table of events does not have, which were left out."""
+    """Clips of the data set that the table of events lacks; they were skipped."""
     n_labels: int
     """Labels measured."""
     n_events: int
     n_events_of_other_labels: int
-    """Events of labels that the tagger does not know, which were left out."""
+    """Events of labels that the tagger does not know; they were skipped."""
     window: float
-    """Seconds that a score of the timeline is of."""
+    """Window of the timeline in seconds."""
     hop: float
-    """Seconds from score to score."""
+    """Hop of the timeline in seconds."""
     failed: tuple[str, ...] = ()
-    """Why clips with events could not be measured."""
+    """Clips with events that could not be measured, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values; one that is not finite is None."""
+        """The metrics as JSON values; a value that is not finite is None."""
         values = asdict(self)
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
@@ -78,24 +78,24 @@ def detect(
     hop: float = HOP,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detection:
-    """Compares the timeline of each clip that has strong labels with them.
+    """Compares a tagger's timelines with strong labels.
 
     Args:
-        tagger: May know more labels than have events.
-        dataset: Clips with the id of a segment, or of its video, as `audioset:` and `parquet:` give them.
-        events: By the id of the segment (`earmark.data.audioset.read_strong_labels`).
-        window: Seconds, of the timeline.
-        hop: Seconds, of the timeline.
-        progress: Called with the clips heard so far and their number.
+        tagger: May know labels without events.
+        dataset: Clips named by their segment id or video id, as `audioset:` and `parquet:` name them.
+        events: Events by segment id (`earmark.data.audioset.read_strong_labels`).
+        window: Window of the timeline in seconds.
+        hop: Hop of the timeline in seconds.
+        progress: Called with the number of clips scored so far and their total.
 
     Raises:
-        DataError: No clip has events of a label that the tagger knows, or none can be read.
+        DataError: No clip has events of a label that the tagger knows, or no such clip can be read.
         ConfigError: The window or the hop is not positive.
     """
     truth, failed = _truth(dataset.clips, events)
     known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
     if not known:
-        why = failed[0] if failed else "ids must agree"
+        why = failed[0] if failed else "check that clip ids match"
         raise DataError(
             f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
         )
@@ -133,7 +133,7 @@ def detect(
 def _truth(
     clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]
 ) -> tuple[dict[str, Sequence[StrongEvent]], list[str]]:
-    """The events of each clip that has some, by its id; and of which clips it is not clear which segment they are."""
+    """Events by clip id, and messages about clips with several possible segments."""
     segments: dict[str, list[str]] = {}
     for segment_id in events:
         segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
@@ -142,14 +142,14 @@ def _truth(
     for clip in clips:
         fitting = [clip.id] if clip.id in events else segments.get(clip.id, [])
         if len(fitting) > 1:
-            unclear.append(f"{clip.id}: one segment of that video was expected, there are {', '.join(fitting)}")
+            unclear.append(f"{clip.id}: expected one segment of the video, got {', '.join(fitting)}")
         elif fitting:
             truth[clip.id] = events[fitting[0]]
     return truth, unclear
 
 
 def _sounds(clips: Sequence[Clip], sample_rate: int) -> Iterator[tuple[Clip, Audio | str]]:
-    """Each clip with its sound, or with why there is none; the next is read meanwhile."""
+    """Each clip with its audio or the error text; the next clip is read in the background."""
 
     def read(clip: Clip) -> tuple[Clip, Audio | str]:
         try:
@@ -166,6 +166,6 @@ def _scored(
 ) -> ScoredRecording:
     starts, stops = timeline.cells()
     borders = np.append(starts, stops[-1])
-    # the last moments of a segment may lie behind the end of its file, by what was lost when it was cut
+    # cut files can be slightly shorter than their segment, so events may exceed the end
     true = (event._replace(offset=min(event.offset, float(borders[-1]))) for event in true_events(events, labels))
     return ScoredRecording(borders, timeline.scores[:, columns], tuple(e for e in true if e.onset < e.offset))

@@ -1,7 +1,7 @@
-"""How well scores rank clips: average precision, area under the ROC curve, d', each per label, and their uncertainty.
+"""Ranking metrics per label (average precision, area under the ROC curve, d') and their bootstrap intervals.
 
-All of them need no more of a label than, at the score of each of its positives, how many clips lie above it and how
-many lie level with it. One sort per label and a binary search for its (few) positives give that, ties included.
+At the score of each positive, all metrics need only the number of clips above it and level with it. One sort per label
+and a binary search for its (few) positives give these counts, ties included.
 """
 
 import math
@@ -33,14 +33,14 @@ def average_precision(
 ) -> Float[np.ndarray, " label"]:
     """Average precision of each label: the mean, over its positives, of the precision at that positive's score.
 
-    Equal to scikit-learn's, tied scores being one threshold; but a label without positives gives nan (not 0).
+    Equals scikit-learn's, with tied scores as one threshold, except that a label without positives gives nan (not 0).
 
     Args:
-        target: The truth, 0 or 1 (or bool).
-        scores: Any numbers whose order is the ranking; logits and probabilities rank alike.
+        target: 0 or 1 (or bool).
+        scores: Logits or probabilities; only their order counts.
 
     Raises:
-        DataError: The shapes differ, `target` holds something else than 0 and 1, or `scores` holds nan.
+        DataError: The shapes differ, `target` holds values other than 0 and 1, or `scores` holds nan.
 
     Example:
         >>> target = np.array([[1, 0], [0, 0], [1, 0], [0, 0]])
@@ -54,7 +54,7 @@ def average_precision(
 def roc_auc(
     target: Shaped[np.ndarray, "clip label"], scores: Shaped[np.ndarray, "clip label"]
 ) -> Float[np.ndarray, " label"]:
-    """Area under each label's ROC curve: the chance that a positive outranks a negative, a tie counting half.
+    """Area under each label's ROC curve: the probability that a positive outranks a negative; ties count half.
 
     A label whose clips are all positive or all negative gives nan. Arguments and errors as in `average_precision`.
 
@@ -70,12 +70,12 @@ def d_prime(auc: float) -> float: ...
 @overload
 def d_prime(auc: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]: ...
 def d_prime(auc: float | Float[np.ndarray, "*shape"]) -> float | Float[np.ndarray, "*shape"]:
-    """Sensitivity index d' = sqrt(2) * ppf(AUC): how many deviations apart two normal score distributions would be.
+    """Sensitivity index d' = sqrt(2) * ppf(AUC): distance of two unit normal score distributions with this AUC.
 
-    An AUC of 1 gives inf, of 0 gives -inf, nan stays nan. The literature prints the d' of the mean AUC.
+    An AUC of 1 gives inf, 0 gives -inf and nan gives nan. The literature reports the d' of the mean AUC.
 
     Raises:
-        DataError: An AUC outside 0 to 1.
+        DataError: An AUC is outside 0 to 1.
 
     Example:
         >>> round(d_prime(0.9697), 3)
@@ -87,7 +87,7 @@ def d_prime(auc: float | Float[np.ndarray, "*shape"]) -> float | Float[np.ndarra
 
 
 def label_mean(values: Float[np.ndarray, " label"]) -> float:
-    """The mean over the labels that have a value; nan when none has.
+    """The mean over the labels that are not nan; nan if all are.
 
     Example:
         >>> label_mean(np.array([0.5, np.nan, 1.0]))
@@ -106,12 +106,12 @@ def bootstrap_samples(
 ) -> Float[np.ndarray, " resample"]:
     """The metric on resamples of the clips, drawn with replacement.
 
-    Resample i depends only on the seed, i and the number of clips: two models measured on the same clips see the
-    same resamples, and the difference of their samples is a paired bootstrap.
+    Resample i depends only on the seed, i and the number of clips. Two models scored on the same clips get the same
+    resamples, so the difference of their samples is a paired bootstrap.
 
     Raises:
         DataError: As in `average_precision`.
-        ConfigError: An unknown metric, or fewer than one resample.
+        ConfigError: The metric is unknown, or `n_resamples` is less than 1.
     """
     curve = _curve(metric)
     if n_resamples < 1:
@@ -138,14 +138,14 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Bounds between which the metric would lie, at the given level, on another choice of as many clips.
+    """Bootstrap interval of the metric over the choice of clips.
 
-    Resampling repeats positives, which raises the average precision of rare labels: plain percentiles may not even
-    hold the measured value. So the percentiles are moved, their median onto it (that of d' is moved as the AUC).
+    Resampling repeats positives, which raises the average precision of rare labels, so plain percentiles may exclude
+    the measured value. The percentiles are therefore shifted until their median equals it (for d', on the AUC scale).
 
     Raises:
         DataError: As in `average_precision`.
-        ConfigError: An unknown metric, fewer than one resample, or a level outside 0 to 1.
+        ConfigError: The metric is unknown, `n_resamples` is less than 1, or `level` is outside 0 to 1.
     """
     if not 0 < level < 1:
         raise ConfigError(f"a number between 0 and 1 was expected, such as 0.95, not {level}", "level")
@@ -162,24 +162,22 @@ def bootstrap_interval(
 
 
 def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array]:
-    """The truth as booleans and the scores in a type that sorts exactly."""
+    """The target as booleans and the scores as floats."""
     target, scores = np.asarray(target), np.asarray(scores)
     if target.ndim != 2 or target.shape != scores.shape:
-        raise DataError(
-            f"target {target.shape} and scores {scores.shape}: one shape (clip, label) was expected for both"
-        )
+        raise DataError(f"target {target.shape} and scores {scores.shape}: expected the same shape (clip, label)")
     positive = target.astype(bool, copy=False)
     if target.dtype != bool and not np.array_equal(target[positive], np.ones(np.count_nonzero(positive))):
-        raise DataError("target holds something else than 0 and 1; threshold soft labels first")
+        raise DataError("target holds values other than 0 and 1; threshold soft labels first")
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)
     if np.isnan(scores).any():
-        raise DataError("scores hold nan, which has no place in a ranking; the model may have diverged")
+        raise DataError("scores hold nan, which cannot be ranked; the model may have diverged")
     return positive, scores
 
 
 def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, scores: _Array) -> list[_Result]:
-    """`function(positive, scores)` of each label's column, laid out contiguously, on a few threads."""
+    """Applies `function(positive, scores)` to each label's contiguous column, in threads."""
 
     def chunk(first: int) -> list[_Result]:
         columns = slice(first, first + _LABELS_PER_TASK)
@@ -205,7 +203,7 @@ def _label_area(positive: _Array, scores: _Array) -> float:
 
 
 def _thresholds(rising: _Array, positives: _Array) -> tuple[_Array, _Array, _Array]:
-    """At each score that a positive has, highest first: positives there, clips above it, clips at or above it."""
+    """For each distinct score of the positives, falling: positives there, clips above, clips at or above."""
     values, n_found = np.unique(positives, return_counts=True)
     above = len(rising) - np.searchsorted(rising, values, side="right")
     at_least = len(rising) - np.searchsorted(rising, values, side="left")
@@ -213,15 +211,15 @@ def _thresholds(rising: _Array, positives: _Array) -> tuple[_Array, _Array, _Arr
 
 
 def _precision(found: _Array, at_least: _Array) -> _Array:
-    """Average precision from the weights (..., threshold) of positives at, and of clips at or above a threshold."""
-    with np.errstate(invalid="ignore"):  # without positives 0 / 0 is the nan that is meant
+    """Average precision from the weights (..., threshold) of positives at, and clips at or above, a threshold."""
+    with np.errstate(invalid="ignore"):  # without positives, 0 / 0 gives the intended nan
         hits = np.cumsum(found, axis=-1, dtype=np.float64)
-        # a threshold that no clip of a resample reaches weighs nothing, whatever its precision
+        # a threshold that no clip of a resample reaches has weight 0, whatever its precision
         return np.asarray((found * hits / np.maximum(at_least, 1)).sum(axis=-1) / hits[..., -1])
 
 
 def _area(found: _Array, above: _Array, at_least: _Array, n_clips: int) -> _Array:
-    """Area under the ROC curve: negatives below each positive, those level with it counting half."""
+    """Area under the ROC curve from the negatives below each positive; those level with it count half."""
     with np.errstate(invalid="ignore"):
         hits = np.cumsum(found, axis=-1, dtype=np.float64)
         n_positive = hits[..., -1:]
@@ -247,14 +245,14 @@ def _d_prime(auc: float) -> float:
     if math.isnan(auc):
         return auc
     if not 0 <= auc <= 1:
-        raise DataError(f"an AUC of {auc}: 0 to 1 was expected")
+        raise DataError(f"expected an AUC from 0 to 1, got {auc}")
     if auc in (0, 1):
         return math.inf if auc else -math.inf
     return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
 def _column_means(values: _Array) -> _Array:
-    """The mean of each column over the rows that have a value there; nan where none has."""
+    """The mean of each column, nan excluded; nan if the column has no value."""
     present = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(present, values, 0).sum(axis=0) / present.sum(axis=0))
@@ -262,20 +260,21 @@ def _column_means(values: _Array) -> _Array:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """One label's clips by falling score, sorted once for all resamples."""
+    """Clips of one label by falling score, sorted once for all resamples."""
 
     n_clips: int
     order: _Array
-    """Clips by falling score, down to the last positive: those below it never count."""
+    """Clips by falling score, down to the last positive; those below it do not count."""
     positives: _Array
     """Positive clips by falling score."""
     starts: _Array
-    """Where in `positives` each threshold's own begin."""
+    """Index in `positives` at which each threshold begins."""
     edges: _Array
-    """The places in `order` between which clips are counted, from 0 to its end."""
+    """Positions in `order` between which clips are counted, from 0 to its end."""
     above: _Array
-    """Which of the edges lies before the clips at a threshold, and `at_least` the one behind them."""
+    """Index of the edge before the clips at each threshold."""
     at_least: _Array
+    """Index of the edge after the clips at each threshold."""
 
     @classmethod
     def of(cls, positive: _Array, scores: _Array) -> "_Ranking | None":
@@ -287,7 +286,7 @@ class _Ranking:
         edges = np.unique(np.concatenate([[0], above, at_least]))
         return cls(
             n_clips=len(scores),
-            order=order[: at_least[-1]].astype(np.int32),  # half the memory, which 527 labels make felt
+            order=order[: at_least[-1]].astype(np.int32),  # half the memory: 527 labels are kept
             positives=order[positive[order]],
             starts=np.cumsum(found) - found,
             edges=edges,
@@ -296,11 +295,11 @@ class _Ranking:
         )
 
     def counts(self, weights: _Array) -> tuple[_Array, _Array, _Array, int]:
-        """What `_thresholds` counts, in each resample: (resample, threshold) arrays, and the number of clips."""
+        """The counts of `_thresholds` in each resample, as (resample, threshold) arrays, and the number of clips."""
         order = self.order.astype(np.intp)
         found = np.stack([np.add.reduceat(pack[self.positives], self.starts) for pack in weights])
         running = np.zeros((len(weights), len(self.edges)), np.uint64)
-        for pack, row in zip(weights, running, strict=True):  # one at a time, they stay in the cache
+        for pack, row in zip(weights, running, strict=True):  # one at a time, to stay in the processor's cache
             between = np.add.reduceat(np.take(pack, order, mode="clip"), self.edges[:-1])
             np.cumsum(between, out=row[1:])
         above, at_least = (np.take(running, edges, axis=1) for edges in (self.above, self.at_least))
@@ -312,15 +311,15 @@ class _Ranking:
 
 
 def _lane(n_clips: int) -> type[np.uint16] | type[np.uint32]:
-    """The narrowest type that counts every clip of a resample."""
+    """The narrowest type that can count all clips of a resample."""
     return np.uint16 if n_clips <= np.iinfo(np.uint16).max else np.uint32
 
 
 def _multiplicities(n_clips: int, resamples: range, seed: int) -> _Array:
-    """How often each resample draws each clip, several resamples side by side in one integer: (pack, clip) uint64.
+    """Number of draws of each clip in each resample, as (pack, clip) uint64; an integer packs 4 (or 2) resamples.
 
-    The draws of a resample add up to `n_clips`, so that its lane of 16 (32) bits never carries into the next: one
-    gather and one running sum of the integers serve 4 (2) resamples at once.
+    The draws of a resample sum to `n_clips`, so its lane of 16 (32) bits never carries into the next. One gather and
+    one running sum of the integers therefore process 4 (2) resamples at once.
     """
     lane = _lane(n_clips)
     n_lanes = 8 // np.dtype(lane).itemsize

@@ -1,4 +1,4 @@
-"""A network measured on a data set: which figures, on which clips, how certain."""
+"""Evaluation of a network on a data set: metrics, their interval and the clips behind them."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -24,27 +24,26 @@ from earmark.model.network import Network
 from earmark.parallel.prefetch import one_ahead
 from earmark.storage.files import atomic_write
 
-_Item = TypeVar("_Item")
-_MID: Final = re.compile(r"/[mtg]/\w+")  # ids of one meaning everywhere; those of other sets are numbers or names
+_MID: Final = re.compile(r"/[mtg]/\w+")  # ids that mean the same in every data set
 
-# a batch holds at most so much, padding included; a longer clip is a batch of its own
+# limit of a batch, padding included; a longer clip is a batch by itself
 _SECONDS_PER_BATCH = 320.0
 
 
 class LabelFigures(NamedTuple):
-    """How well one label was told from the others."""
+    """Metrics of one label."""
 
     label: str
     n_positive: int
-    """Clips that carry it."""
+    """Number of clips with the label."""
     average_precision: float
     """nan without positives."""
     auc: float
-    """nan where all clips carry it, or none does."""
+    """nan if all clips have the label, or none."""
 
 
 class FailedClip(NamedTuple):
-    """A clip that is in the data set but not in the figures."""
+    """A clip that is excluded from the metrics, with the reason."""
 
     id: str
     error: str
@@ -52,24 +51,24 @@ class FailedClip(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `evaluate` found; figures are of the clips in `ids` alone."""
+    """Result of `evaluate`, over the clips in `ids`."""
 
     model: str
     data: str
     mAP: float
-    """Mean average precision over the labels with positives; nan when none has any."""
+    """Mean average precision over the labels with positives; nan without any."""
     mAUC: float
-    """Mean area under the ROC curve over the labels that have it."""
+    """Mean area under the ROC curve over the labels where it is defined."""
     d_prime: float
-    """Of the mean AUC, as the literature prints it; inf when that is 1."""
+    """d' of the mean AUC, as the literature reports it; inf if mAUC is 1."""
     mAP_interval: tuple[float, float]
-    """The mAP of 95 % of other choices of as many clips (`metrics.bootstrap_interval`)."""
+    """95 % bootstrap interval of the mAP over clips (`metrics.bootstrap_interval`)."""
     top1: float | None
-    """Share of clips whose own label scores highest among those measured; None unless each clip has exactly one."""
+    """Share of clips whose label scores highest; None unless each clip has exactly one label."""
     labels: tuple[LabelFigures, ...]
     """In the order of the data set."""
     ids: tuple[str, ...]
-    """Clips measured, in the order of the data set."""
+    """Ids of the measured clips, in the order of the data set."""
     scores: Float32[np.ndarray, "clip label"]
     target: Bool[np.ndarray, "clip label"]
     failed: tuple[FailedClip, ...] = ()
@@ -80,11 +79,11 @@ class Report:
 
     @property
     def clip_ids_sha256(self) -> str:
-        """Hash of the clips measured: equal to the data set's when none failed."""
+        """Hash of the measured clip ids; equals the data set's if no clip failed."""
         return ids_sha256(self.ids)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values; one that is not finite is None, such as the d' of a mean AUC of 1."""
+        """The metrics as JSON values; a value that is not finite is None, such as the d' of a mean AUC of 1."""
         low, high = self.mAP_interval
         return {
             "model": self.model,
@@ -99,19 +98,14 @@ class Report:
             "d_prime": _finite(self.d_prime),
             "top1": self.top1,
             "labels": [
-                {
-                    "label": figures.label,
-                    "n_positive": figures.n_positive,
-                    "average_precision": _finite(figures.average_precision),
-                    "auc": _finite(figures.auc),
-                }
-                for figures in self.labels
+                {**f._asdict(), "average_precision": _finite(f.average_precision), "auc": _finite(f.auc)}
+                for f in self.labels
             ],
-            "failed": [{"id": clip.id, "error": clip.error} for clip in self.failed],
+            "failed": [clip._asdict() for clip in self.failed],
         }
 
     def markdown(self) -> str:
-        """The figures to read: headline, coverage, labels by falling average precision, clips not measured."""
+        """The report as Markdown: metrics, coverage, labels by falling average precision, clips not measured."""
         low, high = self.mAP_interval
         n_all = len(self.ids) + len(self.failed)
         lines = [
@@ -126,9 +120,9 @@ class Report:
             "",
             f"Measured on {len(self.ids)} of {n_all} clips ({len(self.ids) / n_all:.1%}). Means are over the "
             f"{self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
-            "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: how far another "
-            "choice of as many clips would move it. Clips that share recordings count as independent: other recordings "
-            "would move it more.",
+            "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: it shows how much "
+            "the mAP varies with the choice of clips. It treats clips from the same recording as independent, so "
+            "it is too narrow if clips share recordings.",
             "",
             f"SHA-256 of the clip ids: `{self.clip_ids_sha256}`",
             "",
@@ -137,19 +131,19 @@ class Report:
             "| label | clips | average precision | AUC |",
             "|---|---:|---:|---:|",
         ]
-        # best first; nan, which does not compare, last
+        # best first, nan last
         ranked = sorted(self.labels, key=lambda f: (math.isnan(f.average_precision), -f.average_precision, f.label))
         for label, n_positive, precision, auc in ranked:
             lines.append(f"| {_cell(label)} | {n_positive} | {_digits(precision)} | {_digits(auc)} |")
         if self.failed:
-            lines += ["", "## Clips not measured", "", "| clip | why |", "|---|---|"]
+            lines += ["", "## Clips not measured", "", "| clip | reason |", "|---|---|"]
             lines += [f"| {_cell(clip.id)} | {_cell(clip.error)} |" for clip in self.failed]
         return "\n".join(lines) + "\n"
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `report.json`, `report.md` and `scores.npz` (ids, labels, scores, target) into a folder.
 
-        Two models' scores on the same clips are what a paired bootstrap needs (`metrics.bootstrap_samples`).
+        The scores allow a paired bootstrap of two models on the same clips (`metrics.bootstrap_samples`).
 
         Raises:
             OSError: The folder cannot be written.
@@ -180,24 +174,23 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     device: str | torch.device = "cpu",
 ) -> Report:
-    """Scores every clip whole and measures how well each of the data set's labels is told.
+    """Scores whole clips and computes the metrics of the data set's labels.
 
-    The figures do not depend on how clips share batches. A clip that can't be read is named in the report and left
-    out of its figures. The network is given back in the mode and on the device that it came in.
+    The batch size does not change the metrics. Unreadable clips are listed in the report and excluded from its metrics.
+    The mode and device of the network are restored.
 
     Args:
-        network: Needs all labels of the data set, found by name or MID; it may have more.
-        dataset: What to measure on.
-        model: What the report calls the network.
-        batch_size: Clips a batch at most; fewer where they are long.
-        n_workers: Threads that decode the next batch while the network is at this one; 0 does one after the other.
-        progress: Called with the clips done so far and their number.
-        device: Where the network runs.
+        network: Has all labels of the data set, matched by name or MID; may have more.
+        dataset: The clips to score.
+        model: Name of the network in the report.
+        batch_size: Maximum clips per batch; batches of long clips are smaller.
+        n_workers: Threads that decode the next batch while the network scores; 0 decodes in turn with scoring.
+        progress: Called with the number of clips scored so far and their total.
+        device: Device that runs the network.
 
     Raises:
-        DataError: The network lacks labels, no clip can be read, or the network gives scores
-            that are not finite.
-        ConfigError: A setting outside what it can be, or a device that is not there.
+        DataError: The network lacks labels, no clip can be read, or scores are not finite.
+        ConfigError: A setting is invalid, or the device is not available.
     """
     if batch_size < 1:
         raise ConfigError(f"at least 1 was expected, not {batch_size}", "batch_size")
@@ -230,7 +223,7 @@ def measure(
     data: str,
     failed: Sequence[FailedClip] = (),
 ) -> Report:
-    """The report of scores from anywhere.
+    """Computes the metrics of given scores.
 
     Raises:
         DataError: Scores are nan, or shapes differ.
@@ -258,7 +251,7 @@ def measure(
 
 
 class _Sound(NamedTuple):
-    """A clip, with its sound or with why there is none."""
+    """A clip with its waveform or the error text."""
 
     clip: Clip
     waveform: np.ndarray[Any, np.dtype[np.float32]]
@@ -273,7 +266,7 @@ def _sound(clip: Clip, sample_rate: int) -> _Sound:
 
 
 def _sounds(clips: Sequence[Clip], sample_rate: int, n_workers: int) -> Iterator[_Sound]:
-    """Each clip decoded, in order; no more of them ahead than there are workers, as a clip may be hours long."""
+    """Decoded clips in order, at most `n_workers` ahead because a clip may be hours long."""
     if n_workers == 0:
         yield from (_sound(clip, sample_rate) for clip in clips)
         return
@@ -307,7 +300,7 @@ def _score_clips(
     n_workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Clip], np.ndarray[Any, np.dtype[np.float32]], list[FailedClip]]:
-    """The clips that can be read, their scores (clip, label of the network), and the other clips."""
+    """The readable clips, their scores (clip, label of the network), and the unreadable clips."""
     measured: list[Clip] = []
     scores = [np.zeros((0, len(network.labels)), np.float32)]
     unreadable: list[FailedClip] = []
@@ -331,7 +324,7 @@ def _score_clips(
 
 @contextmanager
 def _evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
-    """The network in evaluation mode on a device, and afterwards as it was, each of its parts."""
+    """Puts the network on a device in evaluation mode, and restores device and modes afterwards."""
     was_training = [(module, module.training) for module in network.modules()]
     home = network.device
     try:
@@ -349,7 +342,7 @@ def _evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
 
 
 def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The score of each clip and label of the network."""
+    """Scores (clip, label of the network) of one batch."""
     n_samples = [len(sound.waveform) for sound in sounds]
     waveform = np.zeros((len(sounds), max(n_samples)), np.float32)
     for row, sound in zip(waveform, sounds, strict=True):
@@ -365,7 +358,7 @@ def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dt
 
 
 def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
-    """Where the network's logits hold the data set's labels: by name, or by the MID under another name."""
+    """Columns of the network's logits for the data set's labels, matched by name, else by MID."""
     by_name = {name: position for position, name in enumerate(labels.names)}
     by_mid = {id_: position for position, id_ in enumerate(labels.ids) if _MID.fullmatch(id_)}
     pairs = zip(dataset.labels.names, dataset.labels.ids, strict=True)
@@ -376,7 +369,7 @@ def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
         shown = "; ".join(unknown[:5]) + ("; ..." if len(unknown) > 5 else "")
         raise DataError(
             f"{dataset.name}: the network does not know {len(unknown)} of its {len(dataset.labels)} labels ({shown}); "
-            "select the labels that it knows, or take a network that was trained on them"
+            "select labels that it knows, or use a network trained on these"
         )
     return found
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import inf
 from multiprocessing import get_context
@@ -34,7 +35,7 @@ _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
 Reporter = Callable[[Any], None]
-"""Sends the parent a message about the current item; ends the process when the parent is gone."""
+"""Sends the parent a message about the current item."""
 
 _THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable that PyTorch, MKL and OpenBLAS read when they are loaded."""
@@ -77,8 +78,8 @@ class Pool:
     grace: float | None = 0.0
     """Seconds that workers have to end when the pool stops; then they are killed.
 
-    None interrupts their tasks with KeyboardInterrupt, as Ctrl-C would, and waits as long as they need to save their
-    work. Such workers may start processes of their own.
+    Unless it is 0, the pool first interrupts their tasks with KeyboardInterrupt, as Ctrl-C would. None waits as long as
+    they need to save their work; such workers may start processes of their own.
     """
     patience: float | None = None
     """For items that need each other, one a worker: seconds that the others have to end after one has failed.
@@ -115,20 +116,20 @@ class Pool:
         workers: list[_Worker[_Item]] = []
         try:
             try:
-                yield from self._serve(pickled, iter(items), workers, on_report)
+                yield from self._results(pickled, iter(items), workers, on_report)
             except KeyboardInterrupt:
                 if self.patience is None:
                     raise
                 n_begun = sum(worker.ask_to_stop() for worker in workers)
                 deadline = inf if n_begun == self.n_processes else time.monotonic() + self.patience
-                yield from self._serve(pickled, iter(()), workers, on_report, deadline)
+                yield from self._results(pickled, iter(()), workers, on_report, deadline)
                 raise
         finally:
             if workers:
                 on_stop(sum(len(worker.todo) for worker in workers))
             self._stop(workers)
 
-    def _serve(
+    def _results(
         self,
         pickled: bytes,
         items: Iterator[_Item],
@@ -136,7 +137,7 @@ class Pool:
         on_report: Callable[[_Item, Any], None],
         deadline: float = inf,
     ) -> Generator[tuple[_Item, Any]]:
-        """Starts workers and answers their messages until all have ended; kills them at the deadline."""
+        """Yields results until all workers have ended, or kills those that are left at the deadline."""
         while True:
             while len(workers) < self.n_processes and (todo := self._next(items)):
                 with held_back(_SIGNALS):
@@ -197,14 +198,7 @@ class Pool:
 
 
 class _Worker(Generic[_Item]):
-    """A process and its unfinished items, seen from the parent.
-
-    Args:
-        pool: The settings.
-        task: The pickled task.
-        todo: Items for the process, at least one.
-        n_deaths: Workers that the first of these items has killed.
-    """
+    """A process and its unfinished items, at least one, the first of which has killed `n_deaths` workers."""
 
     def __init__(self, pool: Pool, task: bytes, todo: deque[_Item], n_deaths: int = 0) -> None:
         self.todo, self.n_deaths = todo, n_deaths
@@ -246,7 +240,7 @@ class _Worker(Generic[_Item]):
             EarmarkError: The process died before it was ready.
         """
         with suppress(EOFError, OSError):
-            message: tuple[int, Any] = self.connection.recv()
+            message = self.connection.recv()
             self._is_ready = True
             return message
         self.connection.close()
@@ -288,8 +282,8 @@ def _thread_limit(n_threads: int | None) -> Iterator[None]:
 
 
 def _work(connection: Connection, pickled: bytes, pool: Pool) -> None:
-    """Runs in the worker process: works on items until the parent closes the pipe."""
-    saves = pool.grace is None
+    """Runs in the worker process: works on items until the parent closes the pipe, which may interrupt the task."""
+    is_interrupted = pool.grace != 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # the parent held it back until here
@@ -300,17 +294,18 @@ def _work(connection: Connection, pickled: bytes, pool: Pool) -> None:
     with suppress(OSError):  # there is no standard error
         os.dup2(2, 1)  # the parent prints results to standard output, which nothing else may mix with
     parent = _Parent(connection)
-    with sigterm_as_interrupt() if saves else nullcontext():
+    report = partial(parent.send, _REPORT)
+    with sigterm_as_interrupt() if is_interrupted else nullcontext():
         try:
             task = ForkingPickler.loads(pickled)  # after silencing: modules of the task may load noisy libraries
-            parent.listen(interrupts=saves)
+            parent.listen(is_interrupted)
             parent.send(_READY, None)
             while (items := parent.inbox.get()) is not None:
                 if isinstance(items, Exception):
                     raise items
                 for item in items:
                     parent.is_waiting.set()
-                    value = task(item, parent.report)
+                    value = task(item, report)
                     parent.is_waiting.clear()
                     parent.send(_VALUE, value)
         except KeyboardInterrupt as interrupt:
@@ -346,10 +341,6 @@ class _Parent:
 
         warnings.showwarning = repeat
         Thread(target=self._receive, args=(interrupts,), daemon=True).start()
-
-    def report(self, content: Any) -> None:
-        """Sends a message about the current item."""
-        self.send(_REPORT, content)
 
     def send(self, kind: int, content: Any) -> None:
         """Sends a message, from any thread.

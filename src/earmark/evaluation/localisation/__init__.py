@@ -1,4 +1,4 @@
-"""How well curves of scores find when sounds happen, measured on plain arrays: PSDS, segment-based F1, pointing."""
+"""Localisation metrics on plain arrays: PSDS, segment-based F1, pointing."""
 
 from earmark.data.true_events import TrueEvent
 from earmark.evaluation.localisation.intersections import PSDS1, PSDS2, Scenario, psds

@@ -1,8 +1,8 @@
-"""Polyphonic sound detection score, of all thresholds at once.
+"""Polyphonic sound detection score, computed for all thresholds at once.
 
-A detection is a longest stretch of cells that score a threshold or more. As the threshold falls detections are born,
-grow and merge; between two distinct scores of a label nothing changes. So the distinct stretches, of which there are
-no more than cells, each with the scores at which it is born and swallowed, are all detections of all thresholds.
+A detection is a maximal run of cells with scores at or above a threshold. As the threshold falls, detections appear,
+grow and merge; they change only at the distinct scores of a label. The detections of all thresholds are therefore the
+distinct runs, at most one per cell, each with the threshold at which it appears and the one at which it merges.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the PSDS counts as found and what mistakes cost, by the names of its paper (Bilen et al. 2020)."""
+    """Criteria and costs of the PSDS, named as in its paper (Bilen et al. 2020)."""
 
     dtc: Annotated[float, Limit(above=0, at_most=1)]
-    """Share of a detection that must lie in events of its label; otherwise it is a false alarm."""
+    """Detection tolerance: share of a detection that must lie in events of its label, or it is a false alarm."""
     gtc: Annotated[float, Limit(above=0, at_most=1)]
-    """Share of an event that must be covered by detections that are no false alarms; then it is found."""
+    """Ground truth tolerance: share of an event that valid detections must cover for it to be found."""
     cttc: Annotated[float, Limit(above=0, at_most=1)] = 0.3
-    """Share of a false alarm that must lie in events of another label to be a cross trigger of that one."""
+    """Cross-trigger tolerance: share of a false alarm in events of another label that makes it a cross trigger."""
     alpha_ct: Annotated[float, Limit(at_least=0)] = 0.0
-    """Cost of cross triggers: its product with their rate per hour of each other label's events, mean over those
-    labels, adds to the rate of false alarms."""
+    """Cost of cross triggers: weight of their rate (per hour of the other label's events, mean over the other labels)
+    when it is added to the false alarm rate."""
     alpha_st: Annotated[float, Limit(at_least=0)] = 1.0
-    """Cost of labels that differ: standard deviations subtracted from the mean share of found events."""
+    """Cost of instability: number of standard deviations over labels subtracted from the mean share of found events."""
     e_max: Annotated[float, Limit(above=0)] = 100.0
-    """False alarms per hour and label up to which the area is taken."""
+    """Upper limit of the area, in false alarms per hour and label."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -43,7 +43,7 @@ class Scenario:
 PSDS1: Final = Scenario(dtc=0.7, gtc=0.7)
 """Rewards exact times (DCASE task 4, scenario 1)."""
 PSDS2: Final = Scenario(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5)
-"""Rewards telling the labels apart, with little regard for exact times (DCASE task 4, scenario 2)."""
+"""Rewards distinguishing labels more than exact times (DCASE task 4, scenario 2)."""
 
 
 class _Truth(NamedTuple):
@@ -53,15 +53,15 @@ class _Truth(NamedTuple):
     onset: _Array
     offset: _Array
     first: _Array
-    """(recording + 1): where each recording's events begin, and the last ones end."""
+    """(recording + 1): index of each recording's first event, and the number of events."""
     durations: _Array
-    """(label): seconds that each label sounds."""
+    """(label): total seconds of its events."""
     n_events: _Array
     """(label)"""
 
 
 class _Cells(NamedTuple):
-    """All cells in a row, with a gap between recordings that scores less than anything."""
+    """All cells concatenated, with a gap of score -inf between recordings."""
 
     scores: _Array
     """(place, label)"""
@@ -70,23 +70,23 @@ class _Cells(NamedTuple):
     offset: _Array
     recording: _Array
     real: _Array
-    """Places that are cells."""
+    """Places that are cells, not gaps."""
 
 
 class _Detections(NamedTuple):
-    """The distinct stretches of one label."""
+    """The distinct runs of one label."""
 
     recording: _Array
     onset: _Array
     offset: _Array
     birth: _Array
-    """A detection at this threshold and below ..."""
+    """Highest threshold at which the detection exists."""
     death: _Array
-    """... but above this one, at which it is part of a longer one; -inf for that of a whole recording."""
+    """Threshold at which it merges into a longer one; -inf for a run over the whole recording."""
 
 
 class _Curve(NamedTuple):
-    """Operating points of one label: false alarms per second (costs of cross triggers included), share found."""
+    """Operating points of one label: effective false alarms per second, and share of events found."""
 
     rates: _Array
     shares: _Array
@@ -96,16 +96,16 @@ def psds(recordings: Sequence[ScoredRecording], scenario: Scenario) -> float:
     """Polyphonic sound detection score: the area under the curve of found events over false alarms, from 0 to 1.
 
     Bilen et al. 2020, computed without sampling thresholds (Ebbers et al. 2022): each distinct score is an operating
-    point. Means are over the labels that have an event; detections of the others count for nothing.
+    point. Means are over the labels with an event; detections of other labels do not count.
 
     Raises:
-        DataError: No recording, recordings with other numbers of labels, or no event at all.
+        DataError: There is no recording or no event, or recordings differ in their number of labels.
     """
     check_same_labels(recordings)
     truth, cells = _truth(recordings), _cells(recordings)
     labels = np.flatnonzero(truth.n_events)
     if not len(labels):
-        raise DataError("PSDS measures events, but there is none in these recordings")
+        raise DataError("PSDS needs events, but these recordings have none")
     seconds = float(sum(recording.borders[-1] for recording in recordings))
     curves = [_curve(_detections(cells, label), truth, label, scenario, seconds) for label in labels.tolist()]
     return _area(curves, scenario)
@@ -144,7 +144,7 @@ def _detections(cells: _Cells, label: int) -> _Detections:
     before = _nearest_lower(scores, cells.real)
     last = len(scores) - 1
     after = last - _nearest_lower(scores[::-1], last - cells.real)
-    # cells of one stretch that share its lowest score stand for the same detection
+    # cells of one run that share its lowest score give the same detection
     _, kept = np.unique(before * len(scores) + after, return_index=True)
     before, after = before[kept], after[kept]
     return _Detections(
@@ -157,10 +157,10 @@ def _detections(cells: _Cells, label: int) -> _Detections:
 
 
 def _nearest_lower(scores: _Array, places: _Array) -> _Array:
-    """For each of these places the nearest one before it that scores less."""
+    """The nearest place with a lower score before each of these places."""
     nearest = np.arange(len(scores)) - 1
     todo = places
-    # what lies between a place and its candidate scores no less; if the candidate does not either, its own is next
+    # all places between a place and its candidate score no less; a candidate that scores no less is replaced by its own
     while len(todo := todo[scores[nearest[todo]] >= scores[todo]]):
         nearest[todo] = nearest[nearest[todo]]
     return nearest[places]
@@ -179,7 +179,7 @@ def _curve(found: _Detections, truth: _Truth, label: int, scenario: Scenario, se
     covering = own & relevant[detection]
     levels, steps = _discoveries(found, truth, detection[covering], event[covering], overlap[covering], scenario.gtc)
 
-    # what changes as the threshold falls, and where; a detection without death has no place where it ends
+    # changes as the threshold falls; a run over the whole recording never ends
     dies = np.isfinite(found.death)
     places = np.concatenate([found.birth, found.death[dies], levels])
     values, inverse = np.unique(-places, return_inverse=True)
@@ -187,7 +187,7 @@ def _curve(found: _Detections, truth: _Truth, label: int, scenario: Scenario, se
     rates = np.cumsum(np.bincount(inverse, changes, len(values)))
     n_before = len(places) - len(levels)
     shares = np.cumsum(np.bincount(inverse[n_before:], steps, len(values))) / truth.n_events[label]
-    # above the highest score nothing is detected; differences of floats may fall a little below 0
+    # nothing is detected above the highest score; rounding can make rates slightly negative
     return _Curve(np.append(0.0, np.maximum(rates, 0.0)), np.append(0.0, shares))
 
 
@@ -196,7 +196,7 @@ def _reaches(seconds: _Array, least: _Array | float) -> _Array:
 
 
 def _overlaps(found: _Detections, truth: _Truth) -> tuple[_Array, _Array, _Array]:
-    """Detection, event and common seconds of each pair that has some."""
+    """Detection, event and seconds of overlap of each overlapping pair."""
     n_events = np.diff(truth.first)[found.recording]
     detection = np.repeat(np.arange(len(n_events)), n_events)
     within = np.arange(len(detection)) - np.repeat(np.cumsum(n_events) - n_events, n_events)
@@ -210,7 +210,7 @@ def _overlaps(found: _Detections, truth: _Truth) -> tuple[_Array, _Array, _Array
 def _cross_triggers(
     detection: _Array, label: _Array, overlap: _Array, length: _Array, truth: _Truth, scenario: Scenario
 ) -> _Array:
-    """What each detection costs as a cross trigger, given its overlaps with events of other labels."""
+    """Cost of each detection as a cross trigger, given its overlaps with events of other labels."""
     n_labels = len(truth.durations)
     pairs, inverse = np.unique(detection * n_labels + label, return_inverse=True)
     detection, label = pairs // n_labels, pairs % n_labels
@@ -223,7 +223,7 @@ def _cross_triggers(
 def _discoveries(
     found: _Detections, truth: _Truth, detection: _Array, event: _Array, overlap: _Array, gtc: float
 ) -> tuple[_Array, _Array]:
-    """Scores at which an event becomes found (+1) or, as its detections merge into false alarms, is lost again (-1)."""
+    """Thresholds at which an event is found (+1), or lost (-1) when its detections merge into a false alarm."""
     order = np.argsort(event, kind="stable")
     levels, steps = [np.zeros(0)], [np.zeros(0)]
     for number, group in groupby(order.tolist(), key=lambda place: int(event[place])):
@@ -239,7 +239,7 @@ def _discoveries(
 
 
 def _area(curves: Sequence[_Curve], scenario: Scenario) -> float:
-    """Area under the mean of the curves, less their spread, each of them the best that is had at a rate or below."""
+    """Area under the mean minus the spread of the curves, each made monotonic by its best share at any lower rate."""
     most = scenario.e_max / 3600
     grid = np.unique(np.concatenate([curve.rates for curve in curves]))
     grid = grid[grid <= most]

@@ -1,4 +1,4 @@
-"""Curves of scores and the truth, which all measures of localisation compare."""
+"""Scores over time with true events, the input of all localisation metrics."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,34 +11,34 @@ from earmark.data.true_events import TrueEvent
 from earmark.errors import DataError
 
 DECIMALS: Final = 6
-"""Of seconds: times that should be equal differ by what floats lose, and a criterion met exactly counts as met."""
+"""Decimals of seconds in comparisons, so that a criterion met up to float rounding counts as met."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRecording:
-    """The scores of a recording over time, and the truth.
+    """Scores of a recording over time, with its true events.
 
     Raises:
-        DataError: Shapes do not fit together, times do not rise, or a score is not finite.
+        DataError: Shapes do not match, times do not rise, or a score is not finite.
     """
 
     borders: Float[np.ndarray, " border"]
-    """Seconds, rising from 0: cell i lasts from border i to border i + 1, and the recording to the last one."""
+    """Seconds, rising from 0: cell i lasts from border i to border i + 1; the last border is the end."""
     scores: Float[np.ndarray, "cell label"]
     events: tuple[TrueEvent, ...]
-    """By label and onset; those of one label that overlap or touch are joined."""
+    """Sorted by label and onset; events of one label that overlap or touch are joined."""
 
     def __post_init__(self) -> None:
         n_cells, n_labels = self.scores.shape
         if n_cells < 1 or len(self.borders) != n_cells + 1:
-            raise DataError(f"{n_cells} cells of scores, {len(self.borders)} borders: one border more was expected")
+            raise DataError(f"expected {n_cells + 1} borders for {n_cells} cells of scores, got {len(self.borders)}")
         if not (np.diff(self.borders) > 0).all() or self.borders[0] != 0:
-            raise DataError(f"borders of cells: rising seconds that begin with 0 were expected, not {self.borders}")
+            raise DataError(f"expected borders that rise from 0 seconds, got {self.borders}")
         if not np.isfinite(self.scores).all():
-            raise DataError("scores are not finite, which has no place in a ranking; the model may have diverged")
+            raise DataError("scores are not finite; the model may have diverged")
         for event in self.events:
             if not (0 <= event.onset < event.offset < np.inf and 0 <= event.label < n_labels):
-                raise DataError(f"{event}: an onset before its offset and one of {n_labels} labels were expected")
+                raise DataError(f"expected an onset before the offset and one of {n_labels} labels, got {event}")
         object.__setattr__(self, "events", tuple(_joined(self.events)))
 
 
@@ -54,10 +54,10 @@ def _joined(events: Iterable[TrueEvent]) -> list[TrueEvent]:
 
 
 def check_same_labels(recordings: Sequence[ScoredRecording]) -> None:
-    """Refuses no recording, and recordings whose scores are not of the same labels.
+    """Checks that recordings have the same number of labels.
 
     Raises:
-        DataError: As said.
+        DataError: They differ, or there is no recording.
     """
     if len({recording.scores.shape[1] for recording in recordings}) != 1:
-        raise DataError("one or more recordings with scores of the same labels were expected")
+        raise DataError("expected one or more recordings with scores of the same labels")

@@ -1,4 +1,4 @@
-"""Segment-based F1: which labels sound in each second."""
+"""Segment-based F1: the labels in each second."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,35 +13,35 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class SegmentF1(NamedTuple):
-    """How well was told which labels sound in each second (Mesaros et al. 2016)."""
+    """Segment-based F1 (Mesaros et al. 2016)."""
 
     micro: float
-    """Of all labels' hits and mistakes together; nan where no label has either."""
+    """F1 of all labels together; nan without events and detections."""
     macro: float
     """Mean over the labels with an event; nan without any."""
     labels: Float[np.ndarray, " label"]
-    """nan for a label without event."""
+    """F1 of each label; nan without an event."""
 
 
 def segment_f1(
     recordings: Sequence[ScoredRecording], thresholds: Float[np.ndarray, " label"], *, seconds: float = 1.0
 ) -> SegmentF1:
-    """Segment-based F1: a label is detected where a cell in the segment reaches the threshold, true where it sounds.
+    """Segment-based F1: a label is detected in a segment if a cell reaches its threshold, true if an event overlaps.
 
     Args:
-        recordings: Scores and truth.
-        thresholds: Of each label, chosen on other recordings (`best_thresholds`).
-        seconds: Length of the segments; the last one of a recording may reach past its end.
+        recordings: Scores and true events.
+        thresholds: One per label, chosen on other recordings (`best_thresholds`).
+        seconds: Length of the segments; the last one may exceed the end of the recording.
 
     Raises:
-        DataError: No recording, or others than `thresholds` in number of labels.
+        DataError: There is no recording, or the numbers of labels differ.
     """
     scores, active = _segments(recordings, seconds)
     if thresholds.shape != scores.shape[1:]:
-        raise DataError(f"{len(thresholds)} thresholds were given, scores are of {scores.shape[1]} labels")
+        raise DataError(f"expected one threshold for each of the {scores.shape[1]} labels, got {len(thresholds)}")
     detected = scores >= thresholds
     hits, sizes = (detected & active).sum(axis=0), detected.sum(axis=0) + active.sum(axis=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the nan that is meant
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives the intended nan
         labels = np.where(active.any(axis=0), 2 * hits / sizes, np.nan)
         micro = float(2 * hits.sum() / sizes.sum())
     macro = float(np.nanmean(labels)) if active.any() else float("nan")
@@ -51,11 +51,11 @@ def segment_f1(
 def best_thresholds(recordings: Sequence[ScoredRecording], *, seconds: float = 1.0) -> Float[np.ndarray, " label"]:
     """The threshold of each label with its highest segment-based F1 on these recordings.
 
-    It lies midway between the lowest score that it lets through and the next one; of equally good ones it is the
-    highest. A label without events gets inf: nothing of it is ever detected.
+    A threshold lies midway between the lowest detected score and the next one; ties go to the highest. A label without
+    events gets inf, so it is never detected.
 
     Raises:
-        DataError: No recording, or recordings with other numbers of labels.
+        DataError: There is no recording, or recordings differ in their number of labels.
     """
     scores, active = _segments(recordings, seconds)
     return np.array([_best_threshold(*columns) for columns in zip(scores.T, active.T, strict=True)])
@@ -74,7 +74,7 @@ def _best_threshold(scores: _Array, active: _Array) -> float:
 def _segments(
     recordings: Sequence[ScoredRecording], seconds: float
 ) -> tuple[_Array, Bool[np.ndarray, "segment label"]]:
-    """The highest score in each segment of each recording, and whether the label sounds in it."""
+    """The highest score in each segment of each recording, and whether an event overlaps it."""
     if not 0 < seconds < np.inf:
         raise ConfigError(f"a positive length of a segment was expected, not {seconds:g}", "seconds")
     check_same_labels(recordings)

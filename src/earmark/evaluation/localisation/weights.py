@@ -1,4 +1,4 @@
-"""Pointing: does the cell with the most weight lie in the event?"""
+"""Pointing accuracy: share of recordings whose cell of most weight lies in the event."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from earmark.evaluation.localisation.recordings import DECIMALS
 
 
 class Pointing(NamedTuple):
-    """How often the cell with the most weight lies in the event."""
+    """Pointing accuracy and its chance level."""
 
     accuracy: float
     chance: float
-    """What a cell taken at random reaches, each as likely: the mean share of cells that lie in the event."""
+    """Accuracy of a cell drawn uniformly at random: the mean share of cells in the event."""
     n_recordings: int
 
 
@@ -26,28 +26,29 @@ def pointing(
 ) -> Pointing:
     """Pointing accuracy over recordings with one event each.
 
-    A cell lies in the event if they overlap, that is if its middle lies within the event widened by half a cell on
-    either side. (Were the middle itself to lie in the event, one shorter than a cell might hold none and nobody could
-    point at it.) The chance level is of the same rule, so what is lenient about it shows there. Cells that share the
-    most weight count by the share of them that lie in the event: constant weights reach the chance level.
+    A cell lies in the event if they overlap. (If its middle had to lie in the event, an event shorter than a cell might
+    have no cell.) The chance level follows the same rule. If several cells share the most weight, the share of them
+    that lies in the event counts, so constant weights reach the chance level.
 
     Args:
-        weights: Of the cells of each recording; any numbers whose largest is what is pointed at.
-        borders: Seconds, one more than cells.
-        events: Onset and offset of each recording's event (s).
+        weights: Weights of the cells of each recording.
+        borders: Borders of the cells in seconds, one more than cells.
+        events: Onset and offset of each recording's event in seconds.
 
     Raises:
-        DataError: No recording, or numbers of weights, borders and events that do not fit together.
+        DataError: There is no recording, or the numbers of weights, borders and events do not match.
     """
     if not weights or not len(weights) == len(borders) == len(events):
         raise DataError(
-            f"{len(weights)} recordings' weights, {len(borders)} borders, {len(events)} events: "
-            "one or more were expected, as many of each"
+            f"expected as many weights as borders and events, and at least one, got {len(weights)} weights, "
+            f"{len(borders)} borders, {len(events)} events"
         )
     hits, shares = [], []
     for weight, border, (onset, offset) in zip(weights, borders, events, strict=True):
         if len(border) != len(weight) + 1 or np.isnan(weight).any():
-            raise DataError(f"{len(weight)} weights, {len(border)} borders: numbers and one border more were expected")
+            raise DataError(
+                f"expected weights without nan and one border more, got {len(weight)} weights and {len(border)} borders"
+            )
         inside = np.round(np.minimum(border[1:], offset) - np.maximum(border[:-1], onset), DECIMALS) > 0
         hits.append(inside[weight == weight.max()].mean())
         shares.append(inside.mean())
