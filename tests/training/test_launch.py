@@ -338,7 +338,7 @@ def test_the_outcome_that_says_most_is_reported(monkeypatch, outcomes, cause):
     monkeypatch.setattr(launch.Pool, "run", lambda self, task, ranks: zip(ranks, outcomes, strict=True))
     config = TrainConfig(devices=len(outcomes), batch_size=len(outcomes))
     with pytest.raises(BaseException) as caught:
-        launch.launch(config, print, {})
+        launch.launch(config, print)
     if isinstance(outcomes[cause], Death):
         assert f"process {cause} of the run was killed by signal 9" in str(caught.value)
     else:
@@ -353,4 +353,4 @@ def test_an_interruption_before_anything_was_saved_is_one_all_the_same(monkeypat
 
     monkeypatch.setattr(launch.Pool, "run", interrupted)
     with pytest.raises(TrainingInterrupted, match=r"^stopped; --resume"):
-        launch.launch(TrainConfig(devices=2), print, {})
+        launch.launch(TrainConfig(devices=2), print)

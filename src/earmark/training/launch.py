@@ -5,7 +5,7 @@ import socket
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from earmark.training.interruption import TrainingInterrupted
 from earmark.training.ranks import PeerLost
 from earmark.training.settings import TrainConfig
 
+_Result = TypeVar("_Result")
+
 _PATIENCE: Final = 10.0
 """Seconds that the other processes have to end by themselves after one has failed."""
 
@@ -25,16 +27,15 @@ def needs_launch(config: TrainConfig) -> bool:
     return config.devices * config.num_nodes > 1 and "RANK" not in os.environ
 
 
-def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs `task(**arguments)` in `config.devices` processes and returns the result of the first one.
+def launch(config: TrainConfig, task: Callable[[], _Result]) -> _Result:
+    """Runs the task in `config.devices` processes and returns the result of the first one.
 
     SIGINT and SIGTERM are forwarded to the processes, which agree on the step after which they stop. When one of them
     fails or is killed, the others are ended.
 
     Args:
         config: Gives the numbers of devices and machines.
-        task: A function that the processes can import.
-        arguments: Picklable arguments.
+        task: Must pickle.
 
     Raises:
         ConfigError: Several machines, without the variables by which they find each other.
@@ -45,7 +46,7 @@ def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, A
     first = int(environment["GROUP_RANK"]) * config.devices
     n_threads = max(1, torch.get_num_threads() // config.devices)
     pool = Pool(config.devices, n_threads=n_threads, grace=None, patience=_PATIENCE)
-    run_rank = partial(_run_rank, first=first, environment=environment, task=task, arguments=arguments)
+    run_rank = partial(_run_rank, first=first, environment=environment, task=task)
     outcomes: dict[int, Any] = {}
     try:
         with sigterm_as_interrupt():
@@ -81,17 +82,12 @@ def _weight(outcome: BaseException | Death) -> int:
 
 
 def _run_rank(
-    rank: int,
-    report: Reporter,
-    first: int,
-    environment: dict[str, str],
-    task: Callable[..., Any],
-    arguments: dict[str, Any],
-) -> Any:
+    rank: int, report: Reporter, first: int, environment: dict[str, str], task: Callable[[], _Result]
+) -> _Result:
     os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank - first))
     if rank > 0:
         warnings.simplefilter("ignore")
-    return task(**arguments)
+    return task()
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:

@@ -85,8 +85,7 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds a run or other files, no run to resume, or one with other settings; another process is
-            training there.
+        ConfigError: `out` holds other files, no run to resume or one with other settings; or another process trains.
         CheckpointError: The state to resume from or the checkpoint of `init` is damaged or belongs to another run.
         DataError: The data are unlabelled, overlap, hold unknown labels or unreadable clips; or they differ from those
             of the run to resume; or the loss became nan or infinite.
@@ -96,21 +95,17 @@ def train(
     if find_spec("tensorboard") is None:
         raise ConfigError("training needs tensorboard, not installed here: pip install 'earmark[train]'")
     if needs_launch(config):
-        same = {"config": config, "data": data, "out": out, "valid": valid, "features": features}
-        return launch(config, train, {**same, "resume": resume, "progress": progress, "request": request})
+        same = partial(train, config, data, out, valid, resume=resume, progress=progress)
+        return launch(config, partial(same, request=request, features=features))
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
-        facts = {"train": data_facts(data), "valid": data_facts(valid)}
-        hashes = [part and part["exact_sha256"] for part in facts.values()]
+        about = _origin(config, data, valid, device, rank, None if resume else request)
+        hashes = [part and part["exact_sha256"] for part in about["data"].values()]
         rank.check_same(settings=fixed_settings(config.to_json()), clips=hashes)
-        about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
-        about |= {"data": facts, "device": describe(device), "n_processes": rank.n_ranks}
-        if request is not None and not resume:
-            about = {"request": dict(request), **about}
         folder = RunFolder(out, is_writer=rank.is_first)
         folder.facts, state = rank.from_first(lambda: _open(folder, config, about, resume, held))
         if state is not None and state["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
@@ -123,6 +118,27 @@ def train(
                 loop.run()
             _finish(folder, loop, skipped)
     return TrainResult(folder.last, folder.best, tuple(loop.history))
+
+
+def _origin(
+    config: TrainConfig,
+    data: Dataset,
+    valid: Dataset | None,
+    device: torch.device,
+    rank: Rank,
+    request: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The entries of `run.json` about request, settings, clips and machine."""
+    return {
+        **({} if request is None else {"request": dict(request)}),
+        "config": config.to_json(),
+        "versions": versions(),
+        "commit": commit(),
+        "seed": config.seed,
+        "data": {"train": data_facts(data), "valid": data_facts(valid)},
+        "device": describe(device),
+        "n_processes": rank.n_ranks,
+    }
 
 
 def _open(
