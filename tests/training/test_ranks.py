@@ -113,7 +113,7 @@ def test_clips_are_not_shared_unevenly():
         Rank(0, 3, 0, 3).check(CONFIG)
     with pytest.raises(ConfigError, match="2 were asked for where torchrun has started 4 processes"):
         Rank(0, 4, 0, 4).check(replace(CONFIG, devices=2))
-    with pytest.raises(ConfigError, match="leave out the device's number"):
+    with pytest.raises(ConfigError, match="device: cpu or cuda was expected for 2 processes"):
         Rank(0, 2, 0, 2).check(replace(CONFIG, device="cuda:1"))
 
 
