@@ -9,12 +9,12 @@ from earmark.errors import ConfigError
 from earmark.storage.locks import lock_file
 
 LOCK: Final = ".lock"
-"""Name of the file that is locked; that it is there says nothing."""
+"""Name of the locked file; it also exists when nobody holds the lock."""
 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keeps a second call out of the same folder, where it would do the same work; where there are file locks.
+    """Refuses a second process in the same folder, if the file system has locks.
 
     Raises:
         ConfigError: Another process is at work there.

@@ -99,14 +99,14 @@ def test_what_is_missing_is_shown_as_missing(out, lines):
 def test_the_sentence_when_gmap_is_first(out, lines):
     page = page_of(out, lines(QUALITIES, seeds=(0, 1, 2)))
     assert "On these 40 sparse soundscapes GMAP is first (mAP 0." in page
-    assert "GMAP is better against max + mean, max, mean;" in page
-    assert "the difference may be chance against " in page
+    assert "GMAP is better than max + mean, max, mean;" in page
+    assert "the difference may be chance for " in page
 
 
 def test_the_sentence_when_gmap_is_not_first(out, lines):
     page = page_of(out, lines({**QUALITIES, "gmap": 0.5, "max": 3.0}, seeds=(0, 1, 2)))
-    assert "GMAP is not first but number " in page and "first is max (" in page
-    assert "GMAP is worse against max, " in page
+    assert "GMAP is number " in page and "max is first (" in page
+    assert "GMAP is worse than max, " in page
 
 
 def test_the_sentence_admits_one_seed_and_too_few_poolings(out, lines):
@@ -137,7 +137,7 @@ def test_seeds_that_both_have_are_compared(out, lines):
 def test_without_scores_there_is_a_table_but_no_comparison(out, lines):
     page = page_of(out, lines(QUALITIES, with_scores=False))
     assert row(page, "max")[-3:] == ["", "", "1,234"]
-    assert "there are no scores to compare" in page
+    assert "There are no scores to compare" in page
 
 
 def test_figures_that_are_not_finite_are_reported(out, line_of):
