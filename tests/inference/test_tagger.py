@@ -80,7 +80,7 @@ def test_extreme_logits_neither_overflow_nor_vanish(mean_engine: Any, levels: Le
 
 
 def test_invalid_settings_are_refused(tagger: Tagger, levels: Levels) -> None:
-    with pytest.raises(ConfigError, match="top: no number of tags was expected beside a threshold"):
+    with pytest.raises(ConfigError, match="top: expected either a number of tags or a threshold"):
         tagger.tag(levels(0.0), top=3, threshold=0.5)
     with pytest.raises(ConfigError, match="top: a positive whole number was expected, not 0"):
         tagger.tag(levels(0.0), top=0)

@@ -127,7 +127,7 @@ def test_a_checkpoint_describes_itself(backbone, pooling, tmp_path):
         (None, "no such file"),
         (b"", "not a readable .safetensors file"),
         (b"PK\x03\x04 this is a pickle", "not a readable .safetensors file"),
-        ("no metadata", "does not describe itself"),
+        ("no metadata", "has no description"),
         ({"format": 2}, "checkpoint format 2, this version of earmark reads up to 1"),
         ({"format": 1}, "do not fit together"),
         (

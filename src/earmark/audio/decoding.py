@@ -97,7 +97,7 @@ def open_decoder(source: Source, name: str) -> Iterator[Decoder]:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
         decoder = _choose_decoder(source, name)
     except OSError as error:
-        raise AudioError(f"{name}: cannot be open_decoder: {error.strerror or error}") from error
+        raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
         if decoder.sample_rate not in _RATES:
             reason = f"its header states {decoder.sample_rate} Hz, expected {_RATES[0]} to {_RATES[-1]} Hz"

@@ -13,14 +13,14 @@ from earmark.model.network import Network
 
 
 class TorchEngine:
-    """A network behind NumPy arrays, one recording at a time.
+    """A PyTorch network with NumPy inputs and outputs, one recording at a time.
 
-    Args:
-        network: The network; it is put into evaluation mode. The engine copies its backbone: after a change of weights
-            make a new engine.
-        n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
-        precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
-            changes scores in the third digit.
+        Args:
+            network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new
+    engine after a change of weights.
+            n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
+            precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
+                changes scores in the third digit.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ class RemotePath:
     @property
     @_raises_os_error
     def has_wildcards(self) -> bool:
-        """Whether the path is a pattern with `*`, `?` or `[`; the name of an existing file is none."""
+        """Whether the path is a pattern with `*`, `?` or `[`; the path of an existing file is not a pattern."""
         return _GLOB.search(self.url) is not None and not self._system.exists(self.path)
 
     @_raises_os_error
