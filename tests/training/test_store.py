@@ -48,7 +48,7 @@ def test_kept_log_mels_have_each_clips_own_length(tmp_path):
 
 
 def test_log_mels_of_sounds_that_are_no_files_are_not_kept(tmp_path):
-    # nothing tells these two apart
+    # these two cannot be distinguished
     data, store, config = tones(), FeatureStore(tmp_path), FrontendConfig.at_16k()
     store.keep(data, config, log_mels(data.clips, LogMel(config), 0, lambda n: None)[0])
     assert store.find(data, config) is None

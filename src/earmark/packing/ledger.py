@@ -77,7 +77,7 @@ def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
     if names and names.isdisjoint((MANIFEST, JOURNAL)):
         raise ConfigError(
             f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST} "
-            "a pack must be made anew in another folder"
+            "pack again into another folder"
         )
     if MANIFEST in names:
         _check_same(out, plan, read_manifest(out / MANIFEST))

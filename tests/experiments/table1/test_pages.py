@@ -1,4 +1,4 @@
-"""The tables are made of lines and scores, and say no more than those do."""
+"""Pages that follow from lines and scores alone."""
 
 import hashlib
 from dataclasses import replace
@@ -20,7 +20,7 @@ QUALITIES = {"gmap": 2.0, "attention": 1.9, "attentive_stats": 1.9, "max": 0.5, 
 
 @pytest.fixture
 def lines(out, line_of):
-    """Finished runs of a difficulty whose scores are as good as their cell's quality says."""
+    """Makes finished runs of a difficulty; the quality of a cell sets how good its scores are."""
 
     def made(qualities, seeds=(0, 1), difficulty="sparse", with_scores=True):
         target = np.random.default_rng(3).random((60, 3)) < 0.3
@@ -69,7 +69,7 @@ def test_a_row_holds_mean_spread_and_comparison(out, lines):
     assert page == page_of(out, found), "the same lines give the same page"
 
 
-def test_the_header_names_what_the_figures_are_of(out, lines):
+def test_the_header_lists_the_settings(out, lines):
     page = page_of(out, lines(QUALITIES))
     for text in (
         "| profile | tiny |",
@@ -87,7 +87,7 @@ def test_the_header_names_what_the_figures_are_of(out, lines):
     assert "## sparse" in page and "## dense" not in page
 
 
-def test_what_is_missing_is_shown_as_missing(out, lines):
+def test_missing_runs_are_shown_as_missing(out, lines):
     page = page_of(out, lines({"gmap": 2.0, "max": 0.5}))
     assert row(page, "mean") == ["mean", "0.394", "missing", "missing", "missing", "0", "", "", "missing"]
     assert "(missing: attention, attentive stats, max + mean, mean)" in page.replace(
@@ -117,7 +117,7 @@ def test_the_sentence_admits_one_seed_and_too_few_poolings(out, lines):
     assert row(page_of(out, found), "max")[2] == f"{found[1].mAP:.3f}", "one seed has no spread"
 
 
-def test_clips_are_paired_whatever_order_they_come_in(out, lines, line_of):
+def test_clips_are_paired_in_any_order(out, lines, line_of):
     found = lines({"gmap": 2.0})
     for seed in (0, 1):
         twin = line_of("sparse", "max", seed, test_ids_sha256=IDS_SHA256)
@@ -164,7 +164,7 @@ def test_scores_of_other_clips_and_other_targets_are_refused(out, lines, line_of
         comparisons(out, found, N_RESAMPLES)("sparse", "max")
 
 
-def test_scores_of_clips_whose_ids_are_not_text_are_known(out, lines):
+def test_ids_with_undecodable_bytes_are_matched(out, lines):
     found = lines({"gmap": 2.0, "max": 0.5}, seeds=(0,))
     ids = ["a\udcff.wav", *(f"clip-{clip:02d}" for clip in range(59))]
     for line in found:
