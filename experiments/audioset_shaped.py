@@ -8,19 +8,18 @@ duplicates.
 
 import hashlib
 import shutil
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import soundfile
 from pyarrow import parquet
 
-from earmark.audio.recording import Audio, pcm16
+from earmark.audio.recording import Audio
 from earmark.data import Clip, open_data
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes
 from earmark.labels import LabelSet
+from earmark.packing.shard import encode
 from experiments.steps import earmark, resume, run
 from experiments.table2 import table2
 
@@ -63,9 +62,7 @@ def row(clip: Clip, number: int, labels: LabelSet) -> dict[str, object]:
     audio = clip.load(16000).mono(rate)
     if number in (11, 12):
         audio = Audio(np.zeros_like(audio.waveform), rate)
-    stream = BytesIO()
-    soundfile.write(stream, pcm16(audio.waveform), rate, format="FLAC", subtype="PCM_16")
-    data = stream.getvalue()
+    data = encode(audio, "flac")
     names = [NAMES[label] for label in clip.labels]
     name = video_id(clip.id)
     return {

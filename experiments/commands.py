@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from earmark.cli.screen import (
-    AsJson,
-    Quiet,
-    destination,
-    note,
-    progress,
-    refuse_overwriting,
-    report_error,
-    say,
-    write_json,
-)
+from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.screen import destination, note, progress, refuse_overwriting, report_error, say, write_json
 from earmark.labels import ESC10
 from experiments.table1.profiles import CELLS, DIFFICULTIES, PROFILES, Profile, ProfileName
 
@@ -103,8 +94,6 @@ def table1(
         jobs: Number of runs at a time, which share the processors.
         dry_run: Only print the planned work and an estimate of its time.
         tables_only: Only write the tables again from the finished runs.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     if tables_only:
         return _tables_only(out, json)
@@ -165,8 +154,6 @@ def localisation(
     Args:
         out: Folder of the table.
         tables_only: Only write the table again from the measured runs.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     from experiments.localisation import localise, write_table
 
@@ -199,8 +186,6 @@ def figure3(
         difficulty: sparse or dense.
         clip: Name of a test soundscape; the most typical one with two events when not given.
         seed: Seed of the two runs.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     if difficulty not in DIFFICULTIES:
         raise CycloptsError(f"--difficulty: one of {', '.join(DIFFICULTIES)} was expected, not {difficulty!r}")

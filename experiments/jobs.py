@@ -17,13 +17,8 @@ def side_by_side(
 ) -> Generator[tuple[Run, Line | str]]:
     """Yields each run when it ends, with its line or the reason why it failed.
 
-    When closed or interrupted, it waits until the unfinished runs are saved; a second Ctrl-C kills them.
-
-    Args:
-        out: The table's folder, with plan and soundscapes.
-        runs: The runs, in the order in which they begin.
-        n_jobs: Number of processes.
-        note: Called with a message before it waits for runs to be saved.
+    The table's folder `out` has its plan and soundscapes. When closed or interrupted, this calls `note` with a message
+    and waits until the unfinished runs are saved; a second Ctrl-C kills them.
     """
     # a new process for each run: no memory of one run is left to the next
     pool = Pool(n_jobs, is_renewed=True, n_threads=max(1, n_processors() // n_jobs), grace=None)

@@ -1,8 +1,7 @@
 """Writes localisation.md: how well each pooling of Table 1 locates events, after training without event times."""
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -11,12 +10,13 @@ from typing import Any, Final
 
 from earmark.errors import DataError
 from earmark.storage.files import atomic_write
+from earmark.storage.journal import open_journal, read_journal
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
 from experiments.localisation_measures import HOP, WINDOWS, measure
 from experiments.lock import alone
 from experiments.table1.lines import Line, read_lines
-from experiments.table1.pages import spread
+from experiments.table1.pages import listed, spread
 from experiments.table1.plan import Run
 from experiments.table1.profiles import CELLS, DIFFICULTIES
 from experiments.table1.soundscapes import part_folder
@@ -69,12 +69,9 @@ def _localise(out: Path, runs: Sequence[Line], progress: Callable[[str, int, int
             device=chosen_device(TrainConfig.from_json(dict(line.config))),
             progress=None if progress is None else partial(progress, str(line.run)),
         )
-        about = {"checkpoint_sha256": sha256, "earmark": version("earmark")}
-        done[line.run] = {**line.run._asdict(), **about, **figures}
-        new.append(done[line.run])
-        with atomic_write(path) as temporary:
-            lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in done.values())
-            temporary.write_text("".join(lines), encoding="utf-8")
+        new.append({**line.run._asdict(), "checkpoint_sha256": sha256, "earmark": version("earmark"), **figures})
+        with open_journal(path, is_synced=True) as journal:
+            journal.append(new[-1])
     return Localised(tuple(new), tuple(missing))
 
 
@@ -87,21 +84,12 @@ def _runs(out: Path) -> list[Line]:
 
 
 def read_localisation(path: Path) -> list[dict[str, Any]]:
-    """The lines that `localise` wrote; none if there is no file.
+    """The lines that `localise` wrote, the last one of each run; none if there is no file.
 
     Raises:
         DataError: A line is damaged.
     """
-    lines: list[dict[str, Any]] = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
-        try:
-            lines.append(json.loads(text))
-            _run(lines[-1])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}, line {number}: the measures of a run were expected, this is none ({error}); remove the line"
-            ) from error
-    return lines
+    return list(dict(read_journal(path, lambda line: (_run(line), line))).values())
 
 
 def _run(line: Mapping[str, Any]) -> Run:
@@ -121,12 +109,7 @@ def write_table(out: Path) -> Path:
 
 
 def table(tagging_lines: Sequence[Line], localisation_lines: Sequence[Mapping[str, Any]]) -> str:
-    """Tagging and localisation of each cell in one Markdown table, over the runs that have both measures.
-
-    Args:
-        tagging_lines: Lines of `runs.jsonl`.
-        localisation_lines: Lines of `localisation.jsonl`.
-    """
+    """Tagging and localisation of each cell in one Markdown table, over the runs that have both measures."""
     measured = {_run(line): line for line in localisation_lines}
     parts = ["# Tagging and localisation\n"]
     for difficulty in DIFFICULTIES:
@@ -181,10 +164,6 @@ def _figures(both: Sequence[tuple[Line, Mapping[str, Any]]]) -> list[str]:
 
 def _circumstances(runs: Sequence[Line]) -> str:
     """The settings behind the figures of a table, in a sentence; settings that differ are listed."""
-
-    def listed(values: Iterable[Any]) -> str:
-        return ", ".join(sorted({str(value) for value in values}))
-
     facts = {
         "profile": (run.profile for run in runs),
         "backbone width": (run.config["width"] for run in runs),

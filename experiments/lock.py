@@ -9,12 +9,12 @@ from earmark.errors import ConfigError
 from earmark.storage.locks import lock_file
 
 LOCK: Final = ".lock"
-"""Name of the locked file; it also exists when nobody holds the lock."""
+"""Name of the locked file; it also exists when no process holds the lock."""
 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Refuses a second process in the same folder, if the file system has locks.
+    """Keeps other processes out of the folder until the block ends, if the file system has locks.
 
     Raises:
         ConfigError: Another process is at work there.

@@ -55,8 +55,7 @@ def mix(bank: Path, work: Path, seconds: int, n_clips: int, fewest: int, most: i
 def top_mean(scores: np.ndarray, n: int) -> np.ndarray:
     """Mean logit of each label's n best windows."""
     logits = np.log(np.clip(scores, 1e-9, 1 - 1e-7)) - np.log1p(-np.clip(scores, 1e-9, 1 - 1e-7))
-    best: np.ndarray = sigmoid(np.sort(logits, axis=0)[-n:].mean(axis=0))
-    return best
+    return sigmoid(np.sort(logits, axis=0)[-n:].mean(axis=0))
 
 
 def any_of(scores: np.ndarray) -> np.ndarray:
@@ -116,12 +115,12 @@ def measure(model: str, folders: Sequence[Path]) -> dict[str, Any]:
         target = np.stack([tagger.labels.encode(clip.labels) for clip in clips])
         rows = {
             name: {
-                "mAP": label_mean(average_precision(target, np.stack(each))),
-                "ranking": ranking_precision(target, np.stack(each)),
-                "F1": tags_f1(target, np.stack(each), thresholds),
-                "tags": float((np.stack(each) >= thresholds).sum(axis=1).mean()),
+                "mAP": label_mean(average_precision(target, each)),
+                "ranking": ranking_precision(target, each),
+                "F1": tags_f1(target, each, thresholds),
+                "tags": float((each >= thresholds).sum(axis=1).mean()),
             }
-            for name, each in scores.items()
+            for name, each in ((name, np.stack(rows)) for name, rows in scores.items())
         }
         seconds = float(np.median([probe(path).duration for path in paths]))
         results["lengths"].append(

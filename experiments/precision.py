@@ -46,13 +46,7 @@ def precision(bank: Path, model: str, *, n_clips: int = 200) -> None:
 
 
 def page(reports: Mapping[str, Report], model: str, n_calibration_clips: int) -> str:
-    """The page: a Markdown table, one row for each engine.
-
-    Args:
-        reports: By engine; the first is the reference.
-        model: Name of the checkpoint.
-        n_calibration_clips: Number of clips that calibrated the 8-bit model.
-    """
+    """The page: a Markdown table, one row for each engine; the first is the reference."""
     first = next(iter(reports.values()))
     text = (
         "# Effect of lower precision\n\nWritten by `python -m experiments precision ESC-50-FOLDER MODEL`, commit "

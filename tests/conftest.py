@@ -1,8 +1,10 @@
 """Fixtures of several test files."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import cache_from_source, find_spec
@@ -31,6 +33,7 @@ _import_hook._optimized_cache_from_source = _cache
 
 from earmark.audio.recording import Audio, save_audio  # noqa: E402
 from earmark.labels import LabelSet  # noqa: E402
+from earmark.storage.locks import lock_file  # noqa: E402
 
 # tests in the background of a shell ignore Ctrl-C, but some tests need it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -143,8 +146,35 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Returns a folder that only the first of the parallel test processes writes; tests only read it."""
+    own = tmp_path_factory.getbasetemp()
+    is_shared = "PYTEST_XDIST_WORKER" in os.environ and sys.platform != "win32"  # there is no lock on Windows
+    common = (own.parent if is_shared else own) / "written_once"
+    common.mkdir(exist_ok=True)
+
+    def write(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, partial = common / name, common / f"{name}.part"
+        with (common / f"{name}.lock").open("w") as lock:
+            while not lock_file(lock):
+                time.sleep(0.05)
+            if not folder.exists():
+                shutil.rmtree(partial, ignore_errors=True)  # left by an error
+                partial.mkdir()
+                fill(partial)
+                partial.rename(folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def exported(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An exported small tagger; its .safetensors checkpoint is in the same folder."""
+    return write_once("exported", _export) / "tagger.onnx"
+
+
+def _export(folder: Path) -> None:
     import torch
 
     from earmark.export.onnx_file import export
@@ -158,10 +188,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # one step of statistics, so that batch norm in evaluation is not the identity
     network.train()(torch.randn(8, 16000))
     network.thresholds, network.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
-    path = tmp_path_factory.mktemp("exported") / "tagger.onnx"
-    network.save(path.with_suffix(".safetensors"))
-    export(network, path)
-    return path
+    network.save(folder / "tagger.safetensors")
+    export(network, folder / "tagger.onnx")
 
 
 class Row(NamedTuple):

@@ -62,13 +62,7 @@ def look_ahead(out: Path, plan: TablePlan, runs: Sequence[Run]) -> Outlook:
 
 
 def estimate(plan: TablePlan, runs: Sequence[Run], lines: Sequence[Line]) -> Estimate:
-    """Time to train and measure the runs, without mixing the soundscapes.
-
-    Args:
-        plan: The plan of the table.
-        runs: The remaining runs.
-        lines: Finished runs of this table, on any machine.
-    """
+    """Time to train and measure the runs, without mixing the soundscapes; `lines` are the finished runs."""
     device = chosen_device(plan.profile.training)
     here = [line for line in lines if line.machine == machine(device)]
     if here:

@@ -116,10 +116,7 @@ def _stacked(runs: Sequence[ResampledRuns]) -> ResampledRuns:
 def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[str, str] = MappingProxyType({})) -> str:
     """Markdown page that compares the poolings on every difficulty with a run.
 
-    Args:
-        lines: Lines of `runs.jsonl`.
-        compared: Result of `comparisons`.
-        recordings: By difficulty, the recordings in its test soundscapes, in words, where known.
+    `recordings` names, by difficulty, the recordings in its test soundscapes, where known.
     """
     of_table = [line for line in lines if line.cell in POOLING_CELLS]
     parts = ["# Table 1 on soundscapes: only the pooling differs\n", _header(of_table)]
@@ -153,7 +150,7 @@ def ablations_page(lines: Sequence[Line], compared: Compared) -> str:
         times = [f"{median(line.seconds_per_step for line in runs) * 1e3:.1f} ms" if runs else "missing"]
         rows.append([*described, *_figures(runs), *_against(compared(ABLATED, cell)), _parameters(runs), *times])
     head = ["heads", "gate", "deviation", *_FIGURE_HEAD, "a step"]
-    batch = _listed(line.config["batch_size"] for line in there)
+    batch = listed(line.config["batch_size"] for line in there)
     return "\n".join(
         [
             f"# GMAP's parts, one changed at a time ({ABLATED}: events of {low:g} to {high:g} s)\n",
@@ -182,32 +179,33 @@ def _header(lines: Sequence[Line]) -> str:
     if not lines:
         return "No run is finished yet.\n"
     rows = [
-        ["profile", _listed(line.profile for line in lines)],
-        ["backbone width", _listed(line.config["width"] for line in lines)],
-        ["labels", _listed(f"{line.n_labels} of {line.bank}" for line in lines)],
-        ["training soundscapes", _listed(line.n_train_clips for line in lines)],
-        ["budget", _listed(f"{line.n_clips_seen} clips seen a run" for line in lines)],
-        ["test soundscapes", _listed(f"{line.n_test_clips} {line.difficulty}" for line in lines)],
+        ["profile", listed(line.profile for line in lines)],
+        ["backbone width", listed(line.config["width"] for line in lines)],
+        ["labels", listed(f"{line.n_labels} of {line.bank}" for line in lines)],
+        ["training soundscapes", listed(line.n_train_clips for line in lines)],
+        ["budget", listed(f"{line.n_clips_seen} clips seen a run" for line in lines)],
+        ["test soundscapes", listed(f"{line.n_test_clips} {line.difficulty}" for line in lines)],
         [
             "SHA-256 of the test clips' ids",
-            _listed(f"{line.difficulty} `{line.test_ids_sha256[:12]}`" for line in lines),
+            listed(f"{line.difficulty} `{line.test_ids_sha256[:12]}`" for line in lines),
         ],
-        ["seeds", _listed(line.seed for line in lines)],
-        ["sample rate", _listed(f"{line.config['sample_rate']} Hz" for line in lines)],
+        ["seeds", listed(line.seed for line in lines)],
+        ["sample rate", listed(f"{line.config['sample_rate']} Hz" for line in lines)],
         [
             "commit",
-            _listed(
+            listed(
                 f"`{(line.commit or 'unknown')[:10]}{'-dirty' * ('-dirty' in (line.commit or ''))}`" for line in lines
             ),
         ],
-        ["earmark", _listed(line.earmark for line in lines)],
-        ["machine", _listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
-        ["command", _listed(f"`{line.command}`" for line in lines)],
+        ["earmark", listed(line.earmark for line in lines)],
+        ["machine", listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
+        ["command", listed(f"`{line.command}`" for line in lines)],
     ]
     return _table(["setting", "value"], rows)
 
 
-def _listed(values: Iterable[Any]) -> str:
+def listed(values: Iterable[Any]) -> str:
+    """The different values, sorted and joined by commas."""
     return ", ".join(sorted({str(value) for value in values})) or "no"
 
 
@@ -244,12 +242,12 @@ def _against(comparison: Comparison | None) -> list[str]:
 
 
 def _parameters(runs: Sequence[Line]) -> str:
-    return _listed(f"{line.n_parameters:,}" for line in runs) if runs else "missing"
+    return listed(f"{line.n_parameters:,}" for line in runs) if runs else "missing"
 
 
 def _where(difficulty: str, lines: Sequence[Line], recordings: Mapping[str, str]) -> str:
     """Beginning of the verdict: the soundscapes that it is valid for."""
-    mixed = f"{_listed(line.n_test_clips for line in lines)} {difficulty} soundscapes"
+    mixed = f"{listed(line.n_test_clips for line in lines)} {difficulty} soundscapes"
     return (
         f"On these {recordings[difficulty]}, mixed into {mixed}," if difficulty in recordings else f"On these {mixed}"
     )

@@ -180,16 +180,8 @@ def make_plan(
 ) -> tuple[TablePlan, Dataset]:
     """The plan of a table, and the sounds of its splits and labels.
 
-    A profile for 32 kHz becomes one for 16 kHz if the recordings have a lower rate: otherwise a quarter of the mel bins
-    would cover a silent band.
-
-    Args:
-        bank: Clips of one sound each: a source and a path.
-        profile: Amount of work.
-        train_splits: Training splits of the bank.
-        test_splits: Test splits of the bank.
-        difficulties: Names among `DIFFICULTIES`.
-        n_seeds: Number of runs for each cell and difficulty.
+    The bank, a source and a path, has clips of one sound each. A profile for 32 kHz becomes one for 16 kHz if the
+    recordings have a lower rate: otherwise a quarter of the mel bins would cover a silent band.
 
     Raises:
         DataError: The bank cannot be opened, lacks splits or labels, or the splits share sources.

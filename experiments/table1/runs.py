@@ -64,12 +64,7 @@ def share_features(plan: TablePlan, out: Path, data: Dataset, progress: Callable
 def perform(out: Path, plan: TablePlan, run: Run, *, n_beside: int = 1, progress: bool = False) -> Line:
     """Trains or resumes the run and measures its best epoch; writes its scores and returns its line.
 
-    Args:
-        out: The table's folder, with rendered soundscapes.
-        plan: The table's plan.
-        run: The run.
-        n_beside: Number of parallel runs, this one included.
-        progress: Draw a progress bar on standard error.
+    The table's folder `out` has the soundscapes. `n_beside` is the number of parallel runs, this one included.
 
     Raises:
         EarmarkError: As for `train` and `evaluate`.

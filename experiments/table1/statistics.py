@@ -69,11 +69,8 @@ def compare(ours: ResampledRuns, theirs: ResampledRuns) -> Comparison:
 
     Run i of both has the same seed, hence the same initial backbone and order of the clips. Each resample has the same
     clips for both, so that the difficulty of the clips cancels. Clips and seeds are crossed; their variances add up,
-    with the degrees of freedom of Satterthwaite (1946).
-
-    Args:
-        ours: Runs of one cell.
-        theirs: Runs of another with the same seeds in the same order, resampled with a generator of the same seed.
+    with the degrees of freedom of Satterthwaite (1946). Both have the same seeds in the same order, and were resampled
+    with generators of the same seed.
 
     Raises:
         DataError: The runs are not paired, or no label of the clips has positives.

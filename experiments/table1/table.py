@@ -33,14 +33,6 @@ class Outcome:
     tables: tuple[Path, ...]
 
 
-def _silence(text: str) -> None:
-    pass
-
-
-def _no_progress(doing: str) -> AbstractContextManager[Progress]:
-    return nullcontext(lambda done, total: None)
-
-
 def make_table(
     out: Path,
     plan: TablePlan,
@@ -48,9 +40,9 @@ def make_table(
     runs: Sequence[Run],
     *,
     n_jobs: int = 1,
-    show: Show = _no_progress,
-    report: Print = _silence,
-    report_failure: Print = _silence,
+    show: Show = lambda doing: nullcontext(lambda done, total: None),
+    report: Print = lambda text: None,
+    report_failure: Print = lambda text: None,
     training_progress: bool = False,
 ) -> Outcome:
     """Mixes the soundscapes, does the remaining runs and writes the tables.

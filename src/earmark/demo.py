@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -147,10 +147,7 @@ class DemoResult:
         return {
             "reports": {name: report.to_json() for name, report in self.reports.items()},
             "truth": [{"label": e.label, "onset": e.onset, "offset": e.offset} for e in self.truth],
-            "events": {
-                name: [{"label": e.label, "onset": e.onset, "offset": e.offset, "score": e.score} for e in events]
-                for name, events in self.events.items()
-            },
+            "events": {name: [asdict(event) for event in events] for name, events in self.events.items()},
             "scene": str(self.scene),
             "picture": str(self.picture),
             "checkpoints": {name: str(path) for name, path in self.checkpoints.items()},
@@ -166,11 +163,11 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     Args:
         out: A folder; it is created if it does not exist.
         seed: Seed of sounds, clips and training.
-        config: Size of the demo; about two minutes by default.
+        config: Size of the demo.
         progress: Draw progress bars on standard error.
 
     Raises:
-        EarmarkError: matplotlib or TensorBoard is not installed, or a setting is outside what it can be.
+        EarmarkError: matplotlib or TensorBoard is not installed, or a setting is invalid.
         OSError: The folder cannot be written.
     """
     require_matplotlib()

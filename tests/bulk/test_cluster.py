@@ -96,7 +96,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "Worker", Mortal)
-            outcome = dispatch.run_job(job, out, cluster.Fleet(2), complain=complaints.append)
+            outcome = dispatch.run_job(job, out, cluster.Fleet(2), report_failure=complaints.append)
         assert ray.is_initialized()  # Ray stays up in this process
     finally:
         ray.shutdown()

@@ -13,7 +13,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from earmark.bulk import cluster, dispatch  # noqa: E402
+from earmark.bulk import dispatch  # noqa: E402
 from earmark.bulk.job import Done  # noqa: E402
 from earmark.bulk.work import do_part  # noqa: E402
 
@@ -76,7 +76,7 @@ def test_results_on_the_disks_of_other_machines_are_missed(
 
 
 def test_without_ray_there_is_an_error_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError) as caught:
         dispatch.make_job(str(folder))
     assert caught.value.name == "ray"

@@ -107,7 +107,7 @@ def test_bulk_reports_a_failed_part_and_fails(
 def test_bulk_without_ray_says_what_to_install(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
     assert cli.main(["bulk", str(recordings), str(tmp_path)]) == 1
     assert capfd.readouterr().err == (
         "error: ray is not installed, which this command needs: pip install 'earmark[bulk]'\n"

@@ -88,7 +88,7 @@ def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path,
     [
         ("c.pt", (), 2, "expected a .safetensors file, got"),
         ("folder.safetensors", (), 2, "expected a .safetensors file, got"),
-        ("c.safetensors", ("--min-positives", "0"), 2, "Must be >= 1"),
+        ("c.safetensors", ("--min-positives", "0"), 2, "Expected at least 1, got 0"),
         ("c.safetensors", ("--split", "train"), 1, "no split train; the splits are test, valid"),
     ],
 )
@@ -106,7 +106,7 @@ def test_refused_commands_write_nothing(
 def test_the_model_is_never_overwritten(model: str, noises: Path, capfd: Capture) -> None:
     before = Path(model).read_bytes()
     assert cli.main(words(model, noises, Path(model).parent / ".." / Path(model).parent.name / "best.safetensors")) == 2
-    assert "is MODEL itself; give another name" in capfd.readouterr().err
+    assert "itself, which would be lost; give another name" in capfd.readouterr().err
     assert Path(model).read_bytes() == before
 
 

@@ -79,7 +79,7 @@ def test_data_without_readable_files_are_an_error(tmp_path: Path, capfd: Capture
     assert capfd.readouterr().err.endswith(f"1 of 1 audio files are missing: {tmp_path / 'gone.wav'}\n")
     words = ["train", f"csv:{tmp_path / 'clips.csv'}", "--out", str(tmp_path / "run"), "-q"]
     assert cli.main(words) == 1
-    assert "gone.wav; `earmark doctor` finds all that is wrong" in capfd.readouterr().err
+    assert "gone.wav; `earmark doctor` finds all faults" in capfd.readouterr().err
 
 
 def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
@@ -123,7 +123,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
         ("--min-seconds -1", "--min-seconds: at least 0 was expected, not -1"),
         ("--keep unreadable", "--keep: some of unlabelled, short, silent, duplicate, contradicting, ends-early"),
         ("--drop leaking", "--drop: some of ends-early, clipped, warned were expected, not leaking"),
-        ("--jobs 0", "Must be >= 1"),
+        ("--jobs 0", "Expected at least 1, got 0"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -> None:
@@ -131,7 +131,7 @@ def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -
     assert message in capfd.readouterr().err
     (tmp_path / "file").touch()
     assert cli.main(["doctor", "folder:none", "--out", str(tmp_path / "file")]) == 2
-    assert "a folder was expected, this is a file" in capfd.readouterr().err
+    assert "expected a folder, this is a file" in capfd.readouterr().err
 
 
 def test_splits_and_labels(tmp_path: Path, clips: Path, capfd: Capture) -> None:
@@ -191,7 +191,7 @@ def test_published_data_sets_with_faulty_clips_are_examined(
     first, second, third, *others = (row.video_id for row in tiny_audioset.rows)
     no_sound = {"missing": [{"id": others[-1]}]}
     if source == "parquet":  # the report names no folders
-        reason = f"the file, row 1 ({others[-1]}): no bytes of audio in this row"
+        reason = f"the file, row 1 ({others[-1]}): this row has no audio"
         no_sound = {"unreadable": [{"id": others[-1], "reason": reason}]}
     assert found == {
         **no_sound,

@@ -27,6 +27,18 @@ def test_the_help_of_train_has_a_heading_for_each_topic(capfd: pytest.CaptureFix
     assert "[from 0 to 1] [default: 0.0]" in panels["Augmentation"]
 
 
-def test_limits_are_in_the_help_of_every_command(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["soundscapes", "--help"]) == 0
-    assert "[at least 1000]" in " ".join(capfd.readouterr().out.replace("│", " ").split())
+@pytest.mark.parametrize(
+    ("command", "limits"),
+    [
+        ("soundscapes", ["Number of soundscapes. [at least 1]", "[at least 1000]"]),
+        ("tag", ["Excludes --threshold. [at least 1]", "[from 0 to 1]"]),
+        ("demo", ["[at least 0]"]),
+        ("bulk", ["Processors of each worker process. [above 0]"]),
+    ],
+)
+def test_limits_are_in_the_help_of_every_command(
+    command: str, limits: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "--help"]) == 0
+    printed = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert all(limit in printed for limit in limits)

@@ -55,7 +55,7 @@ def test_the_suffix_of_out_decides_the_format(model: str, recordings: Path, tmp_
         assert cli.main([*words, "--format", form]) == 0
         assert capfd.readouterr().out == (tmp_path / name).read_text(encoding="utf-8")
     for wrong, message in (
-        (["--out", str(tmp_path / "t.xml")], "say which by --format"),
+        (["--out", str(tmp_path / "t.xml")], "give --format"),
         (["--json", "--format", "csv"], "give one of them"),
         (["--out", model, "--json"], "itself, which would be lost"),
     ):

@@ -69,7 +69,7 @@ def _written(path, n=3):
     with open_facts_journal(path) as journal:
         for position in range(n):
             stamp = Stamp(position, 2**60, 7) if position else None
-            journal.add(Entry(f"clip {position}", replace(FACTS, seconds=position / 3), stamp))
+            journal.append(Entry(f"clip {position}", replace(FACTS, seconds=position / 3), stamp).to_json())
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """The table of facts."""
 
-import pytest
-
 from earmark.doctor.facts import Facts, FactsTable
 
 
@@ -12,6 +10,3 @@ def test_a_table_returns_the_given_facts():
     table.add(2, Facts(error="gone"))
     assert [table.knows(p) for p in range(3)] == [False, True, True]
     assert (table[1], table[2], table.n_known) == (found, Facts(error="gone"), 2)
-    for position in (-1, 3):
-        with pytest.raises(IndexError):
-            table.add(position, found)

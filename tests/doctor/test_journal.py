@@ -17,7 +17,7 @@ FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 def test_entries_are_read_as_written(tmp_path, written):
     written(tmp_path / "journal.jsonl")
     with open_facts_journal(tmp_path / "journal.jsonl") as journal:
-        assert list(journal.entries()) == [
+        assert list(journal.read(Entry.from_json)) == [
             Entry(f"clip {p}", replace(FACTS, seconds=p / 3), Stamp(p, 2**60, 7) if p else None) for p in range(3)
         ]
 
@@ -39,7 +39,7 @@ def test_other_journals_are_refused_and_stay(tmp_path, content, message, written
     path.write_bytes(content.replace(b"HEAD", path.read_bytes()))
     before = path.read_bytes()
     with pytest.raises(DataError, match=message), open_facts_journal(path) as journal:
-        list(journal.entries())
+        list(journal.read(Entry.from_json))
     assert path.read_bytes() == before
 
 

@@ -130,7 +130,7 @@ def test_localise_refuses_invalid_folders(out: Path, tmp_path_factory: pytest.Te
             function(empty)
     for damaged in ("{", '{"cell": "gmap"}', "3"):
         (out / "localisation.jsonl").write_text(damaged + "\n")
-        with pytest.raises(DataError, match=r"localisation\.jsonl, line 1: the measures of a run were expected"):
+        with pytest.raises(DataError, match=r"localisation\.jsonl, line 1: damaged"):
             localise(out)
 
 

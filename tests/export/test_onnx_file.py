@@ -52,26 +52,37 @@ def network(**changes) -> Network:
 class Pair:
     """A network and its exported file."""
 
-    def __init__(self, net: Network, path: Path) -> None:
-        self.path = path
-        self.exported = export(net, path)
-        self.torch, self.onnx = TorchEngine(net), OnnxEngine(path)
+    def __init__(self, net: Network, folder: Path) -> None:
+        self.path = folder / "exported.onnx"
+        self.exported = Exported(*json.loads((folder / "exported.json").read_text()))
+        self.torch, self.onnx = TorchEngine(net), OnnxEngine(self.path)
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Pair]]:
+def pairs(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Callable[[str], Pair]]:
     # an export takes seconds: one a kind for all tests, and one of each backbone, which all poolings have in common
-    folder, graphs, encode = tmp_path_factory.mktemp("pairs"), {}, exporting._export_encode
+    encode = exporting._export_encode
 
     def encode_once(net: Network) -> onnx.ModelProto:
-        key = net.config.backbone, net.config.frontend
-        if key not in graphs:
-            graphs[key] = encode(net)
-        return graphs[key]
+        def write(folder: Path) -> None:
+            onnx.save(encode(net), folder / "encode.onnx")
+
+        name = f"encode-{net.config.backbone}-{net.config.frontend.n_mels}"
+        return onnx.load(write_once(name, write) / "encode.onnx")
+
+    @cache
+    def pair(kind: str) -> Pair:
+        net = network(**KINDS[kind])
+
+        def write(folder: Path) -> None:
+            exported = export(net, folder / "exported.onnx")
+            (folder / "exported.json").write_text(json.dumps(exported))
+
+        return Pair(net, write_once(f"pair-{kind}", write))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "_export_encode", encode_once)
-        yield cache(lambda kind: Pair(network(**KINDS[kind]), folder / f"{kind}.onnx"))
+        yield pair
 
 
 @pytest.fixture(params=KINDS)

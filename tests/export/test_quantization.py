@@ -1,5 +1,6 @@
 """Quantisation to 8 bits: accurate for all lengths, and limited to convolutions."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def recordings(n: int = 4) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module", params=["cnn", "light"])
-def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(
+    request: pytest.FixtureRequest, exported: Path, write_once: Callable[[str, Callable[[Path], object]], Path]
+) -> Path:
     """The exported float32 file."""
     if request.param == "cnn":
         return exported
@@ -35,9 +38,7 @@ def model(request: pytest.FixtureRequest, exported: Path, tmp_path_factory: pyte
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # for segments as large as those of a trained network
     light.train()(0.1 * torch.randn(8, 16000))
-    path = tmp_path_factory.mktemp("light") / "light.onnx"
-    export(light, path)
-    return path
+    return write_once("quantization-light", lambda folder: export(light, folder / "light.onnx")) / "light.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def test_a_stream_without_sound_has_no_events(mean_engine: Any) -> None:
 )
 def test_wrong_channels_are_refused(mean_engine: Any, n_channels: int, shape: tuple[int, ...]) -> None:
     stream = Tagger(mean_engine()).stream(1000, n_channels=n_channels)
-    with pytest.raises(AudioError, match=r"this stream takes .*transpose what is \(sample, channel\)|a waveform is"):
+    with pytest.raises(AudioError, match=r"this stream takes .*transpose \(sample, channel\) arrays|a waveform is"):
         stream.push(np.zeros(shape, np.float32))
     assert stream.duration == 0
 

@@ -2,7 +2,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from earmark.errors import ConfigError
 from earmark.model.backbone import (
     BACKBONES,
     Backbone,
@@ -66,13 +65,13 @@ def stats(bn):
 def test_the_backbone_has_the_papers_shape():
     net = Backbone()
     assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
-    assert (net.n_channels, net.frames_per_segment, net.halo, net.receptive_field) == (512, 16, 30, 76)
+    assert (net.n_channels, net.frames_per_segment, net.halo) == (512, 16, 30)
 
 
 def test_the_light_backbone_has_the_papers_shapes_and_a_ninth_of_its_parameters():
     net, paper = LightBackbone(), Backbone()
     assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
-    assert (net.n_channels, net.frames_per_segment, net.halo, net.receptive_field) == (512, 16, 31, 78)
+    assert (net.n_channels, net.frames_per_segment, net.halo) == (512, 16, 31)
     light, whole = (sum(p.numel() for p in each.parameters()) for each in (net, paper))
     assert (light, whole) == (537_856, 4_686_272)
 
@@ -131,7 +130,7 @@ def test_the_receptive_field_is_exact(kind):
     touched = log_mel.grad[0].abs().sum(1).nonzero().flatten()
     assert touched.min() == 6 * 16 - net.halo
     assert touched.max() == 6 * 16 + 15 + net.halo
-    assert len(touched) == net.receptive_field
+    assert len(touched) == net.frames_per_segment + 2 * net.halo
 
 
 @pytest.mark.parametrize("lengths", [[1], [15, 16, 17], [160, 3, 97, 64], [33, 400]])
@@ -240,12 +239,6 @@ def test_training_drops_and_evaluation_does_not(kind):
     assert torch.equal(net(log_mel), net(log_mel))
     net.train()
     assert not torch.equal(net(log_mel), net(log_mel))
-
-
-@pytest.mark.parametrize("values, text", [({"n_mels": 40}, "a multiple of 16"), ({"width": 0}, "width")])
-def test_invalid_settings_are_refused(kind, values, text):
-    with pytest.raises(ConfigError, match=text):
-        kind(**values)
 
 
 @pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 33, 400])

@@ -101,12 +101,9 @@ def _validate_waveform(waveform: object) -> np.ndarray:
     with np.errstate(over="ignore"):  # overflow becomes infinite and is refused below
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
     if not np.isfinite(waveform).all():
-        raise AudioError(f"a waveform is finite, got {_count_not_finite(waveform)}")
+        n_bad = np.count_nonzero(~np.isfinite(waveform))
+        raise AudioError(f"a waveform is finite, got {n_bad} NaN or infinite among {waveform.size} samples")
     return waveform
-
-
-def _count_not_finite(samples: np.ndarray) -> str:
-    return f"{np.count_nonzero(~np.isfinite(samples))} NaN or infinite among {samples.size} samples"
 
 
 def resample(

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from earmark import hub
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
-from earmark.bulk.work import do_part, why
+from earmark.bulk.work import describe_error, do_part
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.parallel.silence import silenced_libraries
 from earmark.storage.remote import RemotePath, is_url
@@ -71,7 +70,7 @@ class Worker:
         try:
             done = do_part(part, self.tagger, self.settings, self.out, self.fingerprint)
         except Exception as error:  # the parent reports it; the other parts are done
-            return {"part": part.name, "error": why(error)}
+            return {"part": part.name, "error": describe_error(error)}
         return {**asdict(done), "error": None}
 
 
@@ -91,30 +90,13 @@ def _answers() -> "pa.Schema":
     )
 
 
-def check_installed() -> None:
-    """Checks that Ray is installed, before any work is done.
-
-    Raises:
-        ModuleNotFoundError: Ray is not installed.
-    """
-    if find_spec("ray") is None:
-        raise ModuleNotFoundError("No module named 'ray'", name="ray")
-
-
 def do_parts(
     job: Job, parts: Sequence[Part], model: Path, out: RemotePath, fleet: Fleet, note: Callable[[str, Done | str], None]
 ) -> None:
     """Does parts of a job. A worker that dies is replaced and its part done again, up to `DEATHS` times.
 
-    Meanwhile, text written to `sys.stdout` is discarded: Ray reports dead workers there, among the results.
-
-    Args:
-        job: The job.
-        parts: Its parts to do.
-        model: File of the model.
-        out: Folder of the results.
-        fleet: The workers.
-        note: Called with the name of each part and its outcome, or the reason why it failed in one line.
+    `note` is called with the name of each part and its outcome, or the reason why it failed in one line. Meanwhile,
+    text written to `sys.stdout` is discarded: Ray reports dead workers there, among the results.
 
     Raises:
         ConfigError: The workers need more processors than there are, or there is no cluster at the address.
@@ -128,9 +110,8 @@ def do_parts(
         n_threads = max(1, int(fleet.cpus_per_actor))
         data = ray.put(model.read_bytes())
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # Ray has no other way yet to set the number of attempts
+            # Ray has no other way yet to set the number of attempts
+            warnings.simplefilter("ignore", DeprecationWarning)
             answers = waiting.map_batches(
                 Worker,
                 fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint),
@@ -163,7 +144,6 @@ def do_parts(
 
 
 def _n_actors(fleet: Fleet, n_cpus: float) -> int:
-    """Number of workers for the number of processors."""
     room = int(n_cpus / fleet.cpus_per_actor + 1e-9)
     if room < (fleet.n_actors or 1) and fleet.address is None:  # a cluster may grow
         raise ConfigError(
@@ -194,9 +174,11 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if fleet.address is None:
-            raise ConfigError(f"Ray cannot be started: {why(error)}") from error
+            raise ConfigError(f"Ray cannot be started: {describe_error(error)}") from error
         hint = "if it asks for a token (RAY_AUTH_MODE=token on its machines), set the same here"
-        raise ConfigError(f"{fleet.address}: no Ray cluster can be joined there: {why(error)}; {hint}") from error
+        raise ConfigError(
+            f"{fleet.address}: no Ray cluster can be joined there: {describe_error(error)}; {hint}"
+        ) from error
     try:
         yield ray
     finally:
@@ -210,7 +192,7 @@ def _check_answers(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"{address}: no Ray cluster answers there: {why(error)}") from error
+            raise ConfigError(f"{address}: no Ray cluster answers there: {describe_error(error)}") from error
 
 
 @contextmanager

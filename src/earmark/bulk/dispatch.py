@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
 
 from earmark import hub
 from earmark.audio.recording import Audio
-from earmark.bulk.cluster import Fleet, check_installed, do_parts
+from earmark.bulk.cluster import Fleet, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
 from earmark.errors import DataError
@@ -76,10 +77,10 @@ def make_job(
     Args:
         source: Path or URL of the input, as in `parts.read_input`.
         model: Name or path of the model.
-        top: Number of tags of each recording, whatever their scores; 5 unless a threshold is given.
-        threshold: Minimum score of tags; `auto` for each label's own threshold.
+        top: As in `Settings`; 5 unless a threshold is given.
+        threshold: As in `Settings`.
         embed: Whether the results have embeddings.
-        rows_per_part: Number of recordings of a part.
+        rows_per_part: As in `parts.read_input`.
 
     Raises:
         DataError: The input has no recordings or cannot be read.
@@ -87,7 +88,8 @@ def make_job(
         ConfigError: A setting is invalid.
         ModuleNotFoundError: Ray, fsspec or pyarrow is not installed.
     """
-    check_installed()
+    if find_spec("ray") is None:  # an error before any work
+        raise ModuleNotFoundError("No module named 'ray'", name="ray")
     tagger = hub.load(model)
     # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
@@ -102,18 +104,17 @@ def run_job(
     out: str,
     fleet: Fleet | None = None,
     progress: Callable[[Outcome], None] = lambda outcome: None,
-    complain: Callable[[str], None] = lambda text: None,
+    report_failure: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Does the unfinished parts of a job.
 
     Results of a part exist as soon as it is finished. After an interruption the same call continues.
 
     Args:
-        job: The job.
         out: Folder of the results, a path or a URL: new, or begun by the same job.
         fleet: The workers; one for each processor when None.
         progress: Called with the state of the job before the workers start and after each part.
-        complain: Called with a line when a part fails; the job continues with the others.
+        report_failure: Called with a line when a part fails; the job continues with the others.
 
     Raises:
         DataError: A folder cannot be read or written.
@@ -135,7 +136,7 @@ def run_job(
             done.append(result)
         else:
             failed.append((name, result))
-            complain(f"{name}: {result}")
+            report_failure(f"{name}: {result}")
         progress(outcome())
 
     if left:

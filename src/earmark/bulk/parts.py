@@ -37,7 +37,7 @@ class Part:
     """Number of its first row in the table."""
 
     def to_json(self) -> str:
-        """The part as text for `from_json`."""
+        """The part as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -86,8 +86,9 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
         if not place.is_file():
             raise DataError(f"{url}: no such file or folder")
         suffix = PurePosixPath(place.name.lower()).suffix
-        if suffix in _READERS:
-            names = _READERS[suffix](url, place.read().decode("utf-8-sig", "surrogateescape"))
+        if suffix in (".txt", ".csv"):
+            lines = place.read().decode("utf-8-sig", "surrogateescape").splitlines()
+            names = _column(url, lines) if suffix == ".csv" else filter(None, map(str.strip, lines))
             return _cut_files(url, place.folder, ((name, None) for name in names), rows_per_part)
         if suffix == ".parquet":
             return _cut_tables(url, place.folder, {place.name: place.size()}, rows_per_part)
@@ -119,12 +120,8 @@ def _is_hidden(name: str) -> bool:
     return any(word.startswith((".", "_")) for word in name.split("/"))
 
 
-def _lines(url: str, text: str) -> Iterator[str]:
-    return (line.strip() for line in text.splitlines() if line.strip())
-
-
-def _column(url: str, text: str) -> Iterator[str]:
-    lines = text.splitlines()
+def _column(url: str, lines: list[str]) -> Iterator[str]:
+    """The paths in a .csv listing."""
     head = lines[0] if lines else ""
     # a table of one column has no separator
     separator = next((mark for mark in ",;\t" if mark in head), ",")
@@ -137,9 +134,6 @@ def _column(url: str, text: str) -> Iterator[str]:
     for row in rows:
         if name := (row[column] or "").strip():
             yield name
-
-
-_READERS: Final = {".txt": _lines, ".csv": _column}
 
 
 def _cut_files(url: str, folder: str, files: Iterable[tuple[str, int | None]], rows_per_part: int) -> Input:

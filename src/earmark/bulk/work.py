@@ -1,22 +1,21 @@
 """One part: its recordings are read and scored, and the results written as one Parquet file."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from earmark.audio.recording import Audio, decode_audio
 from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
 from earmark.errors import AudioError, DataError, EarmarkError
-from earmark.inference.tagger import Tag, Tagger
+from earmark.inference.tagger import Tagger
+from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, join_path
 
 _IDS: Final = ("video_id", "id", "file", "path")
@@ -26,17 +25,6 @@ _AHEAD: Final = 4
 """Number of remote recordings that are downloaded while another is scored."""
 _BUFFER: Final = 1 << 20
 """Bytes of a Parquet column that are read at a time; without a limit a whole row group is read into memory."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A row of the output: a recording's tags, or its error."""
-
-    file: str
-    duration: float | None = None
-    tags: list[Tag] | None = None
-    error: str | None = None
-    embedding: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -51,44 +39,40 @@ class _Recording:
 def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fingerprint: str) -> Done:
     """Scores the recordings of a part and writes the results to `out`, completely or not at all.
 
-    A recording that cannot be read or scored becomes a row with an error.
-
-    Args:
-        part: The part.
-        tagger: Scores the recordings.
-        settings: Settings of the results.
-        out: Folder of the results.
-        fingerprint: Fingerprint of the job, kept in the part's file.
+    A recording that cannot be read or scored becomes a row with an error. The job's fingerprint is kept in the file.
 
     Raises:
         DataError: The part's table cannot be read.
         OSError: The results cannot be written.
     """
     recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate)
-    results = [_scored(recording, tagger, settings) for recording in recordings]
+    rows = [_scored(recording, tagger, settings) for recording in recordings]
+    errors = [row["error"] for row in rows if "error" in row]
     done = Done(
         part=part.name,
-        n_files=len(results),
-        n_failed=sum(result.error is not None for result in results),
-        seconds=sum(result.duration or 0.0 for result in results),
-        first_error=next((result.error for result in results if result.error is not None), None),
+        n_files=len(rows),
+        n_failed=len(errors),
+        seconds=sum(row.get("duration", 0.0) for row in rows),
+        first_error=errors[0] if errors else None,
     )
-    out.child(part.name).write(_as_parquet(results, settings, footer(done, fingerprint)))
+    out.child(part.name).write(_as_parquet(rows, settings, footer(done, fingerprint)))
     return done
 
 
-def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> Result:
+def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[str, Any]:
+    """A row of the output: a recording's tags, or its error."""
+    file = as_text(recording.name)
     try:
         with recording.open() as source:
             scores = tagger.score(source)
-            tags = scores.tags(top=settings.top, threshold=settings.threshold)
+            tags = [asdict(tag) for tag in scores.tags(top=settings.top, threshold=settings.threshold)]
             embedding = None if settings.n_features is None else tagger.embed(source)
-        return Result(recording.name, scores.duration, tags, None, embedding)
+        return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
-        return Result(recording.name, error=why(error))
+        return {"file": file, "error": as_text(describe_error(error))}
 
 
-def why(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """One line about an error, with its class unless the error is meant for users."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -109,10 +93,8 @@ def _of_files(part: Part) -> Iterator[_Recording]:
 
 def _fetch(place: RemotePath) -> tuple[ExitStack, Path]:
     """A recording on a local disk, and the context that removes it if it is a copy."""
-    with ExitStack() as stack:
-        path = stack.enter_context(place.local_file())
-        return stack.pop_all(), path
-    raise AudioError(f"{place.url}: cannot be fetched")
+    stack = ExitStack()
+    return stack, stack.enter_context(place.local_file())
 
 
 @contextmanager
@@ -142,7 +124,9 @@ def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
                 name = f"{part.table}:{number}" if named is None else str(named)
                 yield _Recording(name, partial(_decoded, data, sample_rate, name))
     except ArrowInvalid as error:
-        raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {why(error)}") from error
+        raise DataError(
+            f"{place.url}: cannot be read as Parquet, damaged or cut off: {describe_error(error)}"
+        ) from error
 
 
 def _bytes_and_path(audio: Any) -> tuple[bytes | None, str | None]:
@@ -156,30 +140,19 @@ def _decoded(data: bytes | None, sample_rate: int, name: str) -> Iterator[Path |
     yield decode_audio(data, sample_rate, name)
 
 
-def _as_parquet(results: Sequence[Result], settings: Settings, metadata: dict[bytes, bytes]) -> bytes:
+def _as_parquet(rows: list[dict[str, Any]], settings: Settings, metadata: dict[bytes, bytes]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    columns = {
-        "file": pa.array([_text(result.file) for result in results], pa.string()),
-        "duration": pa.array([result.duration for result in results], pa.float64()),
-        "tags": pa.array(
-            [None if r.tags is None else [{"label": tag.label, "score": tag.score} for tag in r.tags] for r in results],
-            pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())])),
-        ),
-        "error": pa.array([None if r.error is None else _text(r.error) for r in results], pa.string()),
-    }
+    columns = [
+        ("file", pa.string()),
+        ("duration", pa.float64()),
+        ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
+        ("error", pa.string()),
+    ]
     if settings.n_features is not None:
         # a fixed length, so that readers get a matrix without checking each row
-        columns["embedding"] = pa.array(
-            [None if result.embedding is None else result.embedding.tolist() for result in results],
-            pa.list_(pa.float32(), settings.n_features),
-        )
+        columns.append(("embedding", pa.list_(pa.float32(), settings.n_features)))
     stream = BytesIO()
-    parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), stream)
+    parquet.write_table(pa.Table.from_pylist(rows, pa.schema(columns, metadata)), stream)
     return stream.getvalue()
-
-
-def _text(text: str) -> str:
-    """The text with escapes for undecodable bytes of file names."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -174,7 +174,8 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
         sys.stdout.flush()
         return status
     except CycloptsError as error:
-        report_error(f"{one_line(error)} (`{_named(words, program)} --help` explains)")
+        names = [*program.name, *(word for word in words[:1] if word in set(program))]
+        report_error(f"{one_line(error)} (`{' '.join(names)} --help` explains)")
         return 2
     except BrokenPipeError:
         # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
@@ -192,11 +193,6 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
         report_error(str(error) or "interrupted")
         return 130
     return 1
-
-
-def _named(words: Sequence[str], program: App) -> str:
-    """The program and the command that the words call, if any."""
-    return " ".join([*program.name, *(word for word in words[:1] if word in set(program))])
 
 
 def _run(words: list[str], program: App) -> int:

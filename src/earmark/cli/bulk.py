@@ -3,18 +3,17 @@
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Group, Parameter
-from cyclopts.validators import Number, mutually_exclusive
+from cyclopts import Parameter
 
 from earmark import hub
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.screen import AsJson, Quiet, Score, note, report_error, rounded, write_json
-from earmark.errors import DataError
+from earmark.cli.flags import AsJson, Count, Model, Quiet, Threshold, Top
+from earmark.cli.screen import note, report_error, rounded, write_json
+from earmark.errors import DataError, Limit
 
 if TYPE_CHECKING:
     from earmark.bulk.dispatch import Outcome
 
-_WHICH = Group(validator=mutually_exclusive, show=False)
 _SECONDS_BETWEEN: Final = 5.0
 """Time between two lines of progress; parts may finish many times a second."""
 
@@ -24,14 +23,14 @@ def bulk(
     out: str,
     /,
     *,
-    model: str = hub.DEFAULT_MODEL,
-    top: Annotated[int | None, Parameter(group=_WHICH, validator=Number(gte=1))] = None,
-    threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
+    model: Model = hub.DEFAULT_MODEL,
+    top: Top = None,
+    threshold: Threshold = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     address: str | None = None,
-    n_actors: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    cpus_per_actor: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
-    rows_per_part: Annotated[int, Parameter(validator=Number(gte=1))] = ROWS_PER_PART,
+    n_actors: Annotated[int | None, Limit(at_least=1)] = None,
+    cpus_per_actor: Annotated[float, Limit(above=0)] = 1.0,
+    rows_per_part: Count = ROWS_PER_PART,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
@@ -40,16 +39,11 @@ def bulk(
     Args:
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
         out: Folder of the results, a path or a URL: new, or started by the same command.
-        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        top: Tags to keep per recording; 5 unless a threshold is given.
-        threshold: Lowest score of a tag to keep; auto is each label's own threshold.
         embed: Also write the embedding of each recording.
         address: Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used.
-        n_actors: Worker processes; by default as many as there are processors for.
+        n_actors: Number of worker processes; by default as many as the processors allow.
         cpus_per_actor: Processors of each worker process.
         rows_per_part: Recordings per file of results.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     # slow imports wait until the flags are valid
     from earmark.bulk.cluster import Fleet

@@ -2,15 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.table import Table
+from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, table_console, write_json
+from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
 from earmark.data import Dataset, open_data
 from earmark.errors import DataError
 
@@ -33,8 +32,8 @@ def calibrate(
     out: Path,
     like: str | None = None,
     split: str | None = None,
-    min_positives: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
-    batch_size: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
+    min_positives: Count = 5,
+    batch_size: Count = 16,
     device: str = "cpu",
     json: AsJson = False,
     quiet: Quiet = False,
@@ -50,10 +49,10 @@ def calibrate(
         min_positives: A label with fewer clips takes the best threshold for all labels together.
         batch_size: Clips per batch; does not change the result.
         device: cpu, cuda, cuda:N or mps.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
-    _check_out(out, model)
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
+    refuse_overwriting(out, [model])
     if like is not None and not data:
         if split is not None:
             raise CycloptsError("--split selects clips of DATA; leave it out with --like")
@@ -93,14 +92,6 @@ def _copy(model: str, like: str, out: Path, json: bool) -> None:
         say(str(out))
 
 
-def _check_out(out: Path, model: str) -> None:
-    # checked before the work starts
-    if out.suffix != ".safetensors" or out.is_dir():
-        raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
-    if out.exists() and Path(model).exists() and out.samefile(model):
-        raise CycloptsError(f"--out: {out} is MODEL itself; give another name")
-
-
 def _select(data: list[str], splits: str | None) -> list[Dataset]:
     datasets = [open_data(spec) for spec in data]
     if splits is None:
@@ -112,10 +103,11 @@ def _select(data: list[str], splits: str | None) -> list[Dataset]:
 
 def _print(calibration: "Calibration") -> None:
     console = table_console(sys.stdout)
-    table = Table("", "before", "after", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, name in _ROWS:
-        table.add_row(title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")
-    console.print(table)
+    rows = [
+        (title, f"{getattr(calibration.before, name):.4f}", f"{getattr(calibration.after, name):.4f}")
+        for title, name in _ROWS
+    ]
+    console.print(table(rows, "", "before", "after"))
     console.print()
     n_clips = " + ".join(str(clips.n_clips) for clips in calibration.data)
     low, high = min(calibration.thresholds), max(calibration.thresholds)

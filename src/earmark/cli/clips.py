@@ -64,8 +64,8 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def rate_of(clips: Dataset) -> int | None:
-    """The highest sample rate in Hz of a few recordings; None if the clips are no recordings or are unreadable."""
+def rate_below(sample_rate: int, clips: Dataset) -> int | None:
+    """The highest sample rate (Hz) of a few recordings; None if it is not below `sample_rate`, or none is readable."""
     is_by_groups = isinstance(clips[0].audio, ParquetAudio)  # reading a row reads its row group
     some = clips.clips[:: 1 if is_by_groups else max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
     rates = []
@@ -74,13 +74,19 @@ def rate_of(clips: Dataset) -> int | None:
             if isinstance(audio, RecordedAudio):
                 with decoding.open_decoder(audio.recording(), "the recording") as decoder:
                     rates.append(decoder.sample_rate)
-    return max(rates, default=None)
+    rate = max(rates, default=sample_rate)
+    return rate if rate < sample_rate else None
 
 
 def _words(name: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    words = split_words(text)
     if not words:
         raise DataError(f"{name}: expected names joined by commas, got {text!r}")
     return words
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a list joined by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -4,18 +4,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from earmark.cli.screen import AsJson, Quiet, table_console, write_json
-
-_OUT = Path("demo")
+from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.screen import table_console, write_json
+from earmark.errors import Limit
 
 
 def demo(
     *,
-    out: Path = _OUT,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    out: Path = Path("demo"),
+    seed: Annotated[int, Limit(at_least=0)] = 0,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -24,8 +21,6 @@ def demo(
     Args:
         out: Folder for the scene, the figure and the networks.
         seed: Random seed of sounds, clips and training.
-        json: Print the results as JSON.
-        quiet: Print only errors on standard error.
     """
     from earmark.demo import run_demo
 

@@ -7,11 +7,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.table import Table
 
-from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, in_flags, note, progress, report_error, table_console, write_json
+from earmark.cli.clips import select, split_words
+from earmark.cli.flags import AsJson, Jobs, Quiet
+from earmark.cli.screen import check_folder, in_flags, note, progress, report_error, table, table_console, write_json
 from earmark.doctor.kinds import KEPT, LEFT_OUT, Limits
 from earmark.errors import ConfigError, DataError
 
@@ -33,7 +32,7 @@ def doctor(
     out: Path,
     split: str | None = None,
     labels: str | None = None,
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    jobs: Jobs = None,
     min_seconds: float = _DEFAULTS.min_seconds,
     silent_dbfs: float = _DEFAULTS.silent_dbfs,
     clipped_share: float = _DEFAULTS.clipped_share,
@@ -41,7 +40,7 @@ def doctor(
     keep: Annotated[str, Parameter(help=_KEEP_HELP)] = "",
     drop: str = "",
     strict: Annotated[bool, Parameter(negative="")] = False,
-    json: AsJson = False,
+    json: Annotated[AsJson, Parameter(help="Print the content of report.json.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Find the problems of a data set.
@@ -51,19 +50,19 @@ def doctor(
         out: Folder of the report: new, empty, or with an earlier report.
         split: Splits of DATA to examine, joined by commas; by default all.
         labels: Labels whose clips are examined, names or ids joined by commas, or esc10; by default all.
-        jobs: Number of processes; by default one per processor.
         min_seconds: Shorter clips are reported as short; 0.2 s is half a segment of the paper's network.
         silent_dbfs: Clips with a peak below this level (dB relative to full scale) are reported as silent.
         clipped_share: Clips with this fraction of samples in runs of 3 or more at full scale are reported as clipped.
         min_clips: Labels with fewer clean clips, in all or in a split, are reported as rare.
         drop: Kinds of finding that are not clean either, joined by commas: ends-early, clipped, warned.
         strict: Exit with status 1 if anything is found; for automatic checks.
-        json: Print the content of report.json.
-        quiet: Print only errors on standard error.
     """
-    limits = _limits(min_seconds, silent_dbfs, clipped_share, min_clips, keep, drop)
-    if out.exists() and not out.is_dir():
-        raise CycloptsError(f"--out {out}: a folder was expected, this is a file")
+    try:
+        kinds = frozenset(split_words(keep)), frozenset(split_words(drop))
+        limits = Limits(min_seconds, silent_dbfs, clipped_share, min_clips, *kinds)
+    except ConfigError as error:
+        raise CycloptsError(in_flags(error)) from error
+    check_folder(out)
     dataset = select(data, split, labels, lenient=True)
     from earmark.doctor.checkup import doctor as examine
 
@@ -87,19 +86,6 @@ def doctor(
     return 0
 
 
-def _limits(
-    min_seconds: float, silent_dbfs: float, clipped_share: float, min_clips: int, keep: str, drop: str
-) -> Limits:
-    try:
-        return Limits(min_seconds, silent_dbfs, clipped_share, min_clips, _words(keep), _words(drop))
-    except ConfigError as error:
-        raise CycloptsError(in_flags(error)) from error
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word.strip() for word in text.split(",") if word.strip())
-
-
 def _print(report: "Report") -> None:
     console = table_console(sys.stdout)
     facts = report.to_json()
@@ -107,14 +93,13 @@ def _print(report: "Report") -> None:
         console.print(line)
     found = [finding for finding in facts["findings"] if finding["n"]]
     if found:
-        table = Table("finding", "number", "description", "examples", "advice", box=None, padding=(0, 2, 0, 0))
+        rows = []
         for finding in found:
             more = ", ..." if finding["n"] > _EXAMPLES else ""
             examples = ", ".join(map(_example, finding["items"][:_EXAMPLES])) + more
-            row = (finding["kind"], str(finding["n"]), finding["what"], examples, finding["advice"])
-            table.add_row(*row)
+            rows.append((finding["kind"], str(finding["n"]), finding["what"], examples, finding["advice"]))
         console.print()
-        console.print(table)
+        console.print(table(rows, "finding", "number", "description", "examples", "advice"))
     console.print()
     left_out = [finding["kind"] for finding in found if finding["kind"] in facts["clean"]["left_out"]]
     without = f", without clips found {', '.join(left_out)}" if left_out else ""

@@ -7,24 +7,12 @@ from typing import Annotated
 
 import numpy as np
 from cyclopts import CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.table import Table
 
 from earmark import hub
 from earmark.audio.recording import find_audio
+from earmark.cli import screen
 from earmark.cli.clips import select
-from earmark.cli.screen import (
-    AsJson,
-    Progress,
-    Quiet,
-    note,
-    one_line,
-    progress,
-    refuse_overwriting,
-    rounded,
-    table_console,
-    write_json,
-)
+from earmark.cli.flags import AsJson, Count, Quiet
 from earmark.data.clips import Clip, FileAudio
 from earmark.errors import AudioError
 
@@ -37,7 +25,7 @@ def export(
     int8: Annotated[bool, Parameter(negative="")] = False,
     calibrate: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     split: str | None = None,
-    n_clips: Annotated[int, Parameter(validator=Number(gte=1))] = 200,
+    n_clips: Count = 200,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -50,12 +38,10 @@ def export(
         calibrate: Folders of typical recordings, or sources and paths such as esc50:DIR.
         split: Calibrate with these splits, joined by commas, of each source; otherwise with all clips.
         n_clips: Clips of each source to calibrate with, evenly spread.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     if out.suffix != ".onnx" or out.is_dir():
         raise CycloptsError(f"OUT: expected a file that ends in .onnx, got {out}")
-    refuse_overwriting(out, [model])
+    screen.refuse_overwriting(out, [model])
     if int8 and not calibrate:
         raise CycloptsError("--int8 needs --calibrate DATA: recordings that determine the ranges of its values")
     if calibrate and not int8:
@@ -66,19 +52,20 @@ def export(
     network = hub.load_network(model)
     from earmark.export.onnx_file import export as write
 
-    with progress("scoring", quiet) as show:
+    with screen.progress("scoring", quiet) as show:
         recordings = _recordings(clips, network.config.frontend.sample_rate, quiet, show) if int8 else None
         exported = write(network, out, recordings)
     if json:
-        write_json({"model": model, "out": str(out), **exported._asdict(), "difference": rounded(exported.difference)})
+        summary = {"model": model, "out": str(out), **exported._asdict()}
+        screen.write_json({**summary, "difference": screen.rounded(exported.difference)})
         return
-    table = Table.grid(padding=(0, 2))
-    table.add_row("precision", exported.precision)
-    table.add_row("size", f"{exported.n_bytes / 1e6:.1f} MB")
-    table.add_row("parity", f"scores differ by at most {exported.difference:.2g} from those of MODEL")
-    console = table_console(sys.stdout)
-    console.print(table)
-    console.print(f"\n{out}", soft_wrap=True)
+    rows = [
+        ("precision", exported.precision),
+        ("size", f"{exported.n_bytes / 1e6:.1f} MB"),
+        ("parity", f"scores differ by at most {exported.difference:.2g} from those of MODEL"),
+    ]
+    screen.table_console(sys.stdout).print(screen.table(rows))
+    screen.say(f"\n{out}")
 
 
 def _clips(spec: str, split: str | None) -> Sequence[Clip]:
@@ -94,11 +81,11 @@ def _spread(clips: Sequence[Clip], n_clips: int) -> list[Clip]:
     return [clips[i * len(clips) // n_taken] for i in range(n_taken)]
 
 
-def _recordings(clips: Sequence[Clip], sample_rate: int, quiet: bool, show: Progress) -> Iterator[np.ndarray]:
+def _recordings(clips: Sequence[Clip], sample_rate: int, quiet: bool, show: screen.Progress) -> Iterator[np.ndarray]:
     """The waveforms of the readable clips; the others are reported."""
     for done, clip in enumerate(clips, 1):
         try:
             yield clip.load(sample_rate).waveform
         except AudioError as error:
-            note(f"skipped for calibration: {one_line(error)}", quiet)
+            screen.note(f"skipped for calibration: {screen.one_line(error)}", quiet)
         show(done, len(clips))

@@ -1,22 +1,48 @@
-"""Commands that are imported when they are called, and whose help shows the limits and headings of their settings."""
+"""Flags that commands share, and commands that are imported when they are called."""
 
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
+from cyclopts.validators import mutually_exclusive
 
 from earmark.errors import Limit
 
+_WHICH = Group(validator=mutually_exclusive, show=False)
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print a JSON summary.")]
+Count = Annotated[int, Limit(at_least=1)]
+FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
+Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
+Model = Annotated[
+    str,
+    Parameter(
+        help="earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10."
+    ),
+]
+OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only errors on standard error.")]
+Score = Annotated[float | Literal["auto"] | None, Limit(at_least=0, at_most=1)]
+Threshold = Annotated[
+    Score, Parameter(group=_WHICH, help="Lowest score of a tag; auto takes each label's threshold from the model.")
+]
+Top = Annotated[
+    int | None,
+    Limit(at_least=1),
+    Parameter(group=_WHICH, help="Number of tags per recording; 5 unless a threshold is given. Excludes --threshold."),
+]
+
 
 class CommandApp(App):
-    """A command, imported when it is called, whose help shows what the types of its flags are annotated with.
+    """A command that is imported when it is called and reads limits and headings from the annotations of its flags.
 
-    A `Limit` stands behind the description. A member of an enum is the heading under which the flag is listed; the
-    headings have the order of the enum.
+    The value of a flag is checked against its `Limit`, which the help prints after the description. A member of an enum
+    is the heading under which the help lists the flag; headings have the order of the enum.
     """
 
     def assemble_argument_collection(self, **options: Any) -> ArgumentCollection:
@@ -27,14 +53,22 @@ class CommandApp(App):
         arguments = super().assemble_argument_collection(**options)
         for argument in arguments:
             for note in getattr(argument.field_info.annotation, "__metadata__", ()):
-                if isinstance(note, Limit) and argument.parameter.help:
-                    shown = Parameter(help=f"{argument.parameter.help} [{note}]")
+                if isinstance(note, Limit):
+                    # settings, which have a key, check their limits themselves
+                    validator = () if argument.keys else partial(_check, note)
+                    text = argument.parameter.help
+                    added = Parameter(validator=validator, help=f"{text} [{note}]" if text else None)
                 elif isinstance(note, Enum):
-                    shown = Parameter(group=_heading(note))
+                    added = Parameter(group=_heading(note))
                 else:
                     continue
-                argument.parameter = Parameter.combine(argument.parameter, shown)
+                argument.parameter = Parameter.combine(argument.parameter, added)
         return arguments
+
+
+def _check(limit: Limit, type_: Any, value: object) -> None:
+    if isinstance(value, int | float) and not limit.allows(value):
+        raise ValueError(f"Expected {limit}, got {value:g}")
 
 
 def deferred(path: str) -> Callable[[], None]:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError, Parameter
-from cyclopts.validators import Number
 
 from earmark import packing
-from earmark.cli.clips import rate_of, select
-from earmark.cli.screen import AsJson, Quiet, note, progress, report_error, rounded, say, write_json
+from earmark.cli.clips import rate_below, select
+from earmark.cli.flags import AsJson, Jobs, Quiet
+from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
 
 if TYPE_CHECKING:
     from earmark.data import Dataset
@@ -28,7 +28,7 @@ def pack(
     split: str | None = None,
     labels: str | None = None,
     settings: Annotated[packing.PackConfig, Parameter(name="*")] = _DEFAULTS,
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    jobs: Jobs = None,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
     check: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
@@ -41,11 +41,8 @@ def pack(
         out: Folder of the pack: new, empty, or started by the same command.
         split: Splits of DATA to pack, joined by commas; by default all.
         labels: Labels whose clips are packed, names or ids joined by commas, or esc10; by default all.
-        jobs: Number of processes; by default one per processor.
         skip_bad: Leave out unreadable clips and list them in pack.json.
         check: Compare each file of an existing pack with its checksum.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     if check:
         if out is not None:
@@ -54,8 +51,7 @@ def pack(
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")
     clips = _published(select(data, split, labels), data)
-    rate = None if quiet else rate_of(clips)
-    if rate is not None and rate < settings.sample_rate:
+    if not quiet and (rate := rate_below(settings.sample_rate, clips)):
         note(
             f"note: the recordings have a sample rate of {rate} Hz, the pack of {settings.sample_rate} Hz; it stores "
             f"noise of 16 bits above {rate // 2} Hz; --sample-rate {rate} stores them unchanged in fewer bytes",

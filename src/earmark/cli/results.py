@@ -6,19 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from rich.table import Table
-
-from earmark.cli.screen import bar, destination, rounded, table_console, write_json
+from earmark.cli.screen import bar, destination, print_tags, rounded, write_json
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 from earmark.storage.files import atomic_write
 from earmark.storage.journal import open_journal, read_journal
 
 _ROWS_PER_GROUP: Final = 4096
-_DAMAGED: Final = (DataError, ValueError, KeyError, TypeError, csv.Error)
+_DAMAGE: Final = (DataError, ValueError, AttributeError, KeyError, TypeError, csv.Error)
 """Exceptions of reading a damaged file."""
 
 
@@ -41,28 +40,16 @@ class FileResult:
 
     @classmethod
     def from_json(cls, values: Any) -> "FileResult":
-        """The result that `to_json` converted.
-
-        Raises:
-            DataError: The values are not such a result.
-        """
-        try:
-            tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
-            return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"not a result of `earmark tag` ({error})") from error
+        """The result that `to_json` converted; raises one of `_DAMAGE` for other values."""
+        tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
+        return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
 
 
 def _write_table(results: Iterable[FileResult], stream: TextIO) -> None:
-    console = table_console(stream)
     for result in results:
-        if result.error is not None:
-            continue
-        console.print(f"{result.file}  {result.duration:.1f} s", style="bold", soft_wrap=True)
-        table = Table.grid(padding=(0, 2))
-        for tag in result.tags:
-            table.add_row("", f"{tag.score:.3f}", bar(tag.score), tag.label)
-        console.print(table if result.tags else "      nothing reaches the threshold")
+        if result.error is None:
+            rows = [("", f"{tag.score:.3f}", bar(tag.score), tag.label) for tag in result.tags]
+            print_tags(stream, f"{result.file}  {result.duration:.1f} s", rows)
 
 
 def _write_json(results: Iterable[FileResult], stream: TextIO) -> None:
@@ -102,39 +89,17 @@ def write(results: Iterable[FileResult], form: str, out: Path | None) -> None:
         _WRITERS[form](results, stream)
 
 
-def _schema() -> Any:
-    import pyarrow as pa
-
-    tag = pa.struct([("label", pa.string()), ("score", pa.float64())])
-    return pa.schema(
-        [("file", pa.string()), ("duration", pa.float64()), ("tags", pa.list_(tag)), ("error", pa.string())]
-    )
-
-
 def _write_parquet(results: Iterable[FileResult], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = _schema()
+    tags = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float64())]))
+    schema = pa.schema([("file", pa.string()), ("duration", pa.float64()), ("tags", tags), ("error", pa.string())])
+    values = (result.to_json().items() for result in results)
+    rows = ({name: text(value) if isinstance(value, str) else value for name, value in row} for row in values)
     with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        for rows in _groups(results):
-            empty = dict.fromkeys(schema.names)
-            writer.write_table(pa.Table.from_pylist([{**empty, **_as_text(row)} for row in rows], schema))
-
-
-def _groups(results: Iterable[FileResult]) -> Iterator[list[FileResult]]:
-    group: list[FileResult] = []
-    for result in results:
-        group.append(result)
-        if len(group) == _ROWS_PER_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _as_text(result: FileResult) -> dict[str, Any]:
-    return {name: text(value) if isinstance(value, str) else value for name, value in result.to_json().items()}
+        while group := list(islice(rows, _ROWS_PER_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema))
 
 
 def text(name: str) -> str:
@@ -155,7 +120,7 @@ def read(out: Path) -> list[FileResult]:
         raise ConfigError(f"results in {', '.join(_READERS)} were expected, not {out}; name another --out", "resume")
     try:
         return list(reader(out))
-    except _DAMAGED as error:
+    except _DAMAGE as error:
         raise _damaged(out, error) from error
 
 
@@ -224,7 +189,7 @@ class ResultsJournal:
         try:
             settings, *lines = read_journal(self.path, lambda value: value)
             results = [FileResult.from_json(line) for line in lines]
-        except _DAMAGED as error:
+        except _DAMAGE as error:
             raise _damaged(self.path, error) from error
         if settings != self._settings:
             raise ConfigError(
@@ -244,6 +209,9 @@ class ResultsJournal:
         except OSError as error:
             error.filename = str(self._out)  # the name that the user gave
             raise
-        with open_journal(self.path, self._settings) as journal:
-            yield lambda result: journal.append(result.to_json())
-            journal.remove()
+        try:
+            with open_journal(self.path, self._settings) as journal:
+                yield lambda result: journal.append(result.to_json())
+                journal.remove()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; results are kept, the same command with --resume continues") from None

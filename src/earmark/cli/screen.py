@@ -3,27 +3,18 @@
 import json
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
-from cyclopts import CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import CycloptsError
+from rich.console import Console, RenderableType
+from rich.table import Table
 
 from earmark.errors import EarmarkError, EarmarkWarning
 from earmark.storage.files import atomic_write
 
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="")]
-
-
-def _check_score(type_: Any, value: float | str | None) -> None:
-    if isinstance(value, float) and not 0 <= value <= 1:
-        raise ValueError(f"a score from 0 to 1 was expected, not {value:g}")
-
-
-Score = Annotated[float | Literal["auto"] | None, Parameter(validator=_check_score)]
 _WIDTH_WITHOUT_TERMINAL = 160
 _SUFFIXES: Final = {
     ".json": "json",
@@ -113,6 +104,21 @@ def table_console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
+def table(rows: Iterable[Sequence[RenderableType]], *headings: str) -> Table:
+    """A table without lines."""
+    result = Table(*headings, show_header=bool(headings), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def print_tags(stream: TextIO, heading: str, rows: Sequence[Sequence[str]]) -> None:
+    """Prints a heading and a table of tags or events, which may be empty."""
+    console = table_console(stream)
+    console.print(heading, style="bold", soft_wrap=True)
+    console.print(table(rows) if rows else "      nothing reaches the threshold")
+
+
 @contextmanager
 def progress(doing: str, quiet: bool) -> Iterator[Progress]:
     """A progress bar while the block runs, if standard error is a terminal."""
@@ -165,18 +171,29 @@ def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
                 raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
 
 
-def check_picture(plot: Path | None, others: Iterable[Path | str]) -> None:
-    """Checks --plot before the work starts.
+def check_folder(out: Path) -> None:
+    """Refuses an --out that is a file where a folder is to be written.
 
     Raises:
-        CycloptsError: The suffix is not of a picture, or the file is read or written otherwise.
+        CycloptsError: It is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise CycloptsError(f"--out {out}: expected a folder, this is a file")
+
+
+def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str]) -> None:
+    """Checks --out and --plot before the work starts.
+
+    Raises:
+        CycloptsError: The suffix of --plot is not of a picture, or a file is read or written otherwise.
         EarmarkError: matplotlib is not installed.
     """
+    refuse_overwriting(out, inputs)
     if plot is None:
         return
     if plot.suffix.lower() not in _PICTURES:
         raise CycloptsError(f"--plot {plot}: a file that ends in {', '.join(_PICTURES)} was expected")
-    for other in others:
+    for other in [*inputs, *([out] if out is not None else [])]:
         if Path(other).resolve() == plot.resolve():
             raise CycloptsError(f"--plot {plot} is {other} itself, which would be lost; give another name")
     from earmark.plots import require_matplotlib
@@ -202,15 +219,10 @@ def destination(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
+    # file names may hold bytes that are not UTF-8; they are written unchanged
     with (
         atomic_write(out) as temporary,
-        temporary.open(
-            # file names may hold bytes that are not UTF-8; they are written unchanged
-            "w",
-            encoding="utf-8",
-            errors="surrogateescape",
-            newline="",
-        ) as stream,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         yield stream
 
@@ -234,6 +246,11 @@ def write_failure(file: str, error: BaseException, form: str, out: Path | None) 
 def rounded(value: float) -> float:
     """The number with six significant digits."""
     return float(f"{value:.6g}")
+
+
+def all_rounded(values: Iterable[float]) -> list[float]:
+    """The numbers with six significant digits."""
+    return [rounded(value) for value in values]
 
 
 def bar(share: float, width: int = 20, mark: str = "━") -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from earmark.cli.clips import select
-from earmark.cli.screen import AsJson, Quiet, note, progress, say, write_json
+from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.screen import note, progress, say, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 
 _DEFAULTS = SoundscapeConfig()
@@ -18,18 +18,15 @@ def soundscapes(
     out: Path,
     /,
     *,
-    n_clips: Annotated[int, Parameter(validator=Number(gte=1))],
+    n_clips: Count,
     split: str | None = None,
     labels: str | None = None,
     settings: Annotated[SoundscapeConfig, Parameter(name="*", negative="")] = _DEFAULTS,
-    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 2,
+    jobs: Count = 2,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Mix weakly labelled clips from a bank of single sounds; event times are stored separately.
-
-    OUT receives audio/*.flac, clips.csv (labels of each clip) and truth.tsv (event times). Run an interrupted command
-    again to resume. Other commands read the result as `soundscapes:OUT`.
 
     Args:
         bank: Clips of one sound each, as a source and a path, such as esc50:DIR.
@@ -38,8 +35,6 @@ def soundscapes(
         split: Splits of the bank to use, joined by commas.
         labels: Labels of the bank to use, as names or ids joined by commas; or esc10.
         jobs: Number of threads that mix and compress.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     sounds = select(bank, split, labels)
     name = None if split is None else split.replace(",", "+")

@@ -7,86 +7,69 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import chain, islice
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import CycloptsError, Group, Parameter
-from cyclopts.validators import Number, mutually_exclusive
+from cyclopts import CycloptsError, Parameter
 
 from earmark import hub
 from earmark.audio.recording import find_audio
+from earmark.cli import screen
+from earmark.cli.flags import FormatJson, Model, OutFile, Quiet, Threshold, Top
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
-from earmark.cli.screen import (
-    AsJson,
-    Quiet,
-    Score,
-    chosen_form,
-    note,
-    one_line,
-    progress,
-    recording,
-    refuse_overwriting,
-    report_error,
-)
-from earmark.errors import AudioError, ConfigError, EarmarkError
+from earmark.errors import AudioError, EarmarkError, Limit
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import NO_THRESHOLDS
+from earmark.inference.timeline import label_thresholds
 from earmark.parallel.processors import n_processors
 from earmark.storage.files import is_stream
-
-_WHICH = Group(validator=mutually_exclusive, show=False)
 
 
 def tag(
     files: list[Path],
     /,
     *,
-    model: str = hub.DEFAULT_MODEL,
-    top: Annotated[int | None, Parameter(group=_WHICH, validator=Number(gte=1))] = None,
-    threshold: Annotated[Score, Parameter(group=_WHICH)] = None,
+    model: Model = hub.DEFAULT_MODEL,
+    top: Top = None,
+    threshold: Threshold = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
-    out: Path | None = None,
+    out: OutFile = None,
     precision: Literal["float32", "bf16"] = "float32",
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    jobs: Annotated[int | None, Limit(at_least=1)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
-    json: AsJson = False,
+    json: FormatJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Tag recordings.
 
     Args:
         files: Recordings, folders of recordings, and - for standard input.
-        model: earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10.
-        top: Number of tags per file; 5 unless a threshold is given. Excludes --threshold.
-        threshold: Print all tags that score this or more; auto takes each label's threshold from the model.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
-        out: Write to this file instead of standard output.
         precision: bf16 is faster on processors that have instructions for it; scores change in the third digit.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
-        json: Short for --format json.
-        quiet: Print nothing but errors on standard error.
     """
-    form = chosen_form(format, json, out, FORMS)
+    form = screen.chosen_form(format, json, out, FORMS)
     _check(form, out, resume)
     found = list(chain.from_iterable(map(_recordings, files)))
-    refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
+    screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
         settings = {"precision": precision, "top": top, "threshold": threshold}
         journal = ResultsJournal(out, {"model": _fingerprint(model), **settings})
-    known = _known(out, journal, found) if resume and out is not None else {}
-    todo = [file for file in found if text(_name(file)) not in known]
+    names = [text(file.file if isinstance(file, FileResult) else str(file)) for file in found]
+    known = _known(out, journal, names) if resume and out is not None else {}
+    todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
-    if threshold == "auto" and tagger.thresholds is None:
-        raise ConfigError(NO_THRESHOLDS, "threshold")
+    label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
-    with progress("tagging", quiet or (out is None and sys.stdout.isatty())) as show, _keeping(journal, known) as keep:
+    hidden = quiet or (out is None and sys.stdout.isatty())
+    appending = nullcontext(lambda result: None) if journal is None else journal.appending(known.values())
+    with screen.progress("tagging", hidden) as show, appending as keep:
 
         def score(file: Path | FileResult, cancel: threading.Event) -> FileResult:
             result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, cancel)
@@ -94,8 +77,8 @@ def tag(
                 keep(result)
             return result
 
-        write(_in_order(found, known, tally.counted(_in_parallel(score, todo, n_jobs), show)), form, out)
-    note(tally.summary(len(found) - len(todo)), quiet)
+        write(_in_order(names, known, tally.counted(_in_parallel(score, todo, n_jobs), show)), form, out)
+    screen.note(tally.summary(len(found) - len(todo)), quiet)
     return 1 if tally.n_failed else 0
 
 
@@ -122,16 +105,12 @@ def _recordings(path: Path) -> list[Path | FileResult]:
     try:
         return list(find_audio(path))
     except (EarmarkError, OSError) as error:
-        return [FileResult(str(path), error=one_line(error))]
+        return [FileResult(str(path), error=screen.one_line(error))]
 
 
-def _name(file: Path | FileResult) -> str:
-    return file.file if isinstance(file, FileResult) else str(file)
-
-
-def _known(out: Path, journal: ResultsJournal | None, found: Sequence[Path | FileResult]) -> dict[str, FileResult]:
+def _known(out: Path, journal: ResultsJournal | None, names: Sequence[str]) -> dict[str, FileResult]:
     """Earlier results by file. Unreadable files are tried again; standard input has other contents each time."""
-    wanted = {text(_name(file)) for file in found}
+    wanted = set(names)
     earlier = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
     by_name = {text(result.file): result for result in earlier}
     return {
@@ -139,24 +118,10 @@ def _known(out: Path, journal: ResultsJournal | None, found: Sequence[Path | Fil
     }
 
 
-@contextmanager
-def _keeping(journal: ResultsJournal | None, known: Mapping[str, FileResult]) -> Iterator[Callable[[FileResult], None]]:
-    """Yields a function that adds a result to the journal, if there is one."""
-    if journal is None:
-        yield lambda result: None
-        return
-    try:
-        with journal.appending(known.values()) as keep:
-            yield keep
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; results are kept, the same command with --resume continues") from None
-
-
 def _in_order(
-    found: Sequence[Path | FileResult], known: Mapping[str, FileResult], scored: Iterator[FileResult]
+    names: Sequence[str], known: Mapping[str, FileResult], scored: Iterator[FileResult]
 ) -> Iterator[FileResult]:
     """Earlier results of other files, then all results in the order of the files."""
-    names = [text(_name(file)) for file in found]
     wanted = set(names)
     yield from (result for name, result in known.items() if name not in wanted)
     for name in names:
@@ -174,25 +139,11 @@ def _in_parallel(
     if n_jobs == 1:
         yield from (score(file, cancel) for file in files)
         return
-    following = enumerate(files)
     with ThreadPoolExecutor(n_jobs) as pool:
-
-        def submit(n: int) -> dict[Future[FileResult], int]:
-            return {pool.submit(score, file, cancel): place for place, file in islice(following, n)}
-
-        running, waiting, turn = submit(2 * n_jobs), dict[int, FileResult](), 0
         try:
-            while running:
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                waiting |= {running.pop(each): each.result() for each in ended}
-                running |= submit(len(ended))
-                while turn in waiting:  # a long recording holds up the order, not the work
-                    yield waiting.pop(turn)
-                    turn += 1
+            yield from pool.map(score, files, repeat(cancel))
         finally:
             cancel.set()
-            for each in running:
-                each.cancel()
 
 
 def _score(
@@ -203,13 +154,13 @@ def _score(
     cancel: threading.Event,
 ) -> FileResult:
     try:
-        with recording(file) as path:
+        with screen.recording(file) as path:
             scores = tagger.score(path, cancel=cancel)
     except (AudioError, OSError) as error:
         named = "" if str(file) in str(error) or str(file) == "-" else f"{file}: "
-        return FileResult(str(file), error=one_line(f"{named}{one_line(error)}"))
+        return FileResult(str(file), error=screen.one_line(f"{named}{screen.one_line(error)}"))
     except MemoryError:
-        return FileResult(str(file), error=one_line(f"{file}: out of memory; fewer --jobs need less"))
+        return FileResult(str(file), error=screen.one_line(f"{file}: out of memory; fewer --jobs need less"))
     return FileResult(str(file), scores.duration, tuple(scores.tags(top=top, threshold=threshold)))
 
 
@@ -230,7 +181,7 @@ class _Tally:
             self._seconds += result.duration
             if result.error is not None:
                 self.n_failed += 1
-                report_error(AudioError(result.error))
+                screen.report_error(AudioError(result.error))
             yield result
             show(self._n_done, self._n_files)
 

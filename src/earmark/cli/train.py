@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.clips import rate_of, select
-from earmark.cli.screen import AsJson, Quiet, note, say, show_warnings, write_json
+from earmark.cli.clips import rate_below, select
+from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
@@ -52,8 +53,6 @@ def train(
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
         labels: Labels to learn, names or ids joined by commas, or esc10; by default all.
         resume: Continue the run in --out with its settings and data.
-        json: Print a JSON summary.
-        quiet: Print only errors on standard error.
     """
     if data is None and resume:
         hint = "give DATA and the settings of the first machine" if "NODE_RANK" in os.environ else ""
@@ -109,10 +108,7 @@ def _note_unusual_clips(clips: Dataset, split: str | None, sample_rate: int | No
     """
     if split is None and len(clips.splits) > 1:
         note(f"note: all splits are used for training ({', '.join(clips.splits)}); --split selects some", quiet)
-    if sample_rate is None or quiet:
-        return
-    rate = rate_of(clips)
-    if rate is not None and rate < sample_rate:
+    if sample_rate is not None and not quiet and (rate := rate_below(sample_rate, clips)):
         note(
             f"note: the recordings have a sample rate of {rate} Hz, the network of {sample_rate} Hz; it would learn "
             f"that there is no sound above {rate // 2} Hz; --sample-rate 16000 may suit them better",

@@ -12,13 +12,14 @@ from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.examination import examine
 from earmark.doctor.facts import Facts, FactsTable
 from earmark.doctor.findings import diagnose
-from earmark.doctor.journal import NAME as JOURNAL
-from earmark.doctor.journal import Entry, FactsJournal, Stamp, open_facts_journal, stamp_of
+from earmark.doctor.journal import JOURNAL, Entry, Stamp, open_facts_journal, stamp_of
 from earmark.doctor.kinds import Limits
 from earmark.doctor.report import Report
 from earmark.errors import DataError
 from earmark.parallel.pool import Death, Pool, Reporter
 from earmark.parallel.processors import n_processors
+from earmark.storage.files import leftovers
+from earmark.storage.journal import Journal
 
 CLEAN: Final = "clean.txt"
 """File name of the list of clean clips."""
@@ -53,7 +54,6 @@ def doctor(
         dataset: A data set that was opened leniently, so that its faults can be reported.
         data: The source and path that `dataset` was opened by.
         out: A folder: new, empty, or of an earlier call.
-        limits: Limits of the findings.
         labels: Names of the labels to which the label set was narrowed, if it was.
         n_jobs: Number of processes; one for each processor when None.
         progress: Called with the number of examined clips and of all clips.
@@ -64,19 +64,21 @@ def doctor(
         OSError: The folder cannot be written.
     """
     limits = limits or Limits()
-    _claim(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if others := sorted({path.name for path in {*out.iterdir()}.difference(leftovers(out))} - _FILES):
+        raise DataError(
+            f"{out}: a new or empty folder was expected, or that of an earlier report; this one holds {others[0]}"
+        )
     facts = FactsTable(len(dataset))
     digest = _digest(dataset)
     with open_facts_journal(out / JOURNAL) as journal:
         _add_known(journal, dataset, digest, facts)
-        for entry in out.iterdir():
-            if _is_leftover(entry.name):
-                entry.unlink()
+        for path in leftovers(out):
+            path.unlink()
         _examine(dataset, digest, facts, journal, n_jobs or n_processors(), progress or (lambda n, total: None))
         report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
         report.save(out)
-        clean = report.clean_ids
-        if clean:
+        if clean := report.clean_ids:
             write_clips(out / CLEAN, data, clean, labels)
         else:
             (out / CLEAN).unlink(missing_ok=True)
@@ -84,11 +86,11 @@ def doctor(
     return report
 
 
-def _add_known(journal: FactsJournal, dataset: Dataset, digest: str, facts: FactsTable) -> None:
+def _add_known(journal: Journal, dataset: Dataset, digest: str, facts: FactsTable) -> None:
     """Adds the facts that earlier calls found about these clips, unless their files have changed since."""
     positions: dict[str, int] = {}
     n_entries = n_of_these = 0
-    for entry in journal.entries():
+    for entry in journal.read(Entry.from_json):
         # keys of millions of clips take hundreds of megabytes: a new examination does without them
         positions = positions or {_key(clip, digest): position for position, clip in enumerate(dataset)}
         position = positions.get(entry.clip)
@@ -107,7 +109,7 @@ def _examine(
     dataset: Dataset,
     digest: str,
     facts: FactsTable,
-    journal: FactsJournal,
+    journal: Journal,
     n_jobs: int,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -130,26 +132,12 @@ def _examine(
         for n_done, ((position, _), result) in enumerate(examined, n_before + 1):
             found = Facts(error=CRASHED) if isinstance(result, Death) else result
             facts.add(position, found)
-            journal.add(Entry(_key(dataset[position], digest), found, stamps.pop(position)))
+            journal.append(Entry(_key(dataset[position], digest), found, stamps.pop(position)).to_json())
             progress(n_done, len(dataset))
 
 
 def _examine_clip(item: tuple[int, AudioReader], report: Reporter) -> Facts:
     return examine(item[1])
-
-
-def _claim(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    names = {entry.name for entry in out.iterdir() if not _is_leftover(entry.name)}
-    if others := sorted(names - _FILES):
-        raise DataError(
-            f"{out}: a new or empty folder was expected, or that of an earlier report; this one holds {others[0]}"
-        )
-
-
-def _is_leftover(name: str) -> bool:
-    """Whether it is a temporary file of a killed call."""
-    return any(name.startswith(f".{Path(file).stem}-") and name.endswith(Path(file).suffix) for file in _FILES)
 
 
 def _key(clip: Clip, digest: str) -> str:

@@ -68,12 +68,7 @@ def _loaded(audio: AudioReader) -> Facts:
 
 
 class _SampleStatistics:
-    """Hash and clipped share of the samples of all channels, which are added block by block.
-
-    Args:
-        sample_rate: Hz.
-        n_channels: Channels of each block.
-    """
+    """Hash and clipped share of the samples of all channels, which are added block by block."""
 
     def __init__(self, sample_rate: int, n_channels: int) -> None:
         self._digest = hashlib.sha256(f"{sample_rate} {n_channels}\n".encode())

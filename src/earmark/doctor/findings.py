@@ -34,11 +34,6 @@ def diagnose(dataset: Dataset, facts: FactsTable, limits: Limits) -> Diagnosis:
     A readable clip is clean unless it is of a kind that `limits` leave out. Of clips with the same sound, the first is
     clean; if their labels differ, none is, because the right labels are unknown. Silent clips are not compared: all
     silence is alike.
-
-    Args:
-        dataset: A data set that was opened leniently.
-        facts: Facts about each of its clips.
-        limits: Limits of the findings.
     """
     clips = _marks(dataset, facts, limits)
     is_clean = ~clips["unreadable"]

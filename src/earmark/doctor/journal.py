@@ -14,7 +14,7 @@ from earmark.errors import DataError
 from earmark.storage.journal import Journal, open_journal
 from earmark.storage.remote import is_url
 
-NAME: Final = "journal.jsonl"
+JOURNAL: Final = "journal.jsonl"
 _HEAD: Final = {
     "earmark": "doctor",
     "format": 2,
@@ -42,6 +42,16 @@ class Entry(NamedTuple):
     stamp: Stamp | None
     """Stamp of the clip's file before the examination."""
 
+    def to_json(self) -> list[Any]:
+        """The entry as a line of the journal."""
+        return [self.clip, self.stamp, *astuple(self.facts)]
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Entry":
+        """The entry that `to_json` wrote."""
+        clip, stamp, *facts = values
+        return cls(clip, Facts(*facts), None if stamp is None else Stamp(*stamp))
+
 
 def stamp_of(audio: AudioReader) -> Stamp | None:
     """The stamp of a clip's file; None if the clip has no local file or the file is missing.
@@ -63,39 +73,11 @@ def stamp_of(audio: AudioReader) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-class FactsJournal:
-    """The entries of an examination, in the order in which the clips were examined.
-
-    Args:
-        journal: The open file.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self.path = journal.path
-        self.remove = journal.remove
-        self._journal = journal
-
-    def entries(self) -> Iterator[Entry]:
-        """Yields the entries of earlier calls; a clip that was examined again has several, the last one counts.
-
-        Raises:
-            DataError: A line is damaged.
-        """
-        return self._journal.read(_entry)
-
-    def add(self, entry: Entry) -> None:
-        """Adds an entry, which is on disk within half a second."""
-        self._journal.append([entry.clip, entry.stamp, *astuple(entry.facts)])
-
-
-def _entry(values: Any) -> Entry:
-    clip, stamp, *facts = values
-    return Entry(clip, Facts(*facts), None if stamp is None else Stamp(*stamp))
-
-
 @contextmanager
-def open_facts_journal(path: Path) -> Iterator[FactsJournal]:
+def open_facts_journal(path: Path) -> Iterator[Journal]:
     """Opens the journal of an examination; no other process can open it until the block ends.
+
+    A clip that was examined again has several entries, the last one counts.
 
     Raises:
         DataError: Another version of earmark wrote the file, it is not a journal, or another process is at work there.
@@ -107,4 +89,4 @@ def open_facts_journal(path: Path) -> Iterator[FactsJournal]:
                 f"{path}: the examination there was begun by another version of earmark; name another folder, or "
                 "delete the file to start again"
             )
-        yield FactsJournal(journal)
+        yield journal

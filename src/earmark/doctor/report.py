@@ -146,32 +146,30 @@ class Report:
         counts = label_counts(self.dataset, self.diagnosis.is_clean)
         return [{"label": label, "n_clips": by.pop(""), "splits": by} for label, by in counts.items()]
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of `clips.csv`: each clip in the order of the data set, then the missing ones."""
         of_clips = {kind: marks for kind, marks in self.diagnosis.clips.items() if marks.any()}
         for position, clip in enumerate(self.dataset):
             facts = self.facts[position]
             kinds = ";".join(kind for kind, marks in of_clips.items() if marks[position])
+            row = {"id": clip.id, "findings": kinds, "split": clip.split}
             if facts.error is not None:
-                yield (clip.id, "unreadable", kinds, clip.split or "", *[""] * 6, facts.error)
+                yield {**row, "status": "unreadable", "reason": facts.error}
                 continue
-            status = "clean" if self.diagnosis.is_clean[position] else "left-out"
             peak = dbfs(facts.peak)
-            yield (
-                clip.id,
-                status,
-                kinds,
-                clip.split or "",
-                rounded(facts.seconds),
-                facts.sample_rate or "",
-                facts.n_channels or "",
-                "-inf" if peak is None else peak,
-                rounded(facts.clipped),
-                facts.sha256,
-                facts.warning or "",
-            )
+            yield {
+                **row,
+                "status": "clean" if self.diagnosis.is_clean[position] else "left-out",
+                "seconds": rounded(facts.seconds),
+                "sample_rate": facts.sample_rate or None,
+                "n_channels": facts.n_channels or None,
+                "peak_dbfs": "-inf" if peak is None else peak,
+                "clipped": rounded(facts.clipped),
+                "sha256": facts.sha256,
+                "reason": facts.warning,
+            }
         for id_ in self.dataset.missing:
-            yield (id_, "missing", "missing", *[""] * 8)
+            yield {"id": id_, "status": "missing", "findings": "missing"}
 
     def save(self, folder: Path) -> None:
         """Writes `report.json` and `clips.csv` into a folder.
@@ -183,8 +181,8 @@ class Report:
             atomic_write(folder / "clips.csv") as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
         ):
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(_COLUMNS)
+            writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
             writer.writerows(self.rows())
         with atomic_write(folder / "report.json") as temporary, temporary.open("w", encoding="ascii") as stream:
             json.dump(self.to_json(), stream, indent=1, allow_nan=False)

@@ -28,7 +28,10 @@ _FATAL: Final = 4
 
 
 class OnnxEngine:
-    """A network exported by `earmark export`, with NumPy inputs and outputs.
+    """The `Engine` of a network exported by `earmark export`.
+
+    `encode` raises ValueError for an empty waveform; `classify` and `pool` raise ConfigError for an empty bag and for a
+    wrong shape or dtype.
 
     Args:
         path: The `.onnx` file.
@@ -70,11 +73,6 @@ class OnnxEngine:
         self._has_attention = "attention" in found[1][1]
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording.
-
-        Raises:
-            ValueError: The waveform is empty.
-        """
         if waveform.size == 0:
             raise ValueError("a clip of at least one sample was expected")
         batch = np.ascontiguousarray(waveform, np.float32)[None]
@@ -84,25 +82,14 @@ class OnnxEngine:
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag label"]:
-        """Logits of each bag of segments; True in the mask is a real segment.
-
-        Raises:
-            ConfigError: A shape or a dtype is wrong, or a bag is empty.
-        """
         return self._run("logits", segments, mask)
 
     def pool(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
-        """The pooled clip of each bag.
-
-        Raises:
-            ConfigError: As for `classify`.
-        """
         return self._run("clip", segments, mask)
 
     def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
-        """Attention of each head over one bag; None where the pooling has no attention."""
         return self._run("attention", segments[None], None)[0] if self._has_attention else None
 
     def _run(self, output: str, segments: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -16,16 +16,7 @@ from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmo
 class Stream:
     """Scores a stream of samples; made by `Tagger.stream`. Its memory and its work per second are constant.
 
-    Args:
-        engine: The network.
-        sample_rate: Rate of the pushed samples in Hz.
-        n_channels: Channels of the pushed samples; they are averaged.
-        window: Seconds pooled for one row of scores.
-        hop: Seconds from row to row.
-        threshold: As in `Timeline.events`.
-        release: As in `Timeline.events`.
-        step: Seconds of audio collected before the network runs; by default one segment. Each run encodes the halo on
-                both sides again, so a longer step needs less computing. It adds its length to the latency.
+    Args: As for `Tagger.stream`.
 
     Raises:
         ConfigError: A setting is invalid.

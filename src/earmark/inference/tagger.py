@@ -118,9 +118,8 @@ class Tagger:
 
         Args:
             audio: The recording.
-            top: Number of tags, whatever their scores; 5 unless a threshold is given.
-            threshold: Return all tags that score this or more; `auto` takes each label's threshold from the
-                checkpoint.
+            top: As in `Scores.tags`.
+            threshold: As in `Scores.tags`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
@@ -238,12 +237,14 @@ class Tagger:
 
         Args:
             sample_rate: Rate of the pushed samples in Hz.
-            n_channels: Channels of the pushed samples: (sample,) for one, (channel, sample) for more.
+            n_channels: Channels of the pushed samples, which are averaged: (sample,) for one, (channel, sample) for
+                more.
             window: Seconds pooled for one row of scores.
             hop: Seconds from row to row.
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
-            step: Seconds of audio collected before the network runs; see `Stream`.
+            step: Seconds of audio collected before the network runs; one segment when missing. A longer step needs less
+                computing, since each run encodes the halo on both sides again, and adds its length to the latency.
 
         Raises:
             ConfigError: A setting is invalid.
@@ -331,9 +332,8 @@ class _Samples:
         Raises:
             CancelledError: `cancel` was set.
         """
-        for block in one_ahead(
-            self._read()
-        ):  # decode while the network runs: the network seldom keeps all processors busy
+        # decode while the network runs: it seldom keeps all processors busy
+        for block in one_ahead(self._read()):
             if self._cancel is not None and self._cancel.is_set():
                 raise CancelledError
             self._n_samples += block.size

@@ -13,9 +13,6 @@ DEFAULT_THRESHOLD: Final = 0.5
 """Threshold of all labels if neither the caller nor the checkpoint gives one."""
 RELEASE: Final = 0.5
 """Fraction of the threshold at which an event ends, so that a fluctuating score gives one event, not several."""
-NO_THRESHOLDS: Final = (
-    "the model has no thresholds of its own for 'auto'; give a score, or calibrate the model by `earmark calibrate`"
-)
 Threshold = float | Sequence[float] | Literal["auto"] | None
 """One score for all labels, one per label, `auto` for the checkpoint's, or None for the checkpoint's if it has any."""
 
@@ -48,7 +45,11 @@ def label_thresholds(threshold: Threshold, known: Sequence[float] | None, n_labe
         if threshold != "auto":
             raise ConfigError(f"a score from 0 to 1 or 'auto' was expected, not {threshold!r}", "threshold")
         if known is None:
-            raise ConfigError(NO_THRESHOLDS, "threshold")
+            raise ConfigError(
+                "the model has no thresholds of its own for 'auto'; give a score, or calibrate the model by `earmark "
+                "calibrate`",
+                "threshold",
+            )
         threshold = None
     chosen = threshold if threshold is not None else known if known is not None else DEFAULT_THRESHOLD
     thresholds = np.asarray(chosen, np.float64)

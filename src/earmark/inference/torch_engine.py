@@ -13,14 +13,14 @@ from earmark.model.network import Network
 
 
 class TorchEngine:
-    """A PyTorch network with NumPy inputs and outputs, one recording at a time.
+    """The `Engine` of a PyTorch network, one recording at a time.
 
-        Args:
-            network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new
-    engine after a change of weights.
-            n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
-            precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
-                changes scores in the third digit.
+    Args:
+        network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new engine after
+            a change of weights.
+        n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
+        precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
+            changes scores in the third digit.
     """
 
     def __init__(
@@ -38,25 +38,21 @@ class TorchEngine:
         self.halo = network.halo
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording."""
         return self._run(self._encode, self._tensor(waveform)[None])[0]
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag label"]:
-        """Logits of each bag of segments; True in the mask is a real segment."""
         return self._run(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
 
     def pool(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
-        """The pooled clip of each bag."""
         return self._run(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
 
     def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
-        """Attention of each head over one bag; None where the pooling has no attention."""
         with torch.inference_mode():
-            attention = self.network.attention(self._tensor(segments)[None])
+            attention = self.network.pooling.attention(self._tensor(segments)[None])
         return None if attention is None else _as_numpy(attention)[0]
 
     def _encode(self, waveform: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from earmark.errors import ConfigError
 from earmark.model.mel import FLOOR_DB
 
 N_BLOCKS = 4
@@ -57,13 +56,10 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         if mask is None:
             mask = x.new_ones((len(x), 1, x.shape[2], 1), dtype=torch.bool)
-        return self._of_real(x, mask) if self.training else super().forward(x) * mask
-
-    def _of_real(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Training with a mask, or with statistics of several processes."""
-        dtype = x.dtype
+        if not self.training:
+            return super().forward(x) * mask
         with torch.autocast(x.device.type, enabled=False):  # sums in half precision lose small terms
-            return self._masked(x.float(), mask.float()).to(dtype)
+            return self._masked(x.float(), mask.float()).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
@@ -192,10 +188,6 @@ class Backbone(nn.Module):
         self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
     ) -> None:
         super().__init__()
-        if n_mels % 2**N_BLOCKS or n_mels < 2**N_BLOCKS:
-            raise ConfigError(f"a multiple of {2**N_BLOCKS} was expected, not {n_mels}", "n_mels")
-        if width < 1:
-            raise ConfigError(f"a positive whole number was expected, not {width}", "width")
         channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
         self.n_channels = channels[-1]
         self.block_dropout = block_dropout
@@ -218,11 +210,6 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, MaskedBatchNorm):
                 module.is_synchronised = wanted
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames that one segment depends on, its own included."""
-        return self.frames_per_segment + 2 * self.halo
 
     def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Number of segments of clips with so many frames."""

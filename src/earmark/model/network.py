@@ -135,11 +135,6 @@ class Network(nn.Module):
         return self.backbone.frames_per_segment * self.config.frontend.seconds_per_frame
 
     @property
-    def receptive_field(self) -> float:
-        """Seconds of audio that a segment's value depends on, without the length of the Fourier window."""
-        return self.backbone.receptive_field * self.config.frontend.seconds_per_frame
-
-    @property
     def halo(self) -> int:
         """Number of segments on either side that a segment's value depends on, including the Fourier window."""
         frontend = self.config.frontend
@@ -203,12 +198,6 @@ class Network(nn.Module):
             return None
         return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
-    def attention(
-        self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
-    ) -> Float[Tensor, "batch head segment"] | None:
-        """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
-        return self.pooling.attention(segments, mask)
-
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
@@ -244,7 +233,8 @@ class Network(nn.Module):
         """
         about, tensors = _read_checkpoint(Path(path))
         try:
-            network = Network(NetworkConfig.from_json(about["network"]), LabelSet(**_label_fields(about)))
+            labels = LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
+            network = Network(NetworkConfig.from_json(about["network"]), labels)
             network.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError, ConfigError, DataError) as error:
             reason = str(error).splitlines()[0]
@@ -253,10 +243,6 @@ class Network(nn.Module):
             network.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
         network.extra = about.get("extra") or {}
         return network.eval()
-
-
-def _label_fields(about: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(about["labels"][name]) for name in ("names", "ids")}
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.packing.ledger import Ledger, open_ledger
 from earmark.packing.plan import PackConfig, Plan, Skipped, make_plan
-from earmark.packing.workers import Lost, Task, make_shards
+from earmark.packing.workers import Task, make_shards
 from earmark.parallel.processors import n_processors
 from earmark.storage.remote import is_url
 
@@ -40,15 +40,6 @@ class Outcome:
     def bytes_per_clip(self) -> float:
         """Size of the files for each clip."""
         return float(self.manifest["n_bytes"] / max(1, self.manifest["n_clips"]))
-
-
-@dataclass
-class _Progress:
-    """Work of this call so far."""
-
-    n_made: int = 0
-    seconds: float = 0.0
-    lost: list[Lost] = field(default_factory=list)
 
 
 def pack(
@@ -85,62 +76,57 @@ def pack(
         raise ConfigError(f"{out}: a local folder was expected; pack there, then copy the pack and check the copy")
     plan, out = make_plan(dataset, config or PackConfig()), Path(out)
     n_processes = min(jobs or n_processors(), len(plan.shards))
-    done = _Progress()
     with open_ledger(out, plan) as ledger:
         try:
-            _make(plan, out, ledger, n_processes, skip_bad, done, progress or (lambda n, total: None))
+            n_made, seconds = _make(plan, out, ledger, n_processes, skip_bad, progress or (lambda n, total: None))
         except KeyboardInterrupt:
             there = f"{len(ledger.known)} of {len(plan.shards)} shards are in {out}"
             raise KeyboardInterrupt(f"stopped, {there}: the same command continues") from None
-        return Outcome(ledger.finish(), done.n_made, done.seconds, n_processes)
+        return Outcome(ledger.finish(), n_made, seconds, n_processes)
 
 
 def _make(
-    plan: Plan,
-    out: Path,
-    ledger: Ledger,
-    n_processes: int,
-    skip_bad: bool,
-    done: _Progress,
-    progress: Callable[[int, int], None],
-) -> None:
+    plan: Plan, out: Path, ledger: Ledger, n_processes: int, skip_bad: bool, progress: Callable[[int, int], None]
+) -> tuple[int, float]:
+    """Makes the missing shards; returns the number of their clips, and the time of all processes together."""
     # without skip_bad, a shard that left clips out is made again
     known = {file: packed for file, packed in ledger.known.items() if skip_bad or not packed.skipped}
     tasks = [Task(shard, known.get(shard.file)) for shard in plan.shards]
-    n_clips, n_begun = plan.n_clips, 0
+    n_clips, n_begun, n_made, seconds = plan.n_clips, 0, 0, 0.0
+    lost: list[str] = []
+    bad: list[Skipped] = []
 
     def begun(clip: str) -> None:
         nonlocal n_begun
         progress(n_begun, n_clips)
         n_begun += 1
 
-    size = {shard.file: len(shard.clips) for shard in plan.shards}
-    bad: list[Skipped] = []
-    answers = make_shards(tasks, out, plan.config, plan.schema_json(), n_processes, begun)
-    with closing(answers):
+    with closing(make_shards(tasks, out, plan.config, plan.schema_json(), n_processes, begun)) as answers:
         for answer in answers:
-            if isinstance(answer, Lost):
-                done.lost.append(answer)
-                if len(done.lost) == _DEATHS:
+            if isinstance(answer, str):
+                lost.append(answer)
+                if len(lost) == _DEATHS:
                     break
                 continue
             packed = answer.packed
             if answer.seconds is None:
-                n_begun += size[packed.file]
+                n_begun += packed.n_clips + len(packed.skipped)
             else:
                 ledger.add(packed)
-                done.n_made, done.seconds = done.n_made + packed.n_clips, done.seconds + answer.seconds
-            bad.extend(packed.skipped)
+                n_made, seconds = n_made + packed.n_clips, seconds + answer.seconds
+            bad += packed.skipped
             if not packed.n_clips and not skip_bad:
                 break  # none of its clips could be read, so the rest is hardly readable either
             progress(n_begun, n_clips)
-    _refuse(plan, done.lost, [] if skip_bad else bad)
+    _refuse(plan, lost, [] if skip_bad else bad)
+    return n_made, seconds
 
 
-def _refuse(plan: Plan, lost: Sequence[Lost], bad: Sequence[Skipped]) -> None:
+def _refuse(plan: Plan, lost: Sequence[str], bad: Sequence[Skipped]) -> None:
     if lost:
-        named = "; ".join(f"{one.shard.file}: {one.reason}" for one in lost)
-        raise DataError(f"{named}; perhaps memory was short, or the clip is damaged. The same command continues")
+        raise DataError(
+            f"{'; '.join(lost)}; perhaps memory was short, or the clip is damaged. The same command continues"
+        )
     if bad:
         ordered = sorted(bad, key=lambda one: one.id)
         named = ", ".join(f"{one.id} ({one.reason})" for one in ordered[:_NAMED])

@@ -60,11 +60,7 @@ class Ledger:
 def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
     """Opens the ledger of a pack, and keeps other processes out of the folder until the block ends.
 
-    Removes what killed processes left in the folder.
-
-    Args:
-        out: The pack's folder: new, empty, or with this pack.
-        plan: The plan of the pack.
+    The folder is new, empty, or has this pack. Removes what killed processes left there.
 
     Raises:
         ConfigError: The folder holds another pack or other files.
@@ -95,11 +91,7 @@ def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
 
 
 def read_manifest(path: Path, text: bytes | None = None) -> dict[str, Any]:
-    """The content of a `pack.json`.
-
-    Args:
-        path: The file.
-        text: Its bytes, if they were read already.
+    """The content of a `pack.json`; `text` is its bytes if they were read already.
 
     Raises:
         DataError: It is damaged or something else.

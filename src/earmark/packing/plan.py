@@ -15,6 +15,7 @@ from earmark.data.packs import FORMAT
 from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import DataError, Limit, check_settings
 from earmark.labels import LabelSet
+from earmark.storage.files import as_text
 
 _MIXED: Final = 8
 """Number of row groups shuffled together, because a table may be sorted by label. Row groups as large as a shard are
@@ -47,9 +48,7 @@ class Shard:
     """A file of a pack."""
 
     file: str
-    """File name."""
     clips: tuple[Clip, ...]
-    """Its clips, in order."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ class Packed:
     file: str
     n_clips: int
     n_bytes: int
-    """Size of the file."""
     sha256: str
     """SHA-256 of the file."""
     duration: float
@@ -75,7 +73,6 @@ class Packed:
     n_overloaded: int
     """Number of clips louder than full scale, whose peaks are clipped."""
     skipped: tuple[Skipped, ...] = ()
-    """Unreadable clips."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Packed":
@@ -160,9 +157,11 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     Raises:
         DataError: Two ids or two splits have the same name when written as text or as file names.
     """
-    labels = LabelSet(tuple(map(_text, dataset.labels.names)), tuple(map(_text, dataset.labels.ids)))
+    labels = LabelSet(tuple(map(as_text, dataset.labels.names)), tuple(map(as_text, dataset.labels.ids)))
     # making the data set checks that the ids as text differ
-    clips = replace(dataset, labels=labels, clips=tuple(_as_text(clip) for clip in _grouped(dataset.clips))).clips
+    clips = replace(
+        dataset, labels=labels, clips=tuple(_with_valid_text(clip) for clip in _grouped(dataset.clips))
+    ).clips
     by_split: dict[str | None, list[Clip]] = {}
     by_id = {clip.id: sha256(f"{config.seed}\t{clip.id}".encode()).digest() for clip in clips}
     n_in_block = Counter(map(block_of, clips))
@@ -182,7 +181,7 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
         windows = _windows(by_split[split], lambda clip: key(clip)[0], config.clips_per_shard)
         mixed = [clip for window in windows for clip in sorted(window, key=lambda clip: by_id[clip.id])]
         shards += _cut(stem, mixed, config.clips_per_shard)
-    return Plan(_text(dataset.name), labels, config, tuple(shards))
+    return Plan(as_text(dataset.name), labels, config, tuple(shards))
 
 
 def _windows(clips: Sequence[Clip], block: Callable[[Clip], bytes], n_clips: int) -> list[list[Clip]]:
@@ -231,21 +230,13 @@ def _grouped(clips: Sequence[Clip]) -> list[Clip]:
     for clip, file in zip(clips, files, strict=True):
         if file is not None and n_clips[file] > 1:
             first[file] = min(first.get(file, clip.id), clip.id)
-    if not first:
-        return list(clips)
     return [
         replace(clip, group=first[file]) if file in first else clip for clip, file in zip(clips, files, strict=True)
     ]
 
 
-def _as_text(clip: Clip) -> Clip:
-    words = (clip.id, clip.split, clip.group, *clip.labels)
-    if all(word is None or word.isascii() for word in words):
+def _with_valid_text(clip: Clip) -> Clip:
+    if all(word is None or word.isascii() for word in (clip.id, clip.split, clip.group, *clip.labels)):
         return clip
-    split, group = (None if word is None else _text(word) for word in (clip.split, clip.group))
-    return replace(clip, id=_text(clip.id), labels=tuple(map(_text, clip.labels)), split=split, group=group)
-
-
-def _text(text: str) -> str:
-    """The text with escapes for undecodable bytes of file names."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    split, group = (None if word is None else as_text(word) for word in (clip.split, clip.group))
+    return replace(clip, id=as_text(clip.id), labels=tuple(map(as_text, clip.labels)), split=split, group=group)

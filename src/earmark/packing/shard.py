@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
@@ -19,7 +20,7 @@ from earmark.data.packs import ROWS
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.errors import EarmarkError
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
-from earmark.storage.files import atomic_write
+from earmark.storage.files import as_text, atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +36,7 @@ def write_shard(
 ) -> Packed:
     """Writes the file of a shard completely or not at all; unreadable clips are left out.
 
-    Args:
-        shard: The shard.
-        out: Folder of the pack.
-        config: Settings of the pack.
-        schema: Metadata of the file.
-        begin: Called with the id of each clip before it is read; may raise to end the work.
+    `begin` is called with the id of each clip before it is read; `schema` becomes the metadata of the file.
 
     Raises:
         OSError: The file cannot be written; the text names it.
@@ -54,15 +50,15 @@ def write_shard(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal n_overloaded
-        for made in _in_order(shard.clips, out, config, begin):
-            if isinstance(made, Skipped):
-                skipped.append(made)
+        for encoded in _in_order(shard.clips, out, config, begin):
+            if isinstance(encoded, Skipped):
+                skipped.append(encoded)
                 continue
-            n_overloaded += made.is_overloaded
-            durations.append(made.row["duration"])
+            n_overloaded += encoded.is_overloaded
+            durations.append(encoded.row["duration"])
             for name, column in repeated.items():
-                column.append(made.row[name])
-            yield made.row
+                column.append(encoded.row[name])
+            yield encoded.row
 
     columns = _columns(schema)
     path = out / shard.file
@@ -74,7 +70,8 @@ def write_shard(
         parquet.ParquetWriter(sink, columns, **plain) as file,
     ):
         places = _Places(sink)
-        for group in _in_groups(rows(), config.clips_per_row_group):
+        left = rows()
+        while group := list(islice(left, config.clips_per_row_group)):
             file.write_table(Table.from_pylist(group, columns))
             places.find([row["audio"]["bytes"] for row in group])
         # a reader gets all columns but the sound from the end of a remote file, without a request for each row group,
@@ -84,44 +81,54 @@ def write_shard(
     return Packed(shard.file, len(durations), n_bytes, digest, sum(durations, 0.0), n_overloaded, tuple(skipped))
 
 
-class _Made(NamedTuple):
+class _EncodedClip(NamedTuple):
     row: dict[str, Any]
     is_overloaded: bool
 
 
 def _in_order(
     clips: Sequence[Clip], out: Path, config: PackConfig, begin: Callable[[str], None]
-) -> Iterator[_Made | Skipped]:
+) -> Iterator[_EncodedClip | Skipped]:
     """Yields the row of each clip; clips of one row group are read together and wait on disk for their turn."""
     blocks = [block_of(clip) for clip in clips]
     if all(block is None for block in blocks):
-        yield from (_made(clip, config, begin) for clip in clips)
+        yield from (_encode_clip(clip, config, begin) for clip in clips)
         return
-    waiting: dict[int, tuple[_Made | Skipped, int]] = {}
+    waiting: dict[int, tuple[_EncodedClip | Skipped, int]] = {}
     with TemporaryFile(dir=out) as sound:
         for place in sorted(range(len(clips)), key=lambda place: (blocks[place] or ("", 0), place)):
-            made = _made(clips[place], config, begin)
-            waiting[place] = made, sound.tell()
-            if isinstance(made, _Made):
-                data = made.row["audio"]["bytes"]
+            encoded = _encode_clip(clips[place], config, begin)
+            waiting[place] = encoded, sound.tell()
+            if isinstance(encoded, _EncodedClip):
+                data = encoded.row["audio"]["bytes"]
                 sound.write(data)
-                made.row["audio"] = len(data)
+                encoded.row["audio"] = len(data)
         for place in range(len(clips)):
-            made, start = waiting.pop(place)
-            if isinstance(made, _Made):
+            encoded, start = waiting.pop(place)
+            if isinstance(encoded, _EncodedClip):
                 sound.seek(start)
-                made.row["audio"] = {"bytes": sound.read(made.row["audio"]), "path": None}
-            yield made
+                encoded.row["audio"] = {"bytes": sound.read(encoded.row["audio"]), "path": None}
+            yield encoded
 
 
-def _made(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _Made | Skipped:
+def _encode_clip(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -> _EncodedClip | Skipped:
     begin(clip.id)
     try:
         audio = clip.load(config.sample_rate)
         is_overloaded = bool(np.abs(audio.waveform).max() > 1)
     except Exception as error:  # no clip may keep the others from being packed
         return Skipped(clip.id, _reason(clip, error))
-    return _Made(_row(clip, audio, config.codec), is_overloaded)
+    data = encode(audio, config.codec)
+    row = {
+        "id": clip.id,
+        "audio": {"bytes": data, "path": None},
+        "labels": clip.labels,
+        "split": clip.split,
+        "group": clip.group,
+        "duration": audio.duration,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return _EncodedClip(row, is_overloaded)
 
 
 class _Places:
@@ -160,19 +167,6 @@ def encode(audio: Audio, codec: str) -> bytes:
     return stream.getvalue()
 
 
-def _row(clip: Clip, audio: Audio, codec: str) -> dict[str, Any]:
-    data = encode(audio, codec)
-    return {
-        "id": clip.id,
-        "audio": {"bytes": data, "path": None},
-        "labels": clip.labels,
-        "split": clip.split,
-        "group": clip.group,
-        "duration": audio.duration,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
 def _columns(schema: dict[str, Any]) -> "pa.Schema":
     import pyarrow as pa
 
@@ -191,17 +185,6 @@ def _columns(schema: dict[str, Any]) -> "pa.Schema":
     )
 
 
-def _in_groups(rows: Iterator[dict[str, Any]], n_rows: int) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == n_rows:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
 def _reason(clip: Clip, error: Exception) -> str:
     """One line without folder names, which differ between machines."""
     if isinstance(error, OSError) and error.strerror:
@@ -214,5 +197,4 @@ def _reason(clip: Clip, error: Exception) -> str:
         text = text.replace(clip.audio.url, clip.audio.shard.name)
     if isinstance(clip.audio, FileAudio):
         text = text.removeprefix(f"{clip.audio.path}: ")
-    text = _FOLDERS.sub("", text)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return as_text(_FOLDERS.sub("", text))

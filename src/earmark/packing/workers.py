@@ -15,7 +15,7 @@ from earmark.packing.shard import measure, write_shard
 from earmark.parallel.pool import Death, Pool, Reporter
 
 _SECONDS_TO_END: Final = 10.0
-"""Time that processes have to leave their shards, at the next clip."""
+"""Time that interrupted processes have to remove their unfinished shards."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,6 @@ class Answer:
     """Time that the shard took; None if its file was there and whole."""
 
 
-@dataclass(frozen=True)
-class Lost:
-    """A shard whose process died."""
-
-    shard: Shard
-    reason: str
-
-
 def make_shards(
     tasks: Sequence[Task],
     out: Path,
@@ -51,16 +43,10 @@ def make_shards(
     schema: dict[str, Any],
     n_processes: int,
     begin: Callable[[str], None],
-) -> Generator[Answer | Lost]:
-    """Yields the outcome of each task, in the order in which they finish.
+) -> Generator[Answer | str]:
+    """Yields the outcome of each task, in the order in which they finish: its answer, or how its process died.
 
-    Args:
-        tasks: The work, in the order in which it is begun.
-        out: Folder of the pack.
-        config: Settings of the pack.
-        schema: Metadata of each file.
-        n_processes: Number of processes.
-        begin: Called with the id of each clip before it is read.
+    `begin` is called with the id of each clip before it is read; other arguments are as for `write_shard`.
 
     Raises:
         OSError: A shard cannot be written.
@@ -72,7 +58,7 @@ def make_shards(
         for task, result in results:
             if isinstance(result, Death):
                 place = "before its first clip" if result.last_report is None else f"at clip {result.last_report}"
-                yield Lost(task.shard, f"the process that made it {result.reason} {place}")
+                yield f"{task.shard.file}: the process that made it {result.reason} {place}"
             else:
                 yield result
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -33,7 +34,7 @@ _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
 Reporter = Callable[[Any], None]
-"""Sends the parent a message about the current item; ends the process when the parent is gone."""
+"""Sends the parent a message about the current item."""
 
 _THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable that PyTorch, MKL and OpenBLAS read when they are loaded."""
@@ -75,8 +76,8 @@ class Pool:
     grace: float | None = 0.0
     """Seconds that workers have to end when the pool stops; then they are killed.
 
-    None interrupts their tasks with KeyboardInterrupt, as Ctrl-C would, and waits as long as they need to save their
-    work. Such workers may start processes of their own.
+    Unless it is 0, the pool first interrupts their tasks with KeyboardInterrupt, as Ctrl-C would. None waits as long as
+    they need to save their work; such workers may start processes of their own.
     """
 
     def run(
@@ -168,14 +169,7 @@ class Pool:
 
 
 class _Worker(Generic[_Item]):
-    """A process and its unfinished items, seen from the parent.
-
-    Args:
-        pool: The settings.
-        task: The pickled task.
-        todo: Items for the process, at least one.
-        n_deaths: Workers that the first of these items has killed.
-    """
+    """A process and its unfinished items, at least one, the first of which has killed `n_deaths` workers."""
 
     def __init__(self, pool: Pool, task: bytes, todo: deque[_Item], n_deaths: int = 0) -> None:
         self.todo, self.n_deaths = todo, n_deaths
@@ -183,9 +177,10 @@ class _Worker(Generic[_Item]):
         self._is_ready = False
         context = get_context("spawn")  # a fork would copy the locks of threads in an unknown state
         self.connection, theirs = context.Pipe()
-        saves = pool.grace is None
         # a daemon process cannot have children, but does not keep this process from ending
-        self.process = context.Process(target=_work, args=(theirs, task, pool.is_silent, saves), daemon=not saves)
+        self.process = context.Process(
+            target=_work, args=(theirs, task, pool.is_silent, pool.grace != 0), daemon=pool.grace is not None
+        )
         with held_back(), _thread_limit(pool.n_threads):
             self.process.start()
         theirs.close()
@@ -209,8 +204,7 @@ class _Worker(Generic[_Item]):
             EarmarkError: The process died before it was ready.
         """
         with suppress(EOFError, OSError):
-            message: tuple[int, Any] = self.connection.recv()
-            return message
+            return self.connection.recv()
         self.connection.close()
         self.process.join()
         death = Death(self.process.exitcode or 0, self.last_report)
@@ -251,15 +245,8 @@ def _thread_limit(n_threads: int | None) -> Iterator[None]:
             os.environ[_THREADS] = before
 
 
-def _work(connection: Connection, pickled: bytes, is_silent: bool, saves: bool) -> None:
-    """Runs in the worker process: works on items until the parent closes the pipe.
-
-    Args:
-        connection: The pipe to the parent.
-        pickled: The task.
-        is_silent: Whether standard error is discarded.
-        saves: Whether the end of the pipe interrupts a running task, which then saves its work.
-    """
+def _work(connection: Connection, pickled: bytes, is_silent: bool, is_interrupted: bool) -> None:
+    """Runs in the worker process: works on items until the parent closes the pipe, which may interrupt the task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C then misses the children of this process too
@@ -268,17 +255,18 @@ def _work(connection: Connection, pickled: bytes, is_silent: bool, saves: bool) 
     with suppress(OSError):  # there is no standard error
         os.dup2(2, 1)  # the parent prints results to standard output, which nothing else may mix with
     parent = _Parent(connection)
-    with sigterm_as_interrupt() if saves else nullcontext():
+    report = partial(parent.send, _REPORT)
+    with sigterm_as_interrupt() if is_interrupted else nullcontext():
         try:
             task = ForkingPickler.loads(pickled)  # after silencing: modules of the task may load noisy libraries
-            parent.listen(interrupts=saves)
+            parent.listen(is_interrupted)
             parent.send(_READY, None)
             while (items := parent.inbox.get()) is not None:
                 if isinstance(items, Exception):
                     raise items
                 for item in items:
                     parent.is_waiting.set()
-                    value = task(item, parent.report)
+                    value = task(item, report)
                     parent.is_waiting.clear()
                     parent.send(_VALUE, value)
         except KeyboardInterrupt:
@@ -288,11 +276,7 @@ def _work(connection: Connection, pickled: bytes, is_silent: bool, saves: bool) 
 
 
 class _Parent:
-    """The parent process, seen from the worker.
-
-    Args:
-        connection: The pipe to it.
-    """
+    """The parent process, seen from the worker."""
 
     def __init__(self, connection: Connection) -> None:
         self.inbox: SimpleQueue[Any] = SimpleQueue()
@@ -303,11 +287,7 @@ class _Parent:
         self._lock = Lock()
 
     def listen(self, interrupts: bool) -> None:
-        """Receives items in a thread, which notices the end of the pipe while a task runs.
-
-        Args:
-            interrupts: Whether the end of the pipe interrupts a running task.
-        """
+        """Receives items in a thread, which also notices the end of the pipe and may interrupt a running task then."""
         warnings.simplefilter("always", EarmarkWarning)
         show = warnings.showwarning
 
@@ -320,10 +300,6 @@ class _Parent:
 
         warnings.showwarning = repeat
         Thread(target=self._receive, args=(interrupts,), daemon=True).start()
-
-    def report(self, content: Any) -> None:
-        """Sends a message about the current item."""
-        self.send(_REPORT, content)
 
     def send(self, kind: int, content: Any) -> None:
         """Sends a message, from any thread.

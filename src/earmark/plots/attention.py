@@ -50,11 +50,14 @@ def plot_attention(
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    panels.require_matplotlib()
     if len({weights.shape[-1] for weights in attentions.values()}) != 1:
         raise ConfigError("a picture of attention needs at least one network, and all of them over the same segments")
     duration = spectrogram.duration
-    names = [name for network, weights in attentions.items() for name in _head_names(network, len(weights))]
+    names = [
+        f"{network} head {number}" if len(weights) > 1 else network
+        for network, weights in attentions.items()
+        for number in range(1, len(weights) + 1)
+    ]
     shown = sorted(truth, key=lambda span: (span.onset, span.label))
     rows = panels.rows([_extent(span, duration) for span in shown])
     heights = [*([_ROW * (1 + max(rows))] if rows else []), 2.4, 0.3 + LANE * len(names)]
@@ -65,7 +68,8 @@ def plot_attention(
     for panel in bars:
         _draw_events(panel, shown, rows, colours, duration)
     panels.draw_spectrogram(figure, image, spectrogram)
-    panels.draw_attention(lanes, names, np.concatenate(list(attentions.values())), seconds_per_segment, duration)
+    heads = np.concatenate(list(attentions.values()))
+    panels.draw_attention(lanes, heads, seconds_per_segment, duration, names=names)
     for lane in np.cumsum([len(weights) for weights in attentions.values()])[:-1].tolist():
         lanes.axhline(1 - lane, color=INK, linewidth=1.6)
     for span in shown:
@@ -74,10 +78,6 @@ def plot_attention(
         lanes.axvspan(span.onset, span.offset, color=colours[span.label], alpha=_TINT, linewidth=0, zorder=0)
     panels.finish_figure(figure, stack, duration, title)
     panels.save(figure, Path(path))
-
-
-def _head_names(network: str, n_heads: int) -> list[str]:
-    return [network] if n_heads == 1 else [f"{network} head {number}" for number in range(1, n_heads + 1)]
 
 
 def _draw_events(

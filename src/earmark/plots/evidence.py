@@ -24,7 +24,6 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    panels.require_matplotlib()
     attention = evidence.attention
     n_heads = 0 if attention is None else len(attention)
     figure, stack = panels.stack_panels([2.4, 1.5, *([0.3 + LANE * n_heads] if n_heads else [])], 0.9)
@@ -41,8 +40,7 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
     bars.spines[["top", "right"]].set_visible(False)
     panels.draw_caption(bars, f"above the line: evidence for {evidence.label}; below, hatched: against it")
     if attention is not None:
-        names = [f"head {number}" for number in range(1, n_heads + 1)]
         step = float(evidence.onsets[1] - evidence.onsets[0])
-        panels.draw_attention(stack[2], names, attention, step, end, start)
+        panels.draw_attention(stack[2], attention, step, end, start)
     panels.finish_figure(figure, stack, end, title, start)
     panels.save(figure, Path(path))

@@ -54,7 +54,11 @@ def stack_panels(heights: Sequence[float], room: float) -> "tuple[Figure, list[A
     Args:
         heights: Height of each panel in inches.
         room: Height of everything else in inches: titles, labels and gaps.
+
+    Raises:
+        EarmarkError: matplotlib is not installed.
     """
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, sum(heights) + room), dpi=150, layout="constrained")
@@ -87,20 +91,20 @@ def draw_spectrogram(figure: "Figure", panel: "Axes", spectrogram: Spectrogram) 
 
 def draw_attention(
     panel: "Axes",
-    names: Sequence[str],
     attention: Float[np.ndarray, "head segment"],
     seconds_per_segment: float,
     end: float,
     onset: float = 0.0,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Draws a lane for each head, all with the same scale, from `onset` to `end` (s)."""
+    """Draws a lane for each head, all with the same scale, from `onset` to `end` (s); by default numbered."""
     n_segments = attention.shape[1]
     largest = float(attention.max())
     borders = np.minimum(onset + np.arange(n_segments + 1) * seconds_per_segment, end)
     for lane, weights in enumerate(attention):
         panel.stairs(0.9 * weights / largest - lane, borders, baseline=-lane, fill=True, color=INK, alpha=0.75)
         panel.axhline(0.9 / (n_segments * largest) - lane, color=OTHER, linewidth=0.8, linestyle=":")
-    draw_lanes(panel, names)
+    draw_lanes(panel, names or [f"head {number}" for number in range(1, len(attention) + 1)])
     panel.set_ylabel("attention")
     draw_caption(panel, f"a full lane is a weight of {largest:.2g}; dotted: even attention, {1 / n_segments:.2g}")
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from earmark.errors import ConfigError
-from earmark.inference.tagger import Timeline
+from earmark.inference.timeline import Timeline
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span
 from earmark.plots.spectrogram import Spectrogram
@@ -54,8 +54,11 @@ def plot_scene(
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    panels.require_matplotlib()
-    _check(labels, timelines)
+    if not labels or not timelines:
+        raise ConfigError("a picture of scores needs at least one label and one timeline")
+    for name, timeline in timelines.items():
+        if missing := [label for label in labels if label not in timeline.labels]:
+            raise ConfigError(f"the timeline of {name} has no label {missing[0]!r}")
     n_heads = 0 if attention is None else len(attention)
     heights = [2.6, *([0.3 + LANE * n_heads] if n_heads else []), 0.3 + LANE * len(labels)]
     figure, stack = panels.stack_panels(heights, 1.1)
@@ -63,8 +66,7 @@ def plot_scene(
 
     panels.draw_spectrogram(figure, stack[0], spectrogram)
     if attention is not None:
-        names = [f"head {number}" for number in range(1, n_heads + 1)]
-        panels.draw_attention(stack[1], names, attention, seconds_per_segment, spectrogram.duration)
+        panels.draw_attention(stack[1], attention, seconds_per_segment, spectrogram.duration)
     shown = sorted((span for span in truth if span.label in colours), key=lambda span: span.onset)
     _draw_scores(figure, stack[-1], timelines, colours, shown, threshold)
     for span in shown:
@@ -74,14 +76,6 @@ def plot_scene(
     _name_onsets(stack[0], shown, spectrogram.duration)
     panels.finish_figure(figure, stack, spectrogram.duration, title)
     panels.save(figure, Path(path))
-
-
-def _check(labels: Sequence[str], timelines: Mapping[str, Timeline]) -> None:
-    if not labels or not timelines:
-        raise ConfigError("a picture of scores needs at least one label and one timeline")
-    for name, timeline in timelines.items():
-        if missing := [label for label in labels if label not in timeline.labels]:
-            raise ConfigError(f"the timeline of {name} has no label {missing[0]!r}")
 
 
 def _name_onsets(panel: "Axes", spans: Sequence[Span], duration: float) -> None:

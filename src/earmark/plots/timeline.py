@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.inference.timeline import Event, Threshold, Timeline, label_thresholds
 from earmark.plots import panels
@@ -48,7 +47,6 @@ def plot_timeline(
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    panels.require_matplotlib()
     thresholds = label_thresholds(threshold, timeline.thresholds, len(timeline.labels))
     labels = _labels_with_lane(timeline, events)
     figure, (image, lanes) = panels.stack_panels([2.4, 0.3 + LANE * len(labels)], 0.9)
@@ -86,9 +84,5 @@ def _draw_scores(panel: "Axes", timeline: Timeline, label: int, lane: int, colou
     if n_each > 1:  # the maximum of each group, so that short events stay visible
         starts = np.arange(0, len(scores), n_each)
         middles, scores = middles[starts], np.maximum.reduceat(scores, starts)
-    _plot(panel, middles, 0.9 * scores - lane, colour)
-
-
-def _plot(panel: "Axes", x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], colour: str) -> None:
-    # a single point draws no line
-    panel.plot(x, y, color=colour, linewidth=1.4, marker="o" if len(x) == 1 else None, markersize=4)
+    marker = "o" if len(middles) == 1 else None  # a single point draws no line
+    panel.plot(middles, 0.9 * scores - lane, color=colour, linewidth=1.4, marker=marker, markersize=4)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -60,16 +60,18 @@ def fetch(published: PublishedFile) -> Path:
     path = cache_folder() / published.name
     by_hand = f"download it by other means and save it as {path}, or give the path of your copy as the model"
     if path.is_file():
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, _md5).hexdigest() == published.md5:
-                return path
-        raise CheckpointError(
-            f"{path}: not the published file (expected MD5 {published.md5}); remove it to download it again"
-        )
+        if _md5(path) != published.md5:
+            raise CheckpointError(
+                f"{path}: not the published file (expected MD5 {published.md5}); remove it to download it again"
+            )
+        return path
     try:
-        with atomic_write(path) as temporary, temporary.open("wb") as sink:
-            digest = _download(published, sink)
-            if digest != published.md5:
+        with atomic_write(path) as temporary:
+            with temporary.open("wb") as sink, _progress_bar(published) as advance:
+                for chunk in _download(published):
+                    sink.write(chunk)
+                    advance(len(chunk))
+            if (digest := _md5(temporary)) != published.md5:
                 raise CheckpointError(
                     f"{published.url}: expected MD5 {published.md5}, got {digest}; try again, or {by_hand}"
                 )
@@ -81,6 +83,11 @@ def fetch(published: PublishedFile) -> Path:
             f"{path} cannot be written ({reason}); set {CACHE_VARIABLE} to use another folder"
         ) from error
     return path
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 class _DownloadError(Exception):
@@ -96,46 +103,26 @@ class _HttpsOnly(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
-
-
-def _download(published: PublishedFile, sink: IO[bytes]) -> str:
-    """Writes the response, at most `n_bytes` of it, and returns its MD5."""
+def _download(published: PublishedFile) -> Iterator[bytes]:
+    """Yields the response in chunks, which end after `n_bytes`."""
     if not published.url.startswith(f"{_SCHEME}://"):
         raise _DownloadError(f"not {_SCHEME}")
-    digest, n_left = _md5(), published.n_bytes
-    with _open(published.url) as response, _progress_bar(published) as advance:
-        while chunk := _read(response, min(_CHUNK_BYTES, n_left + 1)):
-            n_left -= len(chunk)
-            if n_left < 0:
-                raise _DownloadError(f"it is longer than the expected {published.n_bytes} bytes")
-            digest.update(chunk)
-            sink.write(chunk)
-            advance(len(chunk))
-    if n_left:
-        raise _DownloadError(f"it ended {n_left} bytes early")
-    return str(digest.hexdigest())
-
-
-def _open(url: str) -> HTTPResponse:
     # some servers refuse requests without a User-Agent
-    request = Request(url, headers={"User-Agent": "earmark"})
+    request, n_left = Request(published.url, headers={"User-Agent": "earmark"}), published.n_bytes
     try:
-        response: HTTPResponse = build_opener(_HttpsOnly()).open(request, timeout=_TIMEOUT)
+        with build_opener(_HttpsOnly()).open(request, timeout=_TIMEOUT) as response:
+            while chunk := response.read(min(_CHUNK_BYTES, n_left + 1)):
+                n_left -= len(chunk)
+                if n_left < 0:
+                    raise _DownloadError(f"it is longer than the expected {published.n_bytes} bytes")
+                yield chunk
     except HTTPError as error:
         error.close()
         raise _DownloadError(f"{error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
         raise _DownloadError(_first_line(error)) from error
-    return response
-
-
-def _read(response: HTTPResponse, n_bytes: int) -> bytes:
-    try:
-        return response.read(n_bytes)
-    except (OSError, HTTPException) as error:
-        raise _DownloadError(_first_line(error)) from error
+    if n_left:
+        raise _DownloadError(f"it ended {n_left} bytes early")
 
 
 def _first_line(error: Exception) -> str:

@@ -47,7 +47,8 @@ def _replace_regular(path: Path) -> Iterator[Path]:
         yield temporary
         # some writers replace it by a private file; a result has the permissions of any new file
         temporary.chmod(mode)
-        _sync(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # otherwise a power cut may leave an empty file after the rename
         temporary.replace(target)
     except OSError as error:
         # the error of a full disk has no file name, and users do not know the temporary file
@@ -59,15 +60,6 @@ def _replace_regular(path: Path) -> Iterator[Path]:
         # lexists does not raise, so it cannot hide the first error
         if os.path.lexists(temporary):
             temporary.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file to disk; without it a power cut may leave an empty file after the rename."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -89,6 +81,11 @@ def _make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
 
 
+def as_text(name: str) -> str:
+    """The name, or a text with names in it, with escapes for undecodable bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def is_stream(path: Path) -> bool:
     """Whether the path names an open stream, for example /dev/stdout."""
     return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
@@ -104,11 +101,8 @@ def walk(
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """The folder and its sub-folders, each with its files; hidden ones are skipped.
 
-    Links are followed and each folder is visited once. A dangling link counts as a file.
-
-    Args:
-        folder: The root.
-        onerror: Called with the error of each folder that cannot be read; by default such folders are skipped.
+    Links are followed and each folder is visited once. A dangling link counts as a file. Folders that cannot be read
+    are skipped; `onerror` is called with the error of each.
     """
     visited: set[str] = set()
     pending = [str(folder)]

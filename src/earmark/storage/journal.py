@@ -28,8 +28,9 @@ class Journal:
         """First line of the file: that of an earlier call, or the one given to this call."""
         self._stream, self._seconds, self._is_synced = stream, seconds, is_synced
         self._flushed_at = time.monotonic()
-        self._n_head = 0
+        self._n_head = int(head is not None)
         self._end: int | None = _end_of_lines(stream)
+        """End of the last whole line; None when what follows has been cut off."""
         if head is not None:
             self._read_head()
 
@@ -39,8 +40,7 @@ class Journal:
         Raises:
             DataError: A line is not JSON, or `parse` cannot use its value; the text names the line.
         """
-        self._stream.seek(0)
-        yield from _parsed(self.path, self._stream, parse, self._n_head, self._end)
+        return _parsed(self.path, self._stream, parse, self._n_head)
 
     def append(self, value: Any) -> None:
         """Adds a line.
@@ -78,8 +78,6 @@ class Journal:
         else:
             self.append(self.head)
             self._stream.flush()
-            self._end = self._stream.tell()
-        self._n_head = 1
 
 
 @contextmanager
@@ -112,9 +110,7 @@ def read_journal(path: Path, parse: Callable[[Any], _Value]) -> Iterator[_Value]
     """
     if path.exists():
         with path.open("rb") as stream:
-            end = _end_of_lines(stream)
-            stream.seek(0)
-            yield from _parsed(path, stream, parse, 0, end)
+            yield from _parsed(path, stream, parse, n_head=0)
 
 
 def _line(value: Any) -> bytes:
@@ -133,15 +129,10 @@ def _end_of_lines(stream: IO[bytes]) -> int:
     return 0
 
 
-def _parsed(
-    path: Path, stream: IO[bytes], parse: Callable[[Any], _Value], n_head: int, end: int | None
-) -> Iterator[_Value]:
-    place = 0
+def _parsed(path: Path, stream: IO[bytes], parse: Callable[[Any], _Value], n_head: int) -> Iterator[_Value]:
+    stream.seek(0)
     for number, line in enumerate(stream, 1):
-        place += len(line)
-        if end is not None and place > end:
-            return
-        if number > n_head:
+        if number > n_head and line.endswith(b"\n"):
             try:
                 value = parse(json.loads(line))
             except _DAMAGE as error:

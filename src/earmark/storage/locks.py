@@ -9,14 +9,10 @@ from earmark.errors import DataError
 
 
 def lock_file(file: IO[Any], per_process: bool = False) -> bool:
-    """Locks an open file until it is closed or its process ends; False if another process holds the lock.
+    """Locks a file that is open for writing until it is closed or its process ends; False if another process has it.
 
-    Windows has no such locks: there the answer is always True.
-
-    Args:
-        file: Open for writing.
-        per_process: The lock is per process and is not inherited by forks. A second call in the same process then
-            succeeds too.
+    A lock `per_process` is not inherited by forks, and a second call in the same process succeeds too. Windows has no
+    such locks: there the answer is always True.
 
     Raises:
         OSError: The file system has no locks.
@@ -33,11 +29,7 @@ def lock_file(file: IO[Any], per_process: bool = False) -> bool:
 
 
 def claim(file: IO[Any], path: Path) -> None:
-    """Locks an open file that its owner may remove, or raises.
-
-    Args:
-        file: Open for writing.
-        path: The file's path.
+    """Locks a file that is open for writing and that its owner may remove.
 
     Raises:
         DataError: Another process holds the lock, or held it and has removed the file.

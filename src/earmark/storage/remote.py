@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property
 from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from earmark.errors import DataError, EarmarkError
 from earmark.storage.files import atomic_write, walk
@@ -18,9 +18,6 @@ from earmark.storage.files import atomic_write, walk
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _HTTP_MISSING: Final = (404, 410)
 _GLOB: Final = re.compile(r"[*?\[]")
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 def is_url(text: str) -> bool:
@@ -53,21 +50,15 @@ def _parent_url(url: str) -> str:
     return url[:end] if end > len(_scheme(url)) else url[: max(end + 1, len(_scheme(url)))]
 
 
-def _raises_os_error(
-    method: Callable[Concatenate["RemotePath", _P], _T],
-) -> Callable[Concatenate["RemotePath", _P], _T]:
+@contextmanager
+def _os_errors() -> Iterator[None]:
     """Turns every exception of a remote file system into an OSError; each library raises its own."""
-
-    @wraps(method)
-    def wrapped(self: "RemotePath", /, *args: _P.args, **options: _P.kwargs) -> _T:
-        try:
-            return method(self, *args, **options)
-        except (EarmarkError, OSError):
-            raise
-        except Exception as error:
-            raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
-
-    return wrapped
+    try:
+        yield
+    except (EarmarkError, OSError):
+        raise
+    except Exception as error:
+        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 @dataclass(frozen=True)
@@ -107,18 +98,18 @@ class RemotePath:
         """The same path, independent of the working directory."""
         return self if is_url(self.url) else RemotePath(self.path)
 
-    @_raises_os_error
+    @_os_errors()
     def size(self) -> int:
         """Size in bytes; 0 if the file system does not state it."""
         return int(self._system.info(self.path).get("size") or 0)
 
     @property
-    @_raises_os_error
+    @_os_errors()
     def has_wildcards(self) -> bool:
         """Whether the path is a pattern with `*`, `?` or `[`; the path of an existing file is not a pattern."""
         return _GLOB.search(self.url) is not None and not self._system.exists(self.path)
 
-    @_raises_os_error
+    @_os_errors()
     def is_file(self) -> bool:
         """Whether the file exists."""
         if self.is_local:
@@ -131,7 +122,7 @@ class RemotePath:
                 return False
             raise OSError(" ".join(str(cause).split())) from error
 
-    @_raises_os_error
+    @_os_errors()
     def is_folder(self) -> bool:
         """Whether the folder exists; object stores have no empty folders."""
         return bool(self._system.isdir(self.path))
@@ -140,7 +131,7 @@ class RemotePath:
         """A file in this folder."""
         return RemotePath(join_path(self.url, name))
 
-    @_raises_os_error
+    @_os_errors()
     def names(self) -> set[str]:
         """Names of the files and folders in this folder; empty if there is no such folder."""
         try:
@@ -149,7 +140,7 @@ class RemotePath:
             return set()
         return {str(entry).rstrip("/").rpartition("/")[2] for entry in entries} - {""}
 
-    @_raises_os_error
+    @_os_errors()
     def files(self) -> dict[str, int]:
         """Sizes in bytes by name, sorted: all files below this folder, or those that match the wildcards.
 
@@ -202,22 +193,17 @@ class RemotePath:
         before = self.url[: wildcard.start()]
         return RemotePath(_parent_url(before) if is_url(before) else os.path.dirname(before) or ".")  # noqa: PTH120
 
-    @_raises_os_error
+    @_os_errors()
     def read(self, start: int | None = None, stop: int | None = None) -> bytes:
         """The bytes from `start` to before `stop`, all by default, in one request."""
-        data: bytes = self._system.cat_file(self.path, start=start, end=stop)
-        return data
+        return self._system.cat_file(self.path, start=start, end=stop)
 
-    @_raises_os_error
+    @_os_errors()
     def open(self, read_ahead: bool = True) -> Any:
-        """A seekable binary stream of this file.
-
-        Args:
-            read_ahead: Fetch megabytes ahead of each read, which is faster for reading from start to end.
-        """
+        """A seekable binary stream of this file; reading ahead by megabytes is faster from start to end."""
         return self._system.open(self.path, "rb", **({} if read_ahead else {"cache_type": "none"}))
 
-    @_raises_os_error
+    @_os_errors()
     def write(self, data: bytes) -> None:
         """Writes the file atomically: locally by renaming, in object stores because an upload appears when complete."""
         if self.is_local:
@@ -236,12 +222,9 @@ class RemotePath:
         with TemporaryDirectory(prefix="earmark-") as folder:
             suffix = Path(self.url.partition("?")[0].rpartition("/")[2]).suffix
             copy = Path(folder, f"recording{suffix}")
-            self._fetch(copy)
+            with _os_errors():
+                self._system.get_file(self.path, str(copy))
             yield copy
-
-    @_raises_os_error
-    def _fetch(self, copy: Path) -> None:
-        self._system.get_file(self.path, str(copy))
 
     @property
     def _system(self) -> Any:
@@ -254,12 +237,11 @@ class RemotePath:
         if not is_url(self.url):  # fsspec would parse some names as URLs, for example a::b
             return fsspec.filesystem("file"), os.path.normpath(Path(self.url).absolute())
         try:
-            system, path = fsspec.core.url_to_fs(self.url)
+            return fsspec.core.url_to_fs(self.url)
         except ImportError as error:
             return self._arrow_system_and_path(error)
         except ValueError as error:
             raise DataError(f"{self.url}: expected a path or a URL that can be read: {error}") from error
-        return system, path
 
     def _arrow_system_and_path(self, error: ImportError) -> tuple[Any, str]:
         # Arrow has the large clouds built in

@@ -85,7 +85,7 @@ def test_a_finished_table_is_not_computed_again(make, out, performed):
 def test_an_interrupted_table_resumes(make, out, performed):
     calls, plan = performed
     plan["stop"] = Run("sparse", "max", 1)
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="the same command resumes"):
         make(("max",))
     assert [line.seed for line in read_lines(out / "runs.jsonl")] == [0]
     first = (out / "runs.jsonl").read_bytes()
