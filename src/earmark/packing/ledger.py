@@ -72,7 +72,7 @@ def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
     names = {path.name for path in out.iterdir() if path not in dead}
     if names and names.isdisjoint((MANIFEST, JOURNAL)):
         raise ConfigError(
-            f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST} "
+            f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST}, "
             "pack again into another folder"
         )
     if MANIFEST in names:
