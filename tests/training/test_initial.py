@@ -12,7 +12,7 @@ import torch
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.hub.panns import FRONTEND, _names, read_cnn10
+from earmark.hub.panns import FRONTEND, _name_map, read_cnn10
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -47,7 +47,7 @@ def cnn10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.train()(torch.randn(8, 16000))
     state = network.state_dict()
     path = tmp_path_factory.mktemp("panns") / "Cnn10.pth"
-    torch.save({"model": {theirs: state[ours] for theirs, ours in _names().items()}}, path)
+    torch.save({"model": {theirs: state[ours] for theirs, ours in _name_map().items()}}, path)
     return path
 
 
