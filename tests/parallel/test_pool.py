@@ -212,7 +212,7 @@ def test_a_process_serves_all_items_or_one(tasks: Any) -> None:
     assert len({pid for _, pid in Pool(1, is_renewed=True).run(tasks.process_of, range(3))}) == 3
 
 
-def test_threads_are_limited_in_the_workers_alone(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_workers_limit_their_threads(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert [n for _, n in Pool(1, n_threads=3).run(tasks.threads, [0])] == ["3"]
     assert [n for _, n in Pool(1).run(tasks.threads, [0])] == ["5"]
@@ -222,7 +222,7 @@ def test_threads_are_limited_in_the_workers_alone(tasks: Any, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_nothing_but_the_parent_writes_to_standard_output(tasks: Any, capfd: Any, is_silent: bool) -> None:
+def test_only_the_parent_writes_to_standard_output(tasks: Any, capfd: Any, is_silent: bool) -> None:
     list(Pool(1, is_silent=is_silent).run(tasks.noisy, [0]))
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -230,7 +230,7 @@ def test_nothing_but_the_parent_writes_to_standard_output(tasks: Any, capfd: Any
     assert [text in captured.err for text in texts] == 3 * [not is_silent]
 
 
-def test_warnings_come_through(tasks: Any) -> None:
+def test_warnings_are_passed_on(tasks: Any) -> None:
     with pytest.warns(EarmarkWarning, match="likely a mistake") as caught:
         list(Pool(1, is_silent=True).run(tasks.warn, [0, 1]))
     assert len(caught) == 2
@@ -246,7 +246,7 @@ def test_warnings_come_through(tasks: Any) -> None:
         ("unpicklable value", TypeError, "generator"),
     ],
 )
-def test_errors_are_raised_as_what_they_are(tasks: Any, item: str, kind: type[Exception], text: str) -> None:
+def test_errors_keep_their_class(tasks: Any, item: str, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text) as caught:
         list(Pool(1).run(tasks.fail, [item]))
     assert type(caught.value) is kind
@@ -271,7 +271,7 @@ def test_a_task_that_cannot_be_loaded_is_an_error(tasks: Any, tmp_path: Path) ->
     assert isinstance(error, AttributeError)
 
 
-def test_a_worker_that_dies_costs_its_item_and_no_other(tasks: Any, tmp_path: Path) -> None:
+def test_a_dead_worker_fails_only_its_item(tasks: Any, tmp_path: Path) -> None:
     items = [(how, str(tmp_path / f"{n}")) for n, how in enumerate(("never", "always", "never", "once", "never"))]
     reports: list[tuple[str, str]] = []
     for n_attempts, of_once in ((1, Death(-9, "begun")), (2, "once")):
@@ -356,7 +356,7 @@ def test_a_killed_parent_stops_the_workers(parent, tmp_path: Path) -> None:
     assert marks(tmp_path, "saved") == begun
 
 
-def test_warnings_of_others_stay_in_the_worker(tasks: Any) -> None:
+def test_warnings_of_other_libraries_stay_in_the_worker(tasks: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [value for _, value in Pool(1).run(tasks.warn_of_others, [0])] == [1]

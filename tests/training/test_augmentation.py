@@ -40,7 +40,7 @@ def test_mixup_draws_a_weight_for_each_clip_from_beta():
     for alpha, spread in ((1.0, 1 / 12), (0.2, 0.1786), (8.0, 0.0147)):
         _, mixed_target, _ = mixup(log_mel, target, n_frames, alpha, generator(3))
         weight = mixed_target.diagonal()
-        weight = weight[weight < 1]  # the one clip in 2000 that met itself
+        weight = weight[weight < 1]  # the one clip in 2000 that was mixed with itself
         assert weight.mean().item() == pytest.approx(0.5, abs=0.03)
         assert weight.var().item() == pytest.approx(spread, rel=0.1)
 
@@ -174,7 +174,7 @@ def test_a_crop_holds_a_loud_moment_of_every_clip():
     assert len(places) > 15
 
 
-def test_a_crop_of_silence_or_of_everything_is_harmless():
+def test_a_crop_of_silence_or_of_the_whole_clip_is_valid():
     log_mel, n_frames = ramp(4)
     whole, kept = crop(log_mel, n_frames, generator(), 1.0)
     assert torch.equal(whole, log_mel) and torch.equal(kept, n_frames)
@@ -190,7 +190,7 @@ def test_a_mix_adds_powers_and_labels():
     assert 20 < alone.sum() < 44
     assert torch.equal(mixed[alone], log_mel[alone])
     assert (both.sum(1)[~alone] == 2).all() and (both.diagonal() == 1).all()
-    # the company lies within 6 dB of the clip: together they are 0.97 to 6.97 dB louder than it
+    # the other clip lies within 6 dB of the clip: together they are 0.97 to 6.97 dB louder than it
     louder = (mixed - log_mel)[~alone][:, 0, 0]
     assert 0.96 < louder.min() < 2 and 6 < louder.max() < 6.98
 

@@ -167,7 +167,7 @@ def ranks(pid: int) -> list[int]:
 
 @pytest.fixture
 def after_epochs(wait_until):
-    """Status and standard error of a run to which `act(process)` happened after so many epochs of it."""
+    """Status and standard error of a run after `act(process)` at the end of this epoch."""
 
     def acted(n_epochs: int, arguments: list[str], out: Path, act) -> tuple[int, str]:
         with subprocess.Popen(
@@ -193,7 +193,7 @@ def n_rows(out: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
-def test_interrupted_and_killed_it_goes_on_and_torchrun_is_the_same(clips, tmp_path, undisturbed, after_epochs):
+def test_an_interrupted_or_killed_run_resumes_also_under_torchrun(clips, tmp_path, undisturbed, after_epochs):
     out = tmp_path / "run"
     status, printed = after_epochs(
         1, command(clips, out, "--devices", "2"), out, lambda p: p.send_signal(signal.SIGINT)
@@ -217,7 +217,7 @@ def test_interrupted_and_killed_it_goes_on_and_torchrun_is_the_same(clips, tmp_p
 
 
 def with_a_bad_clip(clips: Path, folder: Path) -> Path:
-    """The table, with a clip more that is none."""
+    """The table with one more clip, which is unreadable."""
     (folder / "bad.wav").write_bytes(b"nonsense")
     paths = [line if n == 0 else f"{clips.parent}/{line}" for n, line in enumerate(clips.read_text().splitlines())]
     (folder / "clips.csv").write_text("\n".join([*paths, "bad.wav,low,train"]) + "\n")
@@ -225,7 +225,7 @@ def with_a_bad_clip(clips: Path, folder: Path) -> Path:
 
 
 def _first_process(process: subprocess.Popen, out: Path) -> bool:
-    return len(ranks(process.pid)) >= 1  # on a busy machine the second may be there before anybody looks
+    return len(ranks(process.pid)) >= 1  # on a busy machine the second epoch may be over before the first check
 
 
 def _both_processes(process: subprocess.Popen, out: Path) -> bool:
@@ -260,7 +260,7 @@ def test_an_error_of_one_process_is_reported_once(clips, tmp_path, capfd):
     assert printed.count("error: ") == 1 and "bad.wav" in printed and "Traceback" not in printed, printed
 
 
-def test_clips_that_cannot_be_read_are_known_to_all_and_sigterm_saves_too(clips, tmp_path, after_epochs):
+def test_all_processes_know_unreadable_clips_and_sigterm_saves(clips, tmp_path, after_epochs):
     out = tmp_path / "run"
     spoilt = with_a_bad_clip(clips, tmp_path)
     arguments = command(spoilt, out, "--devices", "2", cache="none", balanced=False, skip_bad=True)
@@ -294,7 +294,7 @@ def two_machines(clips: Path, folder: Path, act=lambda processes: None, **of_sec
     return [(process.returncode, *texts) for process, texts in zip(processes, printed, strict=True)]
 
 
-def test_two_machines_are_two_processes_and_the_first_writes_and_speaks(clips, tmp_path, undisturbed):
+def test_two_machines_train_as_two_processes_and_only_the_first_writes_and_prints(clips, tmp_path, undisturbed):
     first, second = two_machines(clips, tmp_path)
     assert first[0] == second[0] == 0, (first, second)
     assert "best.safetensors" in first[1] and second[1:] == ("", "")
@@ -311,7 +311,7 @@ def test_machines_with_different_settings_do_not_start(clips, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by way of /proc")
-def test_a_process_killed_on_one_machine_is_a_line_on_both(clips, tmp_path, wait_until):
+def test_a_process_killed_on_one_machine_gives_one_error_line_on_both(clips, tmp_path, wait_until):
     def kill(processes):
         wait_until(lambda: n_rows(tmp_path / "node0") > 1, processes[0])
         os.kill(ranks(processes[0].pid)[0], signal.SIGKILL)

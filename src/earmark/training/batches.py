@@ -56,7 +56,7 @@ class LogMels:
 
 
 class Waveforms:
-    """Waveforms by clip number, read anew each time."""
+    """Waveforms by clip number, read again each time."""
 
     padding = 0.0
     are_log_mels = False

@@ -71,8 +71,8 @@ def train(
 ) -> TrainResult:
     """Trains a network and returns its checkpoints and history.
 
-    All randomness of a step follows from the seed and the step's number, so that a run that was stopped at any step and
-    resumed ends with the same weights as one that was not: bit for bit on the CPU of one machine.
+    All randomness of a step follows from the seed and the step's number. So a resumed run ends with the same weights as
+    an uninterrupted one, bit for bit on the CPU of one machine.
 
     Args:
         config: Settings of the run.
@@ -85,7 +85,7 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds other files, no run to resume or one with other settings; or another process trains.
+        ConfigError: `out` holds other files, a run of another process or with other settings, or no run to resume.
         CheckpointError: The state to resume from or the checkpoint of `init` is damaged or belongs to another run.
         DataError: The data are unlabelled, overlap, hold unknown labels or unreadable clips; or they differ from those
             of the run to resume; or the loss became nan or infinite.
