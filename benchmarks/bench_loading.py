@@ -32,7 +32,7 @@ from earmark.data.targets import Targets
 from earmark.labels import LabelSet
 from earmark.packing import PackConfig, pack
 from earmark.parallel.processors import n_processors
-from earmark.training.batches import Loader, TrainBatches, Waveforms
+from earmark.training.batches import TrainBatches, Waveforms, load_batches
 from earmark.training.settings import Plan
 
 RATE = 32000
@@ -122,7 +122,7 @@ def loader_clips_per_second(data: Dataset, n_readers: int) -> float:
     ids = [clip.id for clip in data]
     batches = TrainBatches(Waveforms(data.clips, RATE), targets, ids, plan, "balanced", 10 * RATE, 0)
     start, n_clips = time.perf_counter(), 0
-    for step, batch in enumerate(Loader(batches, range(plan.n_steps), n_readers, pin_memory=False)):
+    for step, batch in enumerate(load_batches(batches, range(plan.n_steps), n_readers, pin_memory=False)):
         if step < 2 * n_readers:  # the readers are still starting
             start = time.perf_counter()
         else:

@@ -153,7 +153,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data = noise(Path(name), arguments.clips, arguments.seconds, config.sample_rate)
         start = time.perf_counter()
-        mels, _ = log_mels(data.clips, frontend, n_processors(), lambda n: None)
+        mels, _ = log_mels(data, frontend, n_processors(), lambda n: None)
         once = (time.perf_counter() - start) / len(data)
         print(f"{'decoding and log-mel':44}{1 / once:8.1f} clips/s, once for each clip ({1e3 * once:.1f} ms)")
         cached = replace(config, cache="log_mel")

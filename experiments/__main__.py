@@ -18,7 +18,7 @@ COMMANDS: Final = {
         "table1 --out table1 --tables-only",
     ),
     "localisation": (
-        "Measure how well the runs of a table1 find when sounds happen.",
+        "Measure how well the runs of a table1 locate events in time.",
         "OUT receives one line for each measured run (localisation.jsonl) and localisation.md. Interrupted, the same "
         "command resumes.",
         "localisation --out table1",

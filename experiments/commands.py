@@ -92,7 +92,7 @@ def table1(
         train_splits: Training splits of the bank, joined by commas; a sixth of their sounds is for validation.
         test_splits: Test splits of the bank, joined by commas.
         jobs: Number of runs at a time, which share the processors.
-        dry_run: Only print what would be done, and about how long it would take.
+        dry_run: Only print the planned work and an estimate of its time.
         tables_only: Only write the tables again from the finished runs.
     """
     if tables_only:
@@ -149,7 +149,7 @@ def localisation(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how well the runs of a table1 find when sounds happen.
+    """Measure how well the runs of a table1 locate events in time.
 
     Args:
         out: Folder of the table.

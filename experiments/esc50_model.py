@@ -150,7 +150,7 @@ def figures(report: Report) -> dict[str, Any]:
 
 
 def cold_start(model: str, folder: Path) -> float:
-    """Seconds from an empty process to the tags of a five-second clip; the best of three."""
+    """Seconds from launching the program to the tags of a five-second clip; the best of three."""
     path = folder / "noise.wav"
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(80000), 16000)
     command = [sys.executable, "-m", "earmark", "tag", str(path), "--model", model]
@@ -194,7 +194,7 @@ def page(results: dict[str, Any]) -> str:
             top1 = "-" if row["top1"] is None else f"{row['top1']:.3f}"
             others = f"{row['mAP']:.3f} | {low:.3f} to {high:.3f} | {row['mAUC']:.3f}"
             text += f"| {name} | {row['n_clips']} | {top1} | {others} |\n"
-    text += f"\n{results['n_parameters']:,} parameters. From an empty process to the tags of a clip: "
+    text += f"\n{results['n_parameters']:,} parameters. Cold start, from launching the program to the tags of a clip: "
     text += f"{results['cold_start_seconds']:.1f} s.\n\nMost frequent confusions (true label, predicted label, times): "
     text += "; ".join(f"{a} as {b} ({n})" for a, b, n in results["confusions"]) + ".\n\n"
     worst = sorted(results["labels"], key=lambda row: row[2])

@@ -105,13 +105,11 @@ def page() -> str:
     text += (
         "\nIntervals: bootstrap over the test clips, one seed of training; they do not include the spread over seeds.\n"
     )
-    text += "\n## mAP as the budget is spent\n\nmAP on the same test clips after each epoch (clips seen: mAP).\n\n"
+    text += "\n## mAP during training\n\nmAP on the same test clips after each epoch (clips seen: mAP).\n\n"
     for name in done:
         points = ", ".join(f"{row['clips_seen']}: {float(row['valid_mAP']):.3f}" for row in curves[name])
         text += f"- `{name}`: {points}\n"
-    text += (
-        "\n## Where it comes from\n\n| run | commit | machine | training seconds | clips/s |\n|---|---|---|---|---|\n"
-    )
+    text += "\n## Provenance\n\n| run | commit | machine | training seconds | clips/s |\n|---|---|---|---|---|\n"
     for name in done:
         last = curves[name][-1]
         rate = float(last["clips_seen"]) / float(last["seconds"])

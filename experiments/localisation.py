@@ -1,4 +1,4 @@
-"""Writes localisation.md: how well each pooling of Table 1 finds when sounds happen, though trained without times."""
+"""Writes localisation.md: how well each pooling of Table 1 locates events, after training without event times."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -144,14 +144,15 @@ _FIGURES: Final[Mapping[str, Callable[[Line, Mapping[str, Any]], float | None]]]
     "chance": lambda line, found: found["pointing"].get("chance"),
 }
 _HEAD: Final = ("pooling", *_FIGURES, "seeds")
-_NOTES: Final = f"""Figures: mean ± standard deviation over seeds, on the test soundscapes; the networks learned from
-clips that say what sounds in them, not when. "Seeds" counts the runs measured for both, of those trained. PSDS1 and
-PSDS2: polyphonic sound detection score of the DCASE scenarios 1 (exact times) and 2 (telling labels apart). F1:
-segment-based, of 1 s, mean over labels. For each run and measure one window among
-{", ".join(f"{window:g}" for window in WINDOWS)} s, at hops of {HOP:g} s, and for F1 a threshold for each label, were
-chosen on the validation soundscapes. Pointing: how often the segment with the most weight overlaps the event, on
-soundscapes with one event; the weight is the attention (mean of the heads; the single heads that validation found best
-and worst), or the evidence: what the label's logit loses without the segment. Chance: a segment taken at random.
+_NOTES: Final = f"""Figures: mean ± standard deviation over seeds, on the test soundscapes. The networks were trained on
+weak labels, without event times. "Seeds": number of runs with both measures, of all finished runs. PSDS1 and PSDS2:
+polyphonic sound detection score of the DCASE scenarios 1 (exact times) and 2 (distinguishing labels). F1:
+segment-based with segments of 1 s, mean over labels. The validation soundscapes chose, for each run and
+measure, a window among {", ".join(f"{window:g}" for window in WINDOWS)} s, at hops of {HOP:g} s,
+and for F1 a threshold for each label. Pointing: share of the soundscapes with one event in which the
+segment with the most weight overlaps the event. The weight is the attention (mean of
+the heads; the heads that are best and worst on validation), or the evidence: how far the label's logit falls without
+the segment. Chance: accuracy of a random segment.
 """
 
 

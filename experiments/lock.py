@@ -9,12 +9,12 @@ from earmark.errors import ConfigError
 from earmark.storage.locks import lock_file
 
 LOCK: Final = ".lock"
-"""Name of the locked file, which stays when no process is at work."""
+"""Name of the locked file; it also exists when no process holds the lock."""
 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keeps other processes out of the folder until the block ends; without effect where there are no file locks.
+    """Keeps other processes out of the folder until the block ends, if the file system has locks.
 
     Raises:
         ConfigError: Another process is at work there.

@@ -133,14 +133,17 @@ def measure(model: str, folders: Sequence[Path]) -> dict[str, Any]:
 def page(results: dict[str, Any]) -> str:
     """The page: a Markdown table for each length."""
     text = (
-        "# What a long recording scores\n\n"
-        "Written by `python -m experiments long-recordings`: soundscapes of ESC-50's fold 5, "
-        f"sounds of 0.5 to 4 s over background noise, tagged by {results['model']} (commit {results['commit']}), "
-        "which was not trained on that fold. mAP: over the recordings, mean over labels. Ranking: label-weighted "
-        "label-ranking average precision, within each recording. F1: of all tags together at the model's own "
-        "thresholds; tags: how many reach them. Windows of W s start every W / 4. `Tagger.score` takes the mean logit "
-        "of the best 3 windows of 0.4 clips (2 s for this model, which was trained on clips of up to 5 s), every 0.1 "
-        "clips: the best choice or nearly so by all three measures at all lengths.\n"
+        "# Ways to score a long recording\n\n"
+        "Written by `python -m experiments long-recordings`. The recordings are soundscapes of ESC-50's fold 5: sounds "
+        f"of 0.5 to 4 s over background noise. The model is {results['model']} (commit {results['commit']}), which was "
+        "not trained on that fold.\n\n"
+        "- mAP: mean over labels, over the recordings.\n"
+        "- Ranking: label-weighted label-ranking average precision, within each recording.\n"
+        "- F1: over all tags together, at the model's own thresholds.\n"
+        "- Tags: number of tags per recording that reach their threshold.\n\n"
+        "Windows of W s start every W / 4. `Tagger.score` takes the mean logit of the best 3 windows, which are 0.4 of "
+        "a training clip long (2 s for this model, which was trained on clips of up to 5 s) and start every 0.1 of a "
+        "clip. At all lengths this is the best choice, or nearly the best, by all three measures.\n"
     )
     for length in results["lengths"]:
         text += f"\n## {length['n']} recordings of {length['seconds']:g} s, {length['labels']:.1f} labels each\n\n"

@@ -1,4 +1,4 @@
-"""Writes results/precision.md: what lower precision costs a model in mAP."""
+"""Writes results/precision.md: the effect of lower precision on a model's mAP and scores."""
 
 import tempfile
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def page(reports: Mapping[str, Report], model: str, n_calibration_clips: int) ->
     """The page: a Markdown table, one row for each engine; the first is the reference."""
     first = next(iter(reports.values()))
     text = (
-        "# What lower precision costs\n\nWritten by `python -m experiments precision ESC-50-FOLDER MODEL`, commit "
+        "# Effect of lower precision\n\nWritten by `python -m experiments precision ESC-50-FOLDER MODEL`, commit "
         f"{commit()}: {model} on the {len(first.ids)} clips of ESC-50's fold 5; int8 "
         f"calibrated with {n_calibration_clips} clips of folds 1 to 3.\n\n"
         "| engine | mAP | difference | top-1 | largest and mean change of a score |\n|---|---:|---:|---:|---:|\n"

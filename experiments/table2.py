@@ -176,10 +176,10 @@ def table2(report: Path | None = None) -> str:
     lines += [
         "",
         f"The first {len(LITERATURE)} rows are the paper's own table, figures as published; the others are single "
-        "networks from the sources named. A dash: the source at hand does not say. d' is that of the mean AUC.",
+        "networks from the sources named. A dash: not stated by the source. d' is computed from the mean AUC.",
         "",
-        f"AudioSet names {N_EVALUATION_CLIPS:,} evaluation clips, and everyone finds other ones still there: a "
-        "difference of a few thousandths between rows that were measured on different clips means little.",
+        f"AudioSet lists {N_EVALUATION_CLIPS:,} evaluation clips. Each study used the ones that were still online, so "
+        "a difference of a few thousandths between rows measured on different clips means little.",
         "",
         *(f"- {entry.model} ({entry.year}): {entry.note}" for entry in (*LITERATURE, *FURTHER) if entry.note),
     ]

@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Fixtures of several test files."""
 
 import os
 import shutil
@@ -35,14 +35,14 @@ from earmark.audio.recording import Audio, save_audio  # noqa: E402
 from earmark.labels import LabelSet  # noqa: E402
 from earmark.storage.locks import lock_file  # noqa: E402
 
-# a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
+# tests in the background of a shell ignore Ctrl-C, but some tests need it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # no test depends on speed
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
-PATIENCE = 600.0  # seconds, after which an event counts as never coming
+PATIENCE = 600.0  # seconds to wait for an event
 
 RATE = 1000
 STEP = 400  # samples of a segment of 0.4 s
@@ -94,7 +94,7 @@ class MeanEngine:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
-    """Returns when something has happened; fails if the process that should do it ends before."""
+    """Waits until something has happened; fails if the process that should do it ends first."""
 
     def wait(happened: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -109,13 +109,13 @@ def wait_until() -> Callable[..., None]:
 
 @pytest.fixture
 def mean_engine() -> type[MeanEngine]:
-    """An engine of a few lines of NumPy, of which one can tell by heart what it says."""
+    """An engine of a few lines of NumPy with predictable scores."""
     return MeanEngine
 
 
 @pytest.fixture
 def levels() -> Callable[..., Audio]:
-    """Recordings for it whose segments have these means; the last one has `last` samples."""
+    """Makes recordings whose segments have these means; the last segment has `last` samples."""
 
     def made(*values: float, last: int = STEP) -> Audio:
         waveform = np.repeat(np.array(values, dtype=np.float32), STEP)
@@ -139,7 +139,7 @@ def esc50_dir() -> Path:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Without the type checks that the tests put around the package: as a user has it."""
+    """Environment without the type checks of the tests, as for a user."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -170,7 +170,7 @@ def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Calla
 
 @pytest.fixture(scope="session")
 def exported(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """A small tagger as `earmark export` writes it; beside it, as .safetensors, its checkpoint."""
+    """An exported small tagger; its .safetensors checkpoint is in the same folder."""
     return write_once("exported", _export) / "tagger.onnx"
 
 
@@ -203,13 +203,15 @@ class Row(NamedTuple):
 
 
 class TinyAudioSet:
-    """AudioSet as it is spread, but for its size: lists in every dialect, files by every scheme, Parquet, FSD50K."""
+    """A tiny AudioSet in every published form: dialects of lists, file naming schemes, Parquet, FSD50K."""
 
     rows = (
         Row("balanced_train", "--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_", "/m/0bt9lr", "/m/0jbk")),
-        Row("balanced_train", "YaBcDeFgHiJ", 30.0, 40.0, ("/m/09x0r",)),  # a name by the first scheme, were it a file
-        Row("balanced_train", "aBcDe_30_40", 70.0, 80.0, ("/m/09x0r", "/m/04rlf")),  # and by the third
-        Row("eval", "0123456789_", 5.5, 8.5, ("/m/0jbk", "/m/05zppz")),  # shorter than the others, at no full second
+        Row(
+            "balanced_train", "YaBcDeFgHiJ", 30.0, 40.0, ("/m/09x0r",)
+        ),  # an id that looks like a file name of the first scheme
+        Row("balanced_train", "aBcDe_30_40", 70.0, 80.0, ("/m/09x0r", "/m/04rlf")),  # and of the third
+        Row("eval", "0123456789_", 5.5, 8.5, ("/m/0jbk", "/m/05zppz")),  # shorter than the others, not at a full second
         Row("eval", "-_xyzabc_12", 12.0, 22.0, ("/m/09x0r", "/m/05zppz")),
     )
     dialects = ("official", "unspaced", "spreadsheet")
@@ -250,13 +252,13 @@ class TinyAudioSet:
 
     @staticmethod
     def label(label_id: str) -> str:
-        """The name of a label, or the id itself where it is none of AudioSet's."""
+        """The name of a label, or the id itself if it is not one of AudioSet's."""
         labels = LabelSet.audioset()
         return labels.names[labels.index(label_id)] if label_id in labels else label_id
 
     @staticmethod
     def sound(row: Row, sample_rate: int = 16000) -> Audio:
-        """Half a second of noise of its own."""
+        """Half a second of noise, different for each id."""
         seed = list(row.video_id.encode())
         return Audio(np.random.default_rng(seed).uniform(-0.5, 0.5, sample_rate // 2), sample_rate)
 
@@ -273,7 +275,7 @@ class TinyAudioSet:
         return folder
 
     def save_parquet(self, folder: Path, row_group_size: int = 100) -> Path:
-        """As published on the Hugging Face Hub."""
+        """Writes Parquet files as on the Hugging Face Hub."""
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -296,7 +298,7 @@ class TinyAudioSet:
         return folder
 
     def save_fsd50k(self, folder: Path) -> Path:
-        """As FSD50K is laid out, which writes the names of AudioSet's labels without commas."""
+        """Writes FSD50K's layout, which has the names of AudioSet's labels without commas."""
         tables = folder / "FSD50K.ground_truth"
         tables.mkdir(parents=True)
         ids = sorted({id_ for row in self.rows for id_ in row.label_ids if id_ in LabelSet.audioset()})

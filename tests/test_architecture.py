@@ -22,7 +22,7 @@ FORBIDDEN_NAMES = {"utils", "helpers", "core", "base", "types", "config", "const
 
 
 def python(code: str) -> str:
-    """What a fresh interpreter prints."""
+    """The output of a fresh interpreter."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -133,7 +133,7 @@ def test_architecture_fits_a_page():
     assert len(PAGE.split()) <= 700
 
 
-def test_architecture_names_only_what_exists():
+def test_architecture_names_only_existing_files():
     named = {word for word in re.findall(r"`([^`\s]+)`", PAGE) if "/" in word or word.endswith((".py", ".md"))}
     named |= {"src/earmark/" * line.startswith("  ") + line.split()[0] for line in tree()}
     modules = set(re.findall(r"`(earmark(?:\.\w+)+)`", PAGE))

@@ -28,13 +28,13 @@ def test_a_text_begins_with_the_setting_and_ends_with_the_remedy() -> None:
         EarmarkError(),
     ],
 )
-def test_errors_pass_between_processes(error: EarmarkError | EarmarkWarning) -> None:
+def test_errors_can_be_pickled(error: EarmarkError | EarmarkWarning) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert type(again) is type(error)
     assert (str(again), again.setting, again.remedy) == (str(error), error.setting, error.remedy)
 
 
-def test_an_error_with_other_arguments_passes_too(tmp_path) -> None:
+def test_errors_with_other_arguments_can_be_pickled(tmp_path) -> None:
     again = pickle.loads(pickle.dumps(RowError(tmp_path / "t.csv", 3, "no label")))  # noqa: S301
     assert (str(again), again.name) == (f"{tmp_path / 't.csv'}, row 3: no label", "t.csv, row 3")
 
@@ -93,5 +93,5 @@ def test_valid_settings() -> None:
         (Limit(at_least=16, multiple_of=16), "at least 16 and a multiple of 16"),
     ],
 )
-def test_a_limit_in_words(limit: Limit, words: str) -> None:
+def test_limits_are_described_in_words(limit: Limit, words: str) -> None:
     assert str(limit) == words

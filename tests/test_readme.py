@@ -1,4 +1,4 @@
-"""The README's code runs, its commands exist, its file tree is the one that there is."""
+"""The README: code runs, commands exist, and the file tree matches the repository."""
 
 import re
 import runpy
@@ -45,7 +45,7 @@ def test_commands_parse(line):
     assert callable(command) and bound.arguments
 
 
-def test_the_file_tree_is_the_one_there_is():
+def test_the_file_tree_matches_the_repository():
     tree = re.search(r"^src/earmark/\n((?:  .*\n)+)", README, re.M).group(1)
     named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
     no_room = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
@@ -54,12 +54,12 @@ def test_the_file_tree_is_the_one_there_is():
 
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_links_lead_somewhere(page):
+def test_links_point_to_existing_files(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_the_page_of_the_command_line_is_that_of_the_program():
-    """Written anew by `make docs`."""
+def test_the_command_line_page_matches_the_program():
+    """`make docs` writes the page."""
     namespace = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
     assert (ROOT / "docs" / "cli.md").read_text() == namespace["page"]()

@@ -88,7 +88,7 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def done_runs(out: Path, lines: Iterable[Line]) -> set[Run]:
-    """The runs whose line and test scores are both there; of the others the scores must be measured again."""
+    """The runs that have both a line and test scores; the others must be measured again."""
     return {line.run for line in lines if line.run.scores(out).is_file()}
 
 

@@ -119,7 +119,7 @@ def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[s
     `recordings` names, by difficulty, the recordings in its test soundscapes, where known.
     """
     of_table = [line for line in lines if line.cell in POOLING_CELLS]
-    parts = ["# Table 1 on soundscapes: the pooling is all that differs\n", _header(of_table)]
+    parts = ["# Table 1 on soundscapes: only the pooling differs\n", _header(of_table)]
     for difficulty in DIFFICULTIES:
         if not (there := [line for line in of_table if line.difficulty == difficulty]):
             continue
@@ -156,20 +156,21 @@ def ablations_page(lines: Sequence[Line], compared: Compared) -> str:
             f"# GMAP's parts, one changed at a time ({ABLATED}: events of {low:g} to {high:g} s)\n",
             _header(there),
             _table(head, rows),
-            f"A step is {batch} clips; its time is the median over the runs of what they measured while they trained, "
-            "validation aside, with whatever else the machine did then. The row with 4 heads, gate and deviation is "
-            "GMAP itself.\n",
+            f"A step is {batch} clips. Its time was measured during training, without validation, on a machine that "
+            "may have done other work; the figure is the median over the runs. The row with 4 heads, gate and "
+            "deviation is GMAP itself.\n",
             _NOTES,
         ]
     )
 
 
-_NOTES: Final = f"""Figures: mean ± standard deviation over seeds, of the epoch with the highest validation mAP.
-d' is that of the mean AUC. Differences: mAP, mean over the seeds that both have, with the 95 % interval and the
-two-sided p of a paired t test; its variance is that over test clips ({N_RESAMPLES} resamples of the soundscapes) plus
-that over seeds, its degrees of freedom are Satterthwaite's. "clips only": one seed, whose spread nobody knows. No p is
-adjusted for the number of comparisons. Soundscapes that share recordings count as independent, so the figures are of
-these recordings, and others would spread more than the intervals say.
+_NOTES: Final = f"""Figures: mean ± standard deviation over seeds, at the epoch with the highest validation mAP.
+d' is computed from the mean AUC. Differences: mAP, mean over the seeds that both poolings have, with the 95 %
+interval and the two-sided p of a paired t test. The variance of the test is the variance over test clips ({N_RESAMPLES}
+resamples of the soundscapes) plus the variance over seeds; the degrees of freedom are Satterthwaite's. "clips only":
+there is one seed, so the interval does not include the spread over seeds. No p is adjusted for the number of
+comparisons. Soundscapes that share recordings count as independent, so the intervals hold for these recordings only;
+results on other recordings vary more.
 """
 
 
@@ -200,7 +201,7 @@ def _header(lines: Sequence[Line]) -> str:
         ["machine", listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
         ["command", listed(f"`{line.command}`" for line in lines)],
     ]
-    return _table(["what", ""], rows)
+    return _table(["setting", "value"], rows)
 
 
 def listed(values: Iterable[Any]) -> str:
@@ -261,32 +262,28 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
     }
     missing = [_shown(cell) for cell in POOLING_CELLS if cell not in means]
     if _REFERENCE not in means or len(means) < 2:
-        return "too few poolings are measured yet to say which is first."
+        return "too few poolings are measured yet for a ranking."
     ranked = sorted(means, key=lambda cell: -means[cell])
     place = ranked.index(_REFERENCE)
     if place == 0:
         text = f"GMAP is first (mAP {means[_REFERENCE]:.3f}), before {_shown(ranked[1])} ({means[ranked[1]]:.3f})"
     else:
         text = (
-            f"GMAP is not first but number {place + 1} (mAP {means[_REFERENCE]:.3f}); "
-            f"first is {_shown(ranked[0])} ({means[ranked[0]]:.3f})"
+            f"GMAP is number {place + 1} (mAP {means[_REFERENCE]:.3f}); "
+            f"{_shown(ranked[0])} is first ({means[ranked[0]]:.3f})"
         )
     found = {cell: comparison for cell in ranked if (comparison := compared(difficulty, cell)) is not None}
     groups = {
-        "GMAP is better": [cell for cell, against in found.items() if against.is_clear and against.difference > 0],
-        "GMAP is worse": [cell for cell, against in found.items() if against.is_clear and against.difference < 0],
-        "the difference may be chance": [cell for cell, against in found.items() if not against.is_clear],
+        "GMAP is better than": [cell for cell, against in found.items() if against.is_clear and against.difference > 0],
+        "GMAP is worse than": [cell for cell, against in found.items() if against.is_clear and against.difference < 0],
+        "the difference may be chance for": [cell for cell, against in found.items() if not against.is_clear],
     }
-    differences = "; ".join(f"{what} against {_enumerated(cells)}" for what, cells in groups.items() if cells)
+    differences = "; ".join(f"{what} {_enumerated(cells)}" for what, cells in groups.items() if cells)
     fewest = min((against.n_seeds for against in found.values()), default=0)
     doubts = [f"missing: {', '.join(missing)}"] if missing else []
-    doubts += ["one seed only: the spread over seeds is not in the intervals"] if fewest == 1 else []
+    doubts += ["one seed only: the intervals do not include the spread over seeds"] if fewest == 1 else []
     tail = f" ({'; '.join(doubts)})" if doubts else ""
-    judged = (
-        f"; judged by whether the interval excludes 0, {differences}"
-        if differences
-        else "; there are no scores to compare"
-    )
+    judged = f". By the 95 % intervals, {differences}" if differences else ". There are no scores to compare"
     return f"{text}{judged}{tail}."
 
 

@@ -20,7 +20,6 @@ from earmark.training import TrainResult, train
 from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
 from earmark.training.machine import chosen_device
-from earmark.training.store import FeatureStore
 from experiments.table1.lines import Line, config_sha256
 from experiments.table1.plan import Run, TablePlan
 from experiments.table1.soundscapes import open_part
@@ -37,10 +36,6 @@ def share_features(plan: TablePlan, out: Path, data: Dataset, progress: Callable
     Raises:
         DataError: Clips cannot be read.
     """
-    network = plan.profile.training.network_config()
-    store = FeatureStore(features_folder(out))
-    if store.find(data, network.frontend) is not None:
-        return
     n_done = 0
 
     def advance(n_more: int) -> None:
@@ -49,14 +44,14 @@ def share_features(plan: TablePlan, out: Path, data: Dataset, progress: Callable
         if progress is not None:
             progress(n_done, len(data))
 
-    found, failed = log_mels(data.clips, LogMel(network.frontend), min(8, n_processors()), advance)
+    frontend = LogMel(plan.profile.training.network_config().frontend)
+    _, failed = log_mels(data, frontend, min(8, n_processors()), advance, features_folder(out))
     if failed:
         clip, reason = failed[0]
         raise DataError(
             f"{data.name}: {len(failed)} of {len(data)} cannot be read; {clip}: {reason}; delete those files "
             "and their part's clips.csv, and run the same command again"
         )
-    store.keep(data, network.frontend, found)
 
 
 def perform(out: Path, plan: TablePlan, run: Run, *, n_beside: int = 1, progress: bool = False) -> Line:

@@ -63,7 +63,7 @@ def wav():
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three recordings, the last in a sub-folder, a damaged one and things that are none."""
+    """Three recordings, the last in a sub-folder, a damaged one, and files that are not recordings."""
     path = tmp_path / "in"
     (path / "sub").mkdir(parents=True)
     for number, name in enumerate(("a.wav", "c.wav", "sub/d.wav"), 1):

@@ -23,7 +23,7 @@ from earmark.bulk import cluster, dispatch  # noqa: E402
 RATE = 16000
 
 
-def test_workers_that_there_is_no_room_for_are_refused() -> None:
+def test_more_workers_than_the_cluster_holds_are_refused() -> None:
     assert cluster._n_actors(cluster.Fleet(), 4.0) == 4
     assert cluster._n_actors(cluster.Fleet(cpus_per_actor=0.1), 0.3) == 3
     assert cluster._n_actors(cluster.Fleet(8, address="auto"), 2.0) == 8
@@ -36,7 +36,7 @@ def test_workers_that_there_is_no_room_for_are_refused() -> None:
         cluster.Fleet(cpus_per_actor=0.0)
 
 
-def test_an_address_where_nobody_answers_is_an_error_soon() -> None:
+def test_an_address_without_a_server_is_reported() -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
@@ -67,7 +67,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     # defined here, so that Ray brings it to the workers, which cannot import this file
     class Mortal:
-        """Is killed in the middle of a part: by one recording the first time it is scored, by another every time."""
+        """Is killed within a part: by one recording the first time, by another every time."""
 
         def __init__(self, *arguments) -> None:
             from earmark.bulk.cluster import Worker
@@ -97,7 +97,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "Worker", Mortal)
             outcome = dispatch.run_job(job, out, cluster.Fleet(2), report_failure=complaints.append)
-        assert ray.is_initialized()  # what this process has started it keeps
+        assert ray.is_initialized()  # Ray stays up in this process
     finally:
         ray.shutdown()
     assert [name for name, _ in outcome.failed] == ["part-000002.parquet"]

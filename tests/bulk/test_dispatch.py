@@ -30,9 +30,7 @@ def here(done: list[str]) -> Callable[..., None]:
     return do_parts
 
 
-def test_the_same_call_goes_on_where_it_stopped(
-    folder: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_call_resumes(folder: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     done: list[str] = []
     do_parts = here(done)

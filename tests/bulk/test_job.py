@@ -43,7 +43,7 @@ def test_a_folder_of_results_belongs_to_one_job(folder: Path, tmp_path: Path, a_
         job.claim(RemotePath(str(folder)))
 
 
-def test_a_damaged_part_and_one_of_another_job_are_done_again(
+def test_damaged_parts_and_parts_of_another_job_are_computed_again(
     folder: Path, tmp_path: Path, loudness: Callable[..., Any], a_job: Callable[..., Any]
 ) -> None:
     out = RemotePath(str(tmp_path / "out"))
@@ -56,7 +56,7 @@ def test_a_damaged_part_and_one_of_another_job_are_done_again(
     assert list(finished(out, job).values()) == done[2:]
 
 
-def test_a_plan_says_what_it_is(folder: Path, tmp_path: Path, a_job: Callable[..., Any]) -> None:
+def test_a_plan_describes_itself(folder: Path, tmp_path: Path, a_job: Callable[..., Any]) -> None:
     a_job(folder, Settings(threshold="auto")).claim(RemotePath(str(tmp_path / "out")))
     plan = json.loads((tmp_path / "out" / PLAN).read_text())
     assert plan["input"]["n_files"] == 4

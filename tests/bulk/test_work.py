@@ -41,7 +41,7 @@ def test_a_recording_that_cannot_be_read_is_a_row_with_an_error(
     assert done == Done(part.name, 5, 3, 1.0, written[1]["error"])
 
 
-def test_the_columns_have_the_same_types_whatever_is_in_them(
+def test_columns_have_the_same_types_for_all_contents(
     folder: Path, tmp_path: Path, loudness: Callable[..., Any]
 ) -> None:
     for name, files in (("whole", ("a.wav",)), ("bad", ("b.wav",))):
@@ -107,7 +107,7 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
     assert not any(Path(source).exists() for source in tagger.sources)
 
 
-def test_a_part_that_is_not_whole_is_not_there(folder: Path, tmp_path: Path, loudness: Callable[..., Any]) -> None:
+def test_an_incomplete_part_is_not_written(folder: Path, tmp_path: Path, loudness: Callable[..., Any]) -> None:
     class Interrupted(loudness):
         def score(self, audio):
             if len(self.sources) == 1:

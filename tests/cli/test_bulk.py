@@ -20,7 +20,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def fleets(monkeypatch: pytest.MonkeyPatch) -> list[cluster.Fleet]:
-    """Has the parts done here, without Ray (tests/test_bulk.py has a real one), and keeps who was asked to."""
+    """Processes the parts without Ray (tests/bulk/test_cluster.py has a real one), and records the fleet."""
     asked: list[cluster.Fleet] = []
 
     def do_parts(job, parts, model, out, fleet, tell):
@@ -32,7 +32,7 @@ def fleets(monkeypatch: pytest.MonkeyPatch) -> list[cluster.Fleet]:
     return asked
 
 
-def test_bulk_tags_a_folder_and_goes_on_where_it_stopped(
+def test_bulk_tags_a_folder_and_resumes(
     model: str, recordings: Path, tmp_path: Path, fleets: list[cluster.Fleet], capfd: Capture
 ) -> None:
     words = ["bulk", str(recordings), str(tmp_path), "--model", model, "--rows-per-part", "2", "--top", "2"]
@@ -78,7 +78,7 @@ def test_bulk_refuses_the_folder_of_another_job(
     assert len(fleets) == 1
 
 
-def test_bulk_where_nothing_can_be_read_is_an_error(
+def test_bulk_without_readable_recordings_is_an_error(
     model: str, tmp_path: Path, fleets: list[cluster.Fleet], capfd: Capture
 ) -> None:
     (tmp_path / "list.txt").write_text("x.wav\ny.wav\n")
@@ -91,7 +91,7 @@ def test_bulk_where_nothing_can_be_read_is_an_error(
     )
 
 
-def test_bulk_of_which_a_part_fails_says_so_and_fails(
+def test_bulk_reports_a_failed_part_and_fails(
     model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     monkeypatch.setattr(dispatch, "do_parts", lambda *words: words[-1]("part-000000.parquet", "3 workers died over it"))
@@ -118,7 +118,7 @@ def test_bulk_without_ray_says_what_to_install(
     "words",
     [["--top", "2", "--threshold", "0.5"], ["--n-actors", "0"], ["--threshold", "2"], ["--cpus-per-actor", "0"]],
 )
-def test_bulk_refuses_what_cannot_be(recordings: Path, tmp_path: Path, words: list[str], capfd: Capture) -> None:
+def test_bulk_refuses_invalid_arguments(recordings: Path, tmp_path: Path, words: list[str], capfd: Capture) -> None:
     assert cli.main(["bulk", str(recordings), str(tmp_path / "out"), *words]) == 2
     assert not (tmp_path / "out").exists()
     assert capfd.readouterr().err.startswith("error: ")

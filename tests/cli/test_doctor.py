@@ -73,7 +73,7 @@ def test_missing_files_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     assert told["coverage"]["share"] == 0.5
 
 
-def test_what_nothing_can_be_read_of_is_no_case_for_the_doctor(tmp_path: Path, capfd: Capture) -> None:
+def test_data_without_readable_files_are_an_error(tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "clips.csv").write_text("path,labels\ngone.wav,dog\n")
     assert cli.main(["doctor", f"csv:{tmp_path / 'clips.csv'}", "--out", str(tmp_path / "report"), "-q"]) == 1
     assert capfd.readouterr().err.endswith(f"1 of 1 audio files are missing: {tmp_path / 'gone.wav'}\n")
@@ -96,7 +96,7 @@ def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     assert report["findings"][0]["items"][1] == {"part": "clips.csv, row 4", "reason": reason}
 
 
-def test_strict_ends_with_1_unless_what_is_found_is_kept(tmp_path: Path, capfd: Capture) -> None:
+def test_strict_ends_with_1_unless_all_findings_are_kept(tmp_path: Path, capfd: Capture) -> None:
     data = made(tmp_path / "data")
     words = ["doctor", data, "--out", str(tmp_path / "report"), "--jobs", "1", "--min-clips", "0", "-q", "--strict"]
     assert cli.main(words) == 1
@@ -159,7 +159,7 @@ def test_train_and_evaluate_take_the_clean_list(tmp_path: Path, clips: Path, mod
 
 
 def save_damaged(tiny, source: str, folder: Path) -> str:
-    """A tiny AudioSet whose second clip has no label, whose third has one of none, and whose last has no sound."""
+    """A tiny AudioSet: the second clip has no label, the third also has an unknown one, and the last has no sound."""
     damaged = type(tiny)()
     first, second, third, *others = tiny.rows
     damaged.rows = (first, second._replace(label_ids=()), third._replace(label_ids=("/m/09x0r", "/m/none")), *others)
@@ -180,7 +180,7 @@ def save_damaged(tiny, source: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("source", ["audioset", "parquet", "fsd50k"])
-def test_published_sets_are_examined_whatever_is_wrong_with_some_clips(
+def test_published_data_sets_with_faulty_clips_are_examined(
     tmp_path: Path, source: str, tiny_audioset, capfd: Capture
 ) -> None:
     data, report = save_damaged(tiny_audioset, source, tmp_path / "data"), tmp_path / "report"
@@ -190,7 +190,7 @@ def test_published_sets_are_examined_whatever_is_wrong_with_some_clips(
     found = {f["kind"]: f["items"] for f in json.loads(capfd.readouterr().out)["findings"] if f["n"]}
     first, second, third, *others = (row.video_id for row in tiny_audioset.rows)
     no_sound = {"missing": [{"id": others[-1]}]}
-    if source == "parquet":  # the report tells no folders
+    if source == "parquet":  # the report names no folders
         reason = f"the file, row 1 ({others[-1]}): this row has no audio"
         no_sound = {"unreadable": [{"id": others[-1], "reason": reason}]}
     assert found == {
@@ -247,7 +247,7 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
-def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+def test_a_killed_and_resumed_doctor_writes_the_same_bytes(tmp_path: Path, wait_until: Callable[..., None]) -> None:
     data = made(tmp_path / "data", n_clips=200, seconds=0.25)
     words = ["doctor", data, "--jobs", "2"]
     assert cli.main([*words, "--out", str(tmp_path / "alone"), "-q"]) == 0
@@ -267,9 +267,9 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path, wait_unt
 
 
 @pytest.mark.parametrize("n_lines", [0, 2], ids=["while the workers start", "while they work"])
-def test_ctrl_c_is_one_line_and_130(tmp_path: Path, wait_until: Callable[..., None], n_lines: int) -> None:
+def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path, wait_until: Callable[..., None], n_lines: int) -> None:
     data = made(tmp_path / "data", n_clips=3, seconds=60.0)
-    for number in range(4000):  # more work than any machine has done by then
+    for number in range(4000):  # more work than any machine can do in that time
         (tmp_path / "data" / "dog" / f"{number}.wav").hardlink_to(tmp_path / "data" / "dog" / "00000.wav")
     out = tmp_path / "report"
     process = subprocess.Popen(
@@ -278,7 +278,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path, wait_until: Callable[..., No
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # a shell that starts the tests in the background has them ignore Ctrl-C
+        # tests in the background of a shell ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     journal = out / "journal.jsonl"

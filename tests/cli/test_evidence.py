@@ -13,7 +13,7 @@ from earmark.audio.recording import Audio, save_audio
 Capture = pytest.CaptureFixture[str]
 
 
-def test_evidence(model: str, recordings: Path, capfd: Capture) -> None:
+def test_evidence_is_printed_as_json_and_as_a_table(model: str, recordings: Path, capfd: Capture) -> None:
     words = ["evidence", str(recordings / "c.flac"), "/d", "--model", model]
     assert cli.main(words) == 0
     title, meaning, *rows = capfd.readouterr().out.splitlines()

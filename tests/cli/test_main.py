@@ -1,4 +1,4 @@
-"""How commands explain themselves, and how they end."""
+"""Help and exit status of commands."""
 
 import signal
 import subprocess
@@ -40,7 +40,7 @@ EARMARK = [sys.executable, "-c", "import sys; from earmark.cli import main; sys.
         ("soundscapes folder:x y --n-clips 3 --n-events 4 1", "--n-events: two whole numbers, the smaller first"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture) -> None:
+def test_wrong_usage_is_one_line_and_status_2(words: str, message: str, capfd: Capture) -> None:
     assert cli.main(words.split()) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -66,7 +66,7 @@ def test_wrong_usage_is_one_line_and_2(words: str, message: str, capfd: Capture)
         ("soundscapes nowhere:x y --n-clips 1", "unknown source 'nowhere'"),
     ],
 )
-def test_work_that_cannot_be_done_is_one_line_and_1(
+def test_an_error_is_one_line_and_status_1(
     words: str, message: str, model: str, recordings: Path, clips: Path, capfd: Capture
 ) -> None:
     places = {"c": recordings / "c.flac", "model": model, "folder": recordings, "clips": clips}
@@ -122,7 +122,7 @@ def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -
                 cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
-def test_what_goes_wrong_beyond_the_expected(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+def test_unexpected_errors_are_reported(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     def ending(error: BaseException, *words: str) -> int:
         def run(*arguments: object) -> int:
             raise error
@@ -176,7 +176,7 @@ def test_the_list_of_commands_does_without_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_a_reader_that_has_had_enough(exported: Path, recordings: Path) -> None:
+def test_a_closed_output_pipe_ends_the_command_quietly(exported: Path, recordings: Path) -> None:
     words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", str(exported), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -190,7 +190,7 @@ def test_a_reader_that_has_had_enough(exported: Path, recordings: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-def test_ctrl_c_is_one_line_and_130(model: str, recordings: Path) -> None:
+def test_ctrl_c_is_one_line_and_status_130(model: str, recordings: Path) -> None:
     words = [*EARMARK, "tag", *([str(recordings / "c.flac")] * 2000), "--model", model, "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

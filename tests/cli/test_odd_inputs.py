@@ -223,7 +223,7 @@ def test_an_rf64_of_more_than_4_gigabytes(tmp_path: Path) -> None:
         path.unlink()
 
 
-def test_what_libraries_print_is_kept_off_a_real_standard_error(exported: Path, tmp_path: Path) -> None:
+def test_messages_of_libraries_do_not_reach_standard_error(exported: Path, tmp_path: Path) -> None:
     path = content("a.mp3", sound("b.mp3", noise(3 * RATE))(tmp_path).read_bytes()[:3000] + noise(700).tobytes())(
         tmp_path
     )

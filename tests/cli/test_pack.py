@@ -13,7 +13,7 @@ pytest.importorskip("fsspec", reason="fsspec is not installed")
 Capture = pytest.CaptureFixture[str]
 
 
-def test_pack_says_what_it_took_and_what_many_would(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_pack_prints_its_cost_and_that_of_two_million_clips(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "out"
     words = ["pack", f"folder:{clips}", str(out), "--split", "train", "--labels", "bell,hiss", "--clips-per-shard", "2"]
     short = ["--sample-rate", "16000", "--codec", "int16", "--jobs", "1"]
@@ -60,7 +60,7 @@ def test_a_check_names_what_is_damaged(clips: Path, tmp_path: Path, capfd: Captu
     (out / "train-00000-of-00001.parquet").unlink()
     assert cli.main(["pack", str(out), "--check"]) == 1
     assert capfd.readouterr() == (
-        "1 of 2 shards damaged; the command that packed them makes them anew\n",
+        "1 of 2 shards damaged; the command that packed them writes them again\n",
         f"error: {out}: train-00000-of-00001.parquet: missing\n",
     )
     assert cli.main(["pack", str(out), "--check", "--json"]) == 1
@@ -77,7 +77,7 @@ def test_a_check_names_what_is_damaged(clips: Path, tmp_path: Path, capfd: Captu
     )
 
 
-def test_clips_that_cannot_be_read(clips: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_unreadable_clips_are_reported(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "in" / "rain").mkdir(parents=True)
     source = next(clips.rglob("*.wav")).read_bytes()
     (tmp_path / "in" / "rain" / "a.wav").write_bytes(source)
@@ -92,7 +92,9 @@ def test_clips_that_cannot_be_read(clips: Path, tmp_path: Path, capfd: Capture) 
     assert "\nnote: 1 clips could not be read and are listed in pack.json\n" in capfd.readouterr().err
 
 
-def test_ctrl_c_says_what_is_kept(clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_reports_the_kept_shards(
+    clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -131,6 +133,6 @@ def test_pack_without_pyarrow_says_what_to_install(
         (["IN", "OUT", "--jobs", "0"], "--jobs"),
     ],
 )
-def test_pack_refuses_what_cannot_be(words: list[str], text: str, capfd: Capture) -> None:
+def test_pack_refuses_invalid_arguments(words: list[str], text: str, capfd: Capture) -> None:
     assert cli.main(["pack", *words]) == 2
     assert text in capfd.readouterr().err

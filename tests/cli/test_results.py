@@ -48,7 +48,7 @@ def test_a_journal_keeps_results_until_the_command_succeeds(tmp_path: Path) -> N
         raise KeyboardInterrupt
     assert journal.read() == RESULTS[:2]
     with journal.path.open("a") as stream:
-        stream.write('{"file": "cut o')  # a kill cuts a line off
+        stream.write('{"file": "cut o')  # a kill truncates a line
     assert journal.read() == RESULTS[:2]
     with pytest.raises(ConfigError, match="had another model or other settings"):
         ResultsJournal(tmp_path / "r.csv", {"top": 4}).read()

@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Output and errors that all commands share."""
 
 import os
 import warnings
@@ -36,11 +36,11 @@ def test_json_is_one_line_of_ascii(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("share", "bar"), [(0.0, "    "), (0.5, "━━  "), (1.0, "━━━━"), (2.0, "━━━━"), (-1.0, "    ")])
-def test_bars(share: float, bar: str) -> None:
+def test_bars_show_values_from_0_to_1(share: float, bar: str) -> None:
     assert screen.bar(share, width=4) == bar
 
 
-def test_six_digits() -> None:
+def test_numbers_have_six_digits() -> None:
     assert screen.rounded(1.2345678e-9) == 1.23457e-9
 
 
@@ -74,7 +74,7 @@ def test_errors_spell_settings_as_flags(error: EarmarkError, printed: str, capfd
         "a sample_rate dir/n_workers: no such folder",
     ],
 )
-def test_names_in_a_text_stay(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_names_in_a_text_are_unchanged(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     for error in (ConfigError(text), DataError(text), text):
         screen.report_error(error)
         assert capfd.readouterr().err == f"error: {text}\n"
@@ -107,7 +107,7 @@ def test_warnings_are_notes_each_once(capfd: pytest.CaptureFixture[str]) -> None
         (None, False, "pipe", "table"),
     ],
 )
-def test_the_form_of_a_result(form: str | None, json: bool, out: str | None, chosen: str) -> None:
+def test_the_format_of_a_result(form: str | None, json: bool, out: str | None, chosen: str) -> None:
     assert screen.chosen_form(form, json, Path(out) if out else None, FORMS) == chosen
 
 
@@ -125,14 +125,14 @@ def test_the_form_of_a_result(form: str | None, json: bool, out: str | None, cho
         (None, False, "x.csv", ("table", "json"), "a suffix of one of the formats table, json was expected"),
     ],
 )
-def test_a_form_that_cannot_be(
+def test_an_invalid_format_is_refused(
     form: str | None, json: bool, out: str | None, forms: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(CycloptsError, match=message):
         screen.chosen_form(form, json, Path(out) if out else None, forms)
 
 
-def test_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
+def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     recording, link = tmp_path / "a.wav", tmp_path / "link"
     recording.touch()
     screen.refuse_overwriting(None, [recording])

@@ -79,7 +79,7 @@ def test_tag_prints_a_table_that_takes_labels_literally(model: str, recordings: 
     assert "━━━" in printed
 
 
-def test_tag_says_when_nothing_reaches_the_threshold(model: str, recordings: Path, capfd: Capture) -> None:
+def test_tag_reports_that_nothing_reaches_the_threshold(model: str, recordings: Path, capfd: Capture) -> None:
     assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--threshold", "1"]) == 0
     assert "nothing reaches the threshold" in capfd.readouterr().out
 
@@ -170,7 +170,7 @@ def test_threshold_auto_takes_those_of_the_model(model: str, recordings: Path, t
         assert "--threshold" in capfd.readouterr().err
 
 
-def test_tag_side_by_side_keeps_the_order(model: str, recordings: Path, capfd: Capture) -> None:
+def test_tag_in_parallel_keeps_the_order(model: str, recordings: Path, capfd: Capture) -> None:
     words = ["tag", *[str(recordings)] * 5, "--model", model, "--json", "--quiet"]
     outputs = []
     for jobs in ("1", "3"):

@@ -53,7 +53,7 @@ def test_flags_override_a_file_of_settings(tmp_path: Path, clips: Path, capfd: C
 
 
 @pytest.mark.parametrize("name", ["fine", "light"])
-def test_a_recipe_by_its_name(name: str, tmp_path: Path, clips: Path, capfd: Capture) -> None:
+def test_a_recipe_is_chosen_by_name(name: str, tmp_path: Path, clips: Path, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--config", name, "--out", str(tmp_path / "run"), *SMALL]
     assert cli.main([*words, "--n-clips-seen", "2", "--batch-size", "2", "--clip-duration", "1"]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -62,7 +62,7 @@ def test_a_recipe_by_its_name(name: str, tmp_path: Path, clips: Path, capfd: Cap
     assert record["config"] == {**recipe(name).to_json(), **changed}
 
 
-def test_a_mistyped_recipe(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+def test_a_mistyped_recipe_is_refused(tmp_path: Path, clips: Path, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--out", str(tmp_path / "run"), "-q", "--config"]
     assert cli.main([*words, "papr"]) == 2
     recipes = ", ".join(RECIPES)
@@ -76,7 +76,7 @@ def test_help_names_the_recipes(capfd: Capture) -> None:
     assert ", ".join(RECIPES) in " ".join(capfd.readouterr().out.replace("│", " ").split())
 
 
-def test_data_of_the_command_line_leave_the_splits_and_labels_of_a_file_behind(
+def test_data_on_the_command_line_replace_the_splits_and_labels_of_a_file(
     tmp_path: Path, clips: Path, capfd: Capture
 ) -> None:
     settings = tmp_path / "settings.json"
@@ -109,7 +109,7 @@ def test_a_run_repeated_or_resumed_from_another_folder(
     assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"
 
 
-def test_a_run_wants_a_folder_of_its_own(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+def test_a_run_needs_its_own_folder(tmp_path: Path, clips: Path, capfd: Capture) -> None:
     (tmp_path / "thesis.doc").touch()
     assert cli.main(["train", f"folder:{clips}", "--out", str(tmp_path), *SMALL]) == 1
     assert f"error: {tmp_path}: holds other files (thesis.doc); give a new or empty" in capfd.readouterr().err
@@ -136,7 +136,7 @@ def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capt
         ("{", "a run.json or another JSON or TOML file of settings was expected"),
     ],
 )
-def test_a_file_of_settings_that_cannot_be(tmp_path: Path, capfd: Capture, text: str, message: str) -> None:
+def test_an_invalid_settings_file_is_refused(tmp_path: Path, capfd: Capture, text: str, message: str) -> None:
     path = tmp_path / "settings.json"
     path.write_text(text)
     assert cli.main(["train", "folder:x", "--out", str(tmp_path / "run"), "--config", str(path)]) == 2
@@ -177,7 +177,7 @@ def test_a_pack_below_the_rate_of_the_network_is_reported(tmp_path: Path, clips:
     assert "the recordings have a sample rate of 16000 Hz, the network of 32000 Hz" in capfd.readouterr().err
 
 
-def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: str, capfd: Capture) -> None:
+def test_a_run_starts_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: str, capfd: Capture) -> None:
     words = ["train", f"folder:{clips}", "--init", model, "--out", str(tmp_path / "run"), "--n-workers", "0"]
     tiny = ["--n-clips-seen", "2", "--batch-size", "2", "--n-heads", "2", "--device", "cpu"]
     assert main([*words, *tiny, "--hop-ms", "10", "-q"]) == 1
@@ -187,7 +187,8 @@ def test_a_run_from_the_weights_of_a_model(tmp_path: Path, clips: Path, model: s
     assert main([*words, *tiny]) == 0
     printed = capfd.readouterr().err
     expected = (
-        "backbone, gmap pooling and hidden layer taken over; 3 labels start anew (16000 Hz, 64 mel bins, frames of "
+        "backbone, gmap pooling and hidden layer taken over; 3 labels start with random weights "
+        "(16000 Hz, 64 mel bins, frames of "
     )
     assert f"{model}: {expected}25 ms, width 2)\n" in printed
     record = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -1,4 +1,4 @@
-"""Sounds whose place is known."""
+"""Sounds with known times."""
 
 from dataclasses import dataclass
 
@@ -27,5 +27,5 @@ class Burst:
 
 @pytest.fixture
 def burst():
-    """The kind of reader; called, it makes one."""
+    """The class of the reader."""
     return Burst

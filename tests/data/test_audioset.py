@@ -1,4 +1,4 @@
-"""AudioSet: every dialect of its lists and every way to name its files, to the same clips."""
+"""AudioSet: every dialect of lists and every file naming scheme gives the same clips."""
 
 import warnings
 

@@ -176,7 +176,7 @@ def test_data_does_not_import_torch() -> None:
 
 
 class Silence:
-    """The least that a reader must be."""
+    """A minimal reader."""
 
     def load(self, sample_rate: int) -> Audio:
         return Audio(np.zeros(sample_rate), sample_rate)

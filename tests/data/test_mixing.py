@@ -1,4 +1,4 @@
-"""Where in a sound something sounds, the noise behind it, and the cache of decoded sounds."""
+"""Active parts of sounds, background noise, and the cache of decoded sounds."""
 
 from dataclasses import dataclass
 

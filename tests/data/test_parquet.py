@@ -1,4 +1,4 @@
-"""Clips in Parquet: the published AudioSet, earmark's own, one's own."""
+"""Clips in Parquet: the published AudioSet, earmark's packs, tables of users."""
 
 import json
 import warnings
@@ -100,7 +100,7 @@ def test_lenient_allows_unknown_labels(tmp_path, sound):
     assert [clip.labels for clip in read_parquet(own, lenient=True)] == [("dog", "rain"), ()]
 
 
-# earmark's own
+# earmark's packs
 
 ABOUT = {
     "format": 1,
@@ -165,7 +165,7 @@ def test_an_unfinished_pack_is_refused(tmp_path, sound):
     with pytest.warns(
         EarmarkWarning, match="1 of 2 files of the pack are not among those named: train-00001-of-00002.parquet"
     ):
-        assert len(read_parquet(shard)) == 3  # by itself it is whole
+        assert len(read_parquet(shard)) == 3  # this file alone is complete
     (folder / JOURNAL).unlink()
     pack(folder / "train-00001-of-00002.parquet", sound, "ghi")
     assert len(read_parquet(str(tmp_path))) == 6
@@ -178,7 +178,10 @@ def test_a_pack_with_missing_files_is_refused(tmp_path, sound):
     files = [{"file": path.name} for path in tmp_path.iterdir()]
     (tmp_path / packs.MANIFEST).write_text(json.dumps({"shards": files}))
     assert len(read_parquet(str(tmp_path))) == 9
-    for gone in ("train-00001-of-00002.parquet", "eval-00000-of-00001.parquet"):  # the manifest alone knows of the last
+    for gone in (
+        "train-00001-of-00002.parquet",
+        "eval-00000-of-00001.parquet",
+    ):  # only the manifest lists the last file
         content = (tmp_path / gone).read_bytes()
         (tmp_path / gone).unlink()
         assert refusal(lambda: read_parquet(str(tmp_path))).startswith(
@@ -294,7 +297,7 @@ def test_damaged_packs_are_refused(tmp_path, sound, change, text):
     assert refusal(lambda: read_parquet(url)).startswith(f"{url}{text}")
 
 
-# one's own
+# tables of users
 
 
 def test_tables_of_users_are_read(tmp_path, sound):
@@ -419,11 +422,11 @@ def test_rows_without_audio_fail_on_reading(tmp_path, sound):
     assert str(caught.value).startswith(f"{url}, row 4 (e): ")
 
 
-# at size
+# large row groups
 
 
 def test_opening_does_not_read_audio(tmp_path, monkeypatch):
-    """Nor as many bytes as the audio of one row group has, from a store that is far away."""
+    """Opening a remote file reads fewer bytes than one row group of audio."""
     noise = np.random.default_rng(0).bytes
     rows = {"id": [str(i) for i in range(32)], "audio": [noise(100_000) for _ in range(32)], "labels": ["a"] * 32}
     RemotePath("memory://sources/a.parquet").write(

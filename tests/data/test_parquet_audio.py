@@ -35,7 +35,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The row groups that are read, in their order."""
+    """The row groups that are read, in order."""
     parquet_audio._open_files.cache_clear()
     read = parquet.ParquetFile.read_row_group
     groups = []
@@ -110,7 +110,7 @@ def test_forked_processes_share_no_handles(table):
     queue = fork.Queue()
     orders = [np.random.default_rng(seed).permutation(np.tile(np.arange(12), 5)).tolist() for seed in range(3)]
     children = [fork.Process(target=in_child, args=(data, order, queue), daemon=True) for order in orders]
-    # as if another thread held the lock: a child that shares it waits for ever
+    # as if another thread held the lock: a child process that shares it would never end
     with ExitStack() as held:
         for files in [each for each in gc.get_objects() if type(each) is parquet_audio._OpenFiles]:
             held.enter_context(files._lock)

@@ -1,4 +1,4 @@
-"""Soundscapes: the same from memory and from a folder, true to their truth, and silent about it to a training."""
+"""Soundscapes: equal in memory and on disk, correct event times, and no event times in training data."""
 
 import json
 import multiprocessing
@@ -83,7 +83,7 @@ def test_recipes_pickle_small(soundscapes):
 
 
 def test_loader_workers_mix_the_same_samples(soundscapes):
-    # processes of their own, that share nothing with this one
+    # separate processes, which share nothing with this one
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as workers:
         there = list(workers.map(_waveform, soundscapes.dataset))
     assert same(there, waveforms(soundscapes.dataset))
@@ -161,7 +161,7 @@ def test_event_levels_match_the_truth(burst):
         onset, offset = round(event.onset * 16000), round(event.offset * 16000)
         background = np.mean(np.concatenate([waveform[:onset], waveform[offset:]]) ** 2)
         ratio = np.mean(waveform[onset:offset] ** 2) / background - 1
-        # brown noise wanders: its power differs from part to part of a clip
+        # the power of brown noise differs from part to part of a clip
         assert 10 * np.log10(ratio) == pytest.approx(event.gain_db, abs=2.5)
         assert clip.audio.background_db == pytest.approx(10 * np.log10(background), abs=1.5)
 
@@ -262,7 +262,7 @@ def test_an_interrupted_rendering_resumes(soundscapes, rendered, tmp_path):
         render_soundscapes(soundscapes, tmp_path / "out", jobs=1, progress=interrupt)
     audio = tmp_path / "out" / "audio"
     assert not (tmp_path / "out" / "clips.csv").exists()
-    for clip in soundscapes.dataset.clips[8:]:  # however far it came, some are missing now
+    for clip in soundscapes.dataset.clips[8:]:  # some files are missing at any point of interruption
         (audio / f"{clip.id}.flac").unlink(missing_ok=True)
     with pytest.raises(DataError, match="interrupted; run the same command again"):
         read_soundscapes(tmp_path / "out")
@@ -402,6 +402,6 @@ def test_real_recordings_are_mixed_without_their_silence(esc50_dir):
         for sound in clip.audio.sounds:
             source = load_audio(sound.source.path, 16000).waveform
             cut = source[sound.cut : sound.cut + sound.n_samples]
-            # within every cut something is at most 20 dB under the loudest 10 ms of the recording
+            # every cut holds sound within 20 dB of the loudest 10 ms of the recording
             blocks = [np.mean(part**2) for part in np.split(source, range(160, len(source), 160))]
             assert max(np.mean(cut[i : i + 160] ** 2) for i in range(0, len(cut), 40)) > max(blocks) / 100 * 0.9

@@ -1,4 +1,4 @@
-"""The synthetic bank: ten kinds of sound that differ, instance from instance and kind from kind."""
+"""The synthetic bank: ten kinds of sound; instances and kinds differ."""
 
 import pickle
 

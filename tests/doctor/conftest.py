@@ -41,7 +41,7 @@ def saved():
 
 
 def _damaged(folder):
-    """Files of which nothing can be heard, and a part of why."""
+    """Unreadable files, each with a part of its error."""
     whole = _saved(folder / "whole.flac", _noise(seconds=3.0)).path.read_bytes()
     wav = _saved(folder / "whole.wav", _noise()).path.read_bytes()
     contents = {
@@ -79,7 +79,7 @@ def written():
 
 
 def _dataset_of(clips, **others):
-    """A data set of (id, labels, split, group) and what was found of each."""
+    """A data set of (id, labels, split, group) and the facts about each clip."""
     made = tuple(Clip(id_, labels, FileAudio(Path(id_)), split, group) for id_, labels, split, group in clips)
     return Dataset("made", LabelSet(("dog", "rain")), made, **others)
 
@@ -107,7 +107,7 @@ def diagnosed():
 
 
 def _wrong_data(folder):
-    """A table with everything that can be wrong with clips from files."""
+    """A table of file clips with every kind of fault."""
     first = _noise(1)
     _saved(folder / "dog1.wav", first)
     _saved(folder / "dog2.flac", first)
@@ -140,7 +140,7 @@ def _wrong_data(folder):
 
 @pytest.fixture(scope="session")
 def wrong_data():
-    """Saves a data set with everything that can be wrong with clips from files."""
+    """Saves a data set of files with every kind of fault."""
     return _wrong_data
 
 

@@ -53,7 +53,7 @@ def readers(tmp_path, monkeypatch):
     return importlib.import_module("readers_that_crash")
 
 
-def test_a_clip_that_kills_its_process_is_unreadable_and_costs_no_other(tmp_path, readers, noise, saved):
+def test_a_clip_that_kills_its_process_is_unreadable_and_affects_no_other(tmp_path, readers, noise, saved):
     good = [saved(tmp_path / f"{n}.wav", noise(n)) for n in range(3)]
     audio = [good[0], readers.Crashing(), good[1], readers.CrashingOnce(str(tmp_path / "marker")), good[2]]
     clips = tuple(Clip(str(n), ("dog",), each) for n, each in enumerate(audio))
@@ -73,7 +73,7 @@ def small(tmp_path, noise, saved):
 
 
 def interrupted(dataset, data, out, after):
-    """Examines so many clips, and is then interrupted."""
+    """Examines this many clips, then is interrupted."""
 
     def stop(done, total):
         if done == after:
@@ -95,7 +95,7 @@ def watched(monkeypatch):
     return examined
 
 
-def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path, small, monkeypatch, files):
+def test_an_interrupted_examination_resumes_to_the_same_bytes(tmp_path, small, monkeypatch, files):
     dataset = open_data(small)
     doctor(dataset, small, tmp_path / "alone", n_jobs=1)
 
@@ -107,16 +107,14 @@ def test_an_interrupted_examination_goes_on_and_ends_in_the_same_bytes(tmp_path,
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
-def test_clips_whose_files_have_changed_since_are_examined_anew(
-    tmp_path, small, monkeypatch, noise, saved, files, found
-):
+def test_clips_with_changed_files_are_examined_again(tmp_path, small, monkeypatch, noise, saved, files, found):
     dataset, folder = open_data(small), tmp_path / "data" / "dog"
     (folder / "1.wav").write_bytes(b"broken")
     sound = (folder / "3.wav").read_bytes()
 
     interrupted(dataset, small, tmp_path / "report", after=5)
     saved(folder / "1.wav", noise(9))
-    (folder / "3.wav").write_bytes(sound[:-2] + b"ab")  # as many bytes
+    (folder / "3.wav").write_bytes(sound[:-2] + b"ab")  # the same number of bytes
     examined = watched(monkeypatch)
     report = doctor(dataset, small, tmp_path / "report", n_jobs=1)
     assert [dataset[position].id for position in examined] == ["dog/1.wav", "dog/3.wav", "rain/4.wav"]
@@ -125,7 +123,7 @@ def test_clips_whose_files_have_changed_since_are_examined_anew(
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
-def test_clips_that_come_and_go_leave_what_is_known_of_the_others(tmp_path, small, monkeypatch, noise, saved, files):
+def test_added_and_removed_clips_do_not_affect_the_others(tmp_path, small, monkeypatch, noise, saved, files):
     interrupted(open_data(small), small, tmp_path / "report", after=4)
     saved(tmp_path / "data" / "dog" / "0.wav", noise(7, seconds=0.3))
     (tmp_path / "data" / "dog" / "3.wav").unlink()
@@ -137,7 +135,7 @@ def test_clips_that_come_and_go_leave_what_is_known_of_the_others(tmp_path, smal
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
-def test_a_file_that_took_the_name_of_another_is_examined_anew(tmp_path, noise, saved, ids):
+def test_a_file_with_the_name_of_another_is_examined_again(tmp_path, noise, saved, ids):
     folder = tmp_path / "data" / "dog"
     for n in range(5):
         saved(folder / f"{n}.wav", np.zeros(RATE) if n == 1 else noise(n))
@@ -151,7 +149,7 @@ def test_a_file_that_took_the_name_of_another_is_examined_anew(tmp_path, noise, 
     assert ids(report, "silent") == ["dog/0.wav"]
 
 
-def test_rows_of_files_that_have_changed_since_are_examined_anew(tmp_path, noise, saved):
+def test_rows_of_changed_files_are_examined_again(tmp_path, noise, saved):
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -175,20 +173,20 @@ def test_rows_of_files_that_have_changed_since_are_examined_anew(tmp_path, noise
     assert stamp_of(ParquetAudio(Shard("s3://bucket", "a.parquet", "audio"), 0, "a", 0, 0)) is None
 
 
-def test_an_examination_that_died_at_its_end(tmp_path, small, monkeypatch, files):
+def test_an_examination_killed_while_writing_its_report_resumes(tmp_path, small, monkeypatch, files):
     dataset = open_data(small)
     doctor(dataset, small, tmp_path / "alone", n_jobs=1)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Report, "save", lambda self, folder: (_ for _ in ()).throw(KeyboardInterrupt))
         doctor(dataset, small, tmp_path / "report", n_jobs=1)
     (tmp_path / "report" / ".clips-0123456789ab.csv").write_text("half a table")
-    monkeypatch.setattr("earmark.parallel.pool._Worker", None)  # nothing is left for one
+    monkeypatch.setattr("earmark.parallel.pool._Worker", None)  # no clip is left for a worker
     doctor(dataset, small, tmp_path / "report")
     assert files(tmp_path / "report") == files(tmp_path / "alone")
 
 
 @pytest.mark.parametrize("stage", ["save", "write_clips"])
-def test_an_examination_is_alone_until_all_is_written(tmp_path, small, monkeypatch, stage, files):
+def test_only_one_examination_works_in_a_folder(tmp_path, small, monkeypatch, stage, files):
     owner = Report if stage == "save" else run_module
     original, refused = getattr(owner, stage), []
 
@@ -205,14 +203,14 @@ def test_an_examination_is_alone_until_all_is_written(tmp_path, small, monkeypat
     assert set(files(tmp_path / "report")) == {"report.json", "clips.csv", "clean.txt"}
 
 
-def test_a_finished_examination_is_done_anew(tmp_path, small, ids):
+def test_a_finished_examination_is_repeated_completely(tmp_path, small, ids):
     doctor(open_data(small), small, tmp_path / "report", n_jobs=1)
     (tmp_path / "data" / "dog" / "1.wav").write_bytes(b"broken since")
     report = doctor(open_data(small), small, tmp_path / "report", n_jobs=1)
     assert ids(report, "unreadable") == ["dog/1.wav"]
 
 
-def test_folders_with_something_else_are_refused(tmp_path, small, written):
+def test_folders_with_other_files_are_refused(tmp_path, small, written):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "thesis.tex").touch()
     with pytest.raises(DataError, match=r"a new or empty folder was expected.*thesis.tex"):
@@ -223,7 +221,7 @@ def test_folders_with_something_else_are_refused(tmp_path, small, written):
         doctor(open_data(small), small, tmp_path / "other")
 
 
-def test_what_a_report_depends_on_is_in_the_hash_of_the_data(dataset_of):
+def test_the_hash_covers_all_that_a_report_depends_on(dataset_of):
     one = dataset_of([("a", ("dog",), "train", "x"), ("b", ("rain",), "test", "y")])
     others = [
         replace(one, clips=one.clips[::-1]),

@@ -71,14 +71,14 @@ def test_a_tone_that_just_reaches_full_scale_is_not_clipped(tmp_path, saved):
     assert examine(saved(tmp_path / "b.wav", 1.5 * tone)).clipped > 0.4
 
 
-def test_channels_that_cancel_are_silent_and_warned_of(tmp_path, noise, saved):
+def test_cancelling_channels_are_silent_and_give_a_warning(tmp_path, noise, saved):
     waveform = noise()
     facts = examine(saved(tmp_path / "a.wav", np.stack([waveform, -waveform])))
     assert facts.peak < 1e-4
     assert facts.warning.startswith("channels cancel each other")
 
 
-def test_what_cannot_be_read_says_why_without_its_path(tmp_path, noise, saved, damaged):
+def test_reasons_of_unreadable_clips_name_no_path(tmp_path, noise, saved, damaged):
     for path, reason in damaged(tmp_path).items():
         facts = examine(FileAudio(path))
         assert facts.error.startswith(reason), path

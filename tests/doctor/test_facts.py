@@ -3,7 +3,7 @@
 from earmark.doctor.facts import Facts, FactsTable
 
 
-def test_a_table_gives_back_what_it_was_given():
+def test_a_table_returns_the_given_facts():
     table = FactsTable(3)
     found = Facts(1.25, 44100, 2, 0.5, 0.25, "ab" * 30 + "0000", "odd", None)
     table.add(1, found)

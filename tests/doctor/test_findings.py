@@ -58,7 +58,7 @@ def test_findings_about_one_clip(diagnosed):
     assert diagnosed(clips, everything, limits).clean_ids == ["b", "c", "f", "g"]
 
 
-def test_clips_shorter_than_promised():
+def test_clips_shorter_than_listed():
     promised = [("a", 1.0), ("b", 1.05), ("c", 2.0), ("d", None)]
     clips = tuple(Clip(id_, ("dog",), FileAudio(Path(id_), 0.5, duration)) for id_, duration in promised)
     table = FactsTable(4)
@@ -69,7 +69,7 @@ def test_clips_shorter_than_promised():
     assert diagnosis.is_clean.all(), "some of it is there"
 
 
-def test_of_one_sound_the_first_clip_is_clean(ids, found, diagnosed):
+def test_the_first_of_several_clips_with_one_sound_is_clean(ids, found, diagnosed):
     clips = [(name, ("dog",), "train", None) for name in "abcd"]
     report = diagnosed(clips, [facts(2), facts(1), facts(2), facts(2)])
     assert ids(report, "duplicate") == [["a", "c", "d"]]
@@ -96,7 +96,7 @@ def test_sounds_with_several_labels_or_in_several_splits(ids, diagnosed):
     assert diagnosed(clips, [facts(1)] * 5, Limits(min_clips=0, keep=keep)).clean_ids == ["a"]
 
 
-def test_clips_that_are_out_anyway_are_no_duplicates(found, diagnosed):
+def test_excluded_clips_do_not_count_as_duplicates(found, diagnosed):
     clips = [
         ("a", (), None, None),
         ("b", ("dog",), None, None),

@@ -14,7 +14,7 @@ RATE = 16000
 FACTS = Facts(1.0, 44100, 2, 0.1, 0.0, "ab" * 32, None, None)
 
 
-def test_entries_come_back(tmp_path, written):
+def test_entries_are_read_as_written(tmp_path, written):
     written(tmp_path / "journal.jsonl")
     with open_facts_journal(tmp_path / "journal.jsonl") as journal:
         assert list(journal.read(Entry.from_json)) == [
@@ -43,7 +43,7 @@ def test_other_journals_are_refused_and_stay(tmp_path, content, message, written
     assert path.read_bytes() == before
 
 
-def test_only_files_that_are_there_have_a_stamp(tmp_path, noise, saved):
+def test_only_existing_files_have_a_stamp(tmp_path, noise, saved):
     audio = saved(tmp_path / "a.wav", noise())
     assert stamp_of(audio).n_bytes == 44 + 2 * RATE
     assert stamp_of(FileAudio(tmp_path / "gone.wav")) is None

@@ -24,12 +24,12 @@ from earmark.errors import ConfigError
         ),
     ],
 )
-def test_limits_outside_what_they_can_be(settings, message):
+def test_invalid_limits_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Limits(**settings)
 
 
-def test_every_kind_has_its_words():
+def test_every_kind_has_its_texts():
     assert set(LEFT_OUT) | set(KEPT) < set(KINDS)
     assert Limits().what("short") == "clips shorter than 0.2 s"
     assert all("{" not in Limits().what(kind) for kind in KINDS)

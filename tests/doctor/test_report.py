@@ -1,4 +1,4 @@
-"""The report on a data set with everything that can be wrong."""
+"""The report on a data set with every kind of fault."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ def test_the_facts_of_each_clip_as_a_table(tmp_path, wrong_data):
     assert (rows["gone.wav"]["status"], rows["gone.wav"]["findings"]) == ("missing", "missing")
 
 
-def test_nothing_clean(tmp_path, files):
+def test_a_report_without_clean_clips(tmp_path, files):
     (tmp_path / "data" / "dog").mkdir(parents=True)
     (tmp_path / "data" / "dog" / "a.wav").write_text("no sound")
     data = f"folder:{tmp_path / 'data'}"

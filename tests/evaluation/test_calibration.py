@@ -402,7 +402,7 @@ def test_invalid_settings_are_refused(network: Network, dataset: Dataset) -> Non
 
 
 def test_a_calibration_of_other_labels_is_refused(found: Calibration) -> None:
-    with pytest.raises(ConfigError, match="of the network's 2 labels was expected, this one is of 4 labels"):
+    with pytest.raises(ConfigError, match="for the network's 2 labels, got one for 4 other labels"):
         apply(Network(CONFIG, SOME_LABELS), found)
 
 
@@ -415,11 +415,11 @@ def test_a_calibration_is_copied_to_a_network_trained_alike(network: Network, fo
     assert copied.thresholds == found.thresholds
     assert copied.extra["calibration"] == {**found.facts(), "copied": True}
     assert other.thresholds is None and "calibration" not in other.extra
-    with pytest.raises(ConfigError, match="a checkpoint that `earmark calibrate` wrote was expected to copy from"):
+    with pytest.raises(ConfigError, match="expected a calibrated checkpoint to copy from"):
         apply_like(other, network)
-    with pytest.raises(ConfigError, match="the same 2 labels was expected to copy the calibration from"):
+    with pytest.raises(ConfigError, match="expected a calibrated checkpoint with the same 2 labels"):
         apply_like(Network(CONFIG, SOME_LABELS), apply(network, found))
-    with pytest.raises(ConfigError, match="this one is: twice would be wrong"):
+    with pytest.raises(ConfigError, match="expected a network without calibration"):
         apply_like(apply(network, found), apply(network, found))
 
 

@@ -1,4 +1,4 @@
-"""A bank with folds on the disk, and a profile of seconds."""
+"""A bank with folds on disk, and a profile that takes seconds."""
 
 import csv
 from dataclasses import replace
@@ -66,7 +66,7 @@ def planned(bank):
 
 @pytest.fixture
 def line_of():
-    """A finished run that never was."""
+    """A made-up finished run."""
     from experiments.table1.lines import Line, config_sha256
 
     def line(difficulty, cell, seed, mAP=0.5, **values):

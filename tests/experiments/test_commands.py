@@ -117,7 +117,7 @@ def test_a_failed_run_is_one_line_and_the_status_1(
     assert (printed["n_runs"], printed["n_done"], printed["failed"]) == (2, 1, [failed])
 
 
-def test_localisation_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_localisation_calls_its_function(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def localise(out: Path, progress: Callable[[str, int, int], None]) -> Localised:
@@ -138,7 +138,7 @@ def test_localisation_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pyte
     assert calls == [tmp_path] * 2
 
 
-def test_figure3_is_wired(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure3_calls_its_function(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def draw(out: Path, *rest: Any) -> Path:
@@ -179,7 +179,7 @@ def test_table2_prints_or_writes(tmp_path: Path, capfd: Capture) -> None:
         ("figure3 --out y --difficulty spares", "one of sparse, dense was expected, not 'spares'"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(
+def test_wrong_usage_is_one_line_and_status_2(
     words: str, message: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -206,9 +206,7 @@ def test_wrong_usage_is_one_line_and_2(
         ("table2 --report {t}/gone.json", "gone.json"),
     ],
 )
-def test_work_that_cannot_be_done_is_one_line_and_1(
-    words: str, message: str, bank: str, tmp_path: Path, capfd: Capture
-) -> None:
+def test_an_error_is_one_line_and_status_1(words: str, message: str, bank: str, tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "holiday.jpg").touch()
     assert main([word.format(t=tmp_path, bank=bank) for word in words.split()]) == 1
     captured = capfd.readouterr()

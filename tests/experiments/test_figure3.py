@@ -1,4 +1,4 @@
-"""Figure 3: from the folder of a Table 1 to its picture, and which clip it shows."""
+"""Figure 3: the picture of a Table 1 folder, and the choice of its clip."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,7 +24,7 @@ RUNS = [Run("sparse", cell, seed) for cell in ("gmap", "attention", "mean") for 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """The folder of a table: soundscapes of three seconds, and networks that learned nothing but do not look evenly."""
+    """The folder of a table: soundscapes of 3 s, and untrained networks with uneven attention."""
     out = tmp_path_factory.mktemp("table")
     config = SoundscapeConfig(duration=3.0, sample_rate=16000, event_duration=(0.3, 0.5), n_events=(1, 2), seed=7)
     bank = synthetic_bank(n_per_label=4).select(splits=["test"])
@@ -44,7 +44,7 @@ def save_network(path, pooling, seed, labels):
 
 
 def line_of(run):
-    """A finished run of which only the name matters here."""
+    """A finished run; only its name matters here."""
     plain = {str: "", int: 1, float: 1.0, Mapping: {}}
     values = {f.name: next((plain[kind] for kind in plain if is_kind(f.type, kind)), None) for f in fields(Line)}
     return Line(**values | run._asdict())
@@ -56,7 +56,7 @@ def is_kind(annotation, kind):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the pictures were made of."""
+    """Records the arguments of each picture."""
     calls = []
     monkeypatch.setattr(module, "plot_attention", lambda *a, **k: (calls.append((a, k)), plot_attention(*a, **k)))
     return calls
@@ -82,7 +82,7 @@ def test_the_command_draws_the_chosen_clip_with_its_truth_and_both_networks(tabl
     )
 
 
-def test_without_a_name_the_most_ordinary_clip_is_drawn_and_said_to_be(table, drawn):
+def test_without_a_name_the_most_typical_clip_is_drawn_and_named(table, drawn):
     draw(table)
     ((_, options),) = drawn
     assert options["title"] == f"{choose_clip(table)}: the most ordinary test clip of two events, sparse, seed 0"
@@ -115,7 +115,7 @@ def apart(events):
     return len(events) == 2 and events[0].offset <= events[1].onset
 
 
-def test_the_choice_is_the_same_every_time_and_of_two_events_apart(table):
+def test_the_choice_is_reproducible_and_has_two_separate_events(table):
     name = choose_clip(table)
     assert choose_clip(table) == name
     assert apart(module._truth(table / "data" / "sparse" / "test")[name])
@@ -147,7 +147,7 @@ def test_any_two_networks_and_recording_can_be_drawn(table, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
 
 
-def test_what_is_missing_is_reported_in_one_line(table, tmp_path):
+def test_missing_runs_and_clips_are_reported_in_one_line(table, tmp_path):
     with pytest.raises(
         DataError,
         match="the finished run dense gmap seed 0 was expected, it is missing; `python -m experiments",

@@ -1,4 +1,4 @@
-"""Runs side by side, in real processes."""
+"""Parallel runs in real processes."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from experiments.table1.soundscapes import PARTS, render_part
 RUNS = tuple(Run("sparse", cell, 0) for cell in ("max", "mean"))
 
 
-def test_runs_side_by_side_end_in_lines_and_a_failed_one_in_its_reason(planned, out):
+def test_parallel_runs_give_lines_and_a_failed_run_its_reason(planned, out):
     plan, bank = planned()
     plan.claim(out)
     for part in PARTS:
@@ -46,7 +46,7 @@ def test_a_run_whose_process_dies_is_given_with_its_reason(out, monkeypatch, exi
     assert all(result.startswith(reason) for _, result in results)
 
 
-def test_a_failure_is_one_line_and_names_what_was_not_meant_for_people():
+def test_a_failure_is_one_line_and_names_the_class_of_internal_errors():
     assert failure(DataError("no clip\nat all")) == "no clip"
     assert failure(RuntimeError("out of memory\nsomewhere")) == "RuntimeError: out of memory"
     assert failure(ValueError()) == "ValueError: "

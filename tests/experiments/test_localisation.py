@@ -87,7 +87,7 @@ def test_every_run_gets_a_line_once(out: Path) -> None:
     assert (out / "localisation.jsonl").read_text() == text
 
 
-def test_interrupted_it_goes_on(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_localisation_resumes(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure, n_calls = localisation.measure, 0
 
     def stopped(*arguments: Any, **settings: Any) -> dict[str, Any]:
@@ -106,14 +106,14 @@ def test_interrupted_it_goes_on(out: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [each["cell"] for each in read_localisation(out / "localisation.jsonl")] == ["mean", "gmap"]
 
 
-def test_a_run_without_checkpoint_is_named_and_passed_over(out: Path) -> None:
+def test_a_run_without_checkpoint_is_named_and_skipped(out: Path) -> None:
     (Run("sparse", "mean", 0).folder(out) / "best.safetensors").unlink()
     result = localise(out)
     assert [each["cell"] for each in result.lines] == ["gmap"]
     assert result.missing == (Run("sparse", "mean", 0),)
 
 
-def test_another_checkpoint_is_measured_anew(out: Path) -> None:
+def test_a_changed_checkpoint_is_measured_again(out: Path) -> None:
     before = localise(out).lines[1]
     save(out, Run("sparse", "gmap", 0), torch_seed=1)
     (after,) = localise(out).lines
@@ -123,7 +123,7 @@ def test_another_checkpoint_is_measured_anew(out: Path) -> None:
     assert len(kept) == 2
 
 
-def test_what_localise_refuses(out: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_localise_refuses_invalid_folders(out: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("empty")
     for function in (localise, write_table):
         with pytest.raises(DataError, match="finished runs were expected, there is none"):
@@ -194,7 +194,7 @@ def test_measures_of_other_soundscapes_are_left_out(line: Callable[..., Line]) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
-def test_it_keeps_out_of_a_table_in_work(out: Path) -> None:
+def test_localise_refuses_a_table_in_use(out: Path) -> None:
     with alone(out), pytest.raises(ConfigError, match="another process is at work on this table"):
         localise(out)
 

@@ -148,14 +148,14 @@ def test_pointing_of_heads_and_evidence(valid: Path, heldout: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("pooling", "there"), [("mean", set()), ("attention", {"attention", "heads"})])
-def test_pointing_has_what_the_pooling_has(
+def test_pointing_covers_the_heads_of_the_pooling(
     pooling: str, there: set[str], valid: Path, heldout: Path, tmp_path: Path
 ) -> None:
     found = measure(checkpoint(tmp_path, pooling), valid, heldout)["pointing"]
     assert set(found) == {"n_clips", "chance", "evidence"} | there
 
 
-def test_no_soundscape_with_one_event(valid: Path, tmp_path: Path) -> None:
+def test_pointing_without_soundscapes_of_one_event_is_undefined(valid: Path, tmp_path: Path) -> None:
     two = render(tmp_path / "two", "test", 4, n_events=(2, 2))
     assert measure(checkpoint(tmp_path, "mean"), valid, two)["pointing"] == {"n_clips": 0}
 
@@ -176,7 +176,7 @@ def test_results_do_not_depend_on_batches_and_progress_is_reported(valid: Path, 
     assert one["pointing"] == many["pointing"]
 
 
-def test_clips_of_several_lengths_encode_as_alone(valid: Path, tmp_path: Path) -> None:
+def test_clips_of_several_lengths_encode_as_each_alone(valid: Path, tmp_path: Path) -> None:
     network = Network.load(checkpoint(tmp_path, "gmap"))
     clips = [
         replace(clip, audio=replace(clip.audio, duration=seconds))
@@ -189,7 +189,7 @@ def test_clips_of_several_lengths_encode_as_alone(valid: Path, tmp_path: Path) -
         np.testing.assert_allclose(segments, alone, atol=1e-5)
 
 
-def test_what_cannot_be_measured(valid: Path, heldout: Path, tmp_path: Path) -> None:
+def test_unmeasurable_inputs_are_refused(valid: Path, heldout: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path, "mean")
     with pytest.raises(CheckpointError, match="no such file"):
         measure(tmp_path / "nothing.safetensors", valid, heldout)

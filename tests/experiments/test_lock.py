@@ -1,4 +1,4 @@
-"""A folder is one process's at a time."""
+"""Only one process at a time uses a folder."""
 
 import sys
 
@@ -10,7 +10,7 @@ from experiments.lock import alone
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
 
 
-def test_one_at_a_time(tmp_path):
+def test_only_one_process_works_in_a_folder(tmp_path):
     with (
         alone(tmp_path),
         pytest.raises(ConfigError, match="another process is at work on this table"),

@@ -44,7 +44,7 @@ sys.exit(f"loaded {heavy}" if heavy else 0)
     assert run.returncode == 0, run.stderr
 
 
-def test_it_runs_as_a_module() -> None:
+def test_experiments_run_as_a_module() -> None:
     words = [sys.executable, "-m", "experiments", "table2", "--report", "no-such-report.json"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     assert run.returncode == 1

@@ -1,4 +1,4 @@
-"""The literature table: figures that agree with themselves, and whose reports may stand beside them."""
+"""The literature table: consistent figures, and the reports that it accepts."""
 
 import json
 from math import sqrt
@@ -93,7 +93,7 @@ def test_a_report_gets_the_last_row_with_its_coverage_and_interval(report):
     ]
 
 
-def test_a_report_with_parameters_or_labels_without_positives_says_so(report):
+def test_parameters_and_labels_without_positives_are_shown(report):
     *_, row = rows(table2(report(n_parameters=6_531_535, n_labels_with_positives=520, model="a|b", d_prime=None)))
     assert row[0] == "**a!b**" and row[4] == "-" and row[5] == "6.53 M"
     assert row[6] == "18,600 clips, 520 labels with a positive; ids `0123456789ab`"

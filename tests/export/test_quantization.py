@@ -89,7 +89,7 @@ def test_the_given_graph_is_not_changed(model: Path, graphs: tuple[onnx.ModelPro
 
 
 def test_calibration_without_recordings_is_refused(exported: Path) -> None:
-    with pytest.raises(ConfigError, match="calibrated with recordings like those to come, but there is none"):
+    with pytest.raises(ConfigError, match="expected recordings for the calibration of an int8 network, got none"):
         quantize(onnx.load(exported), [], RATE)
 
 

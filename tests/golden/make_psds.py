@@ -81,7 +81,7 @@ def scores(
 
 
 def joined(truth: list[list]) -> list[list]:
-    """Events of one label that overlap or touch made one: sed_scores_eval refuses them."""
+    """Joins events of one label that overlap or touch: sed_scores_eval refuses them."""
     result: list[list] = []
     for label, onset, offset in sorted(truth):
         if result and result[-1][0] == label and onset <= result[-1][2]:

@@ -22,7 +22,7 @@ from earmark.model.network import Network
 
 HOP = 320
 SEGMENT = 16 * HOP
-# 80 to 300 frames: odd before the first, second, third, fourth halving, before several, before none; near whole hops
+# 80 to 300 frames: odd before one, several or none of the four halvings; near whole hops
 LENGTHS = (
     SEGMENT - HOP,
     SEGMENT - 1,

@@ -11,7 +11,7 @@ from earmark.inference.engine import CHUNK_SECONDS, ChunkedEncoder, Engine, enco
 @pytest.fixture
 def field_engine(mean_engine: type) -> type:
     class FieldEngine(mean_engine):  # type: ignore[misc]
-        """A segment is the mean of all samples within `halo` segments of it, mirrored ends: every wrong edge shows."""
+        """A segment is the mean of the samples within `halo` segments, with mirrored ends: wrong edges change it."""
 
         samples_per_segment = 10
         sample_rate = 25

@@ -24,7 +24,7 @@ def engine(exported: Path) -> OnnxEngine:
     return OnnxEngine(exported, n_threads=1)
 
 
-def test_it_is_an_engine_with_the_facts_of_the_checkpoint(exported: Path, engine: OnnxEngine) -> None:
+def test_the_engine_has_the_properties_of_the_checkpoint(exported: Path, engine: OnnxEngine) -> None:
     reference = TorchEngine(Network.load(exported.with_suffix(".safetensors")))
     assert isinstance(engine, Engine)
     for name in ("labels", "thresholds", "clip_duration", "sample_rate", "samples_per_segment", "halo"):
@@ -147,7 +147,7 @@ def test_a_foreign_file_is_reported_in_one_line(
         "text": (b"no graph at all", r"not a readable \.onnx file"),
         "cut": (exported.read_bytes()[:5000], r"not a readable \.onnx file"),
         "somebody's": (other_graph(""), "not exported by earmark"),
-        "swapped": (other_graph(str(exported)), "its graphs are not those that earmark exports; export it again"),
+        "swapped": (other_graph(str(exported)), "its graphs do not have earmark's inputs and outputs; export it again"),
     }[kind]
     if content is not None:
         path.write_bytes(content)
@@ -157,7 +157,7 @@ def test_a_foreign_file_is_reported_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_needs_neither_pytorch_nor_the_onnx_package_and_prints_nothing(exported: Path) -> None:
+def test_the_engine_needs_neither_pytorch_nor_onnx_and_prints_nothing(exported: Path) -> None:
     code = f"""
 import sys, numpy, earmark
 engine = earmark.load({str(exported)!r}).engine

@@ -53,7 +53,7 @@ def test_equal_scores_keep_the_order_of_the_labels(mean_engine: Any, levels: Lev
     assert [tag.label for tag in Tagger(Even()).tag(levels(0.0), top=40)] == [*names[1::2], *names[::2]]
 
 
-def test_threshold_takes_as_many_as_reach_it(tagger: Tagger, levels: Levels) -> None:
+def test_threshold_takes_all_labels_that_reach_it(tagger: Tagger, levels: Levels) -> None:
     assert [tag.label for tag in tagger.tag(levels(0.0), threshold=0.5)] == ["low", "high"]
     assert tagger.tag(levels(0.0), threshold=0.6) == []
 
@@ -80,7 +80,7 @@ def test_extreme_logits_neither_overflow_nor_vanish(mean_engine: Any, levels: Le
 
 
 def test_invalid_settings_are_refused(tagger: Tagger, levels: Levels) -> None:
-    with pytest.raises(ConfigError, match="top: no number of tags was expected beside a threshold"):
+    with pytest.raises(ConfigError, match="top: expected either a number of tags or a threshold"):
         tagger.tag(levels(0.0), top=3, threshold=0.5)
     with pytest.raises(ConfigError, match="top: a positive whole number was expected, not 0"):
         tagger.tag(levels(0.0), top=0)
@@ -89,7 +89,7 @@ def test_invalid_settings_are_refused(tagger: Tagger, levels: Levels) -> None:
             tagger.tag(levels(0.0), threshold=threshold)
 
 
-def test_a_path_and_an_audio_of_any_rate_and_channels_mean_the_same(tagger: Tagger, tmp_path: Path) -> None:
+def test_a_path_and_an_audio_of_any_rate_and_channels_give_the_same_tags(tagger: Tagger, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     stereo = Audio((rng.standard_normal((2, 8820)) / 10 + 0.05).astype(np.float32), 4410)
     save_audio(tmp_path / "stereo.wav", stereo, subtype="FLOAT")
@@ -111,7 +111,7 @@ def test_a_missing_file_is_reported(tagger: Tagger, tmp_path: Path) -> None:
         tagger.tag(tmp_path / "nothing.wav")
 
 
-def test_auto_takes_each_label_s_own_threshold(mean_engine: Any, levels: Levels) -> None:
+def test_auto_takes_the_threshold_of_each_label(mean_engine: Any, levels: Levels) -> None:
     tagger = Tagger(mean_engine(thresholds=(0.9, 0.1, 0.5)))
     assert tagger.thresholds == (0.9, 0.1, 0.5)
     assert [tag.label for tag in tagger.tag(levels(0.1), threshold="auto")] == ["high"]

@@ -39,12 +39,12 @@ def test_events_never_cover_gaps_between_windows() -> None:
     assert [(e.onset, e.offset) for e in timeline.events()] == [(0.0, 1.0), (6.0, 7.0)]
 
 
-def test_events_check_their_threshold() -> None:
+def test_invalid_thresholds_are_refused() -> None:
     with pytest.raises(ConfigError, match="threshold: a score from 0 to 1"):
         timeline_of([1.0], 1.0, 1.0, 1.0).events(2.0)
 
 
-def test_an_event_that_wavers_is_one() -> None:
+def test_a_fluctuating_score_gives_one_event() -> None:
     timeline = timeline_of([0.1, 0.3, 0.7, 0.3, 0.6, 0.26, 0.2, 0.4], window=1.0, hop=1.0, duration=8.0)
     assert timeline.events(0.5) == [Event("a", 1.0, 6.0, 0.7)]
     assert [(e.onset, e.offset) for e in timeline.events(0.5, release=1.0)] == [(2.0, 3.0), (4.0, 5.0)]

@@ -1,4 +1,4 @@
-"""The engine of a PyTorch network gives what the network gives."""
+"""The engine of a PyTorch network returns the network's values."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def network(pooling: str = "gmap") -> Network:
     return net.eval()
 
 
-def test_it_gives_what_the_network_gives_as_numpy() -> None:
+def test_the_engine_returns_the_networks_values_as_numpy() -> None:
     net = network()
     engine = TorchEngine(net)
     waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)

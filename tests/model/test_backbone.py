@@ -43,7 +43,7 @@ def plain(net: Backbone, log_mel: torch.Tensor) -> torch.Tensor:
 
 
 def plain_light(net: LightBackbone, log_mel: torch.Tensor) -> torch.Tensor:
-    """The light one likewise."""
+    """The light backbone, written down plainly."""
     x = net.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
     for number, block in enumerate(net.blocks):
         x = separable(x, block.conv1) if number else F.conv2d(x, block.conv1.weight, stride=2, padding=1)
@@ -54,7 +54,7 @@ def plain_light(net: LightBackbone, log_mel: torch.Tensor) -> torch.Tensor:
 
 
 def separable(x, conv):
-    """As one full convolution."""
+    """The pair as one full convolution."""
     return F.conv2d(x, conv.pointwise.weight * conv.depthwise.weight.transpose(0, 1), padding=1)
 
 
@@ -62,13 +62,13 @@ def stats(bn):
     return bn.running_mean, bn.running_var, bn.weight, bn.bias
 
 
-def test_the_papers_shape():
+def test_the_backbone_has_the_papers_shape():
     net = Backbone()
     assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
     assert (net.n_channels, net.frames_per_segment, net.halo) == (512, 16, 30)
 
 
-def test_the_light_one_has_the_papers_shapes_and_a_ninth_of_its_parameters():
+def test_the_light_backbone_has_the_papers_shapes_and_a_ninth_of_its_parameters():
     net, paper = LightBackbone(), Backbone()
     assert net(torch.zeros(2, 400, 64)).shape == (2, 25, 512)
     assert (net.n_channels, net.frames_per_segment, net.halo) == (512, 16, 31)
@@ -105,7 +105,7 @@ def test_without_partial_segments_a_short_clip_has_silence_after_it(n_frames):
 
 
 @pytest.mark.parametrize("n_frames", [16, 31, 45, 82])
-def test_training_without_partial_segments_is_that_of_the_plain_definition(n_frames):
+def test_training_without_partial_segments_equals_the_plain_definition(n_frames):
     net, other = backbone(partial_segments=False).double().train(), backbone(partial_segments=False).double().train()
     net.to(memory_format=torch.channels_last).block_dropout = 0.0
     log_mel = torch.randn(3, n_frames, 32, dtype=torch.float64)
@@ -215,7 +215,7 @@ def test_training_on_clips_of_one_length_needs_no_mask(kind, n_frames):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_dropout_is_dropout(layout):
+def test_dropout_zeroes_and_scales_like_pytorchs(layout):
     torch.manual_seed(0)
     x = torch.ones(8, 16, 50, 32).contiguous(memory_format=layout)
     y = dropout(x, 0.2)

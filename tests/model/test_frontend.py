@@ -72,7 +72,7 @@ def test_the_last_frame_is_the_one_around_the_end(n_samples):
         np.testing.assert_allclose(log_mel[2], 10 * np.log10(mel), atol=1e-3)
 
 
-def test_the_last_frame_wants_an_even_window():
+def test_the_last_frame_needs_an_even_window():
     with pytest.raises(ConfigError, match="n_fft: an even number was expected where last_frame is set, not 1023"):
         FrontendConfig(n_fft=1023, last_frame=True)
 
@@ -127,12 +127,12 @@ def test_filters_have_unit_area():
         ({"hop_length": 0}, "hop_length: at least 1 was expected, not 0"),
     ],
 )
-def test_bad_settings_say_so(values, text):
+def test_invalid_settings_are_refused(values, text):
     with pytest.raises(ConfigError, match=text):
         FrontendConfig(**values)
 
 
-def test_no_sample_is_refused():
+def test_an_empty_clip_is_refused():
     with pytest.raises(ValueError, match="at least one sample"):
         LogMel(FrontendConfig())(torch.zeros(1, 0))
     with pytest.raises(ValueError, match="at least one sample"):

@@ -10,7 +10,7 @@ from earmark.errors import ConfigError
 from earmark.model.mel import FrontendConfig, mel_edges, mel_filters
 
 
-def test_bins_do_without_pytorch() -> None:
+def test_mel_bins_need_no_pytorch() -> None:
     code = "import sys, earmark.model.mel, earmark.plots.spectrogram; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -22,6 +22,6 @@ def test_a_filter_has_unit_area() -> None:
     assert (np.diff(mel_edges(config)) > 0).all()
 
 
-def test_bins_that_do_not_fit() -> None:
+def test_bins_beyond_the_nyquist_frequency_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"f_max: .* sample rate of 16000 Hz, not bins"):
         FrontendConfig(sample_rate=16000)

@@ -127,14 +127,17 @@ def test_a_checkpoint_describes_itself(backbone, pooling, tmp_path):
         (None, "no such file"),
         (b"", "not a readable .safetensors file"),
         (b"PK\x03\x04 this is a pickle", "not a readable .safetensors file"),
-        ("no metadata", "does not describe itself"),
+        ("no metadata", "has no description"),
         ({"format": 2}, "checkpoint format 2, this version of earmark reads up to 1"),
-        ({"format": 1}, "do not fit together"),
+        ({"format": 1}, "do not match its description"),
         (
             {"format": 1, "network": {"wodth": 2}, "labels": {"names": ["a"], "ids": ["a"]}},
             "NetworkConfig has no wodth",
         ),
-        ({"format": 1, "network": {"width": 1}, "labels": {"names": ["a"], "ids": ["a"]}}, "do not fit together"),
+        (
+            {"format": 1, "network": {"width": 1}, "labels": {"names": ["a"], "ids": ["a"]}},
+            "do not match its description",
+        ),
     ],
 )
 def test_a_bad_checkpoint_is_reported_in_one_line(tmp_path, content, text):

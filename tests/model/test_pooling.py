@@ -87,7 +87,7 @@ def test_float32_stays_near_float64_under_a_large_offset(name):
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=10)
 @given(cuts=st.sets(st.integers(1, 10), max_size=6), seed=st.integers(0, 1000), balanced=st.booleans())
-def test_pieces_merged_are_the_whole(name, cuts, seed, balanced):
+def test_merged_pieces_equal_the_whole(name, cuts, seed, balanced):
     pooling, bags = build(name), segments(seed=seed)
     states = [pooling.summarize(piece) for piece in bags.tensor_split(sorted(cuts), dim=1)]
     while len(states) > 1:

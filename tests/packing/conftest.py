@@ -60,7 +60,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def script(tmp_path: Path):
-    """Starts SCRIPT on OUT with so many processes, and sounds that do something."""
+    """Starts SCRIPT on OUT with this many processes and sounds of this kind."""
     (tmp_path / "script.py").write_text(SCRIPT)
     source = Path(__file__).parents[2] / "src"
 
@@ -74,7 +74,7 @@ def script(tmp_path: Path):
 
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
-    """Clips of several lengths and rates, labelled in several ways, with names that are hard to keep."""
+    """Clips of several lengths, rates and labels, with unusual names."""
     rng = np.random.default_rng(0)
     clips = []
     ids = (
@@ -160,7 +160,7 @@ def finish():
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch):
-    """Packs until one shard is made, and is then interrupted."""
+    """Packs one shard, then is interrupted."""
 
     def until_one_is_made(*words):
         for answer in make_shards(*words):

@@ -31,7 +31,7 @@ LABELS = LabelSet(("dog", "Musik, schöne"), ("/d", "/m"))
 CONFIG = PackConfig(sample_rate=RATE, clips_per_shard=8)
 
 
-def test_every_clip_comes_back(data: Dataset, tmp_path: Path, shards: Callable[..., Any]) -> None:
+def test_every_clip_is_read_as_packed(data: Dataset, tmp_path: Path, shards: Callable[..., Any]) -> None:
     outcome = pack(data, tmp_path / "out", replace(CONFIG, clips_per_shard=2), jobs=1)
     names = [path.name for path in shards(tmp_path / "out")]
     assert names == [
@@ -69,7 +69,7 @@ def test_every_clip_comes_back(data: Dataset, tmp_path: Path, shards: Callable[.
         assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_bad_clips_are_an_error_in_the_end_or_listed(
+def test_bad_clips_are_reported_at_the_end_or_listed(
     data: Dataset, tmp_path: Path, content: Callable[..., Any], shards: Callable[..., Any]
 ) -> None:
     out = tmp_path / "out"
@@ -90,7 +90,7 @@ def test_bad_clips_are_an_error_in_the_end_or_listed(
     ids = sorted(id_ for path in shards(out) for id_ in parquet.read_table(path)["id"].to_pylist())
     assert outcome.manifest["clip_ids_sha256"] == hashlib.sha256("\n".join(ids).encode()).hexdigest()
     assert check(str(out)).damaged == ()
-    # mended, without skip_bad: the shards that left clips out are made anew
+    # repaired without skip_bad: shards that left clips out are written again
     (tmp_path / "in" / "9.wav").write_bytes(whole)
     save_audio(tmp_path / "in" / "3.wav", Audio(np.zeros(300, np.float32), RATE))
     mended = pack(data, out, CONFIG, jobs=1)
@@ -99,7 +99,7 @@ def test_bad_clips_are_an_error_in_the_end_or_listed(
     assert content(out) == content(tmp_path / "undisturbed")
 
 
-def test_what_is_too_loud_is_counted_and_warnings_come_through(tmp_path: Path, shards: Callable[..., Any]) -> None:
+def test_loud_clips_are_counted_and_warnings_are_passed_on(tmp_path: Path, shards: Callable[..., Any]) -> None:
     loud, upside_down = np.array([0, 1.5, -0.1, 0], np.float32), np.array([[0.5, 0.1], [-0.5, -0.1]], np.float32)
     save_audio(tmp_path / "loud.wav", Audio(loud, RATE), subtype="FLOAT")
     save_audio(tmp_path / "cancel.wav", Audio(np.tile(upside_down, 4000), RATE))

@@ -18,7 +18,7 @@ from earmark.packing import PackConfig, check, pack  # noqa: E402
 CONFIG = PackConfig(sample_rate=16000, clips_per_shard=8)
 
 
-def test_a_damaged_shard_is_found_and_made_anew(
+def test_a_damaged_shard_is_found_and_written_again(
     data: Dataset, tmp_path: Path, content: Callable[..., Any], shards: Callable[..., Any]
 ) -> None:
     out, config = tmp_path / "out", replace(CONFIG, clips_per_shard=2)

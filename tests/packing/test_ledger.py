@@ -33,7 +33,7 @@ def test_a_journal_that_was_cut_off_loses_nothing_else(
     assert pack(data, out, config, jobs=1).n_made == len(data) - n_there
 
 
-def test_to_mend_a_whole_pack_can_be_interrupted_too(
+def test_repairing_a_finished_pack_can_be_interrupted(
     data: Dataset, tmp_path: Path, interrupted, content: Callable[..., Any], shards: Callable[..., Any]
 ) -> None:
     out, config = tmp_path / "out", replace(CONFIG, clips_per_shard=2)
@@ -91,7 +91,7 @@ def test_another_pack_is_refused(data: Dataset, tmp_path: Path, content: Callabl
             check(str(tmp_path / name))
 
 
-def test_two_at_a_time_do_not_share_a_folder(data: Dataset, tmp_path: Path) -> None:
+def test_two_processes_do_not_share_a_folder(data: Dataset, tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl", reason="no locks of files here")
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / JOURNAL).open("ab") as journal:

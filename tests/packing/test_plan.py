@@ -51,7 +51,7 @@ def test_clips_that_share_a_file_share_a_group(data: Dataset, tmp_path: Path) ->
     assert {clip.group for clip in plan.clips()} == {"link"}
 
 
-def test_a_pack_does_not_go_on_with_rows_that_lie_elsewhere(tmp_path: Path, rows_of: Callable[..., Any]) -> None:
+def test_a_pack_does_not_resume_after_rows_have_moved(tmp_path: Path, rows_of: Callable[..., Any]) -> None:
     plans = [make_plan(rows_of(tmp_path / str(n), 200, n), PackConfig(clips_per_shard=10)) for n in (10, 5)]
     assert plans[0].data_sha256 == plans[1].data_sha256 and plans[0].order_sha256 != plans[1].order_sha256
 
@@ -85,6 +85,6 @@ def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
 @pytest.mark.parametrize(
     "words", [{"sample_rate": 0}, {"codec": "mp3"}, {"clips_per_shard": 0}, {"clips_per_row_group": 0}]
 )
-def test_settings_outside_what_they_can_be(words: dict, unchecked: None) -> None:
+def test_invalid_settings_are_refused(words: dict, unchecked: None) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(words))}: .* was expected, not"):
         PackConfig(**words)

@@ -31,7 +31,7 @@ CONFIG = PackConfig(sample_rate=RATE, clips_per_shard=8)
 
 
 @pytest.mark.parametrize(("codec", "starts"), [("flac", b"fLaC"), ("int16", b"RIFF")])
-def test_the_form_of_a_shard(data: Dataset, tmp_path: Path, codec: str, starts: bytes) -> None:
+def test_the_format_of_a_shard(data: Dataset, tmp_path: Path, codec: str, starts: bytes) -> None:
     plan = make_plan(data, PackConfig(sample_rate=RATE, codec=codec))
     begun: list[str] = []
     shard = plan.shards[-1]
@@ -138,13 +138,13 @@ def test_reasons_are_the_same_on_every_machine(tmp_path: Path, error: Exception,
 
 @dataclass(frozen=True)
 class Faulty:
-    """A reader that comes back with nothing."""
+    """A reader that returns nothing."""
 
     def load(self, sample_rate):
         return None
 
 
-def test_a_reader_without_a_sound_costs_its_clip_and_no_other(tmp_path: Path, unchecked: None) -> None:
+def test_a_reader_without_sound_fails_only_its_clip(tmp_path: Path, unchecked: None) -> None:
     save_audio(tmp_path / "b.wav", Audio(np.zeros(300, np.float32), RATE))
     clips = (Clip("a", (), Faulty()), Clip("b", (), FileAudio(tmp_path / "b.wav")))
     plan = make_plan(Dataset("d", LABELS, clips), CONFIG)

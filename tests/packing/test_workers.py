@@ -17,14 +17,14 @@ from earmark.packing import check  # noqa: E402
 
 
 def marked(folder: Path) -> list[Path]:
-    """The processes that left a mark there and are not gone."""
+    """The processes that left a mark there and are still alive."""
     pids = [path.name.removeprefix("worker-") for path in folder.glob("worker-*")]
     assert pids
     return [Path("/proc", pid) for pid in pids if Path("/proc", pid).exists()]
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
-def test_killed_and_resumed_it_is_the_same_to_the_byte(
+def test_a_killed_and_resumed_pack_has_the_same_bytes(
     script,
     wait_until,
     tmp_path: Path,
@@ -40,7 +40,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_byte(
     for n_shards, jobs in ((2, 2), (5, 1)):
         process = script(out, jobs, str(n_shards))
         wait_until(lambda n_shards=n_shards: len(shards(out)) >= n_shards, process)
-        process.kill()  # the parent alone: the others see to themselves
+        process.kill()  # only the parent: the others end by themselves
         finish(process)
         wait_until(lambda: not marked(tmp_path))
         assert not (out / MANIFEST).exists() and (out / JOURNAL).exists()
@@ -58,7 +58,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_byte(
     assert len(before) >= 5
 
 
-def test_without_its_journal_it_is_another_folder(
+def test_a_pack_without_its_journal_is_refused(
     script,
     wait_until,
     tmp_path: Path,
@@ -82,7 +82,7 @@ def test_without_its_journal_it_is_another_folder(
     assert "a new folder or one with pack.json was expected, this holds other files" in finish(script(out))
 
 
-def test_ctrl_c_while_processes_start_is_one_line_too(
+def test_ctrl_c_while_processes_start_is_reported_in_one_line(
     script, wait_until, tmp_path: Path, finish: Callable[..., Any]
 ) -> None:
     out = tmp_path / "out"
@@ -99,7 +99,7 @@ def test_ctrl_c_while_processes_start_is_one_line_too(
     assert finish(process) == stopped
 
 
-def test_a_process_that_dies_costs_its_shard(
+def test_a_dead_process_fails_its_shard(
     script, tmp_path: Path, shards: Callable[..., Any], hidden: Callable[..., Any], finish: Callable[..., Any]
 ) -> None:
     out = tmp_path / "out"

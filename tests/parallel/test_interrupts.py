@@ -12,7 +12,7 @@ from earmark.parallel.interrupts import held_back, sigterm_as_interrupt
 
 @pytest.mark.parametrize("n_threads", [0, 1])
 def test_a_ctrl_c_waits_until_a_process_is_started(n_threads):
-    """Beside other threads too, which do not hold it back."""
+    """Also with other threads, which do not hold the signal back."""
     is_over, handler = threading.Event(), signal.getsignal(signal.SIGINT)
     threads = [threading.Thread(target=is_over.wait) for _ in range(n_threads)]
     for thread in threads:
@@ -24,13 +24,13 @@ def test_a_ctrl_c_waits_until_a_process_is_started(n_threads):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.1)  # in which it would come through
                 seen = "before it"
-            time.sleep(300)  # another thread may have it, and not had its turn yet
+            time.sleep(300)  # another thread may have received it but not run yet
     finally:
         is_over.set()
     assert seen and signal.getsignal(signal.SIGINT) is handler
 
 
-def test_each_signal_comes_to_its_own_handler(wait_until):
+def test_each_signal_calls_its_own_handler(wait_until):
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:

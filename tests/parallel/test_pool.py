@@ -103,6 +103,29 @@ def report_for_ever(item, report):
         report(os.getpid())
         time.sleep(0.01)
 
+def work_together(item, report):
+    """An item is (role, path); the peers wait until something happens."""
+    role, folder = item[0], Path(item[1])
+    if role == "fails":
+        while not list(folder.glob("begun-*")):
+            time.sleep(0.01)
+        raise DataError("failed")
+    if role == "dies":
+        os._exit(3)
+    if role == "fails later":
+        time.sleep(1)
+        raise DataError("failed later")
+    (folder / f"begun-{os.getpid()}").touch()
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            if role == "hangs":
+                continue
+            warnings.warn("saving", EarmarkWarning)
+            time.sleep(1.5)
+            raise KeyboardInterrupt("saved") from None
+
 class Unloadable:
     def __reduce__(self):
         return (_refuse, ())
@@ -117,11 +140,13 @@ from contextlib import closing
 import tasks_of_a_pool as tasks
 from earmark.parallel.pool import Pool
 if __name__ == "__main__":
-    task, item, grace = sys.argv[1:]
+    task, item, grace, patience = sys.argv[1:5]
+    items = [(role, item) for role in sys.argv[5:]] or [item, item]
     try:
-        pool = Pool(2, grace=None if grace == "None" else float(grace), is_silent=False)
-        with closing(pool.run(getattr(tasks, task), [item, item])) as results:
-            print(list(results))
+        pool = Pool(2, grace=None if grace == "None" else float(grace), patience=float(patience) or None)
+        with closing(pool.run(getattr(tasks, task), items)) as results:
+            for _, result in results:
+                print(repr(result), flush=True)
     except KeyboardInterrupt:
         sys.exit(77)
 """
@@ -140,8 +165,8 @@ def parent(tasks: Any, tmp_path: Path):
     """Starts a parent process that can be signalled; it works on two items, the same path."""
     (tmp_path / "parent.py").write_text(PARENT)
 
-    def start(task: str, grace: float | None) -> subprocess.Popen[str]:
-        words = [sys.executable, str(tmp_path / "parent.py"), task, str(tmp_path), str(grace)]
+    def start(task: str, grace: float | None, patience: float = 0.0, *roles: str) -> subprocess.Popen[str]:
+        words = [sys.executable, str(tmp_path / "parent.py"), task, str(tmp_path), str(grace), str(patience), *roles]
         return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     return start
@@ -187,7 +212,7 @@ def test_a_process_serves_all_items_or_one(tasks: Any) -> None:
     assert len({pid for _, pid in Pool(1, is_renewed=True).run(tasks.process_of, range(3))}) == 3
 
 
-def test_threads_are_limited_in_the_workers_alone(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_workers_limit_their_threads(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert [n for _, n in Pool(1, n_threads=3).run(tasks.threads, [0])] == ["3"]
     assert [n for _, n in Pool(1).run(tasks.threads, [0])] == ["5"]
@@ -197,7 +222,7 @@ def test_threads_are_limited_in_the_workers_alone(tasks: Any, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_nothing_but_the_parent_writes_to_standard_output(tasks: Any, capfd: Any, is_silent: bool) -> None:
+def test_only_the_parent_writes_to_standard_output(tasks: Any, capfd: Any, is_silent: bool) -> None:
     list(Pool(1, is_silent=is_silent).run(tasks.noisy, [0]))
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -205,7 +230,7 @@ def test_nothing_but_the_parent_writes_to_standard_output(tasks: Any, capfd: Any
     assert [text in captured.err for text in texts] == 3 * [not is_silent]
 
 
-def test_warnings_come_through(tasks: Any) -> None:
+def test_warnings_are_passed_on(tasks: Any) -> None:
     with pytest.warns(EarmarkWarning, match="likely a mistake") as caught:
         list(Pool(1, is_silent=True).run(tasks.warn, [0, 1]))
     assert len(caught) == 2
@@ -221,7 +246,7 @@ def test_warnings_come_through(tasks: Any) -> None:
         ("unpicklable value", TypeError, "generator"),
     ],
 )
-def test_errors_are_raised_as_what_they_are(tasks: Any, item: str, kind: type[Exception], text: str) -> None:
+def test_errors_keep_their_class(tasks: Any, item: str, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text) as caught:
         list(Pool(1).run(tasks.fail, [item]))
     assert type(caught.value) is kind
@@ -242,9 +267,11 @@ def test_a_task_that_cannot_be_loaded_is_an_error(tasks: Any, tmp_path: Path) ->
         cached.unlink()
     with pytest.raises(AttributeError, match="double"):
         list(results)
+    [(_, error)] = Pool(1, grace=None, patience=1.0).run(tasks.double, [1])
+    assert isinstance(error, AttributeError)
 
 
-def test_a_worker_that_dies_costs_its_item_and_no_other(tasks: Any, tmp_path: Path) -> None:
+def test_a_dead_worker_fails_only_its_item(tasks: Any, tmp_path: Path) -> None:
     items = [(how, str(tmp_path / f"{n}")) for n, how in enumerate(("never", "always", "never", "once", "never"))]
     reports: list[tuple[str, str]] = []
     for n_attempts, of_once in ((1, Death(-9, "begun")), (2, "once")):
@@ -329,7 +356,41 @@ def test_a_killed_parent_stops_the_workers(parent, tmp_path: Path) -> None:
     assert marks(tmp_path, "saved") == begun
 
 
-def test_warnings_of_others_stay_in_the_worker(tasks: Any) -> None:
+def test_warnings_of_other_libraries_stay_in_the_worker(tasks: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [value for _, value in Pool(1).run(tasks.warn_of_others, [0])] == [1]
+
+
+def test_a_failure_among_peers_is_yielded_and_the_others_have_some_time(tasks: Any, tmp_path: Path) -> None:
+    pool = Pool(2, grace=None, patience=0.5)
+    roles = [("hangs", str(tmp_path)), ("fails", str(tmp_path))]
+    (item, error), (_, death) = pool.run(tasks.work_together, roles)
+    assert item == roles[1] and isinstance(error, DataError) and death == Death(-9)
+    pool = Pool(2, grace=None, patience=60.0)
+    (_, death), (_, error) = pool.run(tasks.work_together, [("fails later", ""), ("dies", "")])
+    assert death == Death(3) and str(error) == "failed later"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_interrupted_peers_say_what_they_saved(parent, tmp_path: Path) -> None:
+    process = parent("work_together", None, 1.0, "saves", "saves")
+    eventually(lambda: len(marks(tmp_path, "begun")) == 2, "two workers at work")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (77, 2 * "KeyboardInterrupt('saved')\n")
+    assert "EarmarkWarning: saving" in err
+    assert all(is_gone(pid) for pid in marks(tmp_path, "begun"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_a_second_ctrl_c_kills_peers_that_hang(parent, tmp_path: Path) -> None:
+    process = parent("work_together", None, 1.0, "hangs", "hangs")
+    eventually(lambda: len(marks(tmp_path, "begun")) == 2, "two workers at work")
+    process.send_signal(signal.SIGINT)
+    time.sleep(2)
+    assert process.poll() is None, "they may need long to save their work"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 77
+    assert all(is_gone(pid) for pid in marks(tmp_path, "begun"))

@@ -1,4 +1,4 @@
-"""One ahead."""
+"""Prefetching of one item."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ import pytest
 from earmark.parallel.prefetch import one_ahead
 
 
-def test_items_and_errors_come_as_they_are() -> None:
+def test_items_and_errors_are_passed_on_unchanged() -> None:
     def items() -> Iterator[int]:
         yield 0
         yield 1
@@ -25,7 +25,7 @@ def test_items_and_errors_come_as_they_are() -> None:
     assert list(ahead) == ["a", "b", "c"]
 
 
-def test_the_next_is_made_while_one_is_in_use() -> None:
+def test_the_next_item_is_computed_while_one_is_in_use() -> None:
     made = threading.Event()
 
     def items() -> Iterator[int]:
@@ -38,7 +38,7 @@ def test_the_next_is_made_while_one_is_in_use() -> None:
     assert list(ahead) == [1]
 
 
-def test_closed_it_closes_what_makes_them() -> None:
+def test_closing_it_closes_the_source() -> None:
     closed = []
 
     def items() -> Iterator[int]:

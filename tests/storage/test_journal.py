@@ -1,4 +1,4 @@
-"""Journals outlive whatever ends their writer."""
+"""Journals survive the death of their writer."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def written(path: Path, head: Any = None) -> bytes:
 
 
 @pytest.mark.parametrize("head", [None, HEAD])
-def test_values_come_back_in_order(tmp_path: Path, head: Any) -> None:
+def test_values_are_read_in_order(tmp_path: Path, head: Any) -> None:
     path = tmp_path / "folder" / "journal.jsonl"
     written(path, head)
     with open_journal(path, head) as journal:
@@ -105,7 +105,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     written(path)
 
 
-def test_a_kill_costs_no_line(tmp_path: Path) -> None:
+def test_a_kill_loses_no_line(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     code = (
         "import sys\nfrom pathlib import Path\nfrom earmark.storage.journal import open_journal\n"

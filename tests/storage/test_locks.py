@@ -60,7 +60,7 @@ def test_a_claim_is_refused_with_the_folder(tmp_path):
             claim(other, path)
 
 
-def test_a_file_that_its_owner_has_removed_is_no_claim(tmp_path):
+def test_a_file_removed_by_its_owner_cannot_be_locked(tmp_path):
     path = tmp_path / "journal"
     for is_made_again in (False, True):
         with path.open("a") as file:

@@ -9,7 +9,7 @@ from tests.training.tones import TWO_EPOCHS, run, state_of
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """The state that a run of SMALL ends in when nothing comes between."""
+    """The final state of an undisturbed run of SMALL."""
     out = tmp_path_factory.mktemp("whole")
     run(out)
     return state_of(out)

@@ -3,9 +3,9 @@ import torch
 
 from earmark.errors import ConfigError
 from earmark.model import frontend
+from earmark.training import TrainConfig
 from earmark.training.augmentation import (
     FLOOR_DB,
-    SpecAugmentConfig,
     crop,
     mix_clips,
     mixup,
@@ -40,7 +40,7 @@ def test_mixup_draws_a_weight_for_each_clip_from_beta():
     for alpha, spread in ((1.0, 1 / 12), (0.2, 0.1786), (8.0, 0.0147)):
         _, mixed_target, _ = mixup(log_mel, target, n_frames, alpha, generator(3))
         weight = mixed_target.diagonal()
-        weight = weight[weight < 1]  # the one clip in 2000 that met itself
+        weight = weight[weight < 1]  # the one clip in 2000 that was mixed with itself
         assert weight.mean().item() == pytest.approx(0.5, abs=0.03)
         assert weight.var().item() == pytest.approx(spread, rel=0.1)
 
@@ -61,7 +61,7 @@ def test_mixup_refuses_alpha_0():
 def test_spec_augment_hides_stripes_with_the_mean_in_each_clip_differently():
     log_mel = torch.randn(64, 400, 64, generator=generator(5))
     n_frames = torch.full((64,), 400)
-    out = spec_augment(log_mel, n_frames, generator(), SpecAugmentConfig())
+    out = spec_augment(log_mel, n_frames, generator(), TrainConfig())
     hidden = out != log_mel
     time, mel = hidden.all(2), hidden.all(1)
     assert torch.equal(hidden, time[:, :, None] | mel[:, None, :])
@@ -75,7 +75,7 @@ def test_spec_augment_hides_stripes_with_the_mean_in_each_clip_differently():
 def test_spec_augment_stays_within_a_clip_and_leaves_half_of_a_short_one():
     log_mel = torch.randn(50, 100, 32, generator=generator(5))
     n_frames = torch.full((50,), 12)
-    out = spec_augment(log_mel, n_frames, generator(), SpecAugmentConfig(n_mel_stripes=0))
+    out = spec_augment(log_mel, n_frames, generator(), TrainConfig(n_mel_stripes=0))
     assert torch.equal(out[:, 12:], log_mel[:, 12:])
     assert (out != log_mel).any(2).sum(1).max() <= 6
     hidden = (out != log_mel).any(2)
@@ -89,7 +89,7 @@ def test_the_generator_decides_everything():
     state = torch.get_rng_state()
     for function in (
         lambda g: mixup(log_mel, target, n_frames, 0.5, g)[0],
-        lambda g: spec_augment(log_mel + torch.arange(32), n_frames, g, SpecAugmentConfig()),
+        lambda g: spec_augment(log_mel + torch.arange(32), n_frames, g, TrainConfig()),
     ):
         assert torch.equal(function(generator(1)), function(generator(1)))
         assert not torch.equal(function(generator(1)), function(generator(2)))
@@ -98,7 +98,7 @@ def test_the_generator_decides_everything():
 
 def test_bad_stripes_say_so():
     with pytest.raises(ConfigError, match="time_width: at least 0 was expected, not -1"):
-        SpecAugmentConfig(time_width=-1)
+        TrainConfig(time_width=-1)
 
 
 def ramp(n_clips: int = 32, n_frames: int = 100, n_mels: int = 32):
@@ -174,7 +174,7 @@ def test_a_crop_holds_a_loud_moment_of_every_clip():
     assert len(places) > 15
 
 
-def test_a_crop_of_silence_or_of_everything_is_harmless():
+def test_a_crop_of_silence_or_of_the_whole_clip_is_valid():
     log_mel, n_frames = ramp(4)
     whole, kept = crop(log_mel, n_frames, generator(), 1.0)
     assert torch.equal(whole, log_mel) and torch.equal(kept, n_frames)
@@ -190,7 +190,7 @@ def test_a_mix_adds_powers_and_labels():
     assert 20 < alone.sum() < 44
     assert torch.equal(mixed[alone], log_mel[alone])
     assert (both.sum(1)[~alone] == 2).all() and (both.diagonal() == 1).all()
-    # the company lies within 6 dB of the clip: together they are 0.97 to 6.97 dB louder than it
+    # the other clip lies within 6 dB of the clip: together they are 0.97 to 6.97 dB louder than it
     louder = (mixed - log_mel)[~alone][:, 0, 0]
     assert 0.96 < louder.min() < 2 and 6 < louder.max() < 6.98
 

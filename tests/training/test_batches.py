@@ -15,7 +15,7 @@ from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
 from earmark.errors import EarmarkError
 from earmark.model.frontend import FLOOR_DB
-from earmark.training.batches import Loader, LogMels, ValidBatches, Waveforms, batches_of_workers
+from earmark.training.batches import LogMels, ValidBatches, Waveforms, batches_of_workers, load_batches
 from tests.training.tones import (
     LABELS,
     SMALL,
@@ -80,7 +80,7 @@ def test_shorter_log_mels_are_padded_with_silence():
     assert (batch.features[0, 10:] == FLOOR_DB).all() and (batch.features[1] == 0).all()
 
 
-def test_unlabelled_clips_have_their_turn():
+def test_unlabelled_clips_are_drawn_too():
     data = tones(n_clips=14)
     data = replace(data, clips=(*data.clips, Clip("nothing", (), Tone((), 99))))
     batches = batches_of(data, Waveforms(data.clips, 16000))
@@ -88,7 +88,7 @@ def test_unlabelled_clips_have_their_turn():
     assert 0.2 < shown.count(14) / len(shown) < 0.3, "a quarter, beside three labels"
 
 
-def test_reading_beside_the_training_changes_nothing(tmp_path):
+def test_reading_in_other_processes_changes_nothing(tmp_path):
     config = replace(SMALL, n_clips_seen=32)
     run(tmp_path / "main", replace(config, cache="none"))
     run(tmp_path / "workers", replace(config, cache="none", n_workers=2), valid=tones("other", 4, first=50))
@@ -101,7 +101,7 @@ def test_reading_beside_the_training_changes_nothing(tmp_path):
 
 @dataclass(frozen=True)
 class _Fatal:
-    """A sound that kills the process that reads it, as want of memory does."""
+    """A sound that kills the process that reads it, like the system when memory runs out."""
 
     def load(self, sample_rate: int) -> Audio:
         if torch.utils.data.get_worker_info() is not None:
@@ -118,7 +118,7 @@ def test_a_killed_reader_is_reported_in_a_line(tmp_path):
 
 
 def handing_over(*batches, error):
-    """What a loader does whose worker dies after these batches."""
+    """A loader whose worker dies after these batches."""
     yield from batches
     raise error
 
@@ -154,7 +154,7 @@ def test_a_worker_killed_while_it_hands_over_a_batch_is_reported_in_a_line(error
     ],
     ids=repr,
 )
-def test_other_errors_of_a_loader_stay_what_they_are(error):
+def test_other_errors_of_a_loader_keep_their_class(error):
     with pytest.raises(type(error)) as raised:
         next(batches_of_workers(handing_over(error=error)))
     assert raised.value is error
@@ -172,11 +172,11 @@ def test_a_run_whose_worker_is_killed_while_it_hands_over_a_batch_ends_with_a_li
     assert record_of(tmp_path)["status"] == "failed"
 
 
-def test_an_end_of_file_in_the_data_themselves_is_no_killed_worker():
+def test_an_end_of_file_in_the_data_does_not_count_as_a_killed_worker():
     class Cut(LogMels):
         def __getitem__(self, clip):
             raise EOFError("of the data")
 
     batches = ValidBatches(Cut([np.zeros(1)]), Targets([("low",)], LABELS), ["a"], 1)
     with pytest.raises(EOFError, match="of the data"):
-        next(iter(Loader(batches, range(1), n_workers=0)))
+        next(iter(load_batches(batches, range(1), n_workers=0)))

@@ -39,7 +39,7 @@ def test_a_run_of_a_version_with_fewer_settings_resumes(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
-def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch):
+def test_only_one_process_works_on_a_run(tmp_path, monkeypatch):
     while_reading(monkeypatch, killed)
     with pytest.raises(MemoryError):
         run(tmp_path / "run")
@@ -58,7 +58,7 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob(".resume-*"))
 
 
-def test_a_run_does_not_begin_anew_where_its_state_is_gone(tmp_path, monkeypatch):
+def test_a_run_without_its_state_does_not_start_again(tmp_path, monkeypatch):
     at_step(monkeypatch, 10, killed)
     with pytest.raises(MemoryError):
         run(tmp_path)
@@ -68,7 +68,7 @@ def test_a_run_does_not_begin_anew_where_its_state_is_gone(tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
-def test_a_run_needs_no_locks_where_there_are_none(tmp_path, monkeypatch):
+def test_a_run_works_on_file_systems_without_locks(tmp_path, monkeypatch):
     import fcntl
 
     def missing(*arguments):
@@ -110,7 +110,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         run(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [".DS_Store", "thesis.doc"]
     (tmp_path / "thesis.doc").unlink()
-    RunFolder(tmp_path).check_new()  # what the system puts there is no work of anyone's
+    RunFolder(tmp_path).check_new()  # files of the system do not count
 
 
 def test_a_state_of_another_run_is_refused(tmp_path):
@@ -157,7 +157,7 @@ def test_other_unreadable_clips_than_at_the_start_are_refused(tmp_path, monkeypa
     run(tmp_path, config, data, resume=True)
 
 
-def test_what_cannot_be_resumed_or_started(tmp_path):
+def test_invalid_resumptions_and_starts_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no run to resume there .* start a new one"):
         run(tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()

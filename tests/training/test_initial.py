@@ -12,7 +12,7 @@ import torch
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.hub.panns import FRONTEND, _names, read_cnn10
+from earmark.hub.panns import FRONTEND, _name_map, read_cnn10
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -29,7 +29,7 @@ TINY = TrainConfig(
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of ours."""
+    """A small network."""
     torch.manual_seed(0)
     network = Network(SMALL, LABELS)
     network.train()(torch.randn(8, 16000))
@@ -40,14 +40,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cnn10(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as PANNs' is, but narrow."""
+    """A narrow PANNs file."""
     torch.manual_seed(0)
     config = NetworkConfig(FRONTEND, width=2, partial_segments=False, pooling="max_mean")
     network = Network(config, LabelSet.audioset())
     network.train()(torch.randn(8, 16000))
     state = network.state_dict()
     path = tmp_path_factory.mktemp("panns") / "Cnn10.pth"
-    torch.save({"model": {theirs: state[ours] for theirs, ours in _names().items()}}, path)
+    torch.save({"model": {theirs: state[ours] for theirs, ours in _name_map().items()}}, path)
     return path
 
 
@@ -92,7 +92,7 @@ def test_labels_are_matched_by_id_or_name(checkpoint: Path) -> None:
         assert torch.equal(own[name][1:3], source[name][[0, 2]])
     bare, _, _ = started(TrainConfig(init=str(checkpoint), n_heads=2), LabelSet(("a", "b", "c", "d")))
     assert torch.equal(own["classifier.3.weight"][[0, 3]], bare.state_dict()["classifier.3.weight"][[0, 3]])
-    assert ", hidden layer and 2 of 4 labels taken over; 2 labels start anew (" in told[0]
+    assert ", hidden layer and 2 of 4 labels taken over; 2 labels start with random weights (" in told[0]
 
 
 def test_panns_with_another_pooling(cnn10: Path) -> None:
@@ -105,8 +105,8 @@ def test_panns_with_another_pooling(cnn10: Path) -> None:
     row = source.labels.index("Speech")
     assert torch.equal(network.classifier[3].weight[1], source.classifier[3].weight[row])
     assert told == [
-        f"{cnn10}: backbone and 3 of 4 labels taken over; gmap pooling, hidden layer and 1 label start anew (32000 Hz, "
-        "64 mel bins, frames of 10 ms, width 2)"
+        f"{cnn10}: backbone and 3 of 4 labels taken over; gmap pooling, hidden layer and 1 label start with random "
+        "weights (32000 Hz, 64 mel bins, frames of 10 ms, width 2)"
     ]
     kept, record, _ = started(TrainConfig(init=str(cnn10), pooling="max"), labels)
     assert record["init"]["taken"] == ["backbone", "hidden layer"]
@@ -137,7 +137,7 @@ def test_settings_that_agree_with_the_checkpoint(cnn10: Path) -> None:
     assert config.network_config() == started(config)[0].config
 
 
-def test_an_exported_network_is_no_start(exported: Path) -> None:
+def test_training_does_not_start_from_an_exported_network(exported: Path) -> None:
     with pytest.raises(CheckpointError, match="an exported network only tags"):
         started(TrainConfig(init=str(exported)))
 
@@ -157,7 +157,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     monkeypatch.setattr(TrainBatches, "__getitem__", patched)
 
 
-def test_a_run_from_a_checkpoint_and_its_resumption_without_it(
+def test_a_run_from_a_checkpoint_resumes_without_the_checkpoint(
     cnn10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     own = tmp_path / "mine.pth"
@@ -181,7 +181,7 @@ def test_a_run_from_a_checkpoint_and_its_resumption_without_it(
         train(replace(config, init=None), sounds(), tmp_path / "halved", resume=True, progress=False)
 
 
-def test_a_run_without_weights_of_its_own_starts_from_the_same_file_again(
+def test_a_run_without_saved_weights_starts_from_the_same_file_again(
     cnn10: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "mine.pth"
@@ -200,7 +200,7 @@ def test_a_run_without_weights_of_its_own_starts_from_the_same_file_again(
     assert resumed.last.read_bytes() == whole.last.read_bytes()
 
 
-def test_a_checkpoint_that_is_not_there_leaves_the_folder_free(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_leaves_the_folder_free(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.pth: no such file"):
         train(replace(TINY, init="gone.pth"), sounds(), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

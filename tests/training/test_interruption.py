@@ -105,7 +105,7 @@ def test_a_killed_run_resumes_from_its_last_epoch(tmp_path, monkeypatch, action,
     assert_same_state(whole, state_of(tmp_path / "killed"))
 
 
-def test_ctrl_c_in_the_last_step_does_not_promise_more(tmp_path, monkeypatch, whole):
+def test_ctrl_c_in_the_last_step_does_not_suggest_resuming(tmp_path, monkeypatch, whole):
     at_step(monkeypatch, 11, ctrl_c)
     with pytest.raises(TrainingInterrupted) as caught:
         run(tmp_path)

@@ -73,7 +73,7 @@ def test_settings_that_change_a_step(tmp_path, usual, name, value, cache):
 
 
 def test_the_blocks_are_compiled_on_request(tmp_path, monkeypatch, usual):
-    """Not really here: the checks of shapes that the tests add are none that the compiler can look through."""
+    """Compilation is replaced: the compiler cannot trace the shape checks that the tests add."""
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
     run(tmp_path, replace(TWO_EPOCHS, cache="log_mel", compiled=True))
@@ -81,7 +81,7 @@ def test_the_blocks_are_compiled_on_request(tmp_path, monkeypatch, usual):
     assert_same_state(state_of(tmp_path)["averaged"], usual["log_mel"])
 
 
-def test_of_equal_epochs_the_latest_is_the_best(tmp_path, monkeypatch):
+def test_the_latest_of_equal_epochs_is_the_best(tmp_path, monkeypatch):
     figures = iter([(0.5, 0.5, 0.0), (0.9, 0.6, 0.1), (0.9, 0.7, 0.2)])
     monkeypatch.setattr(loop, "mean_figures", lambda target, scores: next(figures))
     result = run(tmp_path, valid=tones("valid", first=100))

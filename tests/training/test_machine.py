@@ -19,7 +19,7 @@ def test_a_long_run_is_noted_on_the_cpu_alone():
     assert str(long_run(torch.device("cpu"), 31 * 60.0, SMALL)) == text
 
 
-def test_a_device_that_is_not_there():
+def test_a_missing_device_is_refused():
     with pytest.raises(ConfigError, match="device: cuda:99 was requested, but PyTorch finds"):
         chosen_device(replace(SMALL, device="cuda:99"))
 

@@ -18,7 +18,7 @@ def test_files_may_move_as_a_whole_between_start_and_resumption(tmp_path, monkey
     assert len({files("here"), files("here", onset=1.0), files("here", duration=1.0)}) == 3
 
 
-def test_a_reader_without_a_text_of_its_own():
+def test_a_reader_without_its_own_repr():
     class Plain:
         def load(self, sample_rate: int) -> Audio:
             return Tone(("low",), 1).load(sample_rate)

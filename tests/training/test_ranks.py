@@ -9,14 +9,14 @@ from earmark.data.targets import Targets
 from earmark.errors import AudioError, ConfigError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig
-from earmark.training.batches import Loader, LogMels, TrainBatches, ValidBatches
+from earmark.training.batches import LogMels, TrainBatches, ValidBatches, load_batches
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
 
 CONFIG = TrainConfig(batch_size=8, device="cpu")
 
 
-def test_the_environment_says_who_one_is(monkeypatch):
+def test_the_environment_names_the_rank(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert Rank.from_environment() == ALONE
@@ -46,7 +46,7 @@ def test_the_environment_says_who_one_is(monkeypatch):
         ({"devices": 2, "device": "cuda:1"}, "device: cpu or cuda was expected for 2 processes, not cuda:1"),
     ],
 )
-def test_devices_that_cannot_be(settings, text):
+def test_impossible_devices_are_refused(settings, text):
     with pytest.raises(ConfigError, match=text):
         TrainConfig(batch_size=8, **{"device": "cpu", **settings})
 
@@ -63,14 +63,14 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
     shown, alone, valid = [], [], []
     for number in range(n_ranks):
         batches = TrainBatches(features, targets, ids, plan, order, 3, 0, Rank(number, n_ranks, number, n_ranks))
-        # a run that was stopped after 3 steps, and goes on
+        # a run that was stopped after 3 steps and is resumed
         for steps in (range(3), range(3, plan.n_steps)):
-            for batch in Loader(batches, steps, n_workers, pin_memory=False):
+            for batch in load_batches(batches, steps, n_workers, pin_memory=False):
                 assert len(batch.ids) == 4 // n_ranks
                 assert batch.features[:, 0, 0].tolist() == [float(name) for name in batch.ids]
                 shown += [(batch.step, name) for name in batch.ids]
         own = ValidBatches(features, targets, ids, 4)
-        valid += [n for b in Loader(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
+        valid += [n for b in load_batches(own, range(number, len(own), n_ranks), n_workers, False) for n in b.ids]
     for step in range(plan.n_steps):
         batch = TrainBatches(features, targets, ids, plan, order, 3, 0)[step]
         alone += [(step, name) for name in batch.ids]
@@ -82,7 +82,7 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
 
 
 class _Spoilt(LogMels):
-    """Features of which some cannot be read."""
+    """Features, some of them unreadable."""
 
     def __getitem__(self, clip: int) -> np.ndarray:
         if clip in (0, 5):
@@ -90,7 +90,7 @@ class _Spoilt(LogMels):
         return super().__getitem__(clip)
 
 
-def test_a_clip_that_cannot_be_read_leaves_the_crops_of_the_others():
+def test_an_unreadable_clip_does_not_change_the_crops_of_the_others():
     log_mels = [np.arange(100 * number, 100 * number + 50, dtype=np.float32)[:, None] for number in range(8)]
     targets = Targets([("a",)] * 8, LabelSet(("a",)))
 
@@ -113,7 +113,7 @@ def test_clips_are_not_shared_unevenly():
         Rank(0, 3, 0, 3).check(CONFIG)
     with pytest.raises(ConfigError, match="2 were asked for where torchrun has started 4 processes"):
         Rank(0, 4, 0, 4).check(replace(CONFIG, devices=2))
-    with pytest.raises(ConfigError, match="leave out the device's number"):
+    with pytest.raises(ConfigError, match="device: cpu or cuda was expected for 2 processes"):
         Rank(0, 2, 0, 2).check(replace(CONFIG, device="cuda:1"))
 
 

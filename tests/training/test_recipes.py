@@ -1,4 +1,4 @@
-"""Recipes: what they say, and that AudioSet's train on clips with its labels."""
+"""Recipes: their descriptions, and training on clips with AudioSet's labels."""
 
 import csv
 import math
@@ -54,7 +54,7 @@ def cost_of(name):
     return Network(recipe(name).network_config(), LabelSet.audioset()).n_multiplications(10.0)
 
 
-def test_fine_and_light_are_the_papers_but_for_one_thing():
+def test_fine_and_light_change_only_resolution_or_backbone():
     paper, fine, light = (recipe(name) for name in ("paper", "fine", "light"))
     assert light == replace(paper, backbone="light")
     assert fine == replace(paper, n_mels=128, hop_ms=10.0, time_width=65, mel_width=16)
@@ -108,7 +108,7 @@ def data_of_others(folder):
 
 
 def audioset_shaped(folder, n_clips, seed=0):
-    """Clips with several of AudioSet's labels, one of which has a comma, some shorter than the others."""
+    """Clips of several lengths with AudioSet's labels, one of them with a comma."""
     rng = np.random.default_rng(seed)
     with (folder / "clips.csv").open("w", newline="") as file:
         table = csv.writer(file)

@@ -29,7 +29,7 @@ def test_every_clip_comes_once_before_any_comes_again(n_clips, n_draws, seed):
     assert counts.max() - counts.min() <= 1
 
 
-def test_each_pass_has_an_order_of_its_own():
+def test_each_pass_has_its_own_order():
     order = shuffled_order(50, 100, rng())
     assert not np.array_equal(order[:50], order[50:])
     assert not np.array_equal(order[:50], np.arange(50))
@@ -68,7 +68,7 @@ def test_orders_follow_from_the_generator():
         assert not np.array_equal(draw(rng(1)), draw(rng(2)))
 
 
-def test_nothing_to_draw_from():
+def test_drawing_from_nothing_is_refused():
     with pytest.raises(DataError, match="no clip of the training set has a label"):
         balanced_order([np.empty(0, np.int64)] * 2, 5, rng())
     with pytest.raises(DataError, match="the training set is empty"):
@@ -92,7 +92,7 @@ def test_blocks_are_shuffled_a_few_at_a_time_and_no_clip_is_lost(n_clips, block,
             is_open.clear()
 
 
-def test_blocks_come_in_random_order_side_by_side_and_each_from_its_beginning_to_its_end():
+def test_blocks_are_read_in_random_order_and_each_from_start_to_end():
     order = block_order(400, 10, 4, rng())
     assert not np.array_equal(np.unique(order[:40] // 10), np.arange(4))
     assert set(order[:4] % 10) == {0} and set(order[4:8] % 10) == {1}

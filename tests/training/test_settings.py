@@ -53,7 +53,7 @@ def test_config_survives_json():
         ({"bach_size": 3}, None, ["'bach_size'", "did you mean 'batch_size'"]),
     ],
 )
-def test_config_refuses(values, setting, words, unchecked):
+def test_config_refuses_invalid_settings(values, setting, words, unchecked):
     with pytest.raises(ConfigError) as caught:
         TrainConfig.from_json(values)
     assert caught.value.setting == setting
@@ -114,6 +114,6 @@ def test_learning_rate_warms_up_and_falls():
     ("n_clips", "clips_per_epoch", "steps"),
     [(640, None, 20), (3, None, 10), (10**6, None, 50), (640, 64, 2), (640, 10**9, 500), (640, 1, 1)],
 )
-def test_an_epoch_in_steps(n_clips, clips_per_epoch, steps):
+def test_the_steps_of_an_epoch(n_clips, clips_per_epoch, steps):
     plan = Plan.of(TrainConfig(n_clips_seen=16000, clips_per_epoch=clips_per_epoch), n_clips)
     assert (plan.n_steps, plan.steps_per_epoch) == (500, steps)

@@ -12,7 +12,7 @@ from earmark.training.loop import filled, update_average
 from tests.training.tones import SMALL, TWO_EPOCHS, batches_of, run, tones, with_broken
 
 
-def test_readable_clips_stand_in_for_the_others():
+def test_readable_clips_replace_unreadable_ones():
     data = with_broken(tones(n_clips=4), 2)
     batches = batches_of(data, Waveforms(data.clips, 16000), order="clips")
     for step in range(9):

@@ -40,7 +40,7 @@ TWO_EPOCHS = replace(SMALL, n_clips_seen=16, clips_per_epoch=8)
 
 @dataclass(frozen=True)
 class Tone:
-    """A sound made on the spot."""
+    """A synthetic sound."""
 
     labels: tuple[str, ...]
     seed: int
@@ -110,7 +110,7 @@ def record_of(out: Path):
 
 
 def assert_same_state(a, b, path="state"):
-    """Equal to the bit, clocks and the id of the run aside."""
+    """Checks that the states are equal to the bit, except for clocks and the run's id."""
     assert type(a) is type(b), path
     if isinstance(a, dict):
         assert a.keys() == b.keys(), path
@@ -128,7 +128,7 @@ def assert_same_state(a, b, path="state"):
 
 
 def at_step(monkeypatch, step: int, action):
-    """Calls `action` when the batch of the step is asked for, once."""
+    """Calls `action` once, when the batch of the step is requested."""
     original, done = TrainBatches.__getitem__, []
 
     def patched(self, number):
@@ -149,7 +149,7 @@ def killed():
 
 
 def while_reading(monkeypatch, action):
-    """Calls `action` when the clips are to be read, once."""
+    """Calls `action` once, before the clips are read."""
     original, done = log_mels, []
 
     def patched(*words):

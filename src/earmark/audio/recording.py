@@ -118,7 +118,7 @@ def resample(
 
 
 def _resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
-    """Blocks at the new rate; their concatenation does not depend on the division into blocks."""
+    """Blocks at the new rate; joined, they are the same for any division of the input."""
     stream = StreamResampler(from_rate, to_rate)
     for block in blocks:
         yield stream.push(block)
@@ -188,7 +188,7 @@ def decode_audio(data: bytes, sample_rate: int, name: str, onset: float = 0.0, d
         sample_rate: Hz.
         name: Name of the recording in errors and warnings.
         onset: Start of the part, in seconds.
-        duration: Length of the part, in seconds; None is up to the end.
+        duration: Length of the part, in seconds; None means up to the end.
 
     Raises:
         AudioError: As for `load_audio`.

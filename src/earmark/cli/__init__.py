@@ -60,7 +60,7 @@ _COMMANDS: Final = {
         "(the clean clips). Other commands read the clean clips as clips:REPORT/clean.txt, with their splits, groups "
         "and labels. Damaged, missing, unreadable, unlabelled, short and silent clips are not clean. Of clips with the "
         "same sound the first is clean, or none if their labels differ. An interrupted or killed examination continues "
-        "with the same command, which examines changed files again; a finished report is computed anew. The exit "
+        "with the same command, which examines changed files again; a finished report is computed again. The exit "
         "status is 0 if at least one clip is clean; --strict is stricter.",
         "earmark doctor folder:clips --out report",
         "earmark doctor csv:clips.csv --out report --keep unlabelled,short --drop clipped",

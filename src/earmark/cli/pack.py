@@ -88,7 +88,7 @@ def _check(folder: str, jobs: int | None, json: bool, quiet: bool) -> int:
         n_strange = sum(why == packing.STRANGE for _, why in result.damaged)
         strange = f"; remove the {n_strange} files that are not of it" if n_strange else ""
         n_damaged = len(result.damaged) - n_strange
-        mend = "; the command that packed them makes them anew" if n_damaged else ""
+        mend = "; the command that packed them writes them again" if n_damaged else ""
         say(f"{n_damaged} of {result.n_shards} shards damaged{mend}{strange}")
     else:
         say(f"{result.n_shards} shards whole, {_size(result.n_bytes)}")

@@ -194,7 +194,7 @@ class ResultsJournal:
         if settings != self._settings:
             raise ConfigError(
                 f"{self.path}: the interrupted command had another model or other settings; repeat them, or "
-                "start anew without --resume"
+                "start again without --resume"
             )
         return results
 

@@ -39,7 +39,7 @@ class RecordedAudio(Protocol):
 
     @property
     def duration(self) -> float | None:
-        """Duration of the clip in seconds; None is to the end of the recording, where every clip ends at the latest."""
+        """Duration of the clip in seconds; None means up to the end of the recording, where a longer clip ends too."""
         ...
 
     def recording(self) -> Source:
@@ -56,7 +56,7 @@ class FileAudio:
     onset: float = 0.0
     """Start of the clip in the file, in seconds."""
     duration: float | None = None
-    """Duration of the clip in seconds; None is to the end of the file, where every clip ends at the latest."""
+    """Duration of the clip in seconds; None means up to the end of the file, where a longer clip ends too."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", os.fspath(self.file))

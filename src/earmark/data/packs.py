@@ -17,9 +17,9 @@ columns are scattered over the file, and remotely each would be a request. `star
 the recordings."""
 
 MANIFEST: Final = "pack.json"
-"""Lists the files of a finished pack, beside them."""
+"""Name of the file that lists the files of a finished pack."""
 JOURNAL: Final = "_pack.jsonl"
-"""Present while a pack is unfinished."""
+"""Name of the file that marks an unfinished pack."""
 _NUMBERED: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
 
 

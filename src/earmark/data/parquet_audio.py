@@ -80,7 +80,7 @@ class ParquetAudio(_RowAudio):
     onset: float = 0.0
     """Start of the clip in the recording, in seconds."""
     duration: float | None = None
-    """Duration of the clip in seconds; None is to the end of the recording."""
+    """Duration of the clip in seconds; None means up to the end of the recording."""
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono, at that rate.

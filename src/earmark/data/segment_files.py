@@ -30,7 +30,7 @@ class SegmentFiles(NamedTuple):
     paths: dict[str, str]
     """Paths by video id; segments without a file are left out."""
     n_doubled: int
-    """Number of segments with several files, of which the first by name is used."""
+    """Number of segments with several files; the first by name is used."""
     n_recordings: int
     """Number of recordings found, whatever their names."""
     n_unread: int

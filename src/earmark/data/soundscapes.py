@@ -214,7 +214,7 @@ def render_soundscapes(
     Args:
         soundscapes: The result of `mix_soundscapes`.
         out: The folder, created if missing.
-        jobs: Threads that mix and compress; None is one per processor.
+        jobs: Threads that mix and compress; None means one per processor.
         progress: Called with the number of files written so far and their total.
 
     Raises:

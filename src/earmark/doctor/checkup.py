@@ -101,7 +101,7 @@ def _add_known(journal: Journal, dataset: Dataset, digest: str, facts: FactsTabl
     if n_entries and not n_of_these:
         raise DataError(
             f"{journal.path}: this is the examination of other clips; name another folder, or delete the file to "
-            "begin anew"
+            "start again"
         )
 
 

@@ -87,6 +87,6 @@ def open_facts_journal(path: Path) -> Iterator[Journal]:
         if journal.head != _HEAD:
             raise DataError(
                 f"{path}: the examination there was begun by another version of earmark; name another folder, or "
-                "delete the file to begin anew"
+                "delete the file to start again"
             )
         yield journal

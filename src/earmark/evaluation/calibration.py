@@ -171,7 +171,7 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
     """
     _check_min_positives(min_positives)
     if not reports:
-        raise ConfigError("at least one data set to calibrate on was expected, none came")
+        raise ConfigError("expected at least one data set to calibrate on, got none")
     pairs = _pairs(reports, labels)
     scale, offset = _fit_line(pairs)
     scores = _sigmoid(scale * pairs.logits + offset)
@@ -207,8 +207,8 @@ def apply(network: Network, calibration: Calibration) -> Network:
     """
     if calibration.labels != network.labels.names:
         raise ConfigError(
-            f"a calibration of the network's {len(network.labels)} labels was expected, this one is of "
-            f"{len(calibration.labels)} labels that are not the same; calibrate this network"
+            f"expected a calibration for the network's {len(network.labels)} labels, got one for "
+            f"{len(calibration.labels)} other labels; calibrate this network"
         )
     calibrated = _scaled(network, calibration.scale, calibration.offset)
     calibrated.thresholds = calibration.thresholds
@@ -225,14 +225,14 @@ def apply_like(network: Network, calibrated: Network) -> Network:
         ConfigError: The other network is not calibrated or has other labels, or this one is already calibrated.
     """
     if "calibration" in network.extra:
-        raise ConfigError("a network that is not calibrated was expected, this one is: twice would be wrong")
+        raise ConfigError("expected a network without calibration, got a calibrated one")
     facts = calibrated.extra.get("calibration")
     if not isinstance(facts, dict) or not {"scale", "offset"} <= facts.keys() or calibrated.thresholds is None:
-        raise ConfigError("a checkpoint that `earmark calibrate` wrote was expected to copy from; calibrate it first")
+        raise ConfigError("expected a calibrated checkpoint to copy from; run `earmark calibrate` on it first")
     if calibrated.labels.names != network.labels.names:
         raise ConfigError(
-            f"a checkpoint of the same {len(network.labels)} labels was expected to copy the calibration from, that "
-            f"one has {len(calibrated.labels)} labels that are not the same"
+            f"expected a calibrated checkpoint with the same {len(network.labels)} labels, got one with "
+            f"{len(calibrated.labels)} other labels"
         )
     copied = _scaled(network, float(facts["scale"]), float(facts["offset"]))
     copied.thresholds = calibrated.thresholds
@@ -313,9 +313,9 @@ def _fit_line(pairs: _Pairs) -> tuple[float, float]:
         decrement = float(gradient @ step)
         before = _cross_entropy(line @ inputs, target, weight)
         while _cross_entropy((line - step) @ inputs, target, weight) > before:
-            step /= 2  # ends at a step of length 0 at the latest
+            step /= 2  # a step of length 0 ends the loop
         line = line - step
-        if decrement < 1e-10:  # the step just taken has squared it
+        if decrement < 1e-10:  # Newton's method: the last step squared the remaining error
             scale = float(line[0]) / spread
             return scale, float(line[1]) - scale * centre
     raise DataError(f"the scale of the scores did not converge in {_MAX_STEPS} steps; {_TOO_CLEAN}")
@@ -379,7 +379,7 @@ def _expected_calibration_error(
     target: Bool[np.ndarray, " pair"], scores: Float64[np.ndarray, " pair"], weight: Float64[np.ndarray, " pair"]
 ) -> float:
     bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
-    # the weight of a bin and the division by it cancel
+    # the weight of a bin cancels with the division by it
     return float(np.abs(np.bincount(bins, weight * (scores - target))).sum())
 
 

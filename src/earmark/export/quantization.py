@@ -88,7 +88,9 @@ def _activation_ranges(
             least, most = np.percentile(values, [100 - _PERCENTILE, _PERCENTILE])
             low[position], high[position] = min(low[position], least), max(high[position], most)
     if not n_recordings:
-        raise ConfigError("an int8 network is calibrated with recordings like those to come, but there is none")
+        raise ConfigError(
+            "expected recordings for the calibration of an int8 network, got none; give some like those to be tagged"
+        )
     return {name: (np.float32(a), np.float32(b)) for name, a, b in zip(names, low, high, strict=True)}
 
 

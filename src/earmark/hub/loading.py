@@ -42,8 +42,8 @@ def load(
             is downloaded once (CC BY 4.0) into the cache folder (`EARMARK_CACHE`); or the path of a `.safetensors`
             checkpoint, an exported `.onnx` file (runs without PyTorch), or a `.pth` file with weights of PANNs' Cnn10.
             A file with the name of a model takes precedence.
-        n_threads: Number of threads per call of the network; None is all processors. PyTorch has one such setting for
-            the whole process.
+        n_threads: Number of threads per call of the network; None means all processors. PyTorch has one such setting
+            for the whole process.
         precision: bf16 is faster on processors that support it, and changes scores in the third digit
             (results/precision.md). An `.onnx` file has a fixed precision.
 
@@ -58,7 +58,7 @@ def load(
 
         if precision != "float32":
             raise ConfigError(
-                f"{path} has a fixed precision; leave {precision} out, or give a .safetensors checkpoint", "precision"
+                f"{path}: the precision of an exported network is fixed; {precision} needs its checkpoint", "precision"
             )
         return Tagger(OnnxEngine(path, n_threads=n_threads))
     # imported late: a misspelt name fails without the seconds that PyTorch takes to import

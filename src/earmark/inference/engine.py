@@ -15,13 +15,13 @@ CHUNK_SECONDS: Final = 40.0
 
 @runtime_checkable
 class Engine(Protocol):
-    """A network behind NumPy arrays: what a Tagger needs of PyTorch or ONNX Runtime."""
+    """A network with NumPy inputs and outputs: the interface between Tagger and PyTorch or ONNX Runtime."""
 
     labels: LabelSet
     thresholds: Sequence[float] | None
-    """Threshold of each label; None where the checkpoint has none."""
+    """Threshold of each label; None if the checkpoint has none."""
     clip_duration: float | None
-    """Length of the training clips in seconds; None where the checkpoint does not name it."""
+    """Length of the training clips in seconds; None if the checkpoint does not state it."""
     sample_rate: int
     """Hz."""
     samples_per_segment: int

@@ -12,7 +12,7 @@ from earmark.inference.windows import VALUES_PER_CALL, seconds_per_segment, sigm
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """How much each segment of a recording carried one tag."""
+    """Contribution of each segment of a recording to one tag."""
 
     label: str
     onsets: Float[np.ndarray, " segment"]
@@ -51,8 +51,8 @@ def explain(
     seconds = seconds_per_segment(engine)
     if len(segments) < 2:
         raise AudioError(
-            f"evidence leaves out one segment of {seconds:g} s at a time, and {duration:.2f} s are only one; a longer "
-            "recording was expected"
+            f"expected a recording of several segments, got {duration:.2f} s, one segment of {seconds:g} s: evidence "
+            "leaves out one segment at a time"
         )
     logits = engine.classify(segments[None])[0]
     borders = np.arange(first, first + len(segments) + 1) * seconds

@@ -35,7 +35,7 @@ class OnnxEngine:
 
     Args:
         path: The `.onnx` file.
-        n_threads: Threads of ONNX Runtime; its own choice when missing.
+        n_threads: Threads of ONNX Runtime; by default its own choice.
 
     Raises:
         CheckpointError: The file is missing, damaged, of a later format, or was not exported by earmark.
@@ -68,7 +68,7 @@ class OnnxEngine:
         self._classify = _read(path, graph, "its graph `classify` is damaged; export it again", n_threads)
         found = _names(self._encode), _names(self._classify)
         if found[0] != ({"waveform"}, {"segments", "scores"}) or not found[1][1] >= {"logits", "clip"}:
-            raise CheckpointError(f"{path}: its graphs are not those that earmark exports; export it again")
+            raise CheckpointError(f"{path}: its graphs do not have earmark's inputs and outputs; export it again")
         self._n_channels = self._classify.get_inputs()[0].shape[2]
         self._has_attention = "attention" in found[1][1]
 
@@ -115,7 +115,7 @@ def session(model: str | bytes, n_threads: int | None = None) -> "InferenceSessi
     """A session of ONNX Runtime on the CPU for a graph, given by its path or its bytes; it prints no warnings."""
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # it sends some on Windows
+    onnxruntime.disable_telemetry_events()  # sent on Windows by default
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     if n_threads is not None:

@@ -48,13 +48,13 @@ class Stream:
         self._encoder = ChunkedEncoder(engine, self._n_step)
         thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))
         self._finder = EventFinder(engine.labels.names, thresholds, release)
-        self._row: np.ndarray | None = None  # the latest; the next row decides where its cell ends
+        self._row: np.ndarray | None = None  # the latest row; the next row determines the end of its cell
         self._start = 0.0
         self._finished = False
 
     @property
     def latency(self) -> float:
-        """Most seconds between the end of a window and its scores, without the time of computing.
+        """Maximum seconds between the end of a window and its scores, without computing time.
 
         A segment depends on `halo` segments after it, and the network runs once per step. `push` returns an event with
         the scores of the first window after it.
@@ -134,7 +134,7 @@ class Stream:
         return self._rows(first, self._windows.push(segments), np.inf)
 
     def _rows(self, first: int, logits: np.ndarray, duration: float) -> list[Event]:
-        """Events that end with these windows, the first of which has the index `first`."""
+        """Events that end with these windows; `first` is the index of the first window."""
         events: list[Event] = []
         for index, row in enumerate(sigmoid(logits), first):
             onset = index * self._hop
@@ -144,7 +144,7 @@ class Stream:
                 ends = min(before + self._window, duration), min(onset + self._window, duration)
                 border = ((onset + ends[1]) / 2 + (before + ends[0]) / 2) / 2
                 events += self._finder.push(self._start, min(border, ends[0]), self._row)
-                events += self._finder.ended_by(row)  # at once, not when the end of this row's cell is known
+                events += self._finder.ended_by(row)  # without waiting for the end of this row's cell
                 self._start = max(border, onset)
             self._row = row
         return events

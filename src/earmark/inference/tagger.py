@@ -22,7 +22,7 @@ from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
 
 CLIP_SECONDS: Final = 10.0
-"""Length of the training clips where the checkpoint does not name it: that of AudioSet's clips."""
+"""Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
 WINDOW_SHARE: Final = 0.4
 """Length of the windows in which a long recording is scored, as a fraction of the training clips' length."""
 HOP_SHARE: Final = 0.1
@@ -129,9 +129,9 @@ class Tagger:
     def score(self, audio: Audio | str | os.PathLike[str], *, cancel: threading.Event | None = None) -> Scores:
         """Score of each label for a whole recording of any length, in bounded memory.
 
-        A recording that is at most one segment longer than the training clips is pooled whole. In a longer one a short
-        event would drown: there a label's logit is the mean over the `N_BEST` windows in which it is highest, each
-        `WINDOW_SHARE` of a training clip long (chosen by measurement: results/long-recordings.md).
+        A recording that is at most one segment longer than the training clips is pooled whole. In a longer one, pooling
+        would hide short events. There, a label's logit is the mean over the `N_BEST` windows in which it is highest.
+        A window is `WINDOW_SHARE` of a training clip long (chosen by measurement: results/long-recordings.md).
 
         Args:
             audio: The recording.
@@ -180,9 +180,9 @@ class Tagger:
         )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
-        """How much each segment of a recording carried one tag: how far the logit falls without the segment.
+        """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
 
-        In a recording longer than the training clips, a part of their length is explained: the one around the window
+        In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
         in which the label scores highest (`score`). All segments are in memory, some 20 MB an hour.
 
         Args:
@@ -274,12 +274,12 @@ class Tagger:
         return (n_segments - 1) * self.seconds_per_segment > self._clip_seconds
 
     def _best_windows(self) -> SlidingWindows:
-        # no windows that the end cuts off: they hold so little that their scores are unreliable
+        # windows cut off by the end are excluded: they hold so little sound that their scores are unreliable
         window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
         return SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds, cut=False)
 
     def _logits(self, chunks: Iterator[np.ndarray], source: "_Samples") -> Float[np.ndarray, " label"]:
-        """Logits of a recording: pooled whole where it is short, else the mean over its best windows."""
+        """Logits of a recording: pooled whole if it is short, otherwise the mean over its best windows."""
         windows = self._best_windows()
         waiting: list[np.ndarray] | None = []  # all segments so far; None once the recording is known to be long
         best = np.zeros((0, len(self.labels)), np.float32)
@@ -299,7 +299,7 @@ class Tagger:
 
 
 class _Samples:
-    """A recording as blocks of one channel at the network's rate. Any object is accepted, and refused by name."""
+    """A recording as blocks of one channel at the network's rate; errors name the type of any other object."""
 
     def __init__(
         self,
@@ -330,7 +330,8 @@ class _Samples:
         Raises:
             CancelledError: `cancel` was set.
         """
-        for block in one_ahead(self._read()):  # decode while the network runs, which seldom keeps all processors busy
+        # decode while the network runs: it seldom keeps all processors busy
+        for block in one_ahead(self._read()):
             if self._cancel is not None and self._cancel.is_set():
                 raise CancelledError
             self._n_samples += block.size
@@ -356,9 +357,9 @@ def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 def _choice(
     top: int | None, threshold: float | Literal["auto"] | None, known: tuple[float, ...] | None, n_labels: int
 ) -> tuple[int, Float[np.ndarray, " label"]]:
-    """The largest number of tags, and the least score of each label."""
+    """The maximum number of tags, and the minimum score of each label."""
     if top is not None and threshold is not None:
-        raise ConfigError("no number of tags was expected beside a threshold; give one of the two", "top")
+        raise ConfigError("expected either a number of tags or a threshold, got both", "top")
     if threshold is None:
         n_tags = 5 if top is None else top
         if n_tags < 1:

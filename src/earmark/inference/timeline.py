@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from earmark.errors import ConfigError
 
 DEFAULT_THRESHOLD: Final = 0.5
-"""Threshold of all labels where neither the caller nor the checkpoint gives one."""
+"""Threshold of all labels if neither the caller nor the checkpoint gives one."""
 RELEASE: Final = 0.5
-"""Fraction of the threshold at which an event ends, so that an event whose score wavers stays one event."""
+"""Fraction of the threshold at which an event ends, so that a fluctuating score gives one event, not several."""
 Threshold = float | Sequence[float] | Literal["auto"] | None
-"""One score for all labels, one per label, `auto` for those of the checkpoint, or None for those if it has any."""
+"""One score for all labels, one per label, `auto` for the checkpoint's, or None for the checkpoint's if it has any."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Timeline:
 
         The scores of a window count for its cell: the times nearer to its middle than to any other window's middle. So
         events of one label never overlap. Consecutive windows that score at least `release` times the threshold are
-        one event, if one of them reaches the threshold.
+        one event if any of them reaches the threshold.
 
         Args:
             threshold: One score for all labels, or one per label; `auto` takes the checkpoint's thresholds. When
@@ -121,7 +121,7 @@ class Timeline:
         return [event for _, _, event in sorted(found, key=lambda item: item[:2])]
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Onsets and offsets (s) of the windows' cells (`events`), each (window,); gaps between windows are in none."""
+        """Onsets and offsets (s) of the windows' cells (`events`), each (window,); gaps are in no cell."""
         ends = np.minimum(self.onsets + self.window, self.duration)
         middles = (self.onsets + ends) / 2
         borders = (middles[1:] + middles[:-1]) / 2

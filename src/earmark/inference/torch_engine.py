@@ -16,8 +16,8 @@ class TorchEngine:
     """The `Engine` of a PyTorch network, one recording at a time.
 
     Args:
-        network: The network; it is put into evaluation mode. The engine copies its backbone: after a change of weights
-            make a new engine.
+        network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new engine after
+            a change of weights.
         n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
         precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
             changes scores in the third digit.

@@ -12,7 +12,7 @@ from earmark.inference.engine import Engine
 SHORTEST_HOP: Final = 0.001
 """Seconds; a shorter hop would only repeat the same windows until memory is full."""
 VALUES_PER_CALL: Final = 2**22
-"""Most values (bags x segments x channels) in one call of `classify`: 16 MiB of float32."""
+"""Maximum number of values (bags x segments x channels) in one call of `classify`: 16 MiB of float32."""
 _LONGEST: Final = 1e7
 """Seconds, four months: longer than any recording."""
 _SLACK: Final = 1e-6
@@ -52,7 +52,7 @@ class SlidingWindows:
         """Number of windows returned so far, the index of the next one."""
 
     def push(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "window label"]:
-        """Takes the next segments, not the last ones, and returns the logits of the windows that are now complete."""
+        """Takes segments other than the last ones; returns the logits of the windows that are now complete."""
         self._add(segments)
         # a window is complete with the last segment whose middle lies in it; no later window can be
         last = max(self.n_windows, math.floor(self._n_segments * self._step / self._hop) + 1)
@@ -65,7 +65,7 @@ class SlidingWindows:
         """Takes the last segments and returns the logits of the remaining windows.
 
         Args:
-            segments: The last segments; none where all have been pushed.
+            segments: The last segments; none if all have been pushed.
             duration: Seconds of the recording.
         """
         self._add(segments)
@@ -92,7 +92,7 @@ class SlidingWindows:
         onsets = windows * self._hop
         first = np.ceil((onsets - _SLACK) / self._step - 0.5).astype(np.int64).clip(min=0)
         end = np.ceil((onsets + self._window - _SLACK) / self._step - 0.5).astype(np.int64)
-        # a window as short as a segment must not miss it by rounding
+        # in spite of rounding, a window as short as a segment contains one
         return np.stack([first, np.maximum(end, first + 1)], axis=1)
 
     def _classify(self, ranges: Int[np.ndarray, "window 2"]) -> Float[np.ndarray, "window label"]:

@@ -42,8 +42,8 @@ def _channels_last(x: Tensor) -> bool:
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training count real positions only.
 
-    Without a mask it is `torch.nn.BatchNorm2d`. With one, padding changes neither the statistics nor, since it is set
-    to zero afterwards, the input of the next convolution beyond a clip's end.
+    Without a mask it is `torch.nn.BatchNorm2d`. With a mask, padding does not change the statistics, and is set to zero
+    afterwards, which is the value that the next convolution reads beyond the end of a single clip.
     """
 
     is_synchronised = False
@@ -73,7 +73,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
 
     def _sum_over_processes(self, share: Tensor) -> Tensor:
-        """The differentiable sum over the processes of a run; the share itself without synchronisation."""
+        """The differentiable sum over the processes of a run; without synchronisation, the share of this process."""
         if not self.is_synchronised:
             return share
         from torch.distributed.nn.functional import all_reduce
@@ -118,7 +118,7 @@ class HalvingConv(nn.Conv2d):
         super().__init__(n_in, n_out, 4, stride=2, bias=False)
 
     def forward(self, input: Float[Tensor, "batch n_in frame mel"]) -> Float[Tensor, "batch n_out half_frame half_mel"]:
-        # one more frame at the end is the partner that the last frame may lack; it changes nothing otherwise
+        # one more frame of zeros at the end: the partner of a last frame without one; it changes nothing else
         return super().forward(F.pad(input, (1, 1, 1, 2)))
 
 
@@ -173,7 +173,7 @@ class Backbone(nn.Module):
     """The paper's CNN: 4 blocks of `width`, 2, 4 and 8 times `width` channels, then the mean over frequency.
 
     A segment covers 16 frames and depends on `halo` more on either side. If the number of frames is no multiple of 16,
-    the clip ends in a partial segment, averaged over the frames that it has, so that no sound is ignored.
+    the clip ends in a partial segment, averaged over its frames, so that no sound is ignored.
 
     Without partial segments average pooling drops a last frame that has no partner, as in PANNs; up to 15 frames at the
     end of a clip then only count as context of the segment before. A clip of fewer than 16 frames is padded with
@@ -236,7 +236,7 @@ class Backbone(nn.Module):
         for block in self.blocks:
             n_pairs = x.shape[2] // 2
             x = block(x, mask)
-            # a pooled frame is real if its first frame is, or only if both are
+            # a pooled frame is real if its first frame is real; without partial segments, if both are
             mask = mask[:, :, 0 if self.partial_segments else 1 :: 2] if mask is not None else None
             if not self.partial_segments:
                 x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
@@ -298,7 +298,7 @@ class FoldedBackbone(nn.Module):
     def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         original = copy.deepcopy(backbone).eval()
-        # lies before the first convolution, which pads its output: it can't be folded exactly
+        # the first batch norm precedes a convolution that pads its input: it cannot be folded exactly
         self.bn0 = original.bn0
         layers = list(original.layers())
         self.convolutions = nn.ModuleList(

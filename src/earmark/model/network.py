@@ -35,7 +35,7 @@ class NetworkConfig:
     width: Annotated[int, Limit(at_least=1)] = 64
     """Channels of the backbone's first block, an eighth of a segment's."""
     partial_segments: bool = True
-    """Whether the last frames of a clip, if too few for a whole segment, are a partial one; PANNs drop them."""
+    """Whether the last frames of a clip, if too few for a whole segment, form a partial one; PANNs drop them."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
     n_heads: Annotated[int, Limit(at_least=1)] = 4
@@ -43,7 +43,7 @@ class NetworkConfig:
     gate: bool = True
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
-    """Whether GMAP pools deviations beside the means (eq. 10)."""
+    """Whether GMAP pools deviations in addition to means (eq. 10)."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
     """Dropout after each block of the backbone."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
@@ -125,7 +125,7 @@ class Network(nn.Module):
         config = self.config.frontend
         n_frames = config.n_frames(round(seconds * config.sample_rate))
         silence = torch.zeros(1, n_frames, config.n_mels, device=self.device)
-        # PyTorch counts as it runs; a copy leaves the mode of this network alone
+        # PyTorch counts while the network runs; the copy keeps the mode of this network unchanged
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copy.deepcopy(self).eval().logits_from_log_mel(silence)
         return int(counter.get_total_flops()) // 2
@@ -144,7 +144,7 @@ class Network(nn.Module):
 
     @property
     def clip_duration(self) -> float | None:
-        """Length of the training clips in seconds; None where the checkpoint does not name it."""
+        """Length of the training clips in seconds; None if the checkpoint does not state it."""
         seconds = self.extra.get("clip_duration")
         return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
@@ -194,7 +194,7 @@ class Network(nn.Module):
 
     def _mask_of_frames(self, n_frames: Tensor, n_segments: int) -> Tensor | None:
         real = self.backbone.n_segments(n_frames)
-        if bool((real == n_segments).all()):  # before the move to the GPU, for which the CPU would wait
+        if bool((real == n_segments).all()):  # tested on the CPU: a test on the GPU would make the CPU wait
             return None
         return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
@@ -210,7 +210,7 @@ class Network(nn.Module):
             extra: Facts to store with the weights (training data, seed, ...), plain JSON; `self.extra` when missing.
 
         Raises:
-            OSError: The file cannot be written, because the disk is full for example.
+            OSError: The file cannot be written, for example because the disk is full.
         """
         about = {
             "format": FORMAT,
@@ -238,7 +238,7 @@ class Network(nn.Module):
             network.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError, ConfigError, DataError) as error:
             reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path}: its description and its weights do not fit together ({reason})") from error
+            raise CheckpointError(f"{path}: its weights do not match its description ({reason})") from error
         if about.get("thresholds") is not None:
             network.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
         network.extra = about.get("extra") or {}
@@ -255,7 +255,9 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable .safetensors file ({error})") from error
     if not isinstance(about, dict) or not isinstance(about.get("format"), int):
-        raise CheckpointError(f"{path}: not an earmark checkpoint: it does not describe itself; train one")
+        raise CheckpointError(
+            f"{path}: not an earmark checkpoint: its metadata has no description; train one with `earmark train`"
+        )
     if about["format"] > FORMAT:
         raise CheckpointError(
             f"{path}: checkpoint format {about['format']}, this version of earmark reads up to {FORMAT}; update earmark"

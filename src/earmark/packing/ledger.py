@@ -72,8 +72,8 @@ def open_ledger(out: Path, plan: Plan) -> Generator[Ledger]:
     names = {path.name for path in out.iterdir() if path not in dead}
     if names and names.isdisjoint((MANIFEST, JOURNAL)):
         raise ConfigError(
-            f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST} "
-            "a pack must be made anew in another folder"
+            f"{out}: a new folder or one with {MANIFEST} was expected, this holds other files; without its {MANIFEST}, "
+            "pack again into another folder"
         )
     if MANIFEST in names:
         _check_same(out, plan, read_manifest(out / MANIFEST))

@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from math import inf
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -38,6 +39,7 @@ Reporter = Callable[[Any], None]
 
 _THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable that PyTorch, MKL and OpenBLAS read when they are loaded."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _READY, _REPORT, _WARNING, _VALUE, _ERROR, _DEATH = range(6)
 
 
@@ -48,14 +50,14 @@ class Death:
     exit_code: int
     """Negative: the number of the signal that killed the process."""
     last_report: Any = None
-    """The last report about the item; None if there was none."""
+    """The last report about the item, if any."""
 
     @property
     def reason(self) -> str:
         """How the process ended, as a clause whose subject is the process."""
-        if self.exit_code < 0:
-            return f"was killed by signal {-self.exit_code}"
-        return f"ended with status {self.exit_code}"
+        return (
+            f"was killed by signal {-self.exit_code}" if self.exit_code < 0 else f"ended with status {self.exit_code}"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class Pool:
     Unless it is 0, the pool first interrupts their tasks with KeyboardInterrupt, as Ctrl-C would. None waits as long as
     they need to save their work; such workers may start processes of their own.
     """
+    patience: float | None = None
+    """For items that need each other, one a worker: seconds that the others have to end after one has failed.
+
+    They have as long when the pool stops, but after Ctrl-C as long as they need to save their work: until one of them
+    ends without a KeyboardInterrupt that says in its text what was saved. Errors are yielded as values are.
+    """
 
     def run(
         self,
@@ -101,12 +109,21 @@ class Pool:
 
         Raises:
             EarmarkError: A worker cannot start.
-            Exception: The first exception that the task raises.
+            Exception: The first exception that the task raises, without `patience`.
+            KeyboardInterrupt: Ctrl-C; with `patience`, after the outcomes of all items that had begun.
         """
         pickled = bytes(ForkingPickler.dumps(task))
         workers: list[_Worker[_Item]] = []
         try:
-            yield from self._results(workers, pickled, iter(items), on_report)
+            try:
+                yield from self._results(pickled, iter(items), workers, on_report)
+            except KeyboardInterrupt:
+                if self.patience is None:
+                    raise
+                n_begun = sum(worker.ask_to_stop() for worker in workers)
+                deadline = inf if n_begun == self.n_processes else time.monotonic() + self.patience
+                yield from self._results(pickled, iter(()), workers, on_report, deadline)
+                raise
         finally:
             if workers:
                 on_stop(sum(len(worker.todo) for worker in workers))
@@ -114,18 +131,20 @@ class Pool:
 
     def _results(
         self,
-        workers: "list[_Worker[_Item]]",
         pickled: bytes,
         items: Iterator[_Item],
+        workers: "list[_Worker[_Item]]",
         on_report: Callable[[_Item, Any], None],
+        deadline: float = inf,
     ) -> Generator[tuple[_Item, Any]]:
-        """Yields results until all items are finished; `workers` holds the running workers at any time."""
+        """Yields results until all workers have ended, or kills those that are left at the deadline."""
         while True:
             while len(workers) < self.n_processes and (todo := self._next(items)):
-                workers.append(_Worker(self, pickled, todo))
+                with held_back(_SIGNALS):
+                    workers.append(_Worker(self, pickled, todo))
             if not workers:
                 return
-            for worker in _with_messages(workers):
+            for worker in _with_messages(workers, deadline):
                 kind, content = worker.receive()
                 if kind == _READY:
                     worker.send_items()
@@ -135,7 +154,11 @@ class Pool:
                 elif kind == _WARNING:
                     warnings.warn(content, stacklevel=2)
                 elif kind == _ERROR:
-                    raise content
+                    if self.patience is None:
+                        raise content
+                    if not (isinstance(content, KeyboardInterrupt) and str(content)):
+                        deadline = min(deadline, time.monotonic() + self.patience)
+                    yield worker.finish_item(), content
                 elif kind == _VALUE:
                     yield worker.finish_item(), content
                     if not worker.todo and not self.is_renewed:
@@ -147,10 +170,15 @@ class Pool:
                 else:
                     workers.remove(worker)
                     worker.n_deaths += 1
-                    if worker.n_deaths >= self.n_attempts:
+                    if worker.todo and worker.n_deaths >= self.n_attempts:
+                        deadline = min(deadline, time.monotonic() + (self.patience or inf))
                         yield worker.finish_item(), content
                     if worker.todo:
-                        workers.append(_Worker(self, pickled, worker.todo, worker.n_deaths))
+                        with held_back(_SIGNALS):
+                            workers.append(_Worker(self, pickled, worker.todo, worker.n_deaths))
+            if time.monotonic() > deadline:
+                for worker in workers:
+                    worker.process.kill()
 
     def _next(self, items: Iterator[_Item]) -> deque[_Item]:
         return deque(islice(items, self.n_items_at_a_time))
@@ -158,7 +186,8 @@ class Pool:
     def _stop(self, workers: "Sequence[_Worker[_Item]]") -> None:
         for worker in workers:
             worker.connection.close()
-        deadline = None if self.grace is None else time.monotonic() + self.grace
+        grace = self.grace if self.patience is None else self.patience
+        deadline = None if grace is None else time.monotonic() + grace
         try:
             for worker in workers:
                 worker.process.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
@@ -178,19 +207,26 @@ class _Worker(Generic[_Item]):
         context = get_context("spawn")  # a fork would copy the locks of threads in an unknown state
         self.connection, theirs = context.Pipe()
         # a daemon process cannot have children, but does not keep this process from ending
-        self.process = context.Process(
-            target=_work, args=(theirs, task, pool.is_silent, pool.grace != 0), daemon=pool.grace is not None
-        )
-        with held_back(), _thread_limit(pool.n_threads):
+        self.process = context.Process(target=_work, args=(theirs, task, pool), daemon=pool.grace is not None)
+        with _thread_limit(pool.n_threads):
             self.process.start()
         theirs.close()
 
     def send_items(self) -> None:
         """Sends all unfinished items to the process."""
-        self._is_ready = True
         if self.todo:
             with suppress(OSError):  # `receive` reports a process that has died
                 self.connection.send(list(self.todo))
+
+    def ask_to_stop(self) -> bool:
+        """Interrupts the task, which can still answer; kills a process without a task and returns False."""
+        if not self._is_ready:
+            self._is_ready = True  # its death is expected
+            self.process.kill()
+            return False
+        with suppress(OSError):
+            self.connection.send(None)
+        return True
 
     def finish_item(self) -> _Item:
         """Removes and returns the item that the process is at."""
@@ -204,7 +240,9 @@ class _Worker(Generic[_Item]):
             EarmarkError: The process died before it was ready.
         """
         with suppress(EOFError, OSError):
-            return self.connection.recv()
+            message = self.connection.recv()
+            self._is_ready = True
+            return message
         self.connection.close()
         self.process.join()
         death = Death(self.process.exitcode or 0, self.last_report)
@@ -213,10 +251,11 @@ class _Worker(Generic[_Item]):
         return _DEATH, death
 
 
-def _with_messages(workers: "Sequence[_Worker[_Item]]") -> "list[_Worker[_Item]]":
-    """Waits until workers have sent something or have died, and returns those."""
+def _with_messages(workers: "Sequence[_Worker[_Item]]", deadline: float) -> "list[_Worker[_Item]]":
+    """Waits until workers have sent something or have died, and returns those; none after the deadline."""
+    timeout = None if deadline == inf else max(0.0, deadline - time.monotonic())
     # a dead worker's children may hold its end of the pipe open, so that the pipe alone does not show the death
-    ready = wait([thing for worker in workers for thing in (worker.connection, worker.process.sentinel)])
+    ready = wait([thing for worker in workers for thing in (worker.connection, worker.process.sentinel)], timeout)
     return [worker for worker in workers if worker.connection in ready or _is_dead(worker, ready)]
 
 
@@ -231,26 +270,26 @@ def _is_dead(worker: "_Worker[_Item]", ready: Sequence[object]) -> bool:
 @contextmanager
 def _thread_limit(n_threads: int | None) -> Iterator[None]:
     """Limits the threads of numerical libraries in processes started in the block."""
-    if n_threads is None:
-        yield
-        return
     before = os.environ.get(_THREADS)
-    os.environ[_THREADS] = str(n_threads)
+    if n_threads is not None:
+        os.environ[_THREADS] = str(n_threads)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_THREADS]
-        else:
+        os.environ.pop(_THREADS, None)
+        if before is not None:
             os.environ[_THREADS] = before
 
 
-def _work(connection: Connection, pickled: bytes, is_silent: bool, is_interrupted: bool) -> None:
+def _work(connection: Connection, pickled: bytes, pool: Pool) -> None:
     """Runs in the worker process: works on items until the parent closes the pipe, which may interrupt the task."""
+    is_interrupted = pool.grace != 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # the parent held it back until here
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C then misses the children of this process too
-    if is_silent:
+    if pool.is_silent:
         silence_process()
     with suppress(OSError):  # there is no standard error
         os.dup2(2, 1)  # the parent prints results to standard output, which nothing else may mix with
@@ -269,25 +308,27 @@ def _work(connection: Connection, pickled: bytes, is_silent: bool, is_interrupte
                     value = task(item, report)
                     parent.is_waiting.clear()
                     parent.send(_VALUE, value)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if pool.patience is not None:
+                parent.send(_ERROR, interrupt)
             raise SystemExit(130) from None
         except Exception as error:
             parent.send(_ERROR, _portable(error))
 
 
 class _Parent:
-    """The parent process, seen from the worker."""
+    """The parent process at the other end of a pipe, seen from the worker."""
 
     def __init__(self, connection: Connection) -> None:
         self.inbox: SimpleQueue[Any] = SimpleQueue()
-        """Lists of items; None at the end of the pipe. An exception stands for items that cannot be unpickled."""
+        """Lists of items; None as the sign to stop. An exception stands for items that cannot be unpickled."""
         self.is_waiting = Event()
         """Set while the parent waits for the value of an item."""
         self._connection = connection
         self._lock = Lock()
 
     def listen(self, interrupts: bool) -> None:
-        """Receives items in a thread, which also notices the end of the pipe and may interrupt a running task then."""
+        """Receives items in a thread; at the sign to stop it interrupts a running task, if `interrupts`."""
         warnings.simplefilter("always", EarmarkWarning)
         show = warnings.showwarning
 
@@ -315,13 +356,15 @@ class _Parent:
 
     def _receive(self, interrupts: bool) -> None:
         try:
-            while True:
-                self.inbox.put(self._connection.recv())
+            while (items := self._connection.recv()) is not None:
+                self.is_waiting.set()
+                self.inbox.put(items)
         except (EOFError, OSError):
-            self.inbox.put(None)
+            pass
         except Exception as error:  # unpickling calls code of the items' classes, which may raise anything
             self.inbox.put(error)
             return
+        self.inbox.put(None)
         if interrupts and self.is_waiting.is_set():
             _interrupt_main_thread()
 

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and walking through folders."""
+"""Atomic writing of files, and listing of folders."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A journal: JSON values, one a line, that survive the death of their writer."""
+"""A journal: JSON values, one per line, that survive the death of their writer."""
 
 import json
 import os
@@ -16,11 +16,11 @@ _Value = TypeVar("_Value")
 
 _BLOCK: Final = 1 << 16
 _DAMAGE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, DataError)
-"""Exceptions of a parser that is given the line of another program."""
+"""Exceptions that a parser raises for a line written by another program."""
 
 
 class Journal:
-    """An open journal, which belongs to this process until it is closed. Made by `open_journal`."""
+    """An open journal, locked by this process until it is closed. `open_journal` makes it."""
 
     def __init__(self, path: Path, stream: IO[bytes], head: Any, seconds: float, is_synced: bool) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class Journal:
             self._flushed_at = time.monotonic()
 
     def remove(self) -> None:
-        """Deletes the file. Call it last: then another process may begin."""
+        """Deletes the file. Call it last: another process may then open a new journal."""
         if sys.platform == "win32":
             self._stream.close()  # Windows does not delete open files
         self.path.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ class Journal:
 def open_journal(path: Path, head: Any = None, *, seconds: float = 0.0, is_synced: bool = False) -> Iterator[Journal]:
     """Opens a journal to read and append; a last line that was cut off is dropped.
 
-    The process has the journal to itself until the block ends.
+    No other process can open the journal until the block ends.
 
     Args:
         path: The file; made if it is not there.
@@ -141,5 +141,5 @@ def _parsed(path: Path, stream: IO[bytes], parse: Callable[[Any], _Value], n_hea
 
 
 def _damaged(path: Path, number: int, reason: object) -> DataError:
-    remedy = "delete the file to begin anew" if number == 1 else "restore the line or remove it"
+    remedy = "delete the file to start again" if number == 1 else "restore the line or remove it"
     return DataError(f"{path}, line {number}: damaged ({reason}); {remedy}")

@@ -106,7 +106,7 @@ class RemotePath:
     @property
     @_os_errors()
     def has_wildcards(self) -> bool:
-        """Whether the path is a pattern with `*`, `?` or `[`; the name of an existing file is none."""
+        """Whether the path is a pattern with `*`, `?` or `[`; the path of an existing file is not a pattern."""
         return _GLOB.search(self.url) is not None and not self._system.exists(self.path)
 
     @_os_errors()

@@ -1,8 +1,7 @@
 """Augmentation of log-mels and their targets: pure functions of their input and an explicit generator."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from earmark.errors import ConfigError, Limit, check_settings
+from earmark.errors import ConfigError
 from earmark.training.settings import TrainConfig
 
 FLOOR_DB: Final = -100.0
@@ -19,23 +18,6 @@ LOUD_DB: Final = 30.0
 """Frames less than this below the loudest of their clip are loud (dB)."""
 N_EQUALIZER_POINTS: Final = 6
 """Points of a random frequency response, spaced evenly over the mel bins."""
-
-
-@dataclass(frozen=True)
-class SpecAugmentConfig:
-    """SpecAugment's stripes; the defaults are PANNs', in frames of 25 ms."""
-
-    n_time_stripes: Annotated[int, Limit(at_least=0)] = 2
-    """Time stripes per clip."""
-    time_width: Annotated[int, Limit(at_least=0)] = 26
-    """Largest width of a time stripe (frames)."""
-    n_mel_stripes: Annotated[int, Limit(at_least=0)] = 2
-    """Frequency stripes per clip."""
-    mel_width: Annotated[int, Limit(at_least=0)] = 8
-    """Largest width of a frequency stripe (mel bins)."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def augment(
@@ -58,8 +40,9 @@ def augment(
         log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equalizer_db)
     if config.mixup_alpha > 0:
         log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
-    stripes = config.spec_augment_config()
-    return log_mel if stripes is None else spec_augment(log_mel, n_frames, generator, stripes), target, n_frames
+    if config.spec_augment:
+        log_mel = spec_augment(log_mel, n_frames, generator, config)
+    return log_mel, target, n_frames
 
 
 def mixup(
@@ -102,7 +85,7 @@ def spec_augment(
     log_mel: Float[Tensor, "batch frame mel"],
     n_frames: Int[Tensor, " batch"],
     generator: torch.Generator,
-    config: SpecAugmentConfig,
+    config: TrainConfig,
 ) -> Float[Tensor, "batch frame mel"]:
     """SpecAugment: random stripes of time and frequency, filled with the clip's mean (paper's ref. [22]).
 
@@ -112,7 +95,7 @@ def spec_augment(
         log_mel: Shorter clips padded at their end.
         n_frames: Frames of each clip before padding; time stripes lie within them.
         generator: On the CPU; draws widths and positions.
-        config: Number and largest width of the stripes.
+        config: Gives number and largest width of the stripes.
     """
     device, (n_clips, length, n_mels) = log_mel.device, log_mel.shape
     lengths = n_frames.to("cpu")

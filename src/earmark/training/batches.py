@@ -56,7 +56,7 @@ class LogMels:
 
 
 class Waveforms:
-    """Waveforms by clip number, read anew each time."""
+    """Waveforms by clip number, read again each time."""
 
     padding = 0.0
     are_log_mels = False
@@ -73,6 +73,7 @@ class Waveforms:
         return self.clips[clip].load(self.sample_rate).waveform
 
 
+Order = Literal["balanced", "clips", "blocks"]
 Features = LogMels | Waveforms
 """One array per clip of a data set; its first axis is time."""
 
@@ -160,7 +161,7 @@ class TrainBatches(_Batches):
         target: Targets,
         ids: Sequence[str],
         plan: Plan,
-        order: Literal["balanced", "clips", "blocks"],
+        order: Order,
         crop: int,
         seed: int,
         rank: Rank = ALONE,
@@ -231,26 +232,19 @@ class ValidBatches(_Batches):
         return self.batch(step, range(first, min(first + self.batch_size, len(self.ids))))
 
 
-class Loader:
+def load_batches(
+    batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool = False
+) -> Iterator[Batch]:
     """The batches of some steps, read ahead by worker processes if there are any."""
-
-    def __init__(
-        self, batches: TrainBatches | ValidBatches, steps: range, n_workers: int, pin_memory: bool = False
-    ) -> None:
-        self._loader: DataLoader[Batch] = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=steps,
-            num_workers=n_workers,
-            pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_the_parent,
-        )
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader) if self._loader.num_workers == 0 else batches_of_workers(self._loader)
+    loader: DataLoader[Batch] = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=n_workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
+    return iter(loader) if n_workers == 0 else batches_of_workers(loader)
 
 
 def batches_of_workers(loader: Iterable[Batch]) -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
@@ -13,24 +13,8 @@ from earmark.model.frontend import LogMel
 from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import TrainConfig
-from earmark.training.store import FeatureStore
 
 _SHOWN: Final = 3
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureSet:
-    """Features, targets and ids of a data set; entry i of each is clip i."""
-
-    features: Features
-    target: Targets
-    ids: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
-    """Id and error of the clips that were left out."""
-
-    @property
-    def columns(self) -> tuple[Features, Targets, tuple[str, ...]]:
-        return self.features, self.target, self.ids
 
 
 def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
@@ -97,14 +81,15 @@ def read_features(
     dataset: Dataset,
     labels: LabelSet,
     frontend: LogMel,
-    *,
     is_cached: bool,
     skip_bad: bool,
     n_readers: int,
     advance: Callable[[int], None],
-    store: FeatureStore | None = None,
-) -> FeatureSet:
-    """The data set with its features: all log-mels in memory if `is_cached`, otherwise waveforms read on demand.
+    folder: Path | None = None,
+) -> tuple[tuple[Features, Targets, tuple[str, ...]], list[tuple[str, str]]]:
+    """Features, targets and ids of the clips, and (id, error) of the clips that were left out.
+
+    The features are all log-mels in memory if `is_cached`, otherwise waveforms that are read on demand.
 
     Args:
         dataset: Clips to read.
@@ -114,7 +99,7 @@ def read_features(
         skip_bad: Leave out the clips that cannot be read.
         n_readers: Threads that decode.
         advance: Called with the number of clips read since the last call.
-        store: Keeps log-mels between runs.
+        folder: Keeps log-mels between runs.
 
     Raises:
         DataError: Clips cannot be read and `skip_bad` is off, or no clip can be read.
@@ -123,16 +108,9 @@ def read_features(
     skipped: list[tuple[str, str]] = []
     features: Features = Waveforms(clips, frontend.config.sample_rate)
     if is_cached:
-        mels = store.find(dataset, frontend.config) if store is not None else None
-        if mels is None:
-            mels, skipped = log_mels(clips, frontend, n_readers, advance)
-            if store is not None and not skipped:
-                store.keep(dataset, frontend.config, mels)
-        else:
-            advance(len(clips))
+        mels, skipped = log_mels(dataset, frontend, n_readers, advance, folder)
         if len(skipped) == len(clips) or (skipped and not skip_bad):
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
         features = LogMels([mel for mel in mels if mel is not None])
-    target = Targets((clip.labels for clip in clips), labels)
-    return FeatureSet(features, target, tuple(clip.id for clip in clips), tuple(skipped))
+    return (features, Targets((clip.labels for clip in clips), labels), tuple(clip.id for clip in clips)), skipped

@@ -59,10 +59,15 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch:
 
 
 class RunFolder:
-    """Names of the files of a run; reads and writes them, each whole or not at all."""
+    """Names of the files of a run; reads and writes them, each whole or not at all.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    Args:
+        path: The folder.
+        is_writer: Whether this process writes `run.json`.
+    """
+
+    def __init__(self, path: Path | str, is_writer: bool = True) -> None:
+        self.path, self.is_writer = Path(path), is_writer
         self.record = self.path / "run.json"
         self.metrics = self.path / "metrics.csv"
         self.last = self.path / "last.safetensors"
@@ -70,8 +75,8 @@ class RunFolder:
         self.state = self.path / "resume.ckpt"
         self.lock = self.path / ".lock"
         """The process that trains holds a lock on it; its existence means nothing."""
-        self.run_id: str | None = None
-        """Id of the run in the folder, once it was claimed or its record read; its states carry it too."""
+        self.facts: dict[str, Any] = {}
+        """Content of `run.json`, once the folder was claimed or the file read; its `run_id` is in each state too."""
 
     def check_new(self) -> None:
         """Checks that the folder is missing or empty.
@@ -100,11 +105,11 @@ class RunFolder:
         Raises:
             ConfigError: Another run was faster.
         """
-        self.run_id = record["run_id"] = secrets.token_hex(8)
+        self.facts = {**record, "run_id": secrets.token_hex(8)}
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".run-{self.run_id}.json"
+        temporary = self.path / f".run-{self.facts['run_id']}.json"
         try:
-            temporary.write_text(_as_text(record), encoding="utf-8")
+            temporary.write_text(_as_text(self.facts), encoding="utf-8")
             os.link(temporary, self.record)  # whole, and only if there is none: renaming would replace another's
         except FileExistsError:
             raise self._taken() from None
@@ -139,6 +144,8 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Undoes `claim`, for a run that wrote nothing else."""
+        if not self.is_writer:
+            return
         self.record.unlink(missing_ok=True)
         self.lock.unlink(missing_ok=True)
         with suppress(OSError):  # other files are in the folder
@@ -164,10 +171,10 @@ class RunFolder:
             raise ConfigError(f"{self.record}: not readable as JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
             raise ConfigError(f"{self.record}: not the record of a training run (no config in it)")
-        self.run_id = record.get("run_id")
+        self.facts = record
         return record
 
-    def check_same(self, record: Mapping[str, Any], config: TrainConfig, data: Mapping[str, Any]) -> None:
+    def check_same(self, config: TrainConfig, data: Mapping[str, Any]) -> None:
         """Checks that settings and clips are those that the run started with.
 
         Raises:
@@ -175,14 +182,14 @@ class RunFolder:
             DataError: The clips differ.
         """
         # a setting that an earlier version did not have was at its default
-        before = fixed_settings({**TrainConfig().to_json(), **record["config"]})
+        before = fixed_settings({**TrainConfig().to_json(), **self.facts["config"]})
         if differing := differences(before, fixed_settings(config.to_json())):
             raise ConfigError(
                 f"{self.path}: a run continues with the settings it started with, these differ: "
                 f"{', '.join(differing)}; put them back or start another run"
             )
         for part, facts in data.items():
-            then = (record.get("data") or {}).get(part)
+            then = (self.facts.get("data") or {}).get(part)
             if (then or {}).get("fingerprint") != (facts or {}).get("fingerprint"):
                 raise DataError(
                     f"{self.path}: a run continues with the clips it started with, the {part} clips differ "
@@ -195,13 +202,13 @@ class RunFolder:
                     "another run"
                 )
 
-    def check_same_skipped(self, record: Mapping[str, Any], skipped: Sequence[tuple[str, str]]) -> None:
+    def check_same_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
         """Checks that the unreadable clips are those of the start of the run.
 
         Raises:
             DataError: They differ; the error names them.
         """
-        then = {entry["id"] for entry in record.get("skipped", ())}
+        then = {entry["id"] for entry in self.facts.get("skipped", ())}
         now = {clip for clip, _ in skipped}
         if differing := sorted(then ^ now):
             shown = ", ".join(f"{clip} ({'now' if clip in now else 'then'})" for clip in differing[:3])
@@ -210,9 +217,13 @@ class RunFolder:
                 f"could not then: {shown}{', ...' if len(differing) > 3 else ''}; put them back or start another run"
             )
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
-        with atomic_write(self.record) as temporary:
-            temporary.write_text(_as_text(record), encoding="utf-8")
+    def note(self, status: str, **entries: Any) -> None:
+        """Writes the state of the run to `run.json`, with other entries."""
+        self.facts.pop("error", None)
+        self.facts |= {"status": status, **entries}
+        if self.is_writer:
+            with atomic_write(self.record) as temporary:
+                temporary.write_text(_as_text(self.facts), encoding="utf-8")
 
     def write_metrics(self, history: Sequence[Epoch]) -> None:
         with atomic_write(self.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -226,7 +237,7 @@ class RunFolder:
     def write_state(self, state: dict[str, Any]) -> None:
         # through memory: torch reports a full disk in an error of its own
         content = BytesIO()
-        torch.save({**state, "run_id": self.run_id}, content)
+        torch.save({**state, "run_id": self.facts.get("run_id")}, content)
         with atomic_write(self.state) as temporary:
             temporary.write_bytes(content.getbuffer())
 
@@ -248,10 +259,10 @@ class RunFolder:
         except Exception as error:  # torch.load raises whatever its unpickler and zip reader raise
             raise CheckpointError(f"{self.state}: damaged or cut off, not readable; start another run") from error
         run_id = state.get("run_id") if isinstance(state, dict) else "unknown"
-        if run_id != self.run_id:
+        if run_id != self.facts.get("run_id"):
             raise CheckpointError(
-                f"{self.state}: of another run ({run_id}) than run.json beside it ({self.run_id}); put this run's own "
-                "resume.ckpt there, or start another run"
+                f"{self.state}: of another run ({run_id}) than run.json beside it ({self.facts.get('run_id')}); put "
+                "this run's own resume.ckpt there, or start another run"
             )
         return state
 

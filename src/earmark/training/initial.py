@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from earmark import hub
 from earmark.errors import CheckpointError
@@ -51,10 +50,10 @@ def initial_network(
         torch.manual_seed(derived_seed(config.seed, WEIGHTS))
         network = Network(config.network_config(start), labels)
     if source is not None:
-        taken, anew, names = _take_over(network, source)
+        taken, fresh, names = _take_over(network, source)
         record["init"] = {"model": config.init, "sha256": digest, "network": source.config.to_json()}
         record["init"] |= {"taken": taken, "labels": names}
-        show(f"{config.init}: {_summary(network, taken, anew, len(names))}")
+        show(f"{config.init}: {_summary(network, taken, fresh, len(names))}")
     return network
 
 
@@ -72,7 +71,7 @@ def _take_over(network: Network, source: Network) -> tuple[list[str], list[str],
     mine, theirs = network.state_dict(), source.state_dict()
     parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": _HIDDEN}
     taken: list[str] = []
-    anew: list[str] = []
+    fresh: list[str] = []
     for part, prefix in parts.items():
         names = [name for name in mine if name.startswith(prefix)]
         if not names:  # a pooling without weights
@@ -80,16 +79,12 @@ def _take_over(network: Network, source: Network) -> tuple[list[str], list[str],
         fitting = [name for name in names if name in theirs and theirs[name].shape == mine[name].shape]
         for name in fitting:
             mine[name].copy_(theirs[name])
-        (taken if fitting == names else anew).append(part)
+        (taken if fitting == names else fresh).append(part)
     pairs = _pairs(network.labels, source.labels)
-    for name in ("weight", "bias"):
-        _copy_rows(mine[_LAST + name], theirs[_LAST + name], pairs)
-    return taken, anew, [network.labels.names[position] for position, _ in pairs]
-
-
-def _copy_rows(mine: Tensor, theirs: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
-    for position, of_theirs in pairs:
-        mine[position].copy_(theirs[of_theirs])
+    for name in (_LAST + "weight", _LAST + "bias"):
+        for position, of_theirs in pairs:
+            mine[name][position].copy_(theirs[name][of_theirs])
+    return taken, fresh, [network.labels.names[position] for position, _ in pairs]
 
 
 def _pairs(mine: LabelSet, theirs: LabelSet) -> list[tuple[int, int]]:
@@ -108,12 +103,12 @@ def _plain(name: str) -> str:
     return name.casefold().replace("_", " ")
 
 
-def _summary(network: Network, taken: Sequence[str], anew: Sequence[str], n_labels: int) -> str:
+def _summary(network: Network, taken: Sequence[str], fresh: Sequence[str], n_labels: int) -> str:
     n_all, frontend = len(network.labels), network.config.frontend
     taken = [*taken, *([f"{n_labels} of {n_all} labels"] if n_labels else [])]
     n_new = n_all - n_labels
-    anew = [*anew, *([f"{n_new} label{'s' if n_new > 1 else ''}"] if n_new else [])]
-    rest = f"; {_listed(anew)} start anew" if anew else ""
+    fresh = [*fresh, *([f"{n_new} label{'s' if n_new > 1 else ''}"] if n_new else [])]
+    rest = f"; {_listed(fresh)} start with random weights" if fresh else ""
     return (
         f"{_listed(taken)} taken over{rest} ({frontend.sample_rate} Hz, {frontend.n_mels} mel bins, frames of "
         f"{1000 * frontend.seconds_per_frame:g} ms, width {network.config.width})"

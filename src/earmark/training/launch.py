@@ -1,33 +1,25 @@
-"""One process for each device of this machine, watched until all have ended."""
+"""One process for each device of this machine."""
 
-import multiprocessing
 import os
-import signal
 import socket
-import threading
-import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import ForkingPickler
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import torch
 
 from earmark.errors import ConfigError, EarmarkError
-from earmark.parallel.interrupts import held_back
+from earmark.parallel.interrupts import sigterm_as_interrupt
+from earmark.parallel.pool import Death, Pool, Reporter
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.ranks import PeerLost
 from earmark.training.settings import TrainConfig
 
-_GRACE: Final = 10.0
+_Result = TypeVar("_Result")
+
+_PATIENCE: Final = 10.0
 """Seconds that the other processes have to end by themselves after one has failed."""
-_GRACE_OF_ORPHANS: Final = 120.0
-"""Seconds that a process has to save the run after its parent has ended."""
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def needs_launch(config: TrainConfig) -> bool:
@@ -35,16 +27,15 @@ def needs_launch(config: TrainConfig) -> bool:
     return config.devices * config.num_nodes > 1 and "RANK" not in os.environ
 
 
-def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs `task(**arguments)` in `config.devices` processes and returns the result of the first one.
+def launch(config: TrainConfig, task: Callable[[], _Result]) -> _Result:
+    """Runs the task in `config.devices` processes and returns the result of the first one.
 
     SIGINT and SIGTERM are forwarded to the processes, which agree on the step after which they stop. When one of them
     fails or is killed, the others are ended.
 
     Args:
         config: Gives the numbers of devices and machines.
-        task: A function that the processes can import.
-        arguments: Picklable arguments.
+        task: Must pickle.
 
     Raises:
         ConfigError: Several machines, without the variables by which they find each other.
@@ -52,62 +43,51 @@ def launch(config: TrainConfig, task: Callable[..., Any], arguments: dict[str, A
         TrainingInterrupted: The processes were interrupted.
     """
     environment = _environment(config)
-    context = multiprocessing.get_context("spawn")
+    first = int(environment["GROUP_RANK"]) * config.devices
     n_threads = max(1, torch.get_num_threads() // config.devices)
-    # pickled once for all of them: two million clips take a quarter of a minute
-    work = bytes(ForkingPickler.dumps((task, arguments)))
-    children: list[_Child] = []
-    with _forwarded_signals(children):
-        try:
-            with held_back(_SIGNALS):  # until each process has its own handlers
-                for local in range(config.devices):
-                    rank = int(environment["GROUP_RANK"]) * config.devices + local
-                    variables = {**environment, "LOCAL_RANK": str(local), "RANK": str(rank)}
-                    receiver, sender = context.Pipe(duplex=False)
-                    process = context.Process(target=_run_rank, args=(variables, n_threads, work, sender))
-                    process.start()
-                    sender.close()
-                    children.append(_Child(rank, process, receiver))
-            _watch(children)
-        finally:
-            for child in children:
-                if child.process.is_alive():
-                    child.was_ended = True
-                    child.process.kill()
-                child.process.join()
-    return _outcome(children)
+    pool = Pool(config.devices, n_threads=n_threads, grace=None, patience=_PATIENCE)
+    run_rank = partial(_run_rank, first=first, environment=environment, task=task)
+    outcomes: dict[int, Any] = {}
+    try:
+        with sigterm_as_interrupt():
+            outcomes.update(pool.run(run_rank, range(first, first + config.devices)))
+    except KeyboardInterrupt as interrupt:
+        # a process without a task is killed
+        outcomes = {first: interrupt} | {
+            rank: found for rank, found in outcomes.items() if not isinstance(found, Death)
+        }
+    failures = [rank for rank, outcome in outcomes.items() if isinstance(outcome, BaseException | Death)]
+    if not failures:
+        return outcomes[first]
+    rank = min(failures, key=lambda rank: _weight(outcomes[rank]))
+    cause = outcomes[rank]
+    if isinstance(cause, Death):
+        raise EarmarkError(
+            f"process {rank} of the run {cause.reason} (if nobody did it, memory may have run out); "
+            "--resume continues from the run's last epoch"
+        )
+    if isinstance(cause, KeyboardInterrupt) and not str(cause):
+        raise TrainingInterrupted("stopped; --resume continues from the last checkpoint if there is one") from None
+    raise cause
 
 
-@dataclass
-class _Child:
-    """A process and its report."""
+def _weight(outcome: BaseException | Death) -> int:
+    """Smaller for outcomes that say more about the cause of a failed run; the first of equals counts."""
+    if isinstance(outcome, KeyboardInterrupt):
+        return 1 if str(outcome) else 2
+    if isinstance(outcome, Death):
+        return 3
+    # a lost process brings down the others in many ways
+    return 0 if isinstance(outcome, EarmarkError) and not isinstance(outcome, PeerLost) else 4
 
-    rank: int
-    process: Any
-    receiver: Connection
-    result: Any = None
-    error: BaseException | None = None
-    ended: float | None = None
-    """Time of its result or error, by the clock of the machine."""
-    was_ended: bool = False
-    """Whether this module killed it because another one failed."""
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether it was interrupted in a run that had begun; its error then says how to continue."""
-        return isinstance(self.error, TrainingInterrupted) and bool(str(self.error))
-
-    def read_reports(self) -> None:
-        """Shows its warnings and takes its result or error."""
-        with suppress(EOFError, OSError):
-            while self.receiver.poll():
-                report, ended = self.receiver.recv()
-                if isinstance(report, Warning):
-                    warnings.warn(report, stacklevel=2)
-                elif isinstance(report, BaseException):
-                    self.error, self.ended = report, ended
-                else:
-                    self.result, self.ended = report, ended
+def _run_rank(
+    rank: int, report: Reporter, first: int, environment: dict[str, str], task: Callable[[], _Result]
+) -> _Result:
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank - first))
+    if rank > 0:
+        warnings.simplefilter("ignore")
+    return task()
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
@@ -135,104 +115,3 @@ def _environment(config: TrainConfig) -> dict[str, str]:
         "WORLD_SIZE": str(config.devices * config.num_nodes),
         "LOCAL_WORLD_SIZE": str(config.devices),
     }
-
-
-def _run_rank(variables: dict[str, str], n_threads: int, work: bytes, sender: Connection) -> None:
-    """Runs the task in a process of its own, and reports how it ended."""
-    # Ctrl-C reaches every process of the terminal's session; the parent forwards it, once
-    if hasattr(os, "setsid"):
-        os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(variables)
-    torch.set_num_threads(n_threads)
-
-    def report(value: Any) -> None:
-        with suppress(OSError):
-            sender.send((value, time.time()))
-
-    if variables["RANK"] == "0":
-        warnings.showwarning = lambda message, *_, **__: report(message)
-    else:
-        warnings.simplefilter("ignore")
-    try:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the parent held them back until here
-        task, arguments = ForkingPickler.loads(work)  # pickled by the parent
-        report(task(**arguments))
-        return
-    except KeyboardInterrupt as error:
-        report(TrainingInterrupted(str(error)))
-    except EarmarkError as error:
-        report(error)
-    except BaseException:
-        report(RuntimeError(f"process {variables['RANK']} of the run failed:\n{traceback.format_exc()}"))
-    raise SystemExit(1)
-
-
-def _end_with_parent() -> None:
-    """Saves and stops the run when the parent has ended; kills a process that waits for the others in vain."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(_GRACE_OF_ORPHANS)
-        os._exit(1)
-
-
-def _watch(children: Sequence[_Child]) -> None:
-    """Returns when all processes have ended, or `_GRACE` seconds after the first that failed."""
-    deadline = float("inf")
-    while running := [child for child in children if child.process.is_alive()]:
-        wait([child.process.sentinel for child in running], timeout=0.2)
-        for child in children:
-            child.read_reports()
-        # an interrupted run is done when the first process has saved it, however long that takes
-        if any(child.process.exitcode and not child.is_saved for child in children):
-            deadline = min(deadline, time.monotonic() + _GRACE)
-        if time.monotonic() > deadline:
-            return
-
-
-def _outcome(children: Sequence[_Child]) -> Any:
-    """Returns the result of the first process, or raises the error that brought down the others."""
-    for child in children:
-        child.read_reports()
-    failed = [child for child in children if child.error is not None or child.ended is None]
-    if not failed:
-        return children[0].result
-    failed.sort(key=lambda child: float("inf") if child.ended is None else child.ended)
-    errors = [child.error for child in failed if child.error is not None]
-    # an error that earmark reports says more than a signal, and both say more than that another process was lost
-    cause = next((error for error in errors if not isinstance(error, PeerLost | RuntimeError)), None)
-    if isinstance(cause, TrainingInterrupted):
-        saved = (child.error for child in failed if child.is_saved and child.error is not None)
-        raise next(saved, TrainingInterrupted("stopped before the run had begun"))
-    killed = next((child for child in failed if (child.process.exitcode or 0) < 0 and not child.was_ended), None)
-    if cause is None and killed is not None:
-        name = signal.Signals(-killed.process.exitcode).name
-        raise EarmarkError(
-            f"process {killed.rank} of the run was killed ({name}; if nobody did it, memory may have run out); "
-            "--resume continues from the run's last epoch"
-        )
-    raise cause or next(iter(errors), RuntimeError(f"process {failed[0].rank} of the run ended without a report"))
-
-
-@contextmanager
-def _forwarded_signals(children: Sequence[_Child]) -> Iterator[None]:
-    """While entered, SIGINT and SIGTERM go to the processes, as SIGINT."""
-
-    def forward(number: int, frame: Any) -> None:
-        for child in children:
-            if child.process.is_alive() and child.process.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(child.process.pid, signal.SIGINT)
-
-    is_main = threading.current_thread() is threading.main_thread()
-    previous = {number: signal.signal(number, forward) for number in _SIGNALS} if is_main else {}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -22,10 +22,10 @@ from earmark.training.batches import (
     AUGMENTATION,
     DROPOUT,
     Batch,
-    Loader,
     TrainBatches,
     ValidBatches,
     derived_seed,
+    load_batches,
     unreadable_clips,
 )
 from earmark.training.folder import Epoch, RunFolder, best_epoch
@@ -53,9 +53,7 @@ class Loop:
         valid: Validation batches, if any.
         n_workers: Processes that read clips.
         device: Device to train on.
-        precision: `float32` or `bf16`.
-        folder: Folder to write checkpoints and metrics to.
-        about: Facts to keep in every checkpoint.
+        folder: Folder to write checkpoints and metrics to; its facts give the precision, and go into checkpoints.
         bar: Progress bar to draw on.
     """
 
@@ -67,15 +65,12 @@ class Loop:
         valid: ValidBatches | None,
         n_workers: int,
         device: torch.device,
-        precision: str,
         folder: RunFolder,
-        about: dict[str, Any],
         bar: Progress,
     ) -> None:
         self.config, self.batches, self.valid = config, batches, valid
         self.plan, self.rank = batches.plan, batches.rank
-        self.n_workers, self.device, self.precision = n_workers, device, precision
-        self.folder, self.about, self.bar = folder, about, bar
+        self.n_workers, self.device, self.folder, self.bar = n_workers, device, folder, bar
         if config.compiled:
             for block in network.backbone.blocks:
                 block.compile()
@@ -151,7 +146,7 @@ class Loop:
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         with writer as self._writer, self.interruption, deterministic:
             self._mark = time.perf_counter()
-            for batch in Loader(self.batches, steps, self.n_workers, self.device.type == "cuda"):
+            for batch in load_batches(self.batches, steps, self.n_workers, self.device.type == "cuda"):
                 waited = self._lap()
                 self.data_seconds += waited
                 self.epoch_seconds += waited
@@ -221,7 +216,7 @@ class Loop:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             own = () if self.rank.is_first else (self.rank.number,)
             torch.manual_seed(derived_seed(self.config.seed, DROPOUT, step, *own))
-            is_mixed = self.precision == "bf16"
+            is_mixed = self.folder.facts["resolved"]["precision"] == "bf16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed, cache_enabled=False):
                 logits: Tensor = self._model(log_mel, n_frames)
         return logits.float()
@@ -309,8 +304,19 @@ class Loop:
             self.folder.write_state(self.state())
 
     def _save_weights(self, path: Path, valid_mAP: float | None) -> None:
-        n_clips = self.n_steps_done * self.plan.batch_size
-        self.averaged.save(path, {**self.about, "clips_seen": n_clips, "valid_mAP": valid_mAP})
+        facts = self.folder.facts
+        train, valid = facts["data"]["train"], facts["data"]["valid"]
+        about = {
+            "data": train["name"],
+            "data_fingerprint": train["fingerprint"],
+            "valid": valid and valid["name"],
+            "seed": self.config.seed,
+            "clip_duration": self.config.clip_duration,
+            "earmark": facts["versions"].get("earmark"),
+            "clips_seen": self.n_steps_done * self.plan.batch_size,
+            "valid_mAP": valid_mAP,
+        }
+        self.averaged.save(path, about)
 
     def _agree(self) -> None:
         """Makes the loss, the unreadable clips and the statistics of batch norm the same in all processes.
@@ -318,14 +324,16 @@ class Loop:
         Raises:
             EarmarkError: The weights are no longer finite.
         """
-        if not self.rank.is_alone:
-            parts = self.rank.gather((self.loss_sum, self.bad_clips))
-            self.loss_sum = sum(loss for loss, _ in parts) / len(parts)
-            for _, clips in parts:
-                self.bad_clips.update(clips)
-            for network in (self.network, self.averaged):
-                self.rank.copy_from_first(list(network.buffers()))
+        losses = self.rank.gather(self.loss_sum)
+        self.loss_sum = sum(losses) / len(losses)
+        self._share_bad_clips()
+        for network in (self.network, self.averaged):
+            self.rank.copy_from_first(list(network.buffers()))
         self._check_weights()
+
+    def _share_bad_clips(self) -> None:
+        for clips in self.rank.gather(self.bad_clips):
+            self.bad_clips.update(clips)
 
     def _validate(self, valid: ValidBatches) -> tuple[float, float, float]:
         """mAP, mAUC and d' of the averaged weights, equal to those of `earmark evaluate`."""
@@ -336,7 +344,7 @@ class Loop:
         scored: list[tuple[int, Any, Any]] = []
         network.eval()
         with torch.inference_mode():
-            for batch in Loader(valid, own, self.n_workers, self.device.type == "cuda"):
+            for batch in load_batches(valid, own, self.n_workers, self.device.type == "cuda"):
                 self._note_failures(batch, "validation")
                 if batch.ids:
                     logits = network.logits_from_log_mel(*self._log_mel(batch.to(self.device)))
@@ -344,10 +352,8 @@ class Loop:
                 self.bar.advance(task)
         self.bar.remove_task(task)
         self._set_modes()
-        parts = rank.gather((scored, self.bad_clips))
-        for _, clips in parts:
-            self.bad_clips.update(clips)
-        scored = sorted((batch for part, _ in parts for batch in part), key=lambda batch: batch[0])
+        self._share_bad_clips()
+        scored = sorted((batch for part in rank.gather(scored) for batch in part), key=lambda batch: batch[0])
         return rank.from_first(lambda: mean_figures([truth for _, truth, _ in scored], [s for *_, s in scored]))
 
     def _lap(self) -> float:

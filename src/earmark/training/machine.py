@@ -82,7 +82,7 @@ def keep_big_buffers() -> None:
     """Makes the C library keep the memory of freed tensors, on Linux with glibc.
 
     A step on the CPU frees and allocates the same buffers of tens of megabytes again and again. By default glibc
-    returns each to the system, which then clears every page anew: a tenth of the step. The setting lasts as long as the
+    returns each to the system, which clears every page again: a tenth of the step. The setting lasts as long as the
     process, whose memory then stays at its peak.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":

@@ -12,7 +12,6 @@ from earmark.errors import ConfigError, Limit, check_settings
 
 if TYPE_CHECKING:
     from earmark.model.network import NetworkConfig
-    from earmark.training.augmentation import SpecAugmentConfig
 
 PoolingName = Literal["max", "mean", "max_mean", "attention", "attentive_stats", "gmap"]
 BackboneName = Literal["cnn", "light"]
@@ -258,14 +257,6 @@ class TrainConfig:
                     entry.name,
                     remedy={entry.name: taken[entry.name]},
                 )
-
-    def spec_augment_config(self) -> "SpecAugmentConfig | None":
-        """SpecAugment's settings, or None if it is off."""
-        from earmark.training.augmentation import SpecAugmentConfig
-
-        if not self.spec_augment:
-            return None
-        return SpecAugmentConfig(self.n_time_stripes, self.time_width, self.n_mel_stripes, self.mel_width)
 
 
 def _plain(value: int | float | str) -> str:

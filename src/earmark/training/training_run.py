@@ -1,24 +1,33 @@
 """`train`: from settings and data sets to a folder with a trained network."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
-from earmark.training.batches import TrainBatches, ValidBatches, killed_worker_reported
-from earmark.training.features import FeatureSet, check_data, chosen_cache, read_features
+from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
+from earmark.training.features import check_data, chosen_cache, read_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, figures, fixed_settings
 from earmark.training.initial import initial_network
 from earmark.training.interruption import TrainingInterrupted
@@ -27,7 +36,6 @@ from earmark.training.machine import chosen_device, chosen_precision, describe, 
 from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.ranks import Rank, joined
 from earmark.training.settings import Plan, TrainConfig
-from earmark.training.store import FeatureStore
 
 if TYPE_CHECKING:
     from earmark.training.loop import Loop
@@ -63,8 +71,8 @@ def train(
 ) -> TrainResult:
     """Trains a network and returns its checkpoints and history.
 
-    All randomness of a step follows from the seed and the step's number, so that a run that was stopped at any step and
-    resumed ends with the same weights as one that was not: bit for bit on the CPU of one machine.
+    All randomness of a step follows from the seed and the step's number. So a resumed run ends with the same weights as
+    an uninterrupted one, bit for bit on the CPU of one machine.
 
     Args:
         config: Settings of the run.
@@ -77,8 +85,7 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds a run or other files, no run to resume, or one with other settings; another process is
-            training there.
+        ConfigError: `out` holds other files, a run of another process or with other settings, or no run to resume.
         CheckpointError: The state to resume from or the checkpoint of `init` is damaged or belongs to another run.
         DataError: The data are unlabelled, overlap, hold unknown labels or unreadable clips; or they differ from those
             of the run to resume; or the loss became nan or infinite.
@@ -88,29 +95,50 @@ def train(
     if find_spec("tensorboard") is None:
         raise ConfigError("training needs tensorboard, not installed here: pip install 'earmark[train]'")
     if needs_launch(config):
-        same = {"config": config, "data": data, "out": out, "valid": valid, "features": features}
-        return launch(config, train, {**same, "resume": resume, "progress": progress, "request": request})
+        same = partial(train, config, data, out, valid, resume=resume, progress=progress)
+        return launch(config, partial(same, request=request, features=features))
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
-        folder = RunFolder(out)
-        facts = {"train": data_facts(data), "valid": data_facts(valid)}
-        about = {"config": config.to_json(), "versions": versions(), "commit": commit(), "seed": config.seed}
-        about |= {"data": facts, "device": describe(device), "n_processes": rank.n_ranks}
-        hashes = [part and part["exact_sha256"] for part in facts.values()]
+        about = _origin(config, data, valid, device, rank, None if resume else request)
+        hashes = [part and part["exact_sha256"] for part in about["data"].values()]
         rank.check_same(settings=fixed_settings(config.to_json()), clips=hashes)
-        if request is not None and not resume:
-            about = {"request": dict(request), **about}
-        record, state = rank.from_first(lambda: _open(folder, config, about, resume, held))
-        folder.run_id = record.get("run_id")
+        folder = RunFolder(out, is_writer=rank.is_first)
+        folder.facts, state = rank.from_first(lambda: _open(folder, config, about, resume, held))
         if state is not None and state["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
-            return _finished(folder, record, [Epoch(**row) for row in state["history"]], rank)
-        with _progress_bar(progress and rank.is_first) as bar:
-            store = None if features is None else FeatureStore(features)
-            return _Run(config, data, valid, folder, {**record, **about}, device, bar, store, rank).go(state)
+            return _finished(folder, [Epoch(**row) for row in state["history"]])
+        folder.facts |= about
+        bar = held.enter_context(_progress_bar(progress and rank.is_first))
+        with _end_noted(folder, is_new=state is None):
+            loop, skipped = _prepare(config, data, valid, folder, state, device, rank, bar, features)
+            with killed_worker_reported():
+                loop.run()
+            _finish(folder, loop, skipped)
+    return TrainResult(folder.last, folder.best, tuple(loop.history))
+
+
+def _origin(
+    config: TrainConfig,
+    data: Dataset,
+    valid: Dataset | None,
+    device: torch.device,
+    rank: Rank,
+    request: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The entries of `run.json` about request, settings, clips and machine."""
+    return {
+        **({} if request is None else {"request": dict(request)}),
+        "config": config.to_json(),
+        "versions": versions(),
+        "commit": commit(),
+        "seed": config.seed,
+        "data": {"train": data_facts(data), "valid": data_facts(valid)},
+        "device": describe(device),
+        "n_processes": rank.n_ranks,
+    }
 
 
 def _open(
@@ -120,13 +148,12 @@ def _open(
     if not resume:
         folder.check_new()
         # reading the clips may take minutes, and no other run may take the folder meanwhile
-        record = {**about, "status": "preparing"}
-        folder.claim(record)
+        folder.claim({**about, "status": "preparing"})
         held.enter_context(folder.alone())
-        return record, None
+        return folder.facts, None
     record = folder.read_record()
     held.enter_context(folder.alone())
-    folder.check_same(record, config, about["data"])
+    folder.check_same(config, about["data"])
     now, before = about["n_processes"], record.get("n_processes", 1)
     if before != now:
         text = f"the run continues in {now} processes after {before}: dropout and batch norm differ from now on"
@@ -136,146 +163,119 @@ def _open(
     return record, folder.read_state()
 
 
-class _Run:
-    """One call of `train` with checked arguments: preparation, loop, record of how it ended."""
+@contextmanager
+def _end_noted(folder: RunFolder, is_new: bool) -> Iterator[None]:
+    """Writes to `run.json` how the block failed.
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        data: Dataset,
-        valid: Dataset | None,
-        folder: RunFolder,
-        record: dict[str, Any],
-        device: torch.device,
-        bar: Progress,
-        store: FeatureStore | None,
-        rank: Rank,
-    ) -> None:
-        self.config, self.data, self.valid, self.folder, self.record = config, data, valid, folder, record
-        self.device, self.bar, self.store, self.rank = device, bar, store, rank
-
-    def go(self, state: dict[str, Any] | None) -> TrainResult:
-        """Trains from `state`, or from the start."""
-        try:
-            loop, skipped = self._prepare(state)
-            with killed_worker_reported():
-                loop.run()
-            self._finish(loop, skipped)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and not str(error):  # outside the loop, which gives it a text
-                self._note_end("interrupted")
-                how = "before the first step: --resume starts" if state is None else "early: --resume continues with"
-                raise TrainingInterrupted(f"stopped {how} the run in {self.folder.path}") from None
-            is_unread = self.record.get("status") == "preparing" and state is None
-            if not (isinstance(error, EarmarkError) and is_unread):
-                lines = str(error).splitlines()
-                self._note_end("failed", error=": ".join([type(error).__name__, *lines[:1]]))
-            elif self.rank.is_first:
-                self.folder.withdraw()  # so that the same command works in the same folder after the repair
-            raise
-        if loop.stopped:
-            how = f"stopped after step {loop.n_steps_done} of {loop.plan.n_steps}"
-            raise TrainingInterrupted(f"training {how} and is saved in {self.folder.path}: --resume continues it")
-        if loop.interruption.requested:
-            raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {self.folder.path}")
-        return TrainResult(self.folder.last, self.folder.best, tuple(loop.history))
-
-    def _finish(self, loop: "Loop", skipped: list[tuple[str, str]]) -> None:
-        """Records the end of the run, and warns of clips that were left out."""
-        skipped = skipped + sorted(loop.bad_clips.items())
-        result = {"result": figures(loop.history)} if loop.history else {}
-        self._write_record("interrupted" if loop.stopped else "finished", skipped=_entries(skipped), **result)
-        if skipped and self.rank.is_first:
-            shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-            text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
-            warnings.warn(f"{self.folder.path}: {text}", EarmarkWarning, stacklevel=2)
-
-    def _note_end(self, status: str, **entries: Any) -> None:
+    Args:
+        folder: Folder of the run.
+        is_new: Whether the run starts; it is withdrawn if it fails by its data, before its first step.
+    """
+    try:
+        yield
+    except TrainingInterrupted:
+        raise
+    except BaseException as error:
         # the error that ended the run is the one to report, not that it could not be written down
-        with suppress(OSError, ValueError):
-            self._write_record(status, **entries)
+        if isinstance(error, KeyboardInterrupt) and not str(error):  # outside the loop, which gives it a text
+            with suppress(OSError, ValueError):
+                folder.note("interrupted")
+            how = "before the first step: --resume starts" if is_new else "early: --resume continues with"
+            raise TrainingInterrupted(f"stopped {how} the run in {folder.path}") from None
+        if isinstance(error, EarmarkError) and is_new and folder.facts.get("status") == "preparing":
+            folder.withdraw()  # so that the same command works in the same folder after the repair
+        else:
+            with suppress(OSError, ValueError):
+                folder.note("failed", error=": ".join([type(error).__name__, *str(error).splitlines()[:1]]))
+        raise
 
-    def _prepare(self, state: dict[str, Any] | None) -> tuple["Loop", list[tuple[str, str]]]:
-        """The loop before its first step, and the clips that it leaves out."""
-        from earmark.training.loop import Loop
 
-        config, record, rank = self.config, self.record, self.rank
-        with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
-            network = initial_network(config, self.data.labels, record, state is None, self._print)
-        network.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
-        record["n_parameters"] = network.n_parameters
-        # `auto` means for a resumed run what it meant when the run started
-        record.setdefault("resolved", rank.from_first(lambda: self._resolved(network)))
-        is_cached = record["resolved"]["cache"] == "log_mel"
-        train_set = self._features(network, self.data, "training", is_cached)
-        valid_set = self._features(network, self.valid, "validation", is_cached) if self.valid is not None else None
-        skipped = [*train_set.skipped, *(valid_set.skipped if valid_set else ())]
-        rank.check_same(**{"unreadable clips": skipped})
-        known = skipped
-        if state is not None and is_cached:
-            # clips that are read each time may come and go in any run, stopped or not
-            self.folder.check_same_skipped(record, known)
-        elif state is not None:
-            known = sorted(state["bad_clips"].items())
-        self._write_record("running", skipped=_entries(known))
-        plan, order = Plan.of(config, len(train_set.ids)), "balanced" if config.balanced else config.shuffle
-        n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
-        crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
-        batches = TrainBatches(*train_set.columns, plan, order, crop, config.seed, rank)
-        valid = None if valid_set is None else ValidBatches(*valid_set.columns, config.batch_size)
-        n_workers, precision = 0 if is_cached else self._n_readers, record["resolved"]["precision"]
-        loop = Loop(
-            config, network, batches, valid, n_workers, self.device, precision, self.folder, self._about(), self.bar
-        )
-        if state is not None:
-            loop.load(state)
-        return loop, skipped
+def _prepare(
+    config: TrainConfig,
+    data: Dataset,
+    valid: Dataset | None,
+    folder: RunFolder,
+    state: dict[str, Any] | None,
+    device: torch.device,
+    rank: Rank,
+    bar: Progress,
+    features: Path | str | None,
+) -> tuple["Loop", list[tuple[str, str]]]:
+    """The loop before its first step or at `state`, and the clips that it leaves out."""
+    from earmark.training.loop import Loop
 
-    def _print(self, text: str) -> None:
-        if not self.bar.disable:
-            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _resolved(self, network: Network) -> dict[str, str]:
-        """The meaning of `auto` here."""
-        cache = chosen_cache(self.config, (self.data, self.valid), network.frontend, self.rank.n_local)
-        return {"cache": cache, "precision": chosen_precision(self.config, self.device)}
-
-    @property
-    def _n_readers(self) -> int:
-        usual = max(1, min(8, n_processors() // self.rank.n_local))
-        return usual if self.config.n_workers is None else self.config.n_workers
-
-    def _features(self, network: Network, dataset: Dataset, part: str, is_cached: bool) -> FeatureSet:
-        task = self.bar.add_task(f"reading {part} clips", total=len(dataset), note="") if is_cached else None
-        with self.rank.one_after_the_first() if self.store is not None else nullcontext():
-            return read_features(
-                dataset,
-                self.data.labels,
-                network.frontend,
-                is_cached=is_cached,
-                skip_bad=self.config.skip_bad,
-                n_readers=self._n_readers,
-                advance=lambda n: None if task is None else self.bar.advance(task, n),
-                store=self.store,
+    facts = folder.facts
+    with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
+        network = initial_network(config, data.labels, facts, state is None, partial(_print, bar))
+    network.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
+    facts["n_parameters"] = network.n_parameters
+    resolved = rank.from_first(lambda: _resolved(config, (data, valid), network, device, rank))
+    # `auto` means for a resumed run what it meant when the run started
+    is_cached = facts.setdefault("resolved", resolved)["cache"] == "log_mel"
+    n_readers = max(1, min(8, n_processors() // rank.n_local)) if config.n_workers is None else config.n_workers
+    columns, skipped = [], []
+    for part, dataset in (("training", data), ("validation", valid)):
+        if dataset is None:
+            continue
+        task = bar.add_task(f"reading {part} clips", total=len(dataset), note="") if is_cached else TaskID(-1)
+        advance = partial(bar.advance, task)
+        with rank.one_after_the_first() if features is not None else nullcontext():
+            kept = None if features is None else Path(features)
+            found = read_features(
+                dataset, data.labels, network.frontend, is_cached, config.skip_bad, n_readers, advance, kept
             )
+        columns.append(found[0])
+        skipped += found[1]
+    rank.check_same(**{"unreadable clips": skipped})
+    known = skipped
+    if state is not None and is_cached:
+        # clips that are read each time may come and go in any run, stopped or not
+        folder.check_same_skipped(skipped)
+    elif state is not None:
+        known = sorted(state["bad_clips"].items())
+    folder.note("running", skipped=_entries(known))
+    n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
+    crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
+    order: Order = "balanced" if config.balanced else config.shuffle
+    batches = TrainBatches(*columns[0], Plan.of(config, len(columns[0][2])), order, crop, config.seed, rank)
+    valid_batches = ValidBatches(*columns[1], config.batch_size) if valid is not None else None
+    loop = Loop(config, network, batches, valid_batches, 0 if is_cached else n_readers, device, folder, bar)
+    if state is not None:
+        loop.load(state)
+    return loop, skipped
 
-    def _write_record(self, status: str, **entries: Any) -> None:
-        self.record.pop("error", None)
-        self.record |= {"status": status, **entries}
-        if self.rank.is_first:
-            self.folder.write_record(self.record)
 
-    def _about(self) -> dict[str, Any]:
-        """Facts about the training that every checkpoint carries."""
-        valid = self.record["data"]["valid"]
-        return {
-            "data": self.data.name,
-            "data_fingerprint": self.record["data"]["train"]["fingerprint"],
-            "valid": valid and valid["name"],
-            "seed": self.config.seed,
-            "clip_duration": self.config.clip_duration,
-            "earmark": self.record["versions"].get("earmark"),
-        }
+def _resolved(
+    config: TrainConfig, datasets: Sequence[Dataset | None], network: Network, device: torch.device, rank: Rank
+) -> dict[str, str]:
+    """The meaning of `auto` here."""
+    cache = chosen_cache(config, datasets, network.frontend, rank.n_local)
+    return {"cache": cache, "precision": chosen_precision(config, device)}
+
+
+def _print(bar: Progress, text: str) -> None:
+    if not bar.disable:
+        bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _finish(folder: RunFolder, loop: "Loop", skipped: list[tuple[str, str]]) -> None:
+    """Records the end of the run, and warns of clips that were left out.
+
+    Raises:
+        TrainingInterrupted: The loop was asked to stop.
+    """
+    skipped = skipped + sorted(loop.bad_clips.items())
+    result = {"result": figures(loop.history)} if loop.history else {}
+    folder.note("interrupted" if loop.stopped else "finished", skipped=_entries(skipped), **result)
+    if skipped and folder.is_writer:
+        shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
+        warnings.warn(f"{folder.path}: {text}", EarmarkWarning, stacklevel=2)
+    if loop.stopped:
+        how = f"stopped after step {loop.n_steps_done} of {loop.plan.n_steps}"
+        raise TrainingInterrupted(f"training {how} and is saved in {folder.path}: --resume continues it")
+    if loop.interruption.requested:
+        raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {folder.path}")
 
 
 def _entries(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
@@ -296,9 +296,8 @@ def _progress_bar(enabled: bool) -> Progress:
     )
 
 
-def _finished(folder: RunFolder, record: dict[str, Any], history: Sequence[Epoch], rank: Rank) -> TrainResult:
+def _finished(folder: RunFolder, history: Sequence[Epoch]) -> TrainResult:
     """The result of a run that has taken all steps, though it may have been killed before it wrote so."""
-    if record.get("status") != "finished" and rank.is_first:
-        record.pop("error", None)
-        folder.write_record({**record, "status": "finished", "result": figures(history)})
+    if folder.facts.get("status") != "finished":
+        folder.note("finished", result=figures(history))
     return TrainResult(folder.last, folder.best, tuple(history))

@@ -1,4 +1,4 @@
-"""How long is left: from what is known, and what is not known is measured."""
+"""Time of the remaining runs: estimated from finished runs, or measured."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from experiments.table1.lines import append_line
 from experiments.table1.runs import machine
 
 
-def test_finished_runs_on_such_a_machine_say_it(planned, line_of):
+def test_the_estimate_uses_finished_runs_on_such_a_machine(planned, line_of):
     plan, _ = planned()
     here = machine(torch.device("cpu"))
     lines = [line_of("sparse", "max", 0, machine=here), line_of("sparse", "gmap", 0, seconds=0.001)]
@@ -23,7 +23,7 @@ def test_finished_runs_on_such_a_machine_say_it(planned, line_of):
     assert found.how == "the 1 runs finished on such a machine"
 
 
-def test_otherwise_a_few_steps_say_it(planned, line_of, monkeypatch):
+def test_otherwise_the_estimate_uses_a_few_steps(planned, line_of, monkeypatch):
     plan, _ = planned()
     monkeypatch.setattr(module, "probe_rate", lambda *_: 10.0)
     found = estimate(plan, plan.runs(["mean"]), [line_of("sparse", "max", 0)])
@@ -38,7 +38,7 @@ def test_the_probe_measures_and_leaves_no_trace(tiny):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_looking_ahead_writes_nothing(planned, out, line_of, monkeypatch):
+def test_estimating_writes_nothing(planned, out, line_of, monkeypatch):
     plan, _ = planned()
     monkeypatch.setattr(module, "probe_rate", lambda *_: 10.0)
     found = look_ahead(out, plan, plan.runs())

@@ -1,4 +1,4 @@
-"""Lines of finished runs outlive whatever ends the program."""
+"""Lines of finished runs survive the death of the program."""
 
 import json
 
@@ -8,7 +8,7 @@ from earmark.errors import DataError
 from experiments.table1.lines import append_line, done_runs, read_lines
 
 
-def test_lines_come_back_as_they_were(tmp_path, line_of):
+def test_lines_are_read_as_written(tmp_path, line_of):
     path = tmp_path / "table" / "runs.jsonl"
     assert read_lines(path) == []
     lines = [line_of("sparse", "gmap", 0), line_of("sparse", "max", 0, mAP=None, d_prime=None)]
@@ -26,12 +26,12 @@ def test_a_line_has_the_agreed_entries(line_of):
     assert set(agreed.split()) <= set(line_of("sparse", "gmap", 0).to_json())
 
 
-def test_what_is_not_finite_is_null(line_of):
+def test_infinite_and_nan_values_are_null(line_of):
     line = line_of("sparse", "gmap", 0, d_prime=float("inf"), mAUC=float("nan"))
     assert json.loads(json.dumps(line.to_json(), allow_nan=False))["d_prime"] is None
 
 
-def test_half_a_line_is_no_line_and_makes_room(tmp_path, line_of):
+def test_a_truncated_line_is_ignored_and_replaced(tmp_path, line_of):
     path = tmp_path / "runs.jsonl"
     append_line(path, line_of("sparse", "gmap", 0))
     whole = path.read_bytes()
@@ -42,7 +42,7 @@ def test_half_a_line_is_no_line_and_makes_room(tmp_path, line_of):
     assert len(path.read_bytes().splitlines()) == 2
 
 
-def test_of_a_run_that_is_there_twice_the_later_line_counts(tmp_path, line_of):
+def test_the_later_of_two_lines_of_a_run_counts(tmp_path, line_of):
     path = tmp_path / "runs.jsonl"
     for mAP in (0.1, 0.2):
         append_line(path, line_of("sparse", "gmap", 0, mAP=mAP))
@@ -58,7 +58,7 @@ def test_a_damaged_line_is_reported_with_its_number(tmp_path, line_of, text):
         read_lines(path)
 
 
-def test_a_run_is_done_when_its_scores_are_there_too(line_of, tmp_path):
+def test_a_run_is_finished_if_its_scores_exist(line_of, tmp_path):
     with_scores, without = line_of("sparse", "gmap", 0), line_of("sparse", "gmap", 1)
     scores = with_scores.run.scores(tmp_path)
     scores.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The tables are made of lines and scores, and say no more than those do."""
+"""Pages that follow from lines and scores alone."""
 
 import hashlib
 from dataclasses import replace
@@ -20,7 +20,7 @@ QUALITIES = {"gmap": 2.0, "attention": 1.9, "attentive_stats": 1.9, "max": 0.5, 
 
 @pytest.fixture
 def lines(out, line_of):
-    """Finished runs of a difficulty whose scores are as good as their cell's quality says."""
+    """Makes finished runs of a difficulty; the quality of a cell sets how good its scores are."""
 
     def made(qualities, seeds=(0, 1), difficulty="sparse", with_scores=True):
         target = np.random.default_rng(3).random((60, 3)) < 0.3
@@ -69,7 +69,7 @@ def test_a_row_holds_mean_spread_and_comparison(out, lines):
     assert page == page_of(out, found), "the same lines give the same page"
 
 
-def test_the_header_names_what_the_figures_are_of(out, lines):
+def test_the_header_lists_the_settings(out, lines):
     page = page_of(out, lines(QUALITIES))
     for text in (
         "| profile | tiny |",
@@ -87,7 +87,7 @@ def test_the_header_names_what_the_figures_are_of(out, lines):
     assert "## sparse" in page and "## dense" not in page
 
 
-def test_what_is_missing_is_shown_as_missing(out, lines):
+def test_missing_runs_are_shown_as_missing(out, lines):
     page = page_of(out, lines({"gmap": 2.0, "max": 0.5}))
     assert row(page, "mean") == ["mean", "0.394", "missing", "missing", "missing", "0", "", "", "missing"]
     assert "(missing: attention, attentive stats, max + mean, mean)" in page.replace(
@@ -99,14 +99,14 @@ def test_what_is_missing_is_shown_as_missing(out, lines):
 def test_the_sentence_when_gmap_is_first(out, lines):
     page = page_of(out, lines(QUALITIES, seeds=(0, 1, 2)))
     assert "On these 40 sparse soundscapes GMAP is first (mAP 0." in page
-    assert "GMAP is better against max + mean, max, mean;" in page
-    assert "the difference may be chance against " in page
+    assert "GMAP is better than max + mean, max, mean;" in page
+    assert "the difference may be chance for " in page
 
 
 def test_the_sentence_when_gmap_is_not_first(out, lines):
     page = page_of(out, lines({**QUALITIES, "gmap": 0.5, "max": 3.0}, seeds=(0, 1, 2)))
-    assert "GMAP is not first but number " in page and "first is max (" in page
-    assert "GMAP is worse against max, " in page
+    assert "GMAP is number " in page and "max is first (" in page
+    assert "GMAP is worse than max, " in page
 
 
 def test_the_sentence_admits_one_seed_and_too_few_poolings(out, lines):
@@ -117,7 +117,7 @@ def test_the_sentence_admits_one_seed_and_too_few_poolings(out, lines):
     assert row(page_of(out, found), "max")[2] == f"{found[1].mAP:.3f}", "one seed has no spread"
 
 
-def test_clips_are_paired_whatever_order_they_come_in(out, lines, line_of):
+def test_clips_are_paired_in_any_order(out, lines, line_of):
     found = lines({"gmap": 2.0})
     for seed in (0, 1):
         twin = line_of("sparse", "max", seed, test_ids_sha256=IDS_SHA256)
@@ -137,7 +137,7 @@ def test_seeds_that_both_have_are_compared(out, lines):
 def test_without_scores_there_is_a_table_but_no_comparison(out, lines):
     page = page_of(out, lines(QUALITIES, with_scores=False))
     assert row(page, "max")[-3:] == ["", "", "1,234"]
-    assert "there are no scores to compare" in page
+    assert "There are no scores to compare" in page
 
 
 def test_figures_that_are_not_finite_are_reported(out, line_of):
@@ -164,7 +164,7 @@ def test_scores_of_other_clips_and_other_targets_are_refused(out, lines, line_of
         comparisons(out, found, N_RESAMPLES)("sparse", "max")
 
 
-def test_scores_of_clips_whose_ids_are_not_text_are_known(out, lines):
+def test_ids_with_undecodable_bytes_are_matched(out, lines):
     found = lines({"gmap": 2.0, "max": 0.5}, seeds=(0,))
     ids = ["a\udcff.wav", *(f"clip-{clip:02d}" for clip in range(59))]
     for line in found:

@@ -1,4 +1,4 @@
-"""Plans: the order of runs, what may change between two calls and what not, and the command that a table names."""
+"""Plans: the order of runs, the settings that may change between calls, and the command of a table."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ def test_runs_fill_the_table_seed_by_seed_and_ablate_on_sparse_alone(planned):
     )
 
 
-def test_runs_that_there_cannot_be(planned):
+def test_impossible_runs_are_refused(planned):
     plan, _ = planned(("dense",))
     with pytest.raises(ConfigError, match="no cell gmpa; the cells are max, mean, "):
         plan.runs(["gmpa"])
@@ -71,7 +71,7 @@ def test_another_plan_is_refused(planned, out, changes, message):
     assert (out / "plan.json").read_bytes() == before
 
 
-def test_a_folder_of_something_else_is_refused(planned, out):
+def test_a_folder_of_other_files_is_refused(planned, out):
     plan, _ = planned()
     out.mkdir()
     (out / ".lock").touch()
@@ -102,7 +102,7 @@ def test_a_plan_of_a_later_format_is_reported(planned, out):
         read_plan(out)
 
 
-def test_the_command_names_what_differs_and_nobodys_folders(bank, planned):
+def test_the_command_names_changed_settings_and_no_paths(bank, planned):
     plan, _ = planned()
     assert (
         plan.command
@@ -119,7 +119,7 @@ def test_the_command_names_what_differs_and_nobodys_folders(bank, planned):
     assert bank.rpartition("/")[0].partition(":")[2] not in json.dumps(plan.to_json())
 
 
-def test_the_bank_must_serve(bank, tiny):
+def test_an_unsuitable_bank_is_refused(bank, tiny):
     with pytest.raises(
         DataError, match="profile small takes 10 labels, 10 of which the bank lacks: dog, rooster, rain"
     ):
@@ -137,7 +137,7 @@ def test_the_bank_must_serve(bank, tiny):
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(16000, 16000), (44100, 32000)])
-def test_a_network_does_not_listen_where_the_bank_is_silent(tmp_path, tiny, rate, expected):
+def test_the_sample_rate_follows_the_bank(tmp_path, tiny, rate, expected):
     noise = np.random.default_rng(0).standard_normal(rate).astype(np.float32) / 10
     rows = ["path,labels,split"]
     for split in "15":

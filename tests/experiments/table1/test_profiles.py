@@ -1,4 +1,4 @@
-"""Profiles: what they say can be trained, and `full` is the paper's network."""
+"""Profiles: all cells can be trained, and `full` is the paper's network."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_full_is_the_papers_network_and_training():
     assert replace(config, n_clips_seen=TrainConfig().n_clips_seen, cache="auto") == TrainConfig()
 
 
-def test_a_profile_survives_json_and_says_what_it_cannot_be():
+def test_a_profile_survives_json_and_refuses_invalid_values():
     for profile in PROFILES.values():
         assert Profile.from_json(profile.to_json()) == profile
     with pytest.raises(ConfigError, match="n_test: 1 or more was expected, not 0"):

@@ -56,7 +56,7 @@ def test_sources_of_several_labels_stay_together():
     assert Counter(clip.labels for clip in valid) == {("a",): 1, ("b",): 1}
 
 
-def test_what_cannot_be_parted_is_reported():
+def test_banks_that_cannot_be_split_are_reported():
     with pytest.raises(DataError, match="'a': sounds of two sources were expected"):
         hold_out(grouped(("a", "x"), ("a", "x"), ("b", "y"), ("b", "z")))
     with pytest.raises(DataError, match="share sources with those of other labels too often"):

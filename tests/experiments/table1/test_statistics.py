@@ -1,4 +1,4 @@
-"""Comparisons with known answers, and how often their intervals hold what they should."""
+"""Comparisons with known answers, and the coverage of their intervals."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_equally_good_is_not_clear():
     assert not found.is_clear and found.p > 0.05
 
 
-def test_what_both_share_cancels():
+def test_shared_variation_cancels():
     # clips that are hard for all: the difference of two paired runs is far more certain than either
     noise = np.random.default_rng(5).standard_normal(TARGET.shape)
     ours, theirs = (resampled(TARGET * quality + noise) for quality in (1.5, 1.2))
@@ -62,7 +62,7 @@ def test_seeds_that_alone_differ_are_a_paired_t_test():
     assert found.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
 
 
-def test_one_seed_leaves_the_clips():
+def test_with_one_seed_only_the_clips_vary():
     found = compare(resampled(scores(3, 1)), resampled(scores(1, 3)))
     assert found.n_seeds == 1 and found.is_clear
 
@@ -89,13 +89,13 @@ def test_of_equal_poolings_few_are_found_different(of_seeds, of_clips, of_both):
     assert 0.3 <= np.mean(p < 0.5) <= 0.6
 
 
-def test_two_seeds_are_worth_little_where_seeds_make_the_difference():
+def test_two_seeds_give_wide_intervals_if_seeds_dominate():
     measured = np.array([0.10, 0.12])
     found = compare(ResampledRuns(measured, measured[:, None] + np.zeros((2, 9))), resampled_zeros(2, 9))
     assert not found.is_clear and 0.05 < found.p < 0.1
 
 
-def test_clips_without_a_label_compare_nothing():
+def test_clips_without_labels_are_refused():
     nothing = ResampledRuns(np.full(1, np.nan), np.full((1, 9), np.nan))
     with pytest.raises(DataError, match="runs with a mAP were expected"):
         compare(nothing, nothing)
@@ -115,7 +115,7 @@ def test_p_and_interval_agree():
             assert found.is_clear == (found.p < 0.05)
 
 
-def test_runs_that_are_no_pairs_are_reported():
+def test_unpaired_runs_are_refused():
     one, two = resampled(scores(1, 1)), resampled(scores(1, 1), scores(1, 2))
     with pytest.raises(DataError, match="runs in pairs on the same resamples were expected"):
         compare(one, two)

@@ -1,4 +1,4 @@
-"""A table from beginning to end, in seconds: made, interrupted, gone on with, refused."""
+"""Tables from start to end: made, interrupted, resumed and refused."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CELLS = ("gmap", "max")
 
 @pytest.fixture
 def make(planned, out):
-    """Makes the tiny table; returns the outcome and what was printed."""
+    """Makes the tiny table; returns the outcome and the printed text."""
 
     def made(cells=CELLS, n_seeds=2, n_jobs=1, **changes):
         plan, bank = planned(n_seeds=n_seeds, **changes)
@@ -34,7 +34,7 @@ def make(planned, out):
 
 @pytest.fixture
 def performed(monkeypatch):
-    """The runs that are really done, in order; `stop` names one that is interrupted, `fail` one that fails."""
+    """Records the runs that are performed, in order; `stop` names one to interrupt, `fail` one to fail."""
     real, calls, plan = runs_module.perform, [], {"stop": None, "fail": None}
 
     def perform(out, table, run, **options):
@@ -49,7 +49,7 @@ def performed(monkeypatch):
     return calls, plan
 
 
-def test_a_table_is_made_once(make, out, performed):
+def test_a_finished_table_is_not_computed_again(make, out, performed):
     calls, _ = performed
     outcome, printed = make()
     assert (outcome.n_done, outcome.failed, len(printed)) == (4, (), 4)
@@ -82,7 +82,7 @@ def test_a_table_is_made_once(make, out, performed):
     assert scores.stat().st_size == len(kept) and weights.stat().st_mtime_ns == trained, "measured, not trained again"
 
 
-def test_an_interrupted_table_goes_on(make, out, performed):
+def test_an_interrupted_table_resumes(make, out, performed):
     calls, plan = performed
     plan["stop"] = Run("sparse", "max", 1)
     with pytest.raises(KeyboardInterrupt, match="the same command resumes"):
@@ -124,7 +124,7 @@ def test_a_failed_run_is_reported_and_the_others_continue(make, out, performed):
     assert make(("max", "mean"), n_seeds=1)[0].n_done == 2
 
 
-def test_a_table_of_failures_is_no_table(make, out, performed):
+def test_a_table_without_finished_runs_is_an_error(make, out, performed):
     performed[1]["fail"] = Run("sparse", "max", 0)
     outcome, _ = make(("max",), n_seeds=1)
     assert (outcome.n_done, outcome.tables) == (0, ())
@@ -162,16 +162,16 @@ except KeyboardInterrupt as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal there")
-def test_side_by_side_a_signal_saves_what_is_under_way(planned, bank, out, wait_until):
+def test_a_signal_saves_parallel_runs(planned, bank, out, wait_until):
     planned(training={"n_clips_seen": 1_000_000})[0].claim(out)
     words = [sys.executable, "-c", PARENT, str(out), bank]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     folders = [Run("sparse", cell, 0).folder(out) for cell in ("max", "mean")]
-    # the first epoch is over: there is something that can be saved
+    # after the first epoch there is a state to save
     wait_until(lambda: all((folder / "metrics.csv").exists() for folder in folders), process)
     process.terminate()
     _, printed = process.communicate()
-    # on a slow machine the runs have printed before that they would take long
+    # on a slow machine the runs have already printed a note about their time
     assert printed.splitlines()[-2:] == [
         "stopping; 2 runs under way are saved first",
         f"interrupted: stopped, all work is saved in {out}: the same command resumes",
@@ -195,7 +195,7 @@ def test_two_calls_do_not_work_on_one_table(make, out):
     assert (out / "plan.json").read_bytes() == before
 
 
-def test_tables_from_lines_and_scores_alone(make, out, tmp_path):
+def test_tables_depend_only_on_lines_and_scores(make, out, tmp_path):
     outcome, _ = make(("gmap", "max"), n_seeds=1)
     kept = tmp_path / "kept"
     kept.mkdir()

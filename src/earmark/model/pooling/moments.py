@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 VARIANCE_FLOOR: Final = 1e-6
-"""Least variance under the root of eq. 7 and 10, whose slope at 0 is infinite; a constant clip deviates by 0.001."""
+"""Minimum variance in eq. 7 and 10: a square root has an infinite slope at 0. A constant clip deviates by 0.001."""
 
 
 class Moments(NamedTuple):
