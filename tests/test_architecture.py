@@ -90,6 +90,27 @@ def test_public_api():
         earmark.nonsense  # noqa: B018
 
 
+def test_names_that_users_rely_on_stay(tmp_path):
+    from earmark.data.audioset import Segment, read_segments
+    from earmark.evaluation import metrics
+    from earmark.model import frontend, network, pooling
+
+    for name in ("labels", "tag", "timeline", "evidence", "embed", "score", "stream"):
+        assert hasattr(earmark.Tagger, name) or name in earmark.load().__dict__, name
+    for module, names in (
+        (metrics, ("average_precision", "roc_auc", "d_prime")),
+        (frontend, ("LogMel", "FrontendConfig")),
+        (network, ("Network", "NetworkConfig")),
+    ):
+        assert [name for name in names if not hasattr(module, name)] == []
+    assert all(hasattr(network.Network, name) for name in ("encode", "classify", "save", "load"))
+    gmap = pooling.POOLINGS["gmap"](8, n_heads=4, gate=True, deviation=True)
+    assert gmap.n_features == 16 and gmap.query.shape == (4, 2) and gmap.gate.in_features == 16
+    assert pooling.POOLINGS["mean"](8).attention(gmap.query.new_zeros(1, 3, 8)) is None
+    (tmp_path / "list.csv").write_text('-abcdefghij, 30.000, 40.000, "/m/09x0r,/m/05zppz"\n')
+    assert read_segments(tmp_path / "list.csv") == [Segment("-abcdefghij", 30.0, 40.0, ("/m/09x0r", "/m/05zppz"))]
+
+
 def test_importing_earmark_is_light():
     heavy = "{'torch', 'numpy', 'tensorboard', 'matplotlib', 'soundfile', 'cyclopts'}"
     assert python(f"import earmark, sys; print({heavy} & set(sys.modules))") == "set()"

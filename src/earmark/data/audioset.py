@@ -42,19 +42,19 @@ class Segment:
     """MIDs, such as `/m/09x0r`."""
 
 
-def read_segments(path: Path, damage: Damage) -> Iterator[tuple[int, Segment]]:
-    """The segments of a list as Google publishes it, or as a spreadsheet has saved it again, with their line numbers.
+def read_segments(path: Path | str) -> list[Segment]:
+    """The segments of a list as Google publishes it, or as a spreadsheet has saved it again.
 
     Lines that begin with `#` are comments.
 
-    Args:
-        path: The list.
-        damage: Takes the damaged rows; if it is lenient, labels may be unknown or missing.
-
     Raises:
-        DataError: The file cannot be read.
-        DamageError: A row is damaged, and `damage` is not lenient; the text names the row by its line.
+        DataError: The file cannot be read, or a row is damaged; the text names the row by its line.
     """
+    return [segment for _, segment in _numbered_segments(Path(path), Damage(lenient=False))]
+
+
+def _numbered_segments(path: Path, damage: Damage) -> Iterator[tuple[int, Segment]]:
+    """Segments with their line numbers; if `damage` is lenient, labels may be unknown or missing."""
     seconds: dict[str, float] = {}
     label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand label lists
     for number, line in _lines(path):
@@ -285,7 +285,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage) -> li
     unknown: dict[str, list[str]] = {}
     for path in lists:
         split = path.stem.removesuffix(_SEGMENTS.removesuffix(".csv"))
-        for number, segment in read_segments(path, damage):
+        for number, segment in _numbered_segments(path, damage):
             if segment.video_id in where:
                 listed = f"video {segment.video_id} is already listed in {where[segment.video_id].name}"
                 damage.add(RowError(path, number, f"{listed}; to read one list only, give audioset:FILE.csv"))
