@@ -128,4 +128,4 @@ def test_like_copies_a_calibration(model: str, noises: Path, tmp_path: Path, cap
     assert cli.main(["calibrate", model, "--like", model, "--out", str(second)]) == 1
     shown = capfd.readouterr().err.splitlines()
     assert "expected either DATA to calibrate on, or --like" in shown[0] and shown[0] == shown[1]
-    assert "a checkpoint that `earmark calibrate` wrote was expected" in shown[2]
+    assert "run `earmark calibrate` on it first" in shown[2]

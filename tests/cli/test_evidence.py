@@ -56,7 +56,7 @@ def test_evidence_of_a_single_segment_names_the_file(model: str, tmp_path: Path,
     assert set(told) == {"file", "error"}
     assert told["file"] == str(short)
     assert captured.err == f"error: {told['error']}\n"
-    assert told["error"].startswith(f"{short}: evidence leaves out one segment")
+    assert told["error"].startswith(f"{short}: expected a recording of several segments")
 
 
 def test_evidence_draws(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:

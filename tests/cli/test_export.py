@@ -99,7 +99,7 @@ def test_unreadable_clips_are_reported(model: str, clips: Path, tmp_path: Path, 
     assert cli.main(words) == 1
     skipped, error = capfd.readouterr().err.splitlines()
     assert skipped.startswith("skipped for calibration: ") and "cut.wav" in skipped
-    assert error.startswith("error: ") and "there is none" in error
+    assert error.startswith("error: ") and "got none" in error
 
 
 @pytest.mark.parametrize(("package", "extra"), [("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "onnx")])

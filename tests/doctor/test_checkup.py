@@ -87,11 +87,12 @@ def watched(monkeypatch):
     """The positions of the clips that are examined from now on."""
     examined = []
 
-    class Watched(Pool):
-        def run(self, task, items):
-            return super().run(task, (examined.append(item[0]) or item for item in items))
+    run = Pool.run
 
-    monkeypatch.setattr(run_module, "Pool", Watched)
+    def watched_run(self, task, items):
+        return run(self, task, (examined.append(item[0]) or item for item in items))
+
+    monkeypatch.setattr(Pool, "run", watched_run)
     return examined
 
 

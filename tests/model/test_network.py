@@ -242,8 +242,8 @@ def test_a_network_overfits_a_few_sounds(backbone):
 
 
 def test_attention_is_none_where_the_pooling_has_none():
-    assert network(pooling="mean").attention(torch.zeros(1, 4, 16)) is None
-    assert network(pooling="attention").attention(torch.zeros(1, 4, 16)).shape == (1, 1, 4)
+    assert network(pooling="mean").pooling.attention(torch.zeros(1, 4, 16)) is None
+    assert network(pooling="attention").pooling.attention(torch.zeros(1, 4, 16)).shape == (1, 1, 4)
 
 
 def test_mixed_precision_pools_in_single():

@@ -65,7 +65,7 @@ def test_fine_and_light_change_only_resolution_or_backbone():
 
 def test_the_stated_multiplications_are_those_of_the_networks():
     for name in ("fine", "light"):
-        stated = re.search(r"each (\S+) times the multiplications", RECIPES[name].cost).group(1)
+        stated = re.search(r"each with (\S+) times the multiplications", RECIPES[name].cost).group(1)
         assert f"{cost_of(name) / cost_of('paper'):.{len(stated.partition('.')[2])}f}" == stated
     millions = (Network(recipe(n).network_config(), LabelSet.audioset()).n_parameters / 1e6 for n in ("light", "paper"))
     assert "{:.1f} million parameters, not {:.1f}".format(*millions) in RECIPES["light"].cost

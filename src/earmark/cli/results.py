@@ -202,14 +202,14 @@ class ResultsJournal:
     def appending(self, known: Iterable[FileResult]) -> Iterator[Callable[[FileResult], None]]:
         """Yields a function that adds a result after the known ones; deletes the journal when the block succeeds."""
         try:
-            with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-                write_json(self._settings, stream)
-                for result in known:
-                    write_json(result.to_json(), stream)
-        except OSError as error:
-            error.filename = str(self._out)  # the name that the user gave
-            raise
-        try:
+            try:
+                with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+                    write_json(self._settings, stream)
+                    for result in known:
+                        write_json(result.to_json(), stream)
+            except OSError as error:
+                error.filename = str(self._out)  # the name that the user gave
+                raise
             with open_journal(self.path, self._settings) as journal:
                 yield lambda result: journal.append(result.to_json())
                 journal.remove()
