@@ -80,8 +80,10 @@ def test_invalid_settings(values: dict[str, object], words: str) -> None:
 
 
 def test_valid_settings() -> None:
-    Settings(2, 1, (3, 3), 1, True, "x", frozenset("a"))
-    Settings(share=0.5)
+    settings = Settings(2, 1, (3, 3), 1, True, "x", frozenset("a"))
+    assert (settings.count, settings.share, settings.pair, settings.choice) == (2, 1, (3, 3), 1)
+    assert (settings.flag, settings.text, settings.other) == (True, "x", frozenset("a"))
+    assert Settings(share=0.5) == Settings(1, 0.5)
 
 
 @pytest.mark.parametrize(

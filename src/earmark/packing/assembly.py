@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, DataError
+from earmark.errors import ConfigError, DataError, first_few
 from earmark.packing.ledger import Ledger, open_ledger
 from earmark.packing.plan import PackConfig, Plan, Skipped, make_plan
 from earmark.packing.workers import Task, make_shards
@@ -16,7 +16,6 @@ from earmark.storage.remote import is_url
 
 _DEATHS: Final = 3
 """Number of dead processes at which the others are stopped."""
-_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -129,10 +128,9 @@ def _refuse(plan: Plan, lost: Sequence[str], bad: Sequence[Skipped]) -> None:
         )
     if bad:
         ordered = sorted(bad, key=lambda one: one.id)
-        named = ", ".join(f"{one.id} ({one.reason})" for one in ordered[:_NAMED])
-        more = ", ..." if len(bad) > _NAMED else ""
+        named = first_few([f"{one.id} ({one.reason})" for one in ordered])
         raise DataError(
-            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}{more}; repair them and give "
+            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}; repair them and give "
             "the same command again, or leave them out",
             remedy={"skip_bad": True},
         )

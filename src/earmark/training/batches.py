@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from earmark.data.clips import Clip
 from earmark.data.targets import Targets
-from earmark.errors import DataError, EarmarkError, EarmarkWarning
+from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.frontend import FLOOR_DB
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.sampling import balanced_order, block_order, shuffled_order
@@ -290,7 +290,7 @@ def _leave_signals_to_the_parent(_: int) -> None:
 
 def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int | None = None) -> DataError:
     """The error for any number of clips that cannot be read."""
-    shown = "; ".join(f"{name} ({reason})" for name, reason in failed[:3]) + ("; ..." if len(failed) > 3 else "")
+    shown = first_few([f"{name} ({reason})" for name, reason in failed], separator="; ")
     count = len(failed) if n_clips is None else f"{len(failed)} of {n_clips}"
     return DataError(
         f"{where}: {count} clips cannot be read: {shown}; repair or remove them, or train without them",

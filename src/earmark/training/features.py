@@ -3,18 +3,16 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.targets import Targets
-from earmark.errors import DataError, EarmarkWarning
+from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
 from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import TrainConfig
-
-_SHOWN: Final = 3
 
 
 def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
@@ -28,7 +26,7 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
         if dataset is not None:
             _check_labelled(dataset, part, config.allow_unlabelled)
     if bare := data.labels_without_clips():
-        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are not learned: {_first(bare)}"
+        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are not learned: {first_few(bare)}"
         warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:
         return
@@ -36,7 +34,7 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     if unknown := sorted(used - set(data.labels.names)):
         raise DataError(
             f"{valid.name}: {len(unknown)} labels of the validation clips are not among the {len(data.labels)} of the "
-            f"training set: {_first(unknown)}; select the labels that both have"
+            f"training set: {first_few(unknown)}; select the labels that both have"
         )
     check_disjoint(data, valid)
 
@@ -47,14 +45,10 @@ def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
         raise DataError(f"{dataset.name}: none of the {len(dataset)} {part} clips has a label; label them first")
     if bare and not allowed:
         raise DataError(
-            f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {_first(bare)}; label or "
+            f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {first_few(bare)}; label or "
             "remove them, or allow them if none of the labels sounds in them",
             remedy={"allow_unlabelled": True},
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def chosen_cache(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.errors import CheckpointError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
 from earmark.storage.locks import lock_file
@@ -96,8 +96,9 @@ class RunFolder:
         # a hidden file is the system's own, such as .DS_Store
         others = sorted(file.name for file in self.path.glob("[!.]*"))
         if others:
-            shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-            raise ConfigError(f"{self.path}: holds other files ({shown}); give a new or empty folder for the run")
+            raise ConfigError(
+                f"{self.path}: holds other files ({first_few(others)}); give a new or empty folder for the run"
+            )
 
     def claim(self, record: dict[str, Any]) -> None:
         """Takes the folder for a new run: adds an id to the record and writes it, unless there is a record.

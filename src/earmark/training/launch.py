@@ -91,7 +91,7 @@ def _run_rank(
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
-    """The variables that torchrun sets too, but for the numbers of the process itself."""
+    """The environment variables that all processes share, named as by torchrun."""
     if config.num_nodes == 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, EarmarkError, EarmarkWarning
+from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
 from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
@@ -268,7 +268,7 @@ def _finish(folder: RunFolder, loop: "Loop", skipped: list[tuple[str, str]]) -> 
     result = {"result": figures(loop.history)} if loop.history else {}
     folder.note("interrupted" if loop.stopped else "finished", skipped=_entries(skipped), **result)
     if skipped and folder.is_writer:
-        shown = ", ".join(clip for clip, _ in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        shown = first_few([clip for clip, _ in skipped])
         text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
         warnings.warn(f"{folder.path}: {text}", EarmarkWarning, stacklevel=2)
     if loop.stopped:
