@@ -11,10 +11,10 @@ from typing import Any, Final
 from earmark.errors import DataError
 from earmark.storage.files import atomic_write
 from earmark.storage.journal import open_journal, read_journal
+from earmark.storage.locks import alone
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
 from experiments.localisation_measures import HOP, WINDOWS, measure
-from experiments.lock import alone
 from experiments.table1.lines import Line, read_lines
 from experiments.table1.pages import listed, spread
 from experiments.table1.plan import Run
@@ -42,8 +42,7 @@ def localise(out: Path, progress: Callable[[str, int, int], None] | None = None)
         progress: Called with a run, the number of its soundscapes measured so far, and their total.
 
     Raises:
-        DataError: No run is finished, or a file is damaged.
-        ConfigError: Another process is working on the table.
+        DataError: No run is finished, a file is damaged, or another process is at work there.
         EarmarkError: As for `measure`.
     """
     runs = _runs(out)

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from earmark.audio.recording import probe
 from earmark.data import open_data
 from earmark.data.clips import Dataset, FileAudio, check_disjoint
-from earmark.errors import AudioError, ConfigError, DataError
+from earmark.errors import AudioError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
+from earmark.storage.locks import LOCK
 from earmark.training.settings import TrainConfig
-from experiments.lock import LOCK
 from experiments.table1.profiles import ABLATED, ABLATIONS, CELLS, DIFFICULTIES, POOLING_CELLS, PROFILES, Profile
 
 _FORMAT: Final = 1
@@ -193,7 +193,7 @@ def make_plan(
     if profile.labels is not None and (absent := [name for name in profile.labels if name not in sounds.labels]):
         raise DataError(
             f"{bank}: profile {profile.name} takes {len(profile.labels)} labels, {len(absent)} of which the bank "
-            f"lacks: {', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}; choose others (--labels all)"
+            f"lacks: {first_few(absent)}; choose others (--labels all)"
         )
     sounds = sounds.select(splits=(*train_splits, *test_splits), labels=profile.labels)
     check_disjoint(sounds.select(splits=train_splits), sounds.select(splits=test_splits))

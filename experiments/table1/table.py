@@ -9,8 +9,8 @@ from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.storage.files import atomic_write
+from earmark.storage.locks import alone
 from experiments.jobs import failure, side_by_side
-from experiments.lock import alone
 from experiments.table1.lines import Line, append_line, done_runs, read_lines
 from experiments.table1.pages import ablations_page, comparisons, table1_page
 from experiments.table1.plan import Run, TablePlan, read_plan
@@ -61,8 +61,8 @@ def make_table(
         training_progress: Whether a run in this process draws its own progress bar.
 
     Raises:
-        ConfigError: `out` holds another table or other files, or another process is working there.
-        DataError: The bank is unsuitable, or a file of the table is damaged.
+        ConfigError: `out` holds another table or other files.
+        DataError: The bank is unsuitable, a file of the table is damaged, or another process is at work there.
         KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished runs were saved.
     """
     if n_jobs < 1:

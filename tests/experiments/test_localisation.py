@@ -9,13 +9,13 @@ import torch
 
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import ConfigError, DataError
+from earmark.errors import DataError
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
+from earmark.storage.locks import alone
 from experiments import localisation
 from experiments.localisation import localise, read_localisation, table, write_table
-from experiments.lock import alone
 from experiments.table1.lines import Line, append_line
 from experiments.table1.plan import Run
 from experiments.table1.profiles import PROFILES
@@ -195,7 +195,7 @@ def test_measures_of_other_soundscapes_are_left_out(line: Callable[..., Line]) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks there")
 def test_localise_refuses_a_table_in_use(out: Path) -> None:
-    with alone(out), pytest.raises(ConfigError, match="another process is at work on this table"):
+    with alone(out), pytest.raises(DataError, match="another process is at work there"):
         localise(out)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from earmark.errors import DataError
-from earmark.storage.locks import claim, lock_file
+from earmark.storage.locks import alone, claim, lock_file
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 OTHER = """
@@ -50,6 +50,17 @@ def test_forks_inherit_a_lock_unless_it_is_per_process(tmp_path):
         os.close(reader)
         os.close(writer)
     assert is_inherited == {False: True, True: False}
+
+
+def test_only_one_process_works_in_a_folder(tmp_path):
+    with (
+        alone(tmp_path),
+        pytest.raises(DataError, match=f"{tmp_path}: another process is at work there"),
+        alone(tmp_path),
+    ):
+        pass
+    with alone(tmp_path):
+        pass
 
 
 def test_a_claim_is_refused_with_the_folder(tmp_path):

@@ -2,10 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from earmark.errors import DataError
+
+LOCK: Final = ".lock"
+"""Name of the locked file of a folder; it also exists when no process holds the lock."""
 
 
 def lock_file(file: IO[Any], per_process: bool = False) -> bool:
@@ -28,6 +33,30 @@ def lock_file(file: IO[Any], per_process: bool = False) -> bool:
     return True
 
 
+@contextmanager
+def alone(folder: Path, per_process: bool = False) -> Iterator[None]:
+    """Keeps other processes out of the folder until the block ends, if its file system has locks.
+
+    Args:
+        folder: It must exist; the file `LOCK` in it is locked and stays. Nothing happens if it is read-only.
+        per_process: As for `lock_file`.
+
+    Raises:
+        DataError: Another process is at work there.
+    """
+    if sys.platform == "win32" or not os.access(folder, os.W_OK):
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        try:
+            is_ours = lock_file(file, per_process)
+        except OSError:
+            is_ours = True
+        if not is_ours:
+            raise _occupied(folder)
+        yield
+
+
 def claim(file: IO[Any], path: Path) -> None:
     """Locks a file that is open for writing and that its owner may remove.
 
@@ -42,4 +71,8 @@ def claim(file: IO[Any], path: Path) -> None:
     except FileNotFoundError:
         is_ours = False
     if not is_ours:
-        raise DataError(f"{path.parent}: another process is at work there; wait for it, or stop it")
+        raise _occupied(path.parent)
+
+
+def _occupied(folder: Path) -> DataError:
+    return DataError(f"{folder}: another process is at work there; wait for it, or stop it")

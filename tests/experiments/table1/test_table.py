@@ -190,7 +190,7 @@ def test_two_calls_do_not_work_on_one_table(make, out):
     before = (out / "plan.json").read_bytes()
     with (out / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process is at work on this table"):
+        with pytest.raises(DataError, match="another process is at work there"):
             make(("max",), n_seeds=2)
     assert (out / "plan.json").read_bytes() == before
 
