@@ -50,7 +50,7 @@ def test_only_one_process_works_on_a_run(tmp_path, monkeypatch):
     words = [sys.executable, "-c", hold, str(tmp_path / "run")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"\n"
-        with pytest.raises(ConfigError, match="another process is at work there; wait for it, or stop it"):
+        with pytest.raises(DataError, match="another process is at work there; wait for it, or stop it"):
             run(tmp_path / "run", resume=True)
         other.communicate(b"\n")
     monkeypatch.undo()

@@ -1,17 +1,20 @@
 """One process among those of a run."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from earmark.audio.recording import Audio
+from earmark.data.clips import Clip
 from earmark.data.targets import Targets
-from earmark.errors import AudioError, ConfigError
+from earmark.errors import ConfigError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig
-from earmark.training.batches import LogMels, TrainBatches, ValidBatches, load_batches
+from earmark.training.batches import TrainBatches, ValidBatches, Waveforms, load_batches
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import Plan
+from tests.training.tones import Broken
 
 CONFIG = TrainConfig(batch_size=8, device="cpu")
 
@@ -57,7 +60,7 @@ def test_impossible_devices_are_refused(settings, text):
 def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
     labels = LabelSet(("a", "b"))
     ids = [str(number) for number in range(22)]
-    features = LogMels([np.full((3, 1), number, np.float32) for number in range(22)])
+    features = [np.full((3, 1), number, np.float32) for number in range(22)]
     targets = Targets([("a",) if number % 3 else ("a", "b") for number in range(22)], labels)
     plan = Plan(n_steps=11, steps_per_epoch=11, batch_size=4, n_warmup_steps=0)
     shown, alone, valid = [], [], []
@@ -81,29 +84,31 @@ def test_no_clip_is_lost_or_doubled(n_ranks, n_workers, order):
     assert sorted(valid) == sorted(ids)
 
 
-class _Spoilt(LogMels):
-    """Features, some of them unreadable."""
+@dataclass(frozen=True)
+class _Ramp:
+    """A sound whose samples name the clip and their place."""
 
-    def __getitem__(self, clip: int) -> np.ndarray:
-        if clip in (0, 5):
-            raise AudioError(f"{clip}: damaged")
-        return super().__getitem__(clip)
+    number: int
+
+    def load(self, sample_rate: int) -> Audio:
+        return Audio(np.arange(100 * self.number, 100 * self.number + 50, dtype=np.float32), sample_rate)
 
 
 def test_an_unreadable_clip_does_not_change_the_crops_of_the_others():
-    log_mels = [np.arange(100 * number, 100 * number + 50, dtype=np.float32)[:, None] for number in range(8)]
+    ids = [str(number) for number in range(8)]
+    whole = Waveforms([Clip(id_, ("a",), _Ramp(int(id_))) for id_ in ids], 16000)
+    spoilt = Waveforms([replace(c, audio=Broken()) if c.id in ("0", "5") else c for c in whole.clips], 16000)
     targets = Targets([("a",)] * 8, LabelSet(("a",)))
 
-    def crops(features, rank: Rank = ALONE) -> dict[tuple[int, str], float]:
+    def crops(features: Waveforms, rank: Rank = ALONE) -> dict[tuple[int, str], float]:
         plan = Plan(n_steps=4, steps_per_epoch=4, batch_size=4, n_warmup_steps=0)
-        batches = TrainBatches(features, targets, [str(n) for n in range(8)], plan, "clips", 5, 0, rank)
+        batches = TrainBatches(features, targets, ids, plan, "clips", 5, 0, rank)
         of_steps = (batches[step] for step in range(plan.n_steps))
-        return {(b.step, id_): float(x[0, 0]) for b in of_steps for id_, x in zip(b.ids, b.features, strict=True)}
+        return {(b.step, id_): float(x[0]) for b in of_steps for id_, x in zip(b.ids, b.features, strict=True)}
 
-    whole = crops(LogMels(log_mels))
-    spoilt = {key: start for key, start in whole.items() if key[1] not in ("0", "5")}
-    assert crops(_Spoilt(log_mels)) == spoilt
-    assert crops(_Spoilt(log_mels), Rank(0, 2, 0, 2)) | crops(_Spoilt(log_mels), Rank(1, 2, 1, 2)) == spoilt
+    expected = {key: start for key, start in crops(whole).items() if key[1] not in ("0", "5")}
+    assert crops(spoilt) == expected
+    assert crops(spoilt, Rank(0, 2, 0, 2)) | crops(spoilt, Rank(1, 2, 1, 2)) == expected
 
 
 def test_clips_are_not_shared_unevenly():

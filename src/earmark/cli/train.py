@@ -1,7 +1,6 @@
 """`earmark train`: a tagger from weakly labelled clips."""
 
 import json as jsonlib
-import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -81,8 +80,7 @@ def train(
         return
     best = result.best_epoch
     if json:
-        figures = {name: value if math.isfinite(value or 0) else None for name, value in asdict(best).items()}
-        write_json({"best": str(result.best), "last": str(result.last), "best_epoch": figures})
+        write_json({"best": str(result.best), "last": str(result.last), "best_epoch": best.to_json()})
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")

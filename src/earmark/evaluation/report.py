@@ -3,12 +3,10 @@
 import json
 import math
 import re
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +19,7 @@ from earmark.errors import ConfigError, DataError, EarmarkError, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.labels import LabelSet
 from earmark.model.network import Network
-from earmark.parallel.prefetch import one_ahead
+from earmark.parallel.prefetch import in_threads, one_ahead
 from earmark.storage.files import atomic_write
 
 _MID: Final = re.compile(r"/[mtg]/\w+")  # ids that mean the same in every data set
@@ -275,17 +273,8 @@ def _sound(clip: Clip, sample_rate: int) -> _Sound:
 
 def _sounds(clips: Sequence[Clip], sample_rate: int, n_workers: int) -> Iterator[_Sound]:
     """Decoded clips in order, at most `n_workers` ahead because a clip may be hours long."""
-    if n_workers == 0:
-        yield from (_sound(clip, sample_rate) for clip in clips)
-        return
-    todo = iter(clips)
-    with ThreadPoolExecutor(n_workers, "decode") as pool:
-        pending: deque[Future[_Sound]] = deque()
-        while True:
-            pending.extend(pool.submit(_sound, clip, sample_rate) for clip in islice(todo, n_workers - len(pending)))
-            if not pending:
-                return
-            yield pending.popleft().result()
+    decode = partial(_sound, sample_rate=sample_rate)
+    return map(decode, clips) if n_workers == 0 else in_threads(decode, clips, n_workers, n_workers)
 
 
 def _batches(sounds: Iterator[_Sound], batch_size: int, sample_rate: int) -> Generator[list[_Sound]]:

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: delayed while a process starts, or both handled as an interruption."""
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.resource_tracker import ensure_running
 from threading import current_thread, main_thread
 from types import FrameType
@@ -36,16 +36,23 @@ def held_back(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Iterator[
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """In the block, SIGTERM raises KeyboardInterrupt as Ctrl-C does. Without effect outside the main thread."""
+def handled(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Iterator[None]:
+    """In the block, the signals call the handler. Without effect outside the main thread, which alone gets signals."""
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number, previous in before.items():
+            # None stands for a handler that was not installed from Python and cannot be restored from here
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+def sigterm_as_interrupt() -> AbstractContextManager[None]:
+    """In the block, SIGTERM raises KeyboardInterrupt as Ctrl-C does. Without effect outside the main thread."""
+    return handled(_interrupt, signal.SIGTERM)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

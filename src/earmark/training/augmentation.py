@@ -10,10 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from earmark.errors import ConfigError
+from earmark.model.frontend import FLOOR_DB
 from earmark.training.settings import TrainConfig
 
-FLOOR_DB: Final = -100.0
-"""Level of digital silence in a log-mel (dB): that of `earmark.model.frontend`, its sibling."""
 LOUD_DB: Final = 30.0
 """Frames less than this below the loudest of their clip are loud (dB)."""
 N_EQUALIZER_POINTS: Final = 6

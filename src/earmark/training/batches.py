@@ -38,35 +38,12 @@ def derived_seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class LogMels:
-    """Log-mels in memory, by clip number."""
-
-    padding = FLOOR_DB
-    """Value that fills up the shorter clips of a batch."""
-    are_log_mels = True
-
-    def __init__(self, log_mels: Sequence[np.ndarray]) -> None:
-        self.log_mels = log_mels
-
-    def __len__(self) -> int:
-        return len(self.log_mels)
-
-    def __getitem__(self, clip: int) -> Float32[np.ndarray, "frame mel"]:
-        return self.log_mels[clip]
-
-
+@dataclass(frozen=True)
 class Waveforms:
     """Waveforms by clip number, read again each time."""
 
-    padding = 0.0
-    are_log_mels = False
-
-    def __init__(self, clips: Sequence[Clip], sample_rate: int) -> None:
-        self.clips = clips
-        self.sample_rate = sample_rate
-
-    def __len__(self) -> int:
-        return len(self.clips)
+    clips: Sequence[Clip]
+    sample_rate: int
 
     def __getitem__(self, clip: int) -> Float32[np.ndarray, " sample"]:
         """Reads the clip; raises EarmarkError or OSError if it cannot be read."""
@@ -74,8 +51,8 @@ class Waveforms:
 
 
 Order = Literal["balanced", "clips", "blocks"]
-Features = LogMels | Waveforms
-"""One array per clip of a data set; its first axis is time."""
+Features = Sequence[np.ndarray] | Waveforms
+"""One array per clip of a data set: log-mels in memory, or waveforms; its first axis is time."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +80,13 @@ class Batch:
         return replace(self, features=self.features.pin_memory(), target=self.target.pin_memory())
 
 
+@dataclass(eq=False)
 class _Batches(Dataset[Batch]):
     """Builds batches from clip numbers, for training and validation."""
 
-    def __init__(self, features: Features, target: Targets, ids: Sequence[str]) -> None:
-        self.features = features
-        self.target = target
-        self.ids = ids
+    features: Features
+    target: Targets
+    ids: Sequence[str]
 
     def batch(
         self, step: int, clips: Sequence[int], crop: Callable[[int, np.ndarray], np.ndarray] = lambda row, array: array
@@ -126,53 +103,36 @@ class _Batches(Dataset[Batch]):
         lengths = [len(array) for array in arrays]
         shape = (len(arrays), max(lengths, default=0), *(arrays[0].shape[1:] if arrays else ()))
         features = np.empty(shape, dtype=np.float32)
+        are_log_mels = not isinstance(self.features, Waveforms)
         for row, array in enumerate(arrays):
             features[row, : len(array)] = array
-            features[row, len(array) :] = self.features.padding
+            features[row, len(array) :] = FLOOR_DB if are_log_mels else 0.0
         return Batch(
             step,
             tuple(self.ids[clip] for clip in readable),
             torch.from_numpy(features),
             torch.tensor(lengths, dtype=torch.int64),
             torch.from_numpy(self.target.rows(readable)),
-            self.features.are_log_mels,
+            are_log_mels,
             tuple(failed),
         )
 
 
+@dataclass(eq=False)
 class TrainBatches(_Batches):
-    """The batch of each step of a run; it depends on the seed and the step only, not on earlier steps.
+    """The batch of each step of a run; it depends on the seed and the step only, not on earlier steps."""
 
-    Args:
-        features: The training clips, in the order of `target` and `ids`.
-        target: Their targets.
-        ids: Their ids, for messages.
-        plan: Number of steps and size of a batch.
-        order: `balanced` draws labels equally often; `clips` and `blocks` draw every clip once per pass, single clips
-            or blocks of neighbours in random order.
-        crop: Longest crop of a clip, in frames or samples as in `features`.
-        seed: Seed of the run.
-        rank: Process that the batches are for: each has its share of every step's clips.
-    """
-
-    def __init__(
-        self,
-        features: Features,
-        target: Targets,
-        ids: Sequence[str],
-        plan: Plan,
-        order: Order,
-        crop: int,
-        seed: int,
-        rank: Rank = ALONE,
-    ) -> None:
-        super().__init__(features, target, ids)
-        self.plan = plan
-        self.order = order
-        self.crop = crop
-        self.seed = seed
-        self.rank = rank
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+    plan: Plan
+    order: Order
+    """`balanced` draws labels equally often; `clips` and `blocks` draw every clip once per pass, single clips or blocks
+    of neighbours in random order."""
+    crop: int
+    """Longest crop of a clip, in frames or samples as in `features`."""
+    seed: int
+    rank: Rank = ALONE
+    """The process that the batches are for; it gets its share of every step's clips."""
+    _order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+    """Number and order of the last pass."""
 
     def __len__(self) -> int:
         return self.plan.n_steps
@@ -217,12 +177,11 @@ class TrainBatches(_Batches):
         return self.batch(step, clips, crop)
 
 
+@dataclass(eq=False)
 class ValidBatches(_Batches):
     """All clips in order, uncropped; clips that cannot be read are left out."""
 
-    def __init__(self, features: Features, target: Targets, ids: Sequence[str], batch_size: int) -> None:
-        super().__init__(features, target, ids)
-        self.batch_size = batch_size
+    batch_size: int
 
     def __len__(self) -> int:
         return -(-len(self.ids) // self.batch_size)

@@ -3,10 +3,9 @@
 import hashlib
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from jaxtyping import Float32
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import DataError, EarmarkError
 from earmark.model.frontend import FrontendConfig, LogMel
+from earmark.parallel.prefetch import in_threads
 from earmark.storage.files import atomic_write
 from earmark.training.provenance import exact_sha256
 
@@ -53,9 +53,11 @@ def log_mels(
         return _read(path, len(dataset), frontend.config.n_mels), []
     result: list[LogMelOrNone] = []
     failed: list[tuple[str, str]] = []
-    waveforms = _read_ahead(dataset.clips, frontend.config.sample_rate, n_readers)
+    read = partial(_waveform, sample_rate=frontend.config.sample_rate)
+    waveforms = in_threads(read, dataset.clips, max(1, n_readers), 2 * _CLIPS_PER_TRANSFORM + n_readers)
+    pairs = zip(dataset.clips, waveforms, strict=True)
     # only clips of one length go together: without padding each gives exactly what it gives alone
-    for length, group in groupby(waveforms, lambda read: -1 if isinstance(read[1], str) else len(read[1])):
+    for length, group in groupby(pairs, lambda pair: -1 if isinstance(pair[1], str) else len(pair[1])):
         while batch := list(islice(group, _CLIPS_PER_TRANSFORM)):
             if length < 0:
                 result += [None] * len(batch)
@@ -72,27 +74,12 @@ def log_mels(
     return result, failed
 
 
-def _read_ahead(clips: Sequence[Clip], sample_rate: int, n_readers: int) -> Iterator[tuple[Clip, np.ndarray | str]]:
-    """Each clip with its waveform, or with the error's text; only a few are in memory at a time."""
-
-    def read(clip: Clip) -> np.ndarray | str:
-        try:
-            return clip.load(sample_rate).waveform
-        except (EarmarkError, OSError) as error:
-            return str(error)
-
-    waiting: deque[tuple[Clip, Future[np.ndarray | str]]] = deque()
-    pool = ThreadPoolExecutor(max(1, n_readers), "earmark-reader")
+def _waveform(clip: Clip, sample_rate: int) -> np.ndarray | str:
+    """The clip's waveform, or the error's text."""
     try:
-        for clip in clips:
-            waiting.append((clip, pool.submit(read, clip)))
-            if len(waiting) >= 2 * _CLIPS_PER_TRANSFORM + n_readers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return clip.load(sample_rate).waveform
+    except (EarmarkError, OSError) as error:
+        return str(error)
 
 
 def _path(folder: Path, dataset: Dataset, frontend: FrontendConfig) -> Path | None:

@@ -10,7 +10,7 @@ from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
-from earmark.training.batches import Features, LogMels, Waveforms, unreadable_clips
+from earmark.training.batches import Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import TrainConfig
 
@@ -106,5 +106,5 @@ def read_features(
         if len(skipped) == len(clips) or (skipped and not skip_bad):
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
-        features = LogMels([mel for mel in mels if mel is not None])
+        features = [mel for mel in mels if mel is not None]
     return (features, Targets((clip.labels for clip in clips), labels), tuple(clip.id for clip in clips)), skipped

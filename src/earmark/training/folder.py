@@ -5,7 +5,6 @@ import json
 import math
 import os
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +17,7 @@ import torch
 from earmark.errors import CheckpointError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
-from earmark.storage.locks import lock_file
+from earmark.storage.locks import LOCK, alone
 from earmark.training.settings import TrainConfig
 
 _FREE_TO_CHANGE: Final = ("n_workers", "device", "devices", "num_nodes", "cache_gib", "compiled")
@@ -50,6 +49,10 @@ class Epoch:
     data_share: float
     """Share of that time in which the steps waited for their data."""
 
+    def to_json(self) -> dict[str, Any]:
+        """The row by column; None for nan and infinities, which JSON lacks."""
+        return {n: None if v is None or not math.isfinite(v) else v for n, v in asdict(self).items()}
+
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
     """The epoch with the highest validation mAP, the latest of equals; without validation the last one."""
@@ -73,8 +76,6 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
-        self.lock = self.path / ".lock"
-        """The process that trains holds a lock on it; its existence means nothing."""
         self.facts: dict[str, Any] = {}
         """Content of `run.json`, once the folder was claimed or the file read; its `run_id` is in each state too."""
 
@@ -119,26 +120,13 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other processes from training here meanwhile, where there are file locks.
-
-        Removes the unfinished files of a killed process.
+        """Keeps other processes from training here meanwhile, and removes the unfinished files of a killed process.
 
         Raises:
-            ConfigError: Another process is at work there.
+            DataError: Another process is at work there.
         """
-        if sys.platform == "win32" or not os.access(self.path, os.W_OK):
-            yield
-            return
-        with self.lock.open("w") as file:
-            try:
-                is_ours = lock_file(
-                    file, per_process=True
-                )  # not its readers, which a kill may leave behind for a while
-            except OSError:  # some file systems have no locks
-                yield
-                return
-            if not is_ours:
-                raise ConfigError(f"{self.path}: another process is at work there; wait for it, or stop it")
+        # not locked by the readers of this process, which a kill may leave behind for a while
+        with alone(self.path, per_process=True):
             for path in leftovers(self.path):
                 path.unlink(missing_ok=True)
             yield
@@ -148,7 +136,7 @@ class RunFolder:
         if not self.is_writer:
             return
         self.record.unlink(missing_ok=True)
-        self.lock.unlink(missing_ok=True)
+        (self.path / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # other files are in the folder
             self.path.rmdir()
 
@@ -212,10 +200,10 @@ class RunFolder:
         then = {entry["id"] for entry in self.facts.get("skipped", ())}
         now = {clip for clip, _ in skipped}
         if differing := sorted(then ^ now):
-            shown = ", ".join(f"{clip} ({'now' if clip in now else 'then'})" for clip in differing[:3])
+            shown = first_few([f"{clip} ({'now' if clip in now else 'then'})" for clip in differing])
             raise DataError(
                 f"{self.path}: a run continues with the clips it started with, {len(differing)} cannot be read now or "
-                f"could not then: {shown}{', ...' if len(differing) > 3 else ''}; put them back or start another run"
+                f"could not then: {shown}; put them back or start another run"
             )
 
     def note(self, status: str, **entries: Any) -> None:
@@ -232,9 +220,6 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
 
-    def _n_epochs(self) -> int:
-        return len(self.metrics.read_text(encoding="utf-8").splitlines()) - 1 if self.metrics.exists() else 0
-
     def write_state(self, state: dict[str, Any]) -> None:
         # through memory: torch reports a full disk in an error of its own
         content = BytesIO()
@@ -249,9 +234,10 @@ class RunFolder:
             CheckpointError: The file is damaged, another run's, or gone.
         """
         if not self.state.exists():
-            if self._n_epochs() > 1:  # a kill may leave the first row without a state
+            n_lines = len(self.metrics.read_text(encoding="utf-8").splitlines()) if self.metrics.exists() else 0
+            if n_lines > 2:  # a kill may leave the header and the first row without a state
                 raise CheckpointError(
-                    f"{self.state}: gone, though {self.metrics.name} has {self._n_epochs()} epochs of the run; put it "
+                    f"{self.state}: gone, though {self.metrics.name} has {n_lines - 1} epochs of the run; put it "
                     "back, or start another run"
                 )
             return None
@@ -282,8 +268,5 @@ def _brief(facts: Mapping[str, Any] | None) -> str:
 
 
 def figures(history: Sequence[Epoch]) -> dict[str, Any]:
-    """The last and the best epoch, for `run.json`; None for nan and infinities, which JSON lacks."""
-    return {
-        part: {name: value if value is None or math.isfinite(value) else None for name, value in asdict(row).items()}
-        for part, row in (("last", history[-1]), ("best", best_epoch(history)))
-    }
+    """The last and the best epoch, for `run.json`."""
+    return {"last": history[-1].to_json(), "best": best_epoch(history).to_json()}

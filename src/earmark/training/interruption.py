@@ -1,9 +1,6 @@
 """Ctrl-C that waits for the end of a step."""
 
-import signal
-import threading
 from types import FrameType
-from typing import Any
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -14,29 +11,15 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """While entered, notes the first SIGINT or SIGTERM; a second one ends the program at once.
+    """A signal handler that notes the first SIGINT or SIGTERM; a second one ends the program at once.
 
-    A step that is cut in half could not be resumed exactly. Outside the main thread, which alone receives signals, this
-    does nothing.
+    A step that is cut in half could not be resumed exactly.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[signal.Signals, Any] = {}
+    requested = False
 
-    def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            # None stands for a handler that was not installed from Python and cannot be restored from here
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._previous.clear()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
         if self.requested:
             raise KeyboardInterrupt("stopped at once; --resume continues from the run's last checkpoint")
         self.requested = True

@@ -2,10 +2,11 @@
 
 import copy
 import math
+import signal
 import time
 import warnings
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from earmark.errors import DataError, EarmarkError
 from earmark.model.backbone import MaskedBatchNorm
 from earmark.model.network import Network
+from earmark.parallel.interrupts import handled
 from earmark.training.augmentation import augment
 from earmark.training.batches import (
     AUGMENTATION,
@@ -37,44 +39,40 @@ from earmark.training.step import LogMelNetwork, filled, loss_of, mean_figures, 
 _STEPS_PER_LOG: Final = 25
 _STEPS_TO_JUDGE: Final = (5, 20)
 """Steps of a call between which its pace is measured; the very first are slower."""
+_VALUES: Final = ("n_steps_done", "loss_sum", "n_losses", "bad_clips", "seconds", "epoch_seconds", "data_seconds")
+_WEIGHTS: Final = ("network", "averaged", "optimizer")
 _UNCHECKED_ON_GPU: Final = 32
 """Losses that may wait on a GPU before they are checked; a check waits for the GPU."""
 
 
+@dataclass(eq=False)
 class Loop:
     """The network, the moving average of its weights, the optimizer and the history of a run.
 
     Everything that the next step depends on is in `state()`; a loop that loads it continues bit for bit.
-
-    Args:
-        config: Settings of the run.
-        network: Network to train; it is moved to the device.
-        batches: Training batches, with the plan of the run and this process's rank.
-        valid: Validation batches, if any.
-        n_workers: Processes that read clips.
-        device: Device to train on.
-        folder: Folder to write checkpoints and metrics to; its facts give the precision, and go into checkpoints.
-        bar: Progress bar to draw on.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        network: Network,
-        batches: TrainBatches,
-        valid: ValidBatches | None,
-        n_workers: int,
-        device: torch.device,
-        folder: RunFolder,
-        bar: Progress,
-    ) -> None:
-        self.config, self.batches, self.valid = config, batches, valid
-        self.plan, self.rank = batches.plan, batches.rank
-        self.n_workers, self.device, self.folder, self.bar = n_workers, device, folder, bar
+    config: TrainConfig
+    network: Network
+    """Network to train; it is moved to the device."""
+    batches: TrainBatches
+    """Training batches, with the plan of the run and this process's rank."""
+    valid: ValidBatches | None
+    n_workers: int
+    """Processes that read clips."""
+    device: torch.device
+    folder: RunFolder
+    """Receives checkpoints and metrics; its facts give the precision, and go into checkpoints."""
+    bar: Progress
+    bad_clips: dict[str, str]
+    """Errors of the unreadable clips, by id; it starts with those that were left out of the features."""
+
+    def __post_init__(self) -> None:
+        config, network, device = self.config, self.network.to(self.device), self.device
+        self.plan, self.rank = self.batches.plan, self.batches.rank
         if config.compiled:
             for block in network.backbone.blocks:
                 block.compile()
-        self.network = network.to(device)
         self.averaged = network
         """The network that is validated and saved."""
         if config.ema_decay > 0:
@@ -91,7 +89,6 @@ class Loop:
         self.loss_sum = 0.0
         """Sum of the epoch's checked losses; a Python float, so that a resumed epoch gives the same sum."""
         self.n_losses = 0
-        self.bad_clips: dict[str, str] = {}
         self.history: list[Epoch] = []
         self.seconds = self.epoch_seconds = self.data_seconds = 0.0
         self.stopped = False
@@ -99,32 +96,20 @@ class Loop:
         self.interruption = Interruption()
         self._unchecked: list[tuple[tuple[str, ...], Tensor]] = []
         self._logged = (0.0, 0)
-        self._note = ""
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, as tensors and plain values."""
-        return {
-            "n_steps_done": self.n_steps_done,
-            "loss_sum": self.loss_sum,
-            "n_losses": self.n_losses,
-            "bad_clips": dict(self.bad_clips),
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [asdict(row) for row in self.history],
-            "seconds": self.seconds,
-            "epoch_seconds": self.epoch_seconds,
-            "data_seconds": self.data_seconds,
-        }
+        values = {name: getattr(self, name) for name in _VALUES}
+        weights = {name: getattr(self, name).state_dict() for name in _WEIGHTS}
+        return {**values, **weights, "history": [asdict(row) for row in self.history]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continues where `state` was taken."""
-        for name in ("n_steps_done", "loss_sum", "n_losses", "seconds", "epoch_seconds", "data_seconds"):
+        for name in _VALUES:
             setattr(self, name, state[name])
-        self.bad_clips = dict(state["bad_clips"])
-        self.history = [Epoch(**row) for row in state["history"]]
-        for name in ("network", "averaged", "optimizer"):
+        for name in _WEIGHTS:
             getattr(self, name).load_state_dict(state[name])
+        self.history = [Epoch(**row) for row in state["history"]]
 
     def run(self) -> None:
         """Takes the steps that are left, or stops after one when SIGINT or SIGTERM asks for it.
@@ -144,7 +129,8 @@ class Loop:
         self._set_modes()
         writer = SummaryWriter(self.folder.path / "tensorboard") if self.rank.is_first else nullcontext()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-        with writer as self._writer, self.interruption, deterministic:
+        noted = handled(self.interruption, signal.SIGINT, signal.SIGTERM)
+        with writer as self._writer, noted, deterministic:
             self._mark = time.perf_counter()
             for batch in load_batches(self.batches, steps, self.n_workers, self.device.type == "cuda"):
                 waited = self._lap()
@@ -156,7 +142,7 @@ class Loop:
                 self.epoch_seconds += self._lap()
                 if self.n_steps_done % _STEPS_PER_LOG == 0:
                     self._log_loss()
-                self.bar.update(self._task, completed=self.n_steps_done * batch_size, note=self._note)
+                self.bar.update(self._task, completed=self.n_steps_done * batch_size)
                 self._judge_pace(self.n_steps_done - steps.start)
                 if plan.ends_epoch(self.n_steps_done):
                     self._end_epoch()
@@ -292,7 +278,6 @@ class Loop:
             self.folder.write_metrics(self.history)
             self.folder.write_state(self.state())
         self._show_loss(row.train_loss)
-        self.bar.update(self._task, note=self._note)
         self._log({f"epoch/{name}": value for name, value in asdict(row).items() if isinstance(value, float)})
         self._lap()
 
@@ -384,7 +369,7 @@ class Loop:
 
     def _show_loss(self, loss: float) -> None:
         mAP = self.history[-1].valid_mAP if self.history else None
-        self._note = f"loss {loss:.4f}" + ("" if mAP is None else f"  mAP {mAP:.3f}")
+        self.bar.update(self._task, note=f"loss {loss:.4f}" + ("" if mAP is None else f"  mAP {mAP:.3f}"))
 
     def _log(self, values: dict[str, float]) -> None:
         if self._writer is not None:

@@ -85,10 +85,10 @@ def train(
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
 
     Raises:
-        ConfigError: `out` holds other files, a run of another process or with other settings, or no run to resume.
+        ConfigError: `out` holds other files, a run with other settings, or no run to resume.
         CheckpointError: The state to resume from or the checkpoint of `init` is damaged or belongs to another run.
         DataError: The data are unlabelled, overlap, hold unknown labels or unreadable clips; or they differ from those
-            of the run to resume; or the loss became nan or infinite.
+            of the run to resume; or another process is at work in `out`; or the loss became nan or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the run was saved.
         EarmarkError: A process of the run was killed.
     """
@@ -113,10 +113,10 @@ def train(
         folder.facts |= about
         bar = held.enter_context(_progress_bar(progress and rank.is_first))
         with _end_noted(folder, is_new=state is None):
-            loop, skipped = _prepare(config, data, valid, folder, state, device, rank, bar, features)
+            loop = _prepare(config, data, valid, folder, state, device, rank, bar, features)
             with killed_worker_reported():
                 loop.run()
-            _finish(folder, loop, skipped)
+            _finish(folder, loop)
     return TrainResult(folder.last, folder.best, tuple(loop.history))
 
 
@@ -200,8 +200,8 @@ def _prepare(
     rank: Rank,
     bar: Progress,
     features: Path | str | None,
-) -> tuple["Loop", list[tuple[str, str]]]:
-    """The loop before its first step or at `state`, and the clips that it leaves out."""
+) -> "Loop":
+    """The loop before its first step or at `state`."""
     from earmark.training.loop import Loop
 
     facts = folder.facts
@@ -227,22 +227,20 @@ def _prepare(
         columns.append(found[0])
         skipped += found[1]
     rank.check_same(**{"unreadable clips": skipped})
-    known = skipped
     if state is not None and is_cached:
         # clips that are read each time may come and go in any run, stopped or not
         folder.check_same_skipped(skipped)
-    elif state is not None:
-        known = sorted(state["bad_clips"].items())
-    folder.note("running", skipped=_entries(known))
     n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
     crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
     order: Order = "balanced" if config.balanced else config.shuffle
     batches = TrainBatches(*columns[0], Plan.of(config, len(columns[0][2])), order, crop, config.seed, rank)
     valid_batches = ValidBatches(*columns[1], config.batch_size) if valid is not None else None
-    loop = Loop(config, network, batches, valid_batches, 0 if is_cached else n_readers, device, folder, bar)
+    n_workers = 0 if is_cached else n_readers
+    loop = Loop(config, network, batches, valid_batches, n_workers, device, folder, bar, dict(skipped))
     if state is not None:
         loop.load(state)
-    return loop, skipped
+    folder.note("running", skipped=_skipped(loop))
+    return loop
 
 
 def _resolved(
@@ -258,18 +256,17 @@ def _print(bar: Progress, text: str) -> None:
         bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _finish(folder: RunFolder, loop: "Loop", skipped: list[tuple[str, str]]) -> None:
+def _finish(folder: RunFolder, loop: "Loop") -> None:
     """Records the end of the run, and warns of clips that were left out.
 
     Raises:
         TrainingInterrupted: The loop was asked to stop.
     """
-    skipped = skipped + sorted(loop.bad_clips.items())
     result = {"result": figures(loop.history)} if loop.history else {}
-    folder.note("interrupted" if loop.stopped else "finished", skipped=_entries(skipped), **result)
-    if skipped and folder.is_writer:
-        shown = first_few([clip for clip, _ in skipped])
-        text = f"{len(skipped)} clips could not be read and were left out: {shown}; run.json says why"
+    folder.note("interrupted" if loop.stopped else "finished", skipped=_skipped(loop), **result)
+    if loop.bad_clips and folder.is_writer:
+        shown = first_few(sorted(loop.bad_clips))
+        text = f"{len(loop.bad_clips)} clips could not be read and were left out: {shown}; run.json says why"
         warnings.warn(f"{folder.path}: {text}", EarmarkWarning, stacklevel=2)
     if loop.stopped:
         how = f"stopped after step {loop.n_steps_done} of {loop.plan.n_steps}"
@@ -278,8 +275,8 @@ def _finish(folder: RunFolder, loop: "Loop", skipped: list[tuple[str, str]]) -> 
         raise TrainingInterrupted(f"stopped, but training had just finished; all of it is in {folder.path}")
 
 
-def _entries(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"id": clip, "error": error} for clip, error in skipped]
+def _skipped(loop: "Loop") -> list[dict[str, str]]:
+    return [{"id": clip, "error": error} for clip, error in sorted(loop.bad_clips.items())]
 
 
 def _progress_bar(enabled: bool) -> Progress:
