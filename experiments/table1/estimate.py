@@ -1,17 +1,19 @@
 """Time that the remaining runs of a table need, estimated from finished runs or from a few training steps."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
+import numpy as np
 import torch
 
-from earmark.audio.recording import seconds_to_samples
+from earmark.audio.recording import Audio, seconds_to_samples
+from earmark.data.clips import Clip, Dataset
 from earmark.labels import LabelSet
-from earmark.model.network import Network
-from earmark.training.machine import chosen_device, chosen_precision, keep_big_buffers
+from earmark.training import train
+from earmark.training.machine import chosen_device
 from earmark.training.settings import Plan, TrainConfig
 from experiments.table1.lines import Line, done_runs, read_lines
 from experiments.table1.plan import Run, TablePlan
@@ -71,7 +73,7 @@ def estimate(plan: TablePlan, runs: Sequence[Run], lines: Sequence[Line]) -> Est
         rate = sum(rates) / len(rates)
         n_clips = sum(plan.config(run).n_clips_seen + _SCORING * plan.profile.n_test for run in runs)
         return Estimate(n_clips / rate, rate, f"the {len(here)} runs finished on such a machine")
-    rate = probe_rate(plan.profile.training, len(plan.profile.labels or ()) or 50, plan.profile.duration, device)
+    rate = probe_rate(plan.profile.training, len(plan.profile.labels or ()) or 50, plan.profile.duration)
     n_clips = sum(_clips(plan, run) for run in runs)
     how = f"{_STEPS} steps of GMAP at width {plan.profile.training.width} on noise, just now on {machine(device)}"
     return Estimate(n_clips / rate, rate, how)
@@ -84,28 +86,24 @@ def _clips(plan: TablePlan, run: Run) -> float:
     return config.n_clips_seen + _SCORING * n_scored
 
 
-def probe_rate(config: TrainConfig, n_labels: int, duration: float, device: torch.device) -> float:
-    """Clips per second of a few bare training steps on noise, after one warm-up step."""
-    keep_big_buffers()
-    config = replace(config, pooling="gmap")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        network = Network(config.network_config(), LabelSet(tuple(map(str, range(n_labels))))).to(device).train()
-        frontend = network.config.frontend
-        n_frames = -(-seconds_to_samples(duration, frontend.sample_rate) // frontend.hop_length)
-        log_mel = torch.randn(config.batch_size, n_frames, frontend.n_mels).to(device)
-        target = torch.zeros(config.batch_size, n_labels, device=device)
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        half = chosen_precision(config, device) == "bf16"
-        seconds = []
-        for _ in range(1 + _STEPS):
-            start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                logits = network.logits_from_log_mel(log_mel)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()  # on a GPU this waits for the step
-            seconds.append(time.perf_counter() - start)
-    return config.batch_size * _STEPS / sum(seconds[1:])
+@dataclass(frozen=True)
+class _Noise:
+    """Noise of this duration (s)."""
+
+    duration: float
+
+    def load(self, sample_rate: int) -> Audio:
+        n_samples = seconds_to_samples(self.duration, sample_rate)
+        return Audio(np.random.default_rng(0).standard_normal(n_samples, np.float32) / 10, sample_rate)
+
+
+def probe_rate(config: TrainConfig, n_labels: int, duration: float) -> float:
+    """Clips per second of a training of a few steps on noise, after one warm-up step."""
+    size = config.batch_size
+    labels = LabelSet(tuple(map(str, range(n_labels))))
+    noise = (Clip(str(i), labels.names[i % n_labels :: size], _Noise(duration)) for i in range(size))
+    config = replace(config, pooling="gmap", n_clips_seen=(1 + _STEPS) * size, clips_per_epoch=size)
+    # the loader draws a number from PyTorch's global generator
+    with TemporaryDirectory() as folder, torch.random.fork_rng([]):
+        history = train(config, Dataset("noise", labels, tuple(noise)), folder, progress=False).history
+    return _STEPS / sum(1 / row.clips_per_second for row in history[1:])

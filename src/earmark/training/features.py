@@ -56,11 +56,7 @@ def chosen_cache(
 ) -> Literal["log_mel", "none"]:
     """The cache that the config names; auto keeps log-mels that fit into `cache_gib` and half of the free memory.
 
-    Args:
-        config: Settings of the run.
-        datasets: Data sets to read.
-        frontend: The network's front end.
-        n_processes: Processes on this machine; each keeps all log-mels.
+    Each of the `n_processes` on this machine keeps all log-mels.
     """
     if config.cache != "auto":
         return config.cache
@@ -83,17 +79,8 @@ def read_features(
 ) -> tuple[tuple[Features, Targets, tuple[str, ...]], list[tuple[str, str]]]:
     """Features, targets and ids of the clips, and (id, error) of the clips that were left out.
 
-    The features are all log-mels in memory if `is_cached`, otherwise waveforms that are read on demand.
-
-    Args:
-        dataset: Clips to read.
-        labels: Label set of the targets.
-        frontend: The network's front end, on the CPU.
-        is_cached: Compute all log-mels now.
-        skip_bad: Leave out the clips that cannot be read.
-        n_readers: Threads that decode.
-        advance: Called with the number of clips read since the last call.
-        folder: Keeps log-mels between runs.
+    The features are all log-mels in memory if `is_cached`, otherwise waveforms that are read on demand. `frontend`,
+    `n_readers`, `advance` and `folder` are as for `log_mels`.
 
     Raises:
         DataError: Clips cannot be read and `skip_bad` is off, or no clip can be read.

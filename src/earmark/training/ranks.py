@@ -43,13 +43,12 @@ class Rank:
         Raises:
             ConfigError: The variables contradict each other, or some are missing.
         """
-        given = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        if "RANK" not in given or given.get("WORLD_SIZE", "1") == "1":
+        if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
             return cls()
-        if missing := [name for name in _VARIABLES if name not in given]:
+        if missing := [name for name in _VARIABLES if name not in os.environ]:
             raise ConfigError(f"RANK is set, so {' and '.join(missing)} must be too; torchrun sets them all")
         try:
-            number, n_ranks, local = (int(given[name]) for name in _VARIABLES[:3])
+            number, n_ranks, local = (int(os.environ[name]) for name in _VARIABLES[:3])
             n_local = int(os.environ.get("LOCAL_WORLD_SIZE", n_ranks))
         except ValueError as error:
             raise ConfigError(f"whole numbers were expected in RANK, WORLD_SIZE and LOCAL_RANK: {error}") from error

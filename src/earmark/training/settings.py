@@ -228,15 +228,8 @@ class TrainConfig:
 
             base = start or load_network(self.init).config
             self._check_agreement(base)
-        return replace(
-            base,
-            pooling=self.pooling,
-            n_heads=self.n_heads,
-            gate=self.gate,
-            deviation=self.deviation,
-            block_dropout=self.block_dropout,
-            dropout=self.dropout,
-        )
+        own = ("pooling", "n_heads", "gate", "deviation", "block_dropout", "dropout")
+        return replace(base, **{name: getattr(self, name) for name in own})
 
     def _check_agreement(self, start: "NetworkConfig") -> None:
         frontend = start.frontend

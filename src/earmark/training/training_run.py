@@ -165,12 +165,7 @@ def _open(
 
 @contextmanager
 def _end_noted(folder: RunFolder, is_new: bool) -> Iterator[None]:
-    """Writes to `run.json` how the block failed.
-
-    Args:
-        folder: Folder of the run.
-        is_new: Whether the run starts; it is withdrawn if it fails by its data, before its first step.
-    """
+    """Writes to `run.json` how the block failed; withdraws a new run that fails by its data, before its first step."""
     try:
         yield
     except TrainingInterrupted:

@@ -34,7 +34,7 @@ def test_otherwise_the_estimate_uses_a_few_steps(planned, line_of, monkeypatch):
 
 def test_the_probe_measures_and_leaves_no_trace(tiny):
     before = torch.random.get_rng_state()
-    assert probe_rate(replace(tiny.training, pooling="max"), 3, 1.0, torch.device("cpu")) > 0
+    assert probe_rate(replace(tiny.training, pooling="max"), 3, 1.0) > 0
     assert torch.equal(before, torch.random.get_rng_state())
 
 
