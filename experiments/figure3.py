@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 
 from earmark.audio.recording import load_audio
-from earmark.data.soundscapes import read_truth
 from earmark.errors import ConfigError, DataError
 from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import seconds_per_segment
@@ -19,7 +18,7 @@ from earmark.model.network import Network
 from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
 from experiments.table1.lines import read_lines
 from experiments.table1.plan import Run
-from experiments.table1.soundscapes import part_folder
+from experiments.table1.soundscapes import part_folder, true_events
 
 _CELLS: Final = {"gmap": "GMAP", "attention": "vanilla attention"}
 """The poolings that are compared, and their names in the figure."""
@@ -151,10 +150,10 @@ def _checkpoint(out: Path, run: Run) -> Path:
 
 def _truth(folder: Path) -> dict[str, list[Span]]:
     """The events of each soundscape by its name, sorted by onset."""
-    truth: dict[str, list[Span]] = {}
-    for event in sorted(read_truth(folder), key=lambda event: event.onset):
-        truth.setdefault(Path(event.filename).stem, []).append(Span(event.label, event.onset, event.offset))
-    return truth
+    return {
+        name: sorted((Span(event.label, event.onset, event.offset) for event in events), key=lambda span: span.onset)
+        for name, events in true_events(folder).items()
+    }
 
 
 def _named(clip: str, truth: dict[str, list[Span]], folder: Path) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 
 from earmark.audio.recording import samples_to_seconds
 from earmark.data.clips import Clip
-from earmark.data.soundscapes import TruthEvent, read_soundscapes, read_truth
+from earmark.data.soundscapes import TruthEvent, read_soundscapes
 from earmark.errors import ConfigError
 from earmark.evaluation.localisation import (
     PSDS1,
@@ -36,6 +36,7 @@ from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import SlidingWindows, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.network import Network
+from experiments.table1.soundscapes import true_events
 
 WINDOWS: Final = (0.4, 0.8, 1.2, 2.0)
 """Window lengths in seconds; validation chooses one for each measure."""
@@ -134,7 +135,7 @@ def measure(
 def _run_network(
     network: Network, folder: Path, windows: Sequence[float], batch_size: int, advance: Callable[[int], None]
 ) -> _Outputs:
-    clips, truth = read_soundscapes(folder), _truth(folder)
+    clips, truth = read_soundscapes(folder), true_events(folder)
     engine = TorchEngine(network)
     curves: dict[float, list[ScoredRecording]] = {window: [] for window in windows}
     logits, spots = [], []
@@ -152,14 +153,6 @@ def _run_network(
         advance(len(logits))
     target = np.stack([network.labels.encode(clip.labels) for clip in clips])
     return _Outputs(curves, np.stack(logits), target, spots, clips.clip_ids_sha256())
-
-
-def _truth(folder: Path) -> dict[str, list[TruthEvent]]:
-    """The events of each soundscape that has any, by its id."""
-    truth: dict[str, list[TruthEvent]] = {}
-    for event in read_truth(folder):
-        truth.setdefault(Path(event.filename).stem, []).append(event)
-    return truth
 
 
 def _encode(network: Network, clips: Sequence[Clip], batch_size: int) -> Iterator[tuple[Clip, Waveform, Segments]]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from earmark.training import provenance
+
 RESULTS: Final = Path(__file__).parent.parent / "results"
 
 
@@ -45,6 +47,5 @@ def resume(run_folder: Path) -> list[str]:
 
 
 def commit() -> str:
-    """The first ten digits of the current commit; empty outside a Git checkout."""
-    command = ["git", "rev-parse", "--short=10", "HEAD"]
-    return subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip()
+    """The first ten digits of the commit of earmark's source; empty without version control."""
+    return (provenance.commit() or "")[:10]

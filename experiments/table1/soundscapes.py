@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, ids_sha256, sources
-from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
+from earmark.data.soundscapes import (
+    SoundscapeConfig,
+    TruthEvent,
+    mix_soundscapes,
+    read_soundscapes,
+    read_truth,
+    render_soundscapes,
+)
 from earmark.errors import DataError
 from experiments.table1.plan import TablePlan
 from experiments.table1.profiles import DIFFICULTIES
@@ -106,6 +113,18 @@ def open_part(plan: TablePlan, out: Path, difficulty: str, part: str) -> Dataset
             "run the same command again to resume"
         )
     return replace(clips, name=f"{difficulty} {part} soundscapes of {plan.bank}")
+
+
+def true_events(folder: Path) -> dict[str, list[TruthEvent]]:
+    """The events of each soundscape of a folder that has any, by its id.
+
+    Raises:
+        DataError: The table of events is missing or damaged.
+    """
+    truth: dict[str, list[TruthEvent]] = {}
+    for event in read_truth(folder):
+        truth.setdefault(Path(event.filename).stem, []).append(event)
+    return truth
 
 
 def unrendered(plan: TablePlan, out: Path) -> Iterator[tuple[str, str]]:
