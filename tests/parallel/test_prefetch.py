@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earmark.parallel.prefetch import one_ahead
+from earmark.parallel.prefetch import in_threads, one_ahead
 
 
 def test_items_and_errors_are_passed_on_unchanged() -> None:
@@ -77,3 +77,17 @@ def test_ctrl_c_while_the_thread_starts_waits_for_the_item(monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         next(one_ahead(items()))
     assert closed == [True]
+
+
+def test_threads_keep_the_order_and_stay_within_their_window():
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    values = in_threads(lambda number: 2 * number, items(), n_threads=3, n_ahead=4)
+    assert [next(values), next(values)] == [0, 2] and len(taken) == 5
+    assert list(values) == list(range(4, 40, 2))
+    assert list(in_threads(str, [], 1, 1)) == []

@@ -63,6 +63,17 @@ def test_only_one_process_works_in_a_folder(tmp_path):
         pass
 
 
+def test_a_folder_without_locks_is_open_to_all(tmp_path, monkeypatch):
+    import fcntl
+
+    def missing(*arguments):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with alone(tmp_path), alone(tmp_path):
+        pass
+
+
 def test_a_claim_is_refused_with_the_folder(tmp_path):
     path = tmp_path / "journal"
     with path.open("a") as file, path.open("a") as other:

@@ -234,21 +234,21 @@ class TrainConfig:
     def _check_agreement(self, start: "NetworkConfig") -> None:
         frontend = start.frontend
         taken: dict[str, Any] = {
+            "sample_rate": frontend.sample_rate,
             "backbone": start.backbone,
             "width": start.width,
-            "sample_rate": frontend.sample_rate,
             "n_mels": frontend.n_mels,
             "hop_ms": 1000 * frontend.hop_length / frontend.sample_rate,
         }
-        for entry in fields(self):
-            asked = getattr(self, entry.name)
+        for name, value in taken.items():
+            asked = getattr(self, name)
             # a default may have been meant or not
-            if entry.name in taken and asked not in (entry.default, taken[entry.name]):
+            if asked not in (getattr(TrainConfig, name), value):
                 raise ConfigError(
-                    f"{_plain(taken[entry.name])} was expected, as in {self.init}, whose front end and "
-                    f"backbone are taken, not {_plain(asked)}; take that value, or start without a checkpoint",
-                    entry.name,
-                    remedy={entry.name: taken[entry.name]},
+                    f"{_plain(value)} was expected, as in {self.init}, whose front end and backbone are taken, not "
+                    f"{_plain(asked)}; take that value, or start without a checkpoint",
+                    name,
+                    remedy={name: value},
                 )
 
 
