@@ -22,6 +22,7 @@ from earmark.labels import LabelSet
 from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
+from earmark.storage.json_files import json_value, write_json
 
 _FORMAT = 1
 _TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
@@ -250,7 +251,7 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
         raise DataError(f"a manifest joins labels by `;`, but label {joined[0]!r} contains one; rename it")
     mine = {
         "format": _FORMAT,
-        "config": json.loads(json.dumps(asdict(soundscapes.config))),
+        "config": json_value(asdict(soundscapes.config)),
         "bank": soundscapes.bank_fingerprint,
         "splits": list(soundscapes.dataset.splits),
         "labels": [{"name": name, "id": id_} for name, id_ in zip(labels.names, labels.ids, strict=True)],
@@ -273,8 +274,7 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
                 f"{out}: {theirs['n_clips']} soundscapes were begun here, {len(soundscapes)} asked for now; "
                 "render into a new folder"
             )
-    with atomic_write(description) as path:
-        path.write_text(json.dumps(mine, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(description, mine)
 
 
 def _description(folder: Path) -> dict[str, Any]:

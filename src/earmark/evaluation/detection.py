@@ -1,7 +1,5 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,7 +17,7 @@ from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline, label_thresholds
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
-from earmark.storage.files import atomic_write
+from earmark.storage.json_files import json_value, write_json
 
 WINDOW: Final = 0.8
 HOP: Final = 0.4
@@ -55,8 +53,8 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None."""
-        values = asdict(self)
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        values: dict[str, Any] = json_value(asdict(self))
+        return values
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `detection.json` into a folder.
@@ -64,9 +62,7 @@ class Detection:
         Raises:
             OSError: The folder cannot be written.
         """
-        with atomic_write(Path(out_dir) / "detection.json") as path:
-            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
+        write_json(Path(out_dir) / "detection.json", self.to_json())
 
 
 def detect(
