@@ -38,7 +38,7 @@ def dataset(tagger, **levels):
 # the engine scores label /l high for a high level, /h for a negative one
 EVENTS = {
     "a-x_30000": [StrongEvent("/l", 0.4, 1.2), StrongEvent("/other", 0.0, 1.0)],
-    "b-x_0": [StrongEvent("/h", 0.8, 9.0), StrongEvent("/l", 0.0, 0.4)],
+    "b-x_0": [StrongEvent("/h", 0.8, 9.0), StrongEvent("/l", 0.0, 0.4), StrongEvent("/h", 0.2, 0.2)],
     "gone_0": [StrongEvent("/n", 0.0, 1.0)],
 }
 FOUND = {"a_x": (-0.001, 1, 1, -0.001), "b_x": (1, -0.001, -1)}

@@ -4,7 +4,7 @@ import csv
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +14,6 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
 from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
 from earmark.data.tables import parse_seconds, read_labels, read_lines, read_table
-from earmark.data.true_events import TrueEvent
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 
@@ -157,15 +156,6 @@ def split_segment_id(segment_id: str) -> tuple[str, float]:
     if not (_ID.fullmatch(video_id) and milliseconds.isdecimal()):
         raise DataError(f"expected a segment id that ends in milliseconds, such as id_30000, got {segment_id!r}")
     return video_id, int(milliseconds) / 1000
-
-
-def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEvent, ...]:
-    """The events as localisation metrics take them, without unknown labels and events of no duration."""
-    return tuple(
-        TrueEvent(labels.index(event.label_id), event.onset, event.offset)
-        for event in events
-        if event.label_id in labels and event.onset < event.offset
-    )
 
 
 def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from earmark.audio.recording import Audio
-from earmark.data.audioset import StrongEvent, split_segment_id, true_events
+from earmark.data.audioset import StrongEvent, split_segment_id
 from earmark.data.clips import Clip, Dataset
 from earmark.errors import DataError, EarmarkError
-from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, psds, segment_f1
+from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline, label_thresholds
 from earmark.labels import LabelSet
@@ -161,7 +161,11 @@ def _scored(
     timeline: Timeline, columns: Sequence[int], events: Sequence[StrongEvent], labels: LabelSet
 ) -> ScoredRecording:
     starts, stops = timeline.cells()
-    borders = np.append(starts, stops[-1])
+    end = float(stops[-1])
     # cut files can be slightly shorter than their segment, so events may exceed the end
-    true = (event._replace(offset=min(event.offset, float(borders[-1]))) for event in true_events(events, labels))
-    return ScoredRecording(borders, timeline.scores[:, columns], tuple(e for e in true if e.onset < e.offset))
+    true = tuple(
+        TrueEvent(labels.index(event.label_id), event.onset, min(event.offset, end))
+        for event in events
+        if event.label_id in labels and event.onset < min(event.offset, end)
+    )
+    return ScoredRecording(np.append(starts, end), timeline.scores[:, columns], true)
