@@ -112,9 +112,10 @@ def detect(
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, len(tagger.labels))[columns])
     return Detection(
-        psds(recordings, PSDS1),
-        psds(recordings, PSDS2),
-        *f1[:2],
+        PSDS1=psds(recordings, PSDS1),
+        PSDS2=psds(recordings, PSDS2),
+        F1=f1.macro,
+        F1_micro=f1.micro,
         n_clips=len(recordings),
         n_clips_without_events=len(dataset) - len(clips) - n_unclear,
         n_labels=len({event.label for recording in recordings for event in recording.events}),
