@@ -192,8 +192,9 @@ def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
         )
     beside = sorted({Path(place, _LABELS) for place, _ in tables if _LABELS in files[place]})
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
-    if any(read_label_set(other) != labels for other in beside[1:]):
-        raise DataError(f"{beside[0]} and {beside[1]} define different labels; keep one of them")
+    for other in beside[1:]:
+        if read_label_set(other) != labels:
+            raise DataError(f"{beside[0]} and {other} define different labels; keep one of them")
     damage = Damage(lenient)
     segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage)
     found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)

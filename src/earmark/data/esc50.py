@@ -34,9 +34,9 @@ def read_esc50(path: Path | str, lenient: bool = False) -> Dataset:
     damage = Damage(lenient)
     rows = read_table(table, _COLUMNS, damage=damage)
     clips = [clip for _, clip in read_clips(table, rows, lambda row: _clip(path, row, labels, lenient), damage)]
-    found, *missing = drop_missing(str(path), clips, lenient)
+    found, missing, splits = drop_missing(str(path), clips, lenient)
     within, outside = drop_outside(found, labels)
-    return Dataset("ESC-50", labels, within, *missing, outside, tuple(damage.found))
+    return Dataset("ESC-50", labels, within, missing, splits, outside, tuple(damage.found))
 
 
 def _clip(folder: Path, row: dict[str, str], labels: LabelSet, lenient: bool) -> Clip:

@@ -46,11 +46,11 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
-    found, *missing = drop_missing(str(path), clips, lenient)
+    found, missing, splits = drop_missing(str(path), clips, lenient)
     if not lenient:
         _check_ends(path, numbered)
     _warn_of_labels(str(path), names, found)
-    return Dataset(path.name, LabelSet(tuple(names)), found, *missing, damaged=tuple(damage.found))
+    return Dataset(path.name, LabelSet(tuple(names)), found, missing, splits, damaged=tuple(damage.found))
 
 
 def read_listed_clips(path: Path, damage: Damage) -> Iterator[tuple[int, Clip]]:

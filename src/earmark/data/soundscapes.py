@@ -233,10 +233,13 @@ def render_soundscapes(
         rate = soundscapes.config.sample_rate
         save_audio(folder / _filename(clip), clip.load(rate))
 
-    with ThreadPoolExecutor(jobs or n_processors()) as pool:
+    pool = ThreadPoolExecutor(jobs or n_processors())
+    try:
         for n_written, _ in enumerate(pool.map(write, todo), len(clips) - len(todo) + 1):
             if progress is not None:
                 progress(n_written, len(clips))
+    finally:
+        pool.shutdown(cancel_futures=True)
     _write_table(out / "truth.tsv", "\t", _TRUTH_COLUMNS, soundscapes.truth)
     rows = ((f"audio/{_filename(c)}", ";".join(c.labels), c.split or "", c.group or "") for c in clips)
     _write_table(out / "clips.csv", ",", _MANIFEST_COLUMNS, rows)
@@ -310,12 +313,12 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     clips = [replace(clip, id=Path(clip.id).stem) for _, clip in listed]
     if len(clips) < description["n_clips"]:
         raise DataError(f"{folder}: rendering was interrupted; run the same command again to resume")
-    found, *missing = drop_missing(str(folder), clips, lenient)
+    found, missing, splits = drop_missing(str(folder), clips, lenient)
     names = tuple(label["name"] for label in description["labels"])
     ids = tuple(label["id"] for label in description["labels"])
     labels = LabelSet(names, ids)
     within, outside = drop_outside(found, labels) if lenient else (found, ())
-    return Dataset(f"soundscapes:{folder}", labels, within, *missing, outside)
+    return Dataset(f"soundscapes:{folder}", labels, within, missing, splits, outside)
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:
