@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
+from earmark.data.segment_files import SCHEMES, SegmentFiles, list_files, match_files
 from earmark.data.tables import parse_seconds, read_labels, read_lines, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
@@ -197,7 +197,7 @@ def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
             raise DataError(f"{beside[0]} and {other} define different labels; keep one of them")
     damage = Damage(lenient)
     segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage)
-    found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
+    found = match_files({s.video_id: (s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
     _warn_of_missing_files(str(path), len(segments), not_there, found, lenient)

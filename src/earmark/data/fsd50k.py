@@ -18,7 +18,7 @@ _PARTS: Final = {"dev": ("fname", "labels", "mids", "split"), "eval": ("fname", 
 
 
 def read_fsd50k(path: Path | str, lenient: bool = False) -> Dataset:
-    """The clips of the folder that holds `FSD50K.ground_truth` and its sisters, as wav or converted to flac.
+    """The clips of the folder that holds `FSD50K.ground_truth` and the audio folders, as wav or converted to flac.
 
     The splits are `train`, `val` and `test`; `test` is FSD50K's evaluation set. The group is the clip's uploader,
     which the official splits respect; without the folder `FSD50K.metadata` a clip has no group.

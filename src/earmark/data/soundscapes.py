@@ -129,22 +129,22 @@ def mix_soundscapes(
     """
     if n_clips < 1:
         raise DataError(f"expected 1 or more soundscapes, got {n_clips}")
-    shelves, fingerprint = _shelves(bank), bank.fingerprint()
-    if len(shelves) < config.n_events[1]:
+    labelled, fingerprint = _by_label(bank), bank.fingerprint()
+    if len(labelled) < config.n_events[1]:
         raise DataError(
             f"{bank.name}: a soundscape has up to {config.n_events[1]} events of different labels, "
-            f"but the bank has sounds of only {len(shelves)} labels; lower n_events"
+            f"but the bank has sounds of only {len(labelled)} labels; lower n_events"
         )
     clips = []
     for index in range(n_clips):
-        clips.append(_draw_clip(shelves, config, fingerprint, index, split))
+        clips.append(_draw_clip(labelled, config, fingerprint, index, split))
         if progress is not None:
             progress(index + 1, n_clips)
     dataset = Dataset(name=f"soundscapes of {bank.name}", labels=bank.labels, clips=tuple(clips))
     return Soundscapes(dataset, config, fingerprint)
 
 
-def _shelves(bank: Dataset) -> list[list[Clip]]:
+def _by_label(bank: Dataset) -> list[list[Clip]]:
     # the sounds of each label that has any, in an order that does not depend on the order of the bank
     by_label: dict[str, list[Clip]] = {name: [] for name in bank.labels}
     for clip in sorted(bank, key=lambda clip: clip.id):
@@ -160,7 +160,7 @@ def _shelves(bank: Dataset) -> list[list[Clip]]:
     return [clips for _, clips in sorted(by_label.items()) if clips]
 
 
-def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
+def _draw_clip(labelled: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
     # the bank is part of the seed: otherwise training and test sets of one seed would share labels, levels and noise
     entropy = (config.seed, index, int(bank[:16], 16))
     rng = np.random.default_rng(entropy)
@@ -171,8 +171,8 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, i
     sounds: list[PlacedSound] = []
     groups: set[str] = set()
     n_events = int(rng.integers(config.n_events[0], config.n_events[1] + 1))
-    for shelf in rng.choice(len(shelves), n_events, replace=False):
-        clip = shelves[shelf][rng.integers(len(shelves[shelf]))]
+    for label in rng.choice(len(labelled), n_events, replace=False):
+        clip = labelled[label][rng.integers(len(labelled[label]))]
         sound = active_sound(clip.audio, config.sample_rate)
         if not len(sound.parts):
             raise DataError(f"bank sound {clip.id!r} is silent; remove it from the bank")
