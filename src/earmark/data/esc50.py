@@ -33,7 +33,7 @@ def read_esc50(path: Path | str, lenient: bool = False) -> Dataset:
     labels = LabelSet.esc50()
     damage = Damage(lenient)
     rows = read_table(table, _COLUMNS, damage=damage)
-    clips = [clip for _, clip in read_clips(table, rows, lambda row: _clip(path, row, labels, lenient), damage)]
+    clips = list(read_clips(table, rows, lambda row: _clip(path, row, labels, lenient), damage))
     found, missing, splits = drop_missing(str(path), clips, lenient)
     within, outside = drop_outside(found, labels)
     return Dataset("ESC-50", labels, within, missing, splits, outside, tuple(damage.found))

@@ -51,7 +51,7 @@ def read_fsd50k(path: Path | str, lenient: bool = False) -> Dataset:
         )
         table = path / _TRUTH / f"{part}.csv"
         rows = read_table(table, columns, damage=damage)
-        clips += [clip for _, clip in read_clips(table, rows, to_clip, damage, places)]
+        clips += read_clips(table, rows, to_clip, damage, places)
     found, missing, splits = drop_missing(str(path), clips, lenient)
     outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by.get(clip.id))
     return Dataset("FSD50K", labels, found, missing, splits, outside, tuple(damage.found))

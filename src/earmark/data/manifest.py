@@ -3,13 +3,14 @@
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from earmark.audio import media
 from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.damage import Damage, RowError
+from earmark.data.damage import Damage
 from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
@@ -39,29 +40,33 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """
     path = Path(path)
     damage = Damage(lenient)
-    numbered = list(read_listed_clips(path, damage))
-    clips = [clip for _, clip in numbered]
+    clips = list(read_listed_clips(path, damage))
     if not clips:
         raise DataError(f"{path}: no row below the column names{damage.summary()}")
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, missing, splits = drop_missing(str(path), clips, lenient)
-    if not lenient:
-        _check_ends(path, numbered)
     _warn_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, missing, splits, damaged=tuple(damage.found))
 
 
-def read_listed_clips(path: Path, damage: Damage) -> Iterator[tuple[int, Clip]]:
-    """The clips that a CSV file lists, with the numbers of their rows; `read_csv` describes the columns.
+def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
+    """The clips that a CSV file lists; `read_csv` describes the columns. If `damage` is lenient, parts may be too long.
 
     Raises:
-        DataError: As in `read_csv`, except that files may be missing or too short.
+        DataError: As in `read_csv`, except that files may be missing.
     """
     rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", damage=damage)
-    hint = "; write all labels of a clip in one row, joined by ;"
-    return read_clips(path, rows, lambda row: _clip(path.parent, row), damage, hint=hint)
+    stated_seconds = cache(_stated_seconds)
+
+    def to_clip(row: dict[str, str]) -> Clip:
+        clip = _clip(path.parent, row)
+        if not damage.lenient and isinstance(clip.audio, FileAudio):
+            _check_end(clip.audio, stated_seconds)
+        return clip
+
+    return read_clips(path, rows, to_clip, damage, hint="; write all labels of a clip in one row, joined by ;")
 
 
 def _clip(folder: Path, row: dict[str, str]) -> Clip:
@@ -87,19 +92,16 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
     )
 
 
-def _check_ends(table: Path, clips: Iterable[tuple[int, Clip]]) -> None:
-    """Refuses parts that exceed the end of their file, where its header states it."""
-    seconds: dict[Path, float] = {}
-    for number, clip in clips:
-        audio = clip.audio
-        if not isinstance(audio, FileAudio) or (audio.onset == 0 and audio.duration is None):
-            continue
-        if audio.path not in seconds:
-            seconds[audio.path] = _stated_seconds(audio.path)
-        end = audio.onset + (audio.duration or 0.0)
-        if end > seconds[audio.path] + _SLACK:
-            reason = f"the part from {audio.onset:g} s to {end:g} s exceeds the end of {audio.path}, which lasts "
-            raise RowError(table, number, f"{reason}{seconds[audio.path]:.3f} s; correct the times (in seconds)")
+def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:
+    """Refuses a part that exceeds the end of its file, where the header states it."""
+    if audio.onset == 0 and audio.duration is None:
+        return
+    end, seconds = audio.onset + (audio.duration or 0.0), stated_seconds(audio.path)
+    if end > seconds + _SLACK:
+        raise DataError(
+            f"the part from {audio.onset:g} s to {end:g} s exceeds the end of {audio.path}, which lasts "
+            f"{seconds:.3f} s; correct the times (in seconds)"
+        )
 
 
 def _stated_seconds(path: Path) -> float:

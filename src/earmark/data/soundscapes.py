@@ -310,7 +310,7 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     description = _description(folder)
     manifest = folder / "clips.csv"
     listed = read_listed_clips(manifest, Damage(lenient=False)) if manifest.exists() else ()
-    clips = [replace(clip, id=Path(clip.id).stem) for _, clip in listed]
+    clips = [replace(clip, id=Path(clip.id).stem) for clip in listed]
     if len(clips) < description["n_clips"]:
         raise DataError(f"{folder}: rendering was interrupted; run the same command again to resume")
     found, missing, splits = drop_missing(str(folder), clips, lenient)

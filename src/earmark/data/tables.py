@@ -115,8 +115,8 @@ def read_clips(
     damage: Damage,
     places: dict[str, str] | None = None,
     hint: str = "",
-) -> Iterator[tuple[int, Clip]]:
-    """The clips of numbered rows, with their numbers; faulty rows and repeated ids are damage.
+) -> Iterator[Clip]:
+    """The clips of numbered rows; faulty rows and repeated ids are damage.
 
     Args:
         path: The table.
@@ -139,7 +139,7 @@ def read_clips(
             damage.add(RowError(path, number, str(error)))
             continue
         places[clip.id] = f"row {number} of {path.name}"
-        yield number, clip
+        yield clip
 
 
 def read_labels(path: Path, rows: Iterable[tuple[int, Sequence[str]]]) -> LabelSet:
