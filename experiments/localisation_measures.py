@@ -4,7 +4,6 @@ The free choices of a measure (length of the window, thresholds, head) are made 
 figures are measured on the test soundscapes.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import SlidingWindows, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.network import Network
+from earmark.storage.json_files import json_value
 from experiments.table1.soundscapes import true_events
 
 WINDOWS: Final = (0.4, 0.8, 1.2, 2.0)
@@ -128,7 +128,7 @@ def measure(
         "valid": {name: {f"{window:g}": value for window, value in row.items()} for name, row in figures.items()},
         "pointing": _pointing(choosing.spots, measured.spots),
     }
-    plain: dict[str, Any] = _finite(result)
+    plain: dict[str, Any] = json_value(result)
     return plain
 
 
@@ -212,10 +212,3 @@ def _attention(spots: Sequence[_Spot]) -> list[Float[np.ndarray, "head segment"]
 def _point(spots: Sequence[_Spot], weights: Sequence[Float[np.ndarray, " segment"]]) -> Pointing:
     borders = [np.append(spot.evidence.onsets, spot.evidence.offsets[-1]) for spot in spots]
     return pointing(weights, borders, [spot.event for spot in spots])
-
-
-def _finite(value: Any) -> Any:
-    """The same value with None for infinities and NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 from earmark import hub
 from earmark.audio.recording import load_blocks, probe
 from earmark.data import FileAudio, open_data
+from earmark.errors import AudioError
 from earmark.evaluation.metrics import average_precision, label_mean
 from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
@@ -75,6 +76,8 @@ def choices(tagger: Tagger, path: Path) -> dict[str, np.ndarray]:
     """Scores of a recording by each way of pooling its windows."""
     engine = tagger.engine
     duration = probe(path).duration
+    if duration is None:
+        raise AudioError(f"{path}: a recording whose header states its length was expected")
     segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
     found = {"pooled whole": sigmoid(engine.classify(segments[None]))[0]}
     for window in WINDOWS:

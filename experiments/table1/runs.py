@@ -1,7 +1,6 @@
 """One run of a table: trains or resumes it, measures it on the test soundscapes, returns its line."""
 
 import json
-import math
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from earmark.evaluation.report import Report, evaluate
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
+from earmark.storage.json_files import json_value
 from earmark.training import TrainResult, train
 from earmark.training.cache import log_mels
 from earmark.training.folder import Epoch
@@ -110,9 +110,9 @@ def _line(
         valid_mAP=result.best_epoch.valid_mAP,
         n_test_clips=len(report.ids),
         test_ids_sha256=report.clip_ids_sha256,
-        mAP=_finite(report.mAP),
-        mAUC=_finite(report.mAUC),
-        d_prime=_finite(report.d_prime),
+        mAP=json_value(report.mAP),
+        mAUC=json_value(report.mAUC),
+        d_prime=json_value(report.d_prime),
         bank=plan.bank,
         n_labels=len(report.labels),
         n_train_clips=record["data"]["train"]["n_clips"],
@@ -131,7 +131,3 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {n_processors()} cores"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -135,8 +135,8 @@ def test_every_format_is_read(written: Callable[[Form], Path], form: Form) -> No
     path = written(form)
     info, audio = probe(path), load_audio(path, form.rate)
     assert (info.sample_rate, info.n_channels) == (form.rate, 1)
-    assert info.n_samples == audio.waveform.size
-    assert -1e-4 <= info.duration - form.lead - 2.0 < 0.1  # the last packet may be filled up
+    assert info.n_samples in (audio.waveform.size, None)
+    assert -1e-4 <= audio.duration - form.lead - 2.0 < 0.1  # the last packet may be filled up
     lead = round(form.lead * form.rate)
     expected = sound(form.rate)
     # sample-exact: a shift of one sample would make it 0.04

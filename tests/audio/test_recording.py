@@ -437,7 +437,7 @@ def test_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", noise(80000))
     whole = load_audio(path, RATE).waveform
     flac_stating(path, 0)
-    assert probe(path).n_samples == 80000
+    assert (probe(path).n_samples, probe(path).duration) == (None, None)
     np.testing.assert_array_equal(load_audio(path, RATE).waveform, whole)
     np.testing.assert_array_equal(load_audio(path, RATE, onset=1.0, duration=1.0).waveform, whole[RATE : 2 * RATE])
     assert refusal(path, onset=6.0).startswith(("holds no sound from 6.000 s on", "damaged or cut off"))
@@ -456,7 +456,8 @@ def test_mp3_without_a_stated_length_is_read_to_its_end(tmp_path: Path) -> None:
     with_bytes(path, path.read_bytes().index(b"Xing"), b"none")
     assert soundfile.info(path).frames < 30000
     audio = load_audio(path, RATE)
-    assert probe(path).n_samples == audio.waveform.size == pytest.approx(80000, abs=3 * 1152)
+    assert probe(path).n_samples is None
+    assert audio.waveform.size == pytest.approx(80000, abs=3 * 1152)
     assert level_db(audio.waveform[-30000:]) == pytest.approx(level_db(whole[-30000:]), abs=0.2)
     part = load_audio(path, RATE, onset=3.0, duration=0.5).waveform
     np.testing.assert_allclose(part, audio.waveform[48000:56000], atol=1e-6)

@@ -63,8 +63,8 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         ("1-1-A-0.wav,1,0,cat,False,1,A", HEADER, "row 3: 'cat' is not the category of target '0' in ESC-50"),
         ("1-1-A-0.wav,1,50,dog,False,1,A", HEADER, "row 3: 'dog' is not the category of target '50' in ESC-50"),
         ("1-1-A-0.wav,,0,dog,False,1,A", HEADER, "row 3: filename, fold, target, category, src_file must be filled in"),
-        ("1-1-A-0.wav,1", HEADER, "row 3: filename, fold, target, category, src_file must be filled in"),
-        ("1-1-A-0.wav,1,0,dog", "filename,fold,target,class", "the columns category, src_file are missing"),
+        ("1-1-A-0.wav,1", HEADER, "row 3: expected 7 columns, got 2"),
+        ("1-1-A-0.wav,1,0,dog", "filename,fold,target,class", "in its first row, got filename, fold, target, class"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path: Path, row: str, header: str, text: str) -> None:
@@ -93,7 +93,7 @@ def test_lenient_allows_unknown_labels(tmp_path: Path) -> None:
 
 def test_lenient_lists_damaged_rows(tmp_path: Path) -> None:
     make(tmp_path, DOG, DOG, RAIN)
-    assert refusal(tmp_path).endswith("esc50.csv, row 3: 1-100032-A-0 is already in row 2")
+    assert refusal(tmp_path).endswith("esc50.csv, row 3: 1-100032-A-0 is already in row 2 of esc50.csv")
     make(tmp_path, DOG, DOG, "1-1-A-0.wav,1", RAIN)
     data = read_esc50(tmp_path, lenient=True)
     assert [clip.labels for clip in data] == [("dog",), ("rain",)]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from earmark.data.segment_files import Span, list_files, match_files
+from earmark.data.segment_files import list_files, match_files
 from earmark.errors import DataError
 
 
 def matched(names, **spans):
-    spans = {video_id: Span(*span) for video_id, span in spans.items()}
+    spans = {video_id: (float(onset), float(offset)) for video_id, (onset, offset) in spans.items()}
     found = match_files(spans, {"/a": names})
     return {video_id: path.removeprefix("/a/") for video_id, path in found.paths.items()}
 
@@ -52,7 +52,7 @@ def test_ids_that_resemble_other_names_match():
 
 
 def test_the_first_of_several_files_is_used_and_counted():
-    found = match_files({"a": Span(0, 10)}, {"/y": ["a.wav"], "/x": ["a.wav", "a_0.wav", "b.wav", "a.txt"]})
+    found = match_files({"a": (0.0, 10.0)}, {"/y": ["a.wav"], "/x": ["a.wav", "a_0.wav", "b.wav", "a.txt"]})
     assert found.paths == {"a": "/x/a.wav"}
     assert (found.n_doubled, found.n_recordings) == (1, 4)
 

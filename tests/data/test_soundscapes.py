@@ -327,8 +327,8 @@ def test_damaged_folders_are_refused(soundscapes, tmp_path):
     assert (len(rest), rest.missing, rest.outside) == (11, (soundscapes.dataset[2].id,), ())
     truth = (folder / "truth.tsv").read_text()
     for damaged, message in [
-        (truth.replace("onset", "begin"), "expected the columns filename, onset"),
-        (truth + "a.flac\t1.0\n", "more or fewer values"),
+        (truth.replace("onset", "begin"), "needs the columns filename, onset"),
+        (truth + "a.flac\t1.0\n", "expected 5 columns, got 2"),
         (truth + "a.flac\tx\t1\tdog\t0\n", "could not convert string"),
     ]:
         (folder / "truth.tsv").write_text(damaged)

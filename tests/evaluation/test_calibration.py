@@ -417,7 +417,7 @@ def test_a_calibration_is_copied_to_a_network_trained_alike(network: Network, fo
     assert other.thresholds is None and "calibration" not in other.extra
     with pytest.raises(ConfigError, match="expected a calibrated checkpoint to copy from"):
         apply_like(other, network)
-    with pytest.raises(ConfigError, match="expected a calibrated checkpoint with the same 2 labels"):
+    with pytest.raises(ConfigError, match="expected a calibration for the network's 2 labels"):
         apply_like(Network(CONFIG, SOME_LABELS), apply(network, found))
     with pytest.raises(ConfigError, match="expected a network without calibration"):
         apply_like(apply(network, found), apply(network, found))

@@ -38,7 +38,7 @@ def dataset(tagger, **levels):
 # the engine scores label /l high for a high level, /h for a negative one
 EVENTS = {
     "a-x_30000": [StrongEvent("/l", 0.4, 1.2), StrongEvent("/other", 0.0, 1.0)],
-    "b-x_0": [StrongEvent("/h", 0.8, 9.0), StrongEvent("/l", 0.0, 0.4)],
+    "b-x_0": [StrongEvent("/h", 0.8, 9.0), StrongEvent("/l", 0.0, 0.4), StrongEvent("/h", 0.2, 0.2)],
     "gone_0": [StrongEvent("/n", 0.0, 1.0)],
 }
 FOUND = {"a_x": (-0.001, 1, 1, -0.001), "b_x": (1, -0.001, -1)}
@@ -59,6 +59,13 @@ def test_misses_and_false_alarms(tagger):
     silent = detect(tagger, dataset(tagger, a_x=(1, -1, -1, 1), b_x=(-1, 1, 1)), EVENTS, window=0.4, hop=0.4)
     assert silent.PSDS1 < 0.5
     assert silent.F1 < 1
+
+
+def test_f1_is_the_mean_over_labels_and_micro_f1_counts_all_labels_together(tagger):
+    # /l is detected in its three seconds and in one of /h, which is never detected
+    events = {"a-x_0": [StrongEvent("/l", 0.0, 3.0)], "b-x_0": [StrongEvent("/h", 0.0, 1.0)]}
+    found = detect(tagger, dataset(tagger, a_x=(1,) * 7, b_x=(0.5, 0.5)), events, window=0.4, hop=0.4)
+    assert (found.F1, found.F1_micro) == pytest.approx((2 * 3 / (4 + 3) / 2, 2 * 3 / (4 + 4)))
     # no score reaches the thresholds of the checkpoint
     tagger.engine.thresholds = (1.0, 1.0, 1.0)
     assert detect(tagger, dataset(tagger, **FOUND), EVENTS, window=0.4, hop=0.4).F1 == 0.0

@@ -1,6 +1,5 @@
 import hashlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,39 +113,6 @@ def test_a_single_text_is_refused(unchecked: None) -> None:
 def test_targets_of_another_length_are_refused() -> None:
     with pytest.raises(DataError, match=r"one value for each of 2 labels, got shape \(3,\)"):
         LabelSet(("a", "b")).decode(np.zeros(3))
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"dog\nrain\n", LabelSet(("dog", "rain"))),
-        (b"\xef\xbb\xbfdog\r\n\r\nrain", LabelSet(("dog", "rain"))),
-        ("/m/1\tMale speech, man\n/m/2\tÄsche\n".encode(), LabelSet(("Male speech, man", "Äsche"), ("/m/1", "/m/2"))),
-    ],
-)
-def test_labels_from_a_file(tmp_path: Path, content: bytes, expected: LabelSet) -> None:
-    (tmp_path / "labels.txt").write_bytes(content)
-    assert LabelSet.from_file(tmp_path / "labels.txt") == expected
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        (b"\n\n", "holds no label; write one name per line, or an id, a tab and a name"),
-        (b"dog\n1\train\n", "line 2: expected a name, got 2 columns"),
-        (b"1\tdog\n\nrain\n", "line 3: expected an id, a tab and a name, got 1 columns"),
-        (b"dog\ndog\n", "the label name 'dog' is repeated"),
-        (b"\xff\xfe", "cannot be read as a list of labels: it is not UTF-8 text"),
-        (None, "cannot be read as a list of labels: No such file or directory"),
-    ],
-)
-def test_invalid_label_files_are_refused(tmp_path: Path, content: bytes | None, text: str) -> None:
-    path = tmp_path / "labels.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=text) as caught:
-        LabelSet.from_file(path)
-    assert str(caught.value).startswith(str(path))
 
 
 def test_audioset_labels_equal_the_published_table() -> None:

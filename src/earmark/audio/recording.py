@@ -127,43 +127,29 @@ def _resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int)
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Rate, channels and length of a file, before resampling and mixing."""
+    """Rate, channels and length that the header of a file states."""
 
     sample_rate: int
     """Hz."""
     n_channels: int
-    n_samples: int
-    """Samples per channel."""
+    n_samples: int | None
+    """Samples per channel; None if the header states no exact number."""
 
     @property
-    def duration(self) -> float:
-        """Seconds."""
-        return samples_to_seconds(self.n_samples, self.sample_rate)
+    def duration(self) -> float | None:
+        """Seconds; None if the header states no exact length."""
+        return None if self.n_samples is None else samples_to_seconds(self.n_samples, self.sample_rate)
 
 
 def probe(path: Path | str) -> AudioInfo:
-    """Rate, channels and length of a file from its header; a file that does not state its length is decoded.
+    """Rate, channels and length of a file, from its header alone.
 
     Raises:
         AudioError: The file is missing, empty, no audio, or shorter than its header states.
     """
     path = Path(path)
     with decoding.open_decoder(path, str(path)) as decoder:
-        n_samples = decoder.n_samples
-        if n_samples is None:
-            n_samples = sum(block.size for block in decoding.mono_blocks(decoder, str(path), 0, None))
-        return AudioInfo(decoder.sample_rate, decoder.n_channels, n_samples)
-
-
-def stated_duration(path: Path | str) -> float | None:
-    """Duration in seconds from the header alone; None if it states no length.
-
-    Raises:
-        AudioError: The file is missing, empty or no audio.
-    """
-    path = Path(path)
-    with decoding.open_decoder(path, str(path)) as decoder:
-        return None if decoder.n_samples is None else samples_to_seconds(decoder.n_samples, decoder.sample_rate)
+        return AudioInfo(decoder.sample_rate, decoder.n_channels, decoder.n_samples)
 
 
 def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
 from earmark import hub
-from earmark.audio.recording import load_blocks, stated_duration
+from earmark.audio.recording import load_blocks, probe
 from earmark.cli import screen
 from earmark.cli.flags import FormatJson, Model, OutFile, Quiet, Score
 from earmark.errors import AudioError
@@ -49,7 +49,7 @@ def timeline(
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
-            length = stated_duration(path)
+            length = probe(path).duration
             show_seconds = None if length is None else partial(_show_seconds, show, round(length))
             result = tagger.timeline(path, window=window, hop=hop, progress=show_seconds)
             events = result.events(threshold, release)

@@ -1,8 +1,9 @@
 """Sources of labelled clips: one module per source; every source yields a `Dataset` of `Clip`s."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from earmark.data.clips import AudioReader, Clip, Dataset, FileAudio, RecordedAudio, check_disjoint
 from earmark.errors import DataError
@@ -19,26 +20,17 @@ __all__ = [
 ]
 
 
-def _reader(module: str, function: str) -> Callable[[str, bool], Dataset]:
-    # a source's module is imported on first use
-    def read(path: str, lenient: bool) -> Dataset:
-        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), function)(path, lenient)
-        return dataset
-
-    return read
-
-
-SOURCES: dict[str, Callable[[str, bool], Dataset]] = {
-    "csv": _reader("manifest", "read_csv"),
-    "folder": _reader("manifest", "read_folder"),
-    "parquet": _reader("parquet", "read_parquet"),
-    "audioset": _reader("audioset", "read_audioset"),
-    "fsd50k": _reader("fsd50k", "read_fsd50k"),
-    "esc50": _reader("esc50", "read_esc50"),
-    "soundscapes": _reader("soundscapes", "read_soundscapes"),
-    "clips": _reader("listing", "read_clips"),
+SOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    "csv": ("manifest", "read_csv"),
+    "folder": ("manifest", "read_folder"),
+    "parquet": ("parquet", "read_parquet"),
+    "audioset": ("audioset", "read_audioset"),
+    "fsd50k": ("fsd50k", "read_fsd50k"),
+    "esc50": ("esc50", "read_esc50"),
+    "soundscapes": ("soundscapes", "read_soundscapes"),
+    "clips": ("listing", "read_clips"),
 }
-"""Readers by the name before the colon of a data spec; a new source adds its line here."""
+"""Module and reader by the name before the colon of a data spec; a new source adds its line here."""
 
 
 def open_data(spec: str, lenient: bool = False) -> Dataset:
@@ -54,7 +46,9 @@ def open_data(spec: str, lenient: bool = False) -> Dataset:
     """
     source, colon, path = spec.partition(":")
     if source in SOURCES and path:
-        return SOURCES[source](path, lenient)
+        module, reader = SOURCES[source]  # the module is imported on first use
+        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), reader)(path, lenient)
+        return dataset
     choices = ", ".join(f"{name}:" for name in SOURCES)
     if source in SOURCES and (colon or not Path(spec).exists()):  # a folder may be called clips
         raise DataError(f"{spec!r}: expected a path after {source}:, as in {source}:PATH")

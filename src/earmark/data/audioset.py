@@ -1,11 +1,10 @@
 """AudioSet: two million clips of videos, 527 sounds, weak labels and some strong ones (Gemmeke et al. 2017)."""
 
 import csv
-import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,8 +12,8 @@ from typing import Final, NamedTuple
 from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.segment_files import SCHEMES, SegmentFiles, Span, list_files, match_files
-from earmark.data.true_events import TrueEvent
+from earmark.data.segment_files import SCHEMES, SegmentFiles, list_files, match_files
+from earmark.data.tables import parse_seconds, read_labels, read_lines, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 
@@ -57,31 +56,31 @@ def _numbered_segments(path: Path, damage: Damage) -> Iterator[tuple[int, Segmen
     """Segments with their line numbers; if `damage` is lenient, labels may be unknown or missing."""
     seconds: dict[str, float] = {}
     label_ids: dict[str, tuple[str, ...]] = {}  # a million rows share a hundred thousand label lists
-    for number, line in _lines(path):
+    for number, line in enumerate(map(str.strip, read_lines(path)), 1):
         start = line.lstrip('" ')
         if start.startswith("#") and not start.startswith("#NAME?"):
             continue
         try:
             # one line at a time: an unclosed quote must not swallow the rows after it
-            cells = next(csv.reader([line], skipinitialspace=True, strict=True))
+            cells = next(csv.reader([line], skipinitialspace=True, strict=True), [])
             if not any(cells):
                 continue
             if start.startswith("#NAME?"):
-                raise ValueError("a spreadsheet took the id for a formula; take the original file")
+                raise DataError("a spreadsheet took the id for a formula; take the original file")
             if len(cells) < 4:
-                raise ValueError(f"{len(cells)} columns")
+                raise DataError(f"{len(cells)} columns")
             video_id, onset, offset = (cell.strip() for cell in cells[:3])
             listed = ",".join(cells[3:])
             for text in (onset, offset):
                 if text not in seconds:
-                    seconds[text] = _seconds(text)
+                    seconds[text] = parse_seconds(text)
             if listed not in label_ids:
                 label_ids[listed] = _label_ids(listed, damage.lenient)
             if not _ID.fullmatch(video_id):
-                raise ValueError(f"{video_id!r} is not an id")
+                raise DataError(f"{video_id!r} is not an id")
             if seconds[offset] <= seconds[onset]:
-                raise ValueError(f"it ends at {offset} s, not after its start at {onset} s")
-        except (csv.Error, ValueError) as error:
+                raise DataError(f"it ends at {offset} s, not after its start at {onset} s")
+        except (csv.Error, DataError) as error:
             row = line if len(line) <= 60 else f"{line[:60]}..."
             damaged = RowError(path, number, f"{_EXPECTED}, got {row!r}: {error}")
             damaged.__cause__ = error
@@ -90,36 +89,14 @@ def _numbered_segments(path: Path, damage: Damage) -> Iterator[tuple[int, Segmen
         yield number, Segment(video_id, seconds[onset], seconds[offset], label_ids[listed])
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a time in seconds") from None
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{text!r} is not a time in seconds")
-    return seconds
-
-
-def _label_ids(listed: str, lenient: bool = False) -> tuple[str, ...]:
+def _label_ids(listed: str, lenient: bool) -> tuple[str, ...]:
     # a spreadsheet splits the list at its commas and doubles its quotes
     label_ids = tuple(dict.fromkeys(filter(None, (label.strip('" ') for label in listed.split(",")))))
     if not label_ids and not lenient:
-        raise ValueError("no label")
+        raise DataError("no label")
     if not lenient and (strange := [label for label in label_ids if not _LABEL_ID.fullmatch(label)]):
-        raise ValueError(f"{strange[0]!r} is not a label id")
+        raise DataError(f"{strange[0]!r} is not a label id")
     return label_ids
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The non-blank lines of a text file, stripped, with their numbers."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:  # accepts LF, CRLF and CR as line ends
-            for number, line in enumerate(stream, 1):
-                if line := line.strip():
-                    yield number, line
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"{path}: cannot be read: {reason}") from error
 
 
 def read_label_set(path: Path | str) -> LabelSet:
@@ -129,37 +106,8 @@ def read_label_set(path: Path | str) -> LabelSet:
         DataError: The file is not such a table; the text names the row.
     """
     path = Path(path)
-    rows = _rows(path, ",", _LABEL_COLUMNS)
-    ids: list[str] = []
-    names: list[str] = []
-    for number, (index, label_id, name) in rows:
-        if index != str(len(ids)):
-            raise DataError(f"{path}, row {number}: expected index {len(ids)}, got {index!r}")
-        ids.append(label_id)
-        names.append(name)
-    try:
-        return LabelSet(tuple(names), tuple(ids))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _rows(path: Path, separator: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows below the header, which must be `columns`."""
-    lines = _lines(path)
-    for position, (number, line) in enumerate(lines):
-        try:
-            cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
-        except csv.Error as error:
-            raise DataError(f"{path}, row {number}: {error}, got {line[:60]!r}") from error
-        cells = [cell.strip() for cell in cells]
-        while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
-            cells.pop()
-        if position == 0 and cells != list(columns):
-            raise DataError(f"{path}: expected the columns {', '.join(columns)}, got {', '.join(cells)[:60]}")
-        if len(cells) != len(columns) or not all(cells):
-            raise DataError(f"{path}, row {number}: expected {', '.join(columns)}, got {line[:60]!r}")
-        if position > 0:
-            yield number, cells
+    rows = read_table(path, _LABEL_COLUMNS)
+    return read_labels(path, ((number, [row["index"], row["display_name"], row["mid"]]) for number, row in rows))
 
 
 class StrongEvent(NamedTuple):
@@ -180,15 +128,17 @@ def read_strong_labels(path: Path | str) -> dict[str, list[StrongEvent]]:
     """
     path = Path(path)
     events: dict[str, list[StrongEvent]] = {}
-    for number, (segment_id, start, end, label_id) in _rows(path, "\t", _STRONG_COLUMNS):
+    for number, row in read_table(path, _STRONG_COLUMNS, separators="\t"):
+        segment_id, start, end, label_id = (row[name] for name in _STRONG_COLUMNS)
         try:
             split_segment_id(segment_id)
-            onset, offset = _seconds(start), _seconds(end)
+            onset, offset = parse_seconds(start), parse_seconds(end)
             if offset < onset:
-                raise ValueError(f"it ends at {end} s, before its start at {start} s")
-            (label_id,) = _label_ids(label_id)
-        except (ValueError, DataError) as error:
-            raise DataError(f"{path}, row {number}: {error}") from error
+                raise DataError(f"it ends at {end} s, before its start at {start} s")
+            if not _LABEL_ID.fullmatch(label_id):
+                raise DataError(f"{label_id!r} is not a label id")
+        except DataError as error:
+            raise RowError(path, number, str(error)) from error
         events.setdefault(segment_id, []).append(StrongEvent(label_id, onset, offset))
     return events
 
@@ -206,15 +156,6 @@ def split_segment_id(segment_id: str) -> tuple[str, float]:
     if not (_ID.fullmatch(video_id) and milliseconds.isdecimal()):
         raise DataError(f"expected a segment id that ends in milliseconds, such as id_30000, got {segment_id!r}")
     return video_id, int(milliseconds) / 1000
-
-
-def true_events(events: Iterable[StrongEvent], labels: LabelSet) -> tuple[TrueEvent, ...]:
-    """The events as localisation metrics take them, without unknown labels and events of no duration."""
-    return tuple(
-        TrueEvent(labels.index(event.label_id), event.onset, event.offset)
-        for event in events
-        if event.label_id in labels and event.onset < event.offset
-    )
 
 
 def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
@@ -251,11 +192,12 @@ def read_audioset(path: Path | str, lenient: bool = False) -> Dataset:
         )
     beside = sorted({Path(place, _LABELS) for place, _ in tables if _LABELS in files[place]})
     labels = read_label_set(beside[0]) if beside else LabelSet.audioset()
-    if any(read_label_set(other) != labels for other in beside[1:]):
-        raise DataError(f"{beside[0]} and {beside[1]} define different labels; keep one of them")
+    for other in beside[1:]:
+        if read_label_set(other) != labels:
+            raise DataError(f"{beside[0]} and {other} define different labels; keep one of them")
     damage = Damage(lenient)
     segments = _all_segments(sorted(Path(*table) for table in tables), labels, damage)
-    found = match_files({s.video_id: Span(s.onset, s.offset) for s, _ in segments}, files)
+    found = match_files({s.video_id: (s.onset, s.offset) for s, _ in segments}, files)
     gone = [(s.video_id, split) for s, split in segments if s.video_id not in found.paths]
     not_there = tuple(video_id for video_id, _ in gone)
     _warn_of_missing_files(str(path), len(segments), not_there, found, lenient)

@@ -1,11 +1,10 @@
 """ESC-50: 2,000 clips of 5 s, 50 sounds, five folds (Piczak 2015, https://github.com/karolpiczak/ESC-50)."""
 
-import csv
 from pathlib import Path
 
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.damage import Damage, RowError
-from earmark.data.manifest import drop_missing, drop_outside
+from earmark.data.damage import Damage
+from earmark.data.tables import drop_missing, drop_outside, read_clips, read_table, wav_or_flac
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -33,39 +32,20 @@ def read_esc50(path: Path | str, lenient: bool = False) -> Dataset:
         raise DataError(f"{path}: not an ESC-50 folder: it has no meta/esc50.csv{hint}")
     labels = LabelSet.esc50()
     damage = Damage(lenient)
-    clips: list[Clip] = []
-    row_of: dict[str, int] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if absent := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
-                raise DataError(f"{table}: the columns {', '.join(absent)} are missing")
-            for number, row in enumerate(reader, 2):
-                try:
-                    clip = _clip(path, table, number, row, labels, lenient)
-                    if clip.id in row_of:
-                        raise RowError(table, number, f"{clip.id} is already in row {row_of[clip.id]}")
-                except RowError as error:
-                    damage.add(error)
-                    continue
-                row_of[clip.id] = number
-                clips.append(clip)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    found, not_there = drop_missing(str(path), clips, lenient)
+    rows = read_table(table, _COLUMNS, damage=damage)
+    clips = list(read_clips(table, rows, lambda row: _clip(path, row, labels, lenient), damage))
+    found, missing, splits = drop_missing(str(path), clips, lenient)
     within, outside = drop_outside(found, labels)
-    return Dataset("ESC-50", labels, within, *not_there, outside, tuple(damage.found))
+    return Dataset("ESC-50", labels, within, missing, splits, outside, tuple(damage.found))
 
 
-def _clip(folder: Path, table: Path, number: int, row: dict[str, str | None], labels: LabelSet, lenient: bool) -> Clip:
-    filename, fold, target, category, src_file = (row[name] for name in _COLUMNS)
-    if not (filename and fold and target and category and src_file):
-        raise RowError(table, number, f"{', '.join(_COLUMNS)} must be filled in")
+def _clip(folder: Path, row: dict[str, str], labels: LabelSet, lenient: bool) -> Clip:
+    filename, fold, target, category, source = (row[name] for name in _COLUMNS)
+    if not (filename and fold and target and category and source):
+        raise DataError(f"{', '.join(_COLUMNS)} must be filled in")
     is_outside = category not in labels
     is_wrong = is_outside or target not in labels or labels.index(category) != labels.index(target)
     if is_wrong and not (lenient and is_outside):
-        raise RowError(table, number, f"{category!r} is not the category of target {target!r} in ESC-50")
-    file = folder / "audio" / filename
-    if not file.is_file() and file.with_suffix(".flac").is_file():
-        file = file.with_suffix(".flac")  # audio converted to save space, the table unchanged
-    return Clip(id=Path(filename).stem, labels=(category,), audio=FileAudio(file), split=fold, group=src_file)
+        raise DataError(f"{category!r} is not the category of target {target!r} in ESC-50")
+    file = wav_or_flac(folder / "audio" / filename)
+    return Clip(id=Path(filename).stem, labels=(category,), audio=FileAudio(file), split=fold, group=source)

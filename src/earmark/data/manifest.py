@@ -1,21 +1,18 @@
 """Your own clips: a CSV table that lists them, or a folder whose sub-folders are the labels."""
 
-import csv
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from earmark.audio import media
-from earmark.audio.containers import mp3_states_length
 from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
-from earmark.data.damage import Damage, DamageError, RowError
-from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
+from earmark.data.damage import Damage
+from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
+from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
 _REQUIRED = ("path", "labels")
@@ -43,132 +40,76 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """
     path = Path(path)
     damage = Damage(lenient)
-    clips: list[Clip] = []
-    row_of: dict[str, int] = {}
-    for number, row in _rows(path, damage):
-        try:
-            clip = _clip(path, number, row)
-            if clip.id in row_of:
-                reason = (
-                    f"{clip.id} is already in row {row_of[clip.id]}; write all labels of a clip in one row, joined by ;"
-                )
-                raise RowError(path, number, reason)
-        except RowError as error:
-            damage.add(error)
-            continue
-        row_of[clip.id] = number
-        clips.append(clip)
+    clips = list(read_listed_clips(path, damage))
     if not clips:
         raise DataError(f"{path}: no row below the column names{damage.summary()}")
     names = sorted({label for clip in clips for label in clip.labels})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
-    found, not_there = drop_missing(str(path), clips, lenient)
-    if not lenient:
-        _check_ends(path, found, row_of)
+    found, missing, splits = drop_missing(str(path), clips, lenient)
     _warn_of_labels(str(path), names, found)
-    return Dataset(path.name, LabelSet(tuple(names)), found, *not_there, damaged=tuple(damage.found))
+    return Dataset(path.name, LabelSet(tuple(names)), found, missing, splits, damaged=tuple(damage.found))
 
 
-def _rows(path: Path, damage: Damage) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows by column name, numbered as in a spreadsheet: the header is row 1."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:  # accepts LF, CRLF and CR as line ends
-            lines = stream.readlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text; save it as CSV UTF-8"
-        raise DataError(f"{path}: cannot be read: {reason}") from error
-    # the header has at least two columns, so it contains the separator
-    separator = next((mark for mark in ",;\t" if mark in lines[0]), ",")
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    try:
-        columns = _columns(path, next(reader))
-        for number, cells in enumerate(reader, 2):
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            # spreadsheets pad rows with empty columns
-            if len(cells) < len(columns) or any(cells[len(columns) :]):
-                reason = f"expected {len(columns)} columns, got {len(cells)}{_hint(separator)}"
-                damage.add(RowError(path, number, reason))
-                continue
-            yield number, dict(zip(columns, cells, strict=False))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
+    """The clips that a CSV file lists; `read_csv` describes the columns. If `damage` is lenient, parts may be too long.
+
+    Raises:
+        DataError: As in `read_csv`, except that files may be missing.
+    """
+    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", damage=damage)
+    stated_seconds = cache(_stated_seconds)
+
+    def to_clip(row: dict[str, str]) -> Clip:
+        clip = _clip(path.parent, row)
+        if not damage.lenient and isinstance(clip.audio, FileAudio):
+            _check_end(clip.audio, stated_seconds)
+        return clip
+
+    return read_clips(path, rows, to_clip, damage, hint="; write all labels of a clip in one row, joined by ;")
 
 
-def _hint(separator: str) -> str:
-    return "; put labels that are joined by ; into quotes" if separator == ";" else ""
-
-
-def _columns(path: Path, header: list[str]) -> list[str]:
-    columns = [name.strip().lower() for name in header]
-    while columns and not columns[-1]:
-        columns.pop()
-    for name in _REQUIRED:
-        if name not in columns:
-            close = get_close_matches(name, columns, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise DataError(
-                f"{path}: needs the columns path and labels in its first row, got {', '.join(columns) or 'none'}{hint}"
-            )
-    for name in (*_REQUIRED, *_OPTIONAL):
-        if columns.count(name) > 1:
-            raise DataError(f"{path}: the column {name} occurs {columns.count(name)} times")
-    for name in columns:
-        if name not in (*_REQUIRED, *_OPTIONAL) and (close := get_close_matches(name, _OPTIONAL, n=1, cutoff=0.75)):
-            text = f"the column {name!r} is ignored; if you meant {close[0]!r}, rename it"
-            warnings.warn(f"{path}: {text}", EarmarkWarning, stacklevel=2)
-    return columns
-
-
-def _clip(table: Path, number: int, row: dict[str, str]) -> Clip:
+def _clip(folder: Path, row: dict[str, str]) -> Clip:
     if not row["path"]:
-        raise RowError(table, number, "no path")
-    times = {name: _seconds(table, number, name, row.get(name, "")) for name in ("onset", "offset", "duration")}
-    onset, offset, duration = times["onset"] or 0.0, times["offset"], times["duration"]
+        raise DataError("no path")
+    times = (parse_seconds(text, name) if (text := row.get(name)) else None for name in ("onset", "offset", "duration"))
+    onset, offset, duration = times
+    start = onset or 0.0
     if offset is not None:
         if duration is not None:
-            raise RowError(table, number, "expected an offset or a duration, got both")
-        if offset <= onset:
-            raise RowError(table, number, f"the offset {offset} s is not after the onset {onset} s")
-        duration = offset - onset
+            raise DataError("expected an offset or a duration, got both")
+        if offset <= start:
+            raise DataError(f"the offset {offset} s is not after the onset {start} s")
+        duration = offset - start
     elif duration == 0:
-        raise RowError(table, number, "the duration is 0 s")
+        raise DataError("the duration is 0 s")
     return Clip(
-        id=row["path"] if times["onset"] is None else f"{row['path']}@{onset}",
+        id=row["path"] if onset is None else f"{row['path']}@{onset}",
         labels=tuple(dict.fromkeys(filter(None, (label.strip() for label in row["labels"].split(";"))))),
-        audio=FileAudio(table.parent / row["path"], onset, duration),
+        audio=FileAudio(folder / row["path"], start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
     )
 
 
-def _check_ends(table: Path, clips: Sequence[Clip], row_of: dict[str, int]) -> None:
-    """Refuses parts that exceed the end of their file, judged by the file's header."""
-    seconds: dict[Path, float] = {}
-    for clip in clips:
-        audio = clip.audio
-        if not isinstance(audio, FileAudio) or (audio.onset == 0 and audio.duration is None):
-            continue
-        if audio.path not in seconds:
-            seconds[audio.path] = _stated_seconds(audio.path)
-        end = audio.onset + (audio.duration or 0.0)
-        if end > seconds[audio.path] + _SLACK:
-            raise DataError(
-                f"{table}, row {row_of[clip.id]}: the part from {audio.onset:g} s to {end:g} s exceeds the end "
-                f"of {audio.path}, which lasts {seconds[audio.path]:.3f} s; correct the times (in seconds)"
-            )
+def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:
+    """Refuses a part that exceeds the end of its file, where the header states it."""
+    if audio.onset == 0 and audio.duration is None:
+        return
+    end, seconds = audio.onset + (audio.duration or 0.0), stated_seconds(audio.path)
+    if end > seconds + _SLACK:
+        raise DataError(
+            f"the part from {audio.onset:g} s to {end:g} s exceeds the end of {audio.path}, which lasts "
+            f"{seconds:.3f} s; correct the times (in seconds)"
+        )
 
 
 def _stated_seconds(path: Path) -> float:
-    """Duration by the header; infinite where the header does not state it."""
     try:
-        # otherwise the whole file would have to be decoded
-        is_stated = path.suffix.lower() != ".mp3" or mp3_states_length(path)
-        return probe(path).duration if is_stated else math.inf
+        seconds = probe(path).duration
     except (AudioError, OSError):
         return math.inf  # an unreadable file is reported when its clip is read
+    return math.inf if seconds is None else seconds
 
 
 def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
@@ -187,56 +128,6 @@ def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> 
         if n_clips[label] == len(clips) > 1:
             text = f"all {len(clips)} clips have the label {label!r}, so a network cannot learn what is not {label!r}"
             warnings.warn(f"{name}: {text}; add clips without it", EarmarkWarning, stacklevel=3)
-
-
-def _seconds(table: Path, number: int, name: str, cell: str) -> float | None:
-    if not cell:
-        return None
-    try:
-        seconds = float(cell)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise RowError(table, number, f"expected {name} in seconds, 0 or more, got {cell!r}")
-    return seconds
-
-
-class MissingClips(NamedTuple):
-    """The clips whose files are missing."""
-
-    ids: tuple[str, ...]
-    splits: tuple[str | None, ...]
-
-
-def drop_missing(name: str, clips: list[Clip], lenient: bool) -> tuple[tuple[Clip, ...], MissingClips]:
-    """Clips whose files exist, and the ids and splits of the others.
-
-    Raises:
-        DataError: Files are missing and `lenient` is not set, or all are missing.
-    """
-    found: list[Clip] = []
-    not_there: list[Clip] = []
-    for clip in clips:
-        there = not isinstance(clip.audio, FileAudio) or clip.audio.path.is_file()
-        (found if there else not_there).append(clip)
-    if not_there and not (lenient and found):
-        shown = first_few([str(clip.audio.path) for clip in not_there if isinstance(clip.audio, FileAudio)])
-        reason = f"{len(not_there)} of {len(clips)} audio files are missing: {shown}"
-        raise DamageError(name, "audio files", reason)
-    return tuple(found), MissingClips(tuple(clip.id for clip in not_there), tuple(clip.split for clip in not_there))
-
-
-def drop_outside(
-    clips: Sequence[Clip], labels: LabelSet
-) -> tuple[tuple[Clip, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Clips reduced to the labels of the set, and the labels that each clip lost."""
-    names = frozenset(labels.names)
-    outside = {clip.id: lost for clip in clips if (lost := tuple(label for label in clip.labels if label not in names))}
-    kept = (
-        replace(clip, labels=tuple(label for label in clip.labels if label in names)) if clip.id in outside else clip
-        for clip in clips
-    )
-    return tuple(kept), tuple(outside.items())
 
 
 def read_folder(path: Path | str, lenient: bool = False) -> Dataset:

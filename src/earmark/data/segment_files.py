@@ -15,13 +15,8 @@ SCHEMES: Final = ("Y<id>", "<id>", "<id>_<start>", "<id>_<start>_<end>")
 _NUMBER: Final = re.compile(r"\d+(?:\.\d*)?")
 _ROUNDED: Final = 1.0
 """Tolerance, as file names round or truncate their times."""
-
-
-class Span(NamedTuple):
-    """Start and end of a segment in its video, in seconds."""
-
-    onset: float
-    offset: float
+_Span = tuple[float, float]
+"""Start and end of a segment in its video, in seconds."""
 
 
 class SegmentFiles(NamedTuple):
@@ -55,14 +50,14 @@ def list_files(folder: str) -> dict[str, list[str]]:
     }
 
 
-def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:
+def match_files(spans: Mapping[str, _Span], files: Mapping[str, Sequence[str]]) -> SegmentFiles:
     """The files of the listed segments, matched by name.
 
     An id may end in what looks like a time. So a name is matched against the listed segments instead of being parsed;
     a name that fits several segments goes to the longest id that has no other file.
 
     Args:
-        spans: The segments by video id.
+        spans: Start and end of each segment in its video, in seconds, by video id.
         files: The result of `list_files`.
     """
     readable = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
@@ -95,7 +90,7 @@ def match_files(spans: Mapping[str, Span], files: Mapping[str, Sequence[str]]) -
     return SegmentFiles(paths, len(doubled), n_recordings, n_unread)
 
 
-def _readings(stem: str, spans: Mapping[str, Span]) -> Iterator[str]:
+def _readings(stem: str, spans: Mapping[str, _Span]) -> Iterator[str]:
     """The ids of all segments that a file name fits, the longest first."""
     texts = (stem, stem[1:]) if stem.startswith("Y") else (stem,)
     if len(texts) == 1 and stem in spans and "_" not in stem:  # nearly all names, and only one reading
@@ -105,7 +100,7 @@ def _readings(stem: str, spans: Mapping[str, Span]) -> Iterator[str]:
     yield from sorted(found, key=lambda video_id: (-len(video_id), video_id))
 
 
-def _without_times(text: str, spans: Mapping[str, Span]) -> Iterable[str]:
+def _without_times(text: str, spans: Mapping[str, _Span]) -> Iterable[str]:
     if text in spans:
         yield text
     before, _, last = text.rpartition("_")
@@ -116,7 +111,7 @@ def _without_times(text: str, spans: Mapping[str, Span]) -> Iterable[str]:
         yield first
 
 
-def _is_at(span: Span, *texts: str) -> bool:
+def _is_at(span: _Span, *texts: str) -> bool:
     """Whether the texts are the onset (and offset) of the segment, all in seconds or all in milliseconds."""
     if not all(_NUMBER.fullmatch(text) for text in texts):
         return False

@@ -4,22 +4,25 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from earmark.audio.recording import samples_to_seconds, save_audio, seconds_to_samples
-from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, FileAudio, sources
-from earmark.data.manifest import drop_missing, drop_outside
+from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
+from earmark.data.damage import Damage, RowError
+from earmark.data.manifest import read_listed_clips
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
+from earmark.data.tables import drop_missing, drop_outside, read_table
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
+from earmark.storage.json_files import json_value, write_json
 
 _FORMAT = 1
 _TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
@@ -50,8 +53,6 @@ class SoundscapeConfig:
     """Random seed; soundscape i depends only on the seed, the bank, the other settings and i."""
 
     def __post_init__(self) -> None:
-        for name in ("n_events", "event_duration", "snr_db", "background_db", "background_tilt"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON makes lists of them
         check_settings(self)
         if self.event_duration[1] > self.duration:
             raise ConfigError(
@@ -128,22 +129,22 @@ def mix_soundscapes(
     """
     if n_clips < 1:
         raise DataError(f"expected 1 or more soundscapes, got {n_clips}")
-    shelves, fingerprint = _shelves(bank), bank.fingerprint()
-    if len(shelves) < config.n_events[1]:
+    labelled, fingerprint = _by_label(bank), bank.fingerprint()
+    if len(labelled) < config.n_events[1]:
         raise DataError(
             f"{bank.name}: a soundscape has up to {config.n_events[1]} events of different labels, "
-            f"but the bank has sounds of only {len(shelves)} labels; lower n_events"
+            f"but the bank has sounds of only {len(labelled)} labels; lower n_events"
         )
     clips = []
     for index in range(n_clips):
-        clips.append(_draw_clip(shelves, config, fingerprint, index, split))
+        clips.append(_draw_clip(labelled, config, fingerprint, index, split))
         if progress is not None:
             progress(index + 1, n_clips)
     dataset = Dataset(name=f"soundscapes of {bank.name}", labels=bank.labels, clips=tuple(clips))
     return Soundscapes(dataset, config, fingerprint)
 
 
-def _shelves(bank: Dataset) -> list[list[Clip]]:
+def _by_label(bank: Dataset) -> list[list[Clip]]:
     # the sounds of each label that has any, in an order that does not depend on the order of the bank
     by_label: dict[str, list[Clip]] = {name: [] for name in bank.labels}
     for clip in sorted(bank, key=lambda clip: clip.id):
@@ -159,7 +160,7 @@ def _shelves(bank: Dataset) -> list[list[Clip]]:
     return [clips for _, clips in sorted(by_label.items()) if clips]
 
 
-def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
+def _draw_clip(labelled: list[list[Clip]], config: SoundscapeConfig, bank: str, index: int, split: str | None) -> Clip:
     # the bank is part of the seed: otherwise training and test sets of one seed would share labels, levels and noise
     entropy = (config.seed, index, int(bank[:16], 16))
     rng = np.random.default_rng(entropy)
@@ -170,8 +171,8 @@ def _draw_clip(shelves: list[list[Clip]], config: SoundscapeConfig, bank: str, i
     sounds: list[PlacedSound] = []
     groups: set[str] = set()
     n_events = int(rng.integers(config.n_events[0], config.n_events[1] + 1))
-    for shelf in rng.choice(len(shelves), n_events, replace=False):
-        clip = shelves[shelf][rng.integers(len(shelves[shelf]))]
+    for label in rng.choice(len(labelled), n_events, replace=False):
+        clip = labelled[label][rng.integers(len(labelled[label]))]
         sound = active_sound(clip.audio, config.sample_rate)
         if not len(sound.parts):
             raise DataError(f"bank sound {clip.id!r} is silent; remove it from the bank")
@@ -227,22 +228,16 @@ def render_soundscapes(
     clips = soundscapes.dataset.clips
     done = {entry.name for entry in os.scandir(folder)}
     todo = [clip for clip in clips if _filename(clip) not in done]
-    n_done = len(clips) - len(todo)
 
     def write(clip: Clip) -> None:
         rate = soundscapes.config.sample_rate
         save_audio(folder / _filename(clip), clip.load(rate))
 
-    pool = ThreadPoolExecutor(max_workers=jobs or n_processors())
+    pool = ThreadPoolExecutor(jobs or n_processors())
     try:
-        pending = {pool.submit(write, clip) for clip in todo}
-        while pending:
-            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
-            n_done += len(finished)
+        for n_written, _ in enumerate(pool.map(write, todo), len(clips) - len(todo) + 1):
             if progress is not None:
-                progress(n_done, len(clips))
+                progress(n_written, len(clips))
     finally:
         pool.shutdown(cancel_futures=True)
     _write_table(out / "truth.tsv", "\t", _TRUTH_COLUMNS, soundscapes.truth)
@@ -259,7 +254,7 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
         raise DataError(f"a manifest joins labels by `;`, but label {joined[0]!r} contains one; rename it")
     mine = {
         "format": _FORMAT,
-        "config": json.loads(json.dumps(asdict(soundscapes.config))),
+        "config": json_value(asdict(soundscapes.config)),
         "bank": soundscapes.bank_fingerprint,
         "splits": list(soundscapes.dataset.splits),
         "labels": [{"name": name, "id": id_} for name, id_ in zip(labels.names, labels.ids, strict=True)],
@@ -282,8 +277,7 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
                 f"{out}: {theirs['n_clips']} soundscapes were begun here, {len(soundscapes)} asked for now; "
                 "render into a new folder"
             )
-    with atomic_write(description) as path:
-        path.write_text(json.dumps(mine, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(description, mine)
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -315,25 +309,16 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     folder = Path(folder)
     description = _description(folder)
     manifest = folder / "clips.csv"
-    rows = _read_table(manifest, ",", _MANIFEST_COLUMNS) if manifest.exists() else []
-    if len(rows) < description["n_clips"]:
+    listed = read_listed_clips(manifest, Damage(lenient=False)) if manifest.exists() else ()
+    clips = [replace(clip, id=Path(clip.id).stem) for clip in listed]
+    if len(clips) < description["n_clips"]:
         raise DataError(f"{folder}: rendering was interrupted; run the same command again to resume")
-    clips = [
-        Clip(
-            id=Path(row["path"]).stem,
-            labels=tuple(row["labels"].split(";")),
-            audio=FileAudio(folder / row["path"]),
-            split=row["split"] or None,
-            group=row["group"] or None,
-        )
-        for row in rows
-    ]
-    found, not_there = drop_missing(str(folder), clips, lenient)
+    found, missing, splits = drop_missing(str(folder), clips, lenient)
     names = tuple(label["name"] for label in description["labels"])
     ids = tuple(label["id"] for label in description["labels"])
     labels = LabelSet(names, ids)
     within, outside = drop_outside(found, labels) if lenient else (found, ())
-    return Dataset(f"soundscapes:{folder}", labels, within, *not_there, outside)
+    return Dataset(f"soundscapes:{folder}", labels, within, missing, splits, outside)
 
 
 def read_truth(folder: Path) -> list[TruthEvent]:
@@ -343,19 +328,14 @@ def read_truth(folder: Path) -> list[TruthEvent]:
         DataError: The table is missing or damaged.
     """
     path = folder / "truth.tsv"
-    try:
-        return [
-            TruthEvent(
-                row["filename"],
-                float(row["onset"]),
-                float(row["offset"]),
-                row["event_label"],
-                float(row["gain_db"]),
-            )
-            for row in _read_table(path, "\t", _TRUTH_COLUMNS)
-        ]
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
+    events = []
+    for number, row in read_table(path, _TRUTH_COLUMNS, separators="\t"):
+        filename, onset, offset, label, gain_db = (row[name] for name in _TRUTH_COLUMNS)
+        try:
+            events.append(TruthEvent(filename, float(onset), float(offset), label, float(gain_db)))
+        except ValueError as error:
+            raise RowError(path, number, str(error)) from error
+    return events
 
 
 def _filename(clip: Clip) -> str:
@@ -367,17 +347,3 @@ def _write_table(path: Path, delimiter: str, columns: tuple[str, ...], rows: Ite
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-
-
-def _read_table(path: Path, delimiter: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            if tuple(reader.fieldnames or ()) != columns:
-                raise DataError(f"{path}: expected the columns {', '.join(columns)}, found {reader.fieldnames}")
-            rows = list(reader)
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    if any(None in row or None in row.values() for row in rows):
-        raise DataError(f"{path}: a row has more or fewer values than there are columns")
-    return rows

@@ -1,7 +1,7 @@
 """Calibration: Platt scaling of a network's logits, and one threshold per label, fitted to held-out clips."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -205,15 +205,7 @@ def apply(network: Network, calibration: Calibration) -> Network:
     Raises:
         ConfigError: The calibration has other labels.
     """
-    if calibration.labels != network.labels.names:
-        raise ConfigError(
-            f"expected a calibration for the network's {len(network.labels)} labels, got one for "
-            f"{len(calibration.labels)} other labels; calibrate this network"
-        )
-    calibrated = _scaled(network, calibration.scale, calibration.offset)
-    calibrated.thresholds = calibration.thresholds
-    calibrated.extra["calibration"] = calibration.facts()
-    return calibrated
+    return _calibrated(network, calibration.labels, calibration.facts(), calibration.thresholds)
 
 
 def apply_like(network: Network, calibrated: Network) -> Network:
@@ -229,23 +221,24 @@ def apply_like(network: Network, calibrated: Network) -> Network:
     facts = calibrated.extra.get("calibration")
     if not isinstance(facts, dict) or not {"scale", "offset"} <= facts.keys() or calibrated.thresholds is None:
         raise ConfigError("expected a calibrated checkpoint to copy from; run `earmark calibrate` on it first")
-    if calibrated.labels.names != network.labels.names:
+    return _calibrated(network, calibrated.labels.names, {**facts, "copied": True}, calibrated.thresholds)
+
+
+def _calibrated(
+    network: Network, labels: Sequence[str], facts: Mapping[str, Any], thresholds: Sequence[float]
+) -> Network:
+    if labels != network.labels.names:
         raise ConfigError(
-            f"expected a calibrated checkpoint with the same {len(network.labels)} labels, got one with "
-            f"{len(calibrated.labels)} other labels"
+            f"expected a calibration for the network's {len(network.labels)} labels, got one for {len(labels)} other "
+            "labels; calibrate this network"
         )
-    copied = _scaled(network, float(facts["scale"]), float(facts["offset"]))
-    copied.thresholds = calibrated.thresholds
-    copied.extra["calibration"] = {**facts, "copied": True}
-    return copied
-
-
-def _scaled(network: Network, scale: float, offset: float) -> Network:
     scaled = copy.deepcopy(network)
     last = scaled.classifier[-1]
     with torch.no_grad():
-        last.get_parameter("weight").mul_(scale)
-        last.get_parameter("bias").mul_(scale).add_(offset)
+        last.get_parameter("weight").mul_(float(facts["scale"]))
+        last.get_parameter("bias").mul_(float(facts["scale"])).add_(float(facts["offset"]))
+    scaled.thresholds = tuple(thresholds)
+    scaled.extra["calibration"] = dict(facts)
     return scaled
 
 

@@ -1,7 +1,5 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -11,15 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from earmark.audio.recording import Audio
-from earmark.data.audioset import StrongEvent, split_segment_id, true_events
+from earmark.data.audioset import StrongEvent, split_segment_id
 from earmark.data.clips import Clip, Dataset
 from earmark.errors import DataError, EarmarkError
-from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, psds, segment_f1
+from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline, label_thresholds
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
-from earmark.storage.files import atomic_write
+from earmark.storage.json_files import json_value, write_json
 
 WINDOW: Final = 0.8
 HOP: Final = 0.4
@@ -55,8 +53,8 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None."""
-        values = asdict(self)
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        values: dict[str, Any] = json_value(asdict(self))
+        return values
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `detection.json` into a folder.
@@ -64,9 +62,7 @@ class Detection:
         Raises:
             OSError: The folder cannot be written.
         """
-        with atomic_write(Path(out_dir) / "detection.json") as path:
-            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
+        write_json(Path(out_dir) / "detection.json", self.to_json())
 
 
 def detect(
@@ -116,9 +112,10 @@ def detect(
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, len(tagger.labels))[columns])
     return Detection(
-        psds(recordings, PSDS1),
-        psds(recordings, PSDS2),
-        *f1[:2],
+        PSDS1=psds(recordings, PSDS1),
+        PSDS2=psds(recordings, PSDS2),
+        F1=f1.macro,
+        F1_micro=f1.micro,
         n_clips=len(recordings),
         n_clips_without_events=len(dataset) - len(clips) - n_unclear,
         n_labels=len({event.label for recording in recordings for event in recording.events}),
@@ -165,7 +162,11 @@ def _scored(
     timeline: Timeline, columns: Sequence[int], events: Sequence[StrongEvent], labels: LabelSet
 ) -> ScoredRecording:
     starts, stops = timeline.cells()
-    borders = np.append(starts, stops[-1])
+    end = float(stops[-1])
     # cut files can be slightly shorter than their segment, so events may exceed the end
-    true = (event._replace(offset=min(event.offset, float(borders[-1]))) for event in true_events(events, labels))
-    return ScoredRecording(borders, timeline.scores[:, columns], tuple(e for e in true if e.onset < e.offset))
+    true = tuple(
+        TrueEvent(labels.index(event.label_id), event.onset, min(event.offset, end))
+        for event in events
+        if event.label_id in labels and event.onset < min(event.offset, end)
+    )
+    return ScoredRecording(np.append(starts, end), timeline.scores[:, columns], true)

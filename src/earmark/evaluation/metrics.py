@@ -48,7 +48,7 @@ def average_precision(
         >>> average_precision(target, scores).round(4)
         array([0.8333,    nan])
     """
-    return np.array(_by_label(_label_precision, *_checked(target, scores)), np.float64)
+    return _label_values("mAP", target, scores)
 
 
 def roc_auc(
@@ -62,7 +62,7 @@ def roc_auc(
         >>> roc_auc(np.array([[1], [0], [0], [1]]), np.array([[0.9], [0.1], [0.4], [0.4]]))
         array([0.875])
     """
-    return np.array(_by_label(_label_area, *_checked(target, scores)), np.float64)
+    return _label_values("mAUC", target, scores)
 
 
 @overload
@@ -156,7 +156,7 @@ def bootstrap_interval(
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
-    measured = label_mean((average_precision if metric == "mAP" else roc_auc)(target, scores))
+    measured = label_mean(_label_values(metric, target, scores))
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]) - np.median(samples) + measured
     return max(float(low), 0.0), min(float(high), 1.0)
 
@@ -189,17 +189,15 @@ def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, s
         return [result for results in chunks for result in results]
 
 
-def _label_precision(positive: _Array, scores: _Array) -> float:
-    if not positive.any():
-        return float("nan")
-    found, _, at_least = _thresholds(np.sort(scores), scores[positive])
-    return float(_precision(found, at_least))
+def _label_values(metric: Metric, target: _Array, scores: _Array) -> _Array:
+    curve = _curve(metric)
 
+    def value(positive: _Array, own: _Array) -> float:
+        if not positive.any():
+            return math.nan
+        return float(curve(*_thresholds(np.sort(own), own[positive]), len(own)))
 
-def _label_area(positive: _Array, scores: _Array) -> float:
-    if not positive.any():
-        return float("nan")
-    return float(_area(*_thresholds(np.sort(scores), scores[positive]), len(scores)))
+    return np.array(_by_label(value, *_checked(target, scores)), np.float64)
 
 
 def _thresholds(rising: _Array, positives: _Array) -> tuple[_Array, _Array, _Array]:

@@ -1,6 +1,5 @@
 """Evaluation of a network on a data set: metrics, their interval and the clips behind them."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,6 +20,7 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads, one_ahead
 from earmark.storage.files import atomic_write
+from earmark.storage.json_files import json_value, write_json
 
 _MID: Final = re.compile(r"/[mtg]/\w+")  # ids that mean the same in every data set
 
@@ -82,25 +82,23 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None, such as the d' of a mean AUC of 1."""
-        low, high = self.mAP_interval
-        return {
+        values = {
             "model": self.model,
             "data": self.data,
             "n_clips": len(self.ids),
             "n_labels": len(self.labels),
             "n_labels_with_positives": self.n_labels_with_positives,
             "clip_ids_sha256": self.clip_ids_sha256,
-            "mAP": _finite(self.mAP),
-            "mAP_interval": [_finite(low), _finite(high)],
-            "mAUC": _finite(self.mAUC),
-            "d_prime": _finite(self.d_prime),
+            "mAP": self.mAP,
+            "mAP_interval": self.mAP_interval,
+            "mAUC": self.mAUC,
+            "d_prime": self.d_prime,
             "top1": self.top1,
-            "labels": [
-                {**f._asdict(), "average_precision": _finite(f.average_precision), "auc": _finite(f.auc)}
-                for f in self.labels
-            ],
+            "labels": [figures._asdict() for figures in self.labels],
             "failed": [clip._asdict() for clip in self.failed],
         }
+        plain: dict[str, Any] = json_value(values)
+        return plain
 
     def markdown(self) -> str:
         """The report as Markdown: metrics, coverage, labels by falling average precision, clips not measured."""
@@ -147,10 +145,8 @@ class Report:
         out_dir = Path(out_dir)
         self.save_scores(out_dir / "scores.npz")
         with atomic_write(out_dir / "report.md") as path:
-            path.write_text(self.markdown(), encoding="utf-8")
-        with atomic_write(out_dir / "report.json") as path:
-            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
+            path.write_text(self.markdown(), encoding="utf-8", errors="backslashreplace")
+        write_json(out_dir / "report.json", self.to_json())
 
     def save_scores(self, path: Path) -> None:
         """Writes an `.npz` file with ids, labels, scores and target.
@@ -369,10 +365,6 @@ def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:
             "select labels that it knows, or use a network trained on these"
         )
     return found
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _digits(value: float) -> str:

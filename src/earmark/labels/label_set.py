@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Num
@@ -134,21 +133,6 @@ class LabelSet:
         """The 50 labels of ESC-50; ids are the target numbers."""
         return _shipped("esc50")
 
-    @classmethod
-    def from_file(cls, path: Path | str) -> "LabelSet":
-        """The labels of a UTF-8 text file: each line is a name, or an id, a tab and a name. Blank lines are ignored.
-
-        Raises:
-            DataError: The file cannot be read, or a line is invalid.
-        """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise DataError(f"{path}: cannot be read as a list of labels: {reason}") from error
-        return _parse(text, str(path))
-
 
 def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
     if not names:
@@ -172,25 +156,9 @@ def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
             raise DataError(f"{id_!r} is the id of {names[position]!r} and the name of another label")
 
 
-def _parse(text: str, origin: str) -> LabelSet:
-    rows = [(number, line.split("\t")) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not rows:
-        raise DataError(f"{origin}: holds no label; write one name per line, or an id, a tab and a name")
-    width = len(rows[0][1])
-    for number, row in rows:
-        if len(row) > 2 or len(row) != width:
-            raise DataError(
-                f"{origin}, line {number}: expected {'a name' if width == 1 else 'an id, a tab and a name'}, "
-                f"got {len(row)} columns"
-            )
-    names = tuple(row[-1].strip() for _, row in rows)
-    try:
-        return LabelSet(names, tuple(row[0].strip() for _, row in rows))
-    except DataError as error:
-        raise DataError(f"{origin}: {error}") from error
-
-
 @cache
 def _shipped(name: str) -> LabelSet:
-    source = files("earmark.labels") / f"{name}.tsv"
-    return _parse(source.read_text(encoding="utf-8"), f"{name}.tsv")
+    # a line is an id, a tab and a name
+    lines = (files("earmark.labels") / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
+    ids, names = zip(*(line.split("\t") for line in lines), strict=True)
+    return LabelSet(names, ids)

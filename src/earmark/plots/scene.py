@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SOLID: Final = (0, ())
+_STYLES: Final = ((0, ()), (0, (1.5, 1.0)), (0, (6.0, 1.0, 1.0, 1.0)))
+"""Line styles of the first, second and third model, then again from the first."""
 
 
 def plot_scene(
@@ -122,12 +123,14 @@ def _draw_scores(
                 0.9 * timeline.scores[:, timeline.labels.index(label)] - lane,
                 color=colour if rank == 0 else INK,
                 linewidth=1.8 if rank == 0 else 1.0,
-                linestyle=_style(rank),
+                linestyle=_STYLES[rank % len(_STYLES)],
             )
     panels.draw_lanes(panel, list(colours))
     panel.set_ylabel("score")
     keys: dict[str, Line2D | Patch] = {
-        f"score of {name}": Line2D([], [], color=COLOURS[0] if rank == 0 else INK, linestyle=_style(rank))
+        f"score of {name}": Line2D(
+            [], [], color=COLOURS[0] if rank == 0 else INK, linestyle=_STYLES[rank % len(_STYLES)]
+        )
         for rank, name in enumerate(timelines)
     }
     if truth:
@@ -137,7 +140,3 @@ def _draw_scores(
     figure.legend(
         list(keys.values()), list(keys), loc="outside lower center", ncols=len(keys), frameon=False, fontsize=9
     )
-
-
-def _style(rank: int) -> tuple[int, Sequence[float]]:
-    return (_SOLID, (0, (1.5, 1.0)), (0, (6.0, 1.0, 1.0, 1.0)))[rank % 3]

@@ -1,8 +1,7 @@
 """Localisation metrics on plain arrays: PSDS, segment-based F1, pointing."""
 
-from earmark.data.true_events import TrueEvent
 from earmark.evaluation.localisation.intersections import PSDS1, PSDS2, Scenario, psds
-from earmark.evaluation.localisation.recordings import ScoredRecording
+from earmark.evaluation.localisation.recordings import ScoredRecording, TrueEvent
 from earmark.evaluation.localisation.segments import SegmentF1, best_thresholds, segment_f1
 from earmark.evaluation.localisation.weights import Pointing, pointing
 

@@ -2,16 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from earmark.data.true_events import TrueEvent
 from earmark.errors import DataError
 
 DECIMALS: Final = 6
 """Decimals of seconds in comparisons, so that a criterion met up to float rounding counts as met."""
+
+
+class TrueEvent(NamedTuple):
+    """A sound that truly occurs in a recording."""
+
+    label: int
+    """Column of the label in the scores."""
+    onset: float
+    """Seconds."""
+    offset: float
+    """Seconds."""
 
 
 @dataclass(frozen=True, eq=False)
