@@ -36,6 +36,18 @@ def test_a_listing_names_recordings_beside_it_and_anywhere(folder: Path) -> None
     assert Part.from_json(part.to_json()) == part
 
 
+def test_only_line_ends_separate_the_names_of_a_listing(folder: Path) -> None:
+    names = ("a\u2028b.wav", "c\x85d.wav", "e\x0cf.wav")
+    (folder / "list.txt").write_text("\r\n".join(names), encoding="utf-8")
+    assert read_input(str(folder / "list.txt")).parts[0].files == names
+
+
+def test_a_broken_link_does_not_keep_the_other_recordings_from_being_listed(folder: Path) -> None:
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
+    (part,) = read_input(str(folder)).parts
+    assert part.files == ("a.wav", "b.wav", "c.wav", "gone.wav", "sub/d.wav")
+
+
 @pytest.mark.parametrize("table", ["path,label\na.wav,dog\nsub/d.wav,rain\n", "label;File\nx;a.wav\ny;sub/d.wav\n;\n"])
 def test_a_csv_listing_has_a_column_of_paths(folder: Path, table: str) -> None:
     (folder / "list.csv").write_text(table)
@@ -73,13 +85,15 @@ def test_other_inputs_are_errors_of_one_line(folder: Path, tmp_path: Path) -> No
     assert "that can be read" in error_of("nonsense://x/y")
     (tmp_path / "t.csv").write_text("name\nx\n")
     assert "a column path or file was expected, it has name" in error_of("t.csv")
+    (tmp_path / "t.csv").write_text('path\n"a.wav\n' + "b.wav\n" * 30000)
+    assert "t.csv, line " in error_of("t.csv") and "not valid CSV" in error_of("t.csv")
     (tmp_path / "e.txt").write_text("\n")
     assert "no recording in it" in error_of("e.txt")
     (tmp_path / "p.parquet").write_bytes(b"PAR1 and no more")
     assert "cannot be read as Parquet" in error_of("p.parquet")
     for column, values in (("sound", [b""]), ("audio", [1.5])):
         parquet.write_table(pa.table({column: values}), tmp_path / "q.parquet")
-        assert "q.parquet: a column audio of bytes was expected" in error_of("q.parquet")
+        assert "q.parquet: expected the bytes of recordings in column audio" in error_of("q.parquet")
     parquet.write_table(pa.table({"audio": pa.array([], pa.binary())}), tmp_path / "none.parquet")
     assert "no row in it" in error_of("none.parquet")
     parquet.write_table(pa.table({"audio": [b""]}), folder / "t.parquet")

@@ -80,7 +80,7 @@ def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path,
     table.write_text((noises / "plain.csv").read_text() + "\ncut.wav,dog\n")
     assert cli.main(["calibrate", model, f"csv:{table}", "--out", str(tmp_path / "c.safetensors")]) == 0
     shown = capfd.readouterr().err
-    assert shown.startswith("1 unreadable clips are excluded from the metrics; ") and "cut.wav" in shown
+    assert shown.startswith("1 unreadable clips are left out; ") and "cut.wav" in shown
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,13 @@ def test_the_model_is_never_overwritten(model: str, noises: Path, capfd: Capture
     assert cli.main(words(model, noises, Path(model).parent / ".." / Path(model).parent.name / "best.safetensors")) == 2
     assert "itself, which would be lost; give another name" in capfd.readouterr().err
     assert Path(model).read_bytes() == before
+
+
+def test_the_calibrated_checkpoint_of_like_is_never_overwritten(model: str, tmp_path: Path, capfd: Capture) -> None:
+    calibrated = tmp_path / "calibrated.safetensors"
+    calibrated.write_bytes(Path(model).read_bytes())
+    assert cli.main(["calibrate", model, "--like", str(calibrated), "--out", str(calibrated)]) == 2
+    assert "itself, which would be lost" in capfd.readouterr().err
 
 
 def test_split_without_splits_in_the_data_is_an_error(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:

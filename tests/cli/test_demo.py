@@ -34,3 +34,9 @@ def test_demo_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert cli.main(["demo", "--out", str(tmp_path), "--seed", "3", "--quiet", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"scene": "demo/scene.flac"}
     assert calls == [(Path("demo"), 0, True), (tmp_path, 3, False)]
+
+
+def test_a_file_is_no_folder_for_the_demo(tmp_path: Path, capfd: Capture) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert "Only directory is allowed" in capfd.readouterr().err

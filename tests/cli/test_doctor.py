@@ -131,7 +131,7 @@ def test_wrong_usage(tmp_path: Path, words: str, message: str, capfd: Capture) -
     assert message in capfd.readouterr().err
     (tmp_path / "file").touch()
     assert cli.main(["doctor", "folder:none", "--out", str(tmp_path / "file")]) == 2
-    assert "expected a folder, this is a file" in capfd.readouterr().err
+    assert "Only directory is allowed" in capfd.readouterr().err
 
 
 def test_splits_and_labels(tmp_path: Path, clips: Path, capfd: Capture) -> None:

@@ -33,6 +33,7 @@ def test_the_help_of_train_has_a_heading_for_each_topic(capfd: pytest.CaptureFix
         ("soundscapes", ["Number of soundscapes. [at least 1]", "[at least 1000]"]),
         ("tag", ["Excludes --threshold. [at least 1]", "[from 0 to 1]"]),
         ("demo", ["[at least 0]"]),
+        ("doctor", ["[at least 0]", "[at most 0]", "[above 0 and at most 1]"]),
         ("bulk", ["Processors of each worker process. [above 0]"]),
     ],
 )

@@ -92,6 +92,21 @@ def test_unreadable_clips_are_reported(clips: Path, tmp_path: Path, capfd: Captu
     assert "\nnote: 1 clips could not be read and are listed in pack.json\n" in capfd.readouterr().err
 
 
+def test_a_pack_without_readable_clips_is_an_error(tmp_path: Path, capfd: Capture) -> None:
+    (tmp_path / "in" / "rain").mkdir(parents=True)
+    (tmp_path / "in" / "rain" / "a.wav").write_bytes(b"RIFF")
+    words = ["pack", f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), "--jobs", "1", "--skip-bad", "-q"]
+    assert cli.main(words) == 1
+    assert "1 of 1 clips cannot be read: rain/a.wav" in capfd.readouterr().err
+    assert not (tmp_path / "out" / "pack.json").exists()
+
+
+def test_a_check_takes_no_part_of_a_pack(tmp_path: Path, capfd: Capture) -> None:
+    for flags in (["--split", "train"], ["--labels", "bell"], ["--skip-bad"]):
+        assert cli.main(["pack", str(tmp_path), "--check", *flags]) == 2
+        assert "--check reads a whole pack" in capfd.readouterr().err
+
+
 def test_ctrl_c_reports_the_kept_shards(
     clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

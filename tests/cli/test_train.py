@@ -131,6 +131,7 @@ def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capt
         ('{"widht": 3}', "did you mean 'width'"),
         ('{"config": {"width": 0}}', "width: at least 1 was expected, not 0"),
         ('{"config": {}, "request": {"dat": "x"}}', "not dat='x'"),
+        ('{"config": {}, "request": ["x"]}', "not ['x']"),
         ('{"split": [1, 2]}', "not split=[1, 2]"),
         ("[1]", "settings by name were expected, not a list"),
         ("{", "a run.json or another JSON or TOML file of settings was expected"),

@@ -1,5 +1,6 @@
 """Workers that do parts, on one machine or a cluster. The only door to Ray."""
 
+import json
 import logging
 import os
 import socket
@@ -36,11 +37,11 @@ class Fleet:
     """Settings of the workers."""
 
     n_actors: Annotated[int | None, Limit(at_least=1)] = None
-    """Number of workers, each with the model; as many as the processors allow when None."""
+    """Number of worker processes, each with the model; by default as many as the processors allow."""
     cpus_per_actor: Annotated[float, Limit(above=0)] = 1.0
-    """Number of processors of a worker."""
+    """Processors of each worker process."""
     address: str | None = None
-    """Address of a Ray cluster; None uses the Ray of this process, or starts it on this machine."""
+    """Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -64,30 +65,14 @@ class Worker:
         """Does the part in each row."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist([self._do(Part.from_json(row["part"])) for row in rows.to_pylist()], _answers())
+        return pa.table({"answer": [self._do(Part.from_json(text)) for text in rows["part"].to_pylist()]})
 
-    def _do(self, part: Part) -> dict[str, Any]:
+    def _do(self, part: Part) -> str:
         try:
             done = do_part(part, self.tagger, self.settings, self.out, self.fingerprint)
         except Exception as error:  # the parent reports it; the other parts are done
-            return {"part": part.name, "error": describe_error(error)}
-        return {**asdict(done), "error": None}
-
-
-def _answers() -> "pa.Schema":
-    """Columns of a worker's answer about a part, finished or failed."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("part", pa.string()),
-            ("n_files", pa.int64()),
-            ("n_failed", pa.int64()),
-            ("seconds", pa.float64()),
-            ("first_error", pa.string()),
-            ("error", pa.string()),
-        ]
-    )
+            return json.dumps({"part": part.name, "error": describe_error(error)})
+        return json.dumps(asdict(done))
 
 
 def do_parts(
@@ -125,9 +110,9 @@ def do_parts(
             )
         try:
             for row in answers.iter_rows():
-                error = row.pop("error")
-                noted.add(row["part"])
-                note(row["part"], Done(**row) if error is None else error)
+                answer = json.loads(row["answer"])
+                noted.add(answer["part"])
+                note(answer["part"], answer["error"] if "error" in answer else Done(**answer))
         except ray.exceptions.GetTimeoutError as error:
             raise ConfigError(
                 f"{n_actors} of {fleet.cpus_per_actor:g} processors each were expected to start within "

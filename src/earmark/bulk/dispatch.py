@@ -154,6 +154,6 @@ def _check_there(out: RemotePath, done: list[Done]) -> None:
     names = out.names()
     if missing := [part.part for part in done if part.part not in names]:
         raise DataError(
-            f"{out.url}: {missing[0]} and {len(missing) - 1} other parts were written on another machine; "
+            f"{out.url}: {len(missing)} parts were written on another machine, the first is {missing[0]}; "
             "a cluster needs a folder that all machines share, such as s3://BUCKET/FOLDER"
         )

@@ -60,18 +60,15 @@ class Job:
         """The job as plain JSON values."""
         return {
             "format": _FORMAT,
-            "input": {
-                "n_files": self.input.n_rows,
-                "n_parts": len(self.input.parts),
-                "fingerprint": self.input.fingerprint,
-            },
-            "model": {"name": self.model, "fingerprint": self.model_fingerprint},
-            "settings": {
-                "top": self.settings.top,
-                "threshold": self.settings.threshold,
-                "embedding": self.settings.n_features,
-                "rows_per_part": self.rows_per_part,
-            },
+            "n_files": self.input.n_rows,
+            "n_parts": len(self.input.parts),
+            "input": self.input.fingerprint,
+            "model_name": self.model,
+            "model": self.model_fingerprint,
+            "top": self.settings.top,
+            "threshold": self.settings.threshold,
+            "embedding": self.settings.n_features,
+            "rows_per_part": self.rows_per_part,
         }
 
     @cached_property
@@ -139,7 +136,4 @@ def footer(done: Done, fingerprint: str) -> dict[bytes, bytes]:
 
 def _decisive(plan: dict[str, Any]) -> dict[str, Any]:
     """The values of a plan that the results depend on, by name."""
-    flat = {"format": plan.get("format"), "n_files": plan["input"].get("n_files") if "input" in plan else None}
-    for section in ("input", "model"):
-        flat[section] = plan.get(section, {}).get("fingerprint")
-    return {**flat, **plan.get("settings", {})}
+    return {name: value for name, value in plan.items() if name not in ("n_parts", "model_name")}

@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from io import StringIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
+from earmark.data.parquet_table import audio_column
 from earmark.errors import ConfigError, DataError
 from earmark.storage.remote import RemotePath
 
@@ -87,7 +89,8 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
             raise DataError(f"{url}: no such file or folder")
         suffix = PurePosixPath(place.name.lower()).suffix
         if suffix in (".txt", ".csv"):
-            lines = place.read().decode("utf-8-sig", "surrogateescape").splitlines()
+            # accepts LF, CRLF and CR as line ends, and no other character: names may hold them
+            lines = StringIO(place.read().decode("utf-8-sig", "surrogateescape"), newline=None).readlines()
             names = _column(url, lines) if suffix == ".csv" else filter(None, map(str.strip, lines))
             return _cut_files(url, place.folder, ((name, None) for name in names), rows_per_part)
         if suffix == ".parquet":
@@ -99,7 +102,8 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
 
 def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
     folder = place.root
-    visible = {name: size for name, size in place.files().items() if not _is_hidden(name)}
+    listed = place.files()
+    visible = {name: size for name, size in listed.items() if not _is_hidden(name)}
     tables = {name: size for name, size in visible.items() if name.endswith(".parquet")}
     recordings = {name: size for name, size in visible.items() if PurePosixPath(name.lower()).suffix in AUDIO_SUFFIXES}
     if tables and recordings:
@@ -111,7 +115,8 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
         return _cut_tables(place.url, folder.url, tables, rows_per_part)
     if place.is_local and folder is place:  # warns of the files that it skips
         found = scan_audio(Path(place.path))[0]
-        recordings = {file.relative_to(place.path).as_posix(): file.stat().st_size for file in found}
+        names = (file.relative_to(place.path).as_posix() for file in found)
+        recordings = {name: listed.get(name, 0) for name in names}
     return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
 
 
@@ -125,15 +130,18 @@ def _column(url: str, lines: list[str]) -> Iterator[str]:
     head = lines[0] if lines else ""
     # a table of one column has no separator
     separator = next((mark for mark in ",;\t" if mark in head), ",")
-    rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
-    columns = [name.strip().lower() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
-    column = next((name for name in _COLUMNS if name in columns), None)
-    if column is None:
-        raise DataError(f"{url}: a column path or file was expected, it has {', '.join(columns) or 'none'}")
-    for row in rows:
-        if name := (row[column] or "").strip():
-            yield name
+    rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        columns = [name.strip().lower() for name in rows.fieldnames or ()]
+        rows.fieldnames = columns
+        column = next((name for name in _COLUMNS if name in columns), None)
+        if column is None:
+            raise DataError(f"{url}: a column path or file was expected, it has {', '.join(columns) or 'none'}")
+        for row in rows:
+            if name := (row[column] or "").strip():
+                yield name
+    except csv.Error as error:
+        raise DataError(f"{url}, line {rows.line_num}: not valid CSV: {error}") from error
 
 
 def _cut_files(url: str, folder: str, files: Iterable[tuple[str, int | None]], rows_per_part: int) -> Input:
@@ -163,7 +171,7 @@ def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: in
                 footer = parquet.read_metadata(stream)
         except ArrowInvalid as error:
             raise DataError(f"{place.url}: cannot be read as Parquet, damaged or cut off: {error}") from error
-        _check_schema(place.url, footer.schema.to_arrow_schema())
+        audio_column(place.url, footer.schema.to_arrow_schema())
         counts = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         digest.update(json.dumps([table, size, counts]).encode())
         first_row = 0
@@ -175,19 +183,6 @@ def _cut_tables(url: str, folder: str, tables: dict[str, int], rows_per_part: in
     if not parts:
         raise DataError(f"{url}: no row in it")
     return Input(tuple(parts), digest.hexdigest())
-
-
-def _check_schema(url: str, schema: Any) -> None:
-    from pyarrow import types
-
-    if "audio" in schema.names:
-        kind = schema.field("audio").type
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if types.is_binary(kind) or types.is_large_binary(kind):
-            return
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    raise DataError(f"{url}: a column audio of bytes was expected, or of structs with bytes; it has {columns}")
 
 
 def _fitting(counts: list[int], most: int) -> Iterator[tuple[int, ...]]:

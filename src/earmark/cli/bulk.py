@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from earmark import hub
+from earmark.bulk.cluster import Fleet
 from earmark.bulk.parts import ROWS_PER_PART
 from earmark.cli.flags import AsJson, Count, Model, Quiet, Threshold, Top
 from earmark.cli.screen import note, report_error, rounded, write_json
-from earmark.errors import DataError, Limit
+from earmark.errors import DataError
 
 if TYPE_CHECKING:
     from earmark.bulk.dispatch import Outcome
 
+_DEFAULTS: Final = Fleet()
 _SECONDS_BETWEEN: Final = 5.0
 """Time between two lines of progress; parts may finish many times a second."""
 
@@ -27,9 +29,7 @@ def bulk(
     top: Top = None,
     threshold: Threshold = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
-    address: str | None = None,
-    n_actors: Annotated[int | None, Limit(at_least=1)] = None,
-    cpus_per_actor: Annotated[float, Limit(above=0)] = 1.0,
+    fleet: Annotated[Fleet, Parameter(name="*")] = _DEFAULTS,
     rows_per_part: Count = ROWS_PER_PART,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -40,16 +40,11 @@ def bulk(
         input: A folder of recordings, a listing (.txt, .csv) of paths and URLs, or Parquet with a column audio.
         out: Folder of the results, a path or a URL: new, or started by the same command.
         embed: Also write the embedding of each recording.
-        address: Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used.
-        n_actors: Number of worker processes; by default as many as the processors allow.
-        cpus_per_actor: Processors of each worker process.
         rows_per_part: Recordings per file of results.
     """
     # slow imports wait until the flags are valid
-    from earmark.bulk.cluster import Fleet
     from earmark.bulk.dispatch import make_job, run_job
 
-    fleet = Fleet(n_actors, cpus_per_actor, address)
     job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
     outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)

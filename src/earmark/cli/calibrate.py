@@ -8,7 +8,7 @@ from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.flags import AsJson, BatchSize, Count, Device, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
 from earmark.data import Dataset, open_data
 from earmark.errors import DataError
@@ -33,8 +33,8 @@ def calibrate(
     like: str | None = None,
     split: str | None = None,
     min_positives: Count = 5,
-    batch_size: Count = 16,
-    device: str = "cpu",
+    batch_size: BatchSize = 16,
+    device: Device = "cpu",
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,12 +47,10 @@ def calibrate(
         like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.
         split: Use only these splits, joined by commas, of each DATA that has splits; otherwise all clips.
         min_positives: A label with fewer clips takes the best threshold for all labels together.
-        batch_size: Clips per batch; does not change the result.
-        device: cpu, cuda, cuda:N or mps.
     """
     if out.suffix != ".safetensors" or out.is_dir():
         raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
-    refuse_overwriting(out, [model])
+    refuse_overwriting(out, [model, *([like] if like is not None else [])])
     if like is not None and not data:
         if split is not None:
             raise CycloptsError("--split selects clips of DATA; leave it out with --like")
@@ -72,7 +70,7 @@ def calibrate(
     apply(network, calibration).save(out)
     if calibration.failed:
         first = calibration.failed[0]
-        note(f"{len(calibration.failed)} unreadable clips are excluded from the metrics; {first.error}", quiet)
+        note(f"{len(calibration.failed)} unreadable clips are left out; {first.error}", quiet)
     if json:
         write_json({"model": model, "out": str(out), **calibration.to_json()})
     else:

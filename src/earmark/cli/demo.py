@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.flags import FOLDER, AsJson, Quiet
 from earmark.cli.screen import table_console, write_json
 from earmark.errors import Limit
 
 
 def demo(
     *,
-    out: Path = Path("demo"),
+    out: Annotated[Path, FOLDER] = Path("demo"),
     seed: Annotated[int, Limit(at_least=0)] = 0,
     json: AsJson = False,
     quiet: Quiet = False,

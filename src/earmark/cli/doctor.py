@@ -6,39 +6,30 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import CycloptsError, Parameter
+from cyclopts import Parameter
 
-from earmark.cli.clips import select, split_words
-from earmark.cli.flags import AsJson, Jobs, Quiet
-from earmark.cli.screen import check_folder, in_flags, note, progress, report_error, table, table_console, write_json
-from earmark.doctor.kinds import KEPT, LEFT_OUT, Limits
-from earmark.errors import ConfigError, DataError
+from earmark.cli.clips import select
+from earmark.cli.flags import FOLDER, AsJson, Data, Jobs, Labels, Quiet, Split
+from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
+from earmark.doctor.kinds import Limits
+from earmark.errors import DataError
 
 if TYPE_CHECKING:
     from earmark.doctor.report import Report
 
 _DEFAULTS: Final = Limits()
 _EXAMPLES: Final = 3
-_KEEP_HELP: Final = (
-    f"Kinds of finding that count as clean, joined by commas: {', '.join(LEFT_OUT)}. With --strict, these and "
-    f"{', '.join(KEPT)} are no fault if they are named here."
-)
 
 
 def doctor(
-    data: str,
+    data: Data,
     /,
     *,
-    out: Path,
-    split: str | None = None,
-    labels: str | None = None,
+    out: Annotated[Path, FOLDER],
+    split: Split = None,
+    labels: Labels = None,
     jobs: Jobs = None,
-    min_seconds: float = _DEFAULTS.min_seconds,
-    silent_dbfs: float = _DEFAULTS.silent_dbfs,
-    clipped_share: float = _DEFAULTS.clipped_share,
-    min_clips: int = _DEFAULTS.min_clips,
-    keep: Annotated[str, Parameter(help=_KEEP_HELP)] = "",
-    drop: str = "",
+    limits: Annotated[Limits, Parameter(name="*", negative="")] = _DEFAULTS,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[AsJson, Parameter(help="Print the content of report.json.")] = False,
     quiet: Quiet = False,
@@ -46,23 +37,9 @@ def doctor(
     """Find the problems of a data set.
 
     Args:
-        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
         out: Folder of the report: new, empty, or with an earlier report.
-        split: Splits of DATA to examine, joined by commas; by default all.
-        labels: Labels whose clips are examined, names or ids joined by commas, or esc10; by default all.
-        min_seconds: Shorter clips are reported as short; 0.2 s is half a segment of the paper's network.
-        silent_dbfs: Clips with a peak below this level (dB relative to full scale) are reported as silent.
-        clipped_share: Clips with this fraction of samples in runs of 3 or more at full scale are reported as clipped.
-        min_clips: Labels with fewer clean clips, in all or in a split, are reported as rare.
-        drop: Kinds of finding that are not clean either, joined by commas: ends-early, clipped, warned.
-        strict: Exit with status 1 if anything is found; for automatic checks.
+        strict: Exit with status 1 if anything is found but what --keep names: then also ends-early, clipped, warned.
     """
-    try:
-        kinds = frozenset(split_words(keep)), frozenset(split_words(drop))
-        limits = Limits(min_seconds, silent_dbfs, clipped_share, min_clips, *kinds)
-    except ConfigError as error:
-        raise CycloptsError(in_flags(error)) from error
-    check_folder(out)
     dataset = select(data, split, labels, lenient=True)
     from earmark.doctor.checkup import doctor as examine
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from earmark import hub
 from earmark.cli import screen
 from earmark.cli.clips import select
-from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.flags import FOLDER, AsJson, BatchSize, Data, Device, Labels, Quiet, Split
 from earmark.data.audioset import StrongEvent, read_strong_labels
 from earmark.data.clips import Dataset
 from earmark.inference.tagger import Tagger
@@ -31,15 +31,15 @@ _JSON_HELP: Final = (
 
 def evaluate(
     model: str,
-    data: str,
+    data: Data,
     /,
     *,
-    split: str | None = None,
-    labels: str | None = None,
+    split: Split = None,
+    labels: Labels = None,
     strong: Path | None = None,
-    out: Path | None = None,
-    batch_size: Count = 16,
-    device: str = "cpu",
+    out: Annotated[Path | None, FOLDER] = None,
+    batch_size: BatchSize = 16,
+    device: Device = "cpu",
     json: Annotated[AsJson, Parameter(help=_JSON_HELP)] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,16 +47,10 @@ def evaluate(
 
     Args:
         model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
-        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
-        split: Use only these splits, joined by commas; otherwise all clips.
-        labels: Use only clips with these labels, as names or ids joined by commas; or esc10.
         strong: Also evaluate event detection against AudioSet's table of strong labels (.tsv).
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
-        batch_size: Clips per batch; does not change the metrics.
-        device: cpu, cuda, cuda:N or mps.
     """
     if out is not None:
-        screen.check_folder(out)
         for name in _FILES:
             screen.refuse_overwriting(out / name, [model, data.partition(":")[2]])
     events = None if strong is None else read_strong_labels(strong)

@@ -1,24 +1,38 @@
 """Flags that commands share, and commands that are imported when they are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from cyclopts import App, ArgumentCollection, Group, Parameter
-from cyclopts.validators import mutually_exclusive
+from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
+from earmark.cli.clips import split_words
 from earmark.errors import Limit
 
-_WHICH = Group(validator=mutually_exclusive, show=False)
+_WHICH = Group(validator=validators.mutually_exclusive, show=False)
+FOLDER: Final = Parameter(validator=validators.Path(file_okay=False))
+"""A path where no file may be."""
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print a JSON summary.")]
+BatchSize = Annotated[int, Limit(at_least=1), Parameter(help="Clips per batch; does not change the result.")]
 Count = Annotated[int, Limit(at_least=1)]
+Data = Annotated[
+    str,
+    Parameter(
+        help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE."
+    ),
+]
+Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
+Labels = Annotated[
+    str | None,
+    Parameter(help="Use only these labels and their clips: names or ids joined by commas, or esc10; by default all."),
+]
 Model = Annotated[
     str,
     Parameter(
@@ -28,6 +42,7 @@ Model = Annotated[
 OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only errors on standard error.")]
 Score = Annotated[float | Literal["auto"] | None, Limit(at_least=0, at_most=1)]
+Split = Annotated[str | None, Parameter(help="Use only clips in these splits, joined by commas; by default all.")]
 Threshold = Annotated[
     Score, Parameter(group=_WHICH, help="Lowest score of a tag; auto takes each label's threshold from the model.")
 ]
@@ -42,7 +57,8 @@ class CommandApp(App):
     """A command that is imported when it is called and reads limits and headings from the annotations of its flags.
 
     The value of a flag is checked against its `Limit`, which the help prints after the description. A member of an enum
-    is the heading under which the help lists the flag; headings have the order of the enum.
+    is the heading under which the help lists the flag; headings have the order of the enum. The words of a set are
+    joined by commas.
     """
 
     def assemble_argument_collection(self, **options: Any) -> ArgumentCollection:
@@ -52,6 +68,9 @@ class CommandApp(App):
             self.default_command = getattr(import_module(module), name)
         arguments = super().assemble_argument_collection(**options)
         for argument in arguments:
+            if argument.hint == frozenset[str]:
+                words = Parameter(converter=_set_of_words, show_default=False)
+                argument.parameter = Parameter.combine(argument.parameter, words)
             for note in getattr(argument.field_info.annotation, "__metadata__", ()):
                 if isinstance(note, Limit):
                     # settings, which have a key, check their limits themselves
@@ -64,6 +83,10 @@ class CommandApp(App):
                     continue
                 argument.parameter = Parameter.combine(argument.parameter, added)
         return arguments
+
+
+def _set_of_words(type_: Any, tokens: Sequence[Token]) -> frozenset[str]:
+    return frozenset(word for token in tokens for word in split_words(token.value))
 
 
 def _check(limit: Limit, type_: Any, value: object) -> None:

@@ -8,7 +8,7 @@ from cyclopts import CycloptsError, Parameter
 
 from earmark import packing
 from earmark.cli.clips import rate_below, select
-from earmark.cli.flags import AsJson, Jobs, Quiet
+from earmark.cli.flags import AsJson, Jobs, Labels, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def pack(
     out: str | None = None,
     /,
     *,
-    split: str | None = None,
-    labels: str | None = None,
+    split: Split = None,
+    labels: Labels = None,
     settings: Annotated[packing.PackConfig, Parameter(name="*")] = _DEFAULTS,
     jobs: Jobs = None,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
@@ -39,14 +39,14 @@ def pack(
     Args:
         data: A source and a path, named as for `earmark train`; with --check, the folder or URL of a pack.
         out: Folder of the pack: new, empty, or started by the same command.
-        split: Splits of DATA to pack, joined by commas; by default all.
-        labels: Labels whose clips are packed, names or ids joined by commas, or esc10; by default all.
         skip_bad: Leave out unreadable clips and list them in pack.json.
         check: Compare each file of an existing pack with its checksum.
     """
     if check:
         if out is not None:
             raise CycloptsError(f"--check takes one folder, a pack, not {data} and {out}")
+        if split is not None or labels is not None or skip_bad:
+            raise CycloptsError("--check reads a whole pack; leave out --split, --labels and --skip-bad")
         return _check(data.removeprefix("parquet:"), jobs, json, quiet)
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")

@@ -171,16 +171,6 @@ def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
                 raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
 
 
-def check_folder(out: Path) -> None:
-    """Refuses an --out that is a file where a folder is to be written.
-
-    Raises:
-        CycloptsError: It is a file.
-    """
-    if out.exists() and not out.is_dir():
-        raise CycloptsError(f"--out {out}: expected a folder, this is a file")
-
-
 def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str]) -> None:
     """Checks --out and --plot before the work starts.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earmark.cli.clips import select
-from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.flags import FOLDER, AsJson, Count, Labels, Quiet, Split
 from earmark.cli.screen import note, progress, say, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 
@@ -15,12 +15,12 @@ _DEFAULTS = SoundscapeConfig()
 
 def soundscapes(
     bank: str,
-    out: Path,
+    out: Annotated[Path, FOLDER],
     /,
     *,
     n_clips: Count,
-    split: str | None = None,
-    labels: str | None = None,
+    split: Split = None,
+    labels: Labels = None,
     settings: Annotated[SoundscapeConfig, Parameter(name="*", negative="")] = _DEFAULTS,
     jobs: Count = 2,
     json: AsJson = False,
@@ -32,8 +32,6 @@ def soundscapes(
         bank: Clips of one sound each, as a source and a path, such as esc50:DIR.
         out: A new or empty folder, or one of an interrupted run.
         n_clips: Number of soundscapes.
-        split: Splits of the bank to use, joined by commas.
-        labels: Labels of the bank to use, as names or ids joined by commas; or esc10.
         jobs: Number of threads that mix and compress.
     """
     sounds = select(bank, split, labels)

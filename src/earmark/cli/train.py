@@ -12,7 +12,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from earmark.cli.clips import rate_below, select
-from earmark.cli.flags import AsJson, Quiet
+from earmark.cli.flags import AsJson, Data, Labels, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
@@ -29,13 +29,13 @@ _CONFIG: Final = (
 
 
 def train(
-    data: str | None = None,
+    data: Data | None = None,
     *,
     out: Path,
-    split: Annotated[str | None, Topic.DATA] = None,
+    split: Annotated[Split, Topic.DATA] = None,
     valid: Annotated[str | None, Topic.DATA] = None,
     valid_split: Annotated[str | None, Topic.DATA] = None,
-    labels: Annotated[str | None, Topic.DATA] = None,
+    labels: Annotated[Labels, Topic.DATA] = None,
     config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
@@ -45,12 +45,9 @@ def train(
     """Train a tagger on weakly labelled clips.
 
     Args:
-        data: csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE.
         out: Folder of the run; must be new or empty without --resume.
-        split: Splits of DATA to train on, joined by commas; by default all.
         valid: Data to validate on after each epoch, given like DATA.
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
-        labels: Labels to learn, names or ids joined by commas, or esc10; by default all.
         resume: Continue the run in --out with its settings and data.
     """
     if data is None and resume:
@@ -155,6 +152,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConfigError(f"{path}: settings by name were expected, not a {type(content).__name__}")
     if isinstance(content.get("config"), dict):
         settings, request = content["config"], content.get("request") or {}
+        if not isinstance(request, dict):
+            raise ConfigError(f"{path}: data by name were expected in request, not {request!r}")
     else:
         settings = {name: value for name, value in content.items() if name not in _REQUEST}
         request = {name: value for name, value in content.items() if name in _REQUEST}

@@ -84,7 +84,7 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     url = Shard(folder, name, "audio").url
     about = packs.read_description(url, (schema.metadata or {}).get(b"earmark"))
     kind, id_column = _kind(url, schema.names, about)
-    shard = Shard(folder, name, _audio_column(url, schema))
+    shard = Shard(folder, name, audio_column(url, schema))
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
@@ -126,10 +126,16 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     )
 
 
-def _audio_column(url: str, schema: Any) -> str:
-    """The column that holds the bytes of the recordings."""
+def audio_column(url: str, schema: Any) -> str:
+    """The column that holds the bytes of the recordings.
+
+    Raises:
+        DataError: There is none.
+    """
     from pyarrow import types
 
+    if "audio" not in schema.names:
+        raise DataError(f"{url}: expected the bytes of recordings in column audio, got {', '.join(schema.names)}")
     type_ = schema.field("audio").type
     names = [field.name for field in type_] if types.is_struct(type_) else []
     bytes_ = type_.field("bytes").type if "bytes" in names else type_

@@ -62,17 +62,17 @@ class Limits:
     """
 
     min_seconds: Annotated[float, Limit(at_least=0)] = 0.2
-    """Shorter clips are `short`. Half a segment of the paper's network; FSD50K has clips of 0.3 s."""
+    """Shorter clips are reported as short; 0.2 s is half a segment of the paper's network."""
     silent_dbfs: Annotated[float, Limit(at_most=0)] = -60.0
-    """Clips with a lower peak are `silent`; dBFS. The default of FFmpeg's silencedetect."""
+    """Clips with a peak below this level (dB relative to full scale) are reported as silent."""
     clipped_share: Annotated[float, Limit(above=0, at_most=1)] = 0.001
-    """Clips with this share of their samples in runs of three or more at full scale are `clipped`."""
+    """Clips with this fraction of samples in runs of 3 or more at full scale are reported as clipped."""
     min_clips: Annotated[int, Limit(at_least=0)] = 5
-    """Labels with fewer clean clips, in all or in a split, are `rare`."""
+    """Labels with fewer clean clips, in all or in a split, are reported as rare."""
     keep: frozenset[str] = frozenset()
-    """Kinds that leave a clip clean."""
+    """Kinds of finding that count as clean, joined by commas: unlabelled, short, silent, duplicate, contradicting."""
     drop: frozenset[str] = frozenset()
-    """Kinds of `KEPT` that make a clip unclean."""
+    """Kinds of finding that are not clean either, joined by commas: ends-early, clipped, warned."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -59,7 +59,8 @@ def pack(
         out: The folder: new, empty, or begun by the same call.
         config: Settings of the pack.
         jobs: Number of processes; one for each processor when None.
-        skip_bad: Whether unreadable clips are listed in `pack.json` instead of being an error at the end.
+        skip_bad: Whether unreadable clips are listed in `pack.json` instead of being an error at the end, unless all
+            are unreadable.
         progress: Called with the number of finished clips and of all clips.
 
     Raises:
@@ -117,7 +118,7 @@ def _make(
             if not packed.n_clips and not skip_bad:
                 break  # none of its clips could be read, so the rest is hardly readable either
             progress(n_begun, n_clips)
-    _refuse(plan, lost, [] if skip_bad else bad)
+    _refuse(plan, lost, [] if skip_bad and len(bad) < n_clips else bad)
     return n_made, seconds
 
 
@@ -131,6 +132,6 @@ def _refuse(plan: Plan, lost: Sequence[str], bad: Sequence[Skipped]) -> None:
         named = first_few([f"{one.id} ({one.reason})" for one in ordered])
         raise DataError(
             f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}; repair them and give "
-            "the same command again, or leave them out",
-            remedy={"skip_bad": True},
+            f"the same command again{', or leave them out' if len(bad) < plan.n_clips else ''}",
+            remedy={"skip_bad": True} if len(bad) < plan.n_clips else None,
         )
