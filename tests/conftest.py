@@ -171,25 +171,17 @@ def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Calla
 @pytest.fixture(scope="session")
 def exported(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An exported small tagger; its .safetensors checkpoint is in the same folder."""
-    return write_once("exported", _export) / "tagger.onnx"
 
+    def write(folder: Path) -> None:
+        from earmark.export.onnx_file import export
+        from tests.networks import graphs_made_once, small_network
 
-def _export(folder: Path) -> None:
-    import torch
+        network = small_network()
+        network.save(folder / "tagger.safetensors")
+        with graphs_made_once(write_once):
+            export(network, folder / "tagger.onnx")
 
-    from earmark.export.onnx_file import export
-    from earmark.labels import LabelSet
-    from earmark.model.frontend import FrontendConfig
-    from earmark.model.network import Network, NetworkConfig
-
-    torch.manual_seed(0)
-    config = NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2)
-    network = Network(config, LabelSet(("dog", "rain", "siren"), ("/d", "/r", "/s")))
-    # one step of statistics, so that batch norm in evaluation is not the identity
-    network.train()(torch.randn(8, 16000))
-    network.thresholds, network.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
-    network.save(folder / "tagger.safetensors")
-    export(network, folder / "tagger.onnx")
+    return write_once("exported", write) / "tagger.onnx"
 
 
 class Row(NamedTuple):

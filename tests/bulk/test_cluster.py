@@ -49,7 +49,7 @@ def test_an_address_without_a_server_is_reported() -> None:
 
 
 def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
-    model: str,
+    exported: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     wait_until: Callable[..., None],
@@ -90,6 +90,7 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
     out = str(tmp_path / "out")
     complaints: list[str] = []
+    model = str(exported)  # its workers start without PyTorch, which takes seconds
     job = dispatch.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     try:

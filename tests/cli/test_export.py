@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ from earmark import cli
 from earmark.inference.onnx_engine import OnnxEngine
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def model(exported: Path, write_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[str]:
+    """A checkpoint whose graphs are made once for all tests."""
+    from tests.networks import graphs_made_once
+
+    with graphs_made_once(write_once):
+        yield str(exported.with_suffix(".safetensors"))
 
 
 def test_export_writes_a_file_and_prints_a_summary(model: str, tmp_path: Path, capfd: Capture) -> None:

@@ -19,12 +19,11 @@ from earmark.export import onnx_file as exporting
 from earmark.export.onnx_file import Exported, check_parity, export
 from earmark.inference.onnx_engine import OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
-from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.network import Network, NetworkConfig
 from earmark.model.pooling import POOLINGS
+from tests.networks import LABELS, graphs_made_once, small_network
 
-LABELS = LabelSet(("dog", "rain", "siren"), ("/d", "/r", "/s"))
 RATE = 16000
 KINDS = {
     **{pooling: {"pooling": pooling} for pooling in POOLINGS},
@@ -34,45 +33,20 @@ KINDS = {
 """Settings of the tested networks, by name."""
 
 
-def network(**changes) -> Network:
-    torch.manual_seed(0)
-    net = Network(NetworkConfig(**{"frontend": FrontendConfig.at_16k(), "width": 2, "n_heads": 2, **changes}), LABELS)
-    # one step of statistics, so that batch norm in evaluation is not the identity; the same for all poolings
-    torch.manual_seed(1)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and net.config.backbone == "light":
-            module.momentum = None  # otherwise its segments would be almost zero
-    net.train()(torch.randn(8, 16000))
-    with torch.no_grad():
-        net.pooling.load_state_dict({name: 3 * tensor for name, tensor in net.pooling.state_dict().items()})
-    net.thresholds, net.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
-    return net.eval()
-
-
 class Pair:
     """A network and its exported file."""
 
     def __init__(self, net: Network, folder: Path) -> None:
         self.path = folder / "exported.onnx"
         self.exported = Exported(*json.loads((folder / "exported.json").read_text()))
-        self.torch, self.onnx = TorchEngine(net), OnnxEngine(self.path)
+        self.torch, self.onnx = TorchEngine(net), OnnxEngine(self.path, n_threads=1)
 
 
 @pytest.fixture(scope="module")
 def pairs(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Callable[[str], Pair]]:
-    # an export takes seconds: one a kind for all tests, and one of each backbone, which all poolings have in common
-    encode = exporting._export_encode
-
-    def encode_once(net: Network) -> onnx.ModelProto:
-        def write(folder: Path) -> None:
-            onnx.save(encode(net), folder / "encode.onnx")
-
-        name = f"encode-{net.config.backbone}-{net.config.frontend.n_mels}"
-        return onnx.load(write_once(name, write) / "encode.onnx")
-
     @cache
     def pair(kind: str) -> Pair:
-        net = network(**KINDS[kind])
+        net = small_network(**KINDS[kind])
 
         def write(folder: Path) -> None:
             exported = export(net, folder / "exported.onnx")
@@ -80,8 +54,7 @@ def pairs(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterat
 
         return Pair(net, write_once(f"pair-{kind}", write))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_export_encode", encode_once)
+    with graphs_made_once(write_once):
         yield pair
 
 
@@ -107,7 +80,9 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 def test_scores_of_a_hundred_inputs_of_many_lengths_are_the_same(pair: Pair) -> None:
     rng = np.random.default_rng(0)
-    plain = onnxruntime.InferenceSession(pair.path)
+    one_thread = onnxruntime.SessionOptions()
+    one_thread.intra_op_num_threads = 1
+    plain = onnxruntime.InferenceSession(pair.path, one_thread)
     for n_samples in lengths(rng):
         waveform = (10 ** rng.uniform(-4, 0) * rng.standard_normal(n_samples)).astype(np.float32)
         segments, ours = pair.torch.encode(waveform), pair.onnx.encode(waveform)
@@ -203,9 +178,12 @@ def test_the_file_holds_no_paths_of_this_machine(gmap: Pair) -> None:
     assert b"site-packages" not in content and b"stack_trace" not in content
 
 
-def test_a_file_with_different_scores_is_removed(gmap: Pair, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    other = network()
-    other.backbone.bn0.bias.data += 1  # `pairs` has the graph of another backbone, and so has what is exported
+def test_a_file_with_different_scores_is_removed(
+    gmap: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other, graph = small_network(), exporting._export_encode(gmap.torch.network)
+    other.backbone.bn0.bias.data += 1
+    monkeypatch.setattr(exporting, "_export_encode", lambda network: graph)
     with pytest.raises(CheckpointError, match=r"bad\.onnx: scores differ by .* expected at most 0\.0001") as caught:
         export(other, tmp_path / "bad.onnx")
     assert str(tmp_path / "bad.onnx") in str(caught.value) and "\n" not in str(caught.value)
@@ -216,9 +194,9 @@ def test_a_file_with_different_scores_is_removed(gmap: Pair, tmp_path: Path, cap
 def test_parity_with_another_network_fails(gmap: Pair) -> None:
     assert check_parity(gmap.torch.network, gmap.path) == gmap.exported.difference
     with pytest.raises(CheckpointError, match="scores differ by"):
-        check_parity(network(pooling="max"), gmap.path)
+        check_parity(small_network(pooling="max"), gmap.path)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a file that ends in \.onnx was expected"):
-        export(network(), tmp_path / "a.safetensors")
+        export(small_network(), tmp_path / "a.safetensors")

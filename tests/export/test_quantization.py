@@ -1,20 +1,18 @@
 """Quantisation to 8 bits: accurate for all lengths, and limited to convolutions."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from earmark.errors import ConfigError
 from earmark.export.onnx_file import export
 from earmark.export.quantization import quantize
 from earmark.inference.engine import CHUNK_SECONDS
 from earmark.inference.onnx_engine import session
-from earmark.model.network import Network
+from tests.networks import graphs_made_once, small_network
 
 RATE = 16000
 
@@ -31,14 +29,9 @@ def model(
     """The exported float32 file."""
     if request.param == "cnn":
         return exported
-    network = Network.load(exported.with_suffix(".safetensors"))
-    torch.manual_seed(0)
-    light = Network(replace(network.config, backbone="light"), network.labels)
-    for module in light.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # for segments as large as those of a trained network
-    light.train()(0.1 * torch.randn(8, 16000))
-    return write_once("quantization-light", lambda folder: export(light, folder / "light.onnx")) / "light.onnx"
+    with graphs_made_once(write_once):
+        light = small_network(backbone="light")
+        return write_once("quantization-light", lambda folder: export(light, folder / "light.onnx")) / "light.onnx"
 
 
 @pytest.fixture(scope="module")
