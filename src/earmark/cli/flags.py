@@ -17,6 +17,12 @@ _WHICH = Group(validator=mutually_exclusive, show=False)
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print a JSON summary.")]
 Count = Annotated[int, Limit(at_least=1)]
+Engine = Annotated[
+    Literal["auto", "onnx", "torch"],
+    Parameter(
+        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime for earmark-esc50 and .onnx files, PyTorch for the rest."
+    ),
+]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
 Model = Annotated[
