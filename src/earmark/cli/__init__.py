@@ -16,12 +16,13 @@ from earmark.errors import ConfigError, EarmarkError
 from earmark.parallel.silence import silenced_libraries
 
 _EXTRAS: Final = {
+    "torch": "train",
+    "safetensors": "train",
     "tensorboard": "train",
     "matplotlib": "plot",
     "ray": "bulk",
     "fsspec": "parquet",
     "pyarrow": "parquet",
-    "onnxruntime": "onnx",
     "onnx": "export",
     "onnxscript": "export",
 }
@@ -119,6 +120,12 @@ _COMMANDS: Final = {
         "After an interruption the same command continues.",
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
+    ),
+    "completion": (
+        "Print the completion script of a shell: the tab key then completes commands and flags.",
+        "bash: add the line of the example to ~/.bashrc. zsh: write the output to a file _earmark in a folder of $fpath. "
+        "fish: write it to ~/.config/fish/completions/earmark.fish.",
+        'eval "$(earmark completion bash)"',
     ),
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""

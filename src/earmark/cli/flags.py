@@ -27,6 +27,12 @@ Data = Annotated[
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
+Engine = Annotated[
+    Literal["auto", "onnx", "torch"],
+    Parameter(
+        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime for earmark-esc50 and .onnx files, PyTorch for the rest."
+    ),
+]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
 Labels = Annotated[

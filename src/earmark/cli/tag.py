@@ -18,7 +18,7 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.recording import find_audio
 from earmark.cli import screen
-from earmark.cli.flags import FormatJson, Model, OutFile, Quiet, Threshold, Top
+from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Quiet, Threshold, Top
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.errors import AudioError, EarmarkError, Limit
 from earmark.inference.tagger import Tagger
@@ -32,6 +32,7 @@ def tag(
     /,
     *,
     model: Model = hub.DEFAULT_MODEL,
+    engine: Engine = "auto",
     top: Top = None,
     threshold: Threshold = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
@@ -47,7 +48,8 @@ def tag(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
-        precision: bf16 is faster on processors that have instructions for it; scores change in the third digit.
+        precision: bf16 needs PyTorch and is faster on processors that have instructions for it; scores change in the
+            third digit.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
     """
@@ -58,12 +60,12 @@ def tag(
     journal = None
     if out is not None and not is_stream(out):
         settings = {"precision": precision, "top": top, "threshold": threshold}
-        journal = ResultsJournal(out, {"model": _fingerprint(model), **settings})
+        journal = ResultsJournal(out, {"model": _fingerprint(model, engine), **settings})
     names = [text(file.file if isinstance(file, FileResult) else str(file)) for file in found]
     known = _known(out, journal, names) if resume and out is not None else {}
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
-    tagger = hub.load(model, n_threads=max(1, n_processors() // n_jobs), precision=precision)
+    tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
@@ -82,8 +84,8 @@ def tag(
     return 1 if tally.n_failed else 0
 
 
-def _fingerprint(model: str) -> str:
-    with hub.find_checkpoint(model).open("rb") as file:
+def _fingerprint(model: str, engine: Literal["auto", "onnx", "torch"]) -> str:
+    with hub.find_checkpoint(model, engine).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

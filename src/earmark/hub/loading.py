@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL: Final = "earmark-esc50"
 
-_SHIPPED: Final = {"earmark-esc50": "earmark-esc50.safetensors"}
-"""Models in the package, by name; each has a card in `earmark/hub`."""
+_SHIPPED: Final = ("earmark-esc50",)
+"""Models in the package, each as an exported `.onnx` file and as a checkpoint, with a card in `earmark/hub`."""
 _PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
     # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", CC BY 4.0
     "panns-cnn10": {
@@ -34,6 +34,7 @@ def load(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     n_threads: int | None = None,
     precision: Literal["float32", "bf16"] = "float32",
+    engine: Literal["auto", "onnx", "torch"] = "auto",
 ) -> Tagger:
     """The tagger of a model, given by name or by the path of a checkpoint.
 
@@ -45,14 +46,18 @@ def load(
         n_threads: Number of threads per call of the network; None means all processors. PyTorch has one such setting
             for the whole process.
         precision: bf16 is faster on processors that support it, and changes scores in the third digit
-            (results/precision.md). An `.onnx` file has a fixed precision.
+            (results/precision.md). It needs PyTorch: an `.onnx` file has a fixed precision.
+        engine: `onnx` is ONNX Runtime, `torch` is PyTorch. `auto` takes ONNX Runtime for `earmark-esc50` in float32 and
+            for `.onnx` files, and PyTorch for everything else.
 
     Raises:
         CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.
-        ConfigError: `precision` is set for an `.onnx` file.
-        ModuleNotFoundError: ONNX Runtime, which an `.onnx` file needs, is not installed.
+        ConfigError: The file does not run in this engine, or not in this precision.
+        ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed: `pip install 'earmark[train]'`.
     """
-    path = find_checkpoint(name_or_path)
+    if precision != "float32" and engine == "auto":
+        engine = "torch"
+    path = find_checkpoint(name_or_path, engine)
     if path.suffix == ".onnx":
         from earmark.inference.onnx_engine import OnnxEngine
 
@@ -60,8 +65,16 @@ def load(
             raise ConfigError(
                 f"{path}: the precision of an exported network is fixed; {precision} needs its checkpoint", "precision"
             )
+        if engine == "torch":
+            raise ConfigError(
+                f"{path}: an exported network runs in ONNX Runtime only; torch needs its checkpoint", "engine"
+            )
         return Tagger(OnnxEngine(path, n_threads=n_threads))
-    # imported late: a misspelt name fails without the seconds that PyTorch takes to import
+    if engine == "onnx":
+        raise ConfigError(
+            f"{path}: ONNX Runtime needs an .onnx file; `earmark export {path} OUT.onnx` writes it", "engine"
+        )
+    # imported late: tagging with an .onnx file works without PyTorch
     from earmark.inference.torch_engine import TorchEngine
 
     return Tagger(TorchEngine(_read_network(path), n_threads, precision))
@@ -73,7 +86,7 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     Raises:
         CheckpointError: As for `load`.
     """
-    path = find_checkpoint(name_or_path)
+    path = find_checkpoint(name_or_path, "torch")
     if path.suffix == ".onnx":
         raise CheckpointError(
             f"{path}: expected a .safetensors checkpoint; an exported network only tags, so give the checkpoint from "
@@ -82,8 +95,8 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     return _read_network(path)
 
 
-def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
-    """The path of the file that `load` reads; downloads it if necessary.
+def find_checkpoint(name_or_path: str | os.PathLike[str], engine: Literal["auto", "onnx", "torch"] = "auto") -> Path:
+    """The path of the file that `load` reads for this engine; downloads it if necessary.
 
     Raises:
         CheckpointError: As for `load`.
@@ -97,7 +110,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if name in _SHIPPED:
-        return Path(__file__).parent / _SHIPPED[name]
+        return Path(__file__).with_name(f"{name}.safetensors" if engine == "torch" else f"{name}.onnx")
     if name in _PUBLISHED:
         from earmark.storage.download import PublishedFile, fetch
 
