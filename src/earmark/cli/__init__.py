@@ -123,9 +123,9 @@ _COMMANDS: Final = {
     ),
     "completion": (
         "Print the completion script of a shell: the tab key then completes commands and flags.",
-        "bash: add the line of the example to ~/.bashrc. zsh: write the output to a file _earmark in a folder of $fpath. "
-        "fish: write it to ~/.config/fish/completions/earmark.fish.",
-        'eval "$(earmark completion bash)"',
+        "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, fish "
+        "from ~/.config/fish/completions/earmark.fish.",
+        "earmark completion bash > ~/.earmark-completion.bash",
     ),
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""

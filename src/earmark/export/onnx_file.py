@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 TOLERANCE: Final = 1e-4
 """Maximum difference between the scores of a network and of its float32 export."""
+_TOLERANCES: Final = {"float32": TOLERANCE, "float16": 0.01, "int8": 1.0}
 _OPSET: Final = 18
 _Size = Any
 """An int; during export a torch.SymInt."""
@@ -49,10 +50,12 @@ class Exported(NamedTuple):
     """The largest difference between the scores of the network and of the file."""
     n_bytes: int
     precision: str
-    """float32 or int8."""
+    """float32, float16 (weights only) or int8."""
 
 
-def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray] | None = None) -> Exported:
+def export(
+    network: Network, path: Path | str, calibration: Iterable[np.ndarray] | None = None, *, float16: bool = False
+) -> Exported:
     """Writes a network as one `.onnx` file, after comparing the scores of both.
 
     Args:
@@ -60,15 +63,18 @@ def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray]
         path: The file to write.
         calibration: Recordings (sample,) at the network's rate, whose activations determine the scales of an int8
             backbone; None keeps float32.
+        float16: Store the weights in half precision, which halves the file; not with `calibration`.
 
     Raises:
         CheckpointError: The scores of a float32 file differ by more than `TOLERANCE`.
-        ConfigError: The suffix is not `.onnx`, or `calibration` is empty.
+        ConfigError: The suffix is not `.onnx`, `calibration` is empty, or it is given with `float16`.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is not installed.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: a file that ends in .onnx was expected")
+    if float16 and calibration is not None:
+        raise ConfigError("int8 and float16 exclude each other; choose one", "float16")
     network.eval()
     classify = _export_classify(network)
     whole = _join_graphs(_export_encode(network), classify)
@@ -76,12 +82,17 @@ def export(network: Network, path: Path | str, calibration: Iterable[np.ndarray]
         from earmark.export.quantization import quantize
 
         whole = quantize(whole, calibration, network.config.frontend.sample_rate)
-    precision = "float32" if calibration is None else "int8"
+    if float16:
+        from earmark.export.quantization import halve_weights
+
+        for graph in (whole, classify):
+            halve_weights(graph, keep="spectrum.")
+    precision = "int8" if calibration is not None else "float16" if float16 else "float32"
     _add_metadata(whole, classify, network, precision)
     with atomic_write(path) as temporary:
         temporary.write_bytes(whole.SerializeToString())
         try:
-            difference = check_parity(network, temporary, TOLERANCE if calibration is None else 1.0)
+            difference = check_parity(network, temporary, _TOLERANCES[precision])
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(temporary), str(path))) from error
     return Exported(difference, path.stat().st_size, precision)

@@ -1,4 +1,4 @@
-"""Quantisation of an exported network's convolutions to 8 bits, by ONNX Runtime."""
+"""Smaller exported networks: weights in half precision, or convolutions in 8 bits by ONNX Runtime."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,8 @@ from earmark.inference.onnx_engine import session
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+_MIN_HALVED: Final = 4096
+"""Number of values from which a weight is stored in half precision; smaller ones save nothing."""
 _PERCENTILE: Final = 99.99
 """Percentile of a recording's activations that the 8 bits cover; larger ones are clipped to keep the resolution."""
 
@@ -60,6 +62,29 @@ def quantize(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate:
     eight_bits: ModelProto = quantizer.model.model
     _pad_last_frame(eight_bits, padded)
     return eight_bits
+
+
+def halve_weights(model: "ModelProto", keep: str) -> None:
+    """Stores large weights in half precision, rounded to 11 bits; the network still computes in single precision.
+
+    Args:
+        model: The graph, which is changed.
+        keep: Prefix of weights that stay in single precision.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= _MIN_HALVED and not tensor.name.startswith(keep):
+            half = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}.half")
+            casts.append(
+                helper.make_node("Cast", [half.name], [tensor.name], f"{half.name}.cast", to=TensorProto.FLOAT)
+            )
+            tensor.CopyFrom(half)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _backbone_nodes(model: "ModelProto") -> Iterator["NodeProto"]:

@@ -110,7 +110,13 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: Literal["auto"
     if path.is_file():
         return path
     if name in _SHIPPED:
-        return Path(__file__).with_name(f"{name}.safetensors" if engine == "torch" else f"{name}.onnx")
+        shipped = Path(__file__).with_name(f"{name}.safetensors" if engine == "torch" else f"{name}.onnx")
+        if not shipped.is_file():
+            raise CheckpointError(
+                f"{name}: its checkpoint is not in the installed package, only its .onnx file; the source distribution "
+                f"has src/earmark/hub/{shipped.name}: give the path of that file"
+            )
+        return shipped
     if name in _PUBLISHED:
         from earmark.storage.download import PublishedFile, fetch
 
