@@ -123,8 +123,8 @@ _COMMANDS: Final = {
     ),
     "completion": (
         "Print the completion script of a shell: the tab key then completes commands and flags.",
-        "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, fish "
-        "from ~/.config/fish/completions/earmark.fish.",
+        "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, and "
+        "fish from ~/.config/fish/completions/earmark.fish.",
         "earmark completion bash > ~/.earmark-completion.bash",
     ),
 }

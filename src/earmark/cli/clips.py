@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from earmark.audio import decoding
+from earmark.cli.flags import split_words
 from earmark.data import Dataset, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
@@ -85,8 +86,3 @@ def _words(name: str, text: str | None) -> tuple[str, ...] | None:
     if not words:
         raise DataError(f"{name}: expected names joined by commas, got {text!r}")
     return words
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    """The words of a list joined by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())

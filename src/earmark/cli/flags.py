@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
-from earmark.cli.clips import split_words
 from earmark.errors import Limit
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
@@ -116,3 +115,8 @@ def deferred(path: str) -> Callable[[], None]:
 @cache
 def _heading(member: Enum) -> Group:
     return Group(str(member.value), sort_key=list(type(member)).index(member))
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a list joined by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
