@@ -32,6 +32,22 @@ _CLIPS: Final = SoundscapeConfig(
     sample_rate=16000, duration=6.0, event_duration=(0.15, 0.5), n_events=(1, 3), snr_db=(0.0, 20.0)
 )
 _SCENE: Final = replace(_CLIPS, duration=10.0, event_duration=(0.8, 2.0), n_events=(4, 4))
+_TRAINING: Final = TrainConfig(
+    width=10,
+    sample_rate=16000,
+    n_clips_seen=7200,
+    batch_size=16,
+    learning_rate=1.5e-3,
+    mixup_alpha=0.0,
+    spec_augment=False,
+    dropout=0.2,
+    block_dropout=0.0,
+    ema_decay=0.98,
+    clip_duration=_CLIPS.duration,
+    cache="log_mel",
+    device="cpu",
+    precision="float32",
+)
 _WINDOW: Final = 0.8
 _HOP: Final = 0.4
 _THRESHOLD: Final = 0.5
@@ -47,35 +63,12 @@ class DemoConfig:
     """Weakly labelled clips for training."""
     n_test_clips: int = 300
     """Clips of unseen sounds for testing."""
-    n_clips_seen: int = 7200
-    """Training examples per network; clips repeat."""
-    width: int = 10
-    """Channels of the first block of the backbone."""
     clips: SoundscapeConfig = _CLIPS
     """Clips with few, short and partly quiet sounds."""
     scene: SoundscapeConfig = _SCENE
     """The scene that is tagged at the end; its events are long enough to be visible in the picture."""
-
-    def training(self, pooling: PoolingName, seed: int) -> TrainConfig:
-        """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
-        return TrainConfig(
-            pooling=pooling,
-            width=self.width,
-            sample_rate=16000,
-            n_clips_seen=self.n_clips_seen,
-            batch_size=16,
-            learning_rate=1.5e-3,
-            mixup_alpha=0.0,
-            spec_augment=False,
-            dropout=0.2,
-            block_dropout=0.0,
-            ema_decay=0.98,
-            clip_duration=self.clips.duration,
-            cache="log_mel",
-            device="cpu",
-            precision="float32",
-            seed=seed,
-        )
+    training: TrainConfig = _TRAINING
+    """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +159,7 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     reports, taggers, checkpoints = {}, {}, {}
     for name, pooling in POOLINGS.items():
         console.print(f"{name}: training on {config.n_train_clips} clips with labels but without times")
-        network = _train_network(config.training(pooling, seed), train_set, out, progress)
+        network = _train_network(replace(config.training, pooling=pooling, seed=seed), train_set, out, progress)
         checkpoints[name] = out / f"{pooling}.safetensors"
         network.save(checkpoints[name])
         with _progress_bar(f"{name}: evaluating", console) as update:

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,6 +19,7 @@ from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.data.tables import drop_missing, drop_outside, read_table
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
+from earmark.parallel.prefetch import in_threads
 from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
@@ -233,13 +234,11 @@ def render_soundscapes(
         rate = soundscapes.config.sample_rate
         save_audio(folder / _filename(clip), clip.load(rate))
 
-    pool = ThreadPoolExecutor(jobs or n_processors())
-    try:
-        for n_written, _ in enumerate(pool.map(write, todo), len(clips) - len(todo) + 1):
+    jobs = jobs or n_processors()
+    with closing(in_threads(write, todo, jobs, 2 * jobs)) as written:
+        for n_written, _ in enumerate(written, len(clips) - len(todo) + 1):
             if progress is not None:
                 progress(n_written, len(clips))
-    finally:
-        pool.shutdown(cancel_futures=True)
     _write_table(out / "truth.tsv", "\t", _TRUTH_COLUMNS, soundscapes.truth)
     rows = ((f"audio/{_filename(c)}", ";".join(c.labels), c.split or "", c.group or "") for c in clips)
     _write_table(out / "clips.csv", ",", _MANIFEST_COLUMNS, rows)

@@ -131,25 +131,22 @@ def bootstrap_interval(
     scores: Shaped[np.ndarray, "clip label"],
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Bootstrap interval of the mAP over the choice of clips.
+    """95 % bootstrap interval of the mAP over the choice of clips.
 
     Resampling repeats positives, which raises the average precision of rare labels, so plain percentiles may exclude
     the measured value. The percentiles are therefore shifted until their median equals it.
 
     Raises:
         DataError: As in `average_precision`.
-        ConfigError: `n_resamples` is less than 1, or `level` is outside 0 to 1.
+        ConfigError: `n_resamples` is less than 1.
     """
-    if not 0 < level < 1:
-        raise ConfigError(f"a number between 0 and 1 was expected, such as 0.95, not {level}", "level")
     samples = bootstrap_samples(target, scores, n_resamples, seed)
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
     measured = label_mean(average_precision(target, scores))
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]) - np.median(samples) + measured
+    low, high = np.quantile(samples, [(1 - 0.95) / 2, (1 + 0.95) / 2]) - np.median(samples) + measured
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
