@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earmark.audio.recording import load_audio
-from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, read_truth, render_soundscapes
+from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.evaluation.localisation import (
@@ -26,6 +26,7 @@ from earmark.model.network import Network, NetworkConfig
 from experiments import localisation_measures
 from experiments.localisation_measures import HOP, WINDOWS, best_thresholds, measure
 from experiments.pointing import pointing
+from experiments.table1.soundscapes import read_truth
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "psds.json").read_text())
 LABELS = ("beeps", "buzz", "hiss")

@@ -52,8 +52,7 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None."""
-        values: dict[str, Any] = json_value(asdict(self))
-        return values
+        return dict(json_value(asdict(self)))
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `detection.json` into a folder.

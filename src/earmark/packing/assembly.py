@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, DataError, EarmarkError, first_few
+from earmark.errors import ConfigError, DataError, EarmarkError, describe_error, first_few
 from earmark.packing.ledger import Ledger, open_ledger
 from earmark.packing.plan import PackConfig, Packed, Plan, Shard, Skipped, make_plan
 from earmark.packing.shard import measure, write_shard
@@ -148,8 +148,7 @@ def _make_shard(
     except EarmarkError:
         raise
     except Exception as error:  # the user gets one line that names the file
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(f"{shard.file}: cannot be made: {reason}") from error
+        raise DataError(f"{shard.file}: cannot be made: {describe_error(error)}") from error
     return packed, time.perf_counter() - start
 
 
