@@ -5,7 +5,8 @@ import math
 import signal
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,7 +69,7 @@ class Loop:
     """Errors of the unreadable clips, by id; it starts with those that were left out of the features."""
 
     def __post_init__(self) -> None:
-        config, network, device = self.config, self.network.to(self.device), self.device
+        config, network = self.config, self.network.to(self.device)
         self.plan, self.rank = self.batches.plan, self.batches.rank
         if config.compiled:
             for block in network.backbone.blocks:
@@ -78,9 +79,6 @@ class Loop:
         if config.ema_decay > 0:
             self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self._model: nn.Module = LogMelNetwork(network)
-        if not self.rank.is_alone:
-            on_gpu = [device] if device.type == "cuda" else None
-            self._model = DistributedDataParallel(self._model, device_ids=on_gpu, gradient_as_bucket_view=True)
         # without weight decay AdamW is Adam; fused updates all weights in one pass
         self.optimizer = torch.optim.AdamW(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -130,7 +128,7 @@ class Loop:
         writer = SummaryWriter(self.folder.path / "tensorboard") if self.rank.is_first else nullcontext()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         noted = handled(self.interruption, signal.SIGINT, signal.SIGTERM)
-        with writer as self._writer, noted, deterministic:
+        with writer as self._writer, noted, deterministic, self._averaged_gradients():
             self._mark = time.perf_counter()
             for batch in load_batches(self.batches, steps, self.n_workers, self.device.type == "cuda"):
                 waited = self._lap()
@@ -154,6 +152,18 @@ class Loop:
                         self._save_within_epoch()
                     self.stopped = True
                     break
+
+    @contextmanager
+    def _averaged_gradients(self) -> Iterator[None]:
+        """Averages the gradients of all processes in the block; `joined` says why not longer."""
+        alone = self._model
+        if not self.rank.is_alone:
+            on_gpu = [self.device] if self.device.type == "cuda" else None
+            self._model = DistributedDataParallel(alone, device_ids=on_gpu, gradient_as_bucket_view=True)
+        try:
+            yield
+        finally:
+            self._model = alone
 
     def _step(self, batch: Batch, stop: bool) -> bool:
         """Takes one step; returns whether any process had `stop` set."""

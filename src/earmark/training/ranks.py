@@ -1,6 +1,8 @@
 """The processes of one run: which one this is, and how they exchange values."""
 
+import gc
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -200,10 +202,17 @@ def joined(rank: Rank, device: torch.device) -> Iterator[None]:
         raise PeerLost(f"the other processes of the run were not reached at {where}: {error}") from error
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "/gloo/" in str(error):
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)  # a frame may hold the network
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error)):
             text = "another process of the run was lost; the run is saved up to its last epoch"
             raise PeerLost(f"{text}: --resume continues from there") from error
         raise
     finally:
+        # A DistributedDataParallel that lives on becomes the last owner of the group. Its end then waits for threads of
+        # the group, which may wait for Python's lock that it holds (https://github.com/pytorch/pytorch/issues/56297).
+        gc.collect()
         dist.destroy_process_group()
