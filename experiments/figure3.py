@@ -15,7 +15,8 @@ from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import seconds_per_segment
 from earmark.model.frontend import mel_edges
 from earmark.model.network import Network
-from earmark.plots import Span, Spectrogram, plot_attention, require_matplotlib
+from earmark.plots import Span, Spectrogram, require_matplotlib
+from experiments.attention import plot_attention
 from experiments.table1.lines import read_lines
 from experiments.table1.plan import Run
 from experiments.table1.soundscapes import part_folder, true_events

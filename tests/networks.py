@@ -35,6 +35,23 @@ def small_network(**changes) -> Network:
     return net.eval()
 
 
+def multiplications(config: NetworkConfig) -> int:
+    """Multiplications of the convolutions and linear layers of a network with AudioSet's labels for a clip of 10 s."""
+    network = Network(config, LabelSet.audioset()).eval()
+    counts = []
+
+    def count(module, inputs, output):
+        counts.append(output.numel() * module.weight[0].numel())
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    frontend = config.frontend
+    with torch.no_grad():
+        network.logits_from_log_mel(torch.zeros(1, frontend.n_frames(10 * frontend.sample_rate), frontend.n_mels))
+    return sum(counts)
+
+
 @contextmanager
 def graphs_made_once(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[None]:
     """Exports share the graphs of equal modules, also between test processes: each takes seconds."""

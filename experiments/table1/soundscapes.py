@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, ids_sha256, sources
+from earmark.data.damage import RowError
 from earmark.data.soundscapes import (
+    TRUTH_COLUMNS,
     SoundscapeConfig,
     TruthEvent,
     mix_soundscapes,
     read_soundscapes,
-    read_truth,
     render_soundscapes,
 )
+from earmark.data.tables import read_table
 from earmark.errors import DataError
 from experiments.table1.plan import TablePlan
 from experiments.table1.profiles import DIFFICULTIES
@@ -113,6 +115,23 @@ def open_part(plan: TablePlan, out: Path, difficulty: str, part: str) -> Dataset
             "run the same command again to resume"
         )
     return replace(clips, name=f"{difficulty} {part} soundscapes of {plan.bank}")
+
+
+def read_truth(folder: Path) -> list[TruthEvent]:
+    """The true events of a rendered folder.
+
+    Raises:
+        DataError: The table is missing or damaged.
+    """
+    path = folder / "truth.tsv"
+    events = []
+    for number, row in read_table(path, TRUTH_COLUMNS, separators="\t"):
+        filename, onset, offset, label, gain_db = (row[name] for name in TRUTH_COLUMNS)
+        try:
+            events.append(TruthEvent(filename, float(onset), float(offset), label, float(gain_db)))
+        except ValueError as error:
+            raise RowError(path, number, str(error)) from error
+    return events
 
 
 def true_events(folder: Path) -> dict[str, list[TruthEvent]]:

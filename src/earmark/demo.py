@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -16,7 +16,6 @@ from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
-from earmark.errors import Limit, check_settings
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Event, Timeline
@@ -29,6 +28,26 @@ from earmark.training.settings import PoolingName
 
 POOLINGS: Final[Mapping[str, PoolingName]] = {"GMAP": "gmap", "mean pooling": "mean"}
 """The compared poolings: displayed name and name in `earmark.model.pooling.POOLINGS`."""
+_CLIPS: Final = SoundscapeConfig(
+    sample_rate=16000, duration=6.0, event_duration=(0.15, 0.5), n_events=(1, 3), snr_db=(0.0, 20.0)
+)
+_SCENE: Final = replace(_CLIPS, duration=10.0, event_duration=(0.8, 2.0), n_events=(4, 4))
+_TRAINING: Final = TrainConfig(
+    width=10,
+    sample_rate=16000,
+    n_clips_seen=7200,
+    batch_size=16,
+    learning_rate=1.5e-3,
+    mixup_alpha=0.0,
+    spec_augment=False,
+    dropout=0.2,
+    block_dropout=0.0,
+    ema_decay=0.98,
+    clip_duration=_CLIPS.duration,
+    cache="log_mel",
+    device="cpu",
+    precision="float32",
+)
 _WINDOW: Final = 0.8
 _HOP: Final = 0.4
 _THRESHOLD: Final = 0.5
@@ -40,59 +59,16 @@ class DemoConfig:
 
     n_sounds: int = 80
     """Synthetic sounds per label; a quarter of them is kept for testing."""
-    n_train_clips: Annotated[int, Limit(at_least=1)] = 2000
+    n_train_clips: int = 2000
     """Weakly labelled clips for training."""
-    n_test_clips: Annotated[int, Limit(at_least=1)] = 300
+    n_test_clips: int = 300
     """Clips of unseen sounds for testing."""
-    n_clips_seen: Annotated[int, Limit(at_least=1)] = 7200
-    """Training examples per network; clips repeat."""
-    width: Annotated[int, Limit(at_least=1)] = 10
-    """Channels of the first block of the backbone."""
-    duration: float = 6.0
-    """Duration of a clip in seconds."""
-    event_duration: tuple[float, float] = (0.15, 0.5)
-    """Shortest and longest event of a clip in seconds."""
-    scene_duration: float = 10.0
-    """Duration in seconds of the scene that is tagged at the end."""
-    scene_event_duration: tuple[float, float] = (0.8, 2.0)
-    """Shortest and longest event of the scene in seconds; long enough to be visible in the picture."""
-    n_scene_events: Annotated[int, Limit(at_least=1)] = 4
-    """Number of events in the scene."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    def soundscapes(self, seed: int) -> SoundscapeConfig:
-        """Settings for clips with few, short and partly quiet sounds."""
-        return SoundscapeConfig(
-            sample_rate=16000,
-            duration=self.duration,
-            event_duration=self.event_duration,
-            n_events=(1, 3),
-            snr_db=(0.0, 20.0),
-            seed=seed,
-        )
-
-    def training(self, pooling: PoolingName, seed: int) -> TrainConfig:
-        """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
-        return TrainConfig(
-            pooling=pooling,
-            width=self.width,
-            sample_rate=16000,
-            n_clips_seen=self.n_clips_seen,
-            batch_size=16,
-            learning_rate=1.5e-3,
-            mixup_alpha=0.0,
-            spec_augment=False,
-            dropout=0.2,
-            block_dropout=0.0,
-            ema_decay=0.98,
-            clip_duration=self.duration,
-            cache="log_mel",
-            device="cpu",
-            precision="float32",
-            seed=seed,
-        )
+    clips: SoundscapeConfig = _CLIPS
+    """Clips with few, short and partly quiet sounds."""
+    scene: SoundscapeConfig = _SCENE
+    """The scene that is tagged at the end; its events are long enough to be visible in the picture."""
+    training: TrainConfig = _TRAINING
+    """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,21 +152,22 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, quiet=not progress)
     bank = synthetic_bank(config.n_sounds, seed)
-    train_set = _mix_clips(bank, "train", config.soundscapes(3 * seed), config.n_train_clips, console)
-    test_set = _mix_clips(bank, "test", config.soundscapes(3 * seed + 1), config.n_test_clips, console)
+    train_set = _mix_clips(bank, "train", replace(config.clips, seed=3 * seed), config.n_train_clips, console)
+    test_set = _mix_clips(bank, "test", replace(config.clips, seed=3 * seed + 1), config.n_test_clips, console)
     check_disjoint(train_set, test_set)
 
     reports, taggers, checkpoints = {}, {}, {}
     for name, pooling in POOLINGS.items():
         console.print(f"{name}: training on {config.n_train_clips} clips with labels but without times")
-        network = _train_network(config.training(pooling, seed), train_set, out, progress)
+        network = _train_network(replace(config.training, pooling=pooling, seed=seed), train_set, out, progress)
         checkpoints[name] = out / f"{pooling}.safetensors"
         network.save(checkpoints[name])
         with _progress_bar(f"{name}: evaluating", console) as update:
             reports[name] = evaluate(network, test_set, progress=update, model=name)
         taggers[name] = Tagger(TorchEngine(network))
 
-    clip, truth = _mix_scene(bank, config, 3 * seed + 2)
+    mixed = mix_soundscapes(bank.select(splits=["test"]), replace(config.scene, seed=3 * seed + 2), 1)
+    clip, truth = mixed.dataset[0], tuple(mixed.truth)
     scene, picture = out / "scene.flac", out / "demo.png"
     save_audio(scene, clip.load(16000))
     timelines = {name: tagger.timeline(scene, window=_WINDOW, hop=_HOP) for name, tagger in taggers.items()}
@@ -214,17 +191,6 @@ def _train_network(config: TrainConfig, data: Dataset, out: Path, progress: bool
         except TrainingInterrupted:
             raise KeyboardInterrupt from None
         return Network.load(result.last)
-
-
-def _mix_scene(bank: Dataset, config: DemoConfig, seed: int) -> tuple[Clip, tuple[TruthEvent, ...]]:
-    settings = replace(
-        config.soundscapes(seed),
-        duration=config.scene_duration,
-        event_duration=config.scene_event_duration,
-        n_events=(config.n_scene_events, config.n_scene_events),
-    )
-    mixed = mix_soundscapes(bank.select(splits=["test"]), settings, 1)
-    return mixed.dataset[0], tuple(mixed.truth)
 
 
 def _draw(

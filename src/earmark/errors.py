@@ -100,6 +100,14 @@ def first_few(texts: Sequence[str], n: int = 3, separator: str = ", ") -> str:
     return separator.join([*texts[:n], *(["..."] if len(texts) > n else [])])
 
 
+def describe_error(error: BaseException) -> str:
+    """One line about an error, with its class unless the error is meant for users."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return text if isinstance(error, EarmarkError) else f"{type(error).__name__}: {text}"
+
+
 @dataclass(frozen=True)
 class Limit:
     """Limits of a number, declared beside a field.

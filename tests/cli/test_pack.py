@@ -113,7 +113,7 @@ def test_ctrl_c_reports_the_kept_shards(
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("earmark.packing.assembly.make_shards", interrupted)
+    monkeypatch.setattr("earmark.packing.assembly.Pool.run", interrupted)
     assert cli.main(["pack", f"folder:{clips}", str(tmp_path / "out"), "--sample-rate", "16000"]) == 130
     assert capfd.readouterr().err == (
         f"error: stopped, 0 of 2 shards are in {tmp_path / 'out'}: the same command continues\n"

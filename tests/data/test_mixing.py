@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from earmark.data.mixing import ActiveSound, _SoundCache, noise
+from earmark.data import mixing
+from earmark.data.mixing import ActiveSound, active_sound, noise
+from earmark.storage.recent_values import RecentValues
 
 
 def test_cuts_come_from_active_parts(burst):
@@ -62,7 +64,7 @@ def test_noise_of_any_length_is_gaussian():
     assert np.mean(np.abs(waveform) > 1.96) == pytest.approx(0.05, abs=0.003)
 
 
-def test_the_cache_drops_the_least_recently_used(burst):
+def test_the_cache_drops_the_least_recently_used(burst, monkeypatch):
     loads = []
 
     @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def test_the_cache_drops_the_least_recently_used(burst):
             loads.append(self.seed)
             return super().load(sample_rate)
 
-    cache = _SoundCache(n_bytes=2 * 3 * 8000 * 4)  # two sounds of 3 s
+    monkeypatch.setattr(mixing, "_sounds", RecentValues(n_bytes=2 * 3 * 8000 * 4))  # two sounds of 3 s
     for seed in (0, 1, 0, 2, 0, 1):
-        cache(Counted(seed=seed), 8000)
+        active_sound(Counted(seed=seed), 8000)
     assert loads == [0, 1, 2, 1]

@@ -17,6 +17,7 @@ from earmark.data import parquet_audio
 from earmark.data.parquet import read_parquet
 from earmark.data.parquet_audio import ParquetAudio, Shard
 from earmark.errors import AudioError
+from earmark.storage.recent_values import RecentValues
 
 RATE = 16000
 
@@ -77,15 +78,17 @@ def test_a_pass_reads_each_row_group_once(table, counted):
 
 
 def test_the_cache_is_bounded(table, counted, monkeypatch):
+    parquet_audio._open_files.cache_clear()
     monkeypatch.setattr(parquet_audio, "_KEPT_BYTES", 1)
     data = read_parquet(str(table))
     lengths(data, [0, 1, 4, 0, 1])
     assert counted == [0, 1, 0]
+    parquet_audio._open_files.cache_clear()
     monkeypatch.setattr(parquet_audio, "_KEPT_BYTES", 1 << 20)
     monkeypatch.setattr(parquet_audio, "_KEPT_GROUPS", 2)
     counted.clear()
     lengths(data, [0, 4, 0, 8, 0, 4])
-    assert counted == [1, 2, 1]
+    assert counted == [0, 1, 2, 1]
 
 
 def test_files_are_reopened_beyond_the_limit_of_open_files(tmp_path, table, monkeypatch):
@@ -112,8 +115,8 @@ def test_forked_processes_share_no_handles(table):
     children = [fork.Process(target=in_child, args=(data, order, queue), daemon=True) for order in orders]
     # as if another thread held the lock: a child process that shares it would never end
     with ExitStack() as held:
-        for files in [each for each in gc.get_objects() if type(each) is parquet_audio._OpenFiles]:
-            held.enter_context(files._lock)
+        for kept in [each for each in gc.get_objects() if type(each) is RecentValues]:
+            held.enter_context(kept._lock)
         for child in children:
             child.start()
         found = sorted(queue.get(timeout=300) for _ in children)

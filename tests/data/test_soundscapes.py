@@ -18,12 +18,12 @@ from earmark.data.soundscapes import (
     TruthEvent,
     mix_soundscapes,
     read_soundscapes,
-    read_truth,
     render_soundscapes,
 )
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
+from experiments.table1.soundscapes import read_truth
 
 AT_16K = SoundscapeConfig(sample_rate=16000)
 SMALL = SoundscapeConfig(duration=3.0, sample_rate=8000, n_events=(1, 3), event_duration=(0.2, 1.0), seed=7)

@@ -15,8 +15,6 @@ from earmark.evaluation.localisation import (
     Scenario,
     ScoredRecording,
     TrueEvent,
-    best_thresholds,
-    pointing,
     psds,
     segment_f1,
 )
@@ -65,15 +63,6 @@ def test_segment_f1_equals_sed_scores_eval(case: str) -> None:
     f1 = segment_f1(recordings, np.array(expected["thresholds"]))
     assert (f1.micro, f1.macro) == pytest.approx((expected["f1"]["micro"], expected["f1"]["macro"]))
     np.testing.assert_allclose(f1.labels, expected["f1"]["labels"], atol=1e-12)
-
-
-@pytest.mark.parametrize("case", GOLDEN["cases"])
-def test_best_thresholds_equal_sed_scores_eval(case: str) -> None:
-    recordings, expected = golden_recordings(case), GOLDEN["cases"][case]["figures"]
-    thresholds = best_thresholds(recordings)
-    np.testing.assert_allclose(thresholds, expected["best_thresholds"], rtol=1e-12)
-    f1 = segment_f1(recordings, thresholds)
-    assert (f1.micro, f1.macro) == pytest.approx((expected["best_f1"]["micro"], expected["best_f1"]["macro"]))
 
 
 # PSDS by its definition, threshold by threshold
@@ -245,52 +234,8 @@ def test_labels_without_events_count_only_for_micro_f1() -> None:
     assert f1.macro == 1.0
     assert f1.micro == pytest.approx(2 / 3)
     np.testing.assert_array_equal(f1.labels, [1.0, np.nan])
-    assert best_thresholds(two).tolist() == [pytest.approx(0.45), np.inf]
     silent = segment_f1([recording([0.1])], np.array([0.5]))
     assert np.isnan([silent.micro, silent.macro, *silent.labels]).all()
-
-
-def test_ties_go_to_the_highest_threshold() -> None:
-    # letting through 0.8 finds one of two; letting through 0.2 finds both with two false alarms: F1 is 2/3 each time
-    ties = recording([0.8, 0.6, 0.6, 0.2], (0, 0.0, 1.0), (0, 3.0, 4.0))
-    assert best_thresholds([ties])[0] == pytest.approx(0.7)
-    everything = recording([0.3, 0.3], (0, 0.0, 2.0))
-    assert best_thresholds([everything])[0] == pytest.approx(0.3)
-    assert segment_f1([everything], best_thresholds([everything])).micro == 1.0
-
-
-# pointing
-
-
-def test_pointing_accuracy_and_chance_level() -> None:
-    borders = np.arange(6) * 0.4
-    events = [(0.5, 0.9), (0.5, 0.9), (1.2, 1.6)]  # two cells, two cells, one cell that they fill exactly
-    weights = [np.array([0, 0.1, 0.9, 0, 0]), np.array([0.9, 0.1, 0, 0, 0]), np.array([-3, -3, -3, -1, -2.0])]
-    found = pointing(weights, [borders] * 3, events)
-    assert found.accuracy == pytest.approx(2 / 3)
-    assert found.chance == pytest.approx((2 + 2 + 1) / 15)
-    assert found.n_recordings == 3
-
-
-def test_pointing_at_an_event_shorter_than_a_cell() -> None:
-    weights = [np.array([0.0, 1.0, 0.0])]
-    assert pointing(weights, [np.arange(4) * 0.4], [(0.75, 0.79)]).accuracy == 1.0
-    assert pointing(weights, [np.arange(4) * 0.4], [(0.1, 0.4)]).accuracy == 0.0
-
-
-def test_tied_cells_count_by_their_share_in_the_event() -> None:
-    even = pointing([np.full(10, 0.1)], [np.arange(11.0)], [(2.5, 4.5)])
-    assert even.accuracy == even.chance == pytest.approx(0.3)
-    two = pointing([np.array([0.4, 0.2, 0.4])], [np.arange(4.0)], [(2.0, 3.0)])
-    assert two.accuracy == 0.5
-
-
-def test_random_pointing_reaches_the_chance_level() -> None:
-    rng = np.random.default_rng(0)
-    borders, event = np.concatenate([[0], np.cumsum(rng.uniform(0.2, 0.6, 12))]), (1.0, 2.1)
-    weights = [rng.random(12) for _ in range(4000)]
-    found = pointing(weights, [borders] * 4000, [event] * 4000)
-    assert found.accuracy == pytest.approx(found.chance, abs=0.02)
 
 
 # bad input
@@ -318,15 +263,11 @@ def test_metrics_refuse_invalid_input() -> None:
         with pytest.raises(DataError, match="of the same labels"):
             psds(recordings, PSDS1)
         with pytest.raises(DataError, match="of the same labels"):
-            best_thresholds(recordings)
+            segment_f1(recordings, np.array([0.5]))
     with pytest.raises(DataError, match="one threshold for each of the 2 labels, got 1"):
         segment_f1([two], np.array([0.5]))
     with pytest.raises(ConfigError, match="seconds: a positive length"):
         segment_f1([one], np.array([0.5]), seconds=0.0)
-    with pytest.raises(DataError, match="as many weights as borders and events"):
-        pointing([], [], [])
-    with pytest.raises(DataError, match="got 2 weights and 2 borders"):
-        pointing([np.zeros(2)], [np.arange(2.0)], [(0.0, 1.0)])
     wrong = (("dtc", 0.0), ("gtc", 1.1), ("cttc", np.nan), ("alpha_ct", -1.0), ("e_max", 0.0), ("e_max", np.inf))
     for name, value in wrong:
         with pytest.raises(ConfigError, match=f"{name}: .*, not {value}"):

@@ -12,8 +12,9 @@ from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError, DataError, EarmarkError
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from earmark.plots import Span, plot_attention
+from earmark.plots import Span
 from experiments import figure3 as module
+from experiments.attention import plot_attention
 from experiments.figure3 import choose_clip, draw, figure3
 from experiments.table1.lines import Line, append_line
 from experiments.table1.plan import Run

@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from earmark.audio.recording import load_audio
-from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, read_truth, render_soundscapes
+from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, read_soundscapes, render_soundscapes
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.evaluation.localisation import (
     Scenario,
     ScoredRecording,
     TrueEvent,
-    best_thresholds,
-    pointing,
     psds,
     segment_f1,
 )
@@ -26,8 +24,11 @@ from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from experiments import localisation_measures
-from experiments.localisation_measures import HOP, WINDOWS, measure
+from experiments.localisation_measures import HOP, WINDOWS, best_thresholds, measure
+from experiments.pointing import pointing
+from experiments.table1.soundscapes import read_truth
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "psds.json").read_text())
 LABELS = ("beeps", "buzz", "hiss")
 # wide enough that a network that knows nothing scores something
 LENIENT = {
@@ -199,3 +200,55 @@ def test_unmeasurable_inputs_are_refused(valid: Path, heldout: Path, tmp_path: P
         measure(path, valid, heldout, batch_size=0)
     with pytest.raises(DataError, match="unknown label"):
         measure(checkpoint(tmp_path, "max", ("bell", "knocks")), valid, heldout)
+
+
+# thresholds
+
+
+def recording(scores: list[float], *events: tuple[int, float, float]) -> ScoredRecording:
+    """Cells of 1 s with the scores of one label or, in rows, of several."""
+    table = np.array(scores, np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    return ScoredRecording(np.arange(len(table) + 1.0), table, tuple(TrueEvent(*event) for event in events))
+
+
+def golden_recordings(case: str) -> list[ScoredRecording]:
+    return [
+        ScoredRecording(
+            np.array(recording["borders"]),
+            np.array(recording["scores"]),
+            tuple(TrueEvent(*event) for event in recording["events"]),
+        )
+        for recording in GOLDEN["cases"][case]["recordings"]
+    ]
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"])
+def test_best_thresholds_equal_sed_scores_eval(case: str) -> None:
+    recordings, expected = golden_recordings(case), GOLDEN["cases"][case]["figures"]
+    thresholds = best_thresholds(recordings)
+    np.testing.assert_allclose(thresholds, expected["best_thresholds"], rtol=1e-12)
+    f1 = segment_f1(recordings, thresholds)
+    assert (f1.micro, f1.macro) == pytest.approx((expected["best_f1"]["micro"], expected["best_f1"]["macro"]))
+
+
+def test_ties_go_to_the_highest_threshold() -> None:
+    # letting through 0.8 finds one of two; letting through 0.2 finds both with two false alarms: F1 is 2/3 each time
+    ties = recording([0.8, 0.6, 0.6, 0.2], (0, 0.0, 1.0), (0, 3.0, 4.0))
+    assert best_thresholds([ties])[0] == pytest.approx(0.7)
+    everything = recording([0.3, 0.3], (0, 0.0, 2.0))
+    assert best_thresholds([everything])[0] == pytest.approx(0.3)
+    assert segment_f1([everything], best_thresholds([everything])).micro == 1.0
+
+
+def test_a_label_without_events_is_never_detected() -> None:
+    assert best_thresholds([recording([[0.9, 0.9], [0.0, 0.0]], (0, 0.0, 1.0))]).tolist() == [
+        pytest.approx(0.45),
+        np.inf,
+    ]
+
+
+def test_thresholds_need_recordings_of_the_same_labels() -> None:
+    for recordings in ([], [recording([0.1]), recording([[0.1, 0.2]])]):
+        with pytest.raises(DataError, match="of the same labels"):
+            best_thresholds(recordings)

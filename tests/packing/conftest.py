@@ -163,16 +163,16 @@ def interrupted(monkeypatch: pytest.MonkeyPatch):
     """Packs one shard, then is interrupted."""
 
     def until_one_is_made(*words):
-        for answer in make_shards(*words):
-            yield answer
-            if answer.seconds is not None:
+        for task, (packed, seconds) in run(*words):
+            yield task, (packed, seconds)
+            if seconds is not None:
                 raise KeyboardInterrupt
 
     def packed(*words) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(assembly, "make_shards", until_one_is_made)
+            patched.setattr(assembly.Pool, "run", until_one_is_made)
             with pytest.raises(KeyboardInterrupt, match=r"stopped, . of 6 shards are in .*: the same command"):
                 pack(*words, jobs=1)
 
-    make_shards = assembly.make_shards
+    run = assembly.Pool.run
     return packed

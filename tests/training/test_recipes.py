@@ -17,6 +17,7 @@ from earmark.model.mel import mel_filters
 from earmark.model.network import Network
 from earmark.training import TrainConfig, train
 from earmark.training.recipes import RECIPES, recipe
+from tests.networks import multiplications
 
 AUDIOSET_LABELS = ("Speech", "Male speech, man speaking", "Dog", "Bark", "Music")
 N_AUDIOSET_CLIPS = 2_041_789 + 22_160
@@ -51,7 +52,7 @@ def test_every_mel_bin_covers_a_frequency(name):
 
 def cost_of(name):
     """Multiplications of a clip."""
-    return Network(recipe(name).network_config(), LabelSet.audioset()).n_multiplications(10.0)
+    return multiplications(recipe(name).network_config())
 
 
 def test_fine_and_light_change_only_resolution_or_backbone():

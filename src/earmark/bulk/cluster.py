@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from earmark import hub
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
-from earmark.bulk.work import describe_error, do_part
-from earmark.errors import ConfigError, DataError, Limit, check_settings
+from earmark.bulk.work import do_part
+from earmark.errors import ConfigError, DataError, Limit, check_settings, describe_error
 from earmark.parallel.silence import silenced_libraries
 from earmark.storage.remote import RemotePath, is_url
 

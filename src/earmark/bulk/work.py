@@ -13,7 +13,7 @@ from typing import Any, Final
 from earmark.audio.recording import Audio, decode_audio
 from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
-from earmark.errors import AudioError, DataError, EarmarkError
+from earmark.errors import AudioError, DataError, describe_error
 from earmark.inference.tagger import Tagger
 from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, join_path
@@ -70,14 +70,6 @@ def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[s
         return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
         return {"file": file, "error": as_text(describe_error(error))}
-
-
-def describe_error(error: BaseException) -> str:
-    """One line about an error, with its class unless the error is meant for users."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return text if isinstance(error, EarmarkError) else f"{type(error).__name__}: {text}"
 
 
 def _of_files(part: Part) -> Iterator[_Recording]:

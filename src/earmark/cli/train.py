@@ -93,14 +93,7 @@ def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
 
 
 def _note_unusual_clips(clips: Dataset, split: str | None, sample_rate: int | None, quiet: bool) -> None:
-    """Prints a note if no split was chosen, or if the recordings have a lower sample rate than the network.
-
-    Args:
-        clips: Training clips; the rates of a few are read.
-        split: Value of --split.
-        sample_rate: Rate of the network (Hz); None if a checkpoint sets it.
-        quiet: Print nothing.
-    """
+    """Prints a note if no split was chosen, or if some recordings have a lower sample rate than the network."""
     if split is None and len(clips.splits) > 1:
         note(f"note: all splits are used for training ({', '.join(clips.splits)}); --split selects some", quiet)
     if sample_rate is not None and not quiet and (rate := rate_below(sample_rate, clips)):

@@ -252,11 +252,7 @@ def _all_segments(lists: Sequence[Path], labels: LabelSet, damage: Damage) -> li
 def _warn_of_missing_files(
     name: str, n_segments: int, not_there: Sequence[str], found: SegmentFiles, lenient: bool
 ) -> None:
-    """Warns of segments without a recording, or with several.
-
-    Raises:
-        DataError: No segment has a recording.
-    """
+    """Warns of segments without a recording, or with several; refuses a list without any recording."""
     text = f"{name}: {len(not_there)} of {n_segments} recordings are missing"
     if not found.paths:
         example = SCHEMES[0].replace("<id>", not_there[0])

@@ -1,9 +1,8 @@
 """A soundscape as a recipe: cuts of sounds, their places, and the background noise. Rendered when it is read."""
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int16
 from earmark.audio.recording import Audio, resample
 from earmark.data.clips import AudioReader
 from earmark.errors import DataError
+from earmark.storage.recent_values import RecentValues
 
 _BLOCKS_PER_SECOND = 100
 _ACTIVE_RANGE_DB = 20.0
@@ -91,35 +91,16 @@ def _bridged(blocks: Int[np.ndarray, " active"], gap: int) -> Int[np.ndarray, "p
     return np.stack([firsts, lasts + 1], axis=1)
 
 
-class _SoundCache:
-    """The decoded sounds of this process; the least recently used are dropped first."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._limit = n_bytes
-        self._n_bytes = 0
-        self._sounds: OrderedDict[tuple[AudioReader, int], ActiveSound] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __call__(self, reader: AudioReader, sample_rate: int) -> ActiveSound:
-        key = (reader, sample_rate)
-        with self._lock:
-            if key in self._sounds:
-                self._sounds.move_to_end(key)
-                return self._sounds[key]
-        # decoded outside the lock: two threads may decode the same sound, but never wait for each other
-        sound = ActiveSound.of(reader.load(sample_rate).waveform, sample_rate)
-        with self._lock:
-            if key not in self._sounds:
-                self._sounds[key] = sound
-                self._n_bytes += sound.waveform.nbytes
-            while self._n_bytes > self._limit and len(self._sounds) > 1:
-                _, dropped = self._sounds.popitem(last=False)
-                self._n_bytes -= dropped.waveform.nbytes
-        return sound
+_sounds: Final = RecentValues[tuple[AudioReader, int], ActiveSound](n_bytes=_CACHE_BYTES)
 
 
-active_sound = _SoundCache(_CACHE_BYTES)
-"""`active_sound(reader, sample_rate)` decodes a sound, cached per process up to 512 MB."""
+def active_sound(reader: AudioReader, sample_rate: int) -> ActiveSound:
+    """A decoded sound; the last 512 MB of them are kept in each process."""
+    sound = _sounds.get((reader, sample_rate))
+    if sound is None:  # two threads may decode the same sound, but never wait for each other
+        decoded = ActiveSound.of(reader.load(sample_rate).waveform, sample_rate)
+        sound = _sounds.add((reader, sample_rate), decoded, decoded.waveform.nbytes)
+    return sound
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from earmark.audio.recording import Audio, decode_audio
 from earmark.errors import AudioError
+from earmark.storage.recent_values import RecentValues
 from earmark.storage.remote import RemotePath, is_url, join_path
 
 _OPEN_FILES: Final = 64
@@ -174,51 +174,20 @@ class _OpenFiles:
     """The most recently read shards and their row groups; thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: OrderedDict[Shard, _OpenFile] = OrderedDict()
-        self._groups: OrderedDict[tuple[Shard, int], Any] = OrderedDict()
-        self._n_bytes = 0
+        self._files = RecentValues[Shard, _OpenFile](_OPEN_FILES)
+        self._groups = RecentValues[tuple[Shard, int], Any](_KEPT_GROUPS, _KEPT_BYTES)
 
     def read(self, shard: Shard, row_group: int, row: int) -> bytes:
         """The bytes in a row of a row group; empty if null."""
-        group = self._kept(shard, row_group)
+        group = self._groups.get((shard, row_group))
         if group is None:
-            file = self._file(shard)
+            file = self._files.get(shard) or self._files.add(shard, _OpenFile(shard))
             with file.lock:
-                group = self._kept(shard, row_group)
+                group = self._groups.get((shard, row_group))
                 if group is None:
                     table = file.parquet.read_row_group(row_group, columns=[shard.column], use_threads=False)
-                    group = table.column(0)
-                    self._keep(shard, row_group, group)
+                    group = self._groups.add((shard, row_group), table.column(0), table.column(0).nbytes)
         value = group[row].as_py()
         if isinstance(value, dict):
             value = value["bytes"]
         return value or b""
-
-    def _file(self, shard: Shard) -> _OpenFile:
-        with self._lock:
-            if shard in self._files:
-                self._files.move_to_end(shard)
-                return self._files[shard]
-        opened = _OpenFile(shard)  # outside the lock: opening a remote file takes time
-        with self._lock:
-            file = self._files.setdefault(shard, opened)
-            while len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)
-            return file
-
-    def _kept(self, shard: Shard, row_group: int) -> Any:
-        with self._lock:
-            key = (shard, row_group)
-            if key in self._groups:
-                self._groups.move_to_end(key)
-            return self._groups.get(key)
-
-    def _keep(self, shard: Shard, row_group: int, group: Any) -> None:
-        with self._lock:
-            known = self._groups.pop((shard, row_group), None)
-            self._groups[shard, row_group] = group
-            self._n_bytes += group.nbytes - (0 if known is None else known.nbytes)
-            while len(self._groups) > 1 and (len(self._groups) > _KEPT_GROUPS or self._n_bytes > _KEPT_BYTES):
-                _, forgotten = self._groups.popitem(last=False)
-                self._n_bytes -= forgotten.nbytes

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,19 +13,21 @@ import numpy as np
 
 from earmark.audio.recording import samples_to_seconds, save_audio, seconds_to_samples
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
-from earmark.data.damage import Damage, RowError
+from earmark.data.damage import Damage
 from earmark.data.manifest import read_listed_clips
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
-from earmark.data.tables import drop_missing, drop_outside, read_table
+from earmark.data.tables import drop_missing, drop_outside
 from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
+from earmark.parallel.prefetch import in_threads
 from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
 from earmark.storage.json_files import json_value, write_json
 
 _FORMAT = 1
-_TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
+TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
+"""Columns of `truth.tsv`, as in DCASE's tables, and the level."""
 _MANIFEST_COLUMNS = ("path", "labels", "split", "group")
 
 
@@ -233,14 +235,12 @@ def render_soundscapes(
         rate = soundscapes.config.sample_rate
         save_audio(folder / _filename(clip), clip.load(rate))
 
-    pool = ThreadPoolExecutor(jobs or n_processors())
-    try:
-        for n_written, _ in enumerate(pool.map(write, todo), len(clips) - len(todo) + 1):
+    jobs = jobs or n_processors()
+    with closing(in_threads(write, todo, jobs, 2 * jobs)) as written:
+        for n_written, _ in enumerate(written, len(clips) - len(todo) + 1):
             if progress is not None:
                 progress(n_written, len(clips))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    _write_table(out / "truth.tsv", "\t", _TRUTH_COLUMNS, soundscapes.truth)
+    _write_table(out / "truth.tsv", "\t", TRUTH_COLUMNS, soundscapes.truth)
     rows = ((f"audio/{_filename(c)}", ";".join(c.labels), c.split or "", c.group or "") for c in clips)
     _write_table(out / "clips.csv", ",", _MANIFEST_COLUMNS, rows)
 
@@ -319,23 +319,6 @@ def read_soundscapes(folder: Path | str, lenient: bool = False) -> Dataset:
     labels = LabelSet(names, ids)
     within, outside = drop_outside(found, labels) if lenient else (found, ())
     return Dataset(f"soundscapes:{folder}", labels, within, missing, splits, outside)
-
-
-def read_truth(folder: Path) -> list[TruthEvent]:
-    """The true events of a rendered folder.
-
-    Raises:
-        DataError: The table is missing or damaged.
-    """
-    path = folder / "truth.tsv"
-    events = []
-    for number, row in read_table(path, _TRUTH_COLUMNS, separators="\t"):
-        filename, onset, offset, label, gain_db = (row[name] for name in _TRUTH_COLUMNS)
-        try:
-            events.append(TruthEvent(filename, float(onset), float(offset), label, float(gain_db)))
-        except ValueError as error:
-            raise RowError(path, number, str(error)) from error
-    return events
 
 
 def _filename(clip: Clip) -> str:

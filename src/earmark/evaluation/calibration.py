@@ -128,7 +128,7 @@ def calibrate(
     reports: list[Report] = []
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
-        show = None if progress is None else _beyond(progress, n_before, n_clips)
+        show = None if progress is None else lambda done, _, n=n_before: progress(n + done, n_clips)
         report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
         reports.append(_as_tagged(network, dataset, report))
         n_before += len(dataset)
@@ -145,10 +145,6 @@ def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
         if tagger.is_long(audio.duration):
             row[:] = tagger.score(audio).scores[columns]
     return replace(report, scores=scores)
-
-
-def _beyond(progress: Callable[[int, int], None], n_before: int, n_clips: int) -> Callable[[int, int], None]:
-    return lambda done, _: progress(n_before + done, n_clips)
 
 
 def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:

@@ -1,7 +1,6 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueE
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline, label_thresholds
 from earmark.labels import LabelSet
-from earmark.parallel.prefetch import one_ahead
+from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
 
 WINDOW: Final = 0.8
@@ -53,8 +52,7 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as JSON values; a value that is not finite is None."""
-        values: dict[str, Any] = json_value(asdict(self))
-        return values
+        return dict(json_value(asdict(self)))
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `detection.json` into a folder.
@@ -154,8 +152,7 @@ def _sounds(clips: Sequence[Clip], sample_rate: int) -> Iterator[tuple[Clip, Aud
         except EarmarkError as error:
             return clip, str(error)
 
-    with closing(one_ahead(read(clip) for clip in clips)) as sounds:
-        yield from sounds
+    return in_threads(read, clips, 1, 2)
 
 
 def _scored(

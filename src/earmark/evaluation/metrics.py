@@ -1,4 +1,4 @@
-"""Ranking metrics per label (average precision, area under the ROC curve, d') and their bootstrap intervals.
+"""Ranking metrics per label (average precision, area under the ROC curve, d') and the bootstrap of the mAP.
 
 At the score of each positive, all metrics need only the number of clips above it and level with it. One sort per label
 and a binary search for its (few) positives give these counts, ties included.
@@ -9,15 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from earmark.errors import ConfigError, DataError
 from earmark.parallel.processors import n_processors
-
-Metric = Literal["mAP", "mAUC", "d_prime"]
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 _Result = TypeVar("_Result")
@@ -48,7 +46,7 @@ def average_precision(
         >>> average_precision(target, scores).round(4)
         array([0.8333,    nan])
     """
-    return _label_values("mAP", target, scores)
+    return _label_values(_precision, target, scores)
 
 
 def roc_auc(
@@ -62,7 +60,7 @@ def roc_auc(
         >>> roc_auc(np.array([[1], [0], [0], [1]]), np.array([[0.9], [0.1], [0.4], [0.4]]))
         array([0.875])
     """
-    return _label_values("mAUC", target, scores)
+    return _label_values(_area, target, scores)
 
 
 @overload
@@ -100,20 +98,18 @@ def label_mean(values: Float[np.ndarray, " label"]) -> float:
 def bootstrap_samples(
     target: Shaped[np.ndarray, "clip label"],
     scores: Shaped[np.ndarray, "clip label"],
-    metric: Metric = "mAP",
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Float[np.ndarray, " resample"]:
-    """The metric on resamples of the clips, drawn with replacement.
+    """The mAP on resamples of the clips, drawn with replacement.
 
     Resample i depends only on the seed, i and the number of clips. Two models scored on the same clips get the same
     resamples, so the difference of their samples is a paired bootstrap.
 
     Raises:
         DataError: As in `average_precision`.
-        ConfigError: The metric is unknown, or `n_resamples` is less than 1.
+        ConfigError: `n_resamples` is less than 1.
     """
-    curve = _curve(metric)
     if n_resamples < 1:
         raise ConfigError(f"at least 1 was expected, not {n_resamples}", "n_resamples")
     positive, scores = _checked(target, scores)
@@ -125,39 +121,32 @@ def bootstrap_samples(
         for first in range(0, n_resamples, _RESAMPLES_PER_BLOCK):
             block = range(first, min(first + _RESAMPLES_PER_BLOCK, n_resamples))
             weights = _multiplicities(len(positive), block, seed)
-            values = pool.map(lambda ranking, weights=weights: curve(*ranking.counts(weights)), rankings)
+            values = pool.map(lambda ranking, weights=weights: _precision(*ranking.counts(weights)), rankings)
             samples[first : block.stop] = _column_means(np.stack(list(values)))[: len(block)]
-    return d_prime(samples) if metric == "d_prime" else samples
+    return samples
 
 
 def bootstrap_interval(
     target: Shaped[np.ndarray, "clip label"],
     scores: Shaped[np.ndarray, "clip label"],
-    metric: Metric = "mAP",
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Bootstrap interval of the metric over the choice of clips.
+    """95 % bootstrap interval of the mAP over the choice of clips.
 
     Resampling repeats positives, which raises the average precision of rare labels, so plain percentiles may exclude
-    the measured value. The percentiles are therefore shifted until their median equals it (for d', on the AUC scale).
+    the measured value. The percentiles are therefore shifted until their median equals it.
 
     Raises:
         DataError: As in `average_precision`.
-        ConfigError: The metric is unknown, `n_resamples` is less than 1, or `level` is outside 0 to 1.
+        ConfigError: `n_resamples` is less than 1.
     """
-    if not 0 < level < 1:
-        raise ConfigError(f"a number between 0 and 1 was expected, such as 0.95, not {level}", "level")
-    if metric == "d_prime":
-        low, high = bootstrap_interval(target, scores, "mAUC", n_resamples, seed, level)
-        return d_prime(low), d_prime(high)
-    samples = bootstrap_samples(target, scores, metric, n_resamples, seed)
+    samples = bootstrap_samples(target, scores, n_resamples, seed)
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
-    measured = label_mean(_label_values(metric, target, scores))
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]) - np.median(samples) + measured
+    measured = label_mean(average_precision(target, scores))
+    low, high = np.quantile(samples, [(1 - 0.95) / 2, (1 + 0.95) / 2]) - np.median(samples) + measured
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
@@ -189,9 +178,7 @@ def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, s
         return [result for results in chunks for result in results]
 
 
-def _label_values(metric: Metric, target: _Array, scores: _Array) -> _Array:
-    curve = _curve(metric)
-
+def _label_values(curve: Callable[[_Array, _Array, _Array, int], _Array], target: _Array, scores: _Array) -> _Array:
     def value(positive: _Array, own: _Array) -> float:
         if not positive.any():
             return math.nan
@@ -201,14 +188,14 @@ def _label_values(metric: Metric, target: _Array, scores: _Array) -> _Array:
 
 
 def _thresholds(rising: _Array, positives: _Array) -> tuple[_Array, _Array, _Array]:
-    """For each distinct score of the positives, falling: positives there, clips above, clips at or above."""
+    """For each distinct score of the positives, falling: positives there, clips at or above, clips above."""
     values, n_found = np.unique(positives, return_counts=True)
-    above = len(rising) - np.searchsorted(rising, values, side="right")
     at_least = len(rising) - np.searchsorted(rising, values, side="left")
-    return n_found[::-1], above[::-1], at_least[::-1]
+    above = len(rising) - np.searchsorted(rising, values, side="right")
+    return n_found[::-1], at_least[::-1], above[::-1]
 
 
-def _precision(found: _Array, at_least: _Array) -> _Array:
+def _precision(found: _Array, at_least: _Array, *_: Any) -> _Array:
     """Average precision from the weights (..., threshold) of positives at, and clips at or above, a threshold."""
     with np.errstate(invalid="ignore"):  # without positives, 0 / 0 gives the intended nan
         hits = np.cumsum(found, axis=-1, dtype=np.float64)
@@ -216,27 +203,14 @@ def _precision(found: _Array, at_least: _Array) -> _Array:
         return np.asarray((found * hits / np.maximum(at_least, 1)).sum(axis=-1) / hits[..., -1])
 
 
-def _area(found: _Array, above: _Array, at_least: _Array, n_clips: int) -> _Array:
+def _area(found: _Array, at_least: _Array, above: _Array, n_clips: int) -> _Array:
     """Area under the ROC curve from the negatives below each positive; those level with it count half."""
-    with np.errstate(invalid="ignore"):
-        hits = np.cumsum(found, axis=-1, dtype=np.float64)
-        n_positive = hits[..., -1:]
-        n_negative = n_clips - n_positive
-        negatives_above = above - (hits - found)
-        negatives_at_least = at_least - hits
-        beaten = n_negative - (negatives_above + negatives_at_least) / 2
-        return np.asarray((found * beaten).sum(axis=-1) / (n_positive * n_negative)[..., 0])
-
-
-def _curve(metric: Metric) -> Callable[[_Array, _Array, _Array, int], _Array]:
-    curves: dict[str, Callable[[_Array, _Array, _Array, int], _Array]] = {
-        "mAP": lambda found, above, at_least, n_clips: _precision(found, at_least),
-        "mAUC": _area,
-        "d_prime": _area,
-    }
-    if metric not in curves:
-        raise ConfigError(f"one of {', '.join(curves)} was expected, not {metric!r}", "metric")
-    return curves[metric]
+    hits = np.cumsum(found, dtype=np.float64)
+    n_positive = hits[-1]
+    n_negative = n_clips - n_positive
+    beaten = n_negative - (above - (hits - found) + at_least - hits) / 2
+    with np.errstate(invalid="ignore"):  # without negatives, 0 / 0 gives the intended nan
+        return np.asarray((found * beaten).sum() / (n_positive * n_negative))
 
 
 def _d_prime(auc: float) -> float:
@@ -268,11 +242,7 @@ class _Ranking:
     starts: _Array
     """Index in `positives` at which each threshold begins."""
     edges: _Array
-    """Positions in `order` between which clips are counted, from 0 to its end."""
-    above: _Array
-    """Index of the edge before the clips at each threshold."""
-    at_least: _Array
-    """Index of the edge after the clips at each threshold."""
+    """Position in `order` at which the clips at each threshold begin."""
 
     @classmethod
     def of(cls, positive: _Array, scores: _Array) -> "_Ranking | None":
@@ -280,28 +250,22 @@ class _Ranking:
         if not positive.any():
             return None
         order = np.argsort(scores)[::-1]
-        found, above, at_least = _thresholds(scores[order][::-1], scores[positive])
-        edges = np.unique(np.concatenate([[0], above, at_least]))
+        found, at_least, _ = _thresholds(scores[order][::-1], scores[positive])
         return cls(
             n_clips=len(scores),
             order=order[: at_least[-1]].astype(np.int32),  # half the memory: 527 labels are kept
             positives=order[positive[order]],
             starts=np.cumsum(found) - found,
-            edges=edges,
-            above=np.searchsorted(edges, above),
-            at_least=np.searchsorted(edges, at_least),
+            edges=np.append(0, at_least[:-1]),
         )
 
-    def counts(self, weights: _Array) -> tuple[_Array, _Array, _Array, int]:
-        """The counts of `_thresholds` in each resample, as (resample, threshold) arrays, and the number of clips."""
+    def counts(self, weights: _Array) -> tuple[_Array, _Array]:
+        """Positives at, and clips at or above, each threshold, as (resample, threshold) arrays."""
         order = self.order.astype(np.intp)
         found = np.stack([np.add.reduceat(pack[self.positives], self.starts) for pack in weights])
-        running = np.zeros((len(weights), len(self.edges)), np.uint64)
-        for pack, row in zip(weights, running, strict=True):  # one at a time, to stay in the processor's cache
-            between = np.add.reduceat(np.take(pack, order, mode="clip"), self.edges[:-1])
-            np.cumsum(between, out=row[1:])
-        above, at_least = (np.take(running, edges, axis=1) for edges in (self.above, self.at_least))
-        return self._unpack(found), self._unpack(above), self._unpack(at_least), self.n_clips
+        # one at a time, to stay in the processor's cache
+        between = np.stack([np.add.reduceat(np.take(pack, order, mode="clip"), self.edges) for pack in weights])
+        return self._unpack(found), self._unpack(np.cumsum(between, axis=1))
 
     def _unpack(self, packs: _Array) -> _Array:
         lanes = packs.view(_lane(self.n_clips)).reshape(*packs.shape, -1)

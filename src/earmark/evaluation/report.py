@@ -97,8 +97,7 @@ class Report:
             "labels": [figures._asdict() for figures in self.labels],
             "failed": [clip._asdict() for clip in self.failed],
         }
-        plain: dict[str, Any] = json_value(values)
-        return plain
+        return dict(json_value(values))
 
     def markdown(self) -> str:
         """The report as Markdown: metrics, coverage, labels by falling average precision, clips not measured."""

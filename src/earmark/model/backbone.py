@@ -253,7 +253,7 @@ class Backbone(nn.Module):
 
 
 class LightBackbone(Backbone):
-    """The same shapes with a tenth of the multiplications (`Network.n_multiplications`), for phones and small boards.
+    """The same shapes with a tenth of the multiplications, for phones and small boards.
 
     All convolutions but the first are separable. The first has stride 2: at full resolution the first block would hold
     as many activations as all others together. From the second block on the resolutions are the paper's.

@@ -1,6 +1,5 @@
 """The four stages as one network, and its checkpoint of one file."""
 
-import copy
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
@@ -114,21 +112,6 @@ class Network(nn.Module):
     @property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
-
-    def n_multiplications(self, seconds: float) -> int:
-        """Multiplications (each with an addition) to tag a clip, without the front end.
-
-        >>> network = Network(NetworkConfig(), LabelSet.audioset())
-        >>> f"{network.n_multiplications(10.0):.2e}"
-        '5.21e+09'
-        """
-        config = self.config.frontend
-        n_frames = config.n_frames(round(seconds * config.sample_rate))
-        silence = torch.zeros(1, n_frames, config.n_mels, device=self.device)
-        # PyTorch counts while the network runs; the copy keeps the mode of this network unchanged
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            copy.deepcopy(self).eval().logits_from_log_mel(silence)
-        return int(counter.get_total_flops()) // 2
 
     @property
     def seconds_per_segment(self) -> float:

@@ -1,21 +1,27 @@
 """A whole pack: its missing shards are made, and the outcome is summed up."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, DataError, first_few
+from earmark.errors import ConfigError, DataError, EarmarkError, describe_error, first_few
 from earmark.packing.ledger import Ledger, open_ledger
-from earmark.packing.plan import PackConfig, Plan, Skipped, make_plan
-from earmark.packing.workers import Task, make_shards
+from earmark.packing.plan import PackConfig, Packed, Plan, Shard, Skipped, make_plan
+from earmark.packing.shard import measure, write_shard
+from earmark.parallel.pool import Death, Pool, Reporter
 from earmark.parallel.processors import n_processors
 from earmark.storage.remote import is_url
 
 _DEATHS: Final = 3
 """Number of dead processes at which the others are stopped."""
+_SECONDS_TO_END: Final = 10.0
+"""Time that interrupted processes have to remove their unfinished shards."""
 
 
 @dataclass(frozen=True)
@@ -91,35 +97,66 @@ def _make(
     """Makes the missing shards; returns the number of their clips, and the time of all processes together."""
     # without skip_bad, a shard that left clips out is made again
     known = {file: packed for file, packed in ledger.known.items() if skip_bad or not packed.skipped}
-    tasks = [Task(shard, known.get(shard.file)) for shard in plan.shards]
+    tasks = [(shard, known.get(shard.file)) for shard in plan.shards]
     n_clips, n_begun, n_made, seconds = plan.n_clips, 0, 0, 0.0
     lost: list[str] = []
     bad: list[Skipped] = []
 
-    def begun(clip: str) -> None:
+    def begun(*_: object) -> None:
         nonlocal n_begun
         progress(n_begun, n_clips)
         n_begun += 1
 
-    with closing(make_shards(tasks, out, plan.config, plan.schema_json(), n_processes, begun)) as answers:
-        for answer in answers:
-            if isinstance(answer, str):
-                lost.append(answer)
+    pool = Pool(n_processes, is_silent=True, grace=_SECONDS_TO_END)
+    work = partial(_make_shard, out=out, config=plan.config, schema=plan.schema_json())
+    with closing(pool.run(work, tasks, begun)) as results:
+        for (shard, _), result in results:
+            if isinstance(result, Death):
+                place = "before its first clip" if result.last_report is None else f"at clip {result.last_report}"
+                lost.append(f"{shard.file}: the process that made it {result.reason} {place}")
                 if len(lost) == _DEATHS:
                     break
                 continue
-            packed = answer.packed
-            if answer.seconds is None:
+            packed, took = result
+            if took is None:
                 n_begun += packed.n_clips + len(packed.skipped)
             else:
                 ledger.add(packed)
-                n_made, seconds = n_made + packed.n_clips, seconds + answer.seconds
+                n_made, seconds = n_made + packed.n_clips, seconds + took
             bad += packed.skipped
             if not packed.n_clips and not skip_bad:
                 break  # none of its clips could be read, so the rest is hardly readable either
             progress(n_begun, n_clips)
     _refuse(plan, lost, [] if skip_bad and len(bad) < n_clips else bad)
     return n_made, seconds
+
+
+def _make_shard(
+    task: tuple[Shard, Packed | None], report: Reporter, out: Path, config: PackConfig, schema: dict[str, Any]
+) -> tuple[Packed, float | None]:
+    """Facts about the shard, and the seconds that it took; None if the known file is there and whole."""
+    shard, known = task
+    import_module("pyarrow.parquet")  # its load time is not that of a shard
+    start = time.perf_counter()
+    try:
+        if known is not None and _is_whole(out / shard.file, known):
+            return known, None
+        packed = write_shard(shard, out, config, schema, begin=report)
+    except OSError as error:
+        error.filename = error.filename or str(out / shard.file)
+        raise
+    except EarmarkError:
+        raise
+    except Exception as error:  # the user gets one line that names the file
+        raise DataError(f"{shard.file}: cannot be made: {describe_error(error)}") from error
+    return packed, time.perf_counter() - start
+
+
+def _is_whole(path: Path, known: Packed) -> bool:
+    try:
+        return measure(path) == (known.n_bytes, known.sha256)
+    except OSError:
+        return False
 
 
 def _refuse(plan: Plan, lost: Sequence[str], bad: Sequence[Skipped]) -> None:

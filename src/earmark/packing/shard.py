@@ -18,7 +18,7 @@ from earmark.audio.recording import Audio, pcm16
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.packs import ROWS
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
-from earmark.errors import EarmarkError
+from earmark.errors import describe_error
 from earmark.packing.plan import PackConfig, Packed, Shard, Skipped, block_of
 from earmark.storage.files import as_text, atomic_write
 
@@ -187,12 +187,7 @@ def _columns(schema: dict[str, Any]) -> "pa.Schema":
 
 def _reason(clip: Clip, error: Exception) -> str:
     """One line without folder names, which differ between machines."""
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    else:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, EarmarkError):
-            text = f"{type(error).__name__}: {text}"
+    text = getattr(error, "strerror", None) or describe_error(error)
     if isinstance(clip.audio, ParquetAudio | PackedAudio):
         text = text.replace(clip.audio.url, clip.audio.shard.name)
     if isinstance(clip.audio, FileAudio):

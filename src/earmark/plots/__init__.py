@@ -1,6 +1,5 @@
 """Pictures of recordings, scores, events and attention. Only this package imports matplotlib."""
 
-from earmark.plots.attention import plot_attention
 from earmark.plots.evidence import plot_evidence
 from earmark.plots.panels import Span, require_matplotlib
 from earmark.plots.scene import plot_scene
@@ -10,7 +9,6 @@ from earmark.plots.timeline import plot_timeline
 __all__ = [
     "Span",
     "Spectrogram",
-    "plot_attention",
     "plot_evidence",
     "plot_scene",
     "plot_timeline",

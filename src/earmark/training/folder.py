@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from earmark.errors import CheckpointError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.json_files import json_value, write_json
 from earmark.storage.locks import LOCK, alone
 from earmark.training.settings import TrainConfig
 
@@ -51,7 +51,7 @@ class Epoch:
 
     def to_json(self) -> dict[str, Any]:
         """The row by column; None for nan and infinities, which JSON lacks."""
-        return {n: None if v is None or not math.isfinite(v) else v for n, v in asdict(self).items()}
+        return dict(json_value(asdict(self)))
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
@@ -111,7 +111,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         temporary = self.path / f".run-{self.facts['run_id']}.json"
         try:
-            temporary.write_text(_as_text(self.facts), encoding="utf-8")
+            write_json(temporary, self.facts)
             os.link(temporary, self.record)  # whole, and only if there is none: renaming would replace another's
         except FileExistsError:
             raise self._taken() from None
@@ -211,8 +211,7 @@ class RunFolder:
         self.facts.pop("error", None)
         self.facts |= {"status": status, **entries}
         if self.is_writer:
-            with atomic_write(self.record) as temporary:
-                temporary.write_text(_as_text(self.facts), encoding="utf-8")
+            write_json(self.record, self.facts)
 
     def write_metrics(self, history: Sequence[Epoch]) -> None:
         with atomic_write(self.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -257,10 +256,6 @@ class RunFolder:
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that may not change within a run."""
     return {name: value for name, value in settings.items() if name not in _FREE_TO_CHANGE}
-
-
-def _as_text(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _brief(facts: Mapping[str, Any] | None) -> str:

@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 
 from earmark.data.clips import Clip, Dataset, check_disjoint, sources
-from earmark.data.soundscapes import read_truth
 from earmark.data.synthetic import SyntheticSound, synthetic_bank
 from earmark.errors import DataError
 from earmark.labels import LabelSet
-from experiments.table1.soundscapes import PARTS, hold_out, open_part, part_folder, render_part, unrendered
+from experiments.table1.soundscapes import PARTS, hold_out, open_part, part_folder, read_truth, render_part, unrendered
 
 
 def grouped(*rows):

@@ -1,20 +1,17 @@
-"""Localisation metrics on plain arrays: PSDS, segment-based F1, pointing."""
+"""Localisation metrics on plain arrays: PSDS and segment-based F1."""
 
 from earmark.evaluation.localisation.intersections import PSDS1, PSDS2, Scenario, psds
 from earmark.evaluation.localisation.recordings import ScoredRecording, TrueEvent
-from earmark.evaluation.localisation.segments import SegmentF1, best_thresholds, segment_f1
-from earmark.evaluation.localisation.weights import Pointing, pointing
+from earmark.evaluation.localisation.segments import SegmentF1, score_segments, segment_f1
 
 __all__ = [
     "PSDS1",
     "PSDS2",
-    "Pointing",
     "Scenario",
     "ScoredRecording",
     "SegmentF1",
     "TrueEvent",
-    "best_thresholds",
-    "pointing",
     "psds",
+    "score_segments",
     "segment_f1",
 ]

@@ -30,13 +30,13 @@ def segment_f1(
 
     Args:
         recordings: Scores and true events.
-        thresholds: One per label, chosen on other recordings (`best_thresholds`).
+        thresholds: One per label, chosen on other recordings.
         seconds: Length of the segments; the last one may exceed the end of the recording.
 
     Raises:
         DataError: There is no recording, or the numbers of labels differ.
     """
-    scores, active = _segments(recordings, seconds)
+    scores, active = score_segments(recordings, seconds)
     if thresholds.shape != scores.shape[1:]:
         raise DataError(f"expected one threshold for each of the {scores.shape[1]} labels, got {len(thresholds)}")
     detected = scores >= thresholds
@@ -48,33 +48,15 @@ def segment_f1(
     return SegmentF1(micro, macro, labels)
 
 
-def best_thresholds(recordings: Sequence[ScoredRecording], *, seconds: float = 1.0) -> Float[np.ndarray, " label"]:
-    """The threshold of each label with its highest segment-based F1 on these recordings.
-
-    A threshold lies midway between the lowest detected score and the next one; ties go to the highest. A label without
-    events gets inf, so it is never detected.
-
-    Raises:
-        DataError: There is no recording, or recordings differ in their number of labels.
-    """
-    scores, active = _segments(recordings, seconds)
-    return np.array([_best_threshold(*columns) for columns in zip(scores.T, active.T, strict=True)])
-
-
-def _best_threshold(scores: _Array, active: _Array) -> float:
-    if not active.any():
-        return float("inf")
-    values, inverse = np.unique(-scores, return_inverse=True)  # falling
-    hits = np.cumsum(np.bincount(inverse, active))
-    f1 = 2 * hits / (np.cumsum(np.bincount(inverse)) + active.sum())
-    best = int(np.argmax(f1))
-    return -float(values[best : best + 2].mean())
-
-
-def _segments(
+def score_segments(
     recordings: Sequence[ScoredRecording], seconds: float
 ) -> tuple[_Array, Bool[np.ndarray, "segment label"]]:
-    """The highest score in each segment of each recording, and whether an event overlaps it."""
+    """The highest score in each segment of each recording, and whether an event overlaps it.
+
+    Raises:
+        ConfigError: The length of a segment is not positive.
+        DataError: There is no recording, or recordings differ in their number of labels.
+    """
     if not 0 < seconds < np.inf:
         raise ConfigError(f"a positive length of a segment was expected, not {seconds:g}", "seconds")
     check_same_labels(recordings)
