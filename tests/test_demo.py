@@ -22,6 +22,7 @@ TINY = DemoConfig(
     n_sounds=4,
     n_train_clips=24,
     n_test_clips=20,
+    n_jobs=1,
     clips=replace(DemoConfig.clips, duration=2.0, event_duration=(0.3, 1.0)),
     training=replace(DemoConfig.training, n_clips_seen=48, width=2, clip_duration=2.0),
     scene=replace(DemoConfig.scene, duration=4.0, event_duration=(0.3, 1.0), n_events=(3, 3)),
@@ -77,7 +78,8 @@ def test_the_seed_determines_the_result(result, tmp_path):
     again = run_demo(result.picture.parent, config=TINY, progress=False)
     assert again.to_json() == result.to_json()
     assert again.picture.read_bytes() == picture
-    config = replace(TINY, n_train_clips=8, n_test_clips=8, training=replace(TINY.training, n_clips_seen=16))
+    small = replace(TINY.training, n_clips_seen=16)
+    config = replace(TINY, n_jobs=2, n_train_clips=8, n_test_clips=8, training=small)
     other = run_demo(tmp_path, seed=1, config=config, progress=False)
     assert other.truth != result.truth
 

@@ -1,9 +1,11 @@
 """Demo on synthetic sounds: a network learns the times of sounds from clips with labels but without times."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +18,15 @@ from earmark.audio.recording import save_audio
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscapes
 from earmark.data.synthetic import synthetic_bank
+from earmark.errors import EarmarkError
 from earmark.evaluation.report import Report, evaluate
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Event, Timeline
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
 from earmark.model.network import Network
+from earmark.parallel.pool import Death, Pool
+from earmark.parallel.processors import n_processors
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
 from earmark.training.settings import PoolingName
@@ -51,6 +56,7 @@ _TRAINING: Final = TrainConfig(
 _WINDOW: Final = 0.8
 _HOP: Final = 0.4
 _THRESHOLD: Final = 0.5
+_SECONDS_PER_LINE: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class DemoConfig:
     """Clips with few, short and partly quiet sounds."""
     scene: SoundscapeConfig = _SCENE
     """The scene that is tagged at the end; its events are long enough to be visible in the picture."""
+    n_jobs: int = field(default_factory=lambda: min(len(POOLINGS), n_processors()))
+    """Networks that are trained at the same time, each in a process of its own if there are several."""
     training: TrainConfig = _TRAINING
     """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
 
@@ -156,15 +164,12 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     test_set = _mix_clips(bank, "test", replace(config.clips, seed=3 * seed + 1), config.n_test_clips, console)
     check_disjoint(train_set, test_set)
 
-    reports, taggers, checkpoints = {}, {}, {}
-    for name, pooling in POOLINGS.items():
-        console.print(f"{name}: training on {config.n_train_clips} clips with labels but without times")
-        network = _train_network(replace(config.training, pooling=pooling, seed=seed), train_set, out, progress)
-        checkpoints[name] = out / f"{pooling}.safetensors"
-        network.save(checkpoints[name])
-        with _progress_bar(f"{name}: evaluating", console) as update:
-            reports[name] = evaluate(network, test_set, progress=update, model=name)
-        taggers[name] = Tagger(TorchEngine(network))
+    console.print(f"training by {' and by '.join(POOLINGS)}, on clips with labels but without times")
+    trained = _train_networks(replace(config.training, seed=seed), train_set, test_set, out, config.n_jobs, console)
+    reports = {name: trained[name] for name in POOLINGS}
+    checkpoints = {name: out / f"{pooling}.safetensors" for name, pooling in POOLINGS.items()}
+    networks = {name: Network.load(path) for name, path in checkpoints.items()}
+    taggers = {name: Tagger(TorchEngine(network)) for name, network in networks.items()}
 
     mixed = mix_soundscapes(bank.select(splits=["test"]), replace(config.scene, seed=3 * seed + 2), 1)
     clip, truth = mixed.dataset[0], tuple(mixed.truth)
@@ -172,8 +177,7 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     save_audio(scene, clip.load(16000))
     timelines = {name: tagger.timeline(scene, window=_WINDOW, hop=_HOP) for name, tagger in taggers.items()}
     events = {name: tuple(timeline.events(_THRESHOLD, release=1.0)) for name, timeline in timelines.items()}
-    network = Network.load(checkpoints["GMAP"])
-    _draw(picture, clip, network, timelines, truth, events["GMAP"])
+    _draw(picture, clip, networks["GMAP"], timelines, truth, events["GMAP"])
     return DemoResult(reports, truth, events, scene, picture, checkpoints)
 
 
@@ -183,14 +187,49 @@ def _mix_clips(bank: Dataset, split: str, config: SoundscapeConfig, n_clips: int
         return mix_soundscapes(sounds, config, n_clips, split=split, progress=update).dataset
 
 
-def _train_network(config: TrainConfig, data: Dataset, out: Path, progress: bool) -> Network:
-    # only the network is kept: a repeated demo trains again
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=out) as folder:
-        try:
-            result = train(config, data, Path(folder) / "run", progress=progress)
-        except TrainingInterrupted:
-            raise KeyboardInterrupt from None
-        return Network.load(result.last)
+def _train_networks(
+    config: TrainConfig, data: Dataset, test: Dataset, out: Path, n_jobs: int, console: Console
+) -> dict[str, Report]:
+    """Trains and evaluates a network for each pooling, and saves it in `out`."""
+    n_done = dict.fromkeys(POOLINGS, 0)
+    # only the networks are kept: a repeated demo trains again
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=out) as runs, _progress_bar("training", console) as update:
+        train_one = partial(_train_network, config=config, data=data, test=test, runs=Path(runs), out=out)
+
+        def show(name: str, n_clips: int) -> None:
+            n_done[name] = n_clips
+            update(sum(n_done.values()), len(POOLINGS) * config.n_clips_seen)
+
+        if n_jobs == 1:
+            return {name: train_one(name, partial(show, name)) for name in POOLINGS}
+        # one thread each: two networks of this size train half as fast again as one after the other on two threads
+        pool = Pool(n_jobs, n_threads=max(1, n_processors() // n_jobs))
+        reports: dict[str, Report] = {}
+        for name, report in pool.run(train_one, POOLINGS, show):
+            if isinstance(report, Death):
+                raise EarmarkError(f"training by {name}: its process {report.reason}")
+            reports[name] = report
+        return reports
+
+
+def _train_network(
+    name: str,
+    report: Callable[[int], None],
+    *,
+    config: TrainConfig,
+    data: Dataset,
+    test: Dataset,
+    runs: Path,
+    out: Path,
+) -> Report:
+    pooling = POOLINGS[name]
+    try:
+        result = train(replace(config, pooling=pooling), data, runs / pooling, progress=report)
+    except TrainingInterrupted:
+        raise KeyboardInterrupt from None
+    network = Network.load(result.last)
+    network.save(out / f"{pooling}.safetensors")
+    return evaluate(network, test, model=name)
 
 
 def _draw(
@@ -233,6 +272,18 @@ def _format_events(events: Sequence[Event]) -> str:
 
 @contextmanager
 def _progress_bar(description: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, or a line every few seconds where there is no terminal."""
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def note(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() >= last + _SECONDS_PER_LINE or done == total:
+                last = time.monotonic()
+                console.print(f"{description}: {done} of {total}")
+
+        yield note
+        return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=console.quiet) as bar:
         task = bar.add_task(description, total=None)

@@ -5,7 +5,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,8 +109,11 @@ class Loop:
             getattr(self, name).load_state_dict(state[name])
         self.history = [Epoch(**row) for row in state["history"]]
 
-    def run(self) -> None:
+    def run(self, report: Callable[[int], None] | None = None) -> None:
         """Takes the steps that are left, or stops after one when SIGINT or SIGTERM asks for it.
+
+        Args:
+            report: Called after each step with the number of clips seen.
 
         Raises:
             DataError: A clip cannot be read, or a loss is not finite.
@@ -141,6 +144,8 @@ class Loop:
                 if self.n_steps_done % _STEPS_PER_LOG == 0:
                     self._log_loss()
                 self.bar.update(self._task, completed=self.n_steps_done * batch_size)
+                if report is not None:
+                    report(self.n_steps_done * batch_size)
                 self._judge_pace(self.n_steps_done - steps.start)
                 if plan.ends_epoch(self.n_steps_done):
                     self._end_epoch()

@@ -1,7 +1,7 @@
 """`train`: from settings and data sets to a folder with a trained network."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +65,7 @@ def train(
     valid: Dataset | None = None,
     *,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | Callable[[int], None] = True,
     request: Mapping[str, Any] | None = None,
     features: Path | str | None = None,
 ) -> TrainResult:
@@ -80,7 +80,7 @@ def train(
         out: Folder of the run, new or empty: run.json, metrics.csv, checkpoints, TensorBoard's events, resume.ckpt.
         valid: Clips to validate on after each epoch; their labels are matched by name.
         resume: Continue the run in `out`; return the result of a finished one.
-        progress: Draw a progress bar on standard error.
+        progress: Draw a progress bar on standard error; or call this with the number of clips seen.
         request: Plain JSON to keep in `run.json` under that name: how the caller selected the data.
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
 
@@ -111,11 +111,11 @@ def train(
         if state is not None and state["n_steps_done"] >= Plan.of(config, len(data)).n_steps:
             return _finished(folder, [Epoch(**row) for row in state["history"]])
         folder.facts |= about
-        bar = held.enter_context(_progress_bar(progress and rank.is_first))
+        bar = held.enter_context(_progress_bar(progress is True and rank.is_first))
         with _end_noted(folder, is_new=state is None):
             loop = _prepare(config, data, valid, folder, state, device, rank, bar, features)
             with killed_worker_reported():
-                loop.run()
+                loop.run(progress if callable(progress) and rank.is_first else None)
             _finish(folder, loop)
     return TrainResult(folder.last, folder.best, tuple(loop.history))
 
