@@ -3,15 +3,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO_STAMP := $(VENV)/.installed-demo
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test check bench docs table1 localisation figure3 table2 clean
 
-demo: $(STAMP)  ## the main job on made-up sounds
+demo: $(DEMO_STAMP)  ## the main job on made-up sounds
 	$(BIN)/earmark demo --out demo
 
 test: $(STAMP) check  ## everything tested
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -50,8 +51,13 @@ clean:
 # PyTorch first and by itself, pinned by the constraints: where the package index also has a CPU build of that version
 # (or TORCH_INDEX names one that has), pip takes it, and nothing drags in a newer one with several gigabytes of CUDA
 TORCH_INDEX ?=
-$(STAMP): pyproject.toml constraints.txt
+$(DEMO_STAMP): pyproject.toml constraints.txt  # only what the demo needs
+	@echo "installing PyTorch and what the demo needs into $(VENV), about 1 GB"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,plot]'
+	touch $(DEMO_STAMP)
+
+$(STAMP): $(DEMO_STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]'
 	touch $(STAMP)

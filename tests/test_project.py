@@ -29,7 +29,7 @@ def test_the_test_workflow_runs_make_test_on_linux_and_macos():
     (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"].values()
     assert job["strategy"]["matrix"] == {
         "os": ["ubuntu-latest", "macos-latest"],
-        "python-version": ["3.11", "3.13"],
+        "python-version": ["3.11", "3.14"],
     }
     assert any(step.get("run", "").startswith("make test") for step in steps("test"))
 

@@ -175,6 +175,8 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not UTF-8
+    # threads of PyTorch that wait actively starve other processes; OpenMP reads this when PyTorch is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         status = _run(words, program)
