@@ -1,5 +1,6 @@
 """Fixtures of several test files."""
 
+import builtins
 import os
 import shutil
 import signal
@@ -30,6 +31,9 @@ def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
 
 
 _import_hook._optimized_cache_from_source = _cache
+# modules that run in the light install name these shapes in annotations only and do not import them
+for _shape in ("Bool", "Float", "Float32", "Int", "Int16", "Num"):
+    setattr(builtins, _shape, getattr(jaxtyping, _shape))
 
 from earmark.audio.recording import Audio, save_audio  # noqa: E402
 from earmark.labels import LabelSet  # noqa: E402

@@ -145,7 +145,7 @@ def test_unexpected_errors_are_reported(monkeypatch: pytest.MonkeyPatch, capfd: 
     for command, package, extra in (
         ("bulk", "pyarrow.parquet", "bulk"),
         ("bulk", "ray", "bulk"),
-        ("bulk", "onnxruntime", "onnx"),
+        ("tag", "torch", "train"),
         ("pack", "pyarrow", "parquet"),
         ("train", "fsspec", "parquet"),
     ):

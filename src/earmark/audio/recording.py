@@ -1,5 +1,7 @@
 """Recordings: decoding, resampling, and the only place where seconds meet samples."""
 
+from __future__ import annotations
+
 import math
 import os
 import shutil
@@ -10,16 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32, Int16
 
 from earmark.audio import containers, decoding, media
 from earmark.audio.resampling import StreamResampler, validate_rate
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.storage.files import atomic_write, walk
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int16
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav"}
@@ -71,7 +75,7 @@ class Audio:
         """Seconds."""
         return samples_to_seconds(self.waveform.shape[-1], self.sample_rate)
 
-    def mono(self, sample_rate: int) -> "Audio":
+    def mono(self, sample_rate: int) -> Audio:
         """The mean of the channels at that rate, band-limited.
 
         Raises:
@@ -288,7 +292,7 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
         raise AudioError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def pcm16(waveform: Float32[np.ndarray, "..."]) -> Int16[np.ndarray, "..."]:
+def pcm16(waveform: Float32[np.ndarray, ...]) -> Int16[np.ndarray, ...]:
     """Samples rounded to the nearest k / 32768, as k; samples beyond full scale are clipped."""
     # libsndfile rounds down, which adds an offset of half a step
     return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)

@@ -1,10 +1,16 @@
 """Resampling of streams."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import soxr
-from jaxtyping import Float32
 
 from earmark.errors import AudioError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 
 def validate_rate(sample_rate: object) -> int:

@@ -125,7 +125,7 @@ _COMMANDS: Final = {
         "Print the completion script of a shell: the tab key then completes commands and flags.",
         "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, and "
         "fish from ~/.config/fish/completions/earmark.fish.",
-        "earmark completion bash > ~/.earmark-completion.bash",
+        "earmark completion bash",
     ),
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""

@@ -1,12 +1,16 @@
 """The interface of an engine, and the encoding of recordings of any length in bounded memory."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from earmark.labels import LabelSet
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 CHUNK_SECONDS: Final = 40.0
 """Seconds of audio encoded per call: with the usual halo of 0.8 s on either side, neighbouring chunks overlap by 4 %.

@@ -1,13 +1,18 @@
 """Evidence for a tag: how far its logit falls without a segment."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.errors import AudioError
 from earmark.inference.engine import Engine
 from earmark.inference.windows import VALUES_PER_CALL, seconds_per_segment, sigmoid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)

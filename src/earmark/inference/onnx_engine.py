@@ -1,5 +1,7 @@
 """The engine of an exported network, which runs in ONNX Runtime without PyTorch."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
@@ -9,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.labels import LabelSet
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
     from onnxruntime import InferenceSession
 
 FORMAT: Final = 1
@@ -111,7 +113,7 @@ class OnnxEngine:
         return result
 
 
-def session(model: str | bytes, n_threads: int | None = None) -> "InferenceSession":
+def session(model: str | bytes, n_threads: int | None = None) -> InferenceSession:
     """A session of ONNX Runtime on the CPU for a graph, given by its path or its bytes; it prints no warnings."""
     import onnxruntime
 
@@ -125,7 +127,7 @@ def session(model: str | bytes, n_threads: int | None = None) -> "InferenceSessi
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _read(path: Path, model: str | bytes, complaint: str, n_threads: int | None) -> "InferenceSession":
+def _read(path: Path, model: str | bytes, complaint: str, n_threads: int | None) -> InferenceSession:
     try:
         return session(model, n_threads)
     except ModuleNotFoundError:
@@ -134,7 +136,7 @@ def _read(path: Path, model: str | bytes, complaint: str, n_threads: int | None)
         raise CheckpointError(f"{path}: {complaint} ({str(error).splitlines()[0]})") from error
 
 
-def _names(session: "InferenceSession") -> tuple[set[str], set[str]]:
+def _names(session: InferenceSession) -> tuple[set[str], set[str]]:
     return {entry.name for entry in session.get_inputs()}, {entry.name for entry in session.get_outputs()}
 
 

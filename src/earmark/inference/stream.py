@@ -1,9 +1,11 @@
 """Live tagging: samples in as they come, events and current scores out, equal to the timeline of the recording."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.audio.recording import Audio, samples_to_seconds
 from earmark.audio.resampling import StreamResampler
@@ -11,6 +13,9 @@ from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import ChunkedEncoder, Engine
 from earmark.inference.timeline import RELEASE, Event, EventFinder, Threshold, label_thresholds
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class Stream:

@@ -1,15 +1,16 @@
 """Tags, scores, timelines and evidence of recordings, with any engine."""
 
+from __future__ import annotations
+
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
 from earmark.errors import AudioError, ConfigError
@@ -20,6 +21,9 @@ from earmark.inference.timeline import RELEASE, Threshold, Timeline, label_thres
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
@@ -259,7 +263,7 @@ class Tagger:
             step=step,
         )
 
-    def _all_segments(self, source: "_Samples") -> Float[np.ndarray, "segment channel"]:
+    def _all_segments(self, source: _Samples) -> Float[np.ndarray, "segment channel"]:
         return np.concatenate(list(encode_blocks(self.engine, source.blocks())))
 
     @property
@@ -278,7 +282,7 @@ class Tagger:
         window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
         return SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds, cut=False)
 
-    def _logits(self, chunks: Iterator[np.ndarray], source: "_Samples") -> Float[np.ndarray, " label"]:
+    def _logits(self, chunks: Iterator[np.ndarray], source: _Samples) -> Float[np.ndarray, " label"]:
         """Logits of a recording: pooled whole if it is short, otherwise the mean over its best windows."""
         windows = self._best_windows()
         waiting: list[np.ndarray] | None = []  # all segments so far; None once the recording is known to be long

@@ -1,13 +1,17 @@
 """Scores over time, and the events in them: of a whole timeline, or as the scores come."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from earmark.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 DEFAULT_THRESHOLD: Final = 0.5
 """Threshold of all labels if neither the caller nor the checkpoint gives one."""

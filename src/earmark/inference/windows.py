@@ -1,13 +1,17 @@
 """Sliding windows over the segments of a recording, classified as the segments come."""
 
+from __future__ import annotations
+
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from earmark.errors import ConfigError
 from earmark.inference.engine import Engine
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 SHORTEST_HOP: Final = 0.001
 """Seconds; a shorter hop would only repeat the same windows until memory is full."""

@@ -1,15 +1,20 @@
 """Label sets: names and ids of labels in a fixed order."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float32, Num
 
 from earmark.errors import DataError, first_few
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Num
 
 ESC10 = (
     "dog",
@@ -112,7 +117,7 @@ class LabelSet:
             raise DataError(f"expected one value for each of {len(self)} labels, got shape {values.shape}")
         return tuple(self.names[position] for position in np.flatnonzero(values))
 
-    def subset(self, labels: Iterable[str]) -> "LabelSet":
+    def subset(self, labels: Iterable[str]) -> LabelSet:
         """The set of these labels, given by name or id, in the order of this set.
 
         Raises:
@@ -124,12 +129,12 @@ class LabelSet:
         return LabelSet(tuple(self.names[p] for p in positions), tuple(self.ids[p] for p in positions))
 
     @classmethod
-    def audioset(cls) -> "LabelSet":
+    def audioset(cls) -> LabelSet:
         """The 527 labels of AudioSet, in the order of every published model; ids are the MIDs."""
         return _shipped("audioset")
 
     @classmethod
-    def esc50(cls) -> "LabelSet":
+    def esc50(cls) -> LabelSet:
         """The 50 labels of ESC-50; ids are the target numbers."""
         return _shipped("esc50")
 

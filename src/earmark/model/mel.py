@@ -1,12 +1,16 @@
 """Settings of the front end, and its mel filters."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.errors import ConfigError, Limit, check_settings
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FLOOR_DB: Final = -100.0
 """Level of digital silence in the log-mel (dB), and of the frames that pad a batch."""
@@ -43,7 +47,7 @@ class FrontendConfig:
             raise ConfigError(f"an even number was expected where last_frame is set, not {self.n_fft}", "n_fft")
 
     @classmethod
-    def at_16k(cls) -> "FrontendConfig":
+    def at_16k(cls) -> FrontendConfig:
         """The same settings at 16 kHz: hop of 25 ms, 64 bins up to 8 kHz."""
         return cls(sample_rate=16000, n_fft=512, hop_length=400, f_max=8000.0)
 
@@ -60,7 +64,7 @@ class FrontendConfig:
         return (n_samples + (self.hop_length if self.last_frame else self.hop_length - 1)) // self.hop_length
 
 
-def _hz_to_mel(hz: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def _hz_to_mel(hz: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     # Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz, logarithmic above, 27 steps to a factor of 6.4
     linear = hz / (200.0 / 3.0)
     with np.errstate(divide="ignore"):
@@ -68,7 +72,7 @@ def _hz_to_mel(hz: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.where(hz < 1000.0, linear, logarithmic)
 
 
-def _mel_to_hz(mel: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def _mel_to_hz(mel: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     return np.where(mel < 15.0, mel * (200.0 / 3.0), 1000.0 * np.exp((mel - 15.0) * (np.log(6.4) / 27.0)))
 
 

@@ -1,17 +1,19 @@
 """Parts that the pictures share: panels of spectrograms and attention, lanes, captions, saving."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.errors import EarmarkError
 from earmark.plots.spectrogram import Spectrogram
 from earmark.storage.files import atomic_write
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -48,7 +50,7 @@ def require_matplotlib() -> None:
         raise EarmarkError('pictures need matplotlib, which is not installed: pip install "earmark[plot]"') from error
 
 
-def stack_panels(heights: Sequence[float], room: float) -> "tuple[Figure, list[Axes]]":
+def stack_panels(heights: Sequence[float], room: float) -> tuple[Figure, list[Axes]]:
     """A figure of panels from top to bottom with a common time axis.
 
     Args:
@@ -66,7 +68,7 @@ def stack_panels(heights: Sequence[float], room: float) -> "tuple[Figure, list[A
     return figure, panels.tolist()
 
 
-def draw_spectrogram(figure: "Figure", panel: "Axes", spectrogram: Spectrogram) -> None:
+def draw_spectrogram(figure: Figure, panel: Axes, spectrogram: Spectrogram) -> None:
     """Draws a spectrogram with frequencies in kHz and a colour bar of levels."""
     n_mels = spectrogram.log_mel.shape[1]
     loudest = float(spectrogram.log_mel.max())
@@ -90,7 +92,7 @@ def draw_spectrogram(figure: "Figure", panel: "Axes", spectrogram: Spectrogram) 
 
 
 def draw_attention(
-    panel: "Axes",
+    panel: Axes,
     attention: Float[np.ndarray, "head segment"],
     seconds_per_segment: float,
     end: float,
@@ -109,7 +111,7 @@ def draw_attention(
     draw_caption(panel, f"a full lane is a weight of {largest:.2g}; dotted: even attention, {1 / n_segments:.2g}")
 
 
-def draw_caption(panel: "Axes", text: str) -> None:
+def draw_caption(panel: Axes, text: str) -> None:
     """Writes small text above the right end of a panel."""
     panel.annotate(
         text,
@@ -123,7 +125,7 @@ def draw_caption(panel: "Axes", text: str) -> None:
     )
 
 
-def draw_lanes(panel: "Axes", names: Sequence[str]) -> None:
+def draw_lanes(panel: Axes, names: Sequence[str]) -> None:
     """Draws named lanes: lane k extends from -k (score or weight 0) to 1 - k."""
     panel.set_ylim(-len(names) + 0.95, 1.0)
     panel.set_yticks([0.45 - lane for lane in range(len(names))], names)
@@ -153,7 +155,7 @@ def rows(intervals: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def finish_figure(figure: "Figure", panels: "Sequence[Axes]", end: float, title: str, onset: float = 0.0) -> None:
+def finish_figure(figure: Figure, panels: Sequence[Axes], end: float, title: str, onset: float = 0.0) -> None:
     """Adds the time axis from `onset` to `end` (s) and the title, and aligns the labels."""
     panels[-1].set_xlim(onset, end)
     panels[-1].set_xlabel("time (s)")
@@ -162,7 +164,7 @@ def finish_figure(figure: "Figure", panels: "Sequence[Axes]", end: float, title:
         figure.suptitle(title, fontsize=12)
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Writes the picture atomically; equal figures give equal files.
 
     Raises:

@@ -1,12 +1,13 @@
 """Picture of a recording, the attention of each head and the scores of labels over time."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.errors import ConfigError
 from earmark.inference.timeline import Timeline
@@ -15,6 +16,7 @@ from earmark.plots.panels import COLOURS, DASHES, INK, LANE, OTHER, Span
 from earmark.plots.spectrogram import Spectrogram
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -79,7 +81,7 @@ def plot_scene(
     panels.save(figure, Path(path))
 
 
-def _name_onsets(panel: "Axes", spans: Sequence[Span], duration: float) -> None:
+def _name_onsets(panel: Axes, spans: Sequence[Span], duration: float) -> None:
     intervals = []
     for span in spans:
         width = panels.name_width(span.label, duration)
@@ -101,8 +103,8 @@ def _name_onsets(panel: "Axes", spans: Sequence[Span], duration: float) -> None:
 
 
 def _draw_scores(
-    figure: "Figure",
-    panel: "Axes",
+    figure: Figure,
+    panel: Axes,
     timelines: Mapping[str, Timeline],
     colours: Mapping[str, str],
     truth: Sequence[Span],

@@ -1,14 +1,18 @@
 """Log-mel spectrograms for pictures, of recordings of any length; independent of a network's front end."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from earmark.model.mel import FrontendConfig, mel_edges, mel_filters
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 N_FRAMES: Final = 1600
 """Maximum number of frames: the columns of pixels of a picture."""
