@@ -48,8 +48,7 @@ def tag(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
-        precision: bf16 needs PyTorch and is faster on processors that have instructions for it; scores change in the
-            third digit.
+        precision: bf16 needs PyTorch and is faster on processors with instructions for it; the third digit changes.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
     """

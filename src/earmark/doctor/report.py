@@ -1,7 +1,6 @@
 """The report of `earmark doctor`: the findings as JSON, and the facts about each clip as a table."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from earmark.doctor.facts import FactsTable
 from earmark.doctor.findings import Diagnosis, dbfs, label_counts, rounded
 from earmark.doctor.kinds import KINDS, Limits
 from earmark.storage.files import atomic_write
+from earmark.storage.json_files import write_json
 
 FORMAT: Final = 1
 """Format number of report.json; it grows when an entry changes its meaning."""
@@ -184,9 +184,7 @@ class Report:
             writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows())
-        with atomic_write(folder / "report.json") as temporary, temporary.open("w", encoding="ascii") as stream:
-            json.dump(self.to_json(), stream, indent=1, allow_nan=False)
-            stream.write("\n")
+        write_json(folder / "report.json", self.to_json())
 
 
 def _counted(values: np.ndarray) -> dict[str, int]:

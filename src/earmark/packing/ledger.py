@@ -15,8 +15,9 @@ from earmark.data.packs import FORMAT, JOURNAL, MANIFEST
 from earmark.errors import ConfigError, DataError
 from earmark.packing.plan import Packed, Plan
 from earmark.storage.differences import differences
-from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.files import leftovers
 from earmark.storage.journal import Journal, open_journal
+from earmark.storage.json_files import write_json
 
 
 class Ledger:
@@ -49,11 +50,9 @@ class Ledger:
             "n_skipped": len(gone),
             "shards": [asdict(packed) for packed in shards],
         }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        with atomic_write(self._out / MANIFEST) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_json(self._out / MANIFEST, manifest)
         self._journal.remove()
-        return dict(json.loads(text))
+        return read_manifest(self._out / MANIFEST)
 
 
 @contextmanager
