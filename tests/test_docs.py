@@ -21,7 +21,7 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_code_of_a_page_runs(page, recordings):
+def test_code_of_a_page_runs(page, recordings, unchecked):
     python = run_python(page)
     for block in blocks(page):
         if block.language == "python":
@@ -41,7 +41,7 @@ def code_cells(notebook: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
-def test_notebook_runs(notebook, tmp_path, monkeypatch):
+def test_notebook_runs(notebook, tmp_path, monkeypatch, unchecked):
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for cell in code_cells(notebook):
