@@ -29,8 +29,9 @@ bench: $(STAMP)  ## speed, on this machine, with nothing else running
 	$(BIN)/python benchmarks/bench_recipes.py
 	$(BIN)/python benchmarks/bench_inference.py
 
-docs: $(STAMP)  ## the command line's own pages, written to docs/cli.md
+docs: $(VENV)/.installed-docs  ## the documentation site, into site/; a broken link is an error
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto -c docs -d build/doctrees . site
 
 # Options go through ARGS, such as make table1 ARGS="--bank esc50:DIR --dry-run"; experiments/README.md lists all commands
 table1: $(STAMP)  ## the paper's Table 1 and its ablations, on soundscapes from ./ESC-50, into ./table1
@@ -46,7 +47,7 @@ table2: $(STAMP)  ## the paper's Table 2; ARGS="--report report.json" adds your 
 	$(BIN)/python -m experiments table2 $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # PyTorch first and by itself, pinned by the constraints: where the package index also has a CPU build of that version
 # (or TORCH_INDEX names one that has), pip takes it, and nothing drags in a newer one with several gigabytes of CUDA
@@ -61,3 +62,9 @@ $(DEMO_STAMP): pyproject.toml constraints.txt  # only what the demo needs
 $(STAMP): $(DEMO_STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]'
 	touch $(STAMP)
+
+# The site needs no PyTorch: docstrings are read, not imported
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	touch $@

@@ -314,3 +314,21 @@ class TinyAudioSet:
 def tiny_audioset() -> TinyAudioSet:
     """Writes a tiny AudioSet as CSV and files, as Parquet or as FSD50K."""
     return TinyAudioSet()
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a reader of the guides: recordings and clips as the pages name them."""
+    from earmark.data.synthetic import synthetic_bank
+    from earmark.hub import find_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    sounds = [clip.load(16000) for clip in synthetic_bank(2)]
+    for number, name in enumerate(("dog.wav", "call.wav", "recordings/a.wav", "recordings/b.flac")):
+        save_audio(Path(name), sounds[number])
+    save_audio(Path("street.wav"), Audio(np.concatenate([sound.waveform for sound in sounds[4:8]]), 16000))
+    for number, name in enumerate(("dog/a", "dog/b", "rain/c", "rain/d")):
+        save_audio(Path("clips", f"{name}.wav"), sounds[number])
+        save_audio(Path("held-out", f"{name}.wav"), sounds[number + 4])
+    shutil.copy(find_checkpoint("earmark-esc50"), "tagger.onnx")
+    return tmp_path
