@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from earmark import hub
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
@@ -140,6 +141,14 @@ def test_settings_that_agree_with_the_checkpoint(cnn10: Path) -> None:
 def test_training_does_not_start_from_an_exported_network(exported: Path) -> None:
     with pytest.raises(CheckpointError, match="an exported network only tags"):
         started(TrainConfig(init=str(exported)))
+
+
+def test_training_starts_from_the_shipped_model_by_name() -> None:
+    network, record, _ = started(TrainConfig(init="earmark-esc50", width=32), LabelSet.esc50())
+    shipped = Path(hub.__file__).with_name("earmark-esc50.safetensors")
+    assert record["init"]["sha256"] == sha256(shipped)
+    source = Network.load(shipped).state_dict()
+    assert all(torch.equal(value, source[name]) for name, value in network.state_dict().items())
 
 
 def sounds() -> Dataset:

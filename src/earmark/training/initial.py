@@ -59,7 +59,7 @@ def initial_network(
 
 def _read(init: str) -> tuple[Network, str]:
     """The network of a checkpoint, and the SHA-256 of its file."""
-    path = hub.find_checkpoint(init)
+    path = hub.find_checkpoint(init, "torch")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return hub.load_network(path), digest
