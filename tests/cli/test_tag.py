@@ -1,6 +1,7 @@
 """`earmark tag`."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 import earmark
-from earmark import cli
+from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
+from earmark.cli.results import ResultsJournal
 from earmark.labels import LabelSet
 
 Capture = pytest.CaptureFixture[str]
@@ -264,6 +266,23 @@ def test_resume_after_a_kill_loses_nothing(
     assert capfd.readouterr().err.startswith("tagged 2 of 2 files")
     assert [json.loads(line)["file"][-6] for line in out.read_text().splitlines()] == list("123456")
     assert not journal.exists()
+
+
+@pytest.mark.parametrize(("precision", "suffix"), [("bf16", ".safetensors"), ("float32", ".onnx")])
+def test_results_are_kept_with_the_checksum_of_the_file_that_runs(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, suffix: str
+) -> None:
+    kept = []
+
+    def journal(out: Path, settings: dict[str, object]) -> ResultsJournal:
+        kept.append(settings["model"])
+        return ResultsJournal(out, settings)
+
+    monkeypatch.setattr("earmark.cli.tag.ResultsJournal", journal)
+    words = ["tag", str(recordings / "c.flac"), "--out", str(tmp_path / "tags.csv"), "--precision", precision]
+    assert cli.main([*words, "--quiet"]) == 0
+    shipped = Path(hub.__file__).with_name(f"earmark-esc50{suffix}")
+    assert kept == [hashlib.sha256(shipped.read_bytes()).hexdigest()]
 
 
 def test_resume_needs_a_file_that_can_be_read_again(

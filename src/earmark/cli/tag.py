@@ -59,7 +59,9 @@ def tag(
     journal = None
     if out is not None and not is_stream(out):
         settings = {"precision": precision, "top": top, "threshold": threshold}
-        journal = ResultsJournal(out, {"model": _fingerprint(model, engine), **settings})
+        journal = ResultsJournal(
+            out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
+        )
     names = [text(file.file if isinstance(file, FileResult) else str(file)) for file in found]
     known = _known(out, journal, names) if resume and out is not None else {}
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
