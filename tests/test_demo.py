@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from earmark.errors import ConfigError, EarmarkError
 from earmark.evaluation.report import Report
 from earmark.inference.timeline import Event
 from earmark.model.network import Network
+from earmark.parallel.pool import Death
 from earmark.training import TrainingInterrupted
 
 TINY = DemoConfig(
@@ -117,6 +119,42 @@ def test_an_interrupted_demo_leaves_no_files(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_demo(tmp_path, config=TINY, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+class FakePool:
+    """A pool whose first process dies, or that gets SIGTERM while its processes run."""
+
+    folder = None
+    is_terminated = False
+    was_there_at_the_end = False
+
+    def __init__(self, n_processes, n_threads):
+        pass
+
+    def run(self, task, items, on_report):
+        try:
+            if self.is_terminated:
+                signal.raise_signal(signal.SIGTERM)
+            yield "GMAP", Death(-9)
+        finally:
+            FakePool.was_there_at_the_end = any(self.folder.glob(".run-*"))
+
+
+@pytest.mark.parametrize("is_terminated", [False, True])
+def test_the_processes_end_before_their_folder_is_removed(monkeypatch, tmp_path, is_terminated):
+    monkeypatch.setattr(demo, "Pool", FakePool)
+    monkeypatch.setattr(FakePool, "folder", tmp_path)
+    monkeypatch.setattr(FakePool, "is_terminated", is_terminated)
+    monkeypatch.setattr(FakePool, "was_there_at_the_end", False)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        expected = pytest.raises(KeyboardInterrupt) if is_terminated else pytest.raises(EarmarkError, match="signal 9")
+        with expected:
+            run_demo(tmp_path, config=replace(TINY, n_jobs=2), progress=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert FakePool.was_there_at_the_end
     assert not list(tmp_path.iterdir())
 
 

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from earmark.inference.timeline import Event, Timeline
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
 from earmark.model.network import Network
+from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.parallel.pool import Death, Pool
 from earmark.parallel.processors import n_processors
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
@@ -193,7 +194,11 @@ def _train_networks(
     """Trains and evaluates a network for each pooling, and saves it in `out`."""
     n_done = dict.fromkeys(POOLINGS, 0)
     # only the networks are kept: a repeated demo trains again
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=out) as runs, _progress_bar("training", console) as update:
+    with (
+        sigterm_as_interrupt(),
+        tempfile.TemporaryDirectory(prefix=".run-", dir=out) as runs,
+        _progress_bar("training", console) as update,
+    ):
         train_one = partial(_train_network, config=config, data=data, test=test, runs=Path(runs), out=out)
 
         def show(name: str, n_clips: int) -> None:
@@ -205,10 +210,12 @@ def _train_networks(
         # one thread each: two networks of this size train half as fast again as one after the other on two threads
         pool = Pool(n_jobs, n_threads=max(1, n_processors() // n_jobs))
         reports: dict[str, Report] = {}
-        for name, report in pool.run(train_one, POOLINGS, show):
-            if isinstance(report, Death):
-                raise EarmarkError(f"training by {name}: its process {report.reason}")
-            reports[name] = report
+        # the processes must have ended before the folder that they write to is removed
+        with closing(pool.run(train_one, POOLINGS, show)) as results:
+            for name, report in results:
+                if isinstance(report, Death):
+                    raise EarmarkError(f"training by {name}: its process {report.reason}")
+                reports[name] = report
         return reports
 
 
