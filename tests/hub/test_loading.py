@@ -123,3 +123,19 @@ except earmark.CheckpointError:
 sys.exit("no error")
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_installed_package_says_where_its_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel has no .safetensors."""
+    monkeypatch.setattr("earmark.hub.loading.__file__", str(tmp_path / "loading.py"))
+    (tmp_path / "earmark-esc50.onnx").touch()
+    assert hub.find_checkpoint("earmark-esc50").suffix == ".onnx"
+    for load in (
+        hub.load_network,
+        lambda name: hub.load(name, precision="bf16"),
+        lambda name: hub.load(name, engine="torch"),
+    ):
+        with pytest.raises(
+            CheckpointError, match=r"not in the installed package.* src/earmark/hub/earmark-esc50\.safet"
+        ):
+            load("earmark-esc50")
