@@ -209,6 +209,17 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
             "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
         ) from error
     try:
+        unclosed = containers.unclosed_wav(source) if file.format in ("WAV", "WAVEX") else None
+        if unclosed is not None:
+            file.close()
+            size_at, stated = unclosed
+            file = _SequentialFile(
+                containers.LenientFile(containers.UnclosedWav(containers.open_stream(source), size_at))
+            )
+            text = (
+                f"its header states {stated} bytes of sound; what lies behind them is read too, to the end of the file"
+            )
+            warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
         containers.check_complete(source, name, file.format)
         return _SoundFileDecoder(file)
     except BaseException:
