@@ -1,6 +1,7 @@
 """Truncated files, and files that do not state their length."""
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 import soundfile
 
 from earmark.audio.containers import check_complete, media_format, mp3_start, mp3_states_length
-from earmark.audio.recording import load_audio
-from earmark.errors import AudioError
+from earmark.audio.recording import decode_audio, load_audio
+from earmark.errors import AudioError, EarmarkWarning
 
 RATE = 16000
 
@@ -73,8 +74,9 @@ def test_wav_from_a_pipe_is_read_completely(tmp_path: Path, size: int) -> None:
     np.testing.assert_array_equal(load_audio(path, RATE).waveform, waveform)
 
 
-def test_wav_with_a_stated_size_of_0(tmp_path: Path) -> None:
+def test_wav_that_is_only_a_header(tmp_path: Path) -> None:
     path = with_bytes(write(tmp_path / "a.wav", noise(RATE)), 40, struct.pack("<I", 0))
+    path.write_bytes(path.read_bytes()[:44])
     assert refusal(path) == "holds no samples, only a header"
 
 
@@ -194,3 +196,26 @@ def test_truncated_containers_are_refused(content: bytes, stated: int, file_form
 def test_invalid_and_unknown_sizes_do_not_count_as_truncated(content: bytes) -> None:
     for file_format in ("mov", "matroska", "avi", "asf", "mpegts"):
         check_complete(content if file_format != "avi" else content[:4], "x", file_format)
+
+
+@pytest.mark.parametrize("stated", [0, 8000])
+@pytest.mark.parametrize("onset", [0.0, 3.0])
+def test_sound_behind_the_stated_end_of_a_wav_is_read_with_a_note(tmp_path, stated, onset):
+    waveform = np.random.default_rng(0).uniform(-0.3, 0.3, 4 * RATE).astype(np.float32)
+    path = write(tmp_path / "a.wav", waveform)
+    whole = load_audio(path, RATE, onset)
+    with_bytes(path, path.read_bytes().index(b"data") + 4, struct.pack("<I", stated))
+    with pytest.warns(EarmarkWarning, match=rf"a\.wav: its header states {stated} bytes of sound"):
+        read = load_audio(path, RATE, onset)
+    np.testing.assert_array_equal(read.waveform, whole.waveform)
+    with pytest.warns(EarmarkWarning, match="read too"):
+        assert decode_audio(path.read_bytes(), RATE, "bytes").duration == 4.0
+
+
+@pytest.mark.parametrize("behind", [b"LIST\x04\0\0\0INFO", b"TAG" + bytes(125), bytes(4096), b"id3 \x02\0\0\0ab"])
+def test_chunks_and_tags_behind_the_sound_of_a_wav_are_no_sound(tmp_path, behind):
+    path = write(tmp_path / "a.wav", np.zeros(RATE, np.float32) + 0.1)
+    path.write_bytes(path.read_bytes() + behind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_audio(path, RATE).duration == 1.0

@@ -120,6 +120,69 @@ def check_complete(source: Source, name: str, file_format: str) -> None:
         raise truncation_error(name, f"{stated} {unit}", f"{held}")
 
 
+class UnclosedWav(BufferedIOBase):
+    """A wav file that reads as if its data chunk went on to the end of the file.
+
+    Args:
+        stream: The file; it is closed with this one.
+        size_at: Offset of the 4 bytes with the size of the data chunk.
+    """
+
+    def __init__(self, stream: BufferedIOBase, size_at: int) -> None:
+        self._stream, self._size_at = stream, size_at
+
+    def read(self, n_bytes: int | None = -1, /) -> bytes:
+        start = self._stream.tell()
+        data = bytearray(self._stream.read(n_bytes))
+        for at in range(max(start, self._size_at), min(start + len(data), self._size_at + 4)):
+            data[at - start] = 0xFF
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def unclosed_wav(source: Source) -> tuple[int, int] | None:
+    """Offset and value of the data size of a wav file with sound behind the stated end; None for other files.
+
+    Recorders that are killed, or count in too few bits, leave such files. Whatever is no chunk counts as sound.
+    """
+    size = size_in_bytes(source)
+    with open_stream(source) as stream:
+        if stream.read(12)[:4] != b"RIFF":
+            return None
+        position = 12
+        for _ in range(1000):
+            stream.seek(position)
+            head = stream.read(8)
+            if len(head) < 8:
+                return None
+            stated = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                end = position + 8 + stated
+                ends_there = size - end <= _TOLERATED_BYTES or _is_chunk(stream, end + stated % 2, size)
+                return None if ends_there or _is_chunk(stream, end, size) else (position + 4, stated)
+            position += 8 + stated + stated % 2
+    return None
+
+
+def _is_chunk(stream: BufferedIOBase, position: int, size: int) -> bool:
+    """Whether a chunk of a wav file or a tag begins there."""
+    stream.seek(position)
+    head = stream.read(8)
+    if head.startswith((b"TAG", b"ID3", b"APETAG")) or not head.strip(b"\0"):
+        return True
+    is_name = head[:4].isascii() and head[:4].decode().isprintable()
+    return is_name and position + 8 + int.from_bytes(head[4:], "little") <= size + _TOLERATED_BYTES
+
+
 def mp3_states_length(source: Source) -> bool:
     """Whether a Xing header states the number of frames; without it libsndfile guesses from the first bit rate."""
     with open_stream(source) as stream:
