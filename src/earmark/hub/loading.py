@@ -57,6 +57,8 @@ def load(
     """
     if precision != "float32" and engine == "auto":
         engine = "torch"
+    if engine == "torch":
+        import earmark.inference.torch_engine  # noqa: F401 (a missing PyTorch is named before a missing file)
     path = find_checkpoint(name_or_path, engine)
     if path.suffix == ".onnx":
         from earmark.inference.onnx_engine import OnnxEngine
