@@ -27,7 +27,11 @@ _EXTRAS: Final = {
     "onnxscript": "export",
 }
 """The extra that installs a missing package."""
-_OWN_EXTRAS: Final = {"bulk": {"fsspec": "bulk", "pyarrow": "bulk"}}
+_OWN_EXTRAS: Final = {
+    "bulk": {"fsspec": "bulk", "pyarrow": "bulk"},
+    "demo": {"torch": "train,plot", "safetensors": "train,plot"},
+    "export": {"torch": "export", "safetensors": "export"},
+}
 """Extras of single commands, which install all that the command needs."""
 
 _COMMANDS: Final = {
