@@ -1,6 +1,7 @@
 """Fixtures of several test files."""
 
 import builtins
+import errno
 import os
 import shutil
 import signal
@@ -139,6 +140,22 @@ def esc50_dir() -> Path:
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(f"{reason} (in CI the real recordings must be there)")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def refuse_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder unreadable, also for root."""
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> None:
+        def refusing(path: Any) -> Any:
+            if str(path) == str(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+
+    return refuse
 
 
 @pytest.fixture

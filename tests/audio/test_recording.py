@@ -1,6 +1,8 @@
+import array
 import errno
 import os
 import pickle
+import re
 import shutil
 import sys
 import threading
@@ -28,7 +30,8 @@ from earmark.audio.recording import (
     seconds_to_samples,
     temporary_copy,
 )
-from earmark.errors import AudioError, EarmarkWarning
+from earmark.data import open_data
+from earmark.errors import AudioError, DataError, EarmarkWarning
 
 RATE = 16000
 
@@ -102,7 +105,7 @@ def test_audio_holds_float32(waveform: np.ndarray, first: list[float]) -> None:
         (np.zeros(0, np.float32), r"needs at least one sample, got shape \(0,\)"),
         (np.zeros((2, 0), np.float32), r"at least one sample, got shape \(2, 0\)"),
         (np.zeros((1, 2, 3), np.float32), r"\(sample,\) or \(channel, sample\), got shape \(1, 2, 3\)"),
-        (np.zeros((16000, 2), np.float32), r"16000 channels: transpose it with .T"),
+        (np.zeros((16000, 2), np.float32), r"16000 channels of 2 samples: transpose it with .T"),
         (np.zeros(4, np.uint8), "floats .*, got uint8"),
         (np.zeros(4, np.int64), "floats .*, got int64"),
         (np.zeros(4, np.complex64), "floats .*, got complex64"),
@@ -122,7 +125,7 @@ def test_audio_refuses_invalid_rates(rate: object, unchecked: None) -> None:
 
 
 def test_audio_refuses_a_list(unchecked: None) -> None:
-    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy\.asarray\(waveform"):
+    with pytest.raises(AudioError, match=r"a NumPy array, got list: give numpy\.asarray\(waveform, numpy\.float32"):
         Audio([0.0, 1.0], RATE)  # type: ignore[arg-type]
 
 
@@ -502,7 +505,7 @@ def test_channels_are_kept(tmp_path: Path, name: str, subtype: str) -> None:
 
 
 def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
-    audio = Audio(np.zeros((20, 4)), RATE)
+    audio = Audio(np.zeros((20, 40)), RATE)
     with pytest.raises(AudioError, match=r"a\.flac: cannot be written: "):
         save_audio(tmp_path / "a.flac", audio)  # FLAC holds 8 channels
     with pytest.raises(AudioError, match=r"a\.ogg: cannot be written as OGG with PCM_16 samples"):
@@ -559,3 +562,64 @@ def test_a_file_name_need_not_be_valid_text(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.wav"))
     (tmp_path / "a.wav").rename(path)
     assert load_audio(path, 8000).waveform.shape == (100,)
+
+
+@pytest.mark.parametrize(
+    ("samples", "advice"),
+    [
+        (b"\0\1\0\2", "numpy.frombuffer(waveform, numpy.int16)"),
+        ([1, 2, 3], "numpy.array(waveform, numpy.int16)"),
+        (array.array("h", [1, 2]), "numpy.asarray(waveform)"),
+        ([0.1, 0.2], "numpy.asarray(waveform, numpy.float32)"),
+    ],
+)
+def test_the_advice_about_other_types_gives_the_right_samples(unchecked, samples, advice):
+    with pytest.raises(AudioError, match=re.escape(advice)):
+        Audio(samples, RATE)
+    scaled = Audio(eval(advice, {"numpy": np, "waveform": samples}), RATE).waveform
+    assert np.abs(scaled).max() < 1
+
+
+def test_audio_copies_its_samples():
+    for samples in (np.zeros(8, np.float32), np.zeros((2, 8), np.float32), np.zeros(8, np.int16)):
+        audio = Audio(samples, RATE)
+        samples[:] = 1
+        assert not audio.waveform.any()
+    fixed = np.zeros(8, np.float32)
+    fixed.flags.writeable = False
+    assert Audio(fixed, RATE).waveform.flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(1024, 2), (3, 2), (256, 1)])
+def test_more_channels_than_samples_are_refused(shape):
+    with pytest.raises(AudioError, match=rf"{shape[0]} channels of {shape[1]} samples: transpose it with \.T"):
+        Audio(np.zeros(shape, np.float32), RATE)
+
+
+def test_integers_that_became_floats_without_being_scaled_are_noticed(tmp_path):
+    samples = 20000 * np.sin(np.arange(RATE) / 5).astype(np.float32)
+    with pytest.warns(EarmarkWarning, match="beyond 16, where full scale is 1"):
+        Audio(samples, RATE)
+    path = tmp_path / "unscaled.wav"
+    soundfile.write(path, np.concatenate([np.zeros(2 * RATE), samples]), RATE, subtype="FLOAT")
+    with pytest.warns(EarmarkWarning, match=r"unscaled\.wav: has samples beyond 16") as caught:
+        load_audio(path, RATE)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Audio(3 * np.sin(np.arange(RATE)).astype(np.float32), RATE)  # a loud float is no mistake
+        Audio(samples.astype(np.int16), RATE)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_an_error_unless_the_caller_collects_them(tmp_path, refuse_folder):
+    for name in ("dog", "siren"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.wav", np.zeros(RATE, np.float32))
+    refuse_folder(tmp_path / "siren")
+    with pytest.raises(AudioError, match="siren: this folder cannot be read: Permission denied"):
+        find_audio(tmp_path)
+    errors = []
+    assert find_audio(tmp_path, errors.append) == [tmp_path / "dog" / "a.wav"]
+    assert [Path(error.filename).name for error in errors] == ["siren"]
+    with pytest.raises(DataError, match="siren: this folder cannot be read"):
+        open_data(f"folder:{tmp_path}")

@@ -48,6 +48,14 @@ def test_a_broken_link_does_not_keep_the_other_recordings_from_being_listed(fold
     assert part.files == ("a.wav", "b.wav", "c.wav", "gone.wav", "sub/d.wav")
 
 
+def test_a_folder_that_cannot_be_read_becomes_a_row_with_an_error(
+    folder: Path, refuse_folder: Callable[[Path], None]
+) -> None:
+    refuse_folder(folder / "sub")
+    (part,) = read_input(str(folder)).parts
+    assert part.files == ("a.wav", "b.wav", "c.wav", "sub")
+
+
 @pytest.mark.parametrize("table", ["path,label\na.wav,dog\nsub/d.wav,rain\n", "label;File\nx;a.wav\ny;sub/d.wav\n;\n"])
 def test_a_csv_listing_has_a_column_of_paths(folder: Path, table: str) -> None:
     (folder / "list.csv").write_text(table)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,18 @@ def test_the_suffix_of_out_decides_the_format(
     assert (tmp_path / "new" / name).read_text(encoding="utf-8") == printed
     assert capfd.readouterr().out == ""
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / name]
+
+
+def test_tag_of_a_folder_with_an_unreadable_sub_folder(
+    model: str, tmp_path: Path, recordings: Path, refuse_folder: Callable[[Path], None], capfd: Capture
+) -> None:
+    shutil.copytree(recordings, tmp_path / "all" / "some")
+    (tmp_path / "all" / "secret").mkdir()
+    refuse_folder(tmp_path / "all" / "secret")
+    assert cli.main(["tag", str(tmp_path / "all"), "--model", model]) == 1
+    out, err = capfd.readouterr()
+    assert f"{tmp_path / 'all' / 'secret'}: Permission denied" in err
+    assert "3 of 5 files" in err and "some" in out
 
 
 def test_tag_of_a_folder_without_recordings(model: str, tmp_path: Path, recordings: Path, capfd: Capture) -> None:

@@ -1,3 +1,4 @@
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -298,3 +299,59 @@ def test_a_label_without_readable_recordings_in_any_split_is_refused(
     make(tmp_path, "train/dog/1.wav", "test/dog/2.wav", "train/cat/1.m4a", "test/rain/1.wav")
     with pytest.raises(DataError, match=r"the label 'cat' .*1 \.m4a"):
         read_folder(tmp_path)
+
+
+def clips_in(root: Path, *folders: str) -> Path:
+    for folder in folders:
+        save_audio(root / folder / "a.wav", Audio(np.linspace(-0.5, 0.5, RATE), RATE))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("Train", "Val"), {"train", "valid"}),
+        (("training", "validation", "eval"), {"train", "valid", "test"}),
+        (("TRAIN", "dev", "Testing"), {"train", "valid", "test"}),
+    ],
+)
+def test_other_spellings_of_split_folders_are_splits_with_a_note(
+    tmp_path: Path, folders: tuple[str, ...], splits: set[str]
+) -> None:
+    clips_in(tmp_path, *(f"{folder}/{label}" for folder in folders for label in ("dog", "rain")))
+    with pytest.warns(EarmarkWarning, match=f"sub-folders are taken as splits: .*{folders[0]} as train"):
+        data = read_folder(tmp_path)
+    assert data.labels.names == ("dog", "rain")
+    assert {clip.split for clip in data} == splits
+
+
+def test_two_folders_that_look_like_one_split_are_refused(tmp_path: Path) -> None:
+    clips_in(tmp_path, "train/dog", "Training/dog", "val/dog")
+    with pytest.raises(DataError, match="Training and train all look like the split train; merge or rename them"):
+        read_folder(tmp_path)
+
+
+def test_labels_in_two_unicode_forms_are_one_label(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "G\u00e4nse") for form in ("NFC", "NFD"))
+    clips_in(tmp_path, f"{composed}", f"{decomposed}", "rain")
+    data = read_folder(tmp_path)
+    assert data.labels.names == (composed, "rain")
+    assert [clip.labels for clip in data].count((composed,)) == len(data) - 1
+    table = read(tmp_path, f"path,labels\nrain/a.wav,{composed};{decomposed}\n")
+    assert table.labels.names == (composed,) == table[0].labels
+    assert table.labels.index(decomposed) == 0 and decomposed in table.labels
+
+
+@pytest.mark.parametrize(
+    "label", ["\u0645\u06cc\u200c\u062e", "\U0001f468\u200d\U0001f33e", "Golden\u00a0Eagle", "Nachti\u00adgall"]
+)
+def test_labels_of_other_scripts_are_taken(folder: Path, label: str) -> None:
+    data = read(folder, f"path,labels\na.wav,{label}\nb.wav,rain\n")
+    assert label.replace("\u00a0", " ") in data.labels.names
+
+
+def test_a_path_is_found_in_either_unicode_form(folder: Path) -> None:
+    (folder / "a.wav").rename(folder / unicodedata.normalize("NFD", "\u00fcber.wav"))
+    data = read(folder, "path,labels\n\u00fcber.wav,dog\nb.wav,rain\n")
+    assert data[0].id == "\u00fcber.wav"
+    assert data[0].load(RATE).duration == 1.0

@@ -159,3 +159,18 @@ def test_invalid_settings_are_refused(mean_engine: Any) -> None:
         tagger.stream(1000, release=2.0)
     with pytest.raises(AudioError, match="a waveform is finite"):
         tagger.stream(1000).push(np.array([0.0, np.nan], np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_the_caller_may_use_its_buffer_again(
+    mean_engine: Any, levels: Callable[..., Audio], dtype: type[np.generic]
+) -> None:
+    waveform = levels(*np.random.default_rng(1).uniform(-0.4, 0.4, 30).tolist()).waveform
+    samples = waveform if dtype is np.float32 else (waveform * 32767).astype(dtype)
+    buffer, streams = np.zeros(150, dtype), [Tagger(mean_engine()).stream(1000) for _ in range(2)]
+    events: list[list[Event]] = [[], []]
+    for at in range(0, len(samples), 150):
+        buffer[:] = samples[at : at + 150]
+        events[0] += streams[0].push(buffer)
+        events[1] += streams[1].push(buffer.copy())
+    assert events[0] + streams[0].finish() == events[1] + streams[1].finish() != []

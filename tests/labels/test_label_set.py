@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.errors import DataError
-from earmark.labels import ESC10, LabelSet
+from earmark.labels import ESC10, LabelSet, normal_label
 
 NAME = st.text(st.characters(categories=("L", "N", "P"), include_characters=" "), min_size=1).filter(
-    lambda text: text == text.strip()
+    lambda text: text == normal_label(text)
 )
 NAMES = st.lists(NAME, min_size=1, max_size=20, unique=True).map(tuple)
 

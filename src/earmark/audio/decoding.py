@@ -25,6 +25,12 @@ _MP3_SLACK: Final = 1152
 """Samples in one frame; encoders count the padding at the ends differently."""
 _MAX_AMPLITUDE: Final = 1e10
 """Above 32-bit integers stored as floats; far larger values have infinite squares."""
+UNSCALED_PEAK: Final = 16.0
+"""Peak above which floats are probably integers that were not divided by their full scale."""
+UNSCALED_TEXT: Final = (
+    f"has samples beyond {UNSCALED_PEAK:g}, where full scale is 1: integers that became floats without being scaled? "
+    "divide samples of 16 bits by 32768"
+)
 _MIN_POWER_LEFT: Final = 0.02
 """Power of the mean relative to that of uncorrelated channels (-17 dB); below it, channels cancel each other."""
 _UNKNOWN_LENGTH: Final = 1 << 62
@@ -137,6 +143,7 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
             raise AudioError(f"{name}: ends at {stated / rate:.3f} s, before the onset at {start / rate:.3f} s")
         stop = stated if stop is None else min(stop, stated)
     position = start
+    is_unscaled = False
     power_in = power_out = 0.0
     n_block = max(1, min(_BLOCK_VALUES // decoder.n_channels, _BLOCK_SECONDS * rate))
     try:
@@ -150,6 +157,11 @@ def mono_blocks(decoder: Decoder, name: str, start: int, stop: int | None) -> It
             mono = average_channels(samples)
             if not -_MAX_AMPLITUDE <= mono.min() <= mono.max() <= _MAX_AMPLITUDE:
                 raise AudioError(f"{name}: damaged, {describe_invalid(samples)} from {position / rate:.2f} s on")
+            if not is_unscaled and max(mono.max(), -mono.min()) > UNSCALED_PEAK:
+                is_unscaled = True
+                warnings.warn(
+                    f"{name}: {UNSCALED_TEXT} (first after {position / rate:.2f} s)", EarmarkWarning, stacklevel=2
+                )
             if n_channels > 1:
                 power_in += float(np.vdot(samples, samples)) / n_channels**2
                 power_out += float(np.vdot(mono, mono))

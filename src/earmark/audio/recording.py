@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +50,15 @@ def samples_to_seconds(n_samples: int, sample_rate: int) -> float:
 class Audio:
     """A waveform and its sample rate.
 
-    Floats keep their values; int16 and int32 are scaled to [-1, 1).
+    The samples are copied. Floats keep their values; int16 and int32 are scaled to [-1, 1). An `EarmarkWarning` says
+    when floats look like unscaled integers: their peak is far beyond full scale.
 
     >>> Audio(np.zeros((2, 8000)), 16000).duration
     0.5
 
     Raises:
-        AudioError: The waveform has another dtype or shape, is empty or holds NaN or infinity; or the sample rate is no
-            positive whole number.
+        AudioError: The waveform has another dtype or shape, more channels than samples, or none; or holds NaN or
+            infinity; or the sample rate is no positive whole number.
     """
 
     waveform: np.ndarray
@@ -82,31 +82,58 @@ class Audio:
             AudioError: The sound is shorter than one sample of the new rate.
         """
         waveform = self.waveform if self.waveform.ndim == 1 else self.waveform.mean(axis=0)
-        return Audio(resample(waveform, self.sample_rate, sample_rate), sample_rate)
+        return _decoded(resample(waveform, self.sample_rate, sample_rate), sample_rate)
 
 
-def _validate_waveform(waveform: object) -> np.ndarray:
+def _decoded(waveform: np.ndarray, sample_rate: int) -> Audio:
+    """The `Audio` of an array that nobody else has; its scale was checked before."""
+    audio = object.__new__(Audio)
+    object.__setattr__(audio, "sample_rate", sample_rate)
+    object.__setattr__(audio, "waveform", _validate_waveform(waveform, is_own=True))
+    return audio
+
+
+def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
     if not isinstance(waveform, np.ndarray):
-        how = "waveform.numpy()" if hasattr(waveform, "numpy") else "numpy.asarray(waveform, numpy.float32)"
-        raise AudioError(f"a waveform is a NumPy array, got {type(waveform).__name__}: give {how}")
+        raise AudioError(f"a waveform is a NumPy array, got {type(waveform).__name__}: give {_conversion(waveform)}")
     if waveform.ndim not in (1, 2):
         raise AudioError(f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}")
     if waveform.size == 0:
         raise AudioError(f"a waveform needs at least one sample, got shape {waveform.shape}")
-    if waveform.ndim == 2 and waveform.shape[0] > _MAX_CHANNELS:
+    if waveform.ndim == 2 and waveform.shape[0] > min(_MAX_CHANNELS, waveform.shape[1]):
         raise AudioError(
             f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}, which has {waveform.shape[0]} "
-            "channels: transpose it with .T"
+            f"channels of {waveform.shape[1]} samples: transpose it with .T"
         )
     if waveform.dtype in (np.int16, np.int32):
-        waveform = (waveform / -float(np.iinfo(waveform.dtype).min)).astype(np.float32)
-    elif not np.issubdtype(waveform.dtype, np.floating):
-        raise AudioError(f"a waveform holds floats (or int16 or int32), got {waveform.dtype}: scale it to [-1, 1)")
+        return (waveform / -float(np.iinfo(waveform.dtype).min)).astype(np.float32, order="C")
+    if not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError(
+            f"a waveform holds floats (or int16 or int32), got {waveform.dtype}: scale it to [-1, 1), or give "
+            "waveform.astype(numpy.int16) if its samples have 16 bits"
+        )
     with np.errstate(over="ignore"):  # overflow becomes infinite and is refused below
-        waveform = np.ascontiguousarray(waveform, dtype=np.float32)
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"a waveform is finite, got {decoding.describe_invalid(waveform)}")
-    return waveform
+        copied = np.array(waveform, dtype=np.float32, order="C", copy=None if is_own else True)
+    # one pass finds both: the maximum of NaN is NaN
+    peak = float(max(copied.max(), -copied.min()))
+    if not math.isfinite(peak):
+        raise AudioError(f"a waveform is finite, got {decoding.describe_invalid(copied)}")
+    if peak > decoding.UNSCALED_PEAK and not is_own:
+        warnings.warn(f"the waveform {decoding.UNSCALED_TEXT}", EarmarkWarning, stacklevel=4)
+    return copied
+
+
+def _conversion(waveform: object) -> str:
+    """Advice on how to make an array of samples of another type."""
+    if hasattr(waveform, "numpy"):
+        return "waveform.numpy()"
+    if isinstance(waveform, bytes | bytearray | memoryview):
+        return "numpy.frombuffer(waveform, numpy.int16) if it holds samples of 16 bits"
+    if isinstance(waveform, list | tuple) and waveform and isinstance(waveform[0], int):
+        return "numpy.array(waveform, numpy.int16) if its samples have 16 bits"
+    if hasattr(waveform, "typecode"):  # array.array
+        return "numpy.asarray(waveform)"
+    return "numpy.asarray(waveform, numpy.float32)"
 
 
 def resample(
@@ -191,7 +218,7 @@ def _join_blocks(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> A
     waveform = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     if waveform.size == 0:
         raise AudioError(f"{name}: shorter than one sample at {sample_rate} Hz")
-    return Audio(waveform, sample_rate)
+    return _decoded(waveform, sample_rate)
 
 
 def load_blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float32[np.ndarray, " sample"]]:
@@ -298,36 +325,45 @@ def pcm16(waveform: Float32[np.ndarray, ...]) -> Int16[np.ndarray, ...]:
     return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
-def find_audio(path: Path | str) -> list[Path]:
+def find_audio(path: Path | str, onerror: Callable[[OSError], object] | None = None) -> list[Path]:
     """The recordings below a folder, sorted, without hidden ones; for a file, the file itself.
 
     Without the extra `media`, an `EarmarkWarning` counts the skipped files that need it.
 
+    Args:
+        path: The folder or file.
+        onerror: As for `scan_audio`.
+
     Raises:
-        AudioError: The path does not exist, or the folder holds no recording.
+        AudioError: The path does not exist, the folder holds no recording, or a folder cannot be read.
     """
     path = Path(path)
     if not path.is_dir():
         decoding.check_is_file(path)
         return [path]
-    return scan_audio(path)[0]
+    return scan_audio(path, onerror)[0]
 
 
-def scan_audio(folder: Path) -> tuple[list[Path], list[Path]]:
+def scan_audio(folder: Path, onerror: Callable[[OSError], object] | None = None) -> tuple[list[Path], list[Path]]:
     """`find_audio` of a folder, and the skipped files that need the extra `media`.
 
+    Args:
+        folder: The folder.
+        onerror: Called with the error of each sub-folder that cannot be read, which is then skipped.
+
     Raises:
-        AudioError: The folder holds no recording or cannot be opened.
+        AudioError: The folder holds no recording; or it cannot be read, or a sub-folder, without `onerror`.
     """
+
+    def unreadable(error: OSError) -> None:
+        if onerror is None or Path(error.filename) == folder:
+            raise AudioError(f"{error.filename}: this folder cannot be read: {error.strerror or error}") from error
+        onerror(error)
+
     readable = AUDIO_SUFFIXES | (media.SUFFIXES if media.is_installed() else frozenset())
     found: list[Path] = []
     skipped: list[Path] = []
-    try:
-        with os.scandir(folder):
-            pass
-    except OSError as error:
-        raise AudioError(f"{folder}: cannot be opened: {error.strerror or error}") from error
-    for _, files in walk(folder):
+    for _, files in walk(folder, unreadable):
         for file in map(Path, files):
             suffix = file.suffix.lower()
             kind = found if suffix in readable else skipped if suffix in media.SUFFIXES else None

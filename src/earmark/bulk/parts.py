@@ -102,7 +102,8 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
 
 def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
     folder = place.root
-    listed = place.files()
+    unreadable: list[str] = []
+    listed = place.files(lambda error: unreadable.append(str(error.filename)))
     visible = {name: size for name, size in listed.items() if not _is_hidden(name)}
     tables = {name: size for name, size in visible.items() if name.endswith(".parquet")}
     recordings = {name: size for name, size in visible.items() if PurePosixPath(name.lower()).suffix in AUDIO_SUFFIXES}
@@ -114,8 +115,9 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
     if tables:
         return _cut_tables(place.url, folder.url, tables, rows_per_part)
     if place.is_local and folder is place:  # warns of the files that it skips
-        found = scan_audio(Path(place.path))[0]
-        names = (file.relative_to(place.path).as_posix() for file in found)
+        found = scan_audio(Path(place.path), lambda error: None)[0]
+        # a folder that cannot be read is a row with an error
+        names = (file.relative_to(place.path).as_posix() for file in [*found, *map(Path, unreadable)])
         recordings = {name: listed.get(name, 0) for name in names}
     return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
 

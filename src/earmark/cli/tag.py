@@ -100,13 +100,17 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
 
 
 def _recordings(path: Path) -> list[Path | FileResult]:
-    """The recordings of a folder, or the file itself; a folder without recordings gives a result with an error."""
+    """The recordings of a folder, or the file itself; a folder that holds none or cannot be read gives an error."""
     if not path.is_dir():
         return [path]  # a missing file is reported in its turn
+    unreadable: list[FileResult] = []
     try:
-        return list(find_audio(path))
+        found = find_audio(
+            path, lambda error: unreadable.append(FileResult(error.filename, error=screen.one_line(error)))
+        )
+        return [*found, *unreadable]
     except (EarmarkError, OSError) as error:
-        return [FileResult(str(path), error=screen.one_line(error))]
+        return [*unreadable, FileResult(str(path), error=screen.one_line(error))]
 
 
 def _known(out: Path, journal: ResultsJournal | None, names: Sequence[str]) -> dict[str, FileResult]:

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from earmark.audio.containers import Source
 from earmark.audio.recording import Audio, load_audio
 from earmark.errors import DataError, first_few
-from earmark.labels import LabelSet
+from earmark.labels import LabelSet, normal_label
 
 GROUP_SEPARATOR = " + "
 """Joins the sources of a clip that was mixed from several."""
@@ -97,6 +97,10 @@ class Clip:
     """Part of the data set, such as `train` or a fold."""
     group: str | None = None
     """Source of the clip; clips of one group must stay on the same side of every split."""
+
+    def __post_init__(self) -> None:
+        if not all(map(str.isascii, self.labels)):
+            object.__setattr__(self, "labels", tuple(dict.fromkeys(map(normal_label, self.labels))))
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono float32, at that rate.

@@ -1,11 +1,13 @@
 """Your own clips: a CSV table that lists them, or a folder whose sub-folders are the labels."""
 
 import math
+import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from earmark.audio import media
 from earmark.audio.recording import count_suffixes, probe, scan_audio
@@ -13,11 +15,20 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
 from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
 from earmark.errors import AudioError, DataError, EarmarkWarning
-from earmark.labels import LabelSet
+from earmark.labels import LabelSet, normal_label
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
-_SPLITS = frozenset({"train", "valid", "test"})
+_SPLITS: Final = {
+    spelling: split
+    for split, spellings in {
+        "train": ("train", "training"),
+        "valid": ("valid", "val", "validation", "dev"),
+        "test": ("test", "testing", "eval", "evaluation"),
+    }.items()
+    for spelling in spellings
+}
+"""Splits by the names of their folders, in lower case."""
 _SLACK = 0.1
 """Seconds that a part may exceed the end of its file: tables round times, encoders pad."""
 
@@ -86,10 +97,19 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
     return Clip(
         id=row["path"] if onset is None else f"{row['path']}@{onset}",
         labels=tuple(dict.fromkeys(filter(None, (label.strip() for label in row["labels"].split(";"))))),
-        audio=FileAudio(folder / row["path"], start, duration),
+        audio=FileAudio(_in_either_form(folder / row["path"]), start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
     )
+
+
+def _in_either_form(path: Path) -> Path:
+    """The path, or its other Unicode form where only that exists; macOS and Linux write names differently."""
+    name = str(path)
+    if name.isascii() or path.exists():
+        return path
+    forms = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    return next((other for other in forms if other.exists()), path)
 
 
 def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:
@@ -130,11 +150,29 @@ def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> 
             warnings.warn(f"{name}: {text}; add clips without it", EarmarkWarning, stacklevel=3)
 
 
+def _check_splits(path: Path, splits: Mapping[str, str], tops: Collection[str]) -> None:
+    """Refuses split folders that are in doubt; warns of other spellings than `train`, `valid` and `test`."""
+    if not splits:
+        return
+    if others := set(tops) - set(splits):
+        raise DataError(
+            f"{path}: {', '.join(splits)} look like splits, but {min(others)} lies beside them; "
+            "put all label folders into splits, or none"
+        )
+    for split in set(splits.values()):
+        folders = [folder for folder in splits if splits[folder] == split]
+        if len(folders) > 1:
+            raise DataError(f"{path}: {' and '.join(folders)} all look like the split {split}; merge or rename them")
+    if renamed := [f"{folder} as {split}" for folder, split in splits.items() if folder != split]:
+        warnings.warn(f"{path}: sub-folders are taken as splits: {', '.join(renamed)}", EarmarkWarning, stacklevel=3)
+
+
 def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     """The recordings of a folder, labelled by the sub-folder they lie in: `dog/1.wav`, `rain/2.flac`.
 
     If all sub-folders are named `train`, `valid` or `test` and contain sub-folders, they are splits:
-    `train/dog/1.wav`. Hidden files are ignored. A clip's id is its path below the folder.
+    `train/dog/1.wav`. Other spellings of these names (`Training`, `val`, `eval`, ...) are splits too, with an
+    `EarmarkWarning`. Hidden files are ignored. A clip's id is its path below the folder.
 
     Args:
         path: The folder.
@@ -142,7 +180,7 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
 
     Raises:
         DataError: No such folder; no recording in it; recordings outside the sub-folders; a label whose recordings
-            all need another decoder; or split folders beside label folders.
+            all need another decoder; split folders beside label folders; or two folders of one split.
     """
     path = Path(path)
     if not path.is_dir():
@@ -160,18 +198,18 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
         )
     tops = {file.parts[0] for file in files}
     # `train` is also a sound: it is a split only if it holds folders and no recordings
-    splits = {top for top in tops & _SPLITS if all(len(file.parts) > 2 for file in files if file.parts[0] == top)}
-    if splits and splits != tops:
-        raise DataError(
-            f"{path}: {', '.join(sorted(splits))} look like splits, but {min(tops - splits)} lies beside them; "
-            "put all label folders into splits, or none"
-        )
+    splits = {
+        top: _SPLITS[top.lower()]
+        for top in sorted(tops)
+        if top.lower() in _SPLITS and all(len(file.parts) > 2 for file in files if file.parts[0] == top)
+    }
+    _check_splits(path, splits, tops)
     n_above = 1 if splits else 0
-    names = tuple(sorted({file.parts[n_above] for file in files}))
-    lost = {file.parts[n_above] for file in unread if len(file.parts) > n_above + 1} - set(names)
+    names = tuple(sorted({normal_label(file.parts[n_above]) for file in files}))
+    lost = {normal_label(file.parts[n_above]) for file in unread if len(file.parts) > n_above + 1} - set(names)
     if lost:
         label = min(lost)
-        of_it = count_suffixes(file for file in unread if label in file.parts[n_above : n_above + 1])
+        of_it = count_suffixes(file for file in unread if label in map(normal_label, file.parts[n_above : n_above + 1]))
         raise DataError(
             f"{path}: the recordings of the label {label!r} need another decoder ({of_it}); "
             f"{media.INSTALL}, or remove its folder"
@@ -179,9 +217,9 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     clips = tuple(
         Clip(
             id=file.as_posix(),
-            labels=(file.parts[n_above],),
+            labels=(normal_label(file.parts[n_above]),),
             audio=FileAudio(path / file),
-            split=file.parts[0] if splits else None,
+            split=splits[file.parts[0]] if splits else None,
         )
         for file in files
     )

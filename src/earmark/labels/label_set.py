@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from unicodedata import category, normalize
 
 import numpy as np
 
@@ -29,6 +30,19 @@ ESC10 = (
     "chainsaw",
 )
 """The ten labels of ESC-10, the part of ESC-50 with the CC BY licence."""
+_JOINERS = str.maketrans("", "", "\u00ad\u200c\u200d")
+"""Invisible characters inside words: soft hyphen, non-joiner and joiner (Persian, Hindi, emoji)."""
+
+
+def normal_label(text: str) -> str:
+    """The form in which labels are compared: composed (NFC), with plain spaces, without blanks around it.
+
+    >>> normal_label("Ga\u0308nse\u00a0")
+    'G\u00e4nse'
+    """
+    if not text.isascii():
+        text = "".join(" " if category(c) == "Zs" else c for c in normalize("NFC", text))
+    return text.strip()
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,12 @@ class LabelSet:
     def __post_init__(self) -> None:
         if isinstance(self.names, str):
             raise DataError(f"expected a sequence of label names, got the single text {self.names!r}")
-        object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "ids", tuple(self.ids) or self.names)
+        names, ids = (
+            tuple(normal_label(entry) if isinstance(entry, str) and not entry.isascii() else entry for entry in entries)
+            for entries in (self.names, self.ids)
+        )
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "ids", ids or names)
         _check_labels(self.names, self.ids)
 
     def __len__(self) -> int:
@@ -66,7 +84,7 @@ class LabelSet:
         return iter(self.names)
 
     def __contains__(self, label: object) -> bool:
-        return label in self._positions
+        return isinstance(label, str) and normal_label(label) in self._positions
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -80,7 +98,7 @@ class LabelSet:
             DataError: The label is unknown; the text suggests similar ones.
         """
         try:
-            return self._positions[label]
+            return self._positions[normal_label(label)]
         except KeyError:
             raise DataError(self._describe_unknown(label)) from None
 
@@ -148,8 +166,10 @@ def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
         for entry in entries:
             if not isinstance(entry, str):
                 raise DataError(f"a label {kind} is text, got {entry!r}")
-            if not entry or entry != entry.strip() or not entry.isprintable():
-                raise DataError(f"a label {kind} is text without surrounding blanks and without tabs, got {entry!r}")
+            if not entry or entry != entry.strip() or not entry.translate(_JOINERS).isprintable():
+                raise DataError(
+                    f"a label {kind} is text without surrounding blanks and control characters, got {entry!r}"
+                )
         if len(set(entries)) < len(entries):
             seen: set[str] = set()
             repeated = next(entry for entry in entries if entry in seen or seen.add(entry))  # type: ignore[func-returns-value]

@@ -101,8 +101,14 @@ def walk(
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """The folder and its sub-folders, each with its files; hidden ones are skipped.
 
-    Links are followed and each folder is visited once. A dangling link counts as a file. Folders that cannot be read
-    are skipped; `onerror` is called with the error of each.
+    Links are followed and each folder is visited once. A dangling link counts as a file.
+
+    Args:
+        folder: The folder.
+        onerror: Called with the error of each folder that cannot be read, which is then skipped.
+
+    Raises:
+        OSError: A folder cannot be read, without `onerror`.
     """
     visited: set[str] = set()
     pending = [str(folder)]
@@ -116,8 +122,9 @@ def walk(
             with os.scandir(current) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            if onerror is not None:
-                onerror(error)
+            if onerror is None:
+                raise
+            onerror(error)
             continue
         folders = {entry.path for entry in visible if _is_folder(entry)}
         yield current, [entry for entry in visible if entry.path not in folders]

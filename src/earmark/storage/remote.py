@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,13 +141,16 @@ class RemotePath:
         return {str(entry).rstrip("/").rpartition("/")[2] for entry in entries} - {""}
 
     @_os_errors()
-    def files(self) -> dict[str, int]:
+    def files(self, onerror: Callable[[OSError], object] | None = None) -> dict[str, int]:
         """Sizes in bytes by name, sorted: all files below this folder, or those that match the wildcards.
 
         Names are relative to `root`. Hidden files are skipped; links on local disks are followed.
+
+        Args:
+            onerror: Called with the error of each local folder that cannot be read, which is then skipped.
         """
         if self.is_local:
-            found = dict(self._local_files())
+            found = dict(self._local_files(onerror))
         else:
             system = self._system
             listed = (system.glob if self.has_wildcards else system.find)(self.path, detail=True)
@@ -160,18 +163,20 @@ class RemotePath:
         visible = (name for name in found if not any(part.startswith(".") for part in name.split("/")))
         return {name: found[name] for name in sorted(visible)}
 
-    def _local_files(self) -> Iterator[tuple[str, int]]:
+    def _local_files(self, onerror: Callable[[OSError], object] | None) -> Iterator[tuple[str, int]]:
         root = self.root.path
+        if not os.path.isdir(root):  # noqa: PTH112
+            return
         if self.has_wildcards:
-            paths = (path for path in self._local_matches(root) if not os.path.isdir(path))  # noqa: PTH112
+            paths = (path for path in self._local_matches(root, onerror) if not os.path.isdir(path))  # noqa: PTH112
         else:
-            paths = (file.path for _, files in walk(root) for file in files)
+            paths = (file.path for _, files in walk(root, onerror) for file in files)
         for path in paths:
             exists = os.path.exists(path)  # noqa: PTH110 (a dangling link fails when it is read)
             name = path.removeprefix(root).lstrip(os.sep).replace(os.sep, "/")
             yield name, os.path.getsize(path) if exists else 0  # noqa: PTH202
 
-    def _local_matches(self, root: str) -> Iterator[str]:
+    def _local_matches(self, root: str, onerror: Callable[[OSError], object] | None) -> Iterator[str]:
         """Local paths that match the wildcards."""
         from fsspec.utils import glob_translate
 
@@ -182,7 +187,8 @@ class RemotePath:
         # `walk` follows links at any depth and stops at circles; glob does not
         pattern = "/".join(part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in parts)
         matches = re.compile(glob_translate(pattern)).match
-        yield from (file.path for _, files in walk(root) for file in files if matches(file.path.replace(os.sep, "/")))
+        paths = (file.path for _, files in walk(root, onerror) for file in files)
+        yield from (path for path in paths if matches(path.replace(os.sep, "/")))
 
     @property
     def root(self) -> "RemotePath":
