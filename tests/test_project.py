@@ -37,3 +37,7 @@ def test_the_test_workflow_runs_make_test_on_linux_and_macos():
 def test_the_build_workflow_installs_what_it_built():
     commands = "\n".join(step.get("run", "") for step in steps("build"))
     assert "python -m build" in commands and "dist/*.whl" in commands and "earmark --version" in commands
+
+
+def test_the_build_workflow_builds_the_site():
+    assert any(step.get("run", "").startswith("make docs") for step in steps("build"))

@@ -146,6 +146,9 @@ def test_unexpected_errors_are_reported(monkeypatch: pytest.MonkeyPatch, capfd: 
         ("bulk", "pyarrow.parquet", "bulk"),
         ("bulk", "ray", "bulk"),
         ("tag", "torch", "train"),
+        ("demo", "torch", "train,plot"),
+        ("export", "torch", "export"),
+        ("export", "onnxscript", "export"),
         ("pack", "pyarrow", "parquet"),
         ("train", "fsspec", "parquet"),
     ):

@@ -216,7 +216,7 @@ def test_select_splits() -> None:
     assert data.select(splits=["train"]).labels == LABELS
     assert data.select() == data
     assert refusal(lambda: data.select(splits=["valid", "train"])) == "made: no split valid; the splits are test, train"
-    assert refusal(lambda: dataset(clip("a")).select(splits="x")) == "made: no split x; the splits are none"
+    assert refusal(lambda: dataset(clip("a")).select(splits="x")) == "made: no split x; the clips have no splits"
 
 
 def test_select_labels_narrows_the_label_set() -> None:

@@ -27,7 +27,11 @@ _EXTRAS: Final = {
     "onnxscript": "export",
 }
 """The extra that installs a missing package."""
-_OWN_EXTRAS: Final = {"bulk": {"fsspec": "bulk", "pyarrow": "bulk"}}
+_OWN_EXTRAS: Final = {
+    "bulk": {"fsspec": "bulk", "pyarrow": "bulk"},
+    "demo": {"torch": "train,plot", "safetensors": "train,plot"},
+    "export": {"torch": "export", "safetensors": "export"},
+}
 """Extras of single commands, which install all that the command needs."""
 
 _COMMANDS: Final = {
@@ -40,29 +44,30 @@ _COMMANDS: Final = {
     "tag": (
         "Tag recordings: list the sounds of each file by falling score.",
         "Unreadable files are reported on standard error, the rest are tagged; the exit status is then 1.",
+        "earmark tag street.wav",
         "earmark tag street.wav --model run/best.safetensors",
-        "earmark tag recordings/ --threshold 0.3 --json --model run/best.safetensors",
+        "earmark tag recordings/ --threshold 0.3 --json",
     ),
     "timeline": (
         "Show when the sounds of a recording happen.",
         "",
-        "earmark timeline street.wav --window 1 --model run/best.safetensors",
-        "earmark timeline street.wav --format audacity --out labels.txt --model run/best.safetensors",
+        "earmark timeline street.wav --window 1",
+        "earmark timeline street.wav --format audacity --out labels.txt",
     ),
     "evidence": (
         "Show which moments of a recording a tag comes from.",
         "Prints how far the logit of the label falls when a moment is left out. A recording longer than the training "
         "clips is examined in the part of that length where the label scores highest.",
-        "earmark evidence street.wav dog --model run/best.safetensors",
+        "earmark evidence street.wav dog",
     ),
     "doctor": (
         "Find faults in a data set: missing, unreadable, silent, duplicate or mislabelled clips.",
-        "Decodes every clip. REPORT receives report.json (all findings), clips.csv (facts of each clip) and clean.txt "
-        "(the clean clips). Other commands read the clean clips as clips:REPORT/clean.txt, with their splits, groups "
-        "and labels. Damaged, missing, unreadable, unlabelled, short and silent clips are not clean. Of clips with the "
-        "same sound the first is clean, or none if their labels differ. An interrupted or killed examination continues "
-        "with the same command, which examines changed files again; a finished report is computed again. The exit "
-        "status is 0 if at least one clip is clean; --strict is stricter.",
+        "Decodes every clip. The folder OUT receives report.json (all findings), clips.csv (facts of each clip) and "
+        "clean.txt (the clean clips). Other commands read the clean clips as clips:OUT/clean.txt, with their splits, "
+        "groups and labels. Damaged, missing, unreadable, unlabelled, short and silent clips are not clean. Of clips "
+        "with the same sound the first is clean, or none if their labels differ. An interrupted or killed examination "
+        "continues with the same command, which examines changed files again; a finished report is computed again. The "
+        "exit status is 0 if at least one clip is clean; --strict is stricter.",
         "earmark doctor folder:clips --out report",
         "earmark doctor csv:clips.csv --out report --keep unlabelled,short --drop clipped",
     ),

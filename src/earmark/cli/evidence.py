@@ -35,7 +35,7 @@ def evidence(
         file: A recording, or - for standard input.
         label: Name or id of a label.
         format: Table for people, or JSON; by default the suffix of --out decides.
-        plot: Draw the spectrogram, the evidence and the attention into this .png, .svg or .pdf.
+        plot: Draw the spectrogram, the evidence and the attention into this .png, .svg or .pdf; needs the extra plot.
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])

@@ -42,7 +42,7 @@ def timeline(
         threshold: Lowest score of an event; by default the model's threshold of each label (auto), or 0.5 without any.
         release: Fraction of the threshold at which an event ends.
         format: Table, JSON with all scores, CSV or an Audacity label track; by default the suffix of --out decides.
-        plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf.
+        plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf; needs the extra plot.
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])

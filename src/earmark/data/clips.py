@@ -175,8 +175,8 @@ class Dataset:
         if splits is not None:
             wanted = {splits} if isinstance(splits, str) else set(splits)
             if unknown := wanted - set(self.splits):
-                there = ", ".join(self.splits) or "none"
-                raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; the splits are {there}")
+                there = f"the splits are {', '.join(self.splits)}" if self.splits else "the clips have no splits"
+                raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; {there}")
             clips = (clip for clip in clips if clip.split in wanted)
             missing = tuple((id_, split) for id_, split in missing if split in wanted)
         if labels is not None:

@@ -120,6 +120,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: Literal["auto"
             )
         return shipped
     if name in _PUBLISHED:
+        import torch  # noqa: F401  # a missing PyTorch is an error before the download, not after it
+
         from earmark.storage.download import PublishedFile, fetch
 
         return fetch(PublishedFile(**_PUBLISHED[name]))
