@@ -30,9 +30,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(environment: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(environment: Path, program: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([environment / "venv/bin" / words[0], *words[1:]], capture_output=True, text=True, env=clean)
+    command = [environment / "venv/bin" / program, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=clean, cwd=cwd)
 
 
 def test_the_wheel_has_the_exported_model_but_not_its_checkpoint(environment: Path) -> None:
@@ -62,8 +63,10 @@ def test_a_file_is_tagged_without_pytorch(environment: Path, tmp_path: Path) -> 
     assert run(environment, "python", "-c", metrics).stdout.strip() == "1.0"
 
 
-@pytest.mark.parametrize("command", ["train folder:. --out run", "tag x.wav --engine torch", "demo --out demo"])
-def test_a_command_that_needs_an_extra_names_it_in_one_line(environment: Path, command: str) -> None:
-    done = run(environment, "earmark", *command.split())
+@pytest.mark.parametrize("command", ["train folder:clips --out run", "tag x.wav --engine torch", "demo --out demo"])
+def test_a_command_that_needs_an_extra_names_it_in_one_line(environment: Path, tmp_path: Path, command: str) -> None:
+    for label in ("dog", "rain"):
+        save_audio(tmp_path / "clips" / label / "a.wav", Audio(np.linspace(-0.5, 0.5, 32000), 32000))
+    done = run(environment, "earmark", *command.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "pip install 'earmark[train" in done.stderr, done.stderr
