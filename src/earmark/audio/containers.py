@@ -141,9 +141,6 @@ class UnclosedWav(BufferedIOBase):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return self._stream.seek(offset, whence)
 
-    def tell(self) -> int:
-        return self._stream.tell()
-
     def close(self) -> None:
         self._stream.close()
         super().close()
