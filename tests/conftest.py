@@ -159,6 +159,17 @@ def refuse_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 @pytest.fixture
+def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The saved figures."""
+    from earmark.plots import panels
+
+    figures: list[Any] = []
+    save = panels.save
+    monkeypatch.setattr(panels, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    return figures
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """Environment without the type checks of the tests, as for a user."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -62,7 +62,7 @@ _SECONDS_PER_LINE: Final = 5.0
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Size of the demo; the defaults take about two minutes on two processors."""
+    """Size of the demo; the defaults take some minutes on two processors."""
 
     n_sounds: int = 80
     """Synthetic sounds per label; a quarter of them is kept for testing."""
@@ -207,7 +207,7 @@ def _train_networks(
 
         if n_jobs == 1:
             return {name: train_one(name, partial(show, name)) for name in POOLINGS}
-        # one thread each: two networks of this size train half as fast again as one after the other on two threads
+        # two networks of this size, with a thread each, train faster than one after the other (decision 0042)
         pool = Pool(n_jobs, n_threads=max(1, n_processors() // n_jobs))
         reports: dict[str, Report] = {}
         # the processes must have ended before the folder that they write to is removed

@@ -1,7 +1,5 @@
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,20 +16,9 @@ from earmark.evaluation.localisation import (
     psds,
     segment_f1,
 )
+from tests.localisation import GOLDEN, golden_recordings
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "psds.json").read_text())
 EASY = Scenario(dtc=0.5, gtc=0.5, alpha_st=0.0, e_max=3600.0)
-
-
-def golden_recordings(case: str) -> list[ScoredRecording]:
-    return [
-        ScoredRecording(
-            np.array(recording["borders"]),
-            np.array(recording["scores"]),
-            tuple(TrueEvent(*event) for event in recording["events"]),
-        )
-        for recording in GOLDEN["cases"][case]["recordings"]
-    ]
 
 
 def recording(scores: list, *events: tuple[int, float, float], cell: float = 1.0) -> ScoredRecording:

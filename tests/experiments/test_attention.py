@@ -5,17 +5,8 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from earmark.errors import ConfigError, EarmarkError
-from earmark.plots import Span, Spectrogram, panels
+from earmark.plots import Span, Spectrogram
 from experiments.attention import plot_attention
-
-
-@pytest.fixture
-def saved_figures(monkeypatch):
-    """The saved figures."""
-    figures = []
-    save = panels.save
-    monkeypatch.setattr(panels, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
-    return figures
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from experiments import localisation_measures
 from experiments.localisation_measures import HOP, WINDOWS, best_thresholds, measure
 from experiments.pointing import pointing
 from experiments.table1.soundscapes import read_truth
+from tests.localisation import GOLDEN, golden_recordings
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "psds.json").read_text())
 LABELS = ("beeps", "buzz", "hiss")
 # wide enough that a network that knows nothing scores something
 LENIENT = {
@@ -210,17 +210,6 @@ def recording(scores: list[float], *events: tuple[int, float, float]) -> ScoredR
     table = np.array(scores, np.float64)
     table = table[:, None] if table.ndim == 1 else table
     return ScoredRecording(np.arange(len(table) + 1.0), table, tuple(TrueEvent(*event) for event in events))
-
-
-def golden_recordings(case: str) -> list[ScoredRecording]:
-    return [
-        ScoredRecording(
-            np.array(recording["borders"]),
-            np.array(recording["scores"]),
-            tuple(TrueEvent(*event) for event in recording["events"]),
-        )
-        for recording in GOLDEN["cases"][case]["recordings"]
-    ]
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"])

@@ -37,15 +37,6 @@ def scene():
     return {"spectrogram": spectrogram, "timelines": timelines, "attention": attention, "truth": truth}
 
 
-@pytest.fixture
-def saved_figures(monkeypatch):
-    """The saved figures."""
-    figures = []
-    save = panels.save
-    monkeypatch.setattr(panels, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
-    return figures
-
-
 def test_three_panels_share_an_axis_in_seconds(scene, saved_figures, tmp_path):
     plot_scene(tmp_path / "scene.png", labels=["dog", "bell"], title="a scene", **scene)
     assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")

@@ -121,7 +121,7 @@ def check_complete(source: Source, name: str, file_format: str) -> None:
 
 
 class UnclosedWav(BufferedIOBase):
-    """A wav file that reads as if its data chunk went on to the end of the file.
+    """A wav file whose data chunk extends to the end of the file, whatever its header states.
 
     Args:
         stream: The file; it is closed with this one.
@@ -149,7 +149,7 @@ class UnclosedWav(BufferedIOBase):
 def unclosed_wav(source: Source) -> tuple[int, int] | None:
     """Offset and value of the data size of a wav file with sound behind the stated end; None for other files.
 
-    Recorders that are killed, or count in too few bits, leave such files. Whatever is no chunk counts as sound.
+    Recorders that are killed, or count in too few bits, leave such files. Bytes that are no chunk count as sound.
     """
     size = size_in_bytes(source)
     with open_stream(source) as stream:

@@ -28,8 +28,8 @@ _MAX_AMPLITUDE: Final = 1e10
 UNSCALED_PEAK: Final = 16.0
 """Peak above which floats are probably integers that were not divided by their full scale."""
 UNSCALED_TEXT: Final = (
-    f"has samples beyond {UNSCALED_PEAK:g}, where full scale is 1: integers that became floats without being scaled? "
-    "divide samples of 16 bits by 32768"
+    f"has samples beyond {UNSCALED_PEAK:g}, where full scale is 1; "
+    "if they were integers of 16 bits, divide them by 32768"
 )
 _MIN_POWER_LEFT: Final = 0.02
 """Power of the mean relative to that of uncorrelated channels (-17 dB); below it, channels cancel each other."""
@@ -216,9 +216,7 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
             file = _SequentialFile(
                 containers.LenientFile(containers.UnclosedWav(containers.open_stream(source), size_at))
             )
-            text = (
-                f"its header states {stated} bytes of sound; what lies behind them is read too, to the end of the file"
-            )
+            text = f"its header states {stated} bytes of sound; the rest of the file is read too"
             warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
         containers.check_complete(source, name, file.format)
         return _SoundFileDecoder(file)

@@ -86,7 +86,7 @@ class Audio:
 
 
 def _decoded(waveform: np.ndarray, sample_rate: int) -> Audio:
-    """The `Audio` of an array that nobody else has; its scale was checked before."""
+    """`Audio` of samples from a decoder: not copied, and without the check of their scale."""
     audio = object.__new__(Audio)
     object.__setattr__(audio, "sample_rate", sample_rate)
     object.__setattr__(audio, "waveform", _validate_waveform(waveform, is_own=True))
@@ -114,7 +114,7 @@ def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # overflow becomes infinite and is refused below
         copied = np.array(waveform, dtype=np.float32, order="C", copy=None if is_own else True)
-    # one pass finds both: the maximum of NaN is NaN
+    # if one sample is NaN, so are the extremes
     peak = float(max(copied.max(), -copied.min()))
     if not math.isfinite(peak):
         raise AudioError(f"a waveform is finite, got {decoding.describe_invalid(copied)}")

@@ -85,7 +85,7 @@ def tag(
     return 1 if tally.n_failed else 0
 
 
-def _fingerprint(model: str, engine: Literal["auto", "onnx", "torch"]) -> str:
+def _fingerprint(model: str, engine: hub.EngineName) -> str:
     with hub.find_checkpoint(model, engine).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

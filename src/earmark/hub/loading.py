@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from earmark.model.network import Network
 
 DEFAULT_MODEL: Final = "earmark-esc50"
+EngineName = Literal["auto", "onnx", "torch"]
 
 _SHIPPED: Final = ("earmark-esc50",)
 """Models in the package, each as an exported `.onnx` file and as a checkpoint, with a card in `earmark/hub`."""
@@ -34,7 +35,7 @@ def load(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     n_threads: int | None = None,
     precision: Literal["float32", "bf16"] = "float32",
-    engine: Literal["auto", "onnx", "torch"] = "auto",
+    engine: EngineName = "auto",
 ) -> Tagger:
     """The tagger of a model, given by name or by the path of a checkpoint.
 
@@ -97,7 +98,7 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     return _read_network(path)
 
 
-def find_checkpoint(name_or_path: str | os.PathLike[str], engine: Literal["auto", "onnx", "torch"] = "auto") -> Path:
+def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "auto") -> Path:
     """The path of the file that `load` reads for this engine; downloads it if necessary.
 
     Raises:

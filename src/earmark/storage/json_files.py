@@ -1,4 +1,4 @@
-"""JSON files for people and programs: whole or not there, with null for the numbers that JSON lacks."""
+"""JSON files, written atomically, with null for nan and infinities."""
 
 import json
 import math

@@ -160,7 +160,7 @@ class Loop:
 
     @contextmanager
     def _averaged_gradients(self) -> Iterator[None]:
-        """Averages the gradients of all processes in the block; `joined` says why not longer."""
+        """Averages the gradients of all processes in the block; `joined` explains why it ends with the run."""
         alone = self._model
         if not self.rank.is_alone:
             on_gpu = [self.device] if self.device.type == "cuda" else None
