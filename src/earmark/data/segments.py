@@ -80,8 +80,11 @@ class SegmentTable:
 class SegmentedClip:
     """The reader of a clip that has segments and no sound."""
 
-    table: SegmentTable = field(repr=False)
+    table: SegmentTable
     row: int
+
+    def __repr__(self) -> str:
+        return f"SegmentedClip({self.table.encoder.sha256[:16]}, row={self.row})"
 
     def load(self, sample_rate: int) -> Audio:
         """Raises AudioError: there is no sound."""
