@@ -229,13 +229,15 @@ def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes
 
 
 class _Classify(nn.Module):
-    """Pooling and classifier."""
+    """Perceptron (if the network has one), pooling and classifier."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.pooling, self.classifier = network.pooling, network.classifier
+        self.perceptron, self.pooling, self.classifier = network.perceptron, network.pooling, network.classifier
 
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        if self.perceptron is not None:
+            segments = self.perceptron(segments, mask)
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
         outputs = (self.classifier(clip), clip)
         attention = self.pooling.attention(segments, mask)
@@ -268,13 +270,13 @@ def _export_encode(network: Network) -> "ModelProto":
 
 
 def _export_classify(network: Network) -> "ModelProto":
-    n_channels, pooling = network.backbone.n_channels, network.pooling
+    n_channels = network.backbone.n_channels
     segments, mask = torch.zeros(3, 5, n_channels), torch.ones(3, 5, dtype=torch.bool)
     outputs: dict[str, tuple[str | int, ...]] = {
         "logits": ("bag", len(network.labels)),
-        "clip": ("bag", pooling.n_features),
+        "clip": ("bag", network.pooling.n_features),
     }
-    attention = pooling.attention(segments, mask)
+    attention = network.attention(segments, mask)
     if attention is not None:
         outputs["attention"] = ("bag", attention.shape[1], "segment")
     inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
