@@ -1,8 +1,8 @@
 """Weighted means of probabilities as log-odds, exact also near 0 and 1.
 
-A weighted mean of probabilities `p = sum_t w_t p_t / sum_t w_t` has the odds `sum_t w_t p_t / sum_t w_t (1 - p_t)`. Both
-sums have positive terms only, so their logarithms are computed without cancellation, and their difference is the logit
-of `p`.
+A weighted mean of probabilities `p = sum_t w_t p_t`, where the weights sum to 1, has the odds
+`sum_t w_t p_t / sum_t w_t (1 - p_t)`. Both sums have positive terms only, so their logarithms are computed without
+cancellation, and their difference is the logit of `p`.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -18,12 +18,14 @@ AttentionFunction = Literal["sigmoid", "softmax", "exp"]
 
 
 class Odds(NamedTuple):
-    """Weighted sums of probabilities over segments, as logarithms."""
+    """Weighted mean of probabilities over segments, as logarithms."""
 
+    log_weight: Float[Tensor, "batch _"]
+    """Logarithm of the sum of the weights, one for each label or one for all."""
     log_for: Float[Tensor, "batch label"]
-    """Logarithm of `sum_t w_t p_t`."""
+    """Logarithm of the weighted mean of `p`."""
     log_against: Float[Tensor, "batch label"]
-    """Logarithm of `sum_t w_t (1 - p_t)`."""
+    """Logarithm of the weighted mean of `1 - p`."""
 
     @property
     def logit(self) -> Float[Tensor, "batch label"]:
@@ -39,19 +41,23 @@ def weighted_odds(logits: Tensor, log_weights: Tensor | None, mask: Tensor | Non
         log_weights: Logarithm of each weight, of the same shape; None: all weigh the same.
         mask: (batch, segment), True = a real segment.
     """
-    log_for, log_against = log_sigmoid(logits), log_sigmoid(-logits)
-    if log_weights is not None:
-        log_for, log_against = log_for + log_weights, log_against + log_weights
+    if log_weights is None:
+        log_weights = torch.zeros_like(logits[..., :1])
     if mask is not None:
-        hidden = ~mask[..., None]
-        log_for, log_against = (each.masked_fill(hidden, -torch.inf) for each in (log_for, log_against))
-    return Odds(log_for.logsumexp(1), log_against.logsumexp(1))
+        log_weights = log_weights.masked_fill(~mask[..., None], -torch.inf)
+    shares = log_weights.log_softmax(1)
+    log_for, log_against = (shares + log_sigmoid(each) for each in (logits, -logits))
+    return Odds(log_weights.logsumexp(1), log_for.logsumexp(1), log_against.logsumexp(1))
 
 
 def merge_odds(left: Odds, right: Odds) -> Odds:
     """Odds of two sets of segments together."""
+    log_weight = torch.logaddexp(left.log_weight, right.log_weight)
+    share_left, share_right = left.log_weight - log_weight, right.log_weight - log_weight
     return Odds(
-        torch.logaddexp(left.log_for, right.log_for), torch.logaddexp(left.log_against, right.log_against)
+        log_weight,
+        torch.logaddexp(share_left + left.log_for, share_right + right.log_for),
+        torch.logaddexp(share_left + left.log_against, share_right + right.log_against),
     )
 
 
