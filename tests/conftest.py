@@ -91,7 +91,7 @@ class MeanEngine:
         level = 10 * self.pool(segments, mask)[:, 0]
         return np.stack([level, -level, np.full_like(level, -9)], axis=1)
 
-    def attention(self, segments: np.ndarray) -> np.ndarray | None:
+    def attention(self, segments: np.ndarray, label: int | None = None) -> np.ndarray | None:
         if not self.has_attention:
             return None
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)

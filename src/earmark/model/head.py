@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.model.backbone import dropout
-from earmark.model.pooling import POOLINGS, Pooling
+from earmark.model.pooling import POOLINGS, AttentionFunction, Pooling
 from earmark.storage.files import atomic_write
 
 FORMAT: Final = 1
@@ -44,6 +44,20 @@ class HeadConfig:
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
     """Whether GMAP pools deviations in addition to means (eq. 10)."""
+    attention_width: Annotated[int, Limit(at_least=1)] = 128
+    """Width of the two layers of gated attention."""
+    attention_function: AttentionFunction = "sigmoid"
+    """Function that makes the weights of decision-level, feature-level and multi-level attention."""
+    n_levels: Annotated[int, Limit(at_least=1)] = 1
+    """Layers of the perceptron, from the last one back, that multi-level attention pools."""
+    sharpness: Annotated[float, Limit(above=0)] = 5.0
+    """Sharpness of log-sum-exp pooling: near the mean if small, near the maximum if large."""
+    group_size: Annotated[int, Limit(at_least=2)] = 3
+    """Neighbouring segments in a group of hierarchical pooling."""
+    classifier_layers: Literal[1, 2] = 2
+    """Layers of the classifier; the paper has 2."""
+    classifier_norm: bool = False
+    """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
     """Dropout before the classifier."""
 
@@ -51,27 +65,44 @@ class HeadConfig:
         check_settings(self)
         if self.pooling not in POOLINGS:
             raise ConfigError(f"one of {', '.join(POOLINGS)} was expected, not {self.pooling!r}", "pooling")
-        if "n_heads" in POOLINGS[self.pooling].settings and self.pooled_channels % self.n_heads:
+        pooling = POOLINGS[self.pooling]
+        if self.classifier_norm and pooling.level == "instance":
+            raise ConfigError(
+                f"false was expected for the pooling {self.pooling}, which pools scores, not true", "classifier_norm"
+            )
+        if self.pooled_layers > max(1, self.perceptron_layers):
+            raise ConfigError(
+                f"at most the {self.perceptron_layers} layers of the perceptron were expected, not {self.n_levels}",
+                "n_levels",
+            )
+        if "n_heads" in pooling.settings and self.pooled_channels % self.n_heads:
             raise ConfigError(
                 f"a divisor of the {self.pooled_channels} channels of a segment was expected, not {self.n_heads}",
                 "n_heads",
             )
 
     @property
+    def pooled_layers(self) -> int:
+        """Layers of the perceptron that are pooled side by side."""
+        return self.n_levels if "n_levels" in POOLINGS[self.pooling].settings else 1
+
+    @property
     def pooled_channels(self) -> int:
-        """Width of the segments that are pooled."""
-        return self.perceptron_width if self.perceptron_layers else self.n_channels
+        """Width of the segments that are pooled, or classified before they are pooled."""
+        return self.pooled_layers * self.perceptron_width if self.perceptron_layers else self.n_channels
 
 
 class Perceptron(nn.Module):
     """The same fully connected layers for each segment, with a ReLU after each.
+
+    The result is the output of the last layer, or of the last `pooled_layers`, side by side.
 
     Batch norm counts real segments only, so that padding changes nothing.
     """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.dropout = config.block_dropout
+        self.dropout, self.n_out = config.block_dropout, config.pooled_layers
         widths = [config.n_channels, *[config.perceptron_width] * config.perceptron_layers]
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:] if config.perceptron_norm)
@@ -82,6 +113,7 @@ class Perceptron(nn.Module):
     def forward(
         self, segments: Float[Tensor, "batch segment n_in"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch segment n_out"]:
+        outputs = []
         for number, layer in enumerate(self.layers):
             segments = layer(segments)
             if self.norms:
@@ -89,7 +121,8 @@ class Perceptron(nn.Module):
             segments = F.relu(segments)
             if self.training:
                 segments = dropout(segments, self.dropout)
-        return segments
+            outputs.append(segments)
+        return segments if self.n_out == 1 else torch.cat(outputs[-self.n_out :], -1)
 
     def _normalized(self, segments: Tensor, mask: Tensor | None, norm: nn.Module) -> Tensor:
         if mask is None or not self.training:
@@ -121,35 +154,42 @@ class Stages(nn.Module):
         """Makes the stages, with random weights."""
         self.perceptron = Perceptron(config) if config.perceptron_layers else None
         pooling, n_channels = POOLINGS[config.pooling], config.pooled_channels
-        self.pooling = pooling(n_channels, **{name: getattr(config, name) for name in pooling.settings})
-        hidden, last = nn.Linear(self.pooling.n_features, n_channels), nn.Linear(n_channels, len(self.labels))
-        for layer in (hidden, last):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.classifier = nn.Sequential(nn.Dropout(config.dropout), hidden, nn.ReLU(), last)
+        settings = {name: getattr(config, name) for name in pooling.settings}
+        self.pooling = pooling.for_labels(n_channels, len(self.labels), **settings)
+        if pooling.level == "instance":
+            self.classifier = _classifier(config, n_channels, self.pooling.n_channels)
+        else:
+            self.classifier = _classifier(config, self.pooling.n_features, len(self.labels))
 
     def classify(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch label"]:
         """Logits of each bag of segments: the cheap part, run for any subset. True in `mask` is a real segment."""
-        logits: Tensor = self.classifier(self.pool(segments, mask))
+        clip = self.pool(segments, mask)
+        logits: Tensor = clip if self.pooling.level == "instance" else self.classifier(clip)
         return logits.float()
 
     def pool(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch feature"]:
-        """The pooled clip of each bag."""
+        """The pooled clip of each bag; the logits where the pooling is at the instance level."""
         clip: Tensor = self.pooling(self._pooled_segments(segments, mask), mask)
         return clip
 
     def attention(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch head segment"] | None:
-        """Weights of the segments, summing to 1 per attention head; None: the pooling has no attention."""
+        """Weights of the segments, summing to 1 per attention head; None: the pooling has no attention.
+
+        At the instance level each label has a head of its own, in the order of the labels.
+        """
         return self.pooling.attention(self._pooled_segments(segments, mask), mask)
 
     def _pooled_segments(self, segments: Tensor, mask: Tensor | None) -> Tensor:
-        return segments if self.perceptron is None else self.perceptron(segments, mask)
+        """The segments as the pooling takes them: channels, or logits at the instance level."""
+        if self.perceptron is not None:
+            segments = self.perceptron(segments, mask)
+        return self.classifier(segments) if self.pooling.level == "instance" else segments
 
     @property
     def n_parameters(self) -> int:
@@ -185,6 +225,16 @@ class Stages(nn.Module):
         with atomic_write(path) as temporary:
             # from memory: the writers of safetensors raise their own errors on a full disk, not OSError
             temporary.write_bytes(as_safetensors(tensors, metadata={"earmark": json.dumps(about)}))
+
+
+def _classifier(config: HeadConfig, n_in: int, n_out: int) -> nn.Sequential:
+    norm = [nn.BatchNorm1d(n_in), nn.ReLU()] if config.classifier_norm else []
+    hidden = [nn.Linear(n_in, config.pooled_channels), nn.ReLU()] if config.classifier_layers == 2 else []
+    last = nn.Linear(config.pooled_channels if hidden else n_in, n_out)
+    for layer in (*hidden[:1], last):
+        nn.init.xavier_uniform_(layer.get_parameter("weight"))
+        nn.init.zeros_(layer.get_parameter("bias"))
+    return nn.Sequential(*norm, nn.Dropout(config.dropout), *hidden, last)
 
 
 class Head(Stages):

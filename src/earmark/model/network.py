@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,7 @@ from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, Head, HeadConfig, Stages
+from earmark.model.pooling import AttentionFunction
 
 _ENCODER: Final = ("frontend.", "backbone.")
 """Beginnings of the names of the weights that segments depend on."""
@@ -48,6 +49,20 @@ class NetworkConfig:
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
     """Whether GMAP pools deviations in addition to means (eq. 10)."""
+    attention_width: Annotated[int, Limit(at_least=1)] = 128
+    """Width of the two layers of gated attention."""
+    attention_function: AttentionFunction = "sigmoid"
+    """Function that makes the weights of decision-level, feature-level and multi-level attention."""
+    n_levels: Annotated[int, Limit(at_least=1)] = 1
+    """Layers of the perceptron, from the last one back, that multi-level attention pools."""
+    sharpness: Annotated[float, Limit(above=0)] = 5.0
+    """Sharpness of log-sum-exp pooling: near the mean if small, near the maximum if large."""
+    group_size: Annotated[int, Limit(at_least=2)] = 3
+    """Neighbouring segments in a group of hierarchical pooling."""
+    classifier_layers: Literal[1, 2] = 2
+    """Layers of the classifier; the paper has 2."""
+    classifier_norm: bool = False
+    """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
     """Dropout after each block of the backbone and each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
