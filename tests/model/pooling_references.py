@@ -148,7 +148,9 @@ def decision_attention(pooling, bag: Sequence[Sequence[Decimal]], label: int) ->
         if pooling.attention_function == "softmax":
             weights.append(scores[label].exp() / sum(score.exp() for score in scores))
         else:
-            weights.append(probability(scores[label]) if pooling.attention_function == "sigmoid" else scores[label].exp())
+            weights.append(
+                probability(scores[label]) if pooling.attention_function == "sigmoid" else scores[label].exp()
+            )
     return weighted([probability(segment[label]) for segment in bag], weights)
 
 

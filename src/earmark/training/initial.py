@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -16,9 +16,6 @@ from earmark.model.head import Head
 from earmark.model.network import Network, NetworkConfig
 from earmark.training.batches import WEIGHTS, derived_seed
 from earmark.training.settings import TrainConfig
-
-_HIDDEN: Final = "classifier.1."
-_LAST: Final = "classifier.3."
 
 
 def initial_stages(
@@ -99,22 +96,34 @@ def _read(init: str) -> tuple[Network, str]:
 def _take_over(network: Network, source: Network) -> tuple[list[str], list[str], list[str]]:
     """Copies the weights that fit; returns the parts copied, the parts left random, and the labels copied."""
     mine, theirs = network.state_dict(), source.state_dict()
-    parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": _HIDDEN}
+    by_label = _weights_by_label(network)
+    parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": "classifier."}
     taken: list[str] = []
     fresh: list[str] = []
     for part, prefix in parts.items():
-        names = [name for name in mine if name.startswith(prefix)]
-        if not names:  # a pooling without weights
+        names = [name for name in mine if name.startswith(prefix) and name not in by_label]
+        if not names:  # a pooling without weights, or a classifier of one layer
             continue
         fitting = [name for name in names if name in theirs and theirs[name].shape == mine[name].shape]
         for name in fitting:
             mine[name].copy_(theirs[name])
         (taken if fitting == names else fresh).append(part)
-    pairs = _pairs(network.labels, source.labels)
-    for name in (_LAST + "weight", _LAST + "bias"):
-        for position, of_theirs in pairs:
-            mine[name][position].copy_(theirs[name][of_theirs])
+    by_label = [name for name in by_label if name in theirs and theirs[name].shape[1:] == mine[name].shape[1:]]
+    pairs = _pairs(network.labels, source.labels) if by_label else []
+    for name in by_label:
+        # rows of all labels, then perhaps second rows of all labels
+        blocks = zip(mine[name].split(len(network.labels)), theirs[name].split(len(source.labels)), strict=False)
+        for into, values in blocks:
+            for position, of_theirs in pairs:
+                into[position].copy_(values[of_theirs])
     return taken, fresh, [network.labels.names[position] for position, _ in pairs]
+
+
+def _weights_by_label(network: Network) -> list[str]:
+    """Names of the weights with a row for each label: the last layer, and at the instance level the pooling's own."""
+    last = f"classifier.{len(network.classifier) - 1}."
+    pooling = ("pooling.",) if network.pooling.level == "instance" else ()
+    return [name for name in network.state_dict() if name.startswith((last, *pooling))]
 
 
 def _pairs(mine: LabelSet, theirs: LabelSet) -> list[tuple[int, int]]:

@@ -14,7 +14,29 @@ if TYPE_CHECKING:
     from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
 
-PoolingName = Literal["max", "mean", "max_mean", "attention", "attentive_stats", "gmap"]
+PoolingName = Literal[
+    "max",
+    "mean",
+    "max_mean",
+    "attention",
+    "attentive_stats",
+    "gmap",
+    "stats",
+    "log_sum_exp",
+    "power",
+    "gated_attention",
+    "feature_attention",
+    "multi_level_attention",
+    "instance_max",
+    "instance_mean",
+    "linear_softmax",
+    "exp_softmax",
+    "auto_pool",
+    "noisy_or",
+    "decision_attention",
+    "hierarchical",
+]
+AttentionFunction = Literal["sigmoid", "softmax", "exp"]
 BackboneName = Literal["cnn", "light"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
@@ -31,6 +53,13 @@ HEAD: Final = (
     "n_heads",
     "gate",
     "deviation",
+    "attention_width",
+    "attention_function",
+    "n_levels",
+    "sharpness",
+    "group_size",
+    "classifier_layers",
+    "classifier_norm",
     "dropout",
 )
 """Settings of the architecture that a head has too."""
@@ -87,7 +116,7 @@ class TrainConfig:
     init: Annotated[str | None, Topic.NETWORK] = None
     """Checkpoint to start from (path or name); it sets the front end and the backbone; weights that fit are copied."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
-    """Pooling of a clip's segments into one vector."""
+    """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, or a light CNN with a tenth of the multiplications."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
@@ -98,6 +127,20 @@ class TrainConfig:
     """Use GMAP's gate (eq. 11)."""
     deviation: Annotated[bool, Topic.NETWORK] = True
     """Use GMAP's standard deviations beside the means (eq. 10)."""
+    attention_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 128
+    """Width of the layers of gated_attention."""
+    attention_function: Annotated[AttentionFunction, Topic.NETWORK] = "sigmoid"
+    """Function that makes the weights of decision_attention, feature_attention and multi_level_attention."""
+    n_levels: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
+    """Layers of the perceptron, from the last one back, that multi_level_attention pools."""
+    sharpness: Annotated[float, Limit(above=0), Topic.NETWORK] = 5.0
+    """Sharpness of log_sum_exp: near the mean if small, near the maximum if large."""
+    group_size: Annotated[int, Limit(at_least=2), Topic.NETWORK] = 3
+    """Neighbouring segments in a group of hierarchical pooling."""
+    classifier_layers: Annotated[Literal[1, 2], Topic.NETWORK] = 2
+    """Layers of the classifier; the paper has 2."""
+    classifier_norm: Annotated[bool, Topic.NETWORK] = False
+    """Batch norm and a ReLU before the classifier, as in Kong et al. 2019."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
     """Dropout after each block of the backbone and each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
