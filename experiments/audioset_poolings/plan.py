@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import batched
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal, NamedTuple
@@ -112,10 +111,10 @@ class Protocol:
         systems = [name for name in self.systems if name in wanted]
         common = [Run("common", cell, name, 0) for name in self.common for cell in self.common_cells]
         phases = [common if first or others else [], self._search(first)]
-        seeds = [list(chunk) for chunk in batched(range(max(self.n_seeds_first, self.n_seeds)), _SEEDS_AT_A_TIME)]
-        for number, chunk in enumerate(seeds):
+        for start in range(0, max(self.n_seeds_first, self.n_seeds, self.n_seeds_systems), _SEEDS_AT_A_TIME):
+            chunk = range(start, start + _SEEDS_AT_A_TIME)
             phases.append(_seed_by_seed(first, chunk, self.n_seeds_first))
-            if number == 0:
+            if start == 0:
                 phases.append(self._search(others))
             phases.append(_seed_by_seed(others, chunk, self.n_seeds))
             phases.append(_seed_by_seed(systems, chunk, self.n_seeds_systems))
