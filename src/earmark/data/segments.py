@@ -80,7 +80,7 @@ class SegmentTable:
 class SegmentedClip:
     """The reader of a clip that has segments and no sound."""
 
-    table: SegmentTable
+    table: SegmentTable = field(compare=False)
     row: int
 
     def __repr__(self) -> str:

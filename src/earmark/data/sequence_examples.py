@@ -9,6 +9,8 @@ _VARINT: Final = 0
 _LONG: Final = 1
 _PIECE: Final = 2
 _SHORT: Final = 5
+_LISTS: Final = (1, 2, 3)
+"""Fields of a feature: its texts, floats or whole numbers."""
 
 Span = tuple[int, int]
 """Start and end of a value in the buffer."""
@@ -63,7 +65,7 @@ def whole_numbers(buffer: bytes, spans: list[Span]) -> tuple[int, ...]:
 
 def _values(buffer: bytes, feature: Span) -> list[Span]:
     """The values of a feature, which has one list of texts, floats or whole numbers."""
-    return [span for _, inner in _pieces(buffer, *feature) for _, span in _pieces(buffer, *inner)]
+    return [span for kind, inner in _pieces(buffer, *feature) if kind in _LISTS for _, span in _pieces(buffer, *inner)]
 
 
 def _pieces(buffer: bytes, place: int, end: int) -> list[tuple[int, Span]]:
