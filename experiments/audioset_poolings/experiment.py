@@ -11,7 +11,7 @@ from typing import Any, Final
 from earmark.errors import ConfigError
 from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.storage.differences import differences
-from earmark.storage.json_files import write_json
+from earmark.storage.json_files import json_value, write_json
 from earmark.storage.locks import LOCK, alone
 from experiments.audioset_poolings.clips import open_clips
 from experiments.audioset_poolings.lines import Line, append_line, read_lines
@@ -57,7 +57,7 @@ def make(
     out, protocol = bench.out, bench.protocol
     phases = protocol.phases(cells)
     clips = open_clips(bench.places)
-    record = {"format": _FORMAT, "protocol": protocol.to_json(), "clips": clips.facts()}
+    record: dict[str, Any] = json_value({"format": _FORMAT, "protocol": protocol.to_json(), "clips": clips.facts()})
     check_folder(out, record)
     out.mkdir(parents=True, exist_ok=True)
     n_fit = len(clips.parts(protocol.valid_share, protocol.valid_seed)[0])

@@ -212,8 +212,9 @@ def _localisation(results: Results, clips: Mapping[str, Any]) -> str:
         found = [line.localisation for line in results.by_cell.get(cell, ()) if line.localisation]
         figures = [spread([own[name] for own in found], absent="-") if found else "missing" for name in columns]
         rows.append([shown(cell), *figures, str(len(found))])
-    best = {name: fmean(source["perfect_frames"][name] for source in clips["sources"]) for name in _MEASURES}
-    rows.append(["perfect frames", *(f"{best[name]:.3f}" for _ in WINDOWS for name in _MEASURES), ""])
+    perfect = {name: [source["perfect_frames"][name] for source in clips["sources"]] for name in _MEASURES}
+    best = {name: "-" if None in values else f"{fmean(values):.3f}" for name, values in perfect.items()}
+    rows.append(["perfect frames", *(best[name] for _ in WINDOWS for name in _MEASURES), ""])
     head = [f"{name}, {'1 frame' if window == 1 else f'{window} frames'}" for window in WINDOWS for name in _MEASURES]
     of_sources = "; ".join(
         f"{source['name']}: {source['n_events']} events of {source['n_classes']} classes in {source['n_clips']} clips"

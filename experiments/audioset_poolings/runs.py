@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from earmark.data.clips import Dataset
 from earmark.data.segments import segments_of
@@ -110,6 +111,7 @@ def changed_settings(config: TrainConfig) -> dict[str, Any]:
     }
 
 
+@torch.inference_mode()
 def _scores(stages: Stages, data: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:
     segments = segments_of(data)
     assert segments is not None

@@ -142,7 +142,7 @@ def measures(source: Source, scores: Sequence[Float[np.ndarray, "frame class"]])
     f1 = [
         segment_f1(measured, np.minimum(best_thresholds(choosing), _NEVER)).macro
         for choosing, measured in (halves, halves[::-1])
-        if choosing and measured
+        if choosing and any(own.events for own in measured)
     ]
     return {
         "PSDS1": psds(recordings, PSDS1),

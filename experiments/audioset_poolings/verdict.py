@@ -111,9 +111,9 @@ def _cost(results: Results) -> str:
 def _localisation(results: Results, means: Mapping[str, float]) -> str:
     found = {}
     for cell, lines in results.by_cell.items():
-        values = [line.localisation["F1-1"] for line in lines if line.localisation]
+        values = [f1 for line in lines if line.localisation and (f1 := line.localisation["F1-1"]) is not None]
         if cell in (*TABLE1, *OTHERS) and values:
-            found[cell] = fmean(value or 0.0 for value in values)
+            found[cell] = fmean(values)
     if REFERENCE not in found or len(found) < 3:
         return ""
     ranked = sorted(found, key=lambda cell: -found[cell])

@@ -19,20 +19,21 @@ EVENTS = """video_id\tonset\toffset\tevent_label\tlabel_ids\tsource
 {short}\t0.1\t0.5\tSpeech\t/m/09x0r\thome
 {short}\t1.0\t1.5\tTalk\t/m/05zppz;/m/02zsn\thome
 {other}\t0.0\t9.0\tSpeech\t/m/09x0r\tstreet
+{another}\t1.0\t10.0\tSpeech\t/m/09x0r\tstreet
 unknown\t0.0\t0.5\tSpeech\t/m/09x0r\thome
 """
 
 
 @pytest.fixture(scope="session")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """60 training clips, 40 test clips and the events of three of these by two sources."""
+    """60 training clips, 40 test clips and the events of four of these by two sources."""
     root = tmp_path_factory.mktemp("audioset")
     write_features(root / "bal_train", released_clips(60, seed=0), per_file=30)
     test = released_clips(40, seed=1)
     write_features(root / "eval", test, per_file=20)
-    long, short, other = (test[number][0] for number in (9, 4, 19))
-    (root / "strong.tsv").write_text(EVENTS.format(long=long, short=short, other=other))
-    listed = [(long, "home"), (short, "home"), (test[8][0], "home"), (other, "street"), ("unknown", "home")]
+    long, short, other, another = (test[number][0] for number in (9, 4, 19, 29))
+    (root / "strong.tsv").write_text(EVENTS.format(long=long, short=short, other=other, another=another))
+    listed = [(long, "home"), (short, "home"), (test[8][0], "home"), (other, "street"), (another, "street"), ("unknown", "home")]
     (root / "strong_clips.tsv").write_text("video_id\tsource\n" + "".join(f"{a}\t{b}\n" for a, b in listed))
     return Places(root, strong=root)
 

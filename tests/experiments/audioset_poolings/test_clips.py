@@ -34,5 +34,5 @@ def test_the_facts_name_the_sources(places):
     facts = open_clips(places).facts()
     assert [(one["name"], one["n_clips"], one["n_classes"], one["n_events"]) for one in facts["sources"]] == [
         ("home", 3, 2, 4),
-        ("street", 1, 1, 1),
+        ("street", 2, 1, 2),
     ]
