@@ -256,7 +256,9 @@ def audioset(
     from experiments.audioset_poolings.runs import Bench
 
     if features is None:
-        raise CycloptsError("FEATURES is missing: give the folder of AudioSet's released features, or use --tables-only")
+        raise CycloptsError(
+            "FEATURES is missing: give the folder of AudioSet's released features, or use --tables-only"
+        )
     protocol = Protocol(n_seeds_first=n_seeds_first, n_seeds=n_seeds, n_seeds_systems=n_seeds_systems)
     bench = Bench(out, Places(features, train_split, test_split, strong), protocol, jobs)
     chosen = None if cells is None else _names("cells", cells)

@@ -15,7 +15,7 @@ from earmark.storage.json_files import json_value, write_json
 from earmark.storage.locks import LOCK, alone
 from experiments.audioset_poolings.clips import open_clips
 from experiments.audioset_poolings.lines import Line, append_line, read_lines
-from experiments.audioset_poolings.plan import Protocol, Run, figures_file
+from experiments.audioset_poolings.plan import Run, figures_file
 from experiments.audioset_poolings.runs import Bench, Task, perform
 from experiments.jobs import failure, side_by_side
 
@@ -133,9 +133,7 @@ def _done(out: Path) -> set[Run]:
     }
 
 
-def _tasks(
-    bench: Bench, phase: Sequence[Run], n_fit: int, n_train: int, failed: list[tuple[Run, str]]
-) -> list[Task]:
+def _tasks(bench: Bench, phase: Sequence[Run], n_fit: int, n_train: int, failed: list[tuple[Run, str]]) -> list[Task]:
     """The unfinished runs of a phase with their settings; those whose search has failed go to `failed`."""
     done = _done(bench.out)
     finished = [line.finished for line in read_lines(bench.out / "search.jsonl")]

@@ -165,7 +165,11 @@ def _cost(lines: Sequence[Line]) -> list[str]:
         return ["missing", "missing", ""]
     times = [line.cpu_seconds for line in lines if line.cpu_seconds is not None]
     chosen = {f"{line.settings.get('learning_rate', 1e-3):g}, {line.settings.get('dropout', 0.5):g}" for line in lines}
-    return [listed(f"{line.n_parameters:,}" for line in lines), f"{median(times):.0f} s" if times else "", listed(chosen)]
+    return [
+        listed(f"{line.n_parameters:,}" for line in lines),
+        f"{median(times):.0f} s" if times else "",
+        listed(chosen),
+    ]
 
 
 def _parts_table(results: Results, family: Mapping[str, Against]) -> str:
@@ -240,9 +244,10 @@ def _systems_table(results: Results) -> str:
         rows.append([f"`{cell}`", f"{mAP:.3f}, {mAUC:.3f}, {d:.3f}", *_figures(lines), *_cost(lines)[:2], seen])
     head = ["recipe", "published: mAP, mAUC, d'", *_FIGURE_HEAD, *_COST_HEAD[:2], "clips seen"]
     note = """The published figures come from training on 2 million clips and from all evaluation clips, these from
-training on the balanced set, a hundredth of that, and from the test clips above: the columns cannot be compared with each
-other, the order of the rows can. The recipes have the layers, dropout, batches and learning rate of the papers and
-their code; a moving average of the weights stands for the papers' mean over checkpoints.
+training on the balanced set, a hundredth of that, and from the test clips above: the figures cannot be compared, the
+order of the rows can. The recipes have the layers, dropout and learning rate of the papers and their code. Their
+batches are a fifth as large, as a hundredth of the clips would otherwise give too few steps, and a moving average of
+the weights stands for the papers' mean over checkpoints.
 """
     return markdown_table(head, rows) + "\n" + note
 
@@ -259,16 +264,21 @@ def search_page(searched: Sequence[Line]) -> str:
         for cell in cells:
             values = {variant: mAP.get((cell, variant)) for variant in variants}
             best = max((value for value in values.values() if value is not None), default=None)
-            rows.append([shown(cell), *(_trial(value, stage == "search" and value == best) for value in values.values())])
+            rows.append(
+                [shown(cell), *(_trial(value, stage == "search" and value == best) for value in values.values())]
+            )
         if stage == "common" and rows:
             rows.append(["mean", *(_mean([mAP.get((cell, variant)) for cell in cells]) for variant in variants)])
-        parts += [f"## {title}\n", markdown_table(["pooling", *variants], rows) if rows else "No run is finished yet.\n"]
+        parts += [
+            f"## {title}\n",
+            markdown_table(["pooling", *variants], rows) if rows else "No run is finished yet.\n",
+        ]
     return "\n".join(parts)
 
 
 _SEARCH: Final = f"""mAP on the validation part of the training clips, chosen by video, which these runs were not
-trained on; seed 0. The common settings with the highest mean are used for all poolings; then each pooling takes the best
-(bold) of the same trials. GMAP's parts take GMAP's. No choice is made on the test clips. A difference below about
+trained on; seed 0. The common settings with the highest mean are used for all poolings; then each pooling takes the
+best (bold) of the same trials. GMAP's parts take GMAP's. No choice is made on the test clips. A difference below about
 0.005 is within the spread of seeds, and p values of {LEVEL:g} do not cover this choice.
 """
 

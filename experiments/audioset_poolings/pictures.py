@@ -1,4 +1,4 @@
-"""Three pictures: mAP with intervals, GMAP minus each other pooling by label frequency, localisation against tagging."""
+"""Three pictures: mAP with intervals, GMAP minus each pooling by label frequency, localisation against tagging."""
 
 from pathlib import Path
 from statistics import fmean, stdev

@@ -106,9 +106,7 @@ def perform(task: Task, bench: Bench) -> Line:
 
 def changed_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that differ from their defaults."""
-    return {
-        entry.name: value for entry in fields(config) if (value := getattr(config, entry.name)) != entry.default
-    }
+    return {entry.name: value for entry in fields(config) if (value := getattr(config, entry.name)) != entry.default}
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.audioset_poolings.cells import OTHERS, PARTS, REFERENCE, TABLE1
 from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
-from experiments.audioset_poolings.comparisons import Against, Results
+from experiments.audioset_poolings.comparisons import LEVEL, Against, Results
 from experiments.table1.pages import PRINTED_MAP
 
 _RIVALS: Final = ("attentive_stats", "mean")
@@ -64,7 +64,8 @@ def _differences(family: Mapping[str, Against], whom: str, how: str = "") -> str
     }
     clauses = [f"{verb} {', '.join(map(shown, cells))}" for verb, cells in groups.items() if cells]
     of_what = f"Against {whom}" if not how else f"{how.capitalize()} {whom} one at a time"
-    return f"{of_what} (p at most 0.05 after Holm's correction for {len(family)} comparisons), GMAP {'; it '.join(clauses)}."
+    level = f"p at most {LEVEL:g} after Holm's correction for {len(family)} comparisons"
+    return f"{of_what} ({level}), GMAP {'; it '.join(clauses)}."
 
 
 def _order(means: Mapping[str, float]) -> str:
@@ -120,9 +121,9 @@ def _localisation(results: Results, means: Mapping[str, float]) -> str:
     ranks = [np.argsort(np.argsort([table[cell] for cell in found])) for table in (found, means)]
     agreement = float(np.corrcoef(*ranks)[0, 1])
     return (
-        f"Localisation (segment F1 of single frames): {shown(ranked[0])} is first ({found[ranked[0]]:.3f}), GMAP is number "
-        f"{ranked.index(REFERENCE) + 1} of {len(ranked)} ({found[REFERENCE]:.3f}); the rank correlation with tagging is "
-        f"{agreement:+.2f}."
+        f"Localisation (segment F1 of single frames): {shown(ranked[0])} is first ({found[ranked[0]]:.3f}), GMAP is "
+        f"number {ranked.index(REFERENCE) + 1} of {len(ranked)} ({found[REFERENCE]:.3f}); the rank correlation with "
+        f"tagging is {agreement:+.2f}."
     )
 
 
@@ -134,8 +135,8 @@ def _resolution(family: Mapping[str, Against]) -> str:
     narrow = sum(half <= _RESOLVED for half in halves)
     return (
         f"The 95 % intervals of the differences are ±{min(halves):.4f} to ±{max(halves):.4f} wide, in the median "
-        f"±{median(halves):.4f}; {narrow} of {len(halves)} are ±{_RESOLVED} or less, so that a difference of {_RESOLVED} "
-        "would show."
+        f"±{median(halves):.4f}; {narrow} of {len(halves)} are ±{_RESOLVED} or less, so that a difference of "
+        f"{_RESOLVED} would show."
     )
 
 

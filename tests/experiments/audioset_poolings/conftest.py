@@ -33,7 +33,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     write_features(root / "eval", test, per_file=20)
     long, short, other, another = (test[number][0] for number in (9, 4, 19, 29))
     (root / "strong.tsv").write_text(EVENTS.format(long=long, short=short, other=other, another=another))
-    listed = [(long, "home"), (short, "home"), (test[8][0], "home"), (other, "street"), (another, "street"), ("unknown", "home")]
+    listed = [
+        (long, "home"),
+        (short, "home"),
+        (test[8][0], "home"),
+        (other, "street"),
+        (another, "street"),
+        ("unknown", "home"),
+    ]
     (root / "strong_clips.tsv").write_text("video_id\tsource\n" + "".join(f"{a}\t{b}\n" for a, b in listed))
     return Places(root, strong=root)
 

@@ -37,8 +37,8 @@ def performed(monkeypatch):
 def test_a_finished_experiment_is_not_done_again_and_its_pages_are(bench, performed):
     calls, plan = performed
     plan["stop"] = Run("search", "gmap", "fast", 0)
-    with pytest.raises(KeyboardInterrupt, match="all work is saved in .*: the same command resumes"):
-        make(bench, CELLS, report_failure=print)
+    with pytest.raises(KeyboardInterrupt, match=r"all work is saved in .*: the same command resumes"):
+        make(bench, CELLS)
     n_before = len(calls)
     assert [run.stage for run in calls] == ["common"] * 4 + ["search"] * 3
     plan["stop"], printed = None, []
@@ -90,9 +90,7 @@ def test_a_failed_run_is_reported_and_the_others_continue(bench, performed):
 
 def test_runs_side_by_side_are_those_one_by_one(bench, tmp_path):
     protocol = dataclasses.replace(bench.protocol, common={"short": {"passes": 1}}, common_cells=("mean",))
-    alone, both = (
-        dataclasses.replace(bench, out=tmp_path / str(n), protocol=protocol, n_beside=n) for n in (1, 2)
-    )
+    alone, both = (dataclasses.replace(bench, out=tmp_path / str(n), protocol=protocol, n_beside=n) for n in (1, 2))
     for one in (alone, both):
         assert make(one, ("mean",)).failed == ()
     found = [{line.run: line.mAP for line in read_lines(one.out / "search.jsonl")} for one in (alone, both)]
@@ -103,7 +101,7 @@ def test_another_folder_is_refused(bench):
     bench.out.mkdir()
     (bench.out / "holiday.txt").touch()
     with pytest.raises(ConfigError, match=r"a new folder or one with a plan\.json was expected"):
-        make(bench, CELLS, report_failure=print)
+        make(bench, CELLS)
 
 
 def test_the_command_shows_what_is_left_and_asks_for_features(places, tmp_path, capfd):
