@@ -32,8 +32,8 @@ COMMANDS: Final = {
     "audioset": (
         "Compare all poolings on AudioSet's released features, and the systems of the literature.",
         "OUT receives one line for each finished run (search.jsonl, runs.jsonl), figures by label, README.md, "
-        "search.md and pictures. Interrupted, the same command resumes. A run that fails is reported on standard error and the "
-        "others continue; the exit status is then 1.",
+        "search.md and pictures. Interrupted, the same command resumes. A run that fails is reported on standard "
+        "error and the others continue; the exit status is then 1.",
         "audioset features --strong strong --out audioset --jobs 2",
         "audioset features --cells mean,gmap --n-seeds-first 3 --dry-run",
         "audioset --out audioset --tables-only",

@@ -31,29 +31,38 @@ CELLS: Final[Mapping[str, Mapping[str, Any]]] = {
     **{name: {"pooling": REFERENCE, **changes} for name, changes in PARTS.items()},
 }
 """Settings of each cell; all others are the same for all cells, or chosen by the search."""
-INSTANCE: Final = frozenset(OTHERS[OTHERS.index("instance_max") :])
+INSTANCE: Final = OTHERS[OTHERS.index("instance_max") :]
 """Cells whose pooling is at the instance level: segments are classified, then scores are pooled."""
+EMBEDDING: Final = OTHERS[: -len(INSTANCE)]
+"""Other cells whose pooling is at the embedding level, as in Table 1."""
 
 BASE: Final = replace(
     recipe("audioset-features"),
-    perceptron_layers=2,
+    perceptron_layers=1,
     perceptron_norm=True,
-    classifier_layers=1,
-    batch_size=256,
+    block_dropout=0.2,
+    classifier_layers=2,
+    batch_size=128,
+    learning_rate=3e-3,
+    dropout=0.3,
+    mixup_alpha=0.0,
     precision="float32",
     device="cpu",
 )
-"""Settings that no part of the search changes; the others are replaced."""
+"""Settings of all runs; the search replaces some of them."""
 COMMON_CELLS: Final = ("mean", "attention", "gmap")
 """Cells that choose the common settings together."""
 COMMON: Final[Mapping[str, Mapping[str, Any]]] = {
-    "512, 3 passes": {"passes": 3},
+    "plain": {"passes": 3},
+    "mixup": {"passes": 3, "mixup_alpha": 1.0},
+    "clips drawn equally often": {"passes": 3, "balanced": False},
+    "perceptron dropout 0.4": {"passes": 3, "block_dropout": 0.4},
 }
 """Candidates for the settings that are common to all cells, by name; `passes` are those over the training clips."""
 TRIALS: Final[Mapping[str, Mapping[str, Any]]] = {
     f"rate {rate:g}, dropout {dropout:g}": {"learning_rate": rate, "dropout": dropout}
-    for rate in (1e-3, 2e-3)
-    for dropout in (0.3, 0.5)
+    for rate in (2e-3, 5e-3)
+    for dropout in (0.2, 0.5)
 }
 """Settings that are tried for each pooling, by name."""
 

@@ -13,7 +13,8 @@ from experiments.audioset_poolings.cells import (
     CELLS,
     COMMON,
     COMMON_CELLS,
-    OTHERS,
+    EMBEDDING,
+    INSTANCE,
     PARTS,
     REFERENCE,
     SYSTEMS,
@@ -94,7 +95,7 @@ class Protocol:
         """The runs in their order; the settings of a phase follow from those before it.
 
         The search of a pooling precedes its final runs. These come seed by seed, so that the table fills evenly, and
-        the poolings of Table 1 and GMAP's parts come before the others.
+        the poolings of Table 1 and GMAP's parts come before the others, the cheap ones of these before the dear ones.
 
         Args:
             cells: Only the final runs of these cells, with the search that they need; all cells when missing.
@@ -106,17 +107,16 @@ class Protocol:
         wanted = set(known if cells is None else cells)
         if unknown := sorted(wanted - set(known)):
             raise ConfigError(f"no cell {', '.join(unknown)}; the cells are {', '.join(known)}")
-        first = [cell for cell in (*TABLE1, *PARTS) if cell in wanted]
-        others = [cell for cell in OTHERS if cell in wanted]
-        systems = [name for name in self.systems if name in wanted]
+        first, embedding, instance, systems = (
+            [cell for cell in group if cell in wanted]
+            for group in ((*TABLE1, *PARTS), EMBEDDING, INSTANCE, tuple(self.systems))
+        )
         common = [Run("common", cell, name, 0) for name in self.common for cell in self.common_cells]
-        phases = [common if first or others else [], self._search(first)]
+        phases = [common if first or embedding or instance else []]
         for start in range(0, max(self.n_seeds_first, self.n_seeds, self.n_seeds_systems), _SEEDS_AT_A_TIME):
             chunk = range(start, start + _SEEDS_AT_A_TIME)
-            phases.append(_seed_by_seed(first, chunk, self.n_seeds_first))
-            if start == 0:
-                phases.append(self._search(others))
-            phases.append(_seed_by_seed(others, chunk, self.n_seeds))
+            for cells, n_seeds in ((first, self.n_seeds_first), (embedding, self.n_seeds), (instance, self.n_seeds)):
+                phases += [self._search(cells) if start == 0 else [], _seed_by_seed(cells, chunk, n_seeds)]
             phases.append(_seed_by_seed(systems, chunk, self.n_seeds_systems))
         return [phase for phase in phases if phase]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from earmark.errors import ConfigError
-from experiments.audioset_poolings.cells import CELLS, OTHERS, PARTS, TABLE1, TRIALS
+from experiments.audioset_poolings.cells import CELLS, EMBEDDING, OTHERS, PARTS, TABLE1, TRIALS
 from experiments.audioset_poolings.plan import Finished, Protocol, Run, chosen
 
 
@@ -30,7 +30,7 @@ def test_the_important_runs_come_first_and_the_table_fills_evenly():
     assert {run.cell for run in phases[2]} == {*TABLE1, *PARTS}
     n_first = len(TABLE1) + len(PARTS)
     assert [run.seed for run in phases[2]] == [0] * n_first + [1] * n_first + [2] * n_first
-    assert {run.cell for run in phases[4]} == set(OTHERS)
+    assert {run.cell for run in phases[4]} == set(EMBEDDING)
 
 
 def test_some_cells_bring_the_search_that_they_need():
