@@ -20,6 +20,7 @@ from earmark.data.segment_store import (
     JOURNAL,
     MANIFEST,
     StoredShard,
+    is_whole,
     manifest,
     read_manifest,
     write_shard,
@@ -74,7 +75,8 @@ def encode(
     """Encodes all clips into a store, `segments:OUT`, and returns its description.
 
     The store depends on clips, encoder and settings only: after an interruption or a kill the same call ends with the
-    same bytes. Each clip is encoded whole and by itself.
+    same bytes. It verifies the checksums of what is there and replaces damaged files. Each clip is encoded whole and
+    by itself.
 
     Args:
         dataset: Clips with sound.
@@ -223,6 +225,8 @@ def _store(
             before = read_manifest(out)
             _check_same(out, before, plan)
             known |= dict(enumerate(before["shards"]))
+        # a damaged or missing file is written again
+        known = {number: shard for number, shard in known.items() if is_whole(out, shard)}
         for path in leftovers(out):
             path.unlink(missing_ok=True)
 
