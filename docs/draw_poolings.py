@@ -1,7 +1,7 @@
 """Draws docs/images/poolings.png and docs/images/score-poolings.png, computed by the poolings.
 
-The first shows seven segments of one channel under the poolings of the paper, the second seven scores of one label under
-the poolings at the instance level.
+The first shows seven segments of one channel under the poolings of the paper, the second seven scores of one label
+under the poolings at the instance level.
 """
 
 import sys

@@ -142,6 +142,16 @@ def esc50_dir() -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def audioset_features() -> Path:
+    """AudioSet's released features: where EARMARK_AUDIOSET_FEATURES points, or beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "audioset" / "embeddings"
+    folder = Path(os.environ.get("EARMARK_AUDIOSET_FEATURES") or beside)
+    if not (folder / "bal_train").is_dir():
+        pytest.skip(f"no features of AudioSet in {folder}: set EARMARK_AUDIOSET_FEATURES to their folder")
+    return folder
+
+
 @pytest.fixture
 def refuse_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Makes a folder unreadable, also for root."""

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import SOURCES, AudioReader, Clip, Dataset, FileAudio, check_disjoint, open_data
 from earmark.data.clips import ids_sha256
+from earmark.data.segments import segments_of
 from earmark.errors import AudioError, DataError
 from earmark.labels import LabelSet
+from tests.tfrecords import released_clips, write_features
 
 RATE = 16000
 
@@ -116,6 +118,11 @@ MADE: dict[str, Callable[[Path, Any], str]] = {
     "parquet of AudioSet": lambda folder, tiny: f"parquet:{tiny.save_parquet(folder)}",
 }
 
+ENCODED: dict[str, Callable[[Path], str]] = {
+    "audioset-features": lambda folder: f"audioset-features:{write_features(folder / 'a', released_clips(4))}",
+}
+"""Sources of clips that have segments and no sound."""
+
 
 @pytest.fixture(scope="module", params=MADE)
 def source(request: pytest.FixtureRequest, tiny_audioset: Any, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
@@ -123,7 +130,21 @@ def source(request: pytest.FixtureRequest, tiny_audioset: Any, tmp_path_factory:
 
 
 def test_the_contract_covers_every_source() -> None:
-    assert {name.split()[0] for name in MADE} == set(SOURCES)
+    assert {name.split()[0] for name in [*MADE, *ENCODED]} == set(SOURCES)
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_an_encoded_source_yields_labelled_clips_with_segments(name: str, tmp_path: Path) -> None:
+    dataset = open_data(ENCODED[name](tmp_path))
+    test_a_source_yields_labelled_clips(dataset)
+    test_reading_twice_gives_equal_data_sets(dataset)
+    segments = segments_of(dataset)
+    assert segments is not None and len(segments.rows) == len(dataset)
+    again = segments_of(pickle.loads(pickle.dumps(dataset)))  # noqa: S301
+    skip = np.zeros_like(segments.rows)
+    values, same = (each.table.gather(each.rows, skip, each.lengths) for each in (segments, again))
+    assert values.shape == (len(dataset), segments.lengths.max(), segments.encoder.n_channels)
+    np.testing.assert_array_equal(values, same)
 
 
 def test_a_source_yields_labelled_clips(source: Dataset) -> None:
@@ -158,7 +179,7 @@ def test_a_clip_pickles_small(source: Dataset) -> None:
         np.testing.assert_array_equal(again.load(RATE).waveform, clip.load(RATE).waveform)
 
 
-def test_reading_twice_gives_equal_data_sets(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_reading_twice_gives_equal_data_sets(source: Dataset) -> None:
     assert pickle.loads(pickle.dumps(source)) == source  # noqa: S301
     assert source.fingerprint() == source.select(splits=source.splits).fingerprint()
 
@@ -287,7 +308,7 @@ def test_file_audio_reads_only_its_part(tmp_path: Path) -> None:
 
 
 def test_specs_without_a_known_source_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:"
+    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:, audioset-features:"
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
     )

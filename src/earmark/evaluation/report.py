@@ -14,9 +14,12 @@ import torch
 from jaxtyping import Bool, Float32
 
 from earmark.data.clips import Clip, Dataset, ids_sha256
+from earmark.data.segments import segments_of
 from earmark.errors import ConfigError, DataError, EarmarkError, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
+from earmark.evaluation.segment_scores import check_encoder, check_finite, score_segments
 from earmark.labels import LabelSet
+from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads, one_ahead
 from earmark.storage.files import atomic_write
@@ -166,7 +169,7 @@ class Report:
 
 
 def evaluate(
-    network: Network,
+    network: Stages,
     dataset: Dataset,
     *,
     model: str | None = None,
@@ -181,7 +184,8 @@ def evaluate(
     The mode and device of the network are restored.
 
     Args:
-        network: Has all labels of the data set, matched by name or MID; may have more.
+        network: Has all labels of the data set, matched by name or MID; may have more. For encoded clips, a head will
+            do.
         dataset: The clips to score.
         model: Name of the network in the report.
         batch_size: Maximum clips per batch; batches of long clips are smaller.
@@ -190,7 +194,8 @@ def evaluate(
         device: Device that runs the network.
 
     Raises:
-        DataError: The network lacks labels, no clip can be read, or scores are not finite.
+        DataError: The network lacks labels, no clip can be read, the clips were encoded by another network, or scores
+            are not finite.
         ConfigError: A setting is invalid, or the device is not available.
     """
     if batch_size < 1:
@@ -198,8 +203,14 @@ def evaluate(
     if n_workers < 0:
         raise ConfigError(f"at least 0 was expected, not {n_workers}", "n_workers")
     columns = _columns(network.labels, dataset)
+    segments = segments_of(dataset)
+    check_encoder(network, segments and segments.encoder, dataset.name)
     with _evaluating(network, device):
-        measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
+        if segments is not None:
+            scores = score_segments(network, dataset, segments, progress)
+            measured, unreadable = list(dataset.clips), []
+        elif isinstance(network, Network):
+            measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
     if not measured:
         first = unreadable[0]
         raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
@@ -315,7 +326,7 @@ def _score_clips(
 
 
 @contextmanager
-def _evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
+def _evaluating(network: Stages, device: str | torch.device) -> Iterator[None]:
     """Puts the network on a device in evaluation mode, and restores device and modes afterwards."""
     was_training = [(module, module.training) for module in network.modules()]
     home = network.device
@@ -342,10 +353,7 @@ def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dt
     device = network.device
     logits = network(torch.from_numpy(waveform).to(device), torch.tensor(n_samples, device=device))
     scores: np.ndarray[Any, np.dtype[np.float32]] = logits.float().sigmoid().cpu().numpy()
-    finite = np.isfinite(scores).all(axis=1)
-    if not finite.all():
-        clip = sounds[int(np.argmin(finite))].clip
-        raise DataError(f"clip {clip.id!r}: the network's scores are not finite; its training may have diverged")
+    check_finite(scores, [sound.clip.id for sound in sounds])
     return scores
 
 

@@ -1,9 +1,10 @@
 """The four stages as one network, and its checkpoint of one file."""
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +17,10 @@ from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
+
+_ENCODER: Final = ("frontend.", "backbone.")
+"""Beginnings of the names of the weights that segments depend on."""
+_ENCODER_SETTINGS: Final = ("frontend", "backbone", "width", "partial_segments")
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,32 @@ class Network(Stages):
         log_mel = self.frontend(waveform, n_samples)
         segments: Tensor = self.backbone(log_mel, None if n_samples is None else self.frontend.n_frames(n_samples))
         return segments
+
+    def with_head(self, head: Head) -> "Network":
+        """A network that encodes like this one and classifies like the head; thresholds and extra are the head's.
+
+        Raises:
+            ConfigError: The head takes segments of another width.
+        """
+        own = self.backbone.n_channels
+        if head.config.n_channels != own:
+            raise ConfigError(f"a head for segments of {own} channels was expected, not {head.config.n_channels}")
+        taken = {name: value for name, value in asdict(head.config).items() if name != "n_channels"}
+        joined = Network(replace(self.config, **{**taken, "block_dropout": self.config.block_dropout}), head.labels)
+        weights = {name: value for name, value in self.state_dict().items() if name.startswith(_ENCODER)}
+        joined.load_state_dict(weights | head.state_dict())
+        joined.thresholds, joined.extra = head.thresholds, dict(head.extra)
+        return joined.to(self.device).eval()
+
+    def encoder_sha256(self) -> str:
+        """Hash of what the segments depend on: front end and backbone, config and weights."""
+        config = {name: value for name, value in self.config.to_json().items() if name in _ENCODER_SETTINGS}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name.startswith(_ENCODER):
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def segment_mask(
         self, n_samples: Int[Tensor, " batch"] | None, n_segments: int

@@ -2,16 +2,46 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from earmark import hub
+from earmark.data.clips import Dataset
+from earmark.data.segments import segments_of
 from earmark.errors import CheckpointError
 from earmark.labels import LabelSet
+from earmark.model.head import Head
 from earmark.model.network import Network, NetworkConfig
 from earmark.training.batches import WEIGHTS, derived_seed
 from earmark.training.settings import TrainConfig
+
+
+def initial_stages(
+    config: TrainConfig, data: Dataset, record: dict[str, Any], is_new: bool, show: Callable[[str], None]
+) -> Network | Head:
+    """The network of a run before its first step; a head, if the training clips have segments.
+
+    Args:
+        config: As for `initial_network`, like `record`, `is_new` and `show`.
+        data: Training clips.
+        record: `run.json`.
+        is_new: Whether the run has no weights of its own yet.
+        show: Shows a line to the user.
+
+    Raises:
+        CheckpointError: As for `initial_network`; or it has another encoder than the segments.
+        ConfigError: As for `initial_network`.
+    """
+    segments = segments_of(data)
+    if segments is None:
+        return initial_network(config, data.labels, record, is_new, show)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(config.seed, WEIGHTS))
+        head = Head(config.head_config(segments.encoder.n_channels), data.labels)
+    head.extra["encoder"] = asdict(segments.encoder)
+    return head
 
 
 def initial_network(
@@ -78,7 +108,8 @@ def _take_over(network: Network, source: Network) -> tuple[list[str], list[str],
         for name in fitting:
             mine[name].copy_(theirs[name])
         (taken if fitting == names else fresh).append(part)
-    by_label = [name for name in by_label if name in theirs and theirs[name].shape[1:] == mine[name].shape[1:]]
+    of_source = _weights_by_label(source)
+    by_label = [name for name in by_label if name in of_source and theirs[name].shape[1:] == mine[name].shape[1:]]
     pairs = _pairs(network.labels, source.labels) if by_label else []
     for name in by_label:
         # rows of all labels, then perhaps second rows of all labels

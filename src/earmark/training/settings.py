@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
 
 if TYPE_CHECKING:
+    from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
 
 PoolingName = Literal[
@@ -41,6 +42,45 @@ Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]
 Shuffle = Literal["clips", "blocks"]
+
+
+HEAD: Final = (
+    "perceptron_layers",
+    "perceptron_width",
+    "perceptron_norm",
+    "block_dropout",
+    "pooling",
+    "n_heads",
+    "gate",
+    "deviation",
+    "attention_width",
+    "attention_function",
+    "n_levels",
+    "sharpness",
+    "group_size",
+    "classifier_layers",
+    "classifier_norm",
+    "dropout",
+)
+"""Settings of the architecture that a head has too."""
+OF_SOUND: Final = (
+    "sample_rate",
+    "backbone",
+    "width",
+    "n_mels",
+    "hop_ms",
+    "freeze_batch_norm",
+    "random_shift_stretch",
+    "time_stretch",
+    "mel_shift",
+    "shortest_crop",
+    "mix_clips",
+    "gain_db",
+    "equalizer_db",
+    "sync_batch_norm",
+    "compiled",
+)
+"""Settings of front end and backbone, and of the augmentation before them: a head cannot follow them."""
 
 
 class Topic(Enum):
@@ -102,9 +142,15 @@ class TrainConfig:
     classifier_norm: Annotated[bool, Topic.NETWORK] = False
     """Batch norm and a ReLU before the classifier, as in Kong et al. 2019."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
-    """Dropout after each block of the backbone."""
+    """Dropout after each block of the backbone and each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
     """Dropout before the classifier."""
+    perceptron_layers: Annotated[int, Limit(at_least=0), Topic.NETWORK] = 0
+    """Layers of a perceptron that each segment passes before the pooling; for released features."""
+    perceptron_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 512
+    """Width of these layers."""
+    perceptron_norm: Annotated[bool, Topic.NETWORK] = False
+    """Use batch norm in these layers."""
     n_mels: Annotated[int, Limit(at_least=16, multiple_of=16), Topic.NETWORK] = 64
     """Mel bins of the front end."""
     hop_ms: Annotated[float, Limit(above=0), Topic.NETWORK] = 25.0
@@ -164,6 +210,9 @@ class TrainConfig:
     equalizer_db: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
     """Largest random change of the frequency response, up or down (dB)."""
 
+    segment_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.AUGMENTATION] = 0.0
+    """Fraction of the encoded segments to leave out of each clip, where a head is trained on segments."""
+
     device: Annotated[str, Topic.HARDWARE] = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes a GPU if there is one."""
     devices: Annotated[int, Limit(at_least=1), Topic.HARDWARE] = 1
@@ -196,10 +245,11 @@ class TrainConfig:
             )
         self._check_devices()
         # where a checkpoint is given, its width counts
-        if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
+        n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
+        if self.init is None and self.pooling == "gmap" and n_channels % self.n_heads:
+            origin = "the perceptron's width" if self.perceptron_layers else "8 times the width"
             raise ConfigError(
-                f"a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
-                f"not {self.n_heads}",
+                f"a divisor of the {n_channels} channels of a segment ({origin}) was expected, not {self.n_heads}",
                 "n_heads",
             )
 
@@ -264,10 +314,17 @@ class TrainConfig:
 
             base = start or load_network(self.init).config
             self._check_agreement(base)
-        own = ("pooling", "n_heads", "gate", "deviation", "block_dropout", "dropout")
-        own += ("attention_width", "attention_function", "n_levels", "sharpness", "group_size")
-        own += ("classifier_layers", "classifier_norm")
-        return replace(base, **{name: getattr(self, name) for name in own})
+        return replace(base, **{name: getattr(self, name) for name in HEAD})
+
+    def head_config(self, n_channels: int) -> "HeadConfig":
+        """The config of a head for segments of this width.
+
+        Raises:
+            ConfigError: `n_heads` does not fit the width.
+        """
+        from earmark.model.head import HeadConfig
+
+        return HeadConfig(n_channels, **{name: getattr(self, name) for name in HEAD})
 
     def _check_agreement(self, start: "NetworkConfig") -> None:
         frontend = start.frontend
