@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from earmark.audio import Audio
+from earmark.audio.recording import Audio
 from earmark.inference.evidence import explain
 from earmark.inference.tagger import Tagger
 from earmark.inference.torch_engine import TorchEngine
