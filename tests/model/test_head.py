@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from earmark.errors import CheckpointError, ConfigError
 from earmark.labels import LabelSet
@@ -63,15 +64,73 @@ def test_a_head_cannot_score_recordings(tmp_path):
         Network.load(tmp_path / "a.safetensors")
 
 
+def test_kong_2018_is_a_head():
+    net = head(perceptron_layers=3, pooling="decision_attention", attention_function="softmax", classifier_layers=1)
+    segments = torch.randn(2, 5, 6)
+    hidden = net.perceptron(segments)
+    scores = F.linear(hidden, net.classifier[1].weight[:3], net.classifier[1].bias[:3]).sigmoid()
+    weights = F.linear(hidden, net.classifier[1].weight[3:], net.classifier[1].bias[3:]).softmax(2)
+    expected = (weights / weights.sum(1, keepdim=True) * scores).sum(1)
+    torch.testing.assert_close(net(segments).sigmoid(), expected)
+
+
+def test_gemmeke_2017_is_a_head():
+    net = head(perceptron_layers=1, pooling="instance_mean", classifier_layers=1)
+    segments = torch.randn(2, 5, 6)
+    frames = [net.classifier(net.perceptron(segments[:, t : t + 1]))[:, 0].sigmoid() for t in range(5)]
+    torch.testing.assert_close(net(segments).sigmoid(), torch.stack(frames).mean(0))
+
+
+def test_yu_2018_is_a_head():
+    net = head(perceptron_layers=3, pooling="multi_level_attention", n_levels=2, classifier_layers=1)
+    segments, hidden = torch.randn(2, 5, 6), []
+    outputs = segments
+    for layer in net.perceptron.layers:
+        outputs = F.relu(layer(outputs))
+        hidden.append(outputs)
+    scores = []
+    for level, outputs in zip(net.pooling.levels, hidden[1:], strict=True):
+        logits, keys = level(outputs).chunk(2, -1)
+        weights = keys.sigmoid() / keys.sigmoid().sum(1, keepdim=True)
+        scores.append((weights * logits.sigmoid()).sum(1))
+    last = net.classifier[1]
+    torch.testing.assert_close(net(segments), F.linear(torch.cat(scores, 1), last.weight, last.bias))
+
+
+def test_kong_2019_is_a_head():
+    net = head(
+        perceptron_layers=3,
+        perceptron_norm=True,
+        pooling="feature_attention",
+        classifier_layers=1,
+        classifier_norm=True,
+    )
+    segments = torch.randn(2, 5, 6)
+    norm, last = net.classifier[0], net.classifier[3]
+    assert isinstance(norm, torch.nn.BatchNorm1d) and isinstance(last, torch.nn.Linear)
+    torch.testing.assert_close(net(segments), last(F.relu(norm(net.pool(segments)))))
+
+
+def test_instance_level_attention_has_a_row_for_each_label():
+    net = head(pooling="decision_attention")
+    attention = net.attention(torch.randn(2, 5, 6))
+    assert attention.shape == (2, 3, 5)
+    torch.testing.assert_close(attention.sum(2), torch.ones(2, 3))
+
+
 @pytest.mark.parametrize(
     "changes, setting",
     [
         ({"n_heads": 3}, "n_heads"),
         ({"pooling": "medium"}, "pooling"),
         ({"perceptron_layers": 1, "n_heads": 3}, "n_heads"),
+        ({"pooling": "multi_level_attention", "n_levels": 2}, "n_levels"),
+        ({"pooling": "multi_level_attention", "n_levels": 2, "perceptron_layers": 1}, "n_levels"),
+        ({"pooling": "noisy_or", "classifier_norm": True}, "classifier_norm"),
+        ({"attention_function": "relu"}, "attention_function"),
     ],
 )
-def test_an_invalid_setting_is_named(changes, setting):
+def test_an_invalid_setting_is_named(changes, setting, unchecked):
     with pytest.raises(ConfigError) as caught:
         HeadConfig(**{"n_channels": 8, "perceptron_width": 8, **changes})
     assert caught.value.setting == setting

@@ -157,7 +157,8 @@ def _take_over(network: Head | Network, source: Head | Network) -> tuple[list[st
         for name in fitting:
             mine[name].copy_(theirs[name])
         (taken if fitting == names else fresh).append(part)
-    by_label = [name for name in by_label if name in theirs and theirs[name].shape[1:] == mine[name].shape[1:]]
+    of_source = _weights_by_label(source)
+    by_label = [name for name in by_label if name in of_source and theirs[name].shape[1:] == mine[name].shape[1:]]
     pairs = _pairs(network.labels, source.labels) if by_label else []
     for name in by_label:
         # rows of all labels, then perhaps second rows of all labels

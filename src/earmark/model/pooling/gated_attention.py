@@ -50,9 +50,9 @@ class GatedAttentionPooling(LayeredAttentionPooling):
     """Gated attention: weighted mean whose weights come from a tanh layer times a sigmoid layer.
 
     Ilse, Tomczak & Welling, ICML 2018, "Attention-based Deep Multiple Instance Learning": segment `t` has the weight
-    `a_t = exp(w . (tanh(V h_t) * sigmoid(U h_t))) / sum_l exp(w . (tanh(V h_l) * sigmoid(U h_l)))` (eq. 9), and the clip
-    is `sum_t a_t h_t` (eq. 7). The layers `tanh`, `sigmoid` and `query` hold `V`, `U` and `w`; like the equation they
-    have no bias.
+    `a_t = exp(s_t) / sum_l exp(s_l)` with `s_t = w . (tanh(V h_t) * sigmoid(U h_t))` (eq. 9), and the clip is
+    `sum_t a_t h_t` (eq. 7). The layers `tanh`, `sigmoid` and `query` hold `V`, `U` and `w`; like the equation they have
+    no bias.
 
     >>> GatedAttentionPooling(4)(torch.ones(1, 3, 4))
     tensor([[1., 1., 1., 1.]], grad_fn=<ViewBackward0>)

@@ -1,7 +1,7 @@
 """Instance-level poolings: each segment is classified, and the scores of the segments are pooled for each label.
 
-The segments are logits `z_t`, the scores of the segments are the probabilities `p_t = sigmoid(z_t)`. The pooled score `p`
-is returned as its logit, so that `sigmoid` gives the score.
+The segments are logits `z_t`, their scores the probabilities `p_t = sigmoid(z_t)`. The pooled score `p` is returned as
+its logit, so that `sigmoid` gives the score.
 """
 
 from typing import ClassVar
@@ -146,8 +146,8 @@ class DecisionAttentionPooling(Pooling[Odds]):
     """Decision-level attention: mean of the scores with learned weights, one for each label and segment.
 
     Kong et al., ICASSP 2018, "Audio Set Classification with Attention Model: A Probabilistic Perspective":
-    `p = sum_t w_t p_t` with `w_t = f(a_t) / sum_l f(a_l)` for a non-negative function `f` of a second output `a_t` of the
-    classifier. So the classifier has two outputs a label: first `z_t` of all labels, then `a_t` of all labels.
+    `p = sum_t w_t p_t` with `w_t = f(a_t) / sum_l f(a_l)` for a non-negative function `f` of a second output `a_t` of
+    the classifier. So the classifier has two outputs a label: first `z_t` of all labels, then `a_t` of all labels.
 
     >>> logits = torch.tensor([[[0.25, 0.9], [0.75, 0.3]]]).logit()  # weights 0.9 and 0.3
     >>> DecisionAttentionPooling(2)(logits).sigmoid()

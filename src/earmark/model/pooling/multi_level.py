@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from earmark.errors import ConfigError
 from earmark.model.pooling.law import Clip, Mask, Pooling, Segments, checked
@@ -13,10 +13,10 @@ from earmark.model.pooling.odds import AttentionFunction, Odds, log_attention, m
 class MultiLevelAttentionPooling(Pooling[Odds]):
     """Decision-level attention on each of several hidden layers; the clip is their scores side by side.
 
-    Yu et al., DCASE 2018, "Multi-level Attention Model for Weakly Supervised Audio Classification". The segments are the
-    outputs of the last `n_levels` layers of the perceptron before the pooling, side by side. Each has layers of its own
-    for logits and weights; its scores `sum_t w_t p_t` are those of `DecisionAttentionPooling`. The classifier after it is
-    one linear layer over the scores of all levels.
+    Yu et al., DCASE 2018, "Multi-level Attention Model for Weakly Supervised Audio Classification". The segments are
+    the outputs of the last `n_levels` layers of the perceptron before the pooling, side by side. Each has a layer of
+    its own for logits and weights; its scores `sum_t w_t p_t` are those of `DecisionAttentionPooling`. In the paper the
+    classifier after it is one linear layer over the scores of all levels.
 
     >>> MultiLevelAttentionPooling(8, n_labels=3, n_levels=2)(torch.zeros(1, 5, 8)).shape
     torch.Size([1, 6])
