@@ -43,7 +43,7 @@ BASE: Final = replace(
     block_dropout=0.2,
     classifier_layers=2,
     batch_size=128,
-    learning_rate=3e-3,
+    learning_rate=4e-3,
     dropout=0.3,
     mixup_alpha=0.0,
     precision="float32",
@@ -61,8 +61,7 @@ COMMON: Final[Mapping[str, Mapping[str, Any]]] = {
 """Candidates for the settings that are common to all cells, by name; `passes` are those over the training clips."""
 TRIALS: Final[Mapping[str, Mapping[str, Any]]] = {
     f"rate {rate:g}, dropout {dropout:g}": {"learning_rate": rate, "dropout": dropout}
-    for rate in (2e-3, 5e-3)
-    for dropout in (0.2, 0.5)
+    for rate, dropout in ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.5))
 }
 """Settings that are tried for each pooling, by name."""
 
