@@ -3,12 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.audioset_poolings.cells import BASE
-from experiments.audioset_poolings.clips import Places
+from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH, Places
+from experiments.audioset_poolings.comparisons import Results
 from experiments.audioset_poolings.lines import Line
-from experiments.audioset_poolings.plan import Protocol
+from experiments.audioset_poolings.measures import figures_of
+from experiments.audioset_poolings.plan import Protocol, figures_file
 from experiments.audioset_poolings.runs import Bench
 from tests.tfrecords import released_clips, write_features
 
@@ -22,6 +25,14 @@ EVENTS = """video_id\tonset\toffset\tevent_label\tlabel_ids\tsource
 {another}\t1.0\t10.0\tSpeech\t/m/09x0r\tstreet
 unknown\t0.0\t0.5\tSpeech\t/m/09x0r\thome
 """
+
+
+TARGET = np.random.default_rng(0).random((150, 6)) < 0.3
+GROUPS = {
+    f"{BY_FREQUENCY}rare": np.arange(4),
+    f"{BY_FREQUENCY}frequent": np.arange(4, 6),
+    f"{BY_LENGTH}short": np.array([0, 5]),
+}
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +106,22 @@ def line_of():
         return replace(made, **values)
 
     return line
+
+
+@pytest.fixture
+def results_of(tmp_path, line_of):
+    """Made-up final runs: from the quality and the number of seeds of each cell."""
+
+    def made(cells: dict[str, tuple[float, int]]) -> Results:
+        lines = []
+        for number, (cell, (quality, n_seeds)) in enumerate(cells.items()):
+            for seed in range(n_seeds):
+                noise = np.random.default_rng((number, seed)).standard_normal(TARGET.shape)
+                figures = figures_of(TARGET, (quality * TARGET + noise).astype(np.float32), GROUPS, 200)
+                figures.save(figures_file(tmp_path, cell, seed))
+                mAP = float(np.average(figures.mAP[:2], weights=figures.n_labels[:2]))
+                localisation = {f"{name}-{w}": quality / 10 for name in ("PSDS1", "PSDS2", "F1") for w in (1, 3)}
+                lines.append(line_of(cell, seed, mAP, localisation=localisation))
+        return Results(tmp_path, tuple(lines))
+
+    return made

@@ -6,41 +6,29 @@ import pytest
 from earmark.errors import DataError
 from experiments.audioset_poolings.clips import BY_FREQUENCY
 from experiments.audioset_poolings.comparisons import Results, holm
-from experiments.audioset_poolings.measures import figures_of
 from experiments.audioset_poolings.plan import figures_file
 from experiments.table1.statistics import compare, resample_clips
 
-TARGET = np.random.default_rng(0).random((150, 6)) < 0.3
-GROUPS = {
-    f"{BY_FREQUENCY}rare": np.arange(4),
-    f"{BY_FREQUENCY}frequent": np.arange(4, 6),
-    "length: short": np.array([0, 5]),
-}
+from .conftest import TARGET
 
 
-def scores(quality, seed):
+def scores(quality, *seed):
     noise = np.random.default_rng(seed).standard_normal(TARGET.shape)
     return (quality * TARGET + noise).astype(np.float32)
 
 
 @pytest.fixture
-def results(tmp_path, line_of):
+def results(results_of):
     """Runs of gmap, mean and max; gmap is better than mean, and max has one seed less."""
-    lines = []
-    for cell, quality, seeds in (("gmap", 2.0, 3), ("mean", 1.0, 3), ("max", 2.0, 2)):
-        for seed in range(seeds):
-            figures = figures_of(TARGET, scores(quality, seed + 10 * (cell == "max")), GROUPS, 200)
-            figures.save(figures_file(tmp_path, cell, seed))
-            lines.append(line_of(cell, seed))
-    return Results(tmp_path, tuple(lines))
+    return results_of({"gmap": (2.0, 3), "mean": (1.0, 3), "max": (2.0, 2)})
 
 
 def test_a_comparison_is_that_of_all_labels_on_the_same_resamples(results):
     found = results.against("gmap", "mean")
     generators = (np.random.default_rng(0) for _ in range(2))
     runs = [
-        resample_clips(TARGET, [scores(quality, seed) for seed in range(3)], generator, 200)
-        for quality, generator in zip((2.0, 1.0), generators, strict=True)
+        resample_clips(TARGET, [scores(quality, number, seed) for seed in range(3)], generator, 200)
+        for number, (quality, generator) in enumerate(zip((2.0, 1.0), generators, strict=True))
     ]
     expected = compare(*runs)
     assert found.difference == pytest.approx(expected.difference, abs=1e-6)
