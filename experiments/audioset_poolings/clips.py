@@ -63,7 +63,7 @@ class Clips:
         return replace(self.train, clips=fit), replace(self.train, clips=valid)
 
     def facts(self) -> dict[str, Any]:
-        """What the pages say about the clips, as plain JSON values."""
+        """Facts about the clips for the pages, as plain JSON values."""
         return {
             "train": {"name": self.train.name, "n_clips": len(self.train), "fingerprint": self.train.fingerprint()},
             "test": {"name": self.test.name, "n_clips": len(self.test), "fingerprint": self.test.fingerprint()},
@@ -90,7 +90,7 @@ def open_clips(places: Places) -> Clips:
         DataError: A folder has no features that can be read, or a table of strong labels is damaged.
     """
     train, test = (read_released_features(places.features / split) for split in (places.train_split, places.test_split))
-    segments, target = _segments(test), test.targets() > 0
+    segments, target = encoded(test), test.targets() > 0
     groups = _by_frequency(train.targets().sum(axis=0).astype(int))
     sources: tuple[Source, ...] = ()
     if places.strong is not None:
@@ -99,7 +99,12 @@ def open_clips(places: Places) -> Clips:
     return Clips(train, test, segments, target, groups, sources)
 
 
-def _segments(dataset: Dataset) -> ClipSegments:
+def encoded(dataset: Dataset) -> ClipSegments:
+    """The segments of a data set.
+
+    Raises:
+        DataError: Its clips have sound.
+    """
     segments = segments_of(dataset)
     if segments is None:
         raise DataError(f"{dataset.name}: clips with segments were expected, these have sound")

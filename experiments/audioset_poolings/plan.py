@@ -79,7 +79,7 @@ class Protocol:
                 raise ConfigError(f"1 or more was expected, not {getattr(self, name)}", name)
 
     def to_json(self) -> dict[str, Any]:
-        """What decides a run, as plain JSON values; the number of seeds does not."""
+        """Everything that a run depends on, as plain JSON values; the number of seeds is no part of it."""
         return {
             "base": self.base.to_json(),
             "common": {name: dict(settings) for name, settings in self.common.items()},

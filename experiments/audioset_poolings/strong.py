@@ -119,7 +119,7 @@ def event_lengths(sources: Sequence[Source], n_labels: int) -> Float[np.ndarray,
 
 def localise(stages: Stages, segments: ClipSegments, sources: Sequence[Source]) -> dict[str, float]:
     """PSDS1, PSDS2 and segment F1 of each window, means over the sources; by measure and window, such as `PSDS1-3`."""
-    figures = {}
+    figures: dict[str, float] = {}
     for window in WINDOWS:
         found = [
             measures(source, [_by_class(scores, source) for scores in _frame_scores(stages, segments, source, window)])

@@ -60,11 +60,11 @@ def _differences(family: Mapping[str, Against], whom: str, how: str = "") -> str
     groups = {
         "is better than": [cell for cell, own in family.items() if own.is_clear and own.comparison.difference > 0],
         "is worse than": [cell for cell, own in family.items() if own.is_clear and own.comparison.difference < 0],
-        "cannot be told from": [cell for cell, own in family.items() if not own.is_clear],
+        "does not clearly differ from": [cell for cell, own in family.items() if not own.is_clear],
     }
     clauses = [f"{verb} {', '.join(map(shown, cells))}" for verb, cells in groups.items() if cells]
     of_what = f"Against {whom}" if not how else f"{how.capitalize()} {whom} one at a time"
-    level = f"p at most {LEVEL:g} after Holm's correction for {len(family)} comparisons"
+    level = f"p at most {LEVEL:g} after Holm's correction for {len(family)} comparison{'s' * (len(family) > 1)}"
     return f"{of_what} ({level}), GMAP {'; it '.join(clauses)}."
 
 
@@ -118,8 +118,8 @@ def _localisation(results: Results, means: Mapping[str, float]) -> str:
     if REFERENCE not in found or len(found) < 3:
         return ""
     ranked = sorted(found, key=lambda cell: -found[cell])
-    ranks = [np.argsort(np.argsort([table[cell] for cell in found])) for table in (found, means)]
-    agreement = float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.argsort(np.argsort([[table[cell] for cell in found] for table in (found, means)]))
+    agreement = float(np.corrcoef(ranks)[0, 1])
     return (
         f"Localisation (segment F1 of single frames): {shown(ranked[0])} is first ({found[ranked[0]]:.3f}), GMAP is "
         f"number {ranked.index(REFERENCE) + 1} of {len(ranked)} ({found[REFERENCE]:.3f}); the rank correlation with "

@@ -93,7 +93,7 @@ _SYSTEM: Final = replace(
     classifier_layers=1,
     dropout=0.0,
 )
-"""What the systems of 2017 to 2019 on the released features share."""
+"""Settings that the systems of 2017 to 2019 on the released features share."""
 _SYSTEM_COST: Final = "88,640 clips, 4 passes over the balanced set: 1 to 15 minutes on a processor core"
 
 RECIPES: Final[Mapping[str, Recipe]] = {
