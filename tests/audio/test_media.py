@@ -32,7 +32,7 @@ class Form:
     options: tuple[tuple[str, str], ...] = ()
     has_video: bool = False
     lead: float = 0.0
-    """Seconds of padding at the start that the container does not state; negative if FFmpeg drops sound."""
+    """Seconds of padding at the start that the container does not state, less what FFmpeg drops."""
 
     def __str__(self) -> str:
         return f"{self.codec}-{self.suffix}{'-video' if self.has_video else ''}{'-fragments' if self.options else ''}"
@@ -56,7 +56,7 @@ FORMS = [
     Form("avi", "pcm_u8"),
     Form("mpg", "ac3", muxer="mpeg", has_video=True, lead=256 / 44100),
     Form("ac3", "ac3", lead=256 / 44100),
-    Form("wma", "wmav2", muxer="asf", lead=-2048 / 44100),
+    Form("wma", "wmav2", muxer="asf", lead=0.092 - 2048 / 44100),
     Form("wv", "wavpack"),
 ]
 STATING = [form for form in FORMS if form.suffix in ("m4a", "mp4", "mov", "webm", "mkv", "mka", "avi", "wma", "wv")]
@@ -260,8 +260,8 @@ def test_a_gap_in_the_middle_gives_a_warning(tmp_path: Path) -> None:
     clusters = [at for at in range(len(content)) if content.startswith(b"\x1f\x43\xb6\x75", at)]
     assert len(clusters) > 2
     path.write_bytes(content[: clusters[1]] + bytes(clusters[2] - clusters[1]) + content[clusters[2] :])
-    with pytest.warns(EarmarkWarning, match=r"a\.webm: its header states 20\.0 s, but it holds 1\d\.\d s of sound"):
-        assert load_audio(path, RATE).duration < 17
+    with pytest.warns(EarmarkWarning, match=r"a\.webm: [45]\.\d s of silence put in at \d\.\d s"):
+        assert load_audio(path, RATE).duration == pytest.approx(20.0, abs=0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_audio(path, RATE, duration=1.0).duration == 1.0
