@@ -16,6 +16,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from earmark.audio.pipes import temporary_copy
 from earmark.audio.recording import (
     Audio,
     decode_audio,
@@ -28,7 +29,6 @@ from earmark.audio.recording import (
     save_audio,
     scan_audio,
     seconds_to_samples,
-    temporary_copy,
 )
 from earmark.data import open_data
 from earmark.errors import AudioError, DataError, EarmarkWarning

@@ -15,6 +15,7 @@ import soundfile
 
 from earmark.audio import containers, media
 from earmark.audio.containers import DecodingError, Source
+from earmark.audio.time_limit import LimitedDecoder
 from earmark.audio.tracks import Track, check_exists, check_track
 from earmark.errors import AudioError, EarmarkWarning
 
@@ -96,16 +97,21 @@ def open_decoder(source: Source, name: str, track: Track = None) -> Iterator[Dec
         track: Number of the sound track, from 1 on, or `mix` for the mean of all; by default the first.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, shorter than its header states, or without this track.
+        AudioError: The file is missing, empty, no audio, shorter than its header states, without this track, or its
+            decoder hangs (`time_limit`).
         ConfigError: `track` is neither a positive whole number nor `mix`.
     """
     check_track(track)
-    if isinstance(source, Path):
-        check_is_file(source)
-    try:
+
+    def opened() -> Decoder:
+        if isinstance(source, Path):
+            check_is_file(source)
         if containers.size_in_bytes(source) == 0:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
-        decoder = _choose_decoder(source, name, track)
+        return _choose_decoder(source, name, track)
+
+    try:
+        decoder = LimitedDecoder(opened, name)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
@@ -287,7 +293,7 @@ class _SoundFileDecoder:
     def skip(self, n_samples: int) -> None:
         if self._file.can_seek:
             try:
-                self._file.seek(n_samples)
+                self._file.seek(n_samples, soundfile.SEEK_CUR)
             except soundfile.SoundFileError as error:
                 raise DecodingError(str(error)) from error
             return

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -30,7 +27,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Suffixes that a folder scan counts as recordings; `earmark.audio.media` adds more if PyAV is installed."""
 _MAX_CHANNELS = 1024
-_COPIED_BYTES = 1 << 20
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
@@ -287,33 +283,6 @@ def _decode_blocks(
         stop = None if duration is None else start + max(1, seconds_to_samples(duration, decoder.sample_rate))
         decoded = decoding.mono_blocks(decoder, name, start, stop)
         yield from _resample_blocks(decoded, decoder.sample_rate, sample_rate)
-
-
-@contextmanager
-def temporary_copy(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
-    """A private temporary file with the content of a stream; it is removed when the block ends.
-
-    Args:
-        stream: A stream without seek, for example `sys.stdin.buffer`; decoders need to seek.
-        name: Name of the recording in errors, also in those that the block raises about the temporary file.
-
-    Raises:
-        AudioError: The stream is empty, or the disk is full.
-    """
-    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
-        path = Path(folder, "recording")
-        try:
-            with path.open("xb") as file:
-                shutil.copyfileobj(stream, file, _COPIED_BYTES)
-        except OSError as error:
-            reason = f"{error.strerror or error}; set TMPDIR to use another folder"
-            raise AudioError(f"{name}: cannot be copied to a temporary file: {reason}") from error
-        if path.stat().st_size == 0:
-            raise AudioError(f"{name}: empty, received 0 bytes")
-        try:
-            yield path
-        except AudioError as error:
-            raise AudioError(str(error).replace(str(path), name)) from error
 
 
 def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
