@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from earmark.audio import media
-from earmark.audio.recording import decode_audio, find_audio, load_audio, load_blocks, probe
 from earmark.audio.pipes import temporary_copy
+from earmark.audio.recording import decode_audio, find_audio, load_audio, load_blocks, probe
 from earmark.errors import AudioError, EarmarkWarning
 
 av = pytest.importorskip("av")

@@ -94,7 +94,9 @@ class _ResampledTrack:
         while n_waiting < n_samples and not self._is_at_end:
             samples = self._decoder.read(_PIECE)
             self._is_at_end = not len(samples)
-            pieces.append(self._resampler.finish() if self._is_at_end else self._resampler.push(samples @ self._weights))
+            pieces.append(
+                self._resampler.finish() if self._is_at_end else self._resampler.push(samples @ self._weights)
+            )
             n_waiting += len(pieces[-1])
         joined = np.concatenate(pieces)
         self._waiting = joined[n_samples:]

@@ -227,9 +227,7 @@ class Tagger:
             named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
             raise AudioError(f"{named}{error}") from error
 
-    def embed(
-        self, audio: Audio | str | os.PathLike[str], *, track: Track = None
-    ) -> Float[np.ndarray, " feature"]:
+    def embed(self, audio: Audio | str | os.PathLike[str], *, track: Track = None) -> Float[np.ndarray, " feature"]:
         """Embedding of a recording: the pooled clip, the input of the classifier.
 
         The recording is pooled whole, whatever its length. All segments are in memory, some 20 MB an hour.
