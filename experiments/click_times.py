@@ -237,6 +237,6 @@ def _placed(form: Form, path: Path) -> np.ndarray:
             frames.append((start, frame))
     placed = np.zeros(max(start + frame.samples for start, frame in frames), np.float32)
     for start, frame in frames:
-        (frame,) = resampler.resample(frame)  # noqa: PLW2901
+        (frame,) = resampler.resample(frame)
         placed[start : start + frame.samples] = frame.to_ndarray()[0]
     return placed

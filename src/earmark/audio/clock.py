@@ -1,6 +1,7 @@
 """The clock of a sound track: where its timestamps leave a gap, silence is put in."""
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final
 
 TOLERANCE: Final = 0.02
@@ -55,8 +56,8 @@ class TrackClock:
             if self._is_believed(gap):
                 n_silent = gap
                 self._note_silence(gap)
-            elif -gap < round(_RESTART * self._rate) and gap < 0:
-                self._overlap = max(self._overlap, (-gap, self.n_samples))
+            elif -_RESTART * self._rate < gap < 0:
+                self._overlap = max(self._overlap, (-gap, self.n_samples), key=itemgetter(0))
             else:
                 self._jumps.append((gap, self.n_samples))
                 self._shift -= gap
@@ -94,11 +95,11 @@ class TrackClock:
             one = "where its sound track has a gap"
             where = f"{many} at {at / rate:.1f} s" if self._n_gaps > 1 else f"at {at / rate:.1f} s, {one}"
             lines.append(f"{self._n_silent / rate:.1f} s of silence put in {where}")
-        if self._overlap[0] > _NOTED * rate:
+        if self._overlap[0] > 2 * self._tolerance:
             overlap, at = self._overlap
             lines.append(
-                f"its timestamps step back by {overlap / rate:.1f} s at {at / rate:.1f} s; all samples are kept, so "
-                "that the sound behind is late by as much"
+                f"its timestamps step back by {overlap / rate:.2f} s at {at / rate:.1f} s; all samples are kept, and "
+                "those behind are late by as much"
             )
         if self._jumps:
             gap, at = self._jumps[0]
