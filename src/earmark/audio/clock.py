@@ -13,6 +13,8 @@ _RESTART: Final = 1.0
 """Seconds by which timestamps step back when a clock has been restarted; smaller steps are overlapping packets."""
 _NOTED: Final = 0.1
 """Seconds of silence below which there is no note: cameras start the sound some hundredths of a second late."""
+_NOTED_OVERLAP: Final = 0.03
+"""Seconds by which sound may be late without a note."""
 
 
 class TrackClock:
@@ -95,7 +97,7 @@ class TrackClock:
             one = "where its sound track has a gap"
             where = f"{many} at {at / rate:.1f} s" if self._n_gaps > 1 else f"at {at / rate:.1f} s, {one}"
             lines.append(f"{self._n_silent / rate:.1f} s of silence put in {where}")
-        if self._overlap[0] > 2 * self._tolerance:
+        if self._overlap[0] > _NOTED_OVERLAP * rate:
             overlap, at = self._overlap
             lines.append(
                 f"its timestamps step back by {overlap / rate:.2f} s at {at / rate:.1f} s; all samples are kept, and "
