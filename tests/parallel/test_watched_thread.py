@@ -16,6 +16,8 @@ def test_calls_run_in_order_in_one_thread() -> None:
     closed = []
     thread.finish(lambda: closed.append(True), 60.0)
     assert closed == [True]
+    with pytest.raises(ZeroDivisionError):
+        WatchedThread().finish(lambda: 1 // 0, 60.0)
 
 
 def test_errors_of_a_call_are_raised_and_the_thread_goes_on() -> None:

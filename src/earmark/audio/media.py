@@ -186,22 +186,26 @@ class MediaDecoder:
         return self._next_samples()
 
     def _next_frame(self) -> Any:
-        if self._held:
-            return self._held.popleft()
+        held = self._held.popleft() if self._held else self._decode()
+        if isinstance(held, DecodingError):
+            raise held
+        return held
+
+    def _decode(self) -> Any:
+        """The next frame, None at the end, or an error."""
         try:
             return next(self._frames, None)
         except self._errors as error:
-            raise DecodingError(_reason(error)) from error
+            return DecodingError(_reason(error))
 
     def _add(self, frame: Any) -> int:
         """Adds a frame to the clock; returns the number of silent samples before it."""
 
         def following() -> int | None:
-            frame = self._next_frame()
-            if frame is None:
-                return None
-            self._held.append(frame)
-            return self._position(frame)
+            coming = self._held[0] if self._held else self._decode()
+            if not self._held:
+                self._held.append(coming)
+            return None if coming is None or isinstance(coming, DecodingError) else self._position(coming)
 
         return self._clock.add(self._position(frame), frame.samples, following)
 
@@ -250,8 +254,12 @@ def _frames(container: Any, number: int) -> Iterator[Any]:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = _DISCARD_ALL  # do not read the pictures
-    for packet in container.demux(stream):
-        yield from packet.decode()
+    try:
+        for packet in container.demux(stream):
+            yield from packet.decode()
+    except IndexError:
+        # at its end PyAV looks for the streams that began in the middle of the file, which it does not know
+        yield from stream.codec_context.decode(None)
 
 
 def _begin(container: Any) -> float | None:

@@ -1,6 +1,7 @@
 """A thread for calls that may never return, such as those of decoders and of network disks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final, TypeVar
@@ -46,10 +47,17 @@ class WatchedThread:
             return value  # type: ignore[return-value]
 
     def finish(self, last: Callable[[], object], seconds: float) -> None:
-        """Ends the thread with a last call, for which it waits up to `seconds`; later calls are not allowed."""
-        self._todo.put((last, SimpleQueue()))
-        self._todo.put(None)
-        self._thread.join(seconds)
+        """Ends the thread with a last call, for which it waits up to `seconds`; later calls are not allowed.
+
+        Raises:
+            Exception: Any exception of the last call, unless it takes longer.
+        """
+        with suppress(TimeoutError):
+            try:
+                self.call(last, seconds)
+            finally:
+                self._todo.put(None)
+            self._thread.join()
 
 
 def _serve(todo: "SimpleQueue[tuple[Callable[[], object], SimpleQueue[Any]] | None]") -> None:
