@@ -39,7 +39,7 @@ def test_a_late_start_and_a_gap_are_filled() -> None:
 
 def test_the_longest_of_several_gaps_is_noted() -> None:
     _, clock = silences([*regular(10), *regular(10, 1.4), *regular(10, 3.8), *regular(10, 4.5)])
-    assert clock.notes() == ["3.3 s of silence put in in 3 gaps of its sound track, the longest with 2.0 s at 1.8 s"]
+    assert clock.notes() == ["3.3 s of silence put into 3 gaps of its sound track, the longest with 2.0 s at 1.8 s"]
 
 
 @given(st.lists(st.floats(-TOLERANCE / 2, TOLERANCE / 2), min_size=2, max_size=200))

@@ -93,10 +93,10 @@ class TrackClock:
             lines.append(f"{self._lead / rate:.1f} s of silence put in at the start, where its sound track begins late")
         if self._n_silent > _NOTED * rate:
             ((longest, at),) = self._gaps
-            many = f"in {self._n_gaps} gaps of its sound track, the longest with {longest / rate:.1f} s"
+            many = f"into {self._n_gaps} gaps of its sound track, the longest with {longest / rate:.1f} s"
             one = "where its sound track has a gap"
-            where = f"{many} at {at / rate:.1f} s" if self._n_gaps > 1 else f"at {at / rate:.1f} s, {one}"
-            lines.append(f"{self._n_silent / rate:.1f} s of silence put in {where}")
+            where = f"{many} at {at / rate:.1f} s" if self._n_gaps > 1 else f"in at {at / rate:.1f} s, {one}"
+            lines.append(f"{self._n_silent / rate:.1f} s of silence put {where}")
         if self._overlap[0] > _NOTED_OVERLAP * rate:
             overlap, at = self._overlap
             lines.append(
