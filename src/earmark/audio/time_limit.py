@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -101,7 +102,7 @@ class LimitedDecoder:
         Raises:
             AudioError: The decoder hangs.
         """
-        return self._calls(lambda: self._decoder.read(n_samples))
+        return self._calls(partial(self._decoder.read, n_samples))
 
     def skip(self, n_samples: int) -> None:
         """As `Decoder.skip`.
@@ -111,8 +112,7 @@ class LimitedDecoder:
         """
         piece = _SKIPPED_SECONDS * self.sample_rate
         for start in range(0, n_samples, piece):
-            n_skipped = min(piece, n_samples - start)
-            self._calls(lambda n_skipped=n_skipped: self._decoder.skip(n_skipped))
+            self._calls(partial(self._decoder.skip, min(piece, n_samples - start)))
 
     def close(self) -> None:
         """As `Decoder.close`."""
