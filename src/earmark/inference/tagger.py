@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
+from earmark.audio.tracks import Track, check_exists, check_track
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
@@ -115,6 +116,7 @@ class Tagger:
         *,
         top: int | None = None,
         threshold: float | Literal["auto"] | None = None,
+        track: Track = None,
     ) -> list[Tag]:
         """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
 
@@ -122,15 +124,22 @@ class Tagger:
             audio: The recording.
             top: As in `Scores.tags`.
             threshold: As in `Scores.tags`.
+            track: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: `top` and `threshold` are both given, or one of them is invalid.
+            ConfigError: `top` and `threshold` are both given, or a setting is invalid.
         """
         _choice(top, threshold, self.thresholds, len(self.labels))  # refuse invalid settings before the work
-        return self.score(audio).tags(top=top, threshold=threshold)
+        return self.score(audio, track=track).tags(top=top, threshold=threshold)
 
-    def score(self, audio: Audio | str | os.PathLike[str], *, cancel: threading.Event | None = None) -> Scores:
+    def score(
+        self,
+        audio: Audio | str | os.PathLike[str],
+        *,
+        track: Track = None,
+        cancel: threading.Event | None = None,
+    ) -> Scores:
         """Score of each label for a whole recording of any length, in bounded memory.
 
         A recording that is at most one segment longer than the training clips is pooled whole. In a longer one, pooling
@@ -139,13 +148,15 @@ class Tagger:
 
         Args:
             audio: The recording.
+            track: Number of the sound track of a video, from 1 on, or `mix` for the mean of all; by default the first.
             cancel: Once another thread sets it, the work stops at the next block of the recording.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        source = _Samples(audio, self.sample_rate, cancel=cancel)
+        source = _Samples(audio, self.sample_rate, track, cancel=cancel)
         logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
         return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds)
 
@@ -155,6 +166,7 @@ class Tagger:
         *,
         window: float = 2.0,
         hop: float = 0.4,
+        track: Track = None,
         progress: Callable[[float], None] | None = None,
     ) -> Timeline:
         """Scores over time. The backbone runs once, whatever the window and the hop.
@@ -166,14 +178,15 @@ class Tagger:
             audio: The recording.
             window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
+            track: As in `score`.
             progress: Called after each block with the seconds read so far.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: The window is shorter than one segment, or the hop too short.
+            ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        source = _Samples(audio, self.sample_rate, progress=progress)
+        source = _Samples(audio, self.sample_rate, track, progress=progress)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
@@ -183,7 +196,7 @@ class Tagger:
             onsets, np.concatenate(scores), self.labels.names, window, hop, source.duration, self.thresholds
         )
 
-    def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
+    def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
         """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
 
         In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
@@ -192,13 +205,15 @@ class Tagger:
         Args:
             audio: The recording.
             label: Name or id of the label.
+            track: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, is a bare array, or has a single segment.
+            ConfigError: `track` is invalid.
             DataError: There is no such label.
         """
         index = self.labels.index(label)
-        source = _Samples(audio, self.sample_rate)
+        source = _Samples(audio, self.sample_rate, track)
         segments, first = self._all_segments(source), 0
         if self._is_long(len(segments)):
             windows = self._best_windows()
@@ -212,15 +227,20 @@ class Tagger:
             named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
             raise AudioError(f"{named}{error}") from error
 
-    def embed(self, audio: Audio | str | os.PathLike[str]) -> Float[np.ndarray, " feature"]:
+    def embed(self, audio: Audio | str | os.PathLike[str], *, track: Track = None) -> Float[np.ndarray, " feature"]:
         """Embedding of a recording: the pooled clip, the input of the classifier.
 
         The recording is pooled whole, whatever its length. All segments are in memory, some 20 MB an hour.
 
+        Args:
+            audio: The recording.
+            track: As in `score`.
+
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
         """
-        source = _Samples(audio, self.sample_rate)
+        source = _Samples(audio, self.sample_rate, track)
         embedding: np.ndarray = self.engine.pool(self._all_segments(source)[None])[0]
         return embedding
 
@@ -309,16 +329,20 @@ class _Samples:
         self,
         audio: object,
         sample_rate: int,
+        track: Track,
         *,
         progress: Callable[[float], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
+        check_track(track)
         if not isinstance(audio, Audio | str | os.PathLike):
             raise AudioError(
                 f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
                 "an array of samples has no sample rate"
             )
-        self._audio = audio
+        if isinstance(audio, Audio):
+            check_exists(track, 1, "an earmark.Audio")
+        self._audio, self._track = audio, track
         self._sample_rate = sample_rate
         self._progress, self._cancel = progress, cancel
         self._n_samples = 0
@@ -346,7 +370,7 @@ class _Samples:
     def _read(self) -> Iterator[np.ndarray]:
         if isinstance(self._audio, Audio):
             return iter([self._audio.mono(self._sample_rate).waveform])
-        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
+        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS, self._track)
 
 
 def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
