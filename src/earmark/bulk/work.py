@@ -64,9 +64,11 @@ def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[s
     file = as_text(recording.name)
     try:
         with recording.open() as source:
-            scores = tagger.score(source)
+            if settings.n_features is None:
+                scores, embedding = tagger.score(source), None
+            else:
+                scores, embedding = tagger.score_and_embed(source)
             tags = [asdict(tag) for tag in scores.tags(top=settings.top, threshold=settings.threshold)]
-            embedding = None if settings.n_features is None else tagger.embed(source)
         return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
         return {"file": file, "error": as_text(describe_error(error))}

@@ -21,6 +21,7 @@ from earmark.inference.timeline import RELEASE, Threshold, Timeline, label_thres
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import one_ahead
+from earmark.storage.remote import url_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -224,6 +225,18 @@ class Tagger:
         embedding: np.ndarray = self.engine.pool(self._all_segments(source)[None])[0]
         return embedding
 
+    def score_and_embed(self, audio: Audio | str | os.PathLike[str]) -> tuple[Scores, Float[np.ndarray, " feature"]]:
+        """The results of `score` and `embed`; the recording is read and encoded once.
+
+        Raises:
+            AudioError: The recording cannot be read, or is a bare array.
+        """
+        source = _Samples(audio, self.sample_rate)
+        chunks = list(encode_blocks(self.engine, source.blocks()))
+        logits = self._logits(iter(chunks), source)
+        embedding: np.ndarray = self.engine.pool(np.concatenate(chunks)[None])[0]
+        return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds), embedding
+
     def stream(
         self,
         sample_rate: int,
@@ -318,6 +331,8 @@ class _Samples:
                 f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
                 "an array of samples has no sample rate"
             )
+        if not isinstance(audio, Audio) and (url := url_of(audio)) is not None:
+            raise AudioError(f"{url}: a local file was expected, not a URL; download it first")
         self._audio = audio
         self._sample_rate = sample_rate
         self._progress, self._cancel = progress, cancel
