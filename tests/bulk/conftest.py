@@ -35,8 +35,8 @@ class Loudness(Tagger):
             raise RuntimeError("the network\nfell over")
         return Scores(recording.duration, np.array([peak, 0.0]), LABELS, None)
 
-    def embed(self, audio):
-        return np.full(3, 0.5, np.float32)
+    def score_and_embed(self, audio):
+        return self.score(audio), np.full(3, 0.5, np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -51,9 +51,8 @@ def bulk(
     if json:
         write_json(_summary(outcome))
     if outcome.n_files and outcome.n_failed == outcome.n_files:
-        raise DataError(
-            f"none of {counted(outcome.n_files, 'recording')} could be read; one of them: {outcome.first_error}"
-        )
+        of_all = counted(outcome.n_files, "recording")
+        raise DataError(f"none of {of_all} could be read; one of them: {outcome.first_error}")
     return int(bool(outcome.failed))
 
 
@@ -90,10 +89,8 @@ def _print_summary(outcome: "Outcome", out: str, quiet: bool) -> None:
             f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet
         )
     if outcome.failed:
-        note(
-            f"{len(outcome.failed)} of {counted(outcome.n_parts, 'part')} failed; the same command tries them again",
-            quiet,
-        )
+        failed = f"{len(outcome.failed)} of {counted(outcome.n_parts, 'part')} failed"
+        note(f"{failed}; the same command tries them again", quiet)
 
 
 def _summary(outcome: "Outcome") -> dict[str, object]:

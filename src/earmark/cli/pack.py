@@ -118,7 +118,7 @@ def _print_summary(outcome: "Outcome", quiet: bool) -> None:
         quiet,
     )
     if manifest["n_skipped"]:
-        note(f"note: {counted(manifest['n_skipped'], 'clip')} could not be read; pack.json lists them", quiet)
+        note(f"note: {counted(manifest['n_skipped'], 'clip')} could not be read: see pack.json", quiet)
     if manifest["n_overloaded"]:
         note(f"note: {counted(manifest['n_overloaded'], 'clip')} louder than full scale: the peaks are cut off", quiet)
     needs = f"{_MANY:,} x {_size(n_bytes)} = {_size(_MANY * n_bytes)}"

@@ -206,8 +206,8 @@ class _Tally:
         failed = f", {self.n_failed} could not be read" if self.n_failed else ""
         before = f"; {n_before} had results already" if n_before else ""
         return (
-            f"tagged {self._n_done - self.n_failed} of {counted(self._n_files, 'file')}, {_duration(self._seconds)} of sound, "
-            f"in {took:.1f} s{failed}{before}"
+            f"tagged {self._n_done - self.n_failed} of {counted(self._n_files, 'file')}, "
+            f"{_duration(self._seconds)} of sound, in {took:.1f} s{failed}{before}"
         )
 
 

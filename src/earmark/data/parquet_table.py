@@ -21,6 +21,8 @@ _ACCEPTED: Final = (
     "audio, labels or label, and either path or id (and optionally onset, offset or duration, split, group), or "
     "AudioSet's video_id, audio and labels"
 )
+_AUDIO_PATH: Final = "audio.path"
+"""Column of the ids of Hugging Face's audio data sets that have no other."""
 TIMES: Final = ("onset", "offset", "duration")
 
 
@@ -86,12 +88,12 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     schema, footer = file.schema_arrow, file.metadata
     url = Shard(folder, name, "audio").url
     about = packs.read_description(url, (schema.metadata or {}).get(b"earmark"))
-    kind, id_column = _kind(url, schema.names, about)
+    kind, id_column = _kind(url, schema, about)
     shard = Shard(folder, name, audio_column(url, schema))
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     label_column = "labels" if "labels" in schema.names else "label"
-    wanted = {name for name in (id_column, label_column, "split", group, *times) if name and name in schema.names}
+    wanted = {name for name in (label_column, "split", group, *times) if name and name in schema.names} | {id_column}
     rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
     if rows is None:
         read = file.read(columns=sorted(wanted))
@@ -102,7 +104,8 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
         if column not in wanted:
             return None
         with _expected_as(url, schema, str(column), type_):
-            return read.column(column).cast(type_).combine_chunks()
+            found = read.column(str(column).partition(".")[0]).combine_chunks()
+            return (found.field("path") if column == _AUDIO_PATH else found).cast(type_)
 
     with _expected_as(url, schema, label_column, pa.list_(pa.string())):
         labels = _labels(url, read.column(label_column).combine_chunks(), schema.metadata or {}, label_column)
@@ -157,8 +160,9 @@ def audio_column(url: str, schema: Any) -> str:
     return "audio.bytes" if names else "audio"
 
 
-def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
+def _kind(url: str, schema: Any, about: Mapping[str, Any]) -> tuple[str, str]:
     """The kind of a file by its columns, and the column of the ids."""
+    columns: Sequence[str] = schema.names
     if "audio" in columns and ("labels" in columns or "label" in columns):
         if about and "id" in columns:
             return PACK, "id"
@@ -167,6 +171,9 @@ def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[s
         for name in ("id", "path"):
             if name in columns:
                 return OWN, name
+        type_ = schema.field("audio").type
+        if hasattr(type_, "get_field_index") and type_.get_field_index("path") >= 0:
+            return OWN, _AUDIO_PATH
     raise DataError(f"{url}: expected the columns {_ACCEPTED}, got {', '.join(columns) or 'none'}")
 
 

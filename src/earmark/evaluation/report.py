@@ -107,8 +107,8 @@ class Report:
             f"| d' of the mAUC | {_digits(self.d_prime)} |",
             *([f"| top-1 accuracy | {_digits(self.top1)} |"] if self.top1 is not None else []),
             "",
-            f"Measured on {len(self.ids)} of {counted(n_all, 'clip')} ({len(self.ids) / n_all:.1%}). Means are over the "
-            f"{self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
+            f"Measured on {len(self.ids)} of {counted(n_all, 'clip')} ({len(self.ids) / n_all:.1%}). Means are over "
+            f"the {self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
             "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: it shows how much "
             "the mAP varies with the choice of clips. It treats clips from the same recording as independent, so "
             "it is too narrow if clips share recordings.",

@@ -140,7 +140,8 @@ class Stream:
 
     def _audio(self, samples: np.ndarray) -> Audio:
         # in one row: that a part has fewer samples than channels is no mistake
-        return Audio(samples.reshape(-1) if isinstance(samples, np.ndarray) else samples, self._resampler.from_rate)
+        is_array = isinstance(samples, np.ndarray) and samples.ndim == 2
+        return Audio(samples.reshape(-1) if is_array else samples, self._resampler.from_rate)
 
     def _samples_needed(self) -> int:
         """Number of samples, pushed ones included, before which no segment can be complete."""
