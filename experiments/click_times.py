@@ -118,8 +118,8 @@ def page(rows: Sequence[tuple[Form, Errors]]) -> str:
         "largest difference, in ms, between the clicks that `load_audio` returns and two clocks: the times at which "
         "they were written, and the timestamps that FFmpeg gives the decoded frames, counted from the start that the "
         f"container states. All are within {1000 * LIMIT:g} ms of FFmpeg's timestamps.\n\n"
-        "The 25 ms of mp3 in FLV are padding of its encoder, which FLV cannot mark. FFmpeg does not store the gap of PCM "
-        "in mov, and gives no timestamps of late starts and gaps in AVI.\n\n"
+        "The 25 ms of mp3 in FLV are padding of its encoder, which FLV cannot mark. FFmpeg does not store the gap of "
+        "PCM in mov, and gives no timestamps of late starts and gaps in AVI.\n\n"
         "| container, codec | late start, gap | as written | by FFmpeg |\n|---|---|---:|---:|\n"
     )
     for form, errors in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -304,7 +305,8 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
     samples = pcm16(audio.waveform.T) if subtype == "PCM_16" else audio.waveform.T
     try:
         with atomic_write(path) as temporary:
-            soundfile.write(temporary, samples, audio.sample_rate, format=file_format, subtype=subtype)
+            name = os.fsencode(temporary) if os.name == "posix" else temporary  # names need not be valid text
+            soundfile.write(name, samples, audio.sample_rate, format=file_format, subtype=subtype)
     except (OSError, soundfile.SoundFileError) as error:
         raise AudioError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 

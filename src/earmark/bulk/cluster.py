@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +20,7 @@ from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part
 from earmark.errors import ConfigError, DataError, Limit, check_settings, describe_error
 from earmark.parallel.silence import silenced_libraries
+from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, is_url
 
 if TYPE_CHECKING:
@@ -162,6 +164,9 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if any(word != as_text(word) for word in sys.argv):
+        # Ray stores the command line as the job's name and fails if it is not UTF-8; no setting changes the name
+        ray._private.utils.get_entrypoint_name = lambda: "earmark"
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     options = local if fleet.address is None else {"address": fleet.address}
     _check_answers(fleet.address or "")

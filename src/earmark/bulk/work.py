@@ -66,9 +66,11 @@ def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[s
     try:
         with recording.open() as source:
             track = None if isinstance(source, Audio) else settings.track
-            scores = tagger.score(source, track=track)
+            if settings.n_features is None:
+                scores, embedding = tagger.score(source, track=track), None
+            else:
+                scores, embedding = tagger.score_and_embed(source, track=track)
             tags = [asdict(tag) for tag in scores.tags(top=settings.top, threshold=settings.threshold)]
-            embedding = None if settings.n_features is None else tagger.embed(source, track=track)
         return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
         return {"file": file, "error": as_text(describe_error(error))}

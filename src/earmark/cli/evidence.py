@@ -44,7 +44,8 @@ def evidence(
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
-    tagger = hub.load(model, engine=engine)
+    with screen.usage_errors():
+        tagger = hub.load(model, engine=engine)
     try:
         with screen.recording(file) as path:
             result = tagger.evidence(path, label, track=track)

@@ -39,6 +39,10 @@ Engine = Annotated[
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
+LabelSeparator = Annotated[
+    str | None,
+    Parameter(help="Split each label at this text, such as a comma where folders are named dog,rain."),
+]
 Labels = Annotated[
     str | None,
     Parameter(help="Use only these labels and their clips: names or ids joined by commas, or esc10; by default all."),

@@ -51,7 +51,8 @@ def timeline(
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
-    tagger = hub.load(model, engine=engine)
+    with screen.usage_errors():
+        tagger = hub.load(model, engine=engine)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
