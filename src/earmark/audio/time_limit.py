@@ -57,6 +57,7 @@ class LimitedCalls:
     def __init__(self, name: str) -> None:
         self._name = name
         self._seconds = time_limit()
+        self._to_close = min(self._seconds, _SECONDS_TO_CLOSE)
         self._thread = WatchedThread()
 
     def __call__(self, task: Callable[[], _Value]) -> _Value:
@@ -68,6 +69,7 @@ class LimitedCalls:
         try:
             return self._thread.call(task, self._seconds)
         except TimeoutError as error:
+            self._to_close = 0.0
             raise AudioError(
                 f"{self._name}: no sound came for {self._seconds:g} s, so it is given up: its decoder hangs, or the "
                 f"disk or network does not answer ({VARIABLE} sets the limit)"
@@ -75,7 +77,7 @@ class LimitedCalls:
 
     def finish(self, last: Callable[[], object] = lambda: None) -> None:
         """Ends the thread of the calls with a last one; a call that hangs is left alone."""
-        self._thread.finish(last, min(self._seconds, _SECONDS_TO_CLOSE))
+        self._thread.finish(last, self._to_close)
 
 
 class LimitedDecoder:
