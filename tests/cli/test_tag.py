@@ -9,16 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import earmark
 from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
+from earmark.audio.time_limit import VARIABLE
 from earmark.cli.results import ResultsJournal
 from earmark.inference import torch_engine
 from earmark.labels import LabelSet
@@ -362,6 +365,40 @@ def test_errors_name_files_as_they_are(
     assert cli.main(["tag", "x.wav", "--model", model, "--out", str(tmp_path)]) == 1
     assert capfd.readouterr().err == f"error: {tmp_path}: Is a directory\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_decoder_hangs_fails_and_the_others_are_tagged(
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    hung = tmp_path / "hung.wav"
+    shutil.copy(recordings / "a.wav", hung)
+    gate, read = threading.Event(), soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda file, *values, **options: (
+            gate.wait() if str(hung) in os.fsdecode(file.name) else read(file, *values, **options)
+        ),
+    )
+    monkeypatch.setenv(VARIABLE, "300")  # restored after the test
+    words = ["tag", str(hung), str(recordings / "c.flac"), "--model", model, "--json", "--decode-timeout", "4"]
+    assert cli.main(words) == 1
+    gate.set()
+    failed, tagged = map(json.loads, capfd.readouterr().out.splitlines())
+    assert failed["error"].startswith(f"{hung}: no sound came for 4 s, so it is given up")
+    assert tagged["file"] == str(recordings / "c.flac") and tagged["tags"]
+
+
+def test_tracks_of_a_file_with_one(model: str, recordings: Path, capfd: Capture) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model, "--json", "--quiet"]
+    printed = []
+    for track in ([], ["--track", "1"], ["--track", "mix"]):
+        assert cli.main([*words, *track]) == 0
+        printed.append(capfd.readouterr().out)
+    assert printed[0] == printed[1] == printed[2]
+    assert cli.main([*words, "--track", "2"]) == 1
+    assert "it has one sound track, and track 2 was asked for" in capfd.readouterr().err
+    assert cli.main([*words, "--track", "0"]) == 2
 
 
 def test_a_url_is_named_and_the_files_beside_it_are_tagged(model: str, recordings: Path, capfd: Capture) -> None:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from earmark import hub
+from earmark.audio.time_limit import set_time_limit, time_limit
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part
@@ -52,9 +53,19 @@ class Fleet:
 class Worker:
     """A worker, which holds the model and does one part at a time."""
 
-    def __init__(self, name: str, data: Any, n_threads: int, settings: Settings, out: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: Any,
+        n_threads: int,
+        settings: Settings,
+        out: str,
+        fingerprint: str,
+        decode_timeout: float,
+    ) -> None:
         import ray
 
+        set_time_limit(decode_timeout)  # the environment of another machine does not have it
         self.settings, self.out, self.fingerprint = settings, RemotePath(out), fingerprint
         with TemporaryDirectory(prefix="earmark-") as folder:
             # the worker's machine may not have the file
@@ -101,7 +112,7 @@ def do_parts(
             warnings.simplefilter("ignore", DeprecationWarning)
             answers = waiting.map_batches(
                 Worker,
-                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint),
+                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint, time_limit()),
                 batch_size=1,
                 batch_format="pyarrow",
                 # a part that waits at a dead worker would count as an attempt

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from earmark import hub
+from earmark.audio.time_limit import set_time_limit
 from earmark.bulk.cluster import Fleet
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.flags import AsJson, Count, Model, Quiet, Threshold, Top
+from earmark.cli.flags import AsJson, Count, DecodeTimeout, Model, Quiet, SoundTrack, Threshold, Top
 from earmark.cli.screen import note, report_error, rounded, write_json
 from earmark.errors import DataError, counted
 
@@ -29,6 +30,8 @@ def bulk(
     top: Top = None,
     threshold: Threshold = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     fleet: Annotated[Fleet, Parameter(name="*")] = _DEFAULTS,
     rows_per_part: Count = ROWS_PER_PART,
     json: AsJson = False,
@@ -45,7 +48,10 @@ def bulk(
     # slow imports wait until the flags are valid
     from earmark.bulk.dispatch import make_job, run_job
 
-    job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
+    set_time_limit(decode_timeout)
+    job = make_job(
+        input, model=model, top=top, threshold=threshold, embed=embed, track=track, rows_per_part=rows_per_part
+    )
     outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)
     if json:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from earmark.audio.time_limit import set_time_limit
 from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, Data, Jobs, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.flags import FOLDER, AsJson, Data, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
 from earmark.doctor.kinds import Limits
 from earmark.errors import DataError, counted
@@ -30,6 +31,7 @@ def doctor(
     labels: Labels = None,
     label_separator: LabelSeparator = None,
     jobs: Jobs = None,
+    decode_timeout: DecodeTimeout = None,
     limits: Annotated[Limits, Parameter(name="*", negative="")] = _DEFAULTS,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[AsJson, Parameter(help="Print the content of report.json.")] = False,
@@ -41,6 +43,7 @@ def doctor(
         out: Folder of the report: new, empty, or with an earlier report.
         strict: Exit with status 1 if anything is found but what --keep names: then also ends-early, clipped, warned.
     """
+    set_time_limit(decode_timeout)
     dataset = select(data, split, labels, True, label_separator)
     from earmark.doctor.checkup import doctor as examine
 

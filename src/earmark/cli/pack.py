@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import CycloptsError, Parameter
 
 from earmark import packing
+from earmark.audio.time_limit import set_time_limit
 from earmark.cli.clips import rate_below, select
-from earmark.cli.flags import AsJson, Jobs, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.flags import AsJson, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
 from earmark.errors import counted
 
@@ -31,6 +32,7 @@ def pack(
     label_separator: LabelSeparator = None,
     settings: Annotated[packing.PackConfig, Parameter(name="*")] = _DEFAULTS,
     jobs: Jobs = None,
+    decode_timeout: DecodeTimeout = None,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
     check: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
@@ -44,6 +46,7 @@ def pack(
         skip_bad: Leave out unreadable clips and list them in pack.json.
         check: Compare each file of an existing pack with its checksum.
     """
+    set_time_limit(decode_timeout)
     if check:
         if out is not None:
             raise CycloptsError(f"--check takes one folder, a pack, not {data} and {out}")

@@ -220,9 +220,10 @@ def recording(file: Path) -> Iterator[Path]:
     if str(file) != "-":
         yield in_either_form(file)
         return
-    from earmark.audio.recording import temporary_copy  # loads numpy, which --help does not need
+    from earmark.audio.pipes import temporary_copy  # loads numpy, which --help does not need
 
-    with temporary_copy(sys.stdin.buffer) as path:
+    # Python cannot end while a thread waits for a buffered stream
+    with temporary_copy(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)) as path:
         yield path
 
 

@@ -18,8 +18,10 @@ from cyclopts import CycloptsError, Parameter
 
 from earmark import hub
 from earmark.audio.recording import find_audio
+from earmark.audio.time_limit import set_time_limit
+from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Quiet, Threshold, Top
+from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Quiet, SoundTrack, Threshold, Top
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.errors import AudioError, EarmarkError, Limit, counted
 from earmark.inference.tagger import Tagger
@@ -41,6 +43,8 @@ def tag(
     out: OutFile = None,
     precision: Literal["float32", "bf16"] = "float32",
     jobs: Annotated[int | None, Limit(at_least=1)] = None,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     json: FormatJson = False,
     quiet: Quiet = False,
@@ -56,11 +60,12 @@ def tag(
     """
     form = screen.chosen_form(format, json, out, FORMS)
     _check(form, out, resume)
+    set_time_limit(decode_timeout)
     found = list(chain.from_iterable(map(_recordings, files)))
     screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        settings = {"precision": precision, "top": top, "threshold": threshold}
+        settings = {"precision": precision, "top": top, "threshold": threshold, "track": track}
         journal = ResultsJournal(
             out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
         )
@@ -78,7 +83,7 @@ def tag(
     with screen.progress("tagging", hidden) as show, appending as keep:
 
         def score(file: Path | FileResult, cancel: threading.Event) -> FileResult:
-            result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, cancel)
+            result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, track, cancel)
             with one_at_a_time:
                 keep(result)
             return result
@@ -166,11 +171,12 @@ def _score(
     file: Path,
     top: int | None,
     threshold: float | Literal["auto"] | None,
+    track: Track,
     cancel: threading.Event,
 ) -> FileResult:
     try:
         with screen.recording(file) as path:
-            scores = tagger.score(path, cancel=cancel)
+            scores = tagger.score(path, track=track, cancel=cancel)
     except (AudioError, OSError) as error:
         named = "" if str(file) in str(error) or str(file) == "-" else f"{file}: "
         return FileResult(str(file), error=screen.one_line(f"{named}{screen.one_line(error)}"))
