@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from earmark.evaluation.report import Report
     from earmark.model.network import Network
 
-LongClips = Literal["whole", "windows"]
 _SHOWN: Final = 60
 _FILES: Final = ("report.json", "report.md", "scores.npz", "detection.json")
 _JSON_HELP: Final = (
@@ -39,7 +38,7 @@ def evaluate(
     split: Split = None,
     labels: Labels = None,
     label_separator: LabelSeparator = None,
-    long_clips: LongClips = "whole",
+    long_clips: Literal["whole", "windows"] = "whole",
     strong: Path | None = None,
     out: Annotated[Path | None, FOLDER] = None,
     batch_size: BatchSize = 16,
@@ -81,11 +80,23 @@ def evaluate(
         if detection is not None:
             detection.save(out)
         screen.note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
-    _note(report, long_clips, quiet)
+    _note_unusual_clips(report, quiet)
     if json:
         screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:
         _print(report, detection)
+
+
+def _note_unusual_clips(report: "Report", quiet: bool) -> None:
+    if report.n_long_clips and report.long_clips == "whole":
+        screen.note(
+            f"note: pooled whole: {counted(report.n_long_clips, 'clip')} longer than the training clips; `earmark tag` "
+            "takes their best windows, which --long-clips windows measures",
+            quiet,
+        )
+    if report.failed:
+        example = f"{report.failed[0].id}: {report.failed[0].error}"
+        screen.note(f"excluded from the metrics: {counted(len(report.failed), 'unreadable clip')}; {example}", quiet)
 
 
 def _detect(
@@ -102,19 +113,6 @@ def _detect(
         n_failed = counted(len(detection.failed), "clip")
         screen.note(f"excluded from event detection: {n_failed}; {detection.failed[0]}", quiet)
     return detection
-
-
-def _note(report: "Report", long_clips: LongClips, quiet: bool) -> None:
-    if report.n_long_clips and long_clips == "whole":
-        longer = counted(report.n_long_clips, "clip")
-        screen.note(
-            f"note: {longer} longer than the training clips are pooled whole; `earmark tag` takes their best windows, "
-            "which --long-clips windows measures",
-            quiet,
-        )
-    if report.failed:
-        example = f"{report.failed[0].id}: {report.failed[0].error}"
-        screen.note(f"excluded from the metrics: {counted(len(report.failed), 'unreadable clip')}; {example}", quiet)
 
 
 def _print(report: "Report", detection: "Detection | None") -> None:
