@@ -383,7 +383,7 @@ def test_a_file_is_one_clip_whichever_unicode_form_its_rows_have(folder: Path) -
     assert [clip.id for clip in data] == ["über.wav"]
     assert "already in row 2" in data.damaged[0][1]
     (folder / "b.wav").rename(folder / "über.wav")
-    if len(list(folder.glob("*ber.wav"))) == 2:  # the file system tells the names apart
+    if len(list(folder.glob("*ber.wav"))) == 2:  # file systems of macOS equate the names
         data = read(folder, f"path,labels\nüber.wav,dog\n{decomposed},rain\n")
         assert [clip.id for clip in data] == ["über.wav", decomposed]
 

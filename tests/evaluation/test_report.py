@@ -19,8 +19,6 @@ from earmark.errors import AudioError, ConfigError, DataError
 from earmark.evaluation.metrics import average_precision
 from earmark.evaluation.report import evaluate, measure
 from earmark.evaluation.scoring import FailedClip
-from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -350,19 +348,3 @@ def test_the_markdown_report_lists_labels_and_failed_clips() -> None:
     assert [row.split(" ")[1] for row in rows] == ["dog", "rain", "wind"]
     assert rows[1].startswith(r"| rain \| hail | ") and rows[2] == "| wind | 0 | - | - |"
     assert "| x | x.wav: cut off |" in text
-
-
-def test_long_clips_are_pooled_whole_or_scored_by_their_best_windows(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = Network(CONFIG, LABELS).eval()
-    network.extra["clip_duration"] = 0.8
-    dataset = noises([0.5, 2.0, 0.7, 3.0])
-    whole, windows = (evaluate(network, dataset, batch_size=4, long_clips=rule) for rule in ("whole", "windows"))
-    tagger = Tagger(TorchEngine(network))
-    for clip, pooled, by_windows in zip(dataset, whole.scores, windows.scores, strict=True):
-        np.testing.assert_allclose(by_windows, tagger.score(clip.load(16000)).scores, atol=1e-6)
-        assert (np.abs(by_windows - pooled).max() > 1e-6) == (clip.id in ("noise-1", "noise-3"))
-    assert [report.to_json()["long_clips"] for report in (whole, windows)] == ["whole", "windows"]
-    assert whole.n_long_clips == windows.n_long_clips == 2
-    assert "\n2 clips of these exceed the length of the training clips: pooled whole.\n" in whole.markdown()
-    assert "scored by their best windows, as `earmark tag` does.\n" in windows.markdown()

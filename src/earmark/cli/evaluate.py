@@ -80,20 +80,23 @@ def evaluate(
         if detection is not None:
             detection.save(out)
         screen.note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
-    if report.n_long_clips and long_clips == "whole":
-        longer = counted(report.n_long_clips, "clip")
+    _note_unusual_clips(report, quiet)
+    if json:
+        screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
+    else:
+        _print(report, detection)
+
+
+def _note_unusual_clips(report: "Report", quiet: bool) -> None:
+    if report.n_long_clips and report.long_clips == "whole":
         screen.note(
-            f"note: {longer} longer than the training clips are pooled whole; `earmark tag` takes their best windows, "
-            "which --long-clips windows measures",
+            f"note: pooled whole: {counted(report.n_long_clips, 'clip')} longer than the training clips; `earmark tag` "
+            "takes their best windows, which --long-clips windows measures",
             quiet,
         )
     if report.failed:
         example = f"{report.failed[0].id}: {report.failed[0].error}"
         screen.note(f"excluded from the metrics: {counted(len(report.failed), 'unreadable clip')}; {example}", quiet)
-    if json:
-        screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
-    else:
-        _print(report, detection)
 
 
 def _detect(

@@ -96,8 +96,7 @@ def detect(
         )
     labels = tagger.labels.subset(known)
     columns = [tagger.labels.index(name) for name in labels]
-    clips = [clip for clip in dataset.clips if clip.id in truth]
-    n_unclear = len(failed)
+    clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
     recordings: list[ScoredRecording] = []
     with closing(_sounds(clips, tagger.sample_rate)) as sounds:
         for number, (clip, audio) in enumerate(sounds, 1):

@@ -132,7 +132,7 @@ class Report:
 
     def _about_long_clips(self) -> str:
         rule = "pooled whole" if self.long_clips == "whole" else "scored by their best windows, as `earmark tag` does"
-        return f"{counted(self.n_long_clips, 'clip')} of these exceed the length of the training clips: {rule}."
+        return f"Longer than the training clips: {counted(self.n_long_clips, 'clip')}, {rule}."
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `report.json`, `report.md` and `scores.npz` (`save_scores`) into a folder.
