@@ -134,9 +134,9 @@ def calibrate(
     for dataset in datasets:
         show = None if progress is None else lambda done, _, n=n_before: progress(n + done, n_clips)
         report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
-        # encoded clips are scored whole
-        is_sound = isinstance(network, Network) and segments_of(dataset) is None
-        reports.append(_as_tagged(network, dataset, report) if is_sound else report)
+        if isinstance(network, Network) and segments_of(dataset) is None:
+            report = _as_tagged(network, dataset, report)
+        reports.append(report)
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
 

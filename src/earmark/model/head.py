@@ -107,6 +107,8 @@ class Stages(nn.Module):
         labels: The label of each logit.
     """
 
+    config: Any
+    """A `HeadConfig`, or the config of a network, which has the same settings and more."""
     perceptron: Perceptron | None
     pooling: Pooling[Any]
     classifier: nn.Sequential

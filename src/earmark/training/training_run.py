@@ -211,8 +211,9 @@ def _prepare(
     """The loop before its first step or at `state`."""
     from earmark.training.loop import Loop
 
-    facts, skipped = folder.facts, []
+    facts = folder.facts
     datasets = [data] if valid is None else [data, valid]
+    skipped: list[tuple[str, str]] = []
     if config.freeze == "backbone":
         datasets, skipped = _encoded(config, datasets, folder.segments, device, rank, bar)
         data = datasets[0]
@@ -262,9 +263,16 @@ def _encoded(
 
         with rank.one_after_the_first():
             if rank.is_first:
-                model, store = str(config.init), folder / part
-                options = {"skip_bad": config.skip_bad, "device": str(device), "n_readers": n_readers}
-                encode(dataset, model, store, settings, **options, progress=show)
+                encode(
+                    dataset,
+                    str(config.init),
+                    folder / part,
+                    settings,
+                    skip_bad=config.skip_bad,
+                    device=str(device),
+                    n_readers=n_readers,
+                    progress=show,
+                )
         shards = read_manifest(folder / part)["shards"]
         skipped += [clip for shard in shards for clip in shard.skipped]
         stores.append(read_segments(folder / part))
@@ -315,8 +323,9 @@ def _resolved(
     config: TrainConfig, datasets: Sequence[Dataset], stages: Stages, device: torch.device, rank: Rank
 ) -> dict[str, str]:
     """The meaning of `auto` here."""
-    is_network = isinstance(stages, Network)
-    cache = chosen_cache(config, datasets, stages.frontend, rank.n_local) if is_network else "segments"
+    cache: str = "segments"
+    if isinstance(stages, Network):
+        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local)
     return {"cache": cache, "precision": chosen_precision(config, device)}
 
 
