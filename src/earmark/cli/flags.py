@@ -23,7 +23,7 @@ Data = Annotated[
     str,
     Parameter(
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
-        "encoded clips: audioset-features:DIR."
+        "encoded clips: segments:DIR or audioset-features:DIR."
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]

@@ -206,10 +206,11 @@ def evaluate(
     segments = segments_of(dataset)
     check_encoder(network, segments and segments.encoder, dataset.name)
     with _evaluating(network, device):
-        if segments is not None:
-            scores = score_segments(network, dataset, segments, progress)
-            measured, unreadable = list(dataset.clips), []
-        elif isinstance(network, Network):
+        if segments is not None or not isinstance(network, Network):  # a head without segments was refused
+            scores = score_segments(network, dataset, progress)
+            measured: list[Clip] = list(dataset.clips)
+            unreadable: list[FailedClip] = []
+        else:
             measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
     if not measured:
         first = unreadable[0]

@@ -173,7 +173,9 @@ class Network(Stages):
         if head.config.n_channels != own:
             raise ConfigError(f"a head for segments of {own} channels was expected, not {head.config.n_channels}")
         taken = {name: value for name, value in asdict(head.config).items() if name != "n_channels"}
-        joined = Network(replace(self.config, **{**taken, "block_dropout": self.config.block_dropout}), head.labels)
+        config = replace(self.config, **{**taken, "block_dropout": self.config.block_dropout})
+        with torch.random.fork_rng([]):  # its random weights are replaced
+            joined = Network(config, head.labels)
         weights = {name: value for name, value in self.state_dict().items() if name.startswith(_ENCODER)}
         joined.load_state_dict(weights | head.state_dict())
         joined.thresholds, joined.extra = head.thresholds, dict(head.extra)

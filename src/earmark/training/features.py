@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
-from earmark.data.segments import ClipSegments, segments_of
+from earmark.data.segments import segments_of
 from earmark.data.targets import Targets
 from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
 from earmark.training.batches import Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
-from earmark.training.settings import OF_SOUND, TrainConfig
+from earmark.training.settings import OF_ENCODER, OF_SOUND, TrainConfig
 
 Columns = tuple[Features, Targets, tuple[str, ...]]
 """Features, targets and ids of the clips of a data set."""
@@ -43,11 +43,12 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     check_disjoint(data, valid)
 
 
-def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) -> ClipSegments | None:
-    """The segments of training clips that are encoded already; None if they have sound.
+def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
+    """Checks data sets and settings where a head is trained on encoded clips.
 
     Raises:
-        DataError: The validation clips are of another kind or another encoder.
+        DataError: Training and validation clips are of different kinds or different encoders.
+        CheckpointError: The checkpoint that is to encode the clips cannot be read.
         ConfigError: A setting is about sound, which segments no longer have.
     """
     segments = segments_of(data)
@@ -58,16 +59,20 @@ def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) ->
             f"{valid.name}: validation clips of the same kind as the training clips were expected, those have "
             f"{names[0]}, these {names[1]}"
         )
-    if segments is None:
-        return None
+    if segments is not None and config.freeze != "none":
+        raise ConfigError("none was expected for clips that are encoded already, not backbone", "freeze")
+    if segments is None and config.freeze == "none":
+        return
     for name in OF_SOUND:
-        if (value := getattr(config, name)) != getattr(TrainConfig, name):
+        is_of_encoder = segments is None and name in OF_ENCODER  # compared with the checkpoint
+        if (value := getattr(config, name)) != getattr(TrainConfig, name) and not is_of_encoder:
             raise ConfigError(
-                f"cannot be {value!r} for segments: front end and backbone have run already, and only the head is "
-                "trained; leave it out",
+                f"cannot be {value!r} where clips are encoded once: front end and backbone have run before, and only "
+                "the head is trained; leave it out",
                 name,
             )
-    return segments
+    if segments is None:
+        config.network_config()  # checks the settings of the encoder
 
 
 def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
