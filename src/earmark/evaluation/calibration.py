@@ -201,8 +201,8 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
 def apply(network: _Model, calibration: Calibration) -> _Model:
     """A calibrated copy of the network, with thresholds and with `Calibration.facts` in `extra["calibration"]`.
 
-    Scale and offset are folded into its last layer, or at the instance level stored after its pooling, so every engine applies them without knowing of them. Order, top-1
-    and mAP do not change, except by float32 rounding.
+    Scale and offset are folded into its last layer, or at the instance level stored after its pooling, so every engine
+    applies them without knowing of them. Order, top-1 and mAP do not change, except by float32 rounding.
 
     Raises:
         ConfigError: The calibration has other labels.
@@ -235,10 +235,9 @@ def _calibrated(
             "labels; calibrate this network"
         )
     scaled = copy.deepcopy(network)
-    if scaled.affine is None:
-        weight, bias = (scaled.classifier[-1].get_parameter(name) for name in ("weight", "bias"))
-    else:
-        weight, bias = scaled.affine.scale, scaled.affine.offset
+    last = scaled.classifier[-1]
+    weight: torch.Tensor = last.get_parameter("weight") if scaled.affine is None else scaled.affine.scale
+    bias: torch.Tensor = last.get_parameter("bias") if scaled.affine is None else scaled.affine.offset
     with torch.no_grad():
         weight.mul_(float(facts["scale"]))
         bias.mul_(float(facts["scale"])).add_(float(facts["offset"]))
