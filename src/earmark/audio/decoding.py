@@ -15,6 +15,8 @@ import soundfile
 
 from earmark.audio import containers, media
 from earmark.audio.containers import DecodingError, Source
+from earmark.audio.time_limit import LimitedDecoder
+from earmark.audio.tracks import Track, check_exists, check_track
 from earmark.errors import AudioError, EarmarkWarning
 
 _BLOCK_VALUES: Final = 1 << 20
@@ -86,22 +88,30 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def open_decoder(source: Source, name: str) -> Iterator[Decoder]:
+def open_decoder(source: Source, name: str, track: Track = None) -> Iterator[Decoder]:
     """A decoder of the recording, closed when the block ends.
 
     Args:
         source: A file in any format, or its bytes.
         name: Name of the recording in errors.
+        track: Number of the sound track, from 1 on, or `mix` for the mean of all; by default the first.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, or shorter than its header states.
+        AudioError: The file is missing, empty, no audio, shorter than its header states, without this track, or its
+            decoder hangs (`time_limit`).
+        ConfigError: `track` is neither a positive whole number nor `mix`.
     """
-    if isinstance(source, Path):
-        check_is_file(source)
-    try:
+    check_track(track)
+
+    def opened() -> Decoder:
+        if isinstance(source, Path):
+            check_is_file(source)
         if containers.size_in_bytes(source) == 0:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
-        decoder = _choose_decoder(source, name)
+        return _choose_decoder(source, name, track)
+
+    try:
+        decoder = LimitedDecoder(opened, name)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
@@ -187,12 +197,12 @@ def describe_invalid(samples: np.ndarray) -> str:
     return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"
 
 
-def _choose_decoder(source: Source, name: str) -> Decoder:
+def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
     media_format = containers.media_format(source)
     if media_format is not None:
-        return media.MediaDecoder(source, name, media_format)
+        return media.open_media(source, name, media_format, track)
     try:
         file = _open_sound_file(source)
         # with this suffix libsndfile reads any bytes as samples
@@ -203,7 +213,7 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
         with containers.open_stream(source) as stream:
             fallback = _FALLBACKS.get(stream.read(4))
         if fallback is not None and media.is_installed():
-            return media.MediaDecoder(source, name, fallback)
+            return media.open_media(source, name, fallback, track)
         raise AudioError(
             f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
             "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
@@ -219,6 +229,7 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
             text = f"its header states {stated} bytes of sound; the rest of the file is read too"
             warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
         containers.check_complete(source, name, file.format)
+        check_exists(track, 1, name)
         return _SoundFileDecoder(file)
     except BaseException:
         file.close()
@@ -282,7 +293,7 @@ class _SoundFileDecoder:
     def skip(self, n_samples: int) -> None:
         if self._file.can_seek:
             try:
-                self._file.seek(n_samples)
+                self._file.seek(n_samples, soundfile.SEEK_CUR)
             except soundfile.SoundFileError as error:
                 raise DecodingError(str(error)) from error
             return

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,14 +10,11 @@ import torch
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from earmark.data.clips import Dataset
-from earmark.data.segments import segments_of
 from earmark.errors import ConfigError, DataError
-from earmark.evaluation.report import FailedClip, Report, evaluate
-from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine
+from earmark.evaluation.report import Report, evaluate
+from earmark.evaluation.scoring import FailedClip
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
-from earmark.model.network import Network
 
 N_BINS: Final = 15
 """Equal-width bins of the expected calibration error, over scores from 0 to 1."""
@@ -133,24 +130,18 @@ def calibrate(
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
         show = None if progress is None else lambda done, _, n=n_before: progress(n + done, n_clips)
-        report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
-        # encoded clips are scored whole
-        is_sound = isinstance(network, Network) and segments_of(dataset) is None
-        reports.append(_as_tagged(network, dataset, report) if is_sound else report)
+        report = evaluate(
+            network,
+            dataset,
+            batch_size=batch_size,
+            n_workers=n_workers,
+            progress=show,
+            device=device,
+            long_clips="windows",
+        )
+        reports.append(report)
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
-
-
-def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
-    """The report with long clips scored again by the tagger, which does not pool them whole."""
-    tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
-    columns = [network.labels.index(figures.label) for figures in report.labels]
-    scores = report.scores.copy()
-    for row, clip_id in zip(scores, report.ids, strict=True):
-        audio = clips[clip_id].load(tagger.sample_rate)
-        if tagger.is_long(audio.duration):
-            row[:] = tagger.score(audio).scores[columns]
-    return replace(report, scores=scores)
 
 
 def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:
@@ -201,8 +192,8 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
 def apply(network: _Model, calibration: Calibration) -> _Model:
     """A calibrated copy of the network, with thresholds and with `Calibration.facts` in `extra["calibration"]`.
 
-    Scale and offset are folded into its last layer, so every engine applies them without knowing of them. Order, top-1
-    and mAP do not change, except by float32 rounding.
+    Scale and offset are folded into its last layer, or at the instance level stored after its pooling, so every engine
+    applies them without knowing of them. Order, top-1 and mAP do not change, except by float32 rounding.
 
     Raises:
         ConfigError: The calibration has other labels.
@@ -236,9 +227,11 @@ def _calibrated(
         )
     scaled = copy.deepcopy(network)
     last = scaled.classifier[-1]
+    weight: torch.Tensor = last.get_parameter("weight") if scaled.affine is None else scaled.affine.scale
+    bias: torch.Tensor = last.get_parameter("bias") if scaled.affine is None else scaled.affine.offset
     with torch.no_grad():
-        last.get_parameter("weight").mul_(float(facts["scale"]))
-        last.get_parameter("bias").mul_(float(facts["scale"])).add_(float(facts["offset"]))
+        weight.mul_(float(facts["scale"]))
+        bias.mul_(float(facts["scale"])).add_(float(facts["offset"]))
     scaled.thresholds = tuple(thresholds)
     scaled.extra["calibration"] = dict(facts)
     return scaled

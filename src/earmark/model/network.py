@@ -17,6 +17,7 @@ from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
+from earmark.storage.files import utf8_name
 
 _ENCODER: Final = ("frontend.", "backbone.")
 """Beginnings of the names of the weights that segments depend on."""
@@ -257,7 +258,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a checkpoint written by `earmark train` was expected")
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("earmark", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:

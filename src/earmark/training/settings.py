@@ -9,41 +9,20 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.training.choices import (
+    AttentionFunction,
+    BackboneName,
+    Cache,
+    Frozen,
+    PoolingName,
+    Precision,
+    Schedule,
+    Shuffle,
+)
 
 if TYPE_CHECKING:
     from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
-
-PoolingName = Literal[
-    "max",
-    "mean",
-    "max_mean",
-    "attention",
-    "attentive_stats",
-    "gmap",
-    "stats",
-    "log_sum_exp",
-    "power",
-    "gated_attention",
-    "feature_attention",
-    "multi_level_attention",
-    "instance_max",
-    "instance_mean",
-    "linear_softmax",
-    "exp_softmax",
-    "auto_pool",
-    "noisy_or",
-    "decision_attention",
-    "hierarchical",
-]
-AttentionFunction = Literal["sigmoid", "softmax", "exp"]
-BackboneName = Literal["cnn", "light"]
-Schedule = Literal["cosine", "constant"]
-Precision = Literal["auto", "float32", "bf16"]
-Cache = Literal["auto", "log_mel", "none"]
-Shuffle = Literal["clips", "blocks"]
-Frozen = Literal["none", "backbone"]
-
 
 HEAD: Final = (
     "perceptron_layers",

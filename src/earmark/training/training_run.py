@@ -34,7 +34,6 @@ from earmark.training.encoding import EncodeConfig, encode
 from earmark.training.features import (
     Columns,
     check_data,
-    check_segments,
     chosen_cache,
     read_features,
     segment_features,
@@ -111,7 +110,6 @@ def train(
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
-    check_segments(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
@@ -211,8 +209,9 @@ def _prepare(
     """The loop before its first step or at `state`."""
     from earmark.training.loop import Loop
 
-    facts, skipped = folder.facts, []
+    facts = folder.facts
     datasets = [data] if valid is None else [data, valid]
+    skipped: list[tuple[str, str]] = []
     if config.freeze == "backbone":
         datasets, skipped = _encoded(config, datasets, folder.segments, device, rank, bar)
         data = datasets[0]
@@ -262,9 +261,16 @@ def _encoded(
 
         with rank.one_after_the_first():
             if rank.is_first:
-                model, store = str(config.init), folder / part
-                options = {"skip_bad": config.skip_bad, "device": str(device), "n_readers": n_readers}
-                encode(dataset, model, store, settings, **options, progress=show)
+                encode(
+                    dataset,
+                    str(config.init),
+                    folder / part,
+                    settings,
+                    skip_bad=config.skip_bad,
+                    device=str(device),
+                    n_readers=n_readers,
+                    progress=show,
+                )
         shards = read_manifest(folder / part)["shards"]
         skipped += [clip for shard in shards for clip in shard.skipped]
         stores.append(read_segments(folder / part))
@@ -275,7 +281,7 @@ class _Read(NamedTuple):
     """The clips of a run, read or ready to be read."""
 
     columns: list[Columns]
-    """Of the training and, if there are any, the validation clips."""
+    """Training clips, then the validation clips if there are any."""
     skipped: list[tuple[str, str]]
     """Id and error of the clips that were left out."""
     crop: int
@@ -315,8 +321,9 @@ def _resolved(
     config: TrainConfig, datasets: Sequence[Dataset], stages: Stages, device: torch.device, rank: Rank
 ) -> dict[str, str]:
     """The meaning of `auto` here."""
-    is_network = isinstance(stages, Network)
-    cache = chosen_cache(config, datasets, stages.frontend, rank.n_local) if is_network else "segments"
+    cache: str = "segments"
+    if isinstance(stages, Network):
+        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local)
     return {"cache": cache, "precision": chosen_precision(config, device)}
 
 
