@@ -27,6 +27,11 @@ _COMMON_NAMES: Final = {
     "wv": "WavPack",
 }
 """Common names of formats that FFmpeg names differently."""
+_DETECTED: Final = (
+    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,"
+    "mpegts,mxf,nut,ogg,oma,qcp,rm,sox,tak,truehd,tta,voc,w64,wav,wv,xwma"
+)
+"""Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
 _STATES_LENGTH: Final = frozenset({"mov", "wv"})
 """Formats that state the exact number of samples."""
 _STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi"})
@@ -43,14 +48,26 @@ def is_installed() -> bool:
     return find_spec("av") is not None
 
 
+def find_format(source: Source) -> str | None:
+    """FFmpeg's name of a format by the content of a file; None for content that is no sound."""
+    import av
+
+    with containers.open_stream(source) as file:
+        try:
+            with av.open(containers.LenientFile(file), options={"format_whitelist": _DETECTED}) as container:
+                name: str = container.format.name
+        except (av.FFmpegError, ValueError, OverflowError):
+            return None
+    return name.partition(",")[0]
+
+
 class MediaDecoder:
     """The decoder for the first audio stream of a file, by FFmpeg.
 
     Args:
         source: A file, or its bytes.
         name: Name of the recording in errors.
-        media_format: From `containers.media_format`. FFmpeg must not detect it: it reads some texts as playlists and
-            downloads the files in them.
+        media_format: From `containers.media_format` or `find_format`.
 
     Raises:
         AudioError: PyAV is not installed, or the file is damaged, cut off or without sound.
