@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, open_stream, size_in_bytes
 
+_BLOCK_BYTES: Final = 1 << 20
 _UNKNOWN: Final = 0x7FFF0000
 _MAX_CHUNKS: Final = 1000
 """Damaged files may hold endless chunks of size 0."""
@@ -215,14 +216,29 @@ def _is_chunk(stream: BufferedIOBase, position: int, size: int, layout: _Layout)
     """Whether a chunk, a tag, padding or another file begins there."""
     stream.seek(position)
     head = stream.read(layout.n_head)
-    if head.startswith(_TAGS) or not head.strip(b"\0"):
+    if head.startswith(_TAGS):
         return True
+    if not head.strip(b"\0"):
+        # silence may be sound, padding may stand before a chunk
+        following = _after_zeros(stream, position)
+        return following >= size or (bool(head) and _is_chunk(stream, following, size, layout))
     if len(head) < layout.n_head or _layout(stream, position) is not None:
         return True
     name = head[:4]
     stated = int.from_bytes(head[layout.n_name :], layout.order)
     end = position + stated + (0 if layout.counts_head else layout.n_head)
     return name.isascii() and name.decode().isprintable() and end <= size + TOLERATED_BYTES
+
+
+def _after_zeros(stream: BufferedIOBase, position: int) -> int:
+    """Offset of the first byte other than 0 from a position on, or of the end."""
+    stream.seek(position)
+    while block := stream.read(_BLOCK_BYTES):
+        rest = block.lstrip(b"\0")
+        if rest:
+            return position + len(block) - len(rest)
+        position += len(block)
+    return position
 
 
 def _end_au(stream: BufferedIOBase, part: SoundPart, size: int) -> int | None:
@@ -238,7 +254,7 @@ def _end_au(stream: BufferedIOBase, part: SoundPart, size: int) -> int | None:
     behind = stream.read(TOLERATED_BYTES)
     if behind.startswith(_AU_MAGICS):
         return end
-    if not behind.startswith(_TAGS) and behind.strip(b"\0"):
+    if not behind.startswith(_TAGS) and _after_zeros(stream, end) < size:
         part.stated = stated
         part.replaced[8] = b"\xff" * 4
     return None

@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 import soundfile
 
-from earmark.audio import chunks, containers, irregular, media
+from earmark.audio import chunks, containers, irregular, media, mp3
 from earmark.audio.containers import DecodingError, Source
 from earmark.audio.joined import JoinedDecoder
 from earmark.audio.sound_files import SoundFileDecoder, open_file
@@ -195,6 +195,7 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
         planned = irregular.plan_mp3(source)
         if planned is not None:
             return _open_planned(source, name, planned)
+        _check_mp3(source, name)
         return _decline(source, name, error)
     try:
         # with this suffix libsndfile reads any bytes as samples
@@ -204,11 +205,19 @@ def _choose_decoder(source: Source, name: str) -> Decoder:
             file.close()
             return _open_planned(source, name, planned)
         containers.check_complete(source, name, file.format)
+        if file.format == "MP3":
+            _check_mp3(source, name)
         _warn(name, planned)
         return SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
+
+
+def _check_mp3(source: Source, name: str) -> None:
+    stated, held = mp3.stated_and_held(source)
+    if held < stated:
+        raise containers.truncation_error(name, f"{stated} frames", f"{held}")
 
 
 def _open_planned(source: Source, name: str, planned: irregular.Plan) -> Decoder:

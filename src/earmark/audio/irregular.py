@@ -1,12 +1,13 @@
 """Files that decoders do not read to the end: joined, with wrong lengths, or with gaps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from earmark.audio import chunks, flac, mp3, ogg
 from earmark.audio.containers import Source, id3_size, open_stream
 from earmark.audio.joined import Part
 from earmark.audio.sound_files import open_pipe, open_section
+from earmark.storage.recent_values import RecentValues
 
 _COPIED_BYTES = 1 << 18
 
@@ -21,8 +22,32 @@ class Plan:
     """Texts of warnings."""
 
 
+_ORDINARY = Plan([])
+_PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=4096)
+"""Plans by path, size, time and format."""
+
+
 def plan(source: Source) -> Plan | None:
     """How an Ogg, FLAC, wav, aiff, au, caf or w64 file is read that is irregular; None for others."""
+    return _remembered(source, _plan)
+
+
+def plan_mp3(source: Source) -> Plan | None:
+    """How an irregular mp3 file is read; None for others, and without frames."""
+    return _remembered(source, _plan_mp3)
+
+
+def _remembered(source: Source, make: Callable[[Source], Plan | None]) -> Plan | None:
+    """The plan for a file, made once: many parts of one long recording may be read."""
+    if isinstance(source, bytes):
+        return make(source)
+    facts = source.stat()
+    key = str(source), facts.st_size, facts.st_mtime_ns, make.__name__
+    known = _PLANS.get(key) or _PLANS.add(key, make(source) or _ORDINARY)
+    return None if known is _ORDINARY else known
+
+
+def _plan(source: Source) -> Plan | None:
     with open_stream(source) as stream:
         head = stream.read(16)
         if head[:3] == b"ID3":
@@ -35,8 +60,7 @@ def plan(source: Source) -> Plan | None:
     return _plan_chunks(source)
 
 
-def plan_mp3(source: Source) -> Plan | None:
-    """How an irregular mp3 file is read; None for others, and without frames."""
+def _plan_mp3(source: Source) -> Plan | None:
     if mp3.is_ordinary(source):
         return None
     found = mp3.parts(source)
@@ -57,6 +81,9 @@ def plan_mp3(source: Source) -> Plan | None:
         is_wrong = part.stated is not None and part.stated < part.n_frames
         if is_wrong:
             notes.append(f"its header states {part.stated} frames, but {part.n_frames} follow; all are read")
+        elif part.trims_sound:
+            is_wrong = True
+            notes.append("its header states a padding that is longer than encoders make it; it is read too")
         parts.append(Part(lambda part=part, is_wrong=is_wrong: open_pipe(_mp3_pieces(source, part, not is_wrong)), seconds))
         position += seconds
     return Plan(parts, notes)

@@ -1,9 +1,10 @@
 """mp3 files frame by frame: files joined behind each other, wrong and missing lengths, junk between frames."""
 
 from dataclasses import dataclass, field
+from functools import cache
+from io import BufferedIOBase
 from typing import Final
 
-from io import BufferedIOBase
 from earmark.audio.containers import Source, id3_size, open_stream, size_in_bytes
 
 _KILOBITS: Final = {
@@ -21,7 +22,10 @@ _MARGIN_BYTES: Final = 1 << 13
 """Bytes read ahead: more than three frames, and less than the length of a search step."""
 _MAX_TAIL: Final = 1 << 20
 """Longest tag behind the sound."""
-_TAGS: Final = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")
+_MAX_DELAY: Final = 2304
+"""Samples that encoders add, at most, before they fill the last frame."""
+_TAGS: Final = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI", b"RIFF", b"LIST")
+"""Beginnings of tags, and of the chunks of wav files, which may hold mp3."""
 _STATING: Final = (b"Xing", b"Info")
 """Names of the header that states the number of frames."""
 
@@ -42,14 +46,6 @@ def frame_bytes(header: bytes) -> int:
     return (72 if layer == 3 and version != 3 else 144) * n_bits // hertz + padding
 
 
-_FRAME_BYTES: Final = {
-    pair: n
-    for pair in (bytes((first, second)) for first in range(0xE0, 0x100) for second in range(256))
-    if (n := frame_bytes(b"\xff" + pair + b"\0"))
-}
-"""Sizes of frames by the second and third byte of their header."""
-
-
 @dataclass
 class Mp3Part:
     """Frames of one kind in a row: an mp3 file within a file."""
@@ -62,6 +58,8 @@ class Mp3Part:
     """Number of frames that its first frame states."""
     n_stating_bytes: int
     """Size of that first frame, which holds no sound; 0 without one."""
+    trims_sound: bool
+    """Whether that first frame states an impossible padding, which would cut off sound."""
     n_frames: int = 0
     """Number of frames of sound."""
     spans: list[tuple[int, int]] = field(default_factory=list)
@@ -92,7 +90,7 @@ def is_ordinary(source: Source) -> bool:
         stream.seek(start)
         head = stream.read(4096)
         stated = _stated(head)
-        if stated is None:
+        if stated is None or _trims_sound(head):
             return False
         n_frames, n_bytes = stated
         n_first = frame_bytes(head[:4])
@@ -109,7 +107,18 @@ def is_ordinary(source: Source) -> bool:
     if b"Info" in head[:64] and n_sound and abs(n_frames - n_bytes / n_sound) < 2 + n_frames / 500:
         return True
     found = parts(source)
-    return len(found) == 1 and not found[0].n_junk and found[0].n_frames <= n_frames
+    return len(found) == 1 and found[0].start == start and not found[0].n_junk and found[0].n_frames <= n_frames
+
+
+def stated_and_held(source: Source) -> tuple[int, int]:
+    """Numbers of frames that an mp3 file states and holds; 0 and 0 if it is long enough, or states nothing."""
+    start = id3_size(source)
+    with open_stream(source) as stream:
+        stream.seek(start)
+        stated = _stated(stream.read(256))
+    if stated is None or start + stated[1] <= size_in_bytes(source):
+        return 0, 0
+    return stated[0], sum(part.n_frames for part in parts(source))
 
 
 def parts(source: Source) -> list[Mp3Part]:
@@ -121,14 +130,14 @@ def parts(source: Source) -> list[Mp3Part]:
         position = id3_size(source)
         while (start := frames.find(position)) is not None:
             head = frames.at(start, 256)
-            if found and not frames.is_tag(position, start):
-                found[-1].n_junk += start - position
+            n_junk = 0 if frames.is_tag(position, start) else start - position
             if not found or _kind(head) != kind or _stating_bytes(head):
                 kind = _kind(head)
                 found.append(_begin(head, start))
                 start += found[-1].n_stating_bytes
             end, n_frames, last = frames.run(start, kind)
             part = found[-1]
+            part.n_junk += n_junk
             part.n_frames += n_frames
             part.is_cut = end > frames.size
             if n_frames and end <= frames.size and not frames.is_frame_or_tag(end):
@@ -136,8 +145,9 @@ def parts(source: Source) -> list[Mp3Part]:
                 following = frames.find(last + 1)
                 if following is not None and following < end:
                     end, part.n_frames = last, part.n_frames - 1
-            part.spans.append((start, min(end, frames.size)))
-            position = end
+            if end > start:
+                part.spans.append((start, min(end, frames.size)))
+            position = max(end, start + 1)
         if found and position < frames.size and not frames.is_tag(position, frames.size):
             found[-1].n_junk += frames.size - position
     return found
@@ -179,23 +189,15 @@ class _Frames:
     def run(self, position: int, kind: bytes) -> tuple[int, int, int]:
         """The end of the frames of this kind from a position on, their number, and the position of the last one."""
         n_frames, last = 0, position
-        at_stating = _stating_offsets(kind)
-        first, rate, mono = kind
+        sizes, is_mono = _sizes(kind), bool(kind[2])
         while True:
             data = self.at(position)
             is_end = position + len(data) >= self.size
             i, limit = 0, len(data) - (4 if is_end else _MARGIN_BYTES)
+            begins = _stating_frames(data, kind)
             while i <= limit:
-                header = data[i : i + 4]
-                n_bytes = _FRAME_BYTES.get(header[1:3])
-                if (
-                    n_bytes is None
-                    or header[0] != 0xFF
-                    or header[1] & 0xFE != first
-                    or header[2] & 12 != rate
-                    or (header[3] >= 0xC0) != mono
-                    or data.startswith(_STATING, i + at_stating)
-                ):
+                n_bytes = sizes.get(data[i : i + 3])
+                if n_bytes is None or (data[i + 3] >= 0xC0) != is_mono or i in begins:
                     return position + i, n_frames, last
                 last = position + i
                 i += n_bytes
@@ -231,11 +233,15 @@ def _find_frame(data: bytes, n_following: int, is_end: bool) -> int | None:
 
 def _begin(head: bytes, start: int) -> Mp3Part:
     """The part whose first frame begins with these bytes."""
-    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    hertz = (44100, 48000, 32000)[head[2] >> 2 & 3] >> {3: 0, 2: 1, 0: 2}[version]
-    n_samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+    hertz = (44100, 48000, 32000)[head[2] >> 2 & 3] >> {3: 0, 2: 1, 0: 2}[head[1] >> 3 & 3]
+    n_samples = _samples_per_frame(head)
     stated = _stated(head)
-    return Mp3Part(start, n_samples, hertz, stated[0] if stated else None, _stating_bytes(head))
+    return Mp3Part(start, n_samples, hertz, stated[0] if stated else None, _stating_bytes(head), _trims_sound(head))
+
+
+def _samples_per_frame(header: bytes) -> int:
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    return 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
 
 
 def _kind(header: bytes) -> bytes:
@@ -245,7 +251,27 @@ def _kind(header: bytes) -> bytes:
     return bytes((header[1] & 0xFE, header[2] & 12, header[3] >= 0xC0))
 
 
-def _stating_offsets(kind: bytes) -> int:
+@cache
+def _sizes(kind: bytes) -> dict[bytes, int]:
+    """Sizes of frames of one kind by the first three bytes of their header."""
+    heads = (bytes((0xFF, kind[0] | flag, second)) for flag in (0, 1) for second in range(256) if second & 12 == kind[1])
+    return {head: n for head in heads if (n := frame_bytes(head + b"\0"))}
+
+
+def _stating_frames(data: bytes, kind: bytes) -> frozenset[int]:
+    """Offsets at which a frame would begin that states the length."""
+    found = set()
+    for name in _STATING:
+        at = data.find(name)
+        while at >= 0:
+            start = at - _stating_offset(kind)
+            if start >= 0 and _stating_bytes(data[start : start + 64]):
+                found.add(start)
+            at = data.find(name, at + 1)
+    return frozenset(found)
+
+
+def _stating_offset(kind: bytes) -> int:
     """Offset of the header that states the length: it stands behind the (empty) side information of the frame."""
     is_version_1, is_mono = kind[0] >> 3 & 3 == 3, bool(kind[2])
     return 4 + ((17 if is_mono else 32) if is_version_1 else (9 if is_mono else 17))
@@ -254,10 +280,11 @@ def _stating_offsets(kind: bytes) -> int:
 def _stating_bytes(frame: bytes) -> int:
     """Size of a frame that states the length; 0 for a frame of sound."""
     kind = _kind(frame[:4])
-    at = _stating_offsets(kind) if kind else 0
+    at = _stating_offset(kind) if kind else 0
     # a checksum may stand before the side information
     is_stating = bool(kind) and (frame.startswith(_STATING, at) or frame.startswith(_STATING, at + 2))
-    return frame_bytes(frame[:4]) if is_stating else 0
+    # libmpg123 takes it for sound if the side information is not empty
+    return frame_bytes(frame[:4]) if is_stating and not frame[6:at].strip(b"\0") else 0
 
 
 def _stated(frame: bytes) -> tuple[int, int] | None:
@@ -268,6 +295,17 @@ def _stated(frame: bytes) -> tuple[int, int] | None:
     if len(frame) < at + 16 or frame[at + 7] & 3 != 3:
         return None
     return int.from_bytes(frame[at + 8 : at + 12]), int.from_bytes(frame[at + 12 : at + 16])
+
+
+def _trims_sound(frame: bytes) -> bool:
+    """Whether the padding that LAME states (12 bits for each end) is longer than encoders make it."""
+    if not _stating_bytes(frame):
+        return False
+    at = max(frame.find(name, 0, 64) for name in _STATING)
+    flags = frame[at + 7]
+    lame = at + 8 + sum(n for bit, n in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
+    trimmed = int.from_bytes(frame[lame + 21 : lame + 24])
+    return (trimmed >> 12) + (trimmed & 0xFFF) > _MAX_DELAY + _samples_per_frame(frame)
 
 
 def _is_tag(data: bytes) -> bool:

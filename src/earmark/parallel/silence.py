@@ -43,8 +43,8 @@ def silence_process() -> None:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     printed = _c_output()
-    if printed is not None:
-        printed.value = _c_nowhere()
+    if printed is not None and (nothing := _c_nowhere()):
+        printed.value = nothing
 
 
 def _c_output() -> ctypes.c_void_p | None:
