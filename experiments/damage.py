@@ -237,7 +237,7 @@ def _seconds_by_ffmpeg(content: bytes) -> float:
         found = media.find_format(content)
         if found is None:
             return 0.0
-        with av.open(io.BytesIO(content), format=found) as container:
+        with av.open(io.BytesIO(content), "r", format=found) as container:
             for frame in container.decode(audio=0):
                 seconds += frame.samples / frame.sample_rate
     except (av.FFmpegError, IndexError, ValueError, OverflowError):

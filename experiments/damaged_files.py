@@ -1,6 +1,7 @@
 """Writes results/damaged-files.md: what becomes of thousands of damaged recordings of all formats."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.training.machine import describe_processor
+from earmark.parallel.processors import n_processors
 from experiments.damage import KINDS
 from experiments.steps import RESULTS, commit
 
@@ -107,14 +108,16 @@ def _lines(n_files: int) -> Iterator[str]:
     finally:
         status = reader.wait()
     if status:
-        raise DataError(f"the process that reads damaged files ended with status {status}, after: {last}; then {line!r}")
+        raise DataError(
+            f"the process that reads damaged files ended with status {status}, after: {last}; then {line!r}"
+        )
 
 
 def page(tally: Tally, n_files: int) -> str:
     """The page: outcomes by format and by kind of damage, in Markdown."""
     text = (
         "# Damaged recordings\n\nWritten by `python -m experiments damaged-files`, "
-        f"commit {commit()}, {describe_processor()}: {n_files} damaged files of one or two seconds. A file counts as "
+        f"commit {commit()}, {n_processors()} cores of a {platform.machine()} processor: {n_files} damaged files of one or two seconds. A file counts as "
         "read short without a note when no warning names it and it gives less sound than was in it before, or than "
         "FFmpeg decodes from it.\n\n"
     )

@@ -12,7 +12,9 @@ def test_no_damaged_file_crashes_hangs_leaks_or_is_read_short_without_a_note() -
     tally = read_all(N_FILES)
     assert not tally.failures
     assert tally.counts.total() == N_FILES
-    outcomes = {outcome: sum(n for key, n in tally.counts.items() if key[2] == outcome) for outcome in ("whole", "noted")}
+    outcomes = {
+        outcome: sum(n for key, n in tally.counts.items() if key[2] == outcome) for outcome in ("whole", "noted")
+    }
     # the test needs all outcomes often
     assert min(outcomes.values()) > N_FILES // 10
     assert sum(outcomes.values()) < N_FILES * 9 // 10

@@ -23,4 +23,4 @@ def test_a_number_names_a_file_and_half_of_the_files_are_cut_joined_spliced_or_h
     files = [make(number) for number in range(8 * n_formats)]
     assert make(5) == files[5]
     kinds = Counter(file.kind for file in files)
-    assert kinds == {"bytes": 4 * n_formats, **{kind: n_formats for kind in KINDS[1:]}}
+    assert kinds == {"bytes": 4 * n_formats, **dict.fromkeys(KINDS[1:], n_formats)}

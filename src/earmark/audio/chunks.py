@@ -96,6 +96,8 @@ class SoundPart:
     """New bytes by their offset from `start`."""
     stated: int | None = None
     """Bytes of sound that the header states, if more follow."""
+    n_missing: int = 0
+    """Bytes of sound that the header states and the file lacks."""
 
 
 def parts(source: Source) -> list[SoundPart]:
@@ -164,6 +166,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
                 following = _search(source, part.start + 1, layout) if stated >= _UNKNOWN else None
                 if following is not None:
                     _correct(stream, part, following, layout, chunks, None)
+                elif stated < _UNKNOWN:
+                    part.n_missing = max(0, end - size - TOLERATED_BYTES)
                 return following
             if not (_is_chunk(stream, padded, size, layout) or _is_chunk(stream, end, size, layout)):
                 following = _search(source, part.start + 1, layout)

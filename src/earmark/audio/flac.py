@@ -15,13 +15,26 @@ _TAIL_BYTES: Final = 1 << 20
 _N_PROBES: Final = 64
 """Places in a large file at which the numbers of frames are compared."""
 _PROBE_BYTES: Final = 1 << 15
-_CHECKSUMS: Final = bytes(
-    [
-        (lambda value: [value := (value << 1 ^ (7 if value & 128 else 0)) & 255 for _ in range(8)][-1])(byte)
-        for byte in range(256)
-    ]
-)
+
+
+def _remainders(n_bits: int, polynomial: int) -> tuple[int, ...]:
+    """The checksum of each byte."""
+    top, found = 1 << n_bits - 1, []
+    for byte in range(256):
+        value = byte << n_bits - 8
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value & top else 0)) & (top << 1) - 1
+        found.append(value)
+    return tuple(found)
+
+
+_CHECKSUMS: Final = _remainders(8, 0x07)
 """CRC-8 of each byte, with the polynomial x^8 + x^2 + x + 1."""
+_CHECKSUMS_16: Final = _remainders(16, 0x8005)
+"""CRC-16 of each byte, with the polynomial x^16 + x^15 + x^2 + 1."""
+_TAGS: Final = (b"TAG", b"ID3", b"APETAGEX")
+_FINAL_TAGS: Final = ((b"TAG", 128), (b"APETAGEX", 32))
+"""Tags at the end of a file, and the bytes from their mark to the end."""
 _BITS: Final = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 """Bits of a sample by their code in the header of a frame; other codes refer to the first block of metadata."""
 _RATES: Final = dict(enumerate((88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000), start=1))
@@ -138,7 +151,11 @@ def is_ordinary(source: Source) -> bool:
         tail = stream.read()
         if any(marker in tail for marker in _MARKERS):
             return False
-        last = _last_frame(tail, info)
+        if tail.endswith(bytes(16)) or any(
+            tail.startswith(tag, len(tail) - n) for tag, n in _FINAL_TAGS if n <= len(tail)
+        ):
+            return False
+        _, last = _last_frame(tail, info)
         if info.n_samples and last is not None and info.end(last) > info.n_samples:
             return False
         if size <= _TAIL_BYTES:
@@ -164,11 +181,10 @@ def parts(source: Source) -> list[FlacPart]:
             info = StreamInfo(stream.read(_STREAM_INFO))
             stream.seek(max(start + _STREAM_INFO, stop - _TAIL_BYTES))
             tail = stream.read(stop - stream.tell())
-            tag = tail.rfind(b"ID3")
-            if tag >= 0 and stop < size_in_bytes(source):  # the next file begins with a tag
-                tail, stop = tail[:tag], stop - len(tail) + tag
-            last = _last_frame(tail, info)
-            found.append(FlacPart(start, stop, info.n_samples, 0 if last is None else info.end(last), info.sample_rate))
+            at, last = _last_frame(tail, info)
+            # the decoder fails at tags and padding behind the last frame
+            end = stop if last is None else stop - len(tail) + _frame_end(tail, at)
+            found.append(FlacPart(start, end, info.n_samples, 0 if last is None else info.end(last), info.sample_rate))
     return found
 
 
@@ -198,10 +214,26 @@ def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
     return None
 
 
-def _last_frame(data: bytes, info: StreamInfo) -> _Frame | None:
+def _last_frame(data: bytes, info: StreamInfo) -> tuple[int, _Frame | None]:
+    """Offset of the last frame, and the frame."""
     at = len(data)
     while (at := data.rfind(b"\xff", 0, at)) >= 0:
         frame = info.frame(data, at)
         if frame is not None:
-            return frame
-    return None
+            return at, frame
+    return 0, None
+
+
+def _frame_end(data: bytes, start: int) -> int:
+    """The end of the last frame, behind which only tags and padding follow; the end of the data if it is unknown.
+
+    The checksum of a frame with its own two last bytes is 0.
+    """
+    checksum = 0
+    for at in range(start, len(data)):
+        checksum = (checksum << 8 & 0xFFFF) ^ _CHECKSUMS_16[checksum >> 8 ^ data[at]]
+        if checksum == 0 and at > start + 8:
+            rest = data[at + 1 : at + 17]
+            if not rest.strip(b"\0") or rest.startswith(_TAGS):
+                return at + 1
+    return len(data)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from earmark.audio import chunks, flac, mp3, ogg
 from earmark.audio.containers import Source, id3_size, open_stream
 from earmark.audio.joined import Part
-from earmark.audio.sound_files import open_pipe, open_section
+from earmark.audio.sound_files import SequentialFile, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
 
 _COPIED_BYTES = 1 << 18
@@ -84,9 +85,17 @@ def _plan_mp3(source: Source) -> Plan | None:
         elif part.trims_sound:
             is_wrong = True
             notes.append("its header states a padding that is longer than encoders make it; it is read too")
-        parts.append(Part(lambda part=part, is_wrong=is_wrong: open_pipe(_mp3_pieces(source, part, not is_wrong)), seconds))
+        parts.append(Part(partial(_open_mp3, source, part, not is_wrong), seconds))
         position += seconds
     return Plan(parts, notes)
+
+
+def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SequentialFile:
+    return open_pipe(_mp3_pieces(source, part, with_length))
+
+
+def _open_ogg(source: Source, link: ogg.Link) -> SequentialFile:
+    return open_pipe(ogg.rewritten(source, link))
 
 
 def _mp3_pieces(source: Source, part: mp3.Mp3Part, with_length: bool) -> Iterator[bytes]:
@@ -114,7 +123,7 @@ def _plan_ogg(source: Source) -> Plan:
     is_whole = len(found) == 1 and not (found[0].gaps or found[0].notes or found[0].n_bytes_skipped or found[0].n_lost)
     parts = [
         Part(
-            lambda link=link: open_pipe(ogg.rewritten(source, link)),
+            partial(_open_ogg, source, link),
             max(0, link.n_ticks) / link.clock_rate,
             [(at / link.clock_rate, n / link.clock_rate) for at, n in link.gaps],
         )
@@ -144,21 +153,22 @@ def _plan_flac(source: Source) -> Plan | None:
         if part.stated and part.held > part.stated:
             notes.append(f"its header states {part.stated} samples, but {part.held} follow; all are read")
             replaced = flac.without_length(source, part)
-        parts.append(
-            Part(lambda part=part, replaced=replaced: open_section(source, part.start, part.stop, replaced), part.seconds)
-        )
-    return Plan(parts, notes) if notes else None
+        opening = partial(open_section, source, part.start, part.stop, replaced)
+        parts.append(Part(opening, part.seconds))
+    return Plan(parts, notes)
 
 
 def _plan_chunks(source: Source) -> Plan | None:
     found = chunks.parts(source)
     notes = [f"{len(found)} files are joined in it; all are read"] if len(found) > 1 else []
-    for part in found:
-        if part.stated is not None:
-            notes.append(f"its header states {part.stated} bytes of sound; the rest of the file is read too")
+    notes += [
+        f"its header states {part.stated} bytes of sound; the rest of the file is read too"
+        for part in found
+        if part.stated is not None
+    ]
     if not notes and not any(part.replaced for part in found):
         return None
-    opened = [
-        Part(lambda part=part: open_section(source, part.start, part.stop, part.replaced), None) for part in found
-    ]
+    if len(found) > 1 and found[-1].n_missing:
+        notes.append(f"cut off, the last {found[-1].n_missing} bytes that it states are missing")
+    opened = [Part(partial(open_section, source, part.start, part.stop, part.replaced), None) for part in found]
     return Plan(opened, notes)

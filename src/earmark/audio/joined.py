@@ -1,7 +1,7 @@
 """The decoder for files of several parts, and for parts with gaps in their clock."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -73,7 +73,7 @@ class JoinedDecoder:
     def close(self) -> None:
         self._blocks.close()
 
-    def _decode(self, first: SoundFileDecoder, parts: Sequence[Part]) -> Iterator[np.ndarray]:
+    def _decode(self, first: SoundFileDecoder, parts: Sequence[Part]) -> Generator[np.ndarray, None, None]:
         yield from self._part(first, parts[0])
         for part in parts[1:]:
             try:

@@ -174,7 +174,9 @@ class _Frames:
         while position < self.size:
             head = self.at(position, 10)
             if head[:3] == b"ID3" and len(head) == 10:
-                position += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+                position += 10 + sum(
+                    (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+                )
                 continue
             data = self.at(position)
             is_end = position + len(data) >= self.size
@@ -254,7 +256,9 @@ def _kind(header: bytes) -> bytes:
 @cache
 def _sizes(kind: bytes) -> dict[bytes, int]:
     """Sizes of frames of one kind by the first three bytes of their header."""
-    heads = (bytes((0xFF, kind[0] | flag, second)) for flag in (0, 1) for second in range(256) if second & 12 == kind[1])
+    heads = (
+        bytes((0xFF, kind[0] | flag, second)) for flag in (0, 1) for second in range(256) if second & 12 == kind[1]
+    )
     return {head: n for head in heads if (n := frame_bytes(head + b"\0"))}
 
 

@@ -108,10 +108,9 @@ def is_ordinary(source: Source) -> bool:
         if n_headers < codec.n_headers:
             n_headers += n_packets if page.start else 1
         elif page.granule >= 0:
-            n_packets += bool(page.flags & _CONTINUED) if codec.is_exact else 0
             step = n_packets * codec.max_duration(page.body if not page.flags & _CONTINUED else b"")
             # packets on a page may differ in duration
-            if step and page.granule > max(clock, 0) + step + _MAX_JITTER * codec.rate or page.granule < clock:
+            if (step and page.granule > max(clock, 0) + step + _MAX_JITTER * codec.rate) or page.granule < clock:
                 return False
             clock = page.granule
         end, last = page.stop, page

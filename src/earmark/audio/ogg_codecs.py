@@ -15,8 +15,6 @@ class Codec(Protocol):
     """Packets before the sound."""
     delay: int
     """Ticks at the beginning that decoders leave out."""
-    is_exact: bool
-    """Whether `max_duration` usually is the duration."""
 
     def max_duration(self, packet: bytes) -> int:
         """Upper limit of the duration in ticks of each packet on a page that begins with this one."""
@@ -30,7 +28,7 @@ class Codec(Protocol):
 
 class _Opus:
     def __init__(self, head: bytes) -> None:
-        self.rate, self.n_headers, self.is_exact = 48000, 2, True
+        self.rate, self.n_headers = 48000, 2
         self.delay = int.from_bytes(head[10:12], "little")
 
     def add_header(self, packet: bytes) -> None:
@@ -52,7 +50,6 @@ class _Opus:
 class _Vorbis:
     def __init__(self, head: bytes) -> None:
         self.rate, self.n_headers, self.delay = int.from_bytes(head[12:16], "little"), 3, 0
-        self.is_exact = False
         self._sizes = (1 << (head[28] & 15), 1 << (head[28] >> 4))
         self._modes: list[int] = []
         self._before = 0
@@ -87,7 +84,7 @@ class _Vorbis:
 
 class _Flac:
     def __init__(self, head: bytes) -> None:
-        self.rate, self.delay, self.is_exact = int.from_bytes(head[27:30]) >> 4, 0, False
+        self.rate, self.delay = int.from_bytes(head[27:30]) >> 4, 0
         self.n_headers = 1 + int.from_bytes(head[7:9])
         self._largest = int.from_bytes(head[19:21])
 
