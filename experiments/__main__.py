@@ -58,6 +58,11 @@ COMMANDS: Final = {
         "long-recordings ESC-50 work work/three-folds.safetensors",
         "long-recordings",
     ),
+    "click-times": (
+        "Compare where clicks in videos are found with where they were put.",
+        "Writes results/click-times.md: 32 containers and codecs, with late starts and gaps.",
+        "click-times",
+    ),
     "precision": (
         "Compare a model in float32, in bf16, exported, and exported in 8 bits.",
         "Writes results/precision.md. Calibrates on folds 1 to 3 and measures on fold 5. MODEL must not have been "

@@ -146,6 +146,9 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     GMAP and mean pooling are trained on the same clips with the same budget. The scene, the picture and both networks
     are written to `out` and replace those of an earlier demo.
 
+    It starts processes, so a script calls it below `if __name__ == "__main__":`; otherwise each process would run the
+    script again.
+
     Args:
         out: A folder; it is created if it does not exist.
         seed: Seed of sounds, clips and training.

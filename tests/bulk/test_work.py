@@ -109,7 +109,7 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
 
 def test_an_incomplete_part_is_not_written(folder: Path, tmp_path: Path, loudness: Callable[..., Any]) -> None:
     class Interrupted(loudness):
-        def score(self, audio):
+        def score(self, audio, track=None):
             if len(self.sources) == 1:
                 raise KeyboardInterrupt
             return super().score(audio)

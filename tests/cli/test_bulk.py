@@ -87,7 +87,7 @@ def test_bulk_without_readable_recordings_is_an_error(
     captured = capfd.readouterr()
     assert json.loads(captured.out)["n_failed"] == 2
     assert captured.err == (
-        f"error: none of the 2 recordings could be read; one of them: {tmp_path / 'x.wav'}: no such file\n"
+        f"error: none of 2 recordings could be read; one of them: {tmp_path / 'x.wav'}: no such file\n"
     )
 
 

@@ -341,8 +341,11 @@ def test_tables_of_users_are_read(tmp_path, sound):
         ),
         ({"onset": [0.0, 2.0], "offset": [1.0, 1.5]}, ", row 1 (y): expected seconds: an onset"),
         ({"offset": [0.1, 0.2], "duration": [None, 0.2]}, ", row 1 (y): expected seconds: an onset"),
-        ({"audio": None}, ": expected the columns audio, labels and either path or id (and optionally onset,"),
-        ({"id": None}, ": expected the columns audio, labels and either path or id (and optionally onset,"),
+        (
+            {"audio": None},
+            ": expected the columns audio, labels or label, and either path or id (and optionally",
+        ),
+        ({"id": None}, ": expected the columns audio, labels or label, and either path or id (and optionally"),
         ({"audio": ["text", "text"]}, ": expected the bytes of recordings in column audio, got string"),
         ({"audio": [{"array": 1}] * 2}, ": expected the bytes of recordings in column audio, got struct<array"),
     ],

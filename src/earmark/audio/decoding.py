@@ -13,6 +13,8 @@ from earmark.audio import chunks, containers, irregular, media, mp3
 from earmark.audio.containers import DecodingError, Source
 from earmark.audio.joined import JoinedDecoder
 from earmark.audio.sound_files import SoundFileDecoder, open_file
+from earmark.audio.time_limit import LimitedDecoder
+from earmark.audio.tracks import Track, check_exists, check_track
 from earmark.errors import AudioError, EarmarkWarning
 
 _BLOCK_VALUES: Final = 1 << 20
@@ -78,22 +80,30 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def open_decoder(source: Source, name: str) -> Iterator[Decoder]:
+def open_decoder(source: Source, name: str, track: Track = None) -> Iterator[Decoder]:
     """A decoder of the recording, closed when the block ends.
 
     Args:
         source: A file in any format, or its bytes.
         name: Name of the recording in errors.
+        track: Number of the sound track, from 1 on, or `mix` for the mean of all; by default the first.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, or shorter than its header states.
+        AudioError: The file is missing, empty, no audio, shorter than its header states, without this track, or its
+            decoder hangs (`time_limit`).
+        ConfigError: `track` is neither a positive whole number nor `mix`.
     """
-    if isinstance(source, Path):
-        check_is_file(source)
-    try:
+    check_track(track)
+
+    def opened() -> Decoder:
+        if isinstance(source, Path):
+            check_is_file(source)
         if containers.size_in_bytes(source) == 0:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
-        decoder = _choose_decoder(source, name)
+        return _choose_decoder(source, name, track)
+
+    try:
+        decoder = LimitedDecoder(opened, name)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
@@ -179,34 +189,35 @@ def describe_invalid(samples: np.ndarray) -> str:
     return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"
 
 
-def _choose_decoder(source: Source, name: str) -> Decoder:
+def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
     media_format = containers.media_format(source)
     if media_format is not None:
-        return media.MediaDecoder(source, name, media_format)
+        return media.open_media(source, name, media_format, track)
     planned = irregular.plan(source)
     if planned is not None and planned.parts:
-        return _open_planned(source, name, planned)
+        return _open_planned(source, name, planned, track)
     try:
         file = open_file(source)
     except soundfile.SoundFileError as error:
         # libsndfile recognizes an mp3 only at the first byte
         planned = irregular.plan_mp3(source)
         if planned is not None:
-            return _open_planned(source, name, planned)
+            return _open_planned(source, name, planned, track)
         _check_mp3(source, name)
-        return _decline(source, name, error)
+        return _decline(source, name, error, track)
     try:
         # with this suffix libsndfile reads any bytes as samples
         if file.format == "RAW":
             raise AudioError(f"{name}: cannot be read as audio; it has no header")
         if file.format == "MP3" and (planned := irregular.plan_mp3(source)) is not None:
             file.close()
-            return _open_planned(source, name, planned)
+            return _open_planned(source, name, planned, track)
         containers.check_complete(source, name, file.format)
         if file.format == "MP3":
             _check_mp3(source, name)
+        check_exists(track, 1, name)
         _warn(name, planned)
         return SoundFileDecoder(file)
     except BaseException:
@@ -220,10 +231,11 @@ def _check_mp3(source: Source, name: str) -> None:
         raise containers.truncation_error(name, f"{stated} frames", f"{held}")
 
 
-def _open_planned(source: Source, name: str, planned: irregular.Plan) -> Decoder:
+def _open_planned(source: Source, name: str, planned: irregular.Plan, track: Track) -> Decoder:
     with containers.open_stream(source) as stream:
         if stream.read(4) == b"OggS":
             containers.check_complete(source, name, "OGG")
+    check_exists(track, 1, name)
     _warn(name, planned)
     only = planned.parts[0]
     try:
@@ -231,7 +243,7 @@ def _open_planned(source: Source, name: str, planned: irregular.Plan) -> Decoder
             return SoundFileDecoder(only.open())
         return JoinedDecoder(planned.parts, name)
     except soundfile.SoundFileError as error:
-        return _decline(source, name, error)
+        return _decline(source, name, error, track)
 
 
 def _warn(name: str, planned: irregular.Plan | None) -> None:
@@ -239,11 +251,11 @@ def _warn(name: str, planned: irregular.Plan | None) -> None:
         warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
 
 
-def _decline(source: Source, name: str, error: Exception) -> Decoder:
+def _decline(source: Source, name: str, error: Exception, track: Track) -> Decoder:
     """FFmpeg's decoder of a file that libsndfile does not read."""
     found = media.find_format(source) if media.is_installed() else None
     if found is not None:
-        return media.MediaDecoder(source, name, found)
+        return media.open_media(source, name, found, track)
     codec = chunks.wav_codec(source)
     if codec is not None and not media.is_installed():
         raise AudioError(f"{name}: its sound is in {codec}; reading it needs the extra: {media.INSTALL}") from error

@@ -91,7 +91,7 @@ class SoundFileDecoder:
     def skip(self, n_samples: int) -> None:
         if self._file.can_seek:
             try:
-                self._file.seek(n_samples)
+                self._file.seek(n_samples, soundfile.SEEK_CUR)
             except soundfile.SoundFileError as error:
                 raise DecodingError(str(error)) from error
             return

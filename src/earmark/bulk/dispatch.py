@@ -11,6 +11,7 @@ import numpy as np
 
 from earmark import hub
 from earmark.audio.recording import Audio
+from earmark.audio.tracks import Track, check_track
 from earmark.bulk.cluster import Fleet, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
@@ -70,6 +71,7 @@ def make_job(
     top: int | None = None,
     threshold: float | Literal["auto"] | None = None,
     embed: bool = False,
+    track: Track = None,
     rows_per_part: int = ROWS_PER_PART,
 ) -> Job:
     """Makes the description of a job; no part is begun.
@@ -80,6 +82,7 @@ def make_job(
         top: As in `Settings`; 5 unless a threshold is given.
         threshold: As in `Settings`.
         embed: Whether the results have embeddings.
+        track: As in `Settings`.
         rows_per_part: As in `parts.read_input`.
 
     Raises:
@@ -90,11 +93,12 @@ def make_job(
     """
     if find_spec("ray") is None:  # an error before any work
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
+    check_track(track)
     tagger = hub.load(model)
     # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)
-    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
+    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None, track)
     fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
 

@@ -13,6 +13,7 @@ from typing import Final
 from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
 from earmark.data.parquet_table import audio_column
 from earmark.errors import ConfigError, DataError
+from earmark.storage.files import text_encoding
 from earmark.storage.remote import RemotePath
 
 ROWS_PER_PART: Final = 256
@@ -90,13 +91,16 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
         suffix = PurePosixPath(place.name.lower()).suffix
         if suffix in (".txt", ".csv"):
             # accepts LF, CRLF and CR as line ends, and no other character: names may hold them
-            lines = StringIO(place.read().decode("utf-8-sig", "surrogateescape"), newline=None).readlines()
+            text = place.read()
+            lines = StringIO(text.decode(text_encoding(text[:2]), "surrogateescape"), newline=None).readlines()
             names = _column(url, lines) if suffix == ".csv" else filter(None, map(str.strip, lines))
             return _cut_files(url, place.folder, ((name, None) for name in names), rows_per_part)
         if suffix == ".parquet":
             return _cut_tables(url, place.folder, {place.name: place.size()}, rows_per_part)
     except OSError as error:
         raise DataError(f"{url}: cannot be read: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise DataError(f"{url}: text in UTF-8 or UTF-16 was expected: {error}") from error
     raise DataError(f"{url}: a folder, a listing (.txt, .csv) or .parquet was expected; `earmark tag` takes recordings")
 
 

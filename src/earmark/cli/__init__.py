@@ -11,8 +11,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
 from earmark.cli.flags import CommandApp, deferred
-from earmark.cli.screen import in_flags, one_line, report_error, show_warnings
-from earmark.errors import ConfigError, EarmarkError
+from earmark.cli.screen import one_line, report_error, show_warnings, usage_errors
+from earmark.errors import EarmarkError
 from earmark.parallel.silence import silenced_libraries
 
 _EXTRAS: Final = {
@@ -184,6 +184,16 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        return _status(words, program)
+    except BrokenPipeError:
+        # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _status(words: list[str], program: App) -> int:
+    """The exit status of a command, whose error is reported."""
+    try:
         status = _run(words, program)
         sys.stdout.flush()
         return status
@@ -192,9 +202,7 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
         report_error(f"{one_line(error)} (`{' '.join(names)} --help` explains)")
         return 2
     except BrokenPipeError:
-        # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except (EarmarkError, OSError) as error:
         report_error(error)
     except ModuleNotFoundError as error:
@@ -213,10 +221,7 @@ def _run(words: list[str], program: App) -> int:
     show_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     # cyclopts takes a single hyphen for an unknown flag
     words = ["./-" if word == "-" else word for word in words]
-    try:
+    with usage_errors():
         command, bound, _ = program.parse_args(words, exit_on_error=False, print_error=False)
-    except ConfigError as error:
-        # no work has started: an invalid setting is wrong usage, like an unknown flag
-        raise CycloptsError(in_flags(error)) from error
     with silenced_libraries() if _DECODING.intersection(words[:1]) else nullcontext():
         return int(command(*bound.args, **bound.kwargs) or 0)

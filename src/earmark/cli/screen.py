@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, TextIO
 
 from cyclopts import CycloptsError
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from earmark.errors import EarmarkError, EarmarkWarning
-from earmark.storage.files import atomic_write
+from earmark.errors import AudioError, ConfigError, EarmarkError, EarmarkWarning
+from earmark.storage.files import atomic_write, in_either_form
+from earmark.storage.remote import url_of
 
 _WIDTH_WITHOUT_TERMINAL = 160
 _SUFFIXES: Final = {
@@ -25,6 +27,7 @@ _SUFFIXES: Final = {
     "": "table",
 }
 _PICTURES: Final = (".png", ".svg", ".pdf")
+NO_URL: Final = "a local file was expected, not a URL; download it, or give its URL to `earmark bulk` in a listing"
 Progress = Callable[[int, int], None]
 """Called with the amount done and the total."""
 
@@ -62,12 +65,26 @@ def flag(setting: str) -> str:
 def _assigned(setting: str, value: object) -> str:
     if isinstance(value, bool):
         return flag(setting if value else f"no_{setting}")
-    return f"{flag(setting)} {value}"
+    return f"{flag(setting)} {quote(str(value))}"
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns an invalid setting in the block, in which no work has begun, into an error of usage."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CycloptsError(in_flags(error)) from error
 
 
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
-    sys.stderr.write(f"error: {in_flags(error)}\n")
+    _write_to_stderr(f"error: {in_flags(error)}\n")
+
+
+def _write_to_stderr(text: str) -> None:
+    sys.stdout.flush()  # where both go to one file, the text begins after the results so far, on a line of its own
+    sys.stderr.write(text)
 
 
 def show_warnings(quiet: bool) -> None:
@@ -78,7 +95,7 @@ def show_warnings(quiet: bool) -> None:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         if not issubclass(category, EarmarkWarning):
-            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+            _write_to_stderr(warnings.formatwarning(message, category, filename, lineno, line))
         elif (text := in_flags(message if isinstance(message, Warning) else str(message))) not in shown:
             shown.add(text)
             note(f"note: {text}", quiet)
@@ -90,7 +107,7 @@ def show_warnings(quiet: bool) -> None:
 def note(text: str, quiet: bool) -> None:
     """Prints a line on standard error unless `quiet`."""
     if not quiet:
-        sys.stderr.write(f"{text}\n")
+        _write_to_stderr(f"{text}\n")
 
 
 def say(text: str) -> None:
@@ -193,13 +210,20 @@ def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str
 
 @contextmanager
 def recording(file: Path) -> Iterator[Path]:
-    """The file itself, or for - a temporary file with the content of standard input."""
-    if str(file) != "-":
-        yield file
-        return
-    from earmark.audio.recording import temporary_copy  # loads numpy, which --help does not need
+    """The file itself, or for - a temporary file with the content of standard input.
 
-    with temporary_copy(sys.stdin.buffer) as path:
+    Raises:
+        AudioError: The path is a URL.
+    """
+    if (url := url_of(file)) is not None:
+        raise AudioError(f"{url}: {NO_URL}")
+    if str(file) != "-":
+        yield in_either_form(file)
+        return
+    from earmark.audio.pipes import temporary_copy  # loads numpy, which --help does not need
+
+    # Python cannot end while a thread waits for a buffered stream
+    with temporary_copy(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)) as path:
         yield path
 
 

@@ -1,6 +1,7 @@
 """Your own clips: a CSV table that lists them, or a folder whose sub-folders are the labels."""
 
 import math
+import os
 import unicodedata
 import warnings
 from collections import Counter
@@ -13,9 +14,11 @@ from earmark.audio import media
 from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
-from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
+from earmark.data.joined_labels import split_cell
+from earmark.data.tables import NOT_UTF8, drop_missing, parse_seconds, read_clips, read_table
 from earmark.errors import AudioError, DataError, EarmarkWarning
 from earmark.labels import LabelSet, normal_label
+from earmark.storage.files import as_text, in_either_form
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
@@ -36,7 +39,8 @@ _SLACK = 0.1
 def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
-    `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional:
+    `path` is relative to the CSV file; `labels` are joined by `;`, or a printed list, and may be empty (no label
+    applies). Optional:
     `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
     share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
     by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
@@ -68,7 +72,8 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
     Raises:
         DataError: As in `read_csv`, except that files may be missing.
     """
-    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", damage=damage)
+    # paths and groups may hold bytes that are not UTF-8
+    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", errors="surrogateescape", damage=damage)
     stated_seconds = cache(_stated_seconds)
 
     def to_clip(row: dict[str, str]) -> Clip:
@@ -83,6 +88,9 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
 def _clip(folder: Path, row: dict[str, str]) -> Clip:
     if not row["path"]:
         raise DataError("no path")
+    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split")):
+        raise DataError(NOT_UTF8)
+    id_, path = _located(folder, row["path"])
     times = (parse_seconds(text, name) if (text := row.get(name)) else None for name in ("onset", "offset", "duration"))
     onset, offset, duration = times
     start = onset or 0.0
@@ -95,21 +103,26 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
     elif duration == 0:
         raise DataError("the duration is 0 s")
     return Clip(
-        id=row["path"] if onset is None else f"{row['path']}@{onset}",
-        labels=tuple(dict.fromkeys(filter(None, (label.strip() for label in row["labels"].split(";"))))),
-        audio=FileAudio(_in_either_form(folder / row["path"]), start, duration),
+        id=id_ if onset is None else f"{id_}@{onset}",
+        labels=split_cell(row["labels"]),
+        audio=FileAudio(path, start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
     )
 
 
-def _in_either_form(path: Path) -> Path:
-    """The path, or its other Unicode form where only that exists; macOS and Linux write names differently."""
-    name = str(path)
-    if name.isascii() or path.exists():
-        return path
-    forms = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
-    return next((other for other in forms if other.exists()), path)
+def _located(folder: Path, written: str) -> tuple[str, Path]:
+    """The id and the file of a path in a table; both Unicode forms of a name are one id and find the same file."""
+    path, id_ = in_either_form(folder / written), unicodedata.normalize("NFC", written)
+    if written == id_ and written == as_text(written):
+        return id_, path
+    there = os.path.exists(path)  # noqa: PTH110 (never raises)
+    if written != as_text(written) and not there:
+        raise DataError(f"{NOT_UTF8} ({path}: no such file)")
+    composed = folder / id_
+    if there and composed.exists() and not composed.samefile(path):
+        id_ = written  # two files whose names differ only in their Unicode form
+    return id_, path
 
 
 def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:

@@ -33,9 +33,10 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
 
     The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
     (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
-    bytes of an audio file, or a struct that holds them in `bytes`), `labels` (a list, or text joined by `;`), `path` or
-    `id`, and optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and
-    `group`. Without `group`, the parts of one `path` form a group. Hidden files are ignored.
+    bytes of an audio file, or a struct that holds them in `bytes`), `labels` or `label` (a list, text joined by `;`, or
+    numbers that the file names as Hugging Face's ClassLabel does), `path` or `id`, and optionally `onset` with `offset`
+    or `duration` in seconds for a part of the recording, `split` and `group`. Without `group`, the parts of one `path`
+    form a group. Hidden files are ignored.
 
     Args:
         url: A path, or a URL that fsspec or Arrow supports.

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
-from earmark.evaluation.report import FailedClip, Report, evaluate
-from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine
+from earmark.evaluation.report import Report, evaluate
+from earmark.evaluation.scoring import FailedClip
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 
@@ -129,22 +128,18 @@ def calibrate(
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
         show = None if progress is None else lambda done, _, n=n_before: progress(n + done, n_clips)
-        report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
-        reports.append(_as_tagged(network, dataset, report))
+        report = evaluate(
+            network,
+            dataset,
+            batch_size=batch_size,
+            n_workers=n_workers,
+            progress=show,
+            device=device,
+            long_clips="windows",
+        )
+        reports.append(report)
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
-
-
-def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
-    """The report with long clips scored again by the tagger, which does not pool them whole."""
-    tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
-    columns = [network.labels.index(figures.label) for figures in report.labels]
-    scores = report.scores.copy()
-    for row, clip_id in zip(scores, report.ids, strict=True):
-        audio = clips[clip_id].load(tagger.sample_rate)
-        if tagger.is_long(audio.duration):
-            row[:] = tagger.score(audio).scores[columns]
-    return replace(report, scores=scores)
 
 
 def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:

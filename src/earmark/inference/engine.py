@@ -69,6 +69,12 @@ class ChunkedEncoder:
         self.n_samples = 0
         """Number of samples pushed so far."""
 
+    @property
+    def n_needed(self) -> int:
+        """Number of samples, pushed ones included, with which the next segments are complete."""
+        waiting = (self._n_before + self._n_segments + self._engine.halo) * self._engine.samples_per_segment
+        return self.n_samples - self._n_waiting + waiting + 1
+
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and yields the segments that are now complete, chunk by chunk."""
         engine = self._engine

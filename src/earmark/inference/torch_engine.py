@@ -1,5 +1,6 @@
 """The engine of a PyTorch network."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from earmark.errors import EarmarkWarning
 from earmark.model.backbone import FoldedBackbone
 from earmark.model.network import Network
 
@@ -20,7 +22,7 @@ class TorchEngine:
             a change of weights.
         n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
         precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
-            changes scores in the third digit.
+            changes scores in the third digit. On others it is much slower, which an `EarmarkWarning` says.
     """
 
     def __init__(
@@ -28,6 +30,12 @@ class TorchEngine:
     ) -> None:
         if n_threads is not None:
             torch.set_num_threads(n_threads)
+        if precision == "bf16" and network.device.type == "cpu" and not has_bf16():
+            warnings.warn(
+                "PyTorch finds no instructions for bf16 in this processor: it may be several times slower than float32",
+                EarmarkWarning,
+                stacklevel=2,
+            )
         self.network = network.eval()
         self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
         self.labels = network.labels
@@ -65,6 +73,12 @@ class TorchEngine:
     def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> np.ndarray:
         with torch.inference_mode():
             return _as_numpy(stage(*inputs))
+
+
+def has_bf16() -> bool:
+    """Whether this processor has instructions for bf16; without them PyTorch emulates it at a fraction of the speed."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def _as_numpy(tensor: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.pooling import POOLINGS, Pooling
-from earmark.storage.files import atomic_write
+from earmark.storage.files import atomic_write, utf8_name
 
 FORMAT: Final = 1
 """Format number of checkpoints; a reader refuses a higher one."""
@@ -232,7 +232,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a checkpoint written by `earmark train` was expected")
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("earmark", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:

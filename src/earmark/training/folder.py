@@ -15,7 +15,7 @@ import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
-from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.files import atomic_write, leftovers, utf8_name
 from earmark.storage.json_files import json_value, write_json
 from earmark.storage.locks import LOCK, alone
 from earmark.training.settings import TrainConfig
@@ -218,6 +218,16 @@ class RunFolder:
             writer = csv.DictWriter(file, [entry.name for entry in fields(Epoch)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
+
+    @contextmanager
+    def event_writer(self) -> Iterator[Any]:
+        """Opens the writer of TensorBoard's events for the block."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        events = self.path / "tensorboard"
+        events.mkdir(exist_ok=True)
+        with utf8_name(events) as name, SummaryWriter(name) as writer:
+            yield writer
 
     def write_state(self, state: dict[str, Any]) -> None:
         # through memory: torch reports a full disk in an error of its own

@@ -120,15 +120,13 @@ class Loop:
             EarmarkError: The weights are no longer finite.
             KeyboardInterrupt: A second signal came.
         """
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         plan, batch_size = self.plan, self.plan.batch_size
         steps = range(self.n_steps_done, plan.n_steps)
         n_clips, n_shown = plan.n_steps * batch_size, steps.start * batch_size
         self._task = self.bar.add_task("training", total=n_clips, completed=n_shown, note="")
         self._logged = (self.loss_sum, self.n_losses)
         self._set_modes()
-        writer = SummaryWriter(self.folder.path / "tensorboard") if self.rank.is_first else nullcontext()
+        writer = self.folder.event_writer() if self.rank.is_first else nullcontext()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         noted = handled(self.interruption, signal.SIGINT, signal.SIGTERM)
         with writer as self._writer, noted, deterministic, self._averaged_gradients():
