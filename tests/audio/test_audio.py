@@ -132,6 +132,15 @@ def test_a_flac_that_states_too_few_samples() -> None:
     assert "its header states 8000 samples, but 32000 follow; all are read" in reading.notes
 
 
+def test_a_flac_whose_header_states_another_rate_than_its_frames() -> None:
+    content = bytearray(encoded("flac", tone(500)))
+    content[18] ^= 0x40
+    reading = read(bytes(content))
+    assert reading.duration == 2.0
+    assert loudest(reading.waveform, 0.1, 1.9) == pytest.approx(500, abs=5)
+    assert "its sound 16000 Hz, at which it is read" in reading.notes
+
+
 def test_large_joined_flac_files_of_the_same_length() -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40 * RATE)
     content = encoded("flac", noise)

@@ -53,6 +53,9 @@ class FlacPart:
     held: int
     """Samples up to the end of its last frame; 0 if no frame was found."""
     sample_rate: int
+    """Hz of its frames."""
+    stated_rate: int
+    """Hz that its header states."""
 
     @property
     def seconds(self) -> float | None:
@@ -81,12 +84,10 @@ class StreamInfo:
         frame = _parse_frame(data, at)
         if frame is None or frame.n_samples > self.largest_block:
             return None
-        channels, bits, rate = data[at + 3] >> 4, data[at + 3] >> 1 & 7, data[at + 2] & 15
-        is_like = (
-            (channels + 1 if channels < 8 else 2) == self._n_channels
-            and _BITS.get(bits, self._n_bits) == self._n_bits
-            and _RATES.get(rate, self.sample_rate) == self.sample_rate
-        )
+        channels, bits = data[at + 3] >> 4, data[at + 3] >> 1 & 7
+        is_like = (channels + 1 if channels < 8 else 2) == self._n_channels and _BITS.get(
+            bits, self._n_bits
+        ) == self._n_bits
         return frame if is_like else None
 
     def end(self, frame: "_Frame") -> int:
@@ -100,6 +101,8 @@ class _Frame:
     is_sample: bool
     """Whether the number counts samples, not frames."""
     n_samples: int
+    rate: int | None
+    """Hz; None if the header of the file states it alone."""
 
 
 def block_size(head: bytes) -> int | None:
@@ -135,7 +138,7 @@ def _parse_frame(data: bytes, at: int) -> _Frame | None:
     checksum = 0
     for byte in head[:end]:
         checksum = _CHECKSUMS[checksum ^ byte]
-    return _Frame(number, bool(head[1] & 1), n_samples) if checksum == head[end] else None
+    return _Frame(number, bool(head[1] & 1), n_samples, _RATES.get(rate_code)) if checksum == head[end] else None
 
 
 def is_ordinary(source: Source) -> bool:
@@ -156,6 +159,8 @@ def is_ordinary(source: Source) -> bool:
         ):
             return False
         _, last = _last_frame(tail, info)
+        if last is not None and last.rate not in (None, info.sample_rate):
+            return False
         if info.n_samples and last is not None and info.end(last) > info.n_samples:
             return False
         if size <= _TAIL_BYTES:
@@ -184,7 +189,9 @@ def parts(source: Source) -> list[FlacPart]:
             at, last = _last_frame(tail, info)
             # the decoder fails at tags and padding behind the last frame
             end = stop if last is None else stop - len(tail) + _frame_end(tail, at)
-            found.append(FlacPart(start, end, info.n_samples, 0 if last is None else info.end(last), info.sample_rate))
+            rate = info.sample_rate if last is None else last.rate or info.sample_rate
+            held = 0 if last is None else info.end(last)
+            found.append(FlacPart(start, end, info.n_samples, held, rate, info.sample_rate))
     return found
 
 
@@ -193,6 +200,13 @@ def without_length(source: Source, part: FlacPart) -> dict[int, bytes]:
     with open_stream(source) as stream:
         stream.seek(part.start + 21)
         return {21: bytes([stream.read(1)[0] & 0xF0]) + bytes(4)}
+
+
+def with_rate(source: Source, part: FlacPart) -> dict[int, bytes]:
+    """New bytes by their offset in a part, with which its header states the rate of its frames."""
+    with open_stream(source) as stream:
+        stream.seek(part.start + 20)
+        return {18: (part.sample_rate << 4 | stream.read(1)[0] & 15).to_bytes(3)}
 
 
 def _first_marker(stream: BufferedIOBase) -> int | None:

@@ -153,6 +153,11 @@ def _plan_flac(source: Source) -> Plan | None:
         if part.stated and part.held > part.stated:
             notes.append(f"its header states {part.stated} samples, but {part.held} follow; all are read")
             replaced = flac.without_length(source, part)
+        if part.sample_rate != part.stated_rate:
+            notes.append(
+                f"its header states {part.stated_rate} Hz, its sound {part.sample_rate} Hz, at which it is read"
+            )
+            replaced |= flac.with_rate(source, part)
         opening = partial(open_section, source, part.start, part.stop, replaced)
         parts.append(Part(opening, part.seconds))
     return Plan(parts, notes)
