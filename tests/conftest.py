@@ -91,7 +91,7 @@ class MeanEngine:
         level = 10 * self.pool(segments, mask)[:, 0]
         return np.stack([level, -level, np.full_like(level, -9)], axis=1)
 
-    def attention(self, segments: np.ndarray) -> np.ndarray | None:
+    def attention(self, segments: np.ndarray, label: int | None = None) -> np.ndarray | None:
         if not self.has_attention:
             return None
         return np.full((2, len(segments)), 1 / len(segments), dtype=np.float32)
@@ -140,6 +140,16 @@ def esc50_dir() -> Path:
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(f"{reason} (in CI the real recordings must be there)")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def audioset_features() -> Path:
+    """AudioSet's released features: where EARMARK_AUDIOSET_FEATURES points, or beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "audioset" / "embeddings"
+    folder = Path(os.environ.get("EARMARK_AUDIOSET_FEATURES") or beside)
+    if not (folder / "bal_train").is_dir():
+        pytest.skip(f"no features of AudioSet in {folder}: set EARMARK_AUDIOSET_FEATURES to their folder")
+    return folder
 
 
 @pytest.fixture

@@ -57,6 +57,8 @@ def test_notebooks_are_small():
         assert all(output.keys() & {"text", "data"} for cell in code_cells(notebook) for output in cell["outputs"])
 
 
-def test_the_picture_of_the_poolings_is_drawn(tmp_path):
-    runpy.run_path(str(DOCS / "draw_poolings.py"))["draw"](tmp_path / "poolings.png")
-    assert (tmp_path / "poolings.png").stat().st_size > 10_000
+def test_the_pictures_of_the_poolings_are_drawn(tmp_path):
+    script = runpy.run_path(str(DOCS / "draw_poolings.py"))
+    for name in ("draw", "draw_scores"):
+        script[name](tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000

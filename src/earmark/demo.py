@@ -30,7 +30,7 @@ from earmark.parallel.pool import Death, Pool
 from earmark.parallel.processors import n_processors
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
-from earmark.training.settings import PoolingName
+from earmark.training.choices import PoolingName
 
 POOLINGS: Final[Mapping[str, PoolingName]] = {"GMAP": "gmap", "mean pooling": "mean"}
 """The compared poolings: displayed name and name in `earmark.model.pooling.POOLINGS`."""

@@ -331,6 +331,14 @@ def test_a_checkpoint_keeps_the_calibration(network: Network, found: Calibration
         assert torch.equal(loaded(waveform), calibrated(waveform))
 
 
+def test_at_the_instance_level_the_pooled_logits_are_calibrated(network: Network, found: Calibration) -> None:
+    pooled = Network(replace(network.config, pooling="linear_softmax"), network.labels).eval()
+    waveform, facts = torch.randn(2, 16000), found.facts()
+    with torch.inference_mode():
+        expected = float(facts["scale"]) * pooled(waveform) + float(facts["offset"])
+        torch.testing.assert_close(apply(pooled, found)(waveform), expected)
+
+
 def test_calibration_does_not_change_the_given_network(network: Network, found: Calibration) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     calibrated = apply(network, found)

@@ -79,6 +79,15 @@ _COMMANDS: Final = {
         "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 4 --out run",
         "earmark train --config run/run.json --out again --pooling mean",
     ),
+    "encode": (
+        "Encode clips once, to train heads on their segments in seconds.",
+        "Runs the model's front end and backbone over every clip. OUT receives the segments with labels, splits and "
+        "groups, and the checkpoint of the encoder. Other commands read it as segments:OUT; a head that is trained on "
+        "it is joined with the encoder and tags recordings. After an interruption the same command continues; it also "
+        "verifies checksums and replaces damaged files.",
+        "earmark encode folder:clips --model earmark-esc50 --out encoded",
+        "earmark train segments:encoded --pooling attentive_stats --out run",
+    ),
     "evaluate": (
         "Measure a tagger on labelled clips: mAP, mAUC and d'.",
         "",

@@ -60,7 +60,7 @@ def calibrate(
     if like is not None or not data:
         raise CycloptsError("expected either DATA to calibrate on, or --like with a calibrated checkpoint")
     datasets = _select(data, split, label_separator)
-    network = hub.load_network(model)
+    network = hub.load_stages(model)
     from earmark.evaluation.calibration import apply
     from earmark.evaluation.calibration import calibrate as fit
 
@@ -80,7 +80,7 @@ def calibrate(
 
 
 def _copy(model: str, like: str, out: Path, json: bool) -> None:
-    network, calibrated = hub.load_network(model), hub.load_network(like)
+    network, calibrated = hub.load_stages(model), hub.load_stages(like)
     from earmark.evaluation.calibration import apply_like
 
     copied = apply_like(network, calibrated)

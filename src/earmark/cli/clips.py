@@ -3,6 +3,7 @@
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from earmark.audio import decoding
@@ -72,6 +73,15 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
         names.append(plain[",".join(words[:n_words])] if n_words > 1 else words[0])
         words = words[n_words:]
     return tuple(names)
+
+
+def published(clips: Dataset, data: str) -> Dataset:
+    """The clips under a name without the folders of this machine."""
+    path = data.partition(":")[2]
+    name = clips.name
+    for written in (path, str(Path(path))):
+        name = name.replace(written, Path(path).name) if written.strip("./") else name
+    return replace(clips, name=name)
 
 
 def rate_below(sample_rate: int, clips: Dataset) -> int | None:

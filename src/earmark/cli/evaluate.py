@@ -59,12 +59,13 @@ def evaluate(
             screen.refuse_overwriting(out / name, [model, data.partition(":")[2]])
     events = None if strong is None else read_strong_labels(strong)
     dataset = select(data, split, labels, label_separator=label_separator)
-    network = hub.load_network(model)
+    network = hub.load_network(model) if events is not None else None  # a head cannot detect events
+    stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure
 
     with screen.progress("scoring", quiet) as show:
         report = measure(
-            network,
+            stages,
             dataset,
             model=model,
             batch_size=batch_size,
@@ -75,7 +76,9 @@ def evaluate(
     if out is not None:
         report.save(out)  # first, in case detection fails
         (out / _FILES[-1]).unlink(missing_ok=True)  # from an earlier run
-    detection = None if events is None else _detect(network, dataset, events, device, quiet)
+    detection = None
+    if network is not None and events is not None:
+        detection = _detect(network, dataset, events, device, quiet)
     if out is not None:
         if detection is not None:
             detection.save(out)

@@ -22,7 +22,8 @@ Count = Annotated[int, Limit(at_least=1)]
 Data = Annotated[
     str,
     Parameter(
-        help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE."
+        help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
+        "encoded clips: segments:DIR or audioset-features:DIR."
     ),
 ]
 DecodeTimeout = Annotated[

@@ -1,20 +1,17 @@
 """`earmark pack`: any data set as sharded Parquet."""
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError, Parameter
 
 from earmark import packing
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import rate_below, select
+from earmark.cli.clips import published, rate_below, select
 from earmark.cli.flags import AsJson, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
 from earmark.errors import counted
 
 if TYPE_CHECKING:
-    from earmark.data import Dataset
     from earmark.packing import Outcome
 
 _DEFAULTS: Final = packing.PackConfig()
@@ -55,7 +52,7 @@ def pack(
         return _check(data.removeprefix("parquet:"), jobs, json, quiet)
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")
-    clips = _published(select(data, split, labels, label_separator=label_separator), data)
+    clips = published(select(data, split, labels, label_separator=label_separator), data)
     if not quiet and (rate := rate_below(settings.sample_rate, clips)):
         note(
             f"note: the recordings have a sample rate of {rate} Hz, the pack of {settings.sample_rate} Hz; it stores "
@@ -70,15 +67,6 @@ def pack(
     _print_summary(outcome, quiet)
     say(f"parquet:{out}")
     return 0
-
-
-def _published(clips: "Dataset", data: str) -> "Dataset":
-    """The clips under a name without the folders of this machine."""
-    path = data.partition(":")[2]
-    name = clips.name
-    for written in (path, str(Path(path))):
-        name = name.replace(written, Path(path).name) if written.strip("./") else name
-    return replace(clips, name=name)
 
 
 def _check(folder: str, jobs: int | None, json: bool, quiet: bool) -> int:

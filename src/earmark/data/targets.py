@@ -46,9 +46,12 @@ class Targets:
     def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
         """The multi-hot targets of the clips with these indices."""
         target = np.zeros((len(clips), self.n_labels), np.float32)
-        for row, clip in enumerate(clips):
-            start = self._ends[clip - 1] if clip else 0
-            target[row, self._labels[start : self._ends[clip]]] = 1.0
+        chosen = np.asarray(clips, np.int64)
+        counts = self._counts()[chosen]
+        # of each label of these clips: its row, and its place among the labels of all clips
+        row = np.repeat(np.arange(len(chosen)), counts)
+        place = np.arange(len(row)) + np.repeat(self._ends[chosen] - np.cumsum(counts), counts)
+        target[row, self._labels[place]] = 1.0
         return target
 
     def by_label(self) -> list[Int[np.ndarray, " _"]]:

@@ -12,10 +12,13 @@ import torch
 from jaxtyping import Bool, Float32
 
 from earmark.data.clips import Dataset, ids_sha256
+from earmark.data.segments import segments_of
 from earmark.errors import ConfigError, DataError, counted, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.evaluation.scoring import FailedClip, LongClips, Scorer, evaluating, score_clips
+from earmark.evaluation.segment_scores import check_encoder, score_segments
 from earmark.labels import LabelSet
+from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.storage.files import atomic_write
 from earmark.storage.json_files import json_value, write_json
@@ -165,7 +168,7 @@ class Report:
 
 
 def evaluate(
-    network: Network,
+    network: Stages,
     dataset: Dataset,
     *,
     model: str | None = None,
@@ -181,7 +184,8 @@ def evaluate(
     The mode and device of the network are restored.
 
     Args:
-        network: Has all labels of the data set, matched by name or MID; may have more.
+        network: Has all labels of the data set, matched by name or MID; may have more. For encoded clips, a head will
+            do.
         dataset: The clips to score.
         model: Name of the network in the report.
         batch_size: Maximum clips per batch; batches of long clips are smaller.
@@ -192,7 +196,8 @@ def evaluate(
             does; `windows` scores them like `Tagger.score`, by their best windows.
 
     Raises:
-        DataError: The network lacks labels, no clip can be read, or scores are not finite.
+        DataError: The network lacks labels, no clip can be read, the clips were encoded by another network, or scores
+            are not finite.
         ConfigError: A setting is invalid, or the device is not available.
     """
     if batch_size < 1:
@@ -200,9 +205,17 @@ def evaluate(
     if n_workers < 0:
         raise ConfigError(f"at least 0 was expected, not {n_workers}", "n_workers")
     columns = _columns(network.labels, dataset)
+    segments = segments_of(dataset)
+    check_encoder(network, segments and segments.encoder, dataset.name)
+    n_long = 0
     with evaluating(network, device):
-        scorer = Scorer(network, long_clips)
-        measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
+        if isinstance(network, Network) and segments is None:
+            scorer = Scorer(network, long_clips)
+            measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
+            n_long = scorer.n_long
+        else:  # a head without segments was refused
+            scores = score_segments(network, dataset, progress)
+            measured, unreadable = list(dataset.clips), []
     if not measured:
         first = unreadable[0]
         raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
@@ -215,7 +228,7 @@ def evaluate(
         data=dataset.name,
         failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
     )
-    return replace(report, long_clips=long_clips, n_long_clips=scorer.n_long)
+    return replace(report, long_clips=long_clips, n_long_clips=n_long)
 
 
 def measure(

@@ -10,9 +10,11 @@ import torch
 
 from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset
-from earmark.errors import ConfigError, DataError, EarmarkError
+from earmark.errors import ConfigError, EarmarkError
+from earmark.evaluation.segment_scores import check_finite
 from earmark.inference.tagger import Tagger
 from earmark.inference.torch_engine import TorchEngine
+from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads, one_ahead
 
@@ -98,7 +100,7 @@ def score_clips(
 
 
 @contextmanager
-def evaluating(network: Network, device: str | torch.device) -> Iterator[None]:
+def evaluating(network: Stages, device: str | torch.device) -> Iterator[None]:
     """Puts the network on a device in evaluation mode, and restores device and modes afterwards."""
     was_training = [(module, module.training) for module in network.modules()]
     home = network.device
@@ -140,10 +142,7 @@ class Scorer:
             scores[~by_windows] = self._whole([audio[place].waveform for place in np.flatnonzero(~by_windows)])
         for place in np.flatnonzero(by_windows):
             scores[place] = self._tagger.score(audio[place]).scores
-        finite = np.isfinite(scores).all(axis=1)
-        if not finite.all():
-            clip = sounds[int(np.argmin(finite))].clip
-            raise DataError(f"clip {clip.id!r}: the network's scores are not finite; its training may have diverged")
+        check_finite(scores, [sound.clip.id for sound in sounds])
         return scores
 
     def _whole(self, waveforms: Sequence[np.ndarray]) -> np.ndarray[Any, np.dtype[np.float32]]:

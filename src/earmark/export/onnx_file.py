@@ -3,8 +3,8 @@
 The graph of the file is the whole network, for ONNX Runtime in any language: from `waveform (batch, sample)` to
 `segments (batch, segment, channel)` and `scores (batch, label)`. A second, small graph is stored in the metadata for
 `OnnxEngine`: from `segments (bag, segment, channel)` and `mask (bag, segment)` to `logits (bag, label)`,
-`clip (bag, feature)` and, for poolings with attention, `attention (bag, head, segment)`. ONNX Runtime cannot run half
-of a graph, and two files would get separated.
+`clip (bag, feature)` and, for poolings with attention, `attention (bag, head, segment)` or, at the instance level,
+`label_attention (bag, label, segment)`. ONNX Runtime cannot run half of a graph, and two files would get separated.
 """
 
 import base64
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.inference.onnx_engine import CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.inference.onnx_engine import ATTENTION, CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
 from earmark.model.frontend import LogMel
@@ -229,15 +229,20 @@ def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes
 
 
 class _Classify(nn.Module):
-    """Pooling and classifier."""
+    """Perceptron (if the network has one), pooling and classifier."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.pooling, self.classifier = network.pooling, network.classifier
+        self.perceptron, self.pooling, self.classifier = network.perceptron, network.pooling, network.classifier
+        self.affine = network.affine
 
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        if self.perceptron is not None:
+            segments = self.perceptron(segments, mask)
+        if self.affine is not None:
+            segments = self.classifier(segments)
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
-        outputs = (self.classifier(clip), clip)
+        outputs = (self.classifier(clip) if self.affine is None else self.affine(clip), clip)
         attention = self.pooling.attention(segments, mask)
         return outputs if attention is None else (*outputs, attention)
 
@@ -268,15 +273,15 @@ def _export_encode(network: Network) -> "ModelProto":
 
 
 def _export_classify(network: Network) -> "ModelProto":
-    n_channels, pooling = network.backbone.n_channels, network.pooling
+    n_channels = network.backbone.n_channels
     segments, mask = torch.zeros(3, 5, n_channels), torch.ones(3, 5, dtype=torch.bool)
     outputs: dict[str, tuple[str | int, ...]] = {
         "logits": ("bag", len(network.labels)),
-        "clip": ("bag", pooling.n_features),
+        "clip": ("bag", network.pooling.n_features),
     }
-    attention = pooling.attention(segments, mask)
+    attention = network.attention(segments, mask)
     if attention is not None:
-        outputs["attention"] = ("bag", attention.shape[1], "segment")
+        outputs[ATTENTION[network.pooling.level]] = ("bag", attention.shape[1], "segment")
     inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
     return _export_module(_Classify(network), inputs, outputs)
 

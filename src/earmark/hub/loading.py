@@ -10,6 +10,7 @@ from earmark.inference.tagger import Tagger
 from earmark.storage.files import in_either_form
 
 if TYPE_CHECKING:
+    from earmark.model.head import Head
     from earmark.model.network import Network
 
 DEFAULT_MODEL: Final = "earmark-esc50"
@@ -90,13 +91,21 @@ def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
     Raises:
         CheckpointError: As for `load`.
     """
-    path = find_checkpoint(name_or_path, "torch")
-    if path.suffix == ".onnx":
-        raise CheckpointError(
-            f"{path}: expected a .safetensors checkpoint; an exported network only tags, so give the checkpoint from "
-            "which it was exported"
-        )
-    return _read_network(path)
+    return _read_network(_find_trainable(name_or_path))
+
+
+def load_stages(name_or_path: str | os.PathLike[str]) -> "Head | Network":
+    """The network of a model, or the head of a checkpoint that has only a head, in evaluation mode.
+
+    Raises:
+        CheckpointError: As for `load`.
+    """
+    path = _find_trainable(name_or_path)
+    if path.suffix == ".pth":
+        return _read_network(path)
+    from earmark.model.network import load_stages
+
+    return load_stages(path)
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "auto") -> Path:
@@ -130,6 +139,16 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
     if path.suffix in (".safetensors", ".onnx", ".pth") or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*_SHIPPED, *_PUBLISHED))}; {_ADVICE}")
+
+
+def _find_trainable(name_or_path: str | os.PathLike[str]) -> Path:
+    path = find_checkpoint(name_or_path, "torch")
+    if path.suffix == ".onnx":
+        raise CheckpointError(
+            f"{path}: expected a .safetensors checkpoint; an exported network only tags, so give the checkpoint from "
+            "which it was exported"
+        )
+    return path
 
 
 def _read_network(path: Path) -> "Network":

@@ -43,10 +43,17 @@ class Engine(Protocol):
     def pool(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
-        """The pooled clip of each bag."""
+        """The pooled clip of each bag; its logits where the pooling is at the instance level."""
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
-        """Weights of the segments of one bag, summing to 1 per attention head; None: the pooling has no attention."""
+    def attention(
+        self, segments: Float[np.ndarray, "segment channel"], label: int | None = None
+    ) -> Float[np.ndarray, "head segment"] | None:
+        """Weights of the segments of one bag, summing to 1 per attention head; None: the pooling has no attention.
+
+        Args:
+            segments: The bag.
+            label: Index of a label. Where each label has an attention head of its own, the result is that head alone.
+        """
 
 
 class ChunkedEncoder:

@@ -28,7 +28,8 @@ class Evidence:
     """How far the label's logit falls without this segment: positive if the segment supports the label, negative if it
     opposes it. Exact, not a gradient. (Neighbouring segments see part of the same audio.)"""
     attention: Float[np.ndarray, "head segment"] | None
-    """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention."""
+    """Weights of the segments, summing to 1 per attention head; None where the pooling has no attention. Where each
+    label has an attention head of its own, that of the label alone."""
     score: float
     """Score of the label for all these segments, from 0 to 1."""
 
@@ -66,7 +67,7 @@ def explain(
         onsets=borders[:-1],
         offsets=np.minimum(borders[1:], duration),
         weights=logits[label] - _without_each(engine, segments)[:, label],
-        attention=engine.attention(segments),
+        attention=engine.attention(segments, label),
         score=float(sigmoid(logits)[label]),
     )
 

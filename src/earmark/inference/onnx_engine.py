@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,8 @@ DESCRIPTION: Final = "earmark"
 """Metadata key of labels, thresholds and config, as JSON."""
 CLASSIFY: Final = "earmark.classify"
 """Metadata key of the graph of pooling and classifier, a separate model in base64."""
+ATTENTION: Final[Mapping[str, str]] = {"embedding": "attention", "instance": "label_attention"}
+"""Output of that graph with the attention, by the level of the pooling; at the instance level each label has a head."""
 _FATAL: Final = 4
 """Severity from which ONNX Runtime prints: it raises errors as exceptions anyway."""
 
@@ -73,7 +75,7 @@ class OnnxEngine:
         if found[0] != ({"waveform"}, {"segments", "scores"}) or not found[1][1] >= {"logits", "clip"}:
             raise CheckpointError(f"{path}: its graphs do not have earmark's inputs and outputs; export it again")
         self._n_channels = self._classify.get_inputs()[0].shape[2]
-        self._has_attention = "attention" in found[1][1]
+        self._attention = next((name for name in ATTENTION.values() if name in found[1][1]), None)
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         if waveform.size == 0:
@@ -92,8 +94,14 @@ class OnnxEngine:
     ) -> Float[np.ndarray, "bag feature"]:
         return self._run("clip", segments, mask)
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
-        return self._run("attention", segments[None], None)[0] if self._has_attention else None
+    def attention(
+        self, segments: Float[np.ndarray, "segment channel"], label: int | None = None
+    ) -> Float[np.ndarray, "head segment"] | None:
+        if self._attention is None:
+            return None
+        attention = self._run(self._attention, segments[None], None)[0]
+        is_per_label = self._attention == ATTENTION["instance"]
+        return attention[[label]] if is_per_label and label is not None else attention
 
     def _run(self, output: str, segments: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         if segments.ndim != 3 or segments.shape[2] != self._n_channels:

@@ -56,12 +56,17 @@ class TorchEngine:
     def pool(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
-        return self._run(self.network.pooling, self._tensor(segments), None if mask is None else self._tensor(mask))
+        return self._run(self.network.pool, self._tensor(segments), None if mask is None else self._tensor(mask))
 
-    def attention(self, segments: Float[np.ndarray, "segment channel"]) -> Float[np.ndarray, "head segment"] | None:
+    def attention(
+        self, segments: Float[np.ndarray, "segment channel"], label: int | None = None
+    ) -> Float[np.ndarray, "head segment"] | None:
         with torch.inference_mode():
-            attention = self.network.pooling.attention(self._tensor(segments)[None])
-        return None if attention is None else _as_numpy(attention)[0]
+            attention = self.network.attention(self._tensor(segments)[None])
+        if attention is None:
+            return None
+        is_per_label = self.network.pooling.level == "instance"
+        return _as_numpy(attention)[0, [label] if is_per_label and label is not None else slice(None)]
 
     def _encode(self, waveform: Tensor) -> Tensor:
         segments: Tensor = self._backbone(self.network.frontend(waveform))

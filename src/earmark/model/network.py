@@ -1,25 +1,27 @@
 """The four stages as one network, and its checkpoint of one file."""
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as as_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.model.backbone import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
-from earmark.model.pooling import POOLINGS, Pooling
-from earmark.storage.files import atomic_write, utf8_name
+from earmark.model.head import FORMAT, Head, HeadConfig, Stages
+from earmark.model.pooling import AttentionFunction
+from earmark.storage.files import utf8_name
 
-FORMAT: Final = 1
-"""Format number of checkpoints; a reader refuses a higher one."""
+_ENCODER: Final = ("frontend.", "backbone.")
+"""Beginnings of the names of the weights that segments depend on."""
+_ENCODER_SETTINGS: Final = ("frontend", "backbone", "width", "partial_segments")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class NetworkConfig:
     """Channels of the backbone's first block, an eighth of a segment's."""
     partial_segments: bool = True
     """Whether the last frames of a clip, if too few for a whole segment, form a partial one; PANNs drop them."""
+    perceptron_layers: Annotated[int, Limit(at_least=0)] = 0
+    """Layers of a perceptron between backbone and pooling; 0 is none, as in the paper."""
+    perceptron_width: Annotated[int, Limit(at_least=1)] = 512
+    """Width of each of these layers."""
+    perceptron_norm: bool = False
+    """Whether each of these layers has batch norm."""
     pooling: str = "gmap"
     """Name of the pooling, a key of `POOLINGS`."""
     n_heads: Annotated[int, Limit(at_least=1)] = 4
@@ -42,22 +50,37 @@ class NetworkConfig:
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
     """Whether GMAP pools deviations in addition to means (eq. 10)."""
+    attention_width: Annotated[int, Limit(at_least=1)] = 128
+    """Width of the two layers of gated attention."""
+    attention_function: AttentionFunction = "sigmoid"
+    """Function that makes the weights of decision-level, feature-level and multi-level attention."""
+    n_levels: Annotated[int, Limit(at_least=1)] = 1
+    """Layers of the perceptron, from the last one back, that multi-level attention pools."""
+    sharpness: Annotated[float, Limit(above=0)] = 5.0
+    """Sharpness of log-sum-exp pooling: near the mean if small, near the maximum if large."""
+    group_size: Annotated[int, Limit(at_least=2)] = 3
+    """Neighbouring segments in a group of hierarchical pooling."""
+    classifier_layers: Literal[1, 2] = 2
+    """Layers of the classifier; the paper has 2."""
+    classifier_norm: bool = False
+    """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
-    """Dropout after each block of the backbone."""
+    """Dropout after each block of the backbone and each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
     """Dropout before the classifier."""
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name, choices in (("backbone", BACKBONES), ("pooling", POOLINGS)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"one of {', '.join(choices)} was expected, not {getattr(self, name)!r}", name)
+        if self.backbone not in BACKBONES:
+            raise ConfigError(f"one of {', '.join(BACKBONES)} was expected, not {self.backbone!r}", "backbone")
         if self.backbone != "cnn" and not self.partial_segments:
             raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
-        if "n_heads" in POOLINGS[self.pooling].settings and 8 * self.width % self.n_heads:
-            raise ConfigError(
-                f"a divisor of the {8 * self.width} channels of a segment was expected, not {self.n_heads}", "n_heads"
-            )
+        self.head_config(8 * self.width)  # checks its settings
+
+    def head_config(self, n_channels: int) -> HeadConfig:
+        """The config of the stages after the backbone, for segments of this width."""
+        names = {entry.name for entry in fields(HeadConfig)} - {"n_channels"}
+        return HeadConfig(n_channels, **{name: getattr(self, name) for name in names})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +103,7 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-class Network(nn.Module):
+class Network(Stages):
     """Waveform to logits in four stages: front end, backbone, pooling, classifier.
 
     Args:
@@ -89,29 +112,19 @@ class Network(nn.Module):
     """
 
     def __init__(self, config: NetworkConfig, labels: LabelSet) -> None:
-        super().__init__()
+        super().__init__(labels)
         self.config = config
-        self.labels = labels
-        self.thresholds: tuple[float, ...] | None = None
-        self.extra: dict[str, Any] = {}
         self.frontend = LogMel(config.frontend)
         self.backbone = BACKBONES[config.backbone](
             config.frontend.n_mels, config.width, config.block_dropout, config.partial_segments
         )
-        n_channels = self.backbone.n_channels
-        pooling = POOLINGS[config.pooling]
-        self.pooling: Pooling[Any] = pooling(n_channels, **{name: getattr(config, name) for name in pooling.settings})
-        hidden, last = nn.Linear(self.pooling.n_features, n_channels), nn.Linear(n_channels, len(labels))
-        for layer in (hidden, last):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.classifier = nn.Sequential(nn.Dropout(config.dropout), hidden, nn.ReLU(), last)
+        self._add_head(config.head_config(self.backbone.n_channels))
         # convolutions run 1.5 times as fast with channels last, on CPUs and GPUs
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def n_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+    def architecture(self) -> dict[str, Any]:
+        return {"network": self.config.to_json()}
 
     @property
     def seconds_per_segment(self) -> float:
@@ -151,13 +164,33 @@ class Network(nn.Module):
         segments: Tensor = self.backbone(log_mel, None if n_samples is None else self.frontend.n_frames(n_samples))
         return segments
 
-    def classify(
-        self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of each bag of segments: the cheap part, run for any subset. True in `mask` is a real segment."""
-        clip = self.pooling(segments, mask)
-        logits: Tensor = self.classifier(clip)
-        return logits.float()
+    def with_head(self, head: Head) -> "Network":
+        """A network that encodes like this one and classifies like the head; thresholds and extra are the head's.
+
+        Raises:
+            ConfigError: The head takes segments of another width.
+        """
+        own = self.backbone.n_channels
+        if head.config.n_channels != own:
+            raise ConfigError(f"a head for segments of {own} channels was expected, not {head.config.n_channels}")
+        taken = {name: value for name, value in asdict(head.config).items() if name != "n_channels"}
+        config = replace(self.config, **{**taken, "block_dropout": self.config.block_dropout})
+        with torch.random.fork_rng([]):  # its random weights are replaced
+            joined = Network(config, head.labels)
+        weights = {name: value for name, value in self.state_dict().items() if name.startswith(_ENCODER)}
+        joined.load_state_dict(weights | head.state_dict())
+        joined.thresholds, joined.extra = head.thresholds, dict(head.extra)
+        return joined.to(self.device).eval()
+
+    def encoder_sha256(self) -> str:
+        """Hash of what the segments depend on: front end and backbone, config and weights."""
+        config = {name: value for name, value in self.config.to_json().items() if name in _ENCODER_SETTINGS}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name.startswith(_ENCODER):
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def segment_mask(
         self, n_samples: Int[Tensor, " batch"] | None, n_segments: int
@@ -181,32 +214,6 @@ class Network(nn.Module):
             return None
         return torch.arange(n_segments, device=self.device) < real.to(self.device)[:, None]
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def save(self, path: Path | str, extra: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint: one self-describing `.safetensors` file, whole or not at all.
-
-        Args:
-            path: The file.
-            extra: Facts to store with the weights (training data, seed, ...), plain JSON; `self.extra` when missing.
-
-        Raises:
-            OSError: The file cannot be written, for example because the disk is full.
-        """
-        about = {
-            "format": FORMAT,
-            "network": self.config.to_json(),
-            "labels": {"names": list(self.labels.names), "ids": list(self.labels.ids)},
-            "thresholds": None if self.thresholds is None else list(self.thresholds),
-            "extra": self.extra if extra is None else extra,
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_write(path) as temporary:
-            # from memory: the writers of safetensors raise their own errors on a full disk, not OSError
-            temporary.write_bytes(as_safetensors(tensors, metadata={"earmark": json.dumps(about)}))
-
     @staticmethod
     def load(path: Path | str) -> "Network":
         """The network of a checkpoint, in evaluation mode, on the CPU.
@@ -214,18 +221,37 @@ class Network(nn.Module):
         Raises:
             CheckpointError: The file is missing, damaged, of a later format, or not an earmark checkpoint.
         """
-        about, tensors = _read_checkpoint(Path(path))
-        try:
-            labels = LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
-            network = Network(NetworkConfig.from_json(about["network"]), labels)
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, RuntimeError, ConfigError, DataError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path}: its weights do not match its description ({reason})") from error
-        if about.get("thresholds") is not None:
-            network.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
-        network.extra = about.get("extra") or {}
-        return network.eval()
+        stages = load_stages(path)
+        if not isinstance(stages, Network):
+            raise CheckpointError(
+                f"{path}: a head for segments of {stages.config.n_channels} channels without the encoder that makes "
+                "them; it cannot score recordings, only encoded segments such as those of audioset-features:DIR"
+            )
+        return stages
+
+
+def load_stages(path: Path | str) -> Head | Network:
+    """The network or the head of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of a later format, or not an earmark checkpoint.
+    """
+    about, tensors = _read_checkpoint(Path(path))
+    stages: Head | Network
+    try:
+        labels = LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
+        if "head" in about:
+            stages = Head(HeadConfig(**_known(HeadConfig, about["head"])), labels)
+        else:
+            stages = Network(NetworkConfig.from_json(about["network"]), labels)
+        stages.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, ConfigError, DataError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: its weights do not match its description ({reason})") from error
+    if about.get("thresholds") is not None:
+        stages.thresholds = tuple(float(threshold) for threshold in about["thresholds"])
+    stages.extra = about.get("extra") or {}
+    return stages.eval()
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

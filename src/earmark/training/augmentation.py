@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from earmark.errors import ConfigError
@@ -42,6 +42,47 @@ def augment(
     if config.spec_augment:
         log_mel = spec_augment(log_mel, n_frames, generator, config)
     return log_mel, target, n_frames
+
+
+def augment_segments(
+    config: TrainConfig,
+    segments: Float[Tensor, "batch segment channel"],
+    target: Float[Tensor, "batch label"],
+    n_segments: Int[Tensor, " batch"],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "batch segment channel"], Float[Tensor, "batch label"], Bool[Tensor, "batch segment"]]:
+    """The augmentations of encoded segments that the config asks for, in a fixed order, and the mask.
+
+    A blend has the segments that either of its clips has.
+    """
+    if config.mixup_alpha > 0:
+        segments, target, n_segments = mixup(segments, target, n_segments, config.mixup_alpha, generator)
+    mask = first_segments(n_segments, segments)
+    if config.segment_dropout > 0:
+        mask = drop_segments(mask, config.segment_dropout, generator)
+    return segments, target, mask
+
+
+def first_segments(
+    n_segments: Int[Tensor, " batch"], segments: Float[Tensor, "batch segment channel"]
+) -> Bool[Tensor, "batch segment"]:
+    """The mask of clips whose real segments come first."""
+    return torch.arange(segments.shape[1], device=segments.device) < n_segments.to(segments.device)[:, None]
+
+
+def drop_segments(
+    mask: Bool[Tensor, "batch segment"], probability: float, generator: torch.Generator
+) -> Bool[Tensor, "batch segment"]:
+    """Removes each real segment with this probability from the mask; every clip keeps at least one.
+
+    Args:
+        mask: True = a real segment.
+        probability: Share of the segments to remove.
+        generator: On the CPU; draws the segments.
+    """
+    draws = torch.rand(mask.shape, generator=generator).to(mask.device).masked_fill(~mask, -1.0)
+    # the largest draw stays, whatever the probability
+    return (draws >= probability) | (mask & (draws == draws.amax(1, keepdim=True)))
 
 
 def mixup(

@@ -2,7 +2,7 @@
 
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from earmark.data.clips import Clip
+from earmark.data.segments import ClipSegments
 from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.frontend import FLOOR_DB
@@ -51,8 +52,8 @@ class Waveforms:
 
 
 Order = Literal["balanced", "clips", "blocks"]
-Features = Sequence[np.ndarray] | Waveforms
-"""One array per clip of a data set: log-mels in memory, or waveforms; its first axis is time."""
+Features = Sequence[np.ndarray] | Waveforms | ClipSegments
+"""One array per clip of a data set: log-mels in memory, or waveforms; its first axis is time. Or all segments."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ class Batch:
     step: int
     ids: tuple[str, ...]
     features: Float[Tensor, "batch time ..."]
-    """Log-mels (batch, frame, mel) or waveforms (batch, sample), shorter ones padded at their end."""
+    """Log-mels (batch, frame, mel), waveforms (batch, sample) or segments (batch, segment, channel), shorter ones
+    padded at their end."""
     lengths: Int[Tensor, " batch"]
-    """Frames or samples of each clip before padding; always on the CPU, since the network needs their values."""
+    """Frames, samples or segments of each clip before padding; always on the CPU: the network needs their values."""
     target: Float[Tensor, "batch label"]
     are_log_mels: bool
     failed: tuple[tuple[str, str], ...] = ()
@@ -88,14 +90,26 @@ class _Batches(Dataset[Batch]):
     target: Targets
     ids: Sequence[str]
 
-    def batch(
-        self, step: int, clips: Sequence[int], crop: Callable[[int, np.ndarray], np.ndarray] = lambda row, array: array
-    ) -> Batch:
-        """The readable ones of these clips as one batch, padded to the longest; `crop` shortens the array of a row."""
+    def batch(self, step: int, clips: Sequence[int], crop: int | None = None, places: Sequence[float] = ()) -> Batch:
+        """The readable ones of these clips as one batch, padded to the longest.
+
+        Args:
+            step: Number of the batch.
+            clips: Numbers of the clips.
+            crop: Longest crop of a clip, in steps of its first axis; None takes clips whole.
+            places: Places of the crops, from 0 (start) to below 1 (end).
+        """
+        if isinstance(self.features, ClipSegments):
+            return self._segments(self.features, step, clips, crop, np.array(places))
         readable, arrays, failed = [], [], []
         for row, clip in enumerate(clips):
             try:
-                arrays.append(crop(row, self.features[clip]))
+                array = self.features[clip]
+                if crop is not None:
+                    # a clip that cannot be read does not change the crops of the others
+                    start = int(places[row] * (max(0, len(array) - crop) + 1))
+                    array = array[start : start + crop]
+                arrays.append(array)
                 readable.append(clip)
             except (EarmarkError, OSError) as error:
                 # errors travel as text: raised in a loader worker they would arrive wrapped in a traceback
@@ -117,6 +131,27 @@ class _Batches(Dataset[Batch]):
             tuple(failed),
         )
 
+    def _segments(
+        self, features: ClipSegments, step: int, clips: Sequence[int], crop: int | None, places: np.ndarray
+    ) -> Batch:
+        """The same for encoded segments, for all clips at once."""
+        rows = features.rows[np.asarray(clips)]
+        if crop is not None and (n_crops := features.table.n_crops) > 1:
+            # the fraction that is left after choosing an encoded crop is a place again
+            rows = rows + (places * n_crops).astype(np.int64)
+            places = places * n_crops % 1
+        whole = features.table.lengths[rows]
+        lengths = whole if crop is None else np.minimum(whole, crop)
+        skip = np.zeros_like(whole) if crop is None else (places * (whole - lengths + 1)).astype(np.int64)
+        return Batch(
+            step,
+            tuple(self.ids[clip] for clip in clips),
+            torch.from_numpy(features.table.gather(rows, skip, lengths)),
+            torch.from_numpy(lengths),
+            torch.from_numpy(self.target.rows(clips)),
+            are_log_mels=False,
+        )
+
 
 @dataclass(eq=False)
 class TrainBatches(_Batches):
@@ -127,7 +162,7 @@ class TrainBatches(_Batches):
     """`balanced` draws labels equally often; `clips` and `blocks` draw every clip once per pass, single clips or blocks
     of neighbours in random order."""
     crop: int
-    """Longest crop of a clip, in frames or samples as in `features`."""
+    """Longest crop of a clip, in frames, samples or segments as in `features`."""
     seed: int
     rank: Rank = ALONE
     """The process that the batches are for; it gets its share of every step's clips."""
@@ -168,13 +203,7 @@ class TrainBatches(_Batches):
         share = self.rank.share(self.plan.batch_size)
         clips = self.clips(step)[share].tolist()
         places = np.random.default_rng((self.seed, CROPS, step)).random(self.plan.batch_size)[share]
-
-        def crop(row: int, array: np.ndarray) -> np.ndarray:
-            # a clip that cannot be read does not change the crops of the others
-            start = int(places[row] * (max(0, len(array) - self.crop) + 1))
-            return array[start : start + self.crop]
-
-        return self.batch(step, clips, crop)
+        return self.batch(step, clips, self.crop, places.tolist())
 
 
 @dataclass(eq=False)

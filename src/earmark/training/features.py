@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
+from earmark.data.segments import segments_of
 from earmark.data.targets import Targets
-from earmark.errors import DataError, EarmarkWarning, first_few
+from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
 from earmark.training.batches import Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
-from earmark.training.settings import TrainConfig
+from earmark.training.settings import OF_ENCODER, OF_SOUND, TrainConfig
+
+Columns = tuple[Features, Targets, tuple[str, ...]]
+"""Features, targets and ids of the clips of a data set."""
 
 
 def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
@@ -37,6 +41,38 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
             f"training set: {first_few(unknown)}; select the labels that both have"
         )
     check_disjoint(data, valid)
+
+
+def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
+    """Checks data sets and settings where a head is trained on encoded clips.
+
+    Raises:
+        DataError: Training and validation clips are of different kinds or different encoders.
+        CheckpointError: The checkpoint that is to encode the clips cannot be read.
+        ConfigError: A setting is about sound, which segments no longer have.
+    """
+    segments = segments_of(data)
+    others = None if valid is None else segments_of(valid)
+    if valid is not None and (segments and segments.encoder) != (others and others.encoder):
+        names = [found.encoder.name if found else "sound" for found in (segments, others)]
+        raise DataError(
+            f"{valid.name}: validation clips of the same kind as the training clips were expected, those have "
+            f"{names[0]}, these {names[1]}"
+        )
+    if segments is not None and config.freeze != "none":
+        raise ConfigError("none was expected for clips that are encoded already, not backbone", "freeze")
+    if segments is None and config.freeze == "none":
+        return
+    for name in OF_SOUND:
+        is_of_encoder = segments is None and name in OF_ENCODER  # compared with the checkpoint
+        if (value := getattr(config, name)) != getattr(TrainConfig, name) and not is_of_encoder:
+            raise ConfigError(
+                f"cannot be {value!r} where clips are encoded once: front end and backbone have run before, and only "
+                "the head is trained; leave it out",
+                name,
+            )
+    if segments is None:
+        config.network_config()  # checks the settings of the encoder
 
 
 def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
@@ -76,7 +112,7 @@ def read_features(
     n_readers: int,
     advance: Callable[[int], None],
     folder: Path | None = None,
-) -> tuple[tuple[Features, Targets, tuple[str, ...]], list[tuple[str, str]]]:
+) -> tuple[Columns, list[tuple[str, str]]]:
     """Features, targets and ids of the clips, and (id, error) of the clips that were left out.
 
     The features are all log-mels in memory if `is_cached`, otherwise waveforms that are read on demand. `frontend`,
@@ -94,4 +130,20 @@ def read_features(
             raise unreadable_clips(skipped, dataset.name, len(clips))
         clips = [clip for clip, mel in zip(clips, mels, strict=True) if mel is not None]
         features = [mel for mel in mels if mel is not None]
-    return (features, Targets((clip.labels for clip in clips), labels), tuple(clip.id for clip in clips)), skipped
+    return _columns(features, clips, labels), skipped
+
+
+def segment_features(dataset: Dataset, labels: LabelSet) -> Columns:
+    """The same for clips that have segments.
+
+    Raises:
+        DataError: They have not.
+    """
+    segments = segments_of(dataset)
+    if segments is None:
+        raise DataError(f"{dataset.name}: clips with segments were expected, these have sound")
+    return _columns(segments, dataset.clips, labels)
+
+
+def _columns(features: Features, clips: Sequence[Clip], labels: LabelSet) -> Columns:
+    return features, Targets((clip.labels for clip in clips), labels), tuple(clip.id for clip in clips)

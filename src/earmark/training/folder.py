@@ -76,11 +76,13 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
+        self.segments = self.path / "segments"
+        """Clips that the run has encoded."""
         self.facts: dict[str, Any] = {}
         """Content of `run.json`, once the folder was claimed or the file read; its `run_id` is in each state too."""
 
     def check_new(self) -> None:
-        """Checks that the folder is missing or empty.
+        """Checks that the folder is missing or empty, but for clips that a failed run has encoded.
 
         Raises:
             ConfigError: It holds a run, parts of one or other files that are not hidden; or the path is no folder.
@@ -95,7 +97,7 @@ class RunFolder:
                 "needs; remove them or take another folder"
             )
         # a hidden file is the system's own, such as .DS_Store
-        others = sorted(file.name for file in self.path.glob("[!.]*"))
+        others = sorted(file.name for file in self.path.glob("[!.]*") if file != self.segments)
         if others:
             raise ConfigError(
                 f"{self.path}: holds other files ({first_few(others)}); give a new or empty folder for the run"

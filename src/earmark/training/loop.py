@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earmark.errors import DataError, EarmarkError
 from earmark.model.backbone import MaskedBatchNorm
+from earmark.model.head import Head, Stages
 from earmark.model.network import Network
 from earmark.parallel.interrupts import handled
-from earmark.training.augmentation import augment
 from earmark.training.batches import (
     AUGMENTATION,
     DROPOUT,
@@ -35,7 +35,7 @@ from earmark.training.folder import Epoch, RunFolder, best_epoch
 from earmark.training.interruption import Interruption
 from earmark.training.machine import long_run
 from earmark.training.settings import TrainConfig
-from earmark.training.step import LogMelNetwork, filled, loss_of, mean_figures, update_average
+from earmark.training.step import as_trained, filled, loss_of, mean_figures, update_average
 
 _STEPS_PER_LOG: Final = 25
 _STEPS_TO_JUDGE: Final = (5, 20)
@@ -54,8 +54,8 @@ class Loop:
     """
 
     config: TrainConfig
-    network: Network
-    """Network to train; it is moved to the device."""
+    network: Stages
+    """Network or head to train; it is moved to the device."""
     batches: TrainBatches
     """Training batches, with the plan of the run and this process's rank."""
     valid: ValidBatches | None
@@ -67,18 +67,21 @@ class Loop:
     bar: Progress
     bad_clips: dict[str, str]
     """Errors of the unreadable clips, by id; it starts with those that were left out of the features."""
+    encoder: Network | None = None
+    """Network whose front end and backbone made the segments of a head; checkpoints join the two."""
 
     def __post_init__(self) -> None:
         config, network = self.config, self.network.to(self.device)
         self.plan, self.rank = self.batches.plan, self.batches.rank
-        if config.compiled:
+        if config.compiled and isinstance(network, Network):
             for block in network.backbone.blocks:
                 block.compile()
         self.averaged = network
         """The network that is validated and saved."""
         if config.ema_decay > 0:
             self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
-        self._model: nn.Module = LogMelNetwork(network)
+        self._trained, self._validated = as_trained(network), as_trained(self.averaged)
+        self._model: nn.Module = self._trained
         # without weight decay AdamW is Adam; fused updates all weights in one pass
         self.optimizer = torch.optim.AdamW(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -175,15 +178,16 @@ class Loop:
         with torch.no_grad():
             # each process augments the clips of all, so that mixup has the same pairs on any number of devices, and
             # then takes its share: augmentation is a hundredth of the work
-            log_mel, n_frames = self._log_mel(batch)
-            log_mel, target, n_frames, stop = self.rank.gather_clips(log_mel, batch.target, n_frames, stop)
-            if not len(log_mel):
+            clips, lengths = self._trained.features(batch)
+            padding = self._trained.padding
+            clips, target, lengths, stop = self.rank.gather_clips(clips, batch.target, lengths, stop, padding)
+            if not len(clips):
                 raise unreadable_clips(batch.failed, f"step {step}")
-            log_mel, target, n_frames = filled(log_mel, target, n_frames, self.plan.batch_size)
+            clips, target, lengths = filled(clips, target, lengths, self.plan.batch_size)
             generator = torch.Generator().manual_seed(derived_seed(config.seed, AUGMENTATION, step))
-            log_mel, target, n_frames = augment(config, log_mel, target, n_frames, generator)
-        share = self.rank.share(len(log_mel))
-        logits = self._logits(step, log_mel[share], n_frames[share])
+            clips, target, lengths = self._trained.augmented(config, clips, target, lengths, generator)
+        share = self.rank.share(len(clips))
+        logits = self._logits(step, clips[share], lengths[share])
         loss = loss_of(logits, target[share], config.softmax_weight)
         self._unchecked.append((batch.ids, loss.detach()))
         if len(self._unchecked) >= (1 if loss.device.type == "cpu" else _UNCHECKED_ON_GPU):
@@ -202,22 +206,14 @@ class Loop:
         self.n_steps_done += 1
         return stop
 
-    def _log_mel(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's log-mels and the frames of each clip."""
-        if not batch.ids:  # no clip could be read
-            return batch.target.new_zeros(0, 0, self.network.config.frontend.n_mels), batch.lengths
-        if batch.are_log_mels:
-            return batch.features, batch.lengths
-        return self.network.frontend(batch.features, batch.lengths), self.network.frontend.n_frames(batch.lengths)
-
-    def _logits(self, step: int, log_mel: Tensor, n_frames: Tensor) -> Tensor:
+    def _logits(self, step: int, clips: Tensor, lengths: Tensor) -> Tensor:
         # dropout draws from PyTorch's global generator: it is seeded by the step, and then restored
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             own = () if self.rank.is_first else (self.rank.number,)
             torch.manual_seed(derived_seed(self.config.seed, DROPOUT, step, *own))
             is_mixed = self.folder.facts["resolved"]["precision"] == "bf16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed, cache_enabled=False):
-                logits: Tensor = self._model(log_mel, n_frames)
+                logits: Tensor = self._model(clips, lengths)
         return logits.float()
 
     def _note_failures(self, batch: Batch, where: str) -> None:
@@ -314,7 +310,10 @@ class Loop:
             "clips_seen": self.n_steps_done * self.plan.batch_size,
             "valid_mAP": valid_mAP,
         }
-        self.averaged.save(path, about)
+        averaged: Stages = self.averaged
+        if self.encoder is not None and isinstance(averaged, Head):
+            averaged = self.encoder.with_head(averaged)
+        averaged.save(path, self.averaged.extra | about)
 
     def _agree(self) -> None:
         """Makes the loss, the unreadable clips and the statistics of batch norm the same in all processes.
@@ -345,7 +344,7 @@ class Loop:
             for batch in load_batches(valid, own, self.n_workers, self.device.type == "cuda"):
                 self._note_failures(batch, "validation")
                 if batch.ids:
-                    logits = network.logits_from_log_mel(*self._log_mel(batch.to(self.device)))
+                    logits = self._validated(*self._validated.features(batch.to(self.device)))
                     scored.append((batch.step, batch.target.numpy(), logits.float().cpu().numpy()))
                 self.bar.advance(task)
         self.bar.remove_task(task)

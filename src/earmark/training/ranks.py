@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from earmark.errors import ConfigError, EarmarkError
-from earmark.model.frontend import FLOOR_DB
 from earmark.training.settings import TrainConfig
 
 T = TypeVar("T")
@@ -147,21 +146,22 @@ class Rank:
 
     def gather_clips(
         self,
-        log_mel: Float[Tensor, "batch frame mel"],
+        features: Float[Tensor, "batch time channel"],
         target: Float[Tensor, "batch label"],
-        n_frames: Int[Tensor, " batch"],
+        lengths: Int[Tensor, " batch"],
         flag: bool,
+        padding: float,
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The clips of all processes, one after the other, and whether any process set its flag.
 
-        Processes may have different numbers of clips, of different lengths; shorter ones are padded with silence.
+        Processes may have different numbers of clips, of different lengths; shorter ones end in `padding`.
         """
         if self.is_alone:
-            return log_mel, target, n_frames, flag
-        sizes = torch.stack(self._all(torch.tensor([len(log_mel), log_mel.shape[1], flag], dtype=torch.int64)))
+            return features, target, lengths, flag
+        sizes = torch.stack(self._all(torch.tensor([len(features), features.shape[1], flag], dtype=torch.int64)))
         n_rows, length = int(sizes[:, 0].max()), int(sizes[:, 1].max())
-        padded = log_mel.new_full((len(log_mel), length, log_mel.shape[2]), FLOOR_DB)
-        padded[:, : log_mel.shape[1]] = log_mel
+        padded = features.new_full((len(features), length, features.shape[2]), padding)
+        padded[:, : features.shape[1]] = features
         rows = [slice(int(count)) for count in sizes[:, 0]]
 
         def joined(own: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class Rank:
             filled[: len(own)] = own
             return torch.cat([piece[part] for piece, part in zip(self._all(filled), rows, strict=True)])
 
-        return joined(padded), joined(target), joined(n_frames), bool(sizes[:, 2].any())
+        return joined(padded), joined(target), joined(lengths), bool(sizes[:, 2].any())
 
     def _all(self, own: Tensor) -> list[Tensor]:
         pieces = [torch.empty_like(own) for _ in range(self.n_ranks)]

@@ -6,19 +6,59 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.training.choices import (
+    AttentionFunction,
+    BackboneName,
+    Cache,
+    Frozen,
+    PoolingName,
+    Precision,
+    Schedule,
+    Shuffle,
+)
 
 if TYPE_CHECKING:
+    from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
 
-PoolingName = Literal["max", "mean", "max_mean", "attention", "attentive_stats", "gmap"]
-BackboneName = Literal["cnn", "light"]
-Schedule = Literal["cosine", "constant"]
-Precision = Literal["auto", "float32", "bf16"]
-Cache = Literal["auto", "log_mel", "none"]
-Shuffle = Literal["clips", "blocks"]
+HEAD: Final = (
+    "perceptron_layers",
+    "perceptron_width",
+    "perceptron_norm",
+    "block_dropout",
+    "pooling",
+    "n_heads",
+    "gate",
+    "deviation",
+    "attention_width",
+    "attention_function",
+    "n_levels",
+    "sharpness",
+    "group_size",
+    "classifier_layers",
+    "classifier_norm",
+    "dropout",
+)
+"""Settings of the architecture that a head has too."""
+OF_ENCODER: Final = ("sample_rate", "backbone", "width", "n_mels", "hop_ms")
+"""Settings of front end and backbone."""
+OF_SOUND: Final = (
+    *OF_ENCODER,
+    "freeze_batch_norm",
+    "random_shift_stretch",
+    "time_stretch",
+    "mel_shift",
+    "shortest_crop",
+    "mix_clips",
+    "gain_db",
+    "equalizer_db",
+    "sync_batch_norm",
+    "compiled",
+)
+"""Settings that a head on encoded clips cannot follow: the encoder's, those of its training and of its input."""
 
 
 class Topic(Enum):
@@ -53,8 +93,12 @@ class TrainConfig:
 
     init: Annotated[str | None, Topic.NETWORK] = None
     """Checkpoint to start from (path or name); it sets the front end and the backbone; weights that fit are copied."""
+    freeze: Annotated[Frozen, Topic.NETWORK] = "none"
+    """backbone: encode all clips once by the checkpoint `init`, and train pooling and classifier on the segments."""
+    encoded_crops: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
+    """With a frozen backbone, crops of each clip to encode: the whole clip, then random ones of half of it or more."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
-    """Pooling of a clip's segments into one vector."""
+    """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, or a light CNN with a tenth of the multiplications."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
@@ -65,10 +109,30 @@ class TrainConfig:
     """Use GMAP's gate (eq. 11)."""
     deviation: Annotated[bool, Topic.NETWORK] = True
     """Use GMAP's standard deviations beside the means (eq. 10)."""
+    attention_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 128
+    """Width of the layers of gated_attention."""
+    attention_function: Annotated[AttentionFunction, Topic.NETWORK] = "sigmoid"
+    """Function that makes the weights of decision_attention, feature_attention and multi_level_attention."""
+    n_levels: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
+    """Layers of the perceptron, from the last one back, that multi_level_attention pools."""
+    sharpness: Annotated[float, Limit(above=0), Topic.NETWORK] = 5.0
+    """Sharpness of log_sum_exp: near the mean if small, near the maximum if large."""
+    group_size: Annotated[int, Limit(at_least=2), Topic.NETWORK] = 3
+    """Neighbouring segments in a group of hierarchical pooling."""
+    classifier_layers: Annotated[Literal[1, 2], Topic.NETWORK] = 2
+    """Layers of the classifier; the paper has 2."""
+    classifier_norm: Annotated[bool, Topic.NETWORK] = False
+    """Batch norm and a ReLU before the classifier, as in Kong et al. 2019."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
-    """Dropout after each block of the backbone."""
+    """Dropout after each block of the backbone and each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
     """Dropout before the classifier."""
+    perceptron_layers: Annotated[int, Limit(at_least=0), Topic.NETWORK] = 0
+    """Layers of a perceptron that each segment passes before the pooling; for released features."""
+    perceptron_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 512
+    """Width of these layers."""
+    perceptron_norm: Annotated[bool, Topic.NETWORK] = False
+    """Use batch norm in these layers."""
     n_mels: Annotated[int, Limit(at_least=16, multiple_of=16), Topic.NETWORK] = 64
     """Mel bins of the front end."""
     hop_ms: Annotated[float, Limit(above=0), Topic.NETWORK] = 25.0
@@ -128,6 +192,9 @@ class TrainConfig:
     equalizer_db: Annotated[float, Limit(at_least=0), Topic.AUGMENTATION] = 0.0
     """Largest random change of the frequency response, up or down (dB)."""
 
+    segment_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.AUGMENTATION] = 0.0
+    """Fraction of the encoded segments to leave out of each clip, where a head is trained on segments."""
+
     device: Annotated[str, Topic.HARDWARE] = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes a GPU if there is one."""
     devices: Annotated[int, Limit(at_least=1), Topic.HARDWARE] = 1
@@ -159,11 +226,20 @@ class TrainConfig:
                 remedy={"balanced": False},
             )
         self._check_devices()
-        # where a checkpoint is given, its width counts
-        if self.init is None and self.pooling == "gmap" and 8 * self.width % self.n_heads:
+        if self.freeze != "none" and self.init is None:
+            raise ConfigError("a checkpoint whose backbone encodes the clips was expected, not none", "init")
+        if self.freeze == "none" and self.encoded_crops > 1:
             raise ConfigError(
-                f"a divisor of the {8 * self.width} channels of a segment (8 times the width) was expected, "
-                f"not {self.n_heads}",
+                "1 was expected where the backbone is trained, as clips are then cropped in each step",
+                "encoded_crops",
+                remedy={"freeze": "backbone"},
+            )
+        # where a checkpoint is given, its width counts
+        n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
+        if self.init is None and self.pooling == "gmap" and n_channels % self.n_heads:
+            origin = "the perceptron's width" if self.perceptron_layers else "8 times the width"
+            raise ConfigError(
+                f"a divisor of the {n_channels} channels of a segment ({origin}) was expected, not {self.n_heads}",
                 "n_heads",
             )
 
@@ -228,8 +304,17 @@ class TrainConfig:
 
             base = start or load_network(self.init).config
             self._check_agreement(base)
-        own = ("pooling", "n_heads", "gate", "deviation", "block_dropout", "dropout")
-        return replace(base, **{name: getattr(self, name) for name in own})
+        return replace(base, **{name: getattr(self, name) for name in HEAD})
+
+    def head_config(self, n_channels: int) -> "HeadConfig":
+        """The config of a head for segments of this width.
+
+        Raises:
+            ConfigError: `n_heads` does not fit the width.
+        """
+        from earmark.model.head import HeadConfig
+
+        return HeadConfig(n_channels, **{name: getattr(self, name) for name in HEAD})
 
     def _check_agreement(self, start: "NetworkConfig") -> None:
         frontend = start.frontend

@@ -1,6 +1,7 @@
 """The parts of a training step that are functions of tensors alone, and the figures of a validation."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -9,28 +10,85 @@ from torch import Tensor, nn
 
 from earmark.errors import EarmarkError
 from earmark.evaluation.metrics import average_precision, d_prime, label_mean, roc_auc
+from earmark.model.frontend import FLOOR_DB
+from earmark.model.head import Head, Stages
 from earmark.model.network import Network
+from earmark.training.augmentation import augment, augment_segments, first_segments
+from earmark.training.batches import Batch
+from earmark.training.settings import TrainConfig
 
 
 class LogMelNetwork(nn.Module):
-    """Log-mel to logits, as `DistributedDataParallel` needs it: as `forward`."""
+    """A network as it is trained: from log-mels, which are augmented; the loss is computed from `forward`."""
+
+    padding: Final = FLOOR_DB
+    """Value after the end of a shorter clip."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The log-mels of a batch, and the frames of each clip."""
+        if not batch.ids:  # no clip could be read
+            return batch.target.new_zeros(0, 0, self.network.config.frontend.n_mels), batch.lengths
+        if batch.are_log_mels:
+            return batch.features, batch.lengths
+        return self.network.frontend(batch.features, batch.lengths), self.network.frontend.n_frames(batch.lengths)
+
+    def augmented(
+        self, config: TrainConfig, log_mel: Tensor, target: Tensor, n_frames: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented log-mels, their targets and frames."""
+        return augment(config, log_mel, target, n_frames, generator)
+
     def forward(self, log_mel: Tensor, n_frames: Tensor) -> Tensor:
+        """Logits of whole clips."""
         logits: Tensor = self.network.logits_from_log_mel(log_mel, n_frames)
         return logits
 
 
-def filled(log_mel: Tensor, target: Tensor, n_frames: Tensor, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+class SegmentHead(nn.Module):
+    """A head as it is trained: from segments, which are augmented; the loss is computed from `forward`."""
+
+    padding: Final = 0.0
+    """Value after the end of a shorter clip."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The segments of a batch, and their number in each clip."""
+        return batch.features, batch.lengths
+
+    def augmented(
+        self, config: TrainConfig, segments: Tensor, target: Tensor, n_segments: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented segments, their targets and masks."""
+        return augment_segments(config, segments, target, n_segments, generator)
+
+    def forward(self, segments: Tensor, real: Tensor) -> Tensor:
+        """Logits of each clip, from its first segments, if `real` is their number, or from those of a mask."""
+        return self.head.classify(segments, real if real.ndim == 2 else first_segments(real, segments))
+
+
+def as_trained(stages: Stages) -> LogMelNetwork | SegmentHead:
+    """The network or head with what depends on its input: features, augmentation, logits."""
+    if isinstance(stages, Head):
+        return SegmentHead(stages)
+    if isinstance(stages, Network):
+        return LogMelNetwork(stages)
+    raise TypeError(f"a Network or a Head was expected, not {type(stages).__name__}")
+
+
+def filled(features: Tensor, target: Tensor, lengths: Tensor, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The clips, repeated in place of those that could not be read, so that every batch is full."""
-    if len(log_mel) == batch_size:
-        return log_mel, target, n_frames
-    rows = torch.arange(batch_size) % len(log_mel)
-    moved = rows.to(log_mel.device)
-    return log_mel[moved], target[moved], n_frames[rows]
+    if len(features) == batch_size:
+        return features, target, lengths
+    rows = torch.arange(batch_size) % len(features)
+    moved = rows.to(features.device)
+    return features[moved], target[moved], lengths[rows]
 
 
 def loss_of(logits: Tensor, target: Tensor, softmax_weight: float) -> Tensor:
@@ -44,7 +102,7 @@ def loss_of(logits: Tensor, target: Tensor, softmax_weight: float) -> Tensor:
 
 
 @torch.no_grad()
-def update_average(averaged: Network, network: Network, decay: float) -> None:
+def update_average(averaged: Stages, network: Stages, decay: float) -> None:
     """Moves the averaged weights and statistics towards the network's by `1 - decay`."""
     pairs = list(zip(averaged.state_dict().values(), network.state_dict().values(), strict=True))
     averages, values = zip(*((average, value) for average, value in pairs if average.is_floating_point()), strict=True)

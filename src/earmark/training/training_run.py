@@ -1,5 +1,6 @@
 """`train`: from settings and data sets to a folder with a trained network."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -23,13 +24,23 @@ from rich.progress import (
 
 from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
+from earmark.data.segment_store import read_manifest, read_segments
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, first_few
+from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
 from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
-from earmark.training.features import check_data, chosen_cache, read_features
+from earmark.training.encoding import EncodeConfig, encode
+from earmark.training.features import (
+    Columns,
+    check_data,
+    check_segments,
+    chosen_cache,
+    read_features,
+    segment_features,
+)
 from earmark.training.folder import Epoch, RunFolder, best_epoch, figures, fixed_settings
-from earmark.training.initial import initial_network
+from earmark.training.initial import encoder_of, initial_stages
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
@@ -100,6 +111,7 @@ def train(
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
+    check_segments(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
@@ -200,49 +212,120 @@ def _prepare(
     from earmark.training.loop import Loop
 
     facts = folder.facts
+    datasets = [data] if valid is None else [data, valid]
+    skipped: list[tuple[str, str]] = []
+    if config.freeze == "backbone":
+        datasets, skipped = _encoded(config, datasets, folder.segments, device, rank, bar)
+        data = datasets[0]
     with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
-        network = initial_network(config, data.labels, facts, state is None, partial(_print, bar))
-    network.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
-    facts["n_parameters"] = network.n_parameters
-    resolved = rank.from_first(lambda: _resolved(config, (data, valid), network, device, rank))
+        stages = initial_stages(config, data, facts, state is None, partial(_print, bar))
+    if isinstance(stages, Network):
+        stages.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
+    facts["n_parameters"] = stages.n_parameters
+    resolved = rank.from_first(lambda: _resolved(config, datasets, stages, device, rank))
     # `auto` means for a resumed run what it meant when the run started
     is_cached = facts.setdefault("resolved", resolved)["cache"] == "log_mel"
-    n_readers = max(1, min(8, n_processors() // rank.n_local)) if config.n_workers is None else config.n_workers
-    columns, skipped = [], []
-    for part, dataset in (("training", data), ("validation", valid)):
-        if dataset is None:
-            continue
-        task = bar.add_task(f"reading {part} clips", total=len(dataset), note="") if is_cached else TaskID(-1)
-        advance = partial(bar.advance, task)
-        with rank.one_after_the_first() if features is not None else nullcontext():
-            kept = None if features is None else Path(features)
-            found = read_features(
-                dataset, data.labels, network.frontend, is_cached, config.skip_bad, n_readers, advance, kept
-            )
-        columns.append(found[0])
-        skipped += found[1]
-    rank.check_same(**{"unreadable clips": skipped})
+    if isinstance(stages, Network):
+        read = _read(config, datasets, stages, is_cached, rank, bar, features)
+    else:
+        longest = math.ceil(config.clip_duration / stages.extra["encoder"]["seconds_per_segment"])
+        read = _Read([segment_features(dataset, data.labels) for dataset in datasets], skipped, longest, 0)
+    rank.check_same(**{"unreadable clips": read.skipped})
     if state is not None and is_cached:
         # clips that are read each time may come and go in any run, stopped or not
-        folder.check_same_skipped(skipped)
-    n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
-    crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
+        folder.check_same_skipped(read.skipped)
     order: Order = "balanced" if config.balanced else config.shuffle
-    batches = TrainBatches(*columns[0], Plan.of(config, len(columns[0][2])), order, crop, config.seed, rank)
-    valid_batches = ValidBatches(*columns[1], config.batch_size) if valid is not None else None
-    n_workers = 0 if is_cached else n_readers
-    loop = Loop(config, network, batches, valid_batches, n_workers, device, folder, bar, dict(skipped))
+    training, *validation = read.columns
+    batches = TrainBatches(*training, Plan.of(config, len(training[2])), order, read.crop, config.seed, rank)
+    valid_batches = ValidBatches(*validation[0], config.batch_size) if validation else None
+    unread, encoder = dict(read.skipped), encoder_of(data)
+    loop = Loop(config, stages, batches, valid_batches, read.n_workers, device, folder, bar, unread, encoder)
     if state is not None:
         loop.load(state)
     folder.note("running", skipped=_skipped(loop))
     return loop
 
 
+def _encoded(
+    config: TrainConfig, datasets: Sequence[Dataset], folder: Path, device: torch.device, rank: Rank, bar: Progress
+) -> tuple[list[Dataset], list[tuple[str, str]]]:
+    """The same clips as segments, by the checkpoint `init`, and id and error of those that cannot be read."""
+    stores: list[Dataset] = []
+    skipped: list[tuple[str, str]] = []
+    for part, dataset in zip(("training", "validation"), datasets, strict=False):
+        task = bar.add_task(f"encoding {part} clips", total=len(dataset), note="")
+        n_crops = config.encoded_crops if part == "training" else 1
+        settings = EncodeConfig(n_crops=n_crops, seed=config.seed if n_crops > 1 else 0)
+        n_readers = 2 if config.n_workers is None else max(1, config.n_workers)
+
+        def show(n_done: int, _: int, task: TaskID = task) -> None:
+            bar.update(task, completed=n_done)
+
+        with rank.one_after_the_first():
+            if rank.is_first:
+                encode(
+                    dataset,
+                    str(config.init),
+                    folder / part,
+                    settings,
+                    skip_bad=config.skip_bad,
+                    device=str(device),
+                    n_readers=n_readers,
+                    progress=show,
+                )
+        shards = read_manifest(folder / part)["shards"]
+        skipped += [clip for shard in shards for clip in shard.skipped]
+        stores.append(read_segments(folder / part))
+    return stores, skipped
+
+
+class _Read(NamedTuple):
+    """The clips of a run, read or ready to be read."""
+
+    columns: list[Columns]
+    """Of the training and, if there are any, the validation clips."""
+    skipped: list[tuple[str, str]]
+    """Id and error of the clips that were left out."""
+    crop: int
+    """Longest crop of a clip, as `TrainBatches` takes it."""
+    n_workers: int
+    """Processes that read clips while the network is trained."""
+
+
+def _read(
+    config: TrainConfig,
+    datasets: Sequence[Dataset],
+    network: Network,
+    is_cached: bool,
+    rank: Rank,
+    bar: Progress,
+    features: Path | str | None,
+) -> _Read:
+    """The clips as log-mels or waveforms."""
+    n_readers = max(1, min(8, n_processors() // rank.n_local)) if config.n_workers is None else config.n_workers
+    columns, skipped = [], []
+    for part, dataset in zip(("training", "validation"), datasets, strict=False):
+        task = bar.add_task(f"reading {part} clips", total=len(dataset), note="") if is_cached else TaskID(-1)
+        advance = partial(bar.advance, task)
+        with rank.one_after_the_first() if features is not None else nullcontext():
+            kept = None if features is None else Path(features)
+            found = read_features(
+                dataset, datasets[0].labels, network.frontend, is_cached, config.skip_bad, n_readers, advance, kept
+            )
+        columns.append(found[0])
+        skipped += found[1]
+    n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
+    crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
+    return _Read(columns, skipped, crop, 0 if is_cached else n_readers)
+
+
 def _resolved(
-    config: TrainConfig, datasets: Sequence[Dataset | None], network: Network, device: torch.device, rank: Rank
+    config: TrainConfig, datasets: Sequence[Dataset], stages: Stages, device: torch.device, rank: Rank
 ) -> dict[str, str]:
     """The meaning of `auto` here."""
-    cache = chosen_cache(config, datasets, network.frontend, rank.n_local)
+    cache: str = "segments"
+    if isinstance(stages, Network):
+        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local)
     return {"cache": cache, "precision": chosen_precision(config, device)}
 
 

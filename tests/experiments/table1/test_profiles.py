@@ -13,7 +13,7 @@ from experiments.table1.profiles import ABLATIONS, CELLS, POOLING_CELLS, PROFILE
 
 
 def test_the_cells_are_the_poolings_and_gmaps_ablations():
-    assert tuple(POOLINGS) == POOLING_CELLS
+    assert set(POOLING_CELLS) < set(POOLINGS)
     assert len(CELLS) == len(POOLING_CELLS) + len(ABLATIONS) == 12
 
 

@@ -1,6 +1,6 @@
 """The law that every pooling obeys: summarize segments, merge the states of two pieces, finalize the state."""
 
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +13,7 @@ Mask = Bool[Tensor, "batch segment"]
 Segments = Float[Tensor, "batch segment channel"]
 Clip = Float[Tensor, "batch feature"]
 Attention = Float[Tensor, "batch head segment"]
+Level = Literal["embedding", "instance"]
 
 
 class Pooling(nn.Module, Generic[State]):
@@ -20,6 +21,10 @@ class Pooling(nn.Module, Generic[State]):
 
     A subclass defines `summarize`, `merge` and `finalize`. The merged states of two pieces are the state of the whole,
     so chunked, streamed and sharded results equal the result for the whole clip.
+
+    At the embedding level the segments are those of the backbone, and the pooled clip is classified. At the instance
+    level each segment is classified first: the channels of its segments are the logits of the labels, and the pooled
+    clip is the logit of each label.
 
     Args:
         n_channels: Width of a segment.
@@ -30,6 +35,12 @@ class Pooling(nn.Module, Generic[State]):
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Names of the settings that the constructor takes after `n_channels`."""
+    level: ClassVar[Level] = "embedding"
+    """Whether the pooled clip is classified (embedding) or the segments are, before they are pooled (instance)."""
+    channels_per_label: ClassVar[int] = 1
+    """Channels that an instance-level pooling needs from the classifier for each label."""
+    is_ordered: ClassVar[bool] = False
+    """Whether the order of the segments matters; `merge` then takes the earlier piece first."""
     n_features: int
     """Width of the pooled clip."""
 
@@ -39,6 +50,17 @@ class Pooling(nn.Module, Generic[State]):
             raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self.n_channels = n_channels
         self.n_features = n_channels
+
+    @classmethod
+    def for_labels(cls, n_channels: int, n_labels: int, **settings: Any) -> "Pooling[Any]":
+        """The pooling of a network whose segments have `n_channels`.
+
+        Args:
+            n_channels: Width of a segment before it is classified.
+            n_labels: Number of labels.
+            settings: The values of `settings`.
+        """
+        return cls(n_channels if cls.level == "embedding" else cls.channels_per_label * n_labels, **settings)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> State:
         """The state of these segments: all that `merge` and `finalize` need.
@@ -66,7 +88,10 @@ class Pooling(nn.Module, Generic[State]):
             return self.finalize(self.summarize(segments, mask))
 
     def attention(self, segments: Segments, mask: Mask | None = None) -> Attention | None:
-        """Weights of the segments, summing to 1 per attention head; None: this pooling has no attention."""
+        """Learned weights of the segments, summing to 1 per attention head; None: this pooling has no attention.
+
+        At the instance level each label has a head of its own, in the order of the labels.
+        """
         return None
 
 

@@ -1,4 +1,4 @@
-"""Poolings without parameters: the maximum, the mean, and their sum."""
+"""Poolings without parameters: the maximum, the mean, their sum, and the mean with the standard deviation."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from earmark.model.pooling.law import Clip, Mask, Pooling, Segments, checked
-from earmark.model.pooling.moments import Moments, merge_moments, weighted_moments
+from earmark.model.pooling.moments import VARIANCE_FLOOR, Moments, merge_moments, weighted_moments
 
 
 class MaxPooling(Pooling[Tensor]):
@@ -62,3 +62,22 @@ class MaxMeanPooling(Pooling[MaximumAndMoments]):
 
     def finalize(self, state: MaximumAndMoments) -> Clip:
         return self.max.finalize(state.maximum) + self.mean.finalize(state.moments)
+
+
+class StatsPooling(MeanPooling):
+    """Mean and standard deviation of each channel, all segments with the same weight: `[mean, std]`.
+
+    Statistics pooling of x-vectors (Snyder et al., Interspeech 2017, "Deep Neural Network Embeddings for
+    Text-Independent Speaker Verification"). It is attentive statistics (eq. 6 to 8) without the attention. The variance
+    is floored at `VARIANCE_FLOOR`.
+
+    >>> StatsPooling(1)(torch.tensor([[[1.0], [3.0]]]))
+    tensor([[2., 1.]])
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__(n_channels)
+        self.n_features = 2 * n_channels
+
+    def finalize(self, state: Moments) -> Clip:
+        return torch.cat([state.mean, state.variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=-1).flatten(1)

@@ -1,4 +1,4 @@
-"""Weighted mean and variance of segments, and how to merge those of two pieces."""
+"""Weighted means and variances of segments, and how to merge those of two pieces."""
 
 from typing import Final, NamedTuple
 
@@ -45,3 +45,31 @@ def merge_moments(left: Moments, right: Moments) -> Moments:
     step = right.mean - left.mean
     variance = share_left * left.variance + share_right * right.variance + share_left * share_right * step.square()
     return Moments(log_weight, left.mean + share_right * step, variance)
+
+
+class WeightedMean(NamedTuple):
+    """Weighted mean of segments, per attention head."""
+
+    log_weight: Float[Tensor, "batch head"]
+    """Logarithm of the sum of the weights."""
+    mean: Float[Tensor, "batch head channel"]
+
+
+def weighted_mean(segments: Tensor, scores: Tensor, mask: Tensor | None) -> WeightedMean:
+    """Mean of the segments under the weights exp(scores).
+
+    Args:
+        segments: (batch, segment, head, channel / head).
+        scores: (batch, segment, head).
+        mask: (batch, segment), True = a real segment.
+    """
+    if mask is not None:
+        scores = scores.masked_fill(~mask[..., None], -torch.inf)
+    return WeightedMean(scores.logsumexp(1), (scores.softmax(1)[..., None] * segments).sum(1))
+
+
+def merge_means(left: WeightedMean, right: WeightedMean) -> WeightedMean:
+    """Mean of two sets of segments together."""
+    log_weight = torch.logaddexp(left.log_weight, right.log_weight)
+    share_right = (right.log_weight - log_weight).exp()[..., None]
+    return WeightedMean(log_weight, left.mean + share_right * (right.mean - left.mean))
