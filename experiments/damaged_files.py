@@ -83,7 +83,7 @@ def read_all(n_files: int) -> Tally:
 
 
 def _lines(n_files: int) -> Iterator[str]:
-    """What the reading process prints, line by line."""
+    """The lines that the reading process prints."""
     reader = subprocess.Popen(
         [sys.executable, "-m", "experiments.damage", "0", str(n_files)],
         stdout=subprocess.PIPE,
@@ -117,9 +117,9 @@ def page(tally: Tally, n_files: int) -> str:
     """The page: outcomes by format and by kind of damage, in Markdown."""
     text = (
         "# Damaged recordings\n\nWritten by `python -m experiments damaged-files`, "
-        f"commit {commit()}, {n_processors()} cores of a {platform.machine()} processor: {n_files} damaged files of one "
-        "to three seconds. A file counts as read short without a note when no warning names it and it gives less sound than was in it before, or than "
-        "FFmpeg decodes from it.\n\n"
+        f"commit {commit()}, {n_processors()} cores of a {platform.machine()} processor: {n_files} damaged files of "
+        "one to three seconds. A file counts as read short without a note when no warning names it and it gives less sound "
+        "than was in it before, or than FFmpeg decodes from it.\n\n"
     )
     text += _table("format", {name: _sums(tally, 0, name) for name in sorted({key[0] for key in tally.counts})})
     text += "\n" + _table("damage", {kind: _sums(tally, 1, kind) for kind in KINDS})

@@ -140,11 +140,8 @@ class Section(BufferedIOBase):
                 data = data[: first - at] + new[first - offset : last - offset] + data[last - at :]
         return data
 
-    def tell(self) -> int:
-        return self._stream.tell() - self._start
-
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        origin = (0, self.tell(), self._size)[whence]
+        origin = (0, self._stream.tell() - self._start, self._size)[whence]
         return self._stream.seek(self._start + max(0, origin + offset)) - self._start
 
     def close(self) -> None:

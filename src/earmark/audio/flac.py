@@ -142,7 +142,7 @@ def _parse_frame(data: bytes, at: int) -> _Frame | None:
 
 
 def is_ordinary(source: Source) -> bool:
-    """Whether a FLAC file holds what it states, and nothing is joined to it, as far as a few probes tell."""
+    """Whether a FLAC file holds what it states, and nothing is joined to it, as far as a few probes show."""
     size = size_in_bytes(source)
     with open_stream(source) as stream:
         start = _first_marker(stream)
