@@ -70,7 +70,7 @@ def test_the_limit_is_of_a_step_and_not_of_a_file(path: Path, monkeypatch: pytes
     monkeypatch.setattr(time_limit.WatchedThread, "call", recorded)
     monkeypatch.setattr(time_limit, "_SKIPPED_SECONDS", 1)
     np.testing.assert_array_equal(load_audio(path, RATE, onset=2.6).waveform, 0.5)
-    assert len(limits) >= 5 and set(limits) == {time_limit.DEFAULT}
+    assert len(limits) >= 6 and set(limits[:-1]) == {time_limit.DEFAULT}  # the last one closes the file
 
 
 def test_the_limit_is_set_for_this_process_and_its_children(monkeypatch: pytest.MonkeyPatch) -> None:

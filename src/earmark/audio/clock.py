@@ -36,13 +36,9 @@ class TrackClock:
         """Samples to add to timestamps, after clocks that were restarted."""
         self.n_samples = 0
         """Samples so far, with the silence: the position of the next piece."""
-        self._lead = 0
-        self._gaps: list[tuple[int, int]] = []
-        """Length and position of the longest gap, the only entry."""
-        self._n_gaps = self._n_silent = 0
-        self._jumps: list[tuple[int, int]] = []
-        """Differences and positions of timestamps that were not followed."""
-        self._overlap = (0, 0)
+        self._lead = self._n_silent = self._n_gaps = self._n_jumps = 0
+        # length and position of the longest gap, the longest overlap, and the first jump that was not followed
+        self._gap = self._overlap = self._jump = (0, 0)
 
     def add(self, start: int | None, n_samples: int, following: Callable[[], int | None]) -> int:
         """Adds a piece of sound and returns the number of silent samples before it.
@@ -61,7 +57,8 @@ class TrackClock:
             elif -_RESTART * self._rate < gap < 0:
                 self._overlap = max(self._overlap, (-gap, self.n_samples), key=itemgetter(0))
             else:
-                self._jumps.append((gap, self.n_samples))
+                self._jump = self._jump if self._n_jumps else (gap, self.n_samples)
+                self._n_jumps += 1
                 self._shift -= gap
         self.n_samples += n_silent + n_samples
         return n_silent
@@ -83,7 +80,7 @@ class TrackClock:
             return
         self._n_gaps += 1
         self._n_silent += gap
-        self._gaps = [max([*self._gaps, (gap, self.n_samples)])]
+        self._gap = max(self._gap, (gap, self.n_samples), key=itemgetter(0))
 
     def notes(self) -> list[str]:
         """A line for each kind of deviation: a late start, gaps, overlaps, and jumps that were not followed."""
@@ -92,7 +89,7 @@ class TrackClock:
         if self._lead > _NOTED * rate:
             lines.append(f"{self._lead / rate:.1f} s of silence put in at the start, where its sound track begins late")
         if self._n_silent > _NOTED * rate:
-            ((longest, at),) = self._gaps
+            longest, at = self._gap
             many = f"into {self._n_gaps} gaps of its sound track, the longest with {longest / rate:.1f} s"
             one = "where its sound track has a gap"
             where = f"{many} at {at / rate:.1f} s" if self._n_gaps > 1 else f"in at {at / rate:.1f} s, {one}"
@@ -103,9 +100,9 @@ class TrackClock:
                 f"its timestamps step back by {overlap / rate:.2f} s at {at / rate:.1f} s; all samples are kept, and "
                 "those behind are late by as much"
             )
-        if self._jumps:
-            gap, at = self._jumps[0]
-            others = f"; {len(self._jumps) - 1} other jumps" if len(self._jumps) > 1 else ""
+        if self._n_jumps:
+            gap, at = self._jump
+            others = f" ({self._n_jumps - 1} other jumps follow)" if self._n_jumps > 1 else ""
             lines.append(
                 f"its timestamps jump by {gap / rate:+.1f} s at {at / rate:.1f} s, which is taken for a restarted or "
                 f"damaged clock{others}; times behind it count on without the jump"

@@ -51,7 +51,7 @@ class _LimitedStream:
         # some bytes are progress: a slow stream need not fill a whole piece in time
         self._read = getattr(stream, "read1", stream.read)
 
-    def read(self, n_bytes: int) -> bytes:
+    def read(self, n_bytes: int = -1, /) -> bytes:
         data: bytes = self._calls(lambda: self._read(n_bytes))
         return data
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -56,6 +57,7 @@ class LimitedCalls:
     def __init__(self, name: str) -> None:
         self._name = name
         self._seconds = time_limit()
+        self._to_close = min(self._seconds, _SECONDS_TO_CLOSE)
         self._thread = WatchedThread()
 
     def __call__(self, task: Callable[[], _Value]) -> _Value:
@@ -67,6 +69,7 @@ class LimitedCalls:
         try:
             return self._thread.call(task, self._seconds)
         except TimeoutError as error:
+            self._to_close = 0.0
             raise AudioError(
                 f"{self._name}: no sound came for {self._seconds:g} s, so it is given up: its decoder hangs, or the "
                 f"disk or network does not answer ({VARIABLE} sets the limit)"
@@ -74,7 +77,7 @@ class LimitedCalls:
 
     def finish(self, last: Callable[[], object] = lambda: None) -> None:
         """Ends the thread of the calls with a last one; a call that hangs is left alone."""
-        self._thread.finish(last, min(self._seconds, _SECONDS_TO_CLOSE))
+        self._thread.finish(last, self._to_close)
 
 
 class LimitedDecoder:
@@ -101,7 +104,7 @@ class LimitedDecoder:
         Raises:
             AudioError: The decoder hangs.
         """
-        return self._calls(lambda: self._decoder.read(n_samples))
+        return self._calls(partial(self._decoder.read, n_samples))
 
     def skip(self, n_samples: int) -> None:
         """As `Decoder.skip`.
@@ -111,8 +114,7 @@ class LimitedDecoder:
         """
         piece = _SKIPPED_SECONDS * self.sample_rate
         for start in range(0, n_samples, piece):
-            n_skipped = min(piece, n_samples - start)
-            self._calls(lambda n_skipped=n_skipped: self._decoder.skip(n_skipped))
+            self._calls(partial(self._decoder.skip, min(piece, n_samples - start)))
 
     def close(self) -> None:
         """As `Decoder.close`."""

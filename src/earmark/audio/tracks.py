@@ -48,9 +48,9 @@ class MixedTracks:
         n_tracks: Number of tracks.
     """
 
-    n_channels = 1
-    n_samples = None
-    slack = 0
+    n_channels: int = 1
+    n_samples: int | None = None
+    slack: int = 0
 
     def __init__(self, open_track: "Callable[[int], Decoder]", n_tracks: int) -> None:
         with ExitStack() as opened:

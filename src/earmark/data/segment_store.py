@@ -24,7 +24,7 @@ ENCODER: Final = "encoder.safetensors"
 """Name of the checkpoint of the encoder; a store by an exported `.onnx` file has none."""
 
 _COLUMNS: Final = ("id", "labels", "split", "group")
-"""What a shard's file of clips has for each clip."""
+"""Columns of a shard's file of clips."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from earmark.data.clips import Dataset, ids_sha256
+from earmark.data.clips import Clip, Dataset, ids_sha256
 from earmark.data.segments import segments_of
 from earmark.errors import ConfigError, DataError, counted, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
@@ -207,18 +207,8 @@ def evaluate(
     columns = _columns(network.labels, dataset)
     segments = segments_of(dataset)
     check_encoder(network, segments and segments.encoder, dataset.name)
-    n_long = 0
     with evaluating(network, device):
-        if isinstance(network, Network) and segments is None:
-            scorer = Scorer(network, long_clips)
-            measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
-            n_long = scorer.n_long
-        else:  # a head without segments was refused
-            scores = score_segments(network, dataset, progress)
-            measured, unreadable = list(dataset.clips), []
-    if not measured:
-        first = unreadable[0]
-        raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
+        measured, scores, unreadable, n_long = _scored(network, dataset, long_clips, batch_size, n_workers, progress)
     report = measure(
         np.stack([dataset.labels.encode(clip.labels) for clip in measured]) > 0,
         scores[:, columns],
@@ -229,6 +219,29 @@ def evaluate(
         failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
     )
     return replace(report, long_clips=long_clips, n_long_clips=n_long)
+
+
+def _scored(
+    network: Stages,
+    dataset: Dataset,
+    long_clips: LongClips,
+    batch_size: int,
+    n_workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Clip], Float32[np.ndarray, "clip label"], list[FailedClip], int]:
+    """The readable clips, their scores, the unreadable clips, and the number of long ones.
+
+    Raises:
+        DataError: No clip can be read.
+    """
+    if not isinstance(network, Network) or segments_of(dataset) is not None:
+        return list(dataset.clips), score_segments(network, dataset, progress), [], 0
+    scorer = Scorer(network, long_clips)
+    measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
+    if not measured:
+        first = unreadable[0]
+        raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
+    return measured, scores, unreadable, scorer.n_long
 
 
 def measure(

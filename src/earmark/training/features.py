@@ -24,8 +24,11 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
 
     Raises:
         DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; or the validation clips
-            have labels that the training set lacks, or share sources with it.
+            have labels that the training set lacks, share sources with it, or are of another kind.
+        CheckpointError: The checkpoint that is to encode the clips cannot be read.
+        ConfigError: A setting is about sound, which encoded clips no longer have.
     """
+    _check_encoded(config, data, valid)
     for part, dataset in (("training", data), ("validation", valid)):
         if dataset is not None:
             _check_labelled(dataset, part, config.allow_unlabelled)
@@ -43,7 +46,7 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     check_disjoint(data, valid)
 
 
-def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
+def _check_encoded(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
     """Checks data sets and settings where a head is trained on encoded clips.
 
     Raises:

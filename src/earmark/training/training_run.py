@@ -34,7 +34,6 @@ from earmark.training.encoding import EncodeConfig, encode
 from earmark.training.features import (
     Columns,
     check_data,
-    check_segments,
     chosen_cache,
     read_features,
     segment_features,
@@ -111,7 +110,6 @@ def train(
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
-    check_segments(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
@@ -283,7 +281,7 @@ class _Read(NamedTuple):
     """The clips of a run, read or ready to be read."""
 
     columns: list[Columns]
-    """Of the training and, if there are any, the validation clips."""
+    """Training clips, then the validation clips if there are any."""
     skipped: list[tuple[str, str]]
     """Id and error of the clips that were left out."""
     crop: int
