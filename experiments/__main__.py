@@ -29,6 +29,15 @@ COMMANDS: Final = {
         "figure3 --out table1",
         "figure3 --out table1 --difficulty dense --seed 1",
     ),
+    "audioset": (
+        "Compare all poolings on AudioSet's released features, and the systems of the literature.",
+        "OUT receives one line for each finished run (search.jsonl, runs.jsonl), figures by label, README.md, "
+        "search.md and pictures. Interrupted, the same command resumes. A run that fails is reported on standard "
+        "error and the others continue; the exit status is then 1.",
+        "audioset features --strong strong --out audioset --jobs 2",
+        "audioset features --cells mean,gmap --n-seeds-first 3 --dry-run",
+        "audioset --out audioset --tables-only",
+    ),
     "table2": (
         "Print the AudioSet results of the literature, beside a report of your own.",
         "",
@@ -91,7 +100,7 @@ COMMANDS: Final = {
 """Each command: one line for the list, more for its own help, examples."""
 
 _PROGRAM: Final = "python -m experiments"
-_SHARED_MODULE: Final = frozenset({"table1", "localisation", "figure3", "table2"})
+_SHARED_MODULE: Final = frozenset({"table1", "localisation", "figure3", "table2", "audioset"})
 """Commands whose functions are in `experiments.commands`; the others have a module of their own."""
 
 

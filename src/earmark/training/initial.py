@@ -1,6 +1,7 @@
 """Initial weights of a run: random, or from a checkpoint."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -42,12 +43,27 @@ def initial_stages(
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(config.seed, WEIGHTS))
         head = Head(config.head_config(segments.encoder.n_channels), data.labels)
+    _start_at_share(head, data)
     head.extra["encoder"] = asdict(segments.encoder)
     if source is not None:
         taken, fresh, names = _take_over(head, source)
         record["init"] = {"model": config.init, "sha256": digest, "taken": taken, "labels": names}
         show(f"{config.init}: {_parts(head, taken, fresh, len(names))}")
     return head
+
+
+@torch.no_grad()
+def _start_at_share(head: Head, data: Dataset) -> None:
+    """Sets the last bias so that the first scores are near the share of the clips that have a label, mean over labels.
+
+    Adam moves a bias by at most the learning rate a step: from a score of 0.5 it would take a thousand steps to get
+    there (Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1).
+    """
+    n_labels = len(data.labels)
+    share = sum(len(clip.labels) for clip in data) / (len(data) * n_labels)
+    if 0 < share < 1:
+        # a classifier that also makes attention weights has the logits first
+        head.classifier[-1].get_parameter("bias")[:n_labels].fill_(math.log(share / (1 - share)))
 
 
 def encoder_of(data: Dataset) -> Network | None:
