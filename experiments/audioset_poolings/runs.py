@@ -20,7 +20,7 @@ from earmark.storage.json_files import json_value
 from earmark.training import train
 from earmark.training.machine import chosen_device
 from earmark.training.settings import TrainConfig
-from experiments.audioset_poolings.clips import Places, encoded, open_clips
+from experiments.audioset_poolings.clips import Places, open_clips
 from experiments.audioset_poolings.lines import Line
 from experiments.audioset_poolings.measures import figures_of
 from experiments.audioset_poolings.plan import Protocol, Run, figures_file
@@ -110,4 +110,4 @@ def changed_settings(config: TrainConfig) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _scores(stages: Stages, data: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return score_segments(stages, data, encoded(data))
+    return score_segments(stages, data)
