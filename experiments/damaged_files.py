@@ -118,8 +118,8 @@ def page(tally: Tally, n_files: int) -> str:
     text = (
         "# Damaged recordings\n\nWritten by `python -m experiments damaged-files`, "
         f"commit {commit()}, {n_processors()} cores of a {platform.machine()} processor: {n_files} damaged files of "
-        "one to three seconds. A file counts as read short without a note when no warning names it and it gives less sound "
-        "than was in it before, or than FFmpeg decodes from it.\n\n"
+        "one to three seconds. A file counts as read short without a note when no warning names it and it gives less "
+        "sound than was in it before, or than FFmpeg decodes from it.\n\n"
     )
     text += _table("format", {name: _sums(tally, 0, name) for name in sorted({key[0] for key in tally.counts})})
     text += "\n" + _table("damage", {kind: _sums(tally, 1, kind) for kind in KINDS})
