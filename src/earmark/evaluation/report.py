@@ -205,18 +205,8 @@ def evaluate(
     if n_workers < 0:
         raise ConfigError(f"at least 0 was expected, not {n_workers}", "n_workers")
     columns = _columns(network.labels, dataset)
-    segments = segments_of(dataset)
-    check_encoder(network, segments and segments.encoder, dataset.name)
-    n_long = 0
     with evaluating(network, device):
-        if segments is not None or not isinstance(network, Network):  # a head without segments was refused
-            scores = score_segments(network, dataset, progress)
-            measured: list[Clip] = list(dataset.clips)
-            unreadable: list[FailedClip] = []
-        else:
-            scorer = Scorer(network, long_clips)
-            measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
-            n_long = scorer.n_long
+        (measured, scores, unreadable), n_long = _score(network, dataset, batch_size, n_workers, progress, long_clips)
     if not measured:
         first = unreadable[0]
         raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
@@ -230,6 +220,23 @@ def evaluate(
         failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
     )
     return replace(report, long_clips=long_clips, n_long_clips=n_long)
+
+
+def _score(
+    network: Stages,
+    dataset: Dataset,
+    batch_size: int,
+    n_workers: int,
+    progress: Callable[[int, int], None] | None,
+    long_clips: LongClips,
+) -> tuple[tuple[list[Clip], np.ndarray, list[FailedClip]], int]:
+    """The result of `score_clips`, also for encoded clips, and the number of clips longer than the training clips."""
+    segments = segments_of(dataset)
+    check_encoder(network, segments and segments.encoder, dataset.name)
+    if segments is not None or not isinstance(network, Network):  # a head without segments was refused
+        return (list(dataset.clips), score_segments(network, dataset, progress), []), 0
+    scorer = Scorer(network, long_clips)
+    return score_clips(scorer, dataset, batch_size, n_workers, progress), scorer.n_long
 
 
 def measure(
