@@ -83,6 +83,14 @@ COMMANDS: Final = {
         "Prints what results/audioset-shaped.md shows. Interrupted, the same command resumes.",
         "audioset-shaped ESC-50 work",
     ),
+    "damaged-files": (
+        "Read thousands of damaged recordings of all formats and count what becomes of them.",
+        "Writes results/damaged-files.md. The exit status is 1 if a file is read short without a note, gives another "
+        "error than one clear line, or leaves files or memory. `python -m experiments.damage NUMBER` writes one of the "
+        "files.",
+        "damaged-files",
+        "damaged-files --n-files 500 --out damaged.md",
+    ),
     "kill-and-resume": (
         "Kill doctor and pack with SIGKILL, resume them, and compare the bytes of the results.",
         "Prints the last part of results/audioset-shaped.md. The exit status is 1 if a byte differs.",

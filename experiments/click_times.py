@@ -204,7 +204,8 @@ def _sound_packets(container: Any, form: Form) -> Iterator[Any]:
 
     stream = container.add_stream(form.codec, rate=form.rate)
     stream.layout, stream.bit_rate = "mono", 12200 if "amr" in form.codec else 96000
-    stream.format = av.codec.Codec(form.codec, "w").audio_formats[0]
+    formats: Any = av.codec.Codec(form.codec, "w").audio_formats
+    stream.format = formats[0]
     stream.codec_context.open(strict=False)
     n_frame = stream.codec_context.frame_size or 960
     sound = _sound(form.rate)
@@ -232,7 +233,7 @@ def _placed(form: Form, path: Path) -> np.ndarray:
             if frame.pts is None:  # FFmpeg's last frame of Windows Media; it follows the one before
                 start = frames[-1][0] + frames[-1][1].samples
             else:
-                start = round((float(frame.pts * frame.time_base) - begin) * form.rate)
+                start = round((float(frame.pts * (frame.time_base or 0)) - begin) * form.rate)
             frames.append((start, frame))
     placed = np.zeros(max(start + frame.samples for start, frame in frames), np.float32)
     for start, frame in frames:

@@ -30,9 +30,14 @@ _COMMON_NAMES: Final = {
     "wv": "WavPack",
 }
 """Common names of formats that FFmpeg names differently."""
-_STATES_LENGTH: Final = frozenset({"mov", "wv"})
+_DETECTED: Final = (
+    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,"
+    "mpegts,mxf,nut,ogg,oma,qcp,rm,sox,tak,truehd,tta,voc,w64,wav,wv,xwma"
+)
+"""Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
+_STATES_LENGTH: Final = frozenset({"mov"})
 """Formats that state the exact number of samples."""
-_STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi"})
+_STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi", "wv"})
 """Formats that state the approximate length of the longest stream; for others FFmpeg guesses it."""
 _SLACK: Final = 0.25
 """Seconds by which a stated length may exceed the sound: tracks end with whole packets."""
@@ -50,6 +55,19 @@ _READ_SAMPLES: Final = 65536
 def is_installed() -> bool:
     """Whether PyAV is installed."""
     return find_spec("av") is not None
+
+
+def find_format(source: Source) -> str | None:
+    """FFmpeg's name of a format by the content of a file; None for content that is no sound."""
+    import av
+
+    with containers.open_stream(source) as file:
+        try:
+            with av.open(containers.LenientFile(file), options={"format_whitelist": _DETECTED}) as container:
+                name: str = container.format.name
+        except (av.FFmpegError, ValueError, OverflowError):
+            return None
+    return name.partition(",")[0]
 
 
 def open_media(source: Source, name: str, media_format: str, track: Track = None) -> "MediaDecoder | MixedTracks":
@@ -74,8 +92,7 @@ class MediaDecoder:
     Args:
         source: A file, or its bytes.
         name: Name of the recording in errors.
-        media_format: From `containers.media_format`. FFmpeg must not detect it: it reads some texts as playlists and
-            downloads the files in them.
+        media_format: From `containers.media_format` or `find_format`.
         track: Number of the track, from 1 on; None for the first that FFmpeg can decode, with a warning about others.
 
     Raises:
