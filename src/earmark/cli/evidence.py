@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TextIO
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from earmark import hub
 from earmark.audio.recording import load_audio
@@ -69,6 +68,8 @@ def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Eviden
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
+    from rich.text import Text
+
     console = screen.table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)
