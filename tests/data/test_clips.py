@@ -308,7 +308,7 @@ def test_file_audio_reads_only_its_part(tmp_path: Path) -> None:
 
 
 def test_specs_without_a_known_source_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:, audioset-features:"
+    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:, segments:, audioset-features:"
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
     )

@@ -29,6 +29,7 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "esc50": ("esc50", "read_esc50"),
     "soundscapes": ("soundscapes", "read_soundscapes"),
     "clips": ("listing", "read_clips"),
+    "segments": ("segment_store", "read_segments"),
     "audioset-features": ("released_features", "read_released_features"),
 }
 """Module and reader by the name before the colon of a data spec; a new source adds its line here."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -39,6 +40,10 @@ class SegmentTable:
     `(b - 128) / 128`."""
     lengths: Int64[np.ndarray, " clip"]
     """Segments of each clip, 1 or more."""
+    n_crops: int = 1
+    """Crops of each recording that were encoded, as clips in sequence; the first is the whole recording."""
+    folder: Path | None = None
+    """Folder of the store that the table was read from."""
     _ends: np.ndarray = field(init=False)
     _borders: np.ndarray = field(init=False)
 
@@ -47,6 +52,12 @@ class SegmentTable:
         object.__setattr__(self, "_borders", np.cumsum([0, *map(len, self.blocks)]))
         if self._borders[-1] != self._ends[-1] or int(self.lengths.min()) < 1:
             raise DataError(f"{self._ends[-1]} segments of clips were expected, not {self._borders[-1]}")
+
+    def __reduce__(self) -> Any:
+        # a process that receives a table maps the files itself
+        if self.folder is None:
+            return object.__reduce_ex__(self, 2)
+        return _open_table, (self.folder,)
 
     def gather(
         self, rows: Int64[np.ndarray, " clip"], skip: Int64[np.ndarray, " clip"], lengths: Int64[np.ndarray, " clip"]
@@ -76,6 +87,12 @@ class SegmentTable:
         return values
 
 
+def _open_table(folder: Path) -> SegmentTable:
+    from earmark.data.segment_store import open_table
+
+    return open_table(folder)
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentedClip:
     """The reader of a clip that has segments and no sound."""
@@ -99,7 +116,7 @@ class ClipSegments(NamedTuple):
 
     table: SegmentTable
     rows: Int64[np.ndarray, " clip"]
-    """Number of each clip in the table."""
+    """Number of each clip in the table; of its first crop, if it has several."""
 
     @property
     def encoder(self) -> Encoder:
