@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES
+from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from earmark.model.pooling import POOLINGS

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from earmark.errors import ConfigError
-from earmark.model.backbone import BACKBONES
+from earmark.model.backbones import BACKBONES
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig, settings
 from earmark.training.settings import Plan, Topic

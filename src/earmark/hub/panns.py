@@ -15,7 +15,7 @@ from torch import Tensor
 
 from earmark.errors import CheckpointError, ConfigError
 from earmark.labels import LabelSet
-from earmark.model.backbone import N_BLOCKS
+from earmark.model.backbones.cnn import N_BLOCKS
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.network import Network, NetworkConfig
 

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from earmark.model.backbone import FoldedBackbone
 from earmark.model.network import Network
 
 
@@ -29,7 +28,7 @@ class TorchEngine:
         if n_threads is not None:
             torch.set_num_threads(n_threads)
         self.network = network.eval()
-        self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
+        self._backbone = network.backbone.folded(torch.bfloat16 if precision == "bf16" else torch.float32)
         self.labels = network.labels
         self.thresholds: Sequence[float] | None = network.thresholds
         self.clip_duration = network.clip_duration

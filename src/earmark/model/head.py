@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.labels import LabelSet
-from earmark.model.backbone import dropout
+from earmark.model.backbones.layers import dropout
 from earmark.model.pooling import POOLINGS, AttentionFunction, Pooling
 from earmark.storage.files import atomic_write
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES
+from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
@@ -72,9 +72,10 @@ class NetworkConfig:
         check_settings(self)
         if self.backbone not in BACKBONES:
             raise ConfigError(f"one of {', '.join(BACKBONES)} was expected, not {self.backbone!r}", "backbone")
-        if self.backbone != "cnn" and not self.partial_segments:
+        backbone = BACKBONES[self.backbone]
+        if not (self.partial_segments or backbone.can_drop_frames):
             raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
-        self.head_config(8 * self.width)  # checks its settings
+        self.head_config(backbone.channels_of(self.width))  # checks its settings
 
     def head_config(self, n_channels: int) -> HeadConfig:
         """The config of the stages after the backbone, for segments of this width."""
