@@ -59,7 +59,8 @@ class MeanEngine:
     labels = LabelSet(("low", "high", "never"), ("/l", "/h", "/n"))
     sample_rate = RATE
     samples_per_segment = STEP
-    halo = 2
+    halo: int | None = 2
+    overlap = 0.5
 
     def __init__(
         self,

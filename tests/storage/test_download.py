@@ -27,7 +27,12 @@ class Site(ThreadingHTTPServer):
         pass  # the client has closed the connection
 
     def published(self, path: str, **changes: object) -> PublishedFile:
-        values = {"n_bytes": len(CONTENT), "md5": hashlib.md5(CONTENT).hexdigest(), "name": "a=1.pth", **changes}
+        values = {
+            "n_bytes": len(CONTENT),
+            "checksum": f"md5:{hashlib.md5(CONTENT).hexdigest()}",
+            "name": "a=1.pth",
+            **changes,
+        }
         return PublishedFile(url=f"http://127.0.0.1:{self.server_port}{path}", **values)
 
 
@@ -100,7 +105,7 @@ def test_a_file_saved_by_hand_is_verified(site: Site, tmp_path: Path) -> None:
         ("/gone", {}, r"cannot be downloaded \(404 Not Here\)"),
         ("/short", {}, r"cannot be downloaded \(it ended 512000 bytes early\)"),
         ("/endless", {}, r"cannot be downloaded \(it is longer than the expected 1024000 bytes\)"),
-        ("/file", {"md5": "0" * 32}, "expected MD5 0{32}, got [0-9a-f]{32}; try again"),
+        ("/file", {"checksum": f"md5:{'0' * 32}"}, "expected MD5 0{32}, got [0-9a-f]{32}; try again"),
         ("/moved/https://host.invalid/x", {}, r"\(it redirects to https://host\.invalid/x, which is not http\)"),
         ("/moved/file:///etc/passwd", {}, r"\(302 .*file:///etc/passwd' is not allowed\)"),
     ],

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from earmark.inference.engine import OVERLAP
 from earmark.model.network import Network
 
 
@@ -35,6 +36,7 @@ class TorchEngine:
         self.sample_rate = network.config.frontend.sample_rate
         self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
         self.halo = network.halo
+        self.overlap = OVERLAP
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         return self._run(self._encode, self._tensor(waveform)[None])[0]
