@@ -153,6 +153,16 @@ def audioset_features() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def published_models() -> Path:
+    """EfficientAT's mn04 and what it makes of three clips: where EARMARK_MODELS points, or beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
+    folder = Path(os.environ.get("EARMARK_MODELS") or beside)
+    if not (folder / "mn04_reference.npz").is_file():
+        pytest.skip(f"no mn04_as_mAP_432.pt and mn04_reference.npz in {folder}: set EARMARK_MODELS to their folder")
+    return folder
+
+
 @pytest.fixture
 def refuse_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Makes a folder unreadable, also for root."""

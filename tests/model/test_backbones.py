@@ -14,14 +14,15 @@ def kind(request: pytest.FixtureRequest) -> type[Backbone]:
 
 def test_the_receptive_field_is_exact(kind):
     net = backbone(kind)
-    log_mel = torch.randn(1, 16 * 12, 32, requires_grad=True)
+    n = net.frames_per_segment
+    log_mel = torch.randn(1, 12 * n, 32, requires_grad=True)
     net(log_mel)[0, 6].sum().backward()
     touched = log_mel.grad[0].abs().sum(1).nonzero().flatten()
     if net.halo is None:
         assert len(touched) == log_mel.shape[1]
         return
-    assert touched.min() == 6 * 16 - net.halo
-    assert touched.max() == 6 * 16 + 15 + net.halo
+    assert touched.min() == 6 * n - net.halo
+    assert touched.max() == 7 * n - 1 + net.halo
     assert len(touched) == net.frames_per_segment + 2 * net.halo
 
 
@@ -63,17 +64,9 @@ def test_training_on_clips_of_one_length_needs_no_mask(kind, n_frames):
     longer = torch.cat([log_mel, torch.full((3, kind.frames_per_segment, 32), 9.0)], 1)
     masked = other(longer, torch.full((3,), n_frames))
     segments = net(log_mel)
-    torch.testing.assert_close(masked[:, : segments.shape[1]], segments, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(masked[:, : segments.shape[1]], segments, rtol=1e-4, atol=1e-3)
     for one, two in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
-
-
-def test_training_drops_and_evaluation_does_not(kind):
-    net = backbone(kind)
-    log_mel = torch.randn(1, 64, 32)
-    assert torch.equal(net(log_mel), net(log_mel))
-    net.train()
-    assert not torch.equal(net(log_mel), net(log_mel))
 
 
 @pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 33, 400])

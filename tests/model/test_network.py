@@ -40,7 +40,7 @@ def test_the_light_backbone_makes_gmap_a_third_of_the_size():
 
 
 def test_the_light_backbone_has_a_tenth_of_the_multiplications():
-    counts = [multiplications(NetworkConfig(backbone=each)) for each in BACKBONES]
+    counts = [multiplications(NetworkConfig(backbone=each)) for each in ("cnn", "light")]
     assert f"{counts[0]:.2e}" == "5.21e+09"
     assert counts[1] / counts[0] == pytest.approx(0.10, abs=0.005)
 

@@ -33,6 +33,7 @@ CLIP_DURATION: Final = 10.0
 """Duration in seconds of the AudioSet clips used in training."""
 FIRST: Final = "features.0.0.weight"
 """Name of the first tensor."""
+_HIDDEN: Final = "classifier.2.weight"
 _DROPOUT: Final = 0.2
 _WIDTHS: Final = (40, 50, 100, 200, 400, 10, 20, 300)
 """Published widths in percent."""
@@ -55,16 +56,10 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> Network:
         raise CheckpointError(
             f"{path}: expected a network with frames of 10 ms and 128 mel bins, the file's name says {found[0]!r}"
         )
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    names, labels = _name_map(Mn(width=_WIDTHS[0])), LabelSet.audioset()
+    width, labels = _width(path, state), LabelSet.audioset()
+    names = _name_map(Mn(width=width))
     check_names(path, state, names, set())
-    check_outputs(path, next(iter(shapes["classifier.5.weight"]), 0), len(labels))
-    for width in _WIDTHS:
-        if shapes["classifier.2.weight"] == (hidden_width(width), Mn.channels_of(width)):
-            break
-    else:
-        published = ", ".join(f"mn{width // 10:02}" for width in sorted(_WIDTHS))
-        raise wrong_network(path, f"its width is none of those of {published}")
+    check_outputs(path, next(iter(state["classifier.5.weight"].shape), 0), len(labels))
     config = NetworkConfig(
         FRONTEND,
         backbone="mn",
@@ -88,8 +83,18 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> Network:
     return network.eval()
 
 
+def _width(path: Path, state: Mapping[str, Tensor]) -> int:
+    """The width in percent, by the shape of the classifier."""
+    shape = tuple(state[_HIDDEN].shape) if _HIDDEN in state else None
+    for width in _WIDTHS:
+        if shape in (None, (hidden_width(width), Mn.channels_of(width))):
+            return width
+    published = ", ".join(f"mn{width // 10:02}" for width in sorted(_WIDTHS))
+    raise wrong_network(path, f"its width is none of those of {published}")
+
+
 def _name_map(backbone: Mn) -> dict[str, str]:
-    """The published name of each tensor mapped to ours; the names do not depend on the width."""
+    """The published name of each tensor mapped to ours."""
     names = _convolution("features.0", "backbone.first") | _convolution("features.16", "backbone.last")
     for number, block in enumerate(backbone.blocks):
         part = 0

@@ -112,3 +112,12 @@ def test_a_partial_segment_averages_the_frames_that_it_has():
     segments = net(torch.tensor([1.0, 3.0, 8.0]).repeat(16, 1).T[None])
     scale = (1 + 1e-5) ** -4.5
     assert segments[0, 0, 0].item() == pytest.approx(((1 + 3) / 2 + 8) / 2 * scale, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Cnn, LightCnn])
+def test_training_drops_and_evaluation_does_not(kind):
+    net = backbone(kind)
+    log_mel = torch.randn(1, 64, 32)
+    assert torch.equal(net(log_mel), net(log_mel))
+    net.train()
+    assert not torch.equal(net(log_mel), net(log_mel))

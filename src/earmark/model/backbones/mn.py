@@ -62,7 +62,7 @@ def _scaled(n_channels: int, width: int) -> int:
     return _multiple_of_8(n_channels * (width / 100))
 
 
-def _multiple_of_8(n_channels: float) -> int:
+def _multiple_of_8(n_channels: int | float) -> int:
     """The nearest multiple of 8 that is at least 8 and not below nine tenths of the number."""
     nearest = max(8, int(n_channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * n_channels else nearest + 8
@@ -81,7 +81,7 @@ class ConvNorm(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(
-        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
+        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 new_frame 1"] | None = None
     ) -> Float[Tensor, "batch n_out new_frame new_mel"]:
         """The mask is that of the result; what it removes becomes zero."""
         x = self.conv(x)
