@@ -195,7 +195,7 @@ class Mn(Backbone):
         return FoldedMn(self, dtype)
 
 
-def normalized(log_mel: Float[Tensor, "batch frame mel"]) -> Float[Tensor, "batch frame mel"]:
+def normalized(log_mel: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The published scale of the input, `(ln x + 4.5) / 5`, from decibels."""
     return log_mel * (math.log(10) / 50) + 0.9
 
