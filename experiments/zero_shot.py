@@ -11,9 +11,12 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark import hub
+from earmark.audio.recording import load_blocks
 from earmark.data import FileAudio, open_data
 from earmark.evaluation.metrics import average_precision, label_mean
+from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
+from earmark.inference.windows import SlidingWindows
 from earmark.labels import LabelSet
 from experiments.esc50_labels import IN_AUDIOSET, in_esc50
 from experiments.steps import RESULTS, commit, earmark
@@ -24,8 +27,9 @@ N_TAGGED: Final = 10
 """Clips whose tags are shown."""
 SECONDS: Final = 40
 """Length of a soundscape."""
-WINDOW: Final = 0.96
-"""Seconds, three segments, of the windows of the timelines."""
+WINDOWS: Final = (1.0, 2.0, 4.0, 10.0)
+"""Seconds of the windows of timelines."""
+_COLUMNS: Final = tuple(f"{window:g} s" for window in WINDOWS)
 
 
 def zero_shot(
@@ -84,41 +88,49 @@ def mix(bank: Path, work: Path, n_mixed: int) -> Path:
 
 
 def on_soundscapes(tagger: Tagger, folder: Path) -> dict[str, dict[str, float]]:
-    """mAP over the windows of timelines, and over recordings, for each overlap; `whole` encodes a recording at once."""
+    """mAP over the seconds of timelines, for each overlap and window, and over recordings.
+
+    `whole` encodes a recording at once.
+    """
     clips = open_data(f"soundscapes:{folder}")
     paths = [Path(clip.audio.path) for clip in clips if isinstance(clip.audio, FileAudio)]
     with (folder / "truth.tsv").open(newline="", encoding="utf-8") as file:
         events = list(csv.DictReader(file, delimiter="\t"))
-    truth = np.concatenate([active(events, path.name) for path in paths])
     target = clips.targets()[:, [clips.labels.names.index(name) for name in LabelSet.esc50().names]]
-    results: dict[str, dict[str, float]] = {}
-    for overlap in OVERLAPS:
-        tagger.engine.overlap = overlap
-        tags = np.stack([in_esc50(tagger.score(path).scores, tagger.labels) for path in paths])
-        windows = _timelines(tagger, paths)
-        results[f"{overlap:g}"] = {
-            "windows": label_mean(average_precision(truth, windows)),
-            "recordings": label_mean(average_precision(target, tags)),
+    engine, results = tagger.engine, dict[str, dict[str, float]]()
+    for overlap in (*OVERLAPS, None):
+        engine.overlap = overlap or 0.0
+        if overlap is None:
+            engine.clip_duration = 2.0 * SECONDS  # a window longer than the recordings
+        scores: dict[float, list[np.ndarray]] = {window: [] for window in WINDOWS}
+        for path in paths:
+            segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
+            for window, rows in scores.items():
+                logits = SlidingWindows(engine, window, 1.0, cut=False).finish(segments, SECONDS)
+                rows.append(in_esc50(logits, tagger.labels))
+        row = {
+            f"{window:g} s": label_mean(
+                average_precision(np.concatenate([active(events, path.name, window) for path in paths]), each)
+            )
+            for window, each in ((window, np.concatenate(rows)) for window, rows in scores.items())
         }
-        print(f"{overlap:g}: {results[f'{overlap:g}']}", file=sys.stderr)
-    tagger.engine.clip_duration = 2.0 * SECONDS  # a window longer than the recordings
-    results["whole"] = {"windows": label_mean(average_precision(truth, _timelines(tagger, paths)))}
+        if overlap is not None:
+            tags = np.stack([in_esc50(tagger.score(path).scores, tagger.labels) for path in paths])
+            row["recordings"] = label_mean(average_precision(target, tags))
+        results["whole" if overlap is None else f"{overlap:g}"] = row
+        print(overlap, row, file=sys.stderr)
     return results
 
 
-def _timelines(tagger: Tagger, paths: Sequence[Path]) -> np.ndarray:
-    rows = [tagger.timeline(path, window=WINDOW, hop=WINDOW).scores for path in paths]
-    return in_esc50(np.concatenate(rows), tagger.labels)
-
-
-def active(events: Sequence[dict[str, str]], file: str) -> np.ndarray:
-    """Whether each class sounds in each window of a timeline: (window, class)."""
+def active(events: Sequence[dict[str, str]], file: str, window: float) -> np.ndarray:
+    """Whether each class sounds in the second around the middle of each window of a timeline: (window, class)."""
     names = LabelSet.esc50().names
-    truth = np.zeros((int(np.ceil(SECONDS / WINDOW)), len(names)), np.float32)
+    starts = np.arange(round(SECONDS - window) + 1) + window / 2 - 0.5
+    truth = np.zeros((len(starts), len(names)), np.float32)
     for event in events:
         if Path(event["filename"]).name == file:
-            first, last = float(event["onset"]) // WINDOW, (float(event["offset"]) - 1e-6) // WINDOW
-            truth[int(first) : int(last) + 1, names.index(event["event_label"])] = 1
+            sounds = (starts < float(event["offset"])) & (starts + 1 > float(event["onset"]))
+            truth[sounds, names.index(event["event_label"])] = 1
     return truth
 
 
@@ -130,15 +142,15 @@ def page(results: dict[str, Any]) -> str:
         "nothing was trained on ESC-50. A class scores as its best label in the table at the end, which was written "
         f"before the measurement. On the {results['n_clips']} clips of fold 5: **top-1 {results['top1']:.3f}, mAP "
         f"{results['mAP']:.3f}**.\n\n## Overlap of the windows\n\n"
-        f"Soundscapes of {SECONDS} s, each with 4 to 10 sounds of fold 5, encoded in windows of 10 s. Timelines have "
-        f"windows of {WINDOW:g} s. The work grows as 1 / (1 - overlap).\n\n"
-        "| overlap | mAP over the windows of timelines | mAP over recordings |\n|---|---:|---:|\n"
+        f"Soundscapes of {SECONDS} s, each with 4 to 10 sounds of fold 5, encoded in windows of 10 s. mAP over the "
+        "seconds of all soundscapes, by timelines whose windows of various lengths start every second; and mAP over "
+        "recordings, as `earmark tag` scores them. The work grows as 1 / (1 - overlap).\n\n"
+        f"| overlap | {' | '.join(f'windows of {window:g} s' for window in WINDOWS)} | recordings |\n"
+        f"|---|{'---:|' * len(WINDOWS)}---:|\n"
     )
     for name, row in results["overlaps"].items():
-        title = "encoded at once, without windows" if name == "whole" else name
-        text += (
-            f"| {title} | {row['windows']:.3f} | {format(row['recordings'], '.3f') if 'recordings' in row else '-'} |\n"
-        )
+        cells = [f"{row[column]:.3f}" if column in row else "-" for column in (*_COLUMNS, "recordings")]
+        text += f"| {'encoded at once' if name == 'whole' else name} | {' | '.join(cells)} |\n"
     text += "\n## Tags of ten clips\n\n| clip | three best labels |\n|---|---|\n"
     for clip, tags in results["tags"].items():
         text += f"| {clip} | {', '.join(f'{label} {score:.3f}' for label, score in tags)} |\n"
