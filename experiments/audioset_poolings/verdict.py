@@ -86,7 +86,7 @@ def _groups(results: Results, prefix: str, what: str) -> str:
         found = {name: own for name in groups if (own := results.against(REFERENCE, rival, name)) is not None}
         if found:
             figures = ", ".join(
-                f"{own.difference:+.4f}{'' if own.is_clear else ' (may be chance)'} for {name.removeprefix(prefix)}"
+                f"{own.difference:+.4f}{'' if own.is_clear and own.n_seeds > 1 else ' (may be chance)'} for {name.removeprefix(prefix)}"
                 for name, own in found.items()
             )
             clauses.append(f"over {shown(rival)} {figures}")
@@ -146,5 +146,6 @@ def _missing(results: Results) -> str:
     seeds = [len(results.by_cell[cell]) for cell in cells if cell in results.by_cell]
     text = f"Not measured yet: {', '.join(absent)}. " if absent else ""
     if seeds and min(seeds) < 5:
+        text += "With one seed no difference counts as clear. " * (min(seeds) == 1)
         text += f"Some cells have only {min(seeds)} of the 5 to 10 seeds of the protocol yet."
     return text.strip()
