@@ -29,7 +29,8 @@ class Against:
 
     @property
     def is_clear(self) -> bool:
-        return self.p <= LEVEL
+        """Whether the difference is clear; never with one pair of runs, which says nothing about seeds."""
+        return self.p <= LEVEL and self.comparison.n_seeds > 1
 
 
 @dataclass(frozen=True)

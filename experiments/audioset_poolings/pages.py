@@ -307,7 +307,7 @@ def _edges(searched: Sequence[Line]) -> str:
         tried = [line.settings.get(name, defaults[name]) for line in trials]
         for value, which in ((min(tried, default=0), "lowest"), (max(tried, default=0), "highest")):
             n = sum(line.settings.get(name, defaults[name]) == value for line in best.values())
-            if n:
+            if n and value > 0:  # no dropout is less than none
                 sentences.append(f"The {which} {name} tried ({value:g}) was chosen for {n} of {len(best)} poolings.")
     return " ".join([*sentences, "At such an edge another value may be better still.\n"]) if sentences else ""
 

@@ -12,6 +12,7 @@ from experiments.audioset_poolings.cells import OTHERS, PARTS, REFERENCE, TABLE1
 from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
 from experiments.audioset_poolings.comparisons import LEVEL, Against, Results
 from experiments.table1.pages import PRINTED_MAP
+from experiments.table1.statistics import Comparison
 
 _RIVALS: Final = ("attentive_stats", "mean")
 """Poolings that the verdict compares GMAP with by group: the paper's second, and the simplest."""
@@ -86,12 +87,15 @@ def _groups(results: Results, prefix: str, what: str) -> str:
         found = {name: own for name in groups if (own := results.against(REFERENCE, rival, name)) is not None}
         if found:
             figures = ", ".join(
-                f"{own.difference:+.4f}{'' if own.is_clear else ' (may be chance)'} for {name.removeprefix(prefix)}"
-                for name, own in found.items()
+                f"{own.difference:+.4f}{_doubt(own)} for {name.removeprefix(prefix)}" for name, own in found.items()
             )
             clauses.append(f"over {shown(rival)} {figures}")
     sources = {"frequency": "a label's training clips", "length": "the median length of a label's events"}
     return f"GMAP's lead by {sources[what]}: {'; '.join(clauses)}." if clauses else ""
+
+
+def _doubt(comparison: Comparison) -> str:
+    return "" if comparison.is_clear and comparison.n_seeds > 1 else " (may be chance)"
 
 
 def _cost(results: Results) -> str:
@@ -146,5 +150,6 @@ def _missing(results: Results) -> str:
     seeds = [len(results.by_cell[cell]) for cell in cells if cell in results.by_cell]
     text = f"Not measured yet: {', '.join(absent)}. " if absent else ""
     if seeds and min(seeds) < 5:
+        text += "With one seed no difference counts as clear. " * (min(seeds) == 1)
         text += f"Some cells have only {min(seeds)} of the 5 to 10 seeds of the protocol yet."
     return text.strip()

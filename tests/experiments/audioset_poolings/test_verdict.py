@@ -28,6 +28,11 @@ def test_a_clear_lead_is_said_and_a_chance_one_is_not(results_of):
     assert "GMAP costs 1.00 times the parameters" in text
 
 
+def test_one_seed_makes_nothing_clear(results_of):
+    text = words(results_of({"gmap": (3.0, 1), "mean": (0.1, 1)}))
+    assert "GMAP does not clearly differ from mean." in text and "With one seed no difference counts as clear." in text
+
+
 def test_a_worse_gmap_is_said(results_of):
     text = words(results_of({"gmap": (0.3, 4), "mean": (2.0, 4), "max": (0.1, 4)}))
     assert text.startswith("- **GMAP is number 2 of 3 poolings: mAP 0.") and "behind mean (0." in text
