@@ -140,7 +140,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
     stream.seek(part.start)
     if stream.read(4) == b"BW64":  # the same as RF64
         part.replaced[0] = b"RF64"
-    position, has_sound, in_ds64 = part.start + layout.first, False, 0
+    position, has_sound = part.start + layout.first, False
+    in_ds64: int | None = None
     chunks: dict[bytes, int] = {}
     for _ in range(_MAX_CHUNKS):
         stream.seek(position)
@@ -157,8 +158,7 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
             in_ds64 = int.from_bytes(stream.read(8), "little")
         if name == layout.sound and not has_sound:
             has_sound = True
-            is_in_ds64 = bool(in_ds64) and stated == 0xFFFFFFFF
-            stated = in_ds64 if is_in_ds64 else stated
+            stated = in_ds64 if in_ds64 is not None and stated == 0xFFFFFFFF else stated
             end = position + stated + (0 if layout.counts_head else layout.n_head)
             padded = end + -(end - part.start) % layout.align
             if size - end <= TOLERATED_BYTES:
