@@ -98,6 +98,8 @@ class SoundPart:
     """Bytes of sound that the header states, if more follow."""
     n_missing: int = 0
     """Bytes of sound that the header states and the file lacks."""
+    n_further: int = 0
+    """Bytes of sound in chunks behind the first one with sound."""
 
 
 def parts(source: Source) -> list[SoundPart]:
@@ -177,6 +179,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
             continue
         if has_sound and not _is_chunk(stream, position, size, layout):
             return None
+        if name == layout.sound:
+            part.n_further += stated
         position += stated + (0 if layout.counts_head else layout.n_head)
         position += -(position - part.start) % layout.align
         if position > size or (layout.counts_head and stated < layout.n_head):
