@@ -320,6 +320,13 @@ def test_an_rf64_whose_chunk_of_sizes_was_never_filled_in(data_size: int) -> Non
     assert "its header states 0 bytes of sound; the rest of the file is read too" in reading.notes
 
 
+@pytest.mark.parametrize("name", ["wav", "aiff", "flac", "vorbis"])
+def test_sound_behind_a_tag_is_read_to_its_end(name: str) -> None:
+    content = encoded(name, tone(500))
+    reading = read(id3(20_000) + content)
+    assert reading.duration == read(content).duration and not reading.notes
+
+
 def test_a_further_chunk_of_sound_gives_a_note() -> None:
     content = encoded("wav", tone(500))
     reading = read(content + content[content.index(b"data") :])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Final, Literal
 
-from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, open_stream, size_in_bytes
+from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, id3_size, open_stream, size_in_bytes
 
 _BLOCK_BYTES: Final = 1 << 20
 _UNKNOWN: Final = 0x7FFF0000
@@ -103,10 +103,10 @@ class SoundPart:
 
 
 def parts(source: Source) -> list[SoundPart]:
-    """The files that are joined in one; empty for other formats, and for files without sound."""
+    """The files that are joined in one, behind any tag; empty for other formats, and for files without sound."""
     size = size_in_bytes(source)
     found: list[SoundPart] = []
-    start: int | None = 0
+    start: int | None = id3_size(source)
     with open_stream(source) as stream:
         while start is not None and len(found) < _MAX_CHUNKS:
             part = SoundPart(start)

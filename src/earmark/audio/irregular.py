@@ -124,7 +124,8 @@ def _plan_ogg(source: Source) -> Plan:
         return Plan([])
     if not found[-1].has_end:
         notes.append(f"ends at {start:.1f} s without a mark of its end; it may be cut off")
-    is_whole = len(found) == 1 and not (found[0].gaps or found[0].notes or found[0].n_bytes_skipped or found[0].n_lost)
+    only = found[0]
+    is_whole = len(found) == 1 and not (only.start or only.gaps or only.notes or only.n_bytes_skipped or only.n_lost)
     parts = [
         Part(
             partial(_open_ogg, source, link),
@@ -177,7 +178,7 @@ def _plan_chunks(source: Source) -> Plan | None:
     ]
     if n_further := sum(part.n_further for part in found):
         notes.append(f"{n_further} bytes of sound in a further chunk are not read: it should have one such chunk")
-    if not notes and not any(part.replaced for part in found):
+    if not notes and not any(part.replaced or part.start for part in found):
         return None
     if len(found) > 1 and found[-1].n_missing:
         notes.append(f"cut off, the last {found[-1].n_missing} bytes that it states are missing")

@@ -33,8 +33,8 @@ _COMMON_NAMES: Final = {
 }
 """Common names of formats that FFmpeg names differently."""
 _DETECTED: Final = (
-    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,"
-    "mpegts,mxf,nut,ogg,oma,qcp,rm,sox,tak,truehd,tta,voc,w64,wav,wv,xwma"
+    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gxf,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mxf,nut,ogg,oma,qcp,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
 )
 """Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
 _STATES_LENGTH: Final = frozenset({"mov"})
