@@ -34,7 +34,6 @@ from earmark.audio.recording import load_blocks
 from earmark.export.onnx_file import export
 from earmark.inference import engine
 from earmark.labels import LabelSet
-from earmark.model.backbone import FoldedBackbone
 from earmark.model.frontend import FrontendConfig
 from earmark.model.mel import mel_filters
 from earmark.model.network import Network, NetworkConfig
@@ -205,7 +204,7 @@ def convolutions() -> None:
     )
     torch.set_num_threads(1)
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
-        folded = FoldedBackbone(network.backbone, dtype)
+        folded = network.backbone.folded(dtype)
         with torch.inference_mode():
             ours = n_operations / _fastest(partial(folded, log_mel))
             peak = _peak(dtype)
@@ -224,8 +223,8 @@ def choices(folder: Path, paths: dict[str, str]) -> None:
     with torch.inference_mode():
         for name, backbone in (
             ("backbone, 20 s of audio", network.backbone),
-            ("... batch norms folded", FoldedBackbone(network.backbone)),
-            ("... and bf16", FoldedBackbone(network.backbone, torch.bfloat16)),
+            ("... batch norms folded", network.backbone.folded()),
+            ("... and bf16", network.backbone.folded(torch.bfloat16)),
         ):
             print(f"  {name:34}{1e3 * _fastest(partial(backbone, log_mel)):8.1f} ms")
     usual = engine.CHUNK_SECONDS

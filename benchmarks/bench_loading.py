@@ -33,7 +33,7 @@ from earmark.labels import LabelSet
 from earmark.packing import PackConfig, pack
 from earmark.parallel.processors import n_processors
 from earmark.training.batches import TrainBatches, Waveforms, load_batches
-from earmark.training.settings import Plan
+from earmark.training.plan import Plan
 
 RATE = 32000
 ROW_GROUPS = (1, 4, 100)

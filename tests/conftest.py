@@ -59,7 +59,8 @@ class MeanEngine:
     labels = LabelSet(("low", "high", "never"), ("/l", "/h", "/n"))
     sample_rate = RATE
     samples_per_segment = STEP
-    halo = 2
+    halo: int | None = 2
+    overlap = 0.5
 
     def __init__(
         self,
@@ -149,6 +150,16 @@ def audioset_features() -> Path:
     folder = Path(os.environ.get("EARMARK_AUDIOSET_FEATURES") or beside)
     if not (folder / "bal_train").is_dir():
         pytest.skip(f"no features of AudioSet in {folder}: set EARMARK_AUDIOSET_FEATURES to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published_models() -> Path:
+    """EfficientAT's mn04 and what it makes of three clips: where EARMARK_MODELS points, or beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "models"
+    folder = Path(os.environ.get("EARMARK_MODELS") or beside)
+    if not (folder / "mn04_reference.npz").is_file():
+        pytest.skip(f"no mn04_as_mAP_432.pt and mn04_reference.npz in {folder}: set EARMARK_MODELS to their folder")
     return folder
 
 

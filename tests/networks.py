@@ -11,6 +11,8 @@ import torch
 
 from earmark.export import onnx_file
 from earmark.labels import LabelSet
+from earmark.model.backbones import Backbone
+from earmark.model.backbones.layers import MaskedBatchNorm
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 
@@ -33,6 +35,18 @@ def small_network(**changes) -> Network:
         torch.nn.init.uniform_(parameter, -0.25, 0.25)
     net.thresholds, net.extra = (0.25, 0.5, 0.75), {"clip_duration": 5.0, "seed": 7}
     return net.eval()
+
+
+def backbone(kind: type[Backbone], width: int = 4, n_mels: int = 32, partial_segments: bool = True) -> Backbone:
+    """In evaluation, with batch-norm statistics as unlike 0 and 1 as trained ones."""
+    torch.manual_seed(0)
+    net = kind(n_mels, width, 0.2, partial_segments).eval()
+    for module in net.modules():
+        if isinstance(module, MaskedBatchNorm):
+            torch.nn.init.normal_(module.running_mean, std=0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(module.bias, std=0.5)
+    return net
 
 
 def multiplications(config: NetworkConfig) -> int:

@@ -62,7 +62,7 @@ COMMON: Final[Mapping[str, Mapping[str, Any]]] = {
 """Candidates for the settings that are common to all cells, by name; `passes` are those over the training clips."""
 TRIALS: Final[Mapping[str, Mapping[str, Any]]] = {
     f"rate {rate:g}, dropout {dropout:g}": {"learning_rate": rate, "dropout": dropout}
-    for rate, dropout in ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.5))
+    for rate, dropout in ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.5), (4e-3, 0.1), (4e-3, 0.0))
 }
 """Settings that are tried for each pooling, by name."""
 

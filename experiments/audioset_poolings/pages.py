@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from earmark.errors import DataError
 from earmark.storage.files import atomic_write
+from earmark.training.settings import TrainConfig
 from experiments.audioset_poolings.cells import INSTANCE, OTHERS, PARTS, PUBLISHED, REFERENCE, SYSTEMS, TABLE1
 from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
 from experiments.audioset_poolings.comparisons import LEVEL, Against, Results
@@ -107,8 +108,24 @@ def _commit(line: Line) -> str:
 
 
 def _settings(line: Line) -> str:
-    own = ("pooling", "n_heads", "gate", "deviation", "seed", "learning_rate", "dropout", "device")
-    return ", ".join(f"{name} {value}" for name, value in line.settings.items() if name not in own)
+    settings = {**TrainConfig().to_json(), **line.settings}
+    return ", ".join(f"{name} {settings[name]}" for name in _COMMON)
+
+
+_COMMON: Final = (
+    "perceptron_layers",
+    "perceptron_width",
+    "perceptron_norm",
+    "block_dropout",
+    "classifier_layers",
+    "batch_size",
+    "schedule",
+    "warmup",
+    "ema_decay",
+    "mixup_alpha",
+    "balanced",
+)
+"""Settings that the page names for all cells."""
 
 
 def _poolings_table(results: Results, family: Mapping[str, Against]) -> str:
@@ -127,7 +144,7 @@ _AGAINST_HEAD: Final = ("GMAP minus it (mAP)", "p", "p, Holm")
 _COST_HEAD: Final = ("parameters", "processor time", "rate, dropout")
 _NOTES: Final = """Figures: mean ± standard deviation over seeds. d' is computed from the mean AUC. "Paper": mAP in its
 Table 1, on AudioSet with a convolutional backbone trained on two million clips. Differences: mean over the seeds that
-both have, which share initial perceptron, order of clips and mixup, with the 95 % interval and the two-sided p of a
+both have, which share the initial perceptron and the order of clips, with the 95 % interval and the two-sided p of a
 paired t test. Its variance is that over test clips (bootstrap) plus that over seeds, with Satterthwaite's degrees of
 freedom. "Holm": corrected for the number of comparisons in the table. Processor time: median seconds of training on one
 core of a machine that did other work too. Rate and dropout were chosen for each pooling on the validation part, with
@@ -268,12 +285,31 @@ def search_page(searched: Sequence[Line]) -> str:
                 [shown(cell), *(_trial(value, stage == "search" and value == best) for value in values.values())]
             )
         if stage == "common" and rows:
-            rows.append(["mean", *(_mean([mAP.get((cell, variant)) for cell in cells]) for variant in variants)])
+            rows.append(
+                ["mean of these", *(_mean([mAP.get((cell, variant)) for cell in cells]) for variant in variants)]
+            )
         parts += [
             f"## {title}\n",
             markdown_table(["pooling", *variants], rows) if rows else "No run is finished yet.\n",
         ]
-    return "\n".join(parts)
+    return "\n".join([*parts, _edges(searched)])
+
+
+def _edges(searched: Sequence[Line]) -> str:
+    """How many poolings take the lowest or highest value that was tried: there the search may end too early."""
+    trials = [line for line in searched if line.stage == "search" and line.mAP is not None]
+    best: dict[str, Line] = {}
+    for line in trials:
+        if line.cell not in best or (line.mAP or 0.0) > (best[line.cell].mAP or 0.0):
+            best[line.cell] = line
+    defaults, sentences = TrainConfig().to_json(), []
+    for name in ("learning_rate", "dropout"):
+        tried = [line.settings.get(name, defaults[name]) for line in trials]
+        for value, which in ((min(tried, default=0), "lowest"), (max(tried, default=0), "highest")):
+            n = sum(line.settings.get(name, defaults[name]) == value for line in best.values())
+            if n:
+                sentences.append(f"The {which} {name} tried ({value:g}) was chosen for {n} of {len(best)} poolings.")
+    return " ".join([*sentences, "At such an edge another value may be better still.\n"]) if sentences else ""
 
 
 _SEARCH: Final = f"""mAP on the validation part of the training clips, chosen by video, which these runs were not

@@ -119,7 +119,7 @@ def _localisation(results: Results, means: Mapping[str, float]) -> str:
         return ""
     ranked = sorted(found, key=lambda cell: -found[cell])
     ranks = np.argsort(np.argsort([[table[cell] for cell in found] for table in (found, means)]))
-    agreement = float(np.asarray(np.corrcoef(ranks))[0, 1])
+    agreement = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
     return (
         f"Localisation (segment F1 of single frames): {shown(ranked[0])} is first ({found[ranked[0]]:.3f}), GMAP is "
         f"number {ranked.index(REFERENCE) + 1} of {len(ranked)} ({found[REFERENCE]:.3f}); the rank correlation with "

@@ -14,7 +14,8 @@ from earmark.data.clips import Clip, Dataset
 from earmark.labels import LabelSet
 from earmark.training import train
 from earmark.training.machine import chosen_device
-from earmark.training.settings import Plan, TrainConfig
+from earmark.training.plan import Plan
+from earmark.training.settings import TrainConfig
 from experiments.table1.lines import Line, done_runs, read_lines
 from experiments.table1.plan import Run, TablePlan
 from experiments.table1.runs import machine

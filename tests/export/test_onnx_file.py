@@ -17,6 +17,8 @@ from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.export import onnx_file as exporting
 from earmark.export.onnx_file import Exported, check_parity, export
+from earmark.export.spectrum import Spectrum
+from earmark.hub.efficientat import FRONTEND as MN
 from earmark.inference.onnx_engine import OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import FrontendConfig, LogMel
@@ -170,14 +172,16 @@ def test_a_batch_equals_its_recordings_one_by_one(gmap: Pair) -> None:
         FrontendConfig(sample_rate=8000, n_fft=255, hop_length=100, n_mels=16, f_min=20.0, f_max=3900.0),
         FrontendConfig(sample_rate=8000, n_fft=200, hop_length=333, n_mels=16, f_min=20.0, f_max=3900.0),
         FrontendConfig(sample_rate=8000, n_fft=512, hop_length=512, n_mels=16, f_min=20.0, f_max=3900.0),
+        MN,
+        replace(MN, symmetric_window=False, window_length=801, mel_scale="slaney"),
     ],
     ids=lambda config: f"{config.n_fft}/{config.hop_length}",
 )
 def test_the_exported_front_end_equals_log_mel(config: FrontendConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     # PyTorch does not compute symbolic operators of ONNX
-    monkeypatch.setattr(exporting, "_operator", lambda name, x, size, shape: x.reshape(shape))
-    frontend, norm = LogMel(config), torch.nn.BatchNorm2d(config.n_mels, eps=0.0)
-    spectrum = exporting._Spectrum(frontend, norm)
+    monkeypatch.setattr("earmark.export.spectrum.operator", lambda name, x, size, shape: x.reshape(shape))
+    frontend = LogMel(config)
+    spectrum = Spectrum(frontend, torch.ones(1), torch.zeros(1))
     for n_samples in (1, 2, 3, 100, 127, 128, 333, 666, 800, 5000):
         waveform = 0.1 * torch.randn(2, n_samples, generator=torch.Generator().manual_seed(n_samples))
         torch.testing.assert_close(spectrum(waveform), frontend(waveform), rtol=0, atol=2e-3)

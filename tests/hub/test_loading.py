@@ -64,7 +64,8 @@ def test_the_shipped_model_has_the_labels_of_esc50_and_a_card() -> None:
 
 def test_the_error_about_an_unknown_name_lists_the_models() -> None:
     with pytest.raises(
-        CheckpointError, match=r"unknown model 'yamnet'; this version has earmark-esc50, panns-cnn10; .*\.safetensors"
+        CheckpointError,
+        match=r"unknown model 'yamnet'; this version has earmark-esc50, panns-cnn10, mn04, .*mn40; .*\.safetensors",
     ):
         hub.load("yamnet")
 
@@ -76,7 +77,7 @@ def test_a_published_model_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.setattr("earmark.storage.download.fetch", fetch)
     assert hub.find_checkpoint("panns-cnn10") == tmp_path / "Cnn10_mAP=0.380.pth"
-    with pytest.raises(CheckpointError, match=r"0\.380\.pth: no such file; expected the Cnn10 weights"):
+    with pytest.raises(CheckpointError, match=r"0\.380\.pth: no such file; expected a state dict of PANNs"):
         hub.load("panns-cnn10")
 
 

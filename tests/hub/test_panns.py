@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import earmark
 from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
-from earmark.hub.panns import FRONTEND, read_cnn10
+from earmark.hub.panns import FRONTEND
+from earmark.hub.torch_files import read_network
 from earmark.inference.engine import ChunkedEncoder
 from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
@@ -105,7 +106,7 @@ def file(theirs: Cnn10, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ours(file: Path) -> Network:
-    return read_cnn10(file)
+    return read_network(file)
 
 
 def noise(n_samples: int) -> np.ndarray:
@@ -137,7 +138,7 @@ def test_the_full_width_has_the_published_number_of_parameters(tmp_path: Path) -
     torch.manual_seed(1)
     theirs = Cnn10(64).eval()
     torch.save({"model": theirs.state_dict()}, tmp_path / "a.pth")
-    ours = read_cnn10(tmp_path / "a.pth")
+    ours = read_network(tmp_path / "a.pth")
     assert ours.n_parameters == 5_219_279
     assert len(theirs.state_dict()) == 60
     close(torch.sigmoid(torch.from_numpy(scores(ours, noise(40_001)))), scores(theirs, noise(40_001)))
@@ -183,11 +184,14 @@ def test_all_forms_of_state_dicts_are_read(theirs: Cnn10, tmp_path: Path) -> Non
     for name, content in forms.items():
         torch.save(content, tmp_path / f"{name}.pth")
         close(
-            torch.sigmoid(torch.from_numpy(scores(read_cnn10(tmp_path / f"{name}.pth"), noise(9000)))),
+            torch.sigmoid(torch.from_numpy(scores(read_network(tmp_path / f"{name}.pth"), noise(9000)))),
             scores(theirs, noise(9000)),
         )
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    close(scores(read_cnn10(tmp_path / "old.pth"), noise(9000)), scores(read_cnn10(tmp_path / "bare.pth"), noise(9000)))
+    close(
+        scores(read_network(tmp_path / "old.pth"), noise(9000)),
+        scores(read_network(tmp_path / "bare.pth"), noise(9000)),
+    )
 
 
 @pytest.mark.parametrize("n_segments", [1, 3])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES
+from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from earmark.model.pooling import POOLINGS
@@ -40,7 +40,7 @@ def test_the_light_backbone_makes_gmap_a_third_of_the_size():
 
 
 def test_the_light_backbone_has_a_tenth_of_the_multiplications():
-    counts = [multiplications(NetworkConfig(backbone=each)) for each in BACKBONES]
+    counts = [multiplications(NetworkConfig(backbone=each)) for each in ("cnn", "light")]
     assert f"{counts[0]:.2e}" == "5.21e+09"
     assert counts[1] / counts[0] == pytest.approx(0.10, abs=0.005)
 

@@ -17,17 +17,27 @@ CONTENT = bytes(range(256)) * 4000
 
 
 class Site(ThreadingHTTPServer):
-    """Serves CONTENT at `/file`, half of it at `/short`, twice as much at `/endless`; `/moved/X` redirects to X."""
+    """Serves CONTENT at `/file`, half of it at `/short`, twice as much at `/endless`; `/moved/X` redirects to X.
+
+    At `/parts` the first answer stops after half of it, and ranges are served.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, str | None]] = []
+        self.ranges: list[str | None] = []
+        self.content, self.etag = CONTENT, '"1"'
 
     def handle_error(self, *_: object) -> None:
         pass  # the client has closed the connection
 
     def published(self, path: str, **changes: object) -> PublishedFile:
-        values = {"n_bytes": len(CONTENT), "md5": hashlib.md5(CONTENT).hexdigest(), "name": "a=1.pth", **changes}
+        values = {
+            "n_bytes": len(CONTENT),
+            "checksum": f"md5:{hashlib.md5(CONTENT).hexdigest()}",
+            "name": "a=1.pth",
+            **changes,
+        }
         return PublishedFile(url=f"http://127.0.0.1:{self.server_port}{path}", **values)
 
 
@@ -42,6 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/gone":
             self.send_error(404, "Not Here")
+        elif self.path == "/parts":
+            self._send_part()
         else:
             self.send_response(200)
             length = {"/endless": 10**12}.get(self.path, len(CONTENT))
@@ -50,6 +62,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(CONTENT[: len(CONTENT) // 2] if self.path == "/short" else CONTENT)
             if self.path == "/endless":
                 self.wfile.write(CONTENT)
+
+    def _send_part(self) -> None:
+        site, wanted = self.server, self.headers["Range"]
+        site.ranges.append(wanted)
+        is_same = self.headers["If-Range"] in (None, site.etag)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and is_same else 0
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", site.etag)
+        self.send_header("Content-Length", str(len(site.content) - start))
+        self.end_headers()
+        end = len(site.content) // 2 if len(site.ranges) == 1 else None
+        self.wfile.write(site.content[start:end])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -98,9 +122,8 @@ def test_a_file_saved_by_hand_is_verified(site: Site, tmp_path: Path) -> None:
     ("path", "changes", "text"),
     [
         ("/gone", {}, r"cannot be downloaded \(404 Not Here\)"),
-        ("/short", {}, r"cannot be downloaded \(it ended 512000 bytes early\)"),
         ("/endless", {}, r"cannot be downloaded \(it is longer than the expected 1024000 bytes\)"),
-        ("/file", {"md5": "0" * 32}, "expected MD5 0{32}, got [0-9a-f]{32}; try again"),
+        ("/file", {"checksum": f"md5:{'0' * 32}"}, "expected MD5 0{32}, got [0-9a-f]{32}; try again"),
         ("/moved/https://host.invalid/x", {}, r"\(it redirects to https://host\.invalid/x, which is not http\)"),
         ("/moved/file:///etc/passwd", {}, r"\(302 .*file:///etc/passwd' is not allowed\)"),
     ],
@@ -115,6 +138,67 @@ def test_failed_downloads_are_reported_in_one_line(
     assert len(message.splitlines()) == 1 and message.startswith(published.url)
     assert f"save it as {tmp_path / 'cache' / 'a=1.pth'}, or give the path of your copy" in message
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [{}, {"checksum": None}, {"checksum": None, "n_bytes": None}])
+def test_an_interrupted_download_continues(site: Site, tmp_path: Path, changes: dict[str, None]) -> None:
+    published = site.published("/parts", **changes)
+    with pytest.raises(CheckpointError, match=r"\(it ended 512000 bytes early; the next try continues\)"):
+        fetch(published)
+    assert fetch(published).read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=512000-"]
+    kept = {"a=1.pth"} if not changes else {"a=1.pth", "a=1.pth.sha256"}
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == kept
+
+
+def test_a_file_that_changed_meanwhile_is_downloaded_from_its_beginning(site: Site) -> None:
+    published = site.published("/parts", checksum=None, n_bytes=None)
+    with pytest.raises(CheckpointError):
+        fetch(published)
+    site.content, site.etag = CONTENT[::-1], '"2"'
+    assert fetch(published).read_bytes() == CONTENT[::-1]
+
+
+def test_a_part_that_nothing_can_verify_is_not_continued(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "a=1.pth.part").write_bytes(b"of another file")
+    assert fetch(site.published("/file", checksum=None, n_bytes=None)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("part", [b"damaged", CONTENT, CONTENT + b"x"])
+def test_a_damaged_part_ends_in_an_error_and_the_next_try_succeeds(site: Site, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "a=1.pth.part").write_bytes(part)
+    site.ranges.append(None)  # no answer stops early
+    published = site.published("/parts")
+    if part == b"damaged":
+        with pytest.raises(CheckpointError, match=r"is damaged: expected MD5 [0-9a-f]{32}, got .*; try again"):
+            fetch(published)
+    assert fetch(published).read_bytes() == CONTENT
+
+
+def test_without_a_checksum_the_first_download_counts(site: Site, tmp_path: Path) -> None:
+    published = site.published("/file", checksum=None, n_bytes=None)
+    path = fetch(published)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert (tmp_path / "cache" / "a=1.pth.sha256").read_text() == f"{digest}\n"
+    path.write_bytes(CONTENT[1:])
+    match = (
+        rf"a=1\.pth: not the file of the first download \(expected SHA-256 {digest}\); remove it and a=1\.pth\.sha256"
+    )
+    with pytest.raises(CheckpointError, match=match):
+        fetch(published)
+
+
+def test_processes_that_need_one_file_download_it_once(site: Site) -> None:
+    paths: list[Path] = []
+    threads = [threading.Thread(target=lambda: paths.append(fetch(site.published("/file")))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1 and len(paths) == 4 and len(site.requests) == 1
+    assert paths[0].read_bytes() == CONTENT
 
 
 def test_a_server_that_refuses_connections(site: Site) -> None:

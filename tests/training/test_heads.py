@@ -17,8 +17,9 @@ from earmark.training import TrainConfig, TrainingInterrupted
 from earmark.training.batches import TrainBatches
 from earmark.training.features import segment_features
 from earmark.training.initial import initial_stages
+from earmark.training.plan import Plan
 from earmark.training.recipes import recipe
-from earmark.training.settings import OF_SOUND, Plan
+from earmark.training.settings import OF_SOUND
 from tests.tfrecords import released_clips, write_features
 from tests.training.tones import Tone, assert_same_state, at_step, record_of, run, state_of
 

@@ -13,7 +13,8 @@ from earmark import hub
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.hub.panns import FRONTEND, _name_map, read_cnn10
+from earmark.hub.panns import FRONTEND, _name_map
+from earmark.hub.torch_files import read_network
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -99,7 +100,7 @@ def test_labels_are_matched_by_id_or_name(checkpoint: Path) -> None:
 def test_panns_with_another_pooling(cnn10: Path) -> None:
     labels = LabelSet(("dog", "speech", "rain", "no such sound"))
     network, _, told = started(TrainConfig(init=str(cnn10), n_heads=2, seed=1), labels)
-    source = read_cnn10(cnn10)
+    source = read_network(cnn10)
     assert network.config == replace(source.config, pooling="gmap", n_heads=2)
     for name, value in source.backbone.state_dict().items():
         assert torch.equal(value, network.backbone.state_dict()[name])
@@ -174,7 +175,7 @@ def test_a_run_from_a_checkpoint_resumes_without_the_checkpoint(
     config = replace(TINY, init=str(own), n_heads=2, clips_per_epoch=8, learning_rate=1e-9)
     whole = train(config, sounds(), tmp_path / "whole", progress=False)
     assert capfd.readouterr().err == ""
-    trained, source = Network.load(whole.last), read_cnn10(cnn10)
+    trained, source = Network.load(whole.last), read_network(cnn10)
     for name, value in source.backbone.named_parameters():
         torch.testing.assert_close(trained.backbone.get_parameter(name), value, rtol=0, atol=1e-6)
     record = json.loads((tmp_path / "whole" / "run.json").read_text())

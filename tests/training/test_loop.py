@@ -148,3 +148,14 @@ def test_validation_labels_are_matched_by_name(tmp_path):
         for name, valid in (("swapped", swapped), ("ordered", ordered))
     ]
     assert histories[0][0].valid_mAP == histories[1][0].valid_mAP
+
+
+def test_a_mobile_network_trains_and_starts_other_trainings(tmp_path):
+    config = replace(TWO_EPOCHS, backbone="mn", width=10, n_heads=2)
+    result = run(tmp_path / "start", config)
+    assert np.isfinite([row.train_loss for row in result.history]).all()
+    checkpoint = tmp_path / "start" / "last.safetensors"
+    network = Network.load(checkpoint)
+    assert network.config.backbone == "mn" and network.backbone.n_channels == 96 and network.halo is None
+    run(tmp_path / "other", replace(config, init=str(checkpoint), pooling="attentive_stats"))
+    assert Network.load(tmp_path / "other" / "last.safetensors").config.backbone == "mn"

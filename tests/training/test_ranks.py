@@ -12,8 +12,8 @@ from earmark.errors import ConfigError
 from earmark.labels import LabelSet
 from earmark.training import TrainConfig
 from earmark.training.batches import TrainBatches, ValidBatches, Waveforms, load_batches
+from earmark.training.plan import Plan
 from earmark.training.ranks import ALONE, Rank
-from earmark.training.settings import Plan
 from tests.training.tones import Broken
 
 CONFIG = TrainConfig(batch_size=8, device="cpu")

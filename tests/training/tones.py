@@ -17,7 +17,7 @@ from earmark.training import TrainConfig, train
 from earmark.training.batches import TrainBatches
 from earmark.training.cache import log_mels
 from earmark.training.folder import RunFolder
-from earmark.training.settings import Plan
+from earmark.training.plan import Plan
 
 TONES = {"low": 300.0, "mid": 1000.0, "high": 3000.0}
 LABELS = LabelSet(tuple(TONES))

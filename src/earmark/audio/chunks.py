@@ -8,6 +8,8 @@ from typing import Final, Literal
 from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, id3_size, open_stream, size_in_bytes
 
 _BLOCK_BYTES: Final = 1 << 20
+_MAX_SEARCHED: Final = 1 << 28
+"""Bytes of a file with a wrong size in which another file is looked for; a search of larger ones takes long."""
 _UNKNOWN: Final = 0x7FFF0000
 _MAX_CHUNKS: Final = 1000
 """Damaged files may hold endless chunks of size 0."""
@@ -213,7 +215,7 @@ def _correct(
 def _search(source: Source, start: int, layout: _Layout) -> int | None:
     """Offset of the next wav or aiff file; None without one, and for formats with shorter marks."""
     wanted, shift = {12: (b"WAVEfmt ", 8)}.get(layout.first, (b"", 0)) if layout.order == "little" else (b"", 0)
-    if not wanted:
+    if not wanted or size_in_bytes(source) > _MAX_SEARCHED:
         return None
     with open_stream(source) as stream:
         found = (at - shift for at in find_all(source, wanted) if at - shift >= start)

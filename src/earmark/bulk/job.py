@@ -31,6 +31,8 @@ class Settings:
     """Length of the embedding; None for no embeddings."""
     track: Track = None
     """Sound track of videos that is read, or `mix`; None for the first."""
+    overlap: float | None = None
+    """As in `hub.load`; None for its default."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Job:
             "threshold": self.settings.threshold,
             "embedding": self.settings.n_features,
             "track": self.settings.track,
+            "overlap": self.settings.overlap,
             "rows_per_part": self.rows_per_part,
         }
 

@@ -9,7 +9,7 @@ from earmark import hub
 from earmark.audio.time_limit import set_time_limit
 from earmark.bulk.cluster import Fleet
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.flags import AsJson, Count, DecodeTimeout, Model, Quiet, SoundTrack, Threshold, Top
+from earmark.cli.flags import AsJson, Count, DecodeTimeout, Model, Overlap, Quiet, SoundTrack, Threshold, Top
 from earmark.cli.screen import note, report_error, rounded, write_json
 from earmark.errors import DataError, counted
 
@@ -29,6 +29,7 @@ def bulk(
     model: Model = hub.DEFAULT_MODEL,
     top: Top = None,
     threshold: Threshold = None,
+    overlap: Overlap = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     track: SoundTrack = None,
     decode_timeout: DecodeTimeout = None,
@@ -50,7 +51,14 @@ def bulk(
 
     set_time_limit(decode_timeout)
     job = make_job(
-        input, model=model, top=top, threshold=threshold, embed=embed, track=track, rows_per_part=rows_per_part
+        input,
+        model=model,
+        top=top,
+        threshold=threshold,
+        overlap=overlap,
+        embed=embed,
+        track=track,
+        rows_per_part=rows_per_part,
     )
     outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)

@@ -49,7 +49,7 @@ def evaluate(
     """Measure a tagger on labelled clips.
 
     Args:
-        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
+        model: A .safetensors checkpoint, weights of a published model, or a name.
         long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
         strong: Also evaluate event detection against AudioSet's table of strong labels (.tsv).
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TextIO
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from earmark import hub
 from earmark.audio.recording import load_audio
 from earmark.audio.time_limit import set_time_limit
 from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Quiet, SoundTrack
+from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, SoundTrack
 from earmark.errors import AudioError
 from earmark.inference.evidence import Evidence
 from earmark.plots.spectrogram import spectrogram_of
@@ -25,6 +24,7 @@ def evidence(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    overlap: Overlap = None,
     track: SoundTrack = None,
     decode_timeout: DecodeTimeout = None,
     format: Literal["table", "json"] | None = None,
@@ -45,7 +45,7 @@ def evidence(
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine)
+        tagger = hub.load(model, engine=engine, overlap=overlap)
     try:
         with screen.recording(file) as path:
             result = tagger.evidence(path, label, track=track)
@@ -69,6 +69,8 @@ def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Eviden
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
+    from rich.text import Text
+
     console = screen.table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)

@@ -21,7 +21,18 @@ from earmark.audio.recording import find_audio
 from earmark.audio.time_limit import set_time_limit
 from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Quiet, SoundTrack, Threshold, Top
+from earmark.cli.flags import (
+    DecodeTimeout,
+    Engine,
+    FormatJson,
+    Model,
+    OutFile,
+    Overlap,
+    Quiet,
+    SoundTrack,
+    Threshold,
+    Top,
+)
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.errors import AudioError, EarmarkError, Limit, counted
 from earmark.inference.tagger import Tagger
@@ -37,6 +48,7 @@ def tag(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    overlap: Overlap = None,
     top: Top = None,
     threshold: Threshold = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
@@ -65,7 +77,13 @@ def tag(
     screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        settings = {"precision": precision, "top": top, "threshold": threshold, "track": track}
+        settings = {
+            "precision": precision,
+            "top": top,
+            "threshold": threshold,
+            "track": track,
+            "overlap": overlap,
+        }
         journal = ResultsJournal(
             out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
         )
@@ -74,7 +92,7 @@ def tag(
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     with screen.usage_errors():
-        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine)
+        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
+from earmark.export.encoders import encoder_of
 from earmark.inference.onnx_engine import ATTENTION, CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
-from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 from earmark.storage.files import atomic_write
 
@@ -39,8 +38,6 @@ TOLERANCE: Final = 1e-4
 """Maximum difference between the scores of a network and of its float32 export."""
 _TOLERANCES: Final = {"float32": TOLERANCE, "float16": 0.01, "int8": 1.0}
 _OPSET: Final = 18
-_Size = Any
-"""An int; during export a torch.SymInt."""
 
 
 class Exported(NamedTuple):
@@ -129,105 +126,6 @@ def _scores(engine: OnnxEngine | TorchEngine, waveform: np.ndarray) -> np.ndarra
     return sigmoid(engine.classify(engine.encode(waveform)[None])[0])
 
 
-class _Spectrum(nn.Module):
-    """`LogMel` with its batch norm, in operators that are fast in ONNX Runtime (its STFT is slow).
-
-    The Fourier transform is a matrix product. Cosines are even and sines odd about the middle of the window, so the sum
-    and the difference of a frame and its mirror image suffice, with half the work. The matrices include the window and
-    leave out frequencies without a mel bin. A clip of fewer than `min_frames` frames is padded with silence.
-    """
-
-    cosines: Tensor
-    sines: Tensor
-    filters: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, frontend: LogMel, norm: nn.BatchNorm2d, min_frames: int = 1) -> None:
-        super().__init__()
-        self.config = config = frontend.config
-        self.min_frames = min_frames
-        self.n_fft, self.hop = config.n_fft, config.hop_length
-        used = frontend.filters.abs().sum(1) > 0
-        half = self.n_fft // 2
-        # the window is 0 at sample 0, which has no mirror image; the middle sample of an even window is counted twice
-        position = torch.arange(1, half + 1, dtype=torch.float64)[:, None]
-        weight = torch.hann_window(self.n_fft, dtype=torch.float64)[1 : half + 1, None].clone()
-        weight[2 * position == self.n_fft] /= 2
-        turns = position * torch.nonzero(used).T.double() / self.n_fft
-        self.register_buffer("cosines", (weight * torch.cos(2 * torch.pi * turns)).float())
-        self.register_buffer("sines", (weight * torch.sin(2 * torch.pi * turns)).float())
-        self.register_buffer("filters", frontend.filters[used].clone())
-        scale, shift = _affine(norm)
-        self.register_buffer("scale", (scale * 10 / np.log(10)).float())
-        self.register_buffer("shift", shift.float())
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        length = waveform.shape[1]
-        margin, n_frames = self.n_fft // 2, self.config.n_frames(length)
-        n_rows = -(-self.n_fft // self.hop)  # rows of one hop that a frame covers
-        last = length - 1
-        before = _reflected(torch.arange(-margin, 0), last)
-        after = _reflected(torch.arange(length, (n_frames + n_rows) * self.hop - margin), last)
-        padded = torch.cat([waveform.index_select(1, before), waveform, waveform.index_select(1, after)], 1)
-        rows = _operator(
-            "Reshape", padded, torch.tensor([0, -1, self.hop]), shape=(waveform.shape[0], n_frames + n_rows, self.hop)
-        )
-        # (batch, frame, sample)
-        frames = torch.cat([rows[:, row : n_frames + row] for row in range(n_rows)], 2)[..., : self.n_fft]
-        left = frames[..., 1 : margin + 1]
-        right = frames[..., self.n_fft - margin :].flip(-1)
-        power = ((left + right) @ self.cosines).square() + ((left - right) @ self.sines).square()
-        mel = power @ self.filters
-        if self.min_frames > 1:
-            n_more = (self.min_frames - torch.full((1,), n_frames)).clamp(min=0)
-            mel = _operator("Pad", mel, torch.tensor([0, 0, 0, 0, 1, 0]) * n_more, shape=mel.shape)
-        return mel.clamp(min=1e-10).log() * self.scale + self.shift
-
-
-def _reflected(position: Tensor, last: _Size) -> Tensor:
-    """Source positions of samples that are mirrored at both ends of a clip, repeatedly for short clips."""
-    position = position.remainder(torch.full((1,), 2 * last).clamp(min=1))
-    return torch.minimum(position, 2 * last - position).clamp(min=0)
-
-
-class _Encoder(nn.Module):
-    """Front end and backbone, with each batch norm folded into the convolution before it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        backbone = network.backbone
-        self.partial_segments = backbone.partial_segments
-        min_frames = 1 if self.partial_segments else backbone.frames_per_segment
-        self.spectrum = _Spectrum(network.frontend, backbone.bn0, min_frames)
-        layers = list(backbone.layers())
-        self.convolutions = nn.ModuleList(
-            nn.Sequential(*layer.convolutions[:-1], _fold(layer.convolutions[-1], layer.norm)) for layer in layers
-        )
-        self._pools = [layer.pool for layer in layers]
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        x = self.spectrum(waveform)[:, None]
-        for convolution, pool in zip(self.convolutions, self._pools, strict=True):
-            x = F.relu(convolution(x))
-            if pool > 1:
-                x = _halve(x, self.partial_segments)
-        return x.mean(3).transpose(1, 2)
-
-
-def _halve(x: Tensor, partial: bool) -> Tensor:
-    """2 x 2 average pooling; a last frame without a partner is its own average if `partial`, otherwise dropped."""
-    # the shape keeps the number of frames: nothing reads it, and halving it makes tracing three times as slow
-    shape = (*x.shape[:3], x.shape[3] // 2)
-    return _operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=int(partial))
-
-
-def _operator(name: str, *inputs: Tensor, shape: tuple[_Size, ...], **attributes: Any) -> Tensor:
-    """An operator of ONNX itself; PyTorch's own would be exported for one remainder of the length only."""
-    result: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape)
-    return result
-
-
 class _Classify(nn.Module):
     """Perceptron (if the network has one), pooling and classifier."""
 
@@ -247,26 +145,10 @@ class _Classify(nn.Module):
         return outputs if attention is None else (*outputs, attention)
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm in evaluation, in double precision."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise ConfigError("a batch norm without running statistics cannot be exported; train the network with them")
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale.detach(), (norm.bias.double() - norm.running_mean.double() * scale).detach()
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    scale, shift = _affine(norm)
-    folded = copy.deepcopy(convolution)
-    folded.weight.data = (convolution.weight.detach().double() * scale[:, None, None, None]).float().contiguous()
-    folded.bias = nn.Parameter(shift.float())
-    return folded
-
-
 def _export_encode(network: Network) -> "ModelProto":
-    waveform = torch.zeros(2, 5 * 16 * network.config.frontend.hop_length + 7)
+    waveform = torch.zeros(2, 5 * network.backbone.frames_per_segment * network.config.frontend.hop_length + 7)
     return _export_module(
-        _Encoder(network),
+        encoder_of(network),
         {"waveform": (waveform, ("batch", "sample"))},
         {"segments": ("batch", "segment", network.backbone.n_channels)},
     )

@@ -1,33 +1,26 @@
 """Loading of models by name or path."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from earmark.errors import CheckpointError, ConfigError
+from earmark.hub.published import PUBLISHED, SHIPPED
+from earmark.inference.engine import check_overlap
 from earmark.inference.tagger import Tagger
 from earmark.storage.files import in_either_form
 
 if TYPE_CHECKING:
+    from earmark.inference.onnx_engine import OnnxEngine
+    from earmark.inference.torch_engine import TorchEngine
     from earmark.model.head import Head
     from earmark.model.network import Network
 
 DEFAULT_MODEL: Final = "earmark-esc50"
 EngineName = Literal["auto", "onnx", "torch"]
 
-_SHIPPED: Final = ("earmark-esc50",)
-"""Models in the package, each as an exported `.onnx` file and as a checkpoint, with a card in `earmark/hub`."""
-_PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
-    # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", CC BY 4.0
-    "panns-cnn10": {
-        "url": "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
-        "name": "Cnn10_mAP=0.380.pth",
-        "n_bytes": 25_237_595,
-        "md5": "bfb1f1f9968938fa8ef4012b8471f5f6",
-    }
-}
-"""Models published by others, by name: fields of `earmark.storage.download.PublishedFile`."""
+_TORCH: Final = (".pth", ".pt")
+"""Suffixes of PyTorch files, as other projects publish them."""
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` writes RUN/best.safetensors"
 )
@@ -38,20 +31,23 @@ def load(
     n_threads: int | None = None,
     precision: Literal["float32", "bf16"] = "float32",
     engine: EngineName = "auto",
+    overlap: float | None = None,
 ) -> Tagger:
     """The tagger of a model, given by name or by the path of a checkpoint.
 
     Args:
-        name_or_path: `earmark-esc50`, which is in the package; `panns-cnn10`, which has the 527 labels of AudioSet and
-            is downloaded once (CC BY 4.0) into the cache folder (`EARMARK_CACHE`); or the path of a `.safetensors`
-            checkpoint, an exported `.onnx` file (runs without PyTorch), or a `.pth` file with weights of PANNs' Cnn10.
-            A file with the name of a model takes precedence.
+        name_or_path: `earmark-esc50`, which is in the package; a published model such as `mn10` or `panns-cnn10`
+            (`earmark models` lists them), which has the 527 labels of AudioSet and is downloaded once into the cache
+            folder (`EARMARK_CACHE`); or the path of a `.safetensors` checkpoint, an exported `.onnx` file (runs without
+            PyTorch), or a PyTorch file of a published model. A file with the name of a model takes precedence.
         n_threads: Number of threads per call of the network; None means all processors. PyTorch has one such setting
             for the whole process.
         precision: bf16 is faster on processors that support it, and changes scores in the third digit
             (results/precision.md). It needs PyTorch: an `.onnx` file has a fixed precision.
         engine: `onnx` is ONNX Runtime, `torch` is PyTorch. `auto` takes ONNX Runtime for `earmark-esc50` in float32 and
             for `.onnx` files, and PyTorch for everything else.
+        overlap: Share of a window that the next one has too, from 0 to below 1, for networks that encode a recording in
+            windows: in those with squeeze-and-excitation, such as `mn10`, a segment depends on the whole window.
 
     Raises:
         CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.
@@ -74,7 +70,7 @@ def load(
             raise ConfigError(
                 f"{path}: an exported network runs in ONNX Runtime only; torch needs its checkpoint", "engine"
             )
-        return Tagger(OnnxEngine(path, n_threads=n_threads))
+        return _tagger(OnnxEngine(path, n_threads), overlap)
     if engine == "onnx":
         raise ConfigError(
             f"{path}: ONNX Runtime needs an .onnx file; `earmark export {path} OUT.onnx` writes it", "engine"
@@ -82,7 +78,20 @@ def load(
     # imported late: tagging with an .onnx file works without PyTorch
     from earmark.inference.torch_engine import TorchEngine
 
-    return Tagger(TorchEngine(_read_network(path), n_threads, precision))
+    return _tagger(TorchEngine(_read_network(path), n_threads, precision), overlap)
+
+
+def _tagger(engine: "OnnxEngine | TorchEngine", overlap: float | None) -> Tagger:
+    if overlap is not None:
+        check_overlap(overlap)
+        if engine.halo is not None:
+            raise ConfigError(
+                f"none was expected: a segment of this model depends on {engine.halo} segments on either side, and "
+                "recordings are not encoded in windows",
+                "overlap",
+            )
+        engine.overlap = overlap
+    return Tagger(engine)
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> "Network":
@@ -101,7 +110,7 @@ def load_stages(name_or_path: str | os.PathLike[str]) -> "Head | Network":
         CheckpointError: As for `load`.
     """
     path = _find_trainable(name_or_path)
-    if path.suffix == ".pth":
+    if path.suffix in _TORCH:
         return _read_network(path)
     from earmark.model.network import load_stages
 
@@ -122,7 +131,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
         raise CheckpointError(f"{name}: expected a checkpoint file, got a folder; {hint}")
     if (path := in_either_form(path)).is_file():
         return path
-    if name in _SHIPPED:
+    if name in SHIPPED:
         shipped = Path(__file__).with_name(f"{name}.safetensors" if engine == "torch" else f"{name}.onnx")
         if not shipped.is_file():
             raise CheckpointError(
@@ -130,15 +139,15 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
                 f"has src/earmark/hub/{shipped.name}: give the path of that file"
             )
         return shipped
-    if name in _PUBLISHED:
+    if (published := PUBLISHED.get(name)) is not None and published.file is not None:
         import torch  # noqa: F401  # a missing PyTorch is an error before the download, not after it
 
-        from earmark.storage.download import PublishedFile, fetch
+        from earmark.storage.download import fetch
 
-        return fetch(PublishedFile(**_PUBLISHED[name]))
-    if path.suffix in (".safetensors", ".onnx", ".pth") or len(path.parts) > 1:
+        return fetch(published.file)
+    if path.suffix in (".safetensors", ".onnx", *_TORCH) or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
-    raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*_SHIPPED, *_PUBLISHED))}; {_ADVICE}")
+    raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*SHIPPED, *PUBLISHED))}; {_ADVICE}")
 
 
 def _find_trainable(name_or_path: str | os.PathLike[str]) -> Path:
@@ -152,10 +161,10 @@ def _find_trainable(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _read_network(path: Path) -> "Network":
-    if path.suffix == ".pth":
-        from earmark.hub.panns import read_cnn10
+    if path.suffix in _TORCH:
+        from earmark.hub.torch_files import read_network
 
-        return read_cnn10(path)
+        return read_network(path)
     from earmark.model.network import Network
 
     return Network.load(path)

@@ -6,16 +6,16 @@ that drops a last odd frame.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from earmark.errors import CheckpointError, ConfigError
+from earmark.hub.torch_files import check_names, check_outputs
 from earmark.labels import LabelSet
-from earmark.model.backbone import N_BLOCKS
+from earmark.model.backbones.cnn import N_BLOCKS
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.network import Network, NetworkConfig
 
@@ -33,33 +33,24 @@ _FIRST_CONVOLUTION, _MEL_FILTERS, _CLASSIFIER = (
 _FOURIER: Final = tuple(f"spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag"))
 
 
-def read_cnn10(path: Path | str) -> Network:
+def network_of(path: Path, state: Mapping[str, Tensor]) -> Network:
     """The network of a PANNs Cnn10 file, in evaluation mode, on the CPU, with the published network's scores.
 
     Backbones of any width are accepted. Clips of fewer than 16 frames (0.15 s), which Cnn10 itself refuses, are padded
     with silence, as in its training.
 
     Args:
-        path: A file of `torch.save` with a state dict, or a dictionary with one under `model`. Names may begin with
-            `module.`. Only tensors and plain values are read, so a file cannot run code.
+        path: The file.
+        state: Its tensors by name.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or holds another network or another front end.
+        CheckpointError: The file holds another network or another front end.
     """
-    path = Path(path)
-    state = _state_dict(path)
     names = _name_map()
-    if missing := [name for name in names if name not in state and not name.endswith(_NORM_TENSORS[-1])]:
-        raise _wrong_network(path, f"{len(missing)} tensors are missing, for example {missing[0]}")
-    if unknown := sorted(set(state) - set(names) - {*_FOURIER, _MEL_FILTERS}):
-        raise _wrong_network(path, f"{len(unknown)} tensors are unknown, for example {unknown[0]}")
+    check_names(path, state, names, {*_FOURIER, _MEL_FILTERS})
     labels = LabelSet.audioset()
     width, n_outputs = (next(iter(state[name].shape), 0) for name in (_FIRST_CONVOLUTION, _CLASSIFIER))
-    if n_outputs != len(labels):
-        raise CheckpointError(
-            f"{path}: expected {len(labels)} outputs (the labels of AudioSet), got {n_outputs}; the file does not name "
-            "other labels"
-        )
+    check_outputs(path, n_outputs, len(labels))
     try:
         network = Network(NetworkConfig(FRONTEND, width=width, partial_segments=False, pooling="max_mean"), labels)
         _check_frontend(path, network.frontend, state)
@@ -84,32 +75,6 @@ def _name_map() -> dict[str, str]:
     for published, ours in (("fc1", "classifier.1"), ("fc_audioset", "classifier.3")):
         names |= {f"{published}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
     return names
-
-
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors by name, without the prefix `module.`."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected the Cnn10 weights of PANNs")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its unpickler and zip reader raise
-        raise CheckpointError(
-            f"{path}: expected a PyTorch file with tensors only; this one is damaged or holds code "
-            f"({type(error).__name__}); download it again from its publisher"
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    if not isinstance(content, Mapping) or not content:
-        raise _wrong_network(path, "it is no state dict")
-    state = {str(name).removeprefix("module."): value for name, value in content.items()}
-    for name, value in state.items():
-        if not isinstance(value, Tensor) or value.is_sparse or value.is_quantized:
-            raise _wrong_network(path, f"{name} is no plain tensor")
-    return state
-
-
-def _wrong_network(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path}: expected a state dict of PANNs' Cnn10, the only .pth that is read: {reason}")
 
 
 def _check_frontend(path: Path, frontend: LogMel, state: Mapping[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from earmark.errors import ConfigError
 from earmark.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 CHUNK_SECONDS: Final = 40.0
 """Seconds of audio encoded per call: with the usual halo of 0.8 s on either side, neighbouring chunks overlap by 4 %.
 `benchmarks/bench_inference.py --only choices` compares other lengths."""
+CLIP_SECONDS: Final = 10.0
+"""Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
+OVERLAP: Final = 0.5
+"""Share of a window that the next one has too, where a segment depends on its whole window."""
 
 
 @runtime_checkable
@@ -29,8 +34,10 @@ class Engine(Protocol):
     sample_rate: int
     """Hz."""
     samples_per_segment: int
-    halo: int
-    """Number of segments on either side that a segment's value depends on."""
+    halo: int | None
+    """Number of segments on either side that a segment's value depends on; None: all that are encoded with it."""
+    overlap: float
+    """Share of a window that the next one has too, where `halo` is None."""
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording; the last one may be partial."""
@@ -68,7 +75,7 @@ class ChunkedEncoder:
     """
 
     def __init__(self, engine: Engine, n_segments: int) -> None:
-        self._engine = engine
+        self._engine, self._halo = engine, engine.halo or 0
         self._n_segments = n_segments
         self._pieces: list[np.ndarray] = []
         self._n_waiting = 0
@@ -79,8 +86,13 @@ class ChunkedEncoder:
     @property
     def n_needed(self) -> int:
         """Number of samples, pushed ones included, with which the next segments are complete."""
-        waiting = (self._n_before + self._n_segments + self._engine.halo) * self._engine.samples_per_segment
+        waiting = (self._n_before + self._n_segments + self._halo) * self._engine.samples_per_segment
         return self.n_samples - self._n_waiting + waiting + 1
+
+    @property
+    def delay(self) -> int:
+        """Maximum number of segments between a segment's end and its return."""
+        return self._halo + self._n_segments
 
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and yields the segments that are now complete, chunk by chunk."""
@@ -89,12 +101,12 @@ class ChunkedEncoder:
         self._n_waiting += waveform.size
         self.n_samples += waveform.size
         # strictly more: a recording that ends with this halo is left to `finish`
-        while self._n_waiting > (self._n_before + self._n_segments + engine.halo) * engine.samples_per_segment:
+        while self._n_waiting > (self._n_before + self._n_segments + self._halo) * engine.samples_per_segment:
             n_now = self._n_before + self._n_segments
             waiting = self._joined()
-            segments = engine.encode(waiting[: (n_now + engine.halo) * engine.samples_per_segment])
+            segments = engine.encode(waiting[: (n_now + self._halo) * engine.samples_per_segment])
             yield segments[self._n_before : n_now]
-            kept = min(engine.halo, n_now)
+            kept = min(self._halo, n_now)
             self._pieces = [waiting[(n_now - kept) * engine.samples_per_segment :]]
             self._n_waiting = self._pieces[0].size
             self._n_before = kept
@@ -111,11 +123,92 @@ class ChunkedEncoder:
         return self._pieces[0]
 
 
+class WindowedEncoder:
+    """Encodes a recording as its samples come, in overlapping windows, for engines without a halo.
+
+    Windows have the length of the training clips and start on a grid from 0. Of each window the middle counts; the
+    first also counts from its start. The last window ends with the recording and counts to its end. A recording of at
+    most one window is encoded whole. The result depends on the recording only, not on the blocks in which it comes.
+
+    Args:
+        engine: The network.
+
+    Raises:
+        ConfigError: The engine's overlap is not a share of a window.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        check_overlap(engine.overlap)
+        self._engine, self._step = engine, engine.samples_per_segment
+        self._n_window = max(self._step, round((engine.clip_duration or CLIP_SECONDS) * engine.sample_rate))
+        n_segments = self._n_window // self._step
+        self._hop = max(1, round((1 - engine.overlap) * n_segments))
+        self._margin = (n_segments - self._hop) // 2
+        self._waiting = np.zeros(0, np.float32)
+        self._first = 0  # index of the segment with which the waiting samples start
+        self._start = 0  # index of the segment with which the next window starts
+        self.n_samples = 0
+        """Number of samples pushed so far."""
+
+    @property
+    def n_needed(self) -> int:
+        """Number of samples, pushed ones included, with which the next segments are complete."""
+        return self._start * self._step + self._n_window + 1
+
+    @property
+    def delay(self) -> int:
+        """Maximum number of segments between a segment's end and its return."""
+        return -(-self._n_window // self._step)  # the first window counts from its start
+
+    def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
+        """Takes samples and yields the segments that are now complete, window by window."""
+        self._waiting = np.concatenate([self._waiting, waveform]) if self._waiting.size else waveform
+        self.n_samples += waveform.size
+        # strictly more: a recording that ends with this window is left to `finish`
+        while self.n_samples > self._start * self._step + self._n_window:
+            segments = self._encode(self._start, self._n_window)
+            yield segments[self._margin if self._start else 0 : self._margin + self._hop]
+            # the last window may begin before the next one
+            self._waiting = self._waiting[(self._start - self._first) * self._step :]
+            self._first = self._start
+            self._start += self._hop
+
+    def finish(self) -> Float[np.ndarray, "segment channel"]:
+        """Encodes the last window; the result is empty only if no sample was ever pushed."""
+        if not self.n_samples:
+            return np.zeros((0, 0), np.float32)
+        if not self._start:
+            return self._encode(0, self.n_samples)
+        start = -(-(self.n_samples - self._n_window) // self._step)
+        return self._encode(start, self._n_window)[self._start + self._margin - start :]
+
+    def _encode(self, start: int, n_samples: int) -> Float[np.ndarray, "segment channel"]:
+        at = (start - self._first) * self._step
+        return self._engine.encode(self._waiting[at : at + n_samples])
+
+
+def check_overlap(overlap: float) -> None:
+    """Checks a share of a window.
+
+    Raises:
+        ConfigError: It is not from 0 to below 1.
+    """
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"a share of a window from 0 to below 1 was expected, not {overlap:g}", "overlap")
+
+
+def encoder_of(engine: Engine, seconds: float) -> ChunkedEncoder | WindowedEncoder:
+    """The encoder of recordings for an engine; `seconds` is the length of its chunks, if it has a halo."""
+    if engine.halo is None:
+        return WindowedEncoder(engine)
+    return ChunkedEncoder(engine, max(1, round(seconds * engine.sample_rate / engine.samples_per_segment)))
+
+
 def encode_blocks(
     engine: Engine, blocks: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[Float[np.ndarray, "_ channel"]]:
-    """Segments of a recording given in blocks, `CHUNK_SECONDS` per chunk."""
-    encoder = ChunkedEncoder(engine, max(1, round(CHUNK_SECONDS * engine.sample_rate / engine.samples_per_segment)))
+    """Segments of a recording given in blocks, in chunks of `CHUNK_SECONDS` or in windows."""
+    encoder = encoder_of(engine, CHUNK_SECONDS)
     for block in blocks:
         yield from encoder.push(block)
     yield encoder.finish()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from earmark.errors import CheckpointError, ConfigError, DataError
+from earmark.inference.engine import OVERLAP
 from earmark.labels import LabelSet
 from earmark.storage.files import utf8_name
 
@@ -63,7 +64,8 @@ class OnnxEngine:
             self.clip_duration: float | None = None if seconds is None else float(seconds)
             self.sample_rate = int(about["sample_rate"])
             self.samples_per_segment = int(about["samples_per_segment"])
-            self.halo = int(about["halo"])
+            self.halo = None if about["halo"] is None else int(about["halo"])
+            self.overlap = OVERLAP
             self.config: dict[str, Any] = dict(about["network"])
             self.extra: dict[str, Any] = dict(about["extra"])
             self.precision = str(about["precision"])

@@ -10,7 +10,7 @@ import numpy as np
 from earmark.audio.recording import Audio, samples_to_seconds
 from earmark.audio.resampling import StreamResampler
 from earmark.errors import AudioError, ConfigError
-from earmark.inference.engine import ChunkedEncoder, Engine
+from earmark.inference.engine import ChunkedEncoder, Engine, WindowedEncoder
 from earmark.inference.timeline import RELEASE, Event, EventFinder, Threshold, label_thresholds
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 
@@ -49,8 +49,14 @@ class Stream:
         seconds = seconds_per_segment(engine)
         if step is not None and not seconds * (1 - 1e-9) <= step < 3600:
             raise ConfigError(f"{seconds:g} s, the length of one segment, or more was expected, not {step:g}", "step")
-        self._n_step = 1 if step is None else int(step / seconds + 1e-9)
-        self._encoder = ChunkedEncoder(engine, self._n_step)
+        if step is not None and engine.halo is None:
+            raise ConfigError(
+                "none was expected: this model encodes windows of its training clips' length, whose overlap sets the "
+                "step",
+                "step",
+            )
+        n_step = 1 if step is None else int(step / seconds + 1e-9)
+        self._encoder = WindowedEncoder(engine) if engine.halo is None else ChunkedEncoder(engine, n_step)
         thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))
         self._finder = EventFinder(engine.labels.names, thresholds, release)
         self._held: list[np.ndarray] = []  # (channel, sample) each; too few for the next segments
@@ -64,10 +70,11 @@ class Stream:
     def latency(self) -> float:
         """Maximum seconds between the end of a window and its scores, without computing time.
 
-        A segment depends on `halo` segments after it, and the network runs once per step. `push` returns an event with
-        the scores of the first window after it.
+        A segment depends on `halo` segments after it, and the network runs once per step; without a halo, a segment
+        waits for the end of the window that the network encodes. `push` returns an event with the scores of the first
+        window after it.
         """
-        return (self._engine.halo + self._n_step + 1) * seconds_per_segment(self._engine)
+        return (self._encoder.delay + 1) * seconds_per_segment(self._engine)
 
     @property
     def duration(self) -> float:

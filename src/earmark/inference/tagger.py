@@ -14,7 +14,7 @@ import numpy as np
 from earmark.audio.recording import Audio
 from earmark.audio.tracks import Track
 from earmark.errors import AudioError, ConfigError
-from earmark.inference.engine import Engine, encode_blocks
+from earmark.inference.engine import CLIP_SECONDS, Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.sample_blocks import SampleBlocks
 from earmark.inference.stream import Stream
@@ -25,8 +25,6 @@ from earmark.labels import LabelSet
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-CLIP_SECONDS: Final = 10.0
-"""Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
 WINDOW_SHARE: Final = 0.4
 """Length of the windows in which a long recording is scored, as a fraction of the training clips' length."""
 HOP_SHARE: Final = 0.1
@@ -282,7 +280,8 @@ class Tagger:
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
             step: Seconds of audio collected before the network runs; one segment when missing. A longer step needs less
-                computing, since each run encodes the halo on both sides again, and adds its length to the latency.
+                computing, since each run encodes the halo on both sides again, and adds its length to the latency. A
+                network of unbounded context has no such setting: the overlap of its windows decides.
 
         Raises:
             ConfigError: A setting is invalid.

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from earmark.errors import EarmarkWarning
-from earmark.model.backbone import FoldedBackbone
+from earmark.inference.engine import OVERLAP
 from earmark.model.network import Network
 
 
@@ -41,13 +41,14 @@ class TorchEngine:
                 stacklevel=2,
             )
         self.network = network.eval()
-        self._backbone = FoldedBackbone(network.backbone, torch.bfloat16 if precision == "bf16" else torch.float32)
+        self._backbone = network.backbone.folded(torch.bfloat16 if precision == "bf16" else torch.float32)
         self.labels = network.labels
         self.thresholds: Sequence[float] | None = network.thresholds
         self.clip_duration = network.clip_duration
         self.sample_rate = network.config.frontend.sample_rate
         self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
         self.halo = network.halo
+        self.overlap = OVERLAP
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         return self._run(self._encode, self._tensor(waveform)[None])[0]

@@ -10,11 +10,20 @@ from earmark.model.mel import FLOOR_DB, FrontendConfig, mel_edges, mel_filters
 __all__ = ["FLOOR_DB", "FrontendConfig", "LogMel", "mel_edges", "mel_filters"]
 
 
-class LogMel(nn.Module):
-    """Log-mel spectrogram: `10 log10(max(filters . |STFT|^2, 1e-10))`, centred reflect-padded frames, always float32.
+def hann_window(config: FrontendConfig, dtype: torch.dtype = torch.float32) -> Float[Tensor, " sample"]:
+    """The window over all samples of the Fourier transform."""
+    length = config.window_length or config.n_fft
+    window = torch.hann_window(length, periodic=not config.symmetric_window, dtype=dtype)
+    before = (config.n_fft - length) // 2
+    return F.pad(window, (before, config.n_fft - length - before))
 
-    Frame i is centred at sample `i * hop_length`, for all centres inside the clip: 10 s give 400 frames. The result
-    equals librosa's power mel spectrogram in decibels without the last centred frame, which `last_frame` keeps.
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram: `10 log10(max(filters . |STFT|^2 + offset, 1e-10))`, always float32.
+
+    Frames are centred and reflect-padded. Frame i is centred at sample `i * hop_length`, for all centres inside the
+    clip: 10 s give 400 frames. By default the result equals librosa's power mel spectrogram in decibels without the
+    last centred frame, which `last_frame` keeps.
     """
 
     window: Tensor
@@ -23,7 +32,7 @@ class LogMel(nn.Module):
     def __init__(self, config: FrontendConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("window", hann_window(config), persistent=False)
         filters = torch.from_numpy(mel_filters(config)).float()
         self.register_buffer("filters", filters, persistent=False)
 
@@ -49,15 +58,28 @@ class LogMel(nn.Module):
         if n_samples is not None and bool((n_samples == waveform.shape[1]).all()):
             n_samples = None
         with torch.autocast(waveform.device.type, enabled=False):
-            padded = self._reflect(waveform.float(), n_samples)
+            n_frames = int(self.config.n_frames(waveform.shape[1]))
+            padded = self._reflect(*self._emphasized(waveform.float(), n_samples))
             # on the CPU four clips at a time fit into the cache; a GPU is faster with all at once
             step = 4 if padded.device.type == "cpu" else len(padded)
-            log_mel = torch.cat([self._transform(part) for part in padded.split(step)])
+            log_mel = torch.cat([self._transform(part, n_frames) for part in padded.split(step)])
         if n_samples is not None:
             frame = torch.arange(log_mel.shape[1], device=log_mel.device)
             padding = frame >= self.n_frames(n_samples.to(log_mel.device))[:, None]
             log_mel = log_mel.masked_fill(padding[..., None], FLOOR_DB)
         return log_mel
+
+    def _emphasized(self, waveform: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Pre-emphasis, if there is one: clips that are a sample shorter; of a single sample nothing is left but 0."""
+        if not self.config.preemphasis:
+            return waveform, n_samples
+        if waveform.shape[1] == 1:
+            return torch.zeros_like(waveform), n_samples
+        waveform = waveform[:, 1:] - self.config.preemphasis * waveform[:, :-1]
+        if n_samples is None:
+            return waveform, None
+        waveform = waveform * (n_samples > 1).to(waveform.device)[:, None]
+        return waveform, (n_samples - 1).clamp(min=1)
 
     def _reflect(self, waveform: Tensor, n_samples: Tensor | None) -> Tensor:
         """Reflect-pads each clip by half a window at its own ends, repeatedly where the clip is shorter than that."""
@@ -71,14 +93,15 @@ class LogMel(nn.Module):
         index = torch.minimum(position, 2 * last - position).clamp(min=0)
         return waveform.gather(1, index.expand(len(waveform), -1))
 
-    def _transform(self, padded: Tensor) -> Tensor:
+    def _transform(self, padded: Tensor, n_frames: int) -> Tensor:
         config = self.config
         # (batch, sample) -> (batch, frequency, frame), complex
         spectrum = torch.stft(
             padded, config.n_fft, config.hop_length, window=self.window, center=False, return_complex=True
         )
-        n_frames = config.n_frames(padded.shape[1] - 2 * (config.n_fft // 2))
         power = torch.view_as_real(spectrum[..., :n_frames]).square().sum(-1)
         mel = power.transpose(1, 2) @ self.filters
+        if config.power_offset:
+            mel = mel + config.power_offset
         # without the floor the logarithm of silence is minus infinity
         return 10.0 * mel.clamp(min=1e-10).log10()

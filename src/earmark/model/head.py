@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.labels import LabelSet
-from earmark.model.backbone import dropout
+from earmark.model.backbones.layers import dropout
 from earmark.model.pooling import POOLINGS, AttentionFunction, Pooling
 from earmark.storage.files import atomic_write
 
+ClassifierActivation = Literal["relu", "hardswish"]
 FORMAT: Final = 1
 """Format number of checkpoints; a reader refuses a higher one."""
 
@@ -58,8 +59,12 @@ class HeadConfig:
     """Layers of the classifier; the paper has 2."""
     classifier_norm: bool = False
     """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
+    classifier_activation: ClassifierActivation = "relu"
+    """Activation between the classifier's two layers. hardswish has its dropout behind it, as in MobileNetV3."""
+    classifier_width: Annotated[int | None, Limit(at_least=1)] = None
+    """Width between the classifier's two layers; by default that of a segment."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
-    """Dropout before the classifier."""
+    """Dropout of the classifier, before its first layer, or before its last one behind hardswish."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -250,12 +255,17 @@ class Stages(nn.Module):
 
 def _classifier(config: HeadConfig, n_in: int, n_out: int) -> nn.Sequential:
     norm = [nn.BatchNorm1d(n_in), nn.ReLU()] if config.classifier_norm else []
-    hidden = [nn.Linear(n_in, config.pooled_channels), nn.ReLU()] if config.classifier_layers == 2 else []
-    last = nn.Linear(config.pooled_channels if hidden else n_in, n_out)
-    for layer in (*hidden[:1], last):
+    n_hidden = (config.classifier_width or config.pooled_channels) if config.classifier_layers == 2 else n_in
+    last = nn.Linear(n_hidden, n_out)
+    layers: list[nn.Module] = [nn.Dropout(config.dropout), last]
+    if config.classifier_layers == 2:
+        hidden = nn.Linear(n_in, n_hidden)
+        is_hardswish = config.classifier_activation == "hardswish"
+        layers = [hidden, nn.Hardswish(), *layers] if is_hardswish else [layers[0], hidden, nn.ReLU(), last]
+    for layer in [layer for layer in layers if isinstance(layer, nn.Linear)]:
         nn.init.xavier_uniform_(layer.get_parameter("weight"))
         nn.init.zeros_(layer.get_parameter("bias"))
-    return nn.Sequential(*norm, nn.Dropout(config.dropout), *hidden, last)
+    return nn.Sequential(*norm, *layers)
 
 
 class Head(Stages):

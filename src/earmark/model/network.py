@@ -13,9 +13,9 @@ from torch import Tensor
 
 from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check_settings
 from earmark.labels import LabelSet
-from earmark.model.backbone import BACKBONES
+from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
-from earmark.model.head import FORMAT, Head, HeadConfig, Stages
+from earmark.model.head import FORMAT, ClassifierActivation, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
 from earmark.storage.files import utf8_name
 
@@ -33,7 +33,7 @@ class NetworkConfig:
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
     width: Annotated[int, Limit(at_least=1)] = 64
-    """Channels of the backbone's first block, an eighth of a segment's."""
+    """Channels of the first block of cnn and light, an eighth of a segment's; percent of MobileNetV3-Large for mn."""
     partial_segments: bool = True
     """Whether the last frames of a clip, if too few for a whole segment, form a partial one; PANNs drop them."""
     perceptron_layers: Annotated[int, Limit(at_least=0)] = 0
@@ -64,18 +64,23 @@ class NetworkConfig:
     """Layers of the classifier; the paper has 2."""
     classifier_norm: bool = False
     """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
+    classifier_activation: ClassifierActivation = "relu"
+    """Activation between the classifier's two layers. hardswish has its dropout behind it, as in MobileNetV3."""
+    classifier_width: Annotated[int | None, Limit(at_least=1)] = None
+    """Width between the classifier's two layers; by default that of a segment."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
-    """Dropout after each block of the backbone and each layer of the perceptron."""
+    """Dropout after each block of cnn and light, and after each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
-    """Dropout before the classifier."""
+    """Dropout of the classifier, before its first layer, or before its last one behind hardswish."""
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.backbone not in BACKBONES:
             raise ConfigError(f"one of {', '.join(BACKBONES)} was expected, not {self.backbone!r}", "backbone")
-        if self.backbone != "cnn" and not self.partial_segments:
+        backbone = BACKBONES[self.backbone]
+        if not (self.partial_segments or backbone.can_drop_frames):
             raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
-        self.head_config(8 * self.width)  # checks its settings
+        self.head_config(backbone.channels_of(self.width))  # checks its settings
 
     def head_config(self, n_channels: int) -> HeadConfig:
         """The config of the stages after the backbone, for segments of this width."""
@@ -131,8 +136,13 @@ class Network(Stages):
         return self.backbone.frames_per_segment * self.config.frontend.seconds_per_frame
 
     @property
-    def halo(self) -> int:
-        """Number of segments on either side that a segment's value depends on, including the Fourier window."""
+    def halo(self) -> int | None:
+        """Number of segments on either side that a segment's value depends on, including the Fourier window.
+
+        None: it depends on the whole clip.
+        """
+        if self.backbone.halo is None:
+            return None
         frontend = self.config.frontend
         # the window of the first frames reaches into the mirrored start
         n_frames = self.backbone.halo + -(-(frontend.n_fft // 2) // frontend.hop_length)

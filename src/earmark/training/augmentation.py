@@ -25,18 +25,21 @@ def augment(
     target: Float[Tensor, "batch label"],
     n_frames: Int[Tensor, " batch"],
     generator: torch.Generator,
+    floor_db: float = FLOOR_DB,
 ) -> tuple[Float[Tensor, "batch new_frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
-    """Every augmentation that the config asks for, in a fixed order."""
+    """Every augmentation that the config asks for, in a fixed order; `floor_db` is the level of digital silence."""
+    if floor_db > FLOOR_DB:
+        log_mel = log_mel.clamp(min=floor_db)  # padding is no quieter than silence
     if config.random_shift_stretch:
         log_mel = random_shift_stretch(log_mel, n_frames, generator, config.time_stretch, config.mel_shift)
     if config.shortest_crop < 1:
         log_mel, n_frames = crop(log_mel, n_frames, generator, config.shortest_crop)
     if config.mix_clips > 0:
         log_mel, target, n_frames = mix_clips(
-            log_mel, target, n_frames, generator, config.mix_clips, config.mix_clips_db
+            log_mel, target, n_frames, generator, config.mix_clips, config.mix_clips_db, floor_db
         )
     if config.gain_db > 0 or config.equalizer_db > 0:
-        log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equalizer_db)
+        log_mel = random_equalizer(log_mel, generator, config.gain_db, config.equalizer_db, floor_db)
     if config.mixup_alpha > 0:
         log_mel, target, n_frames = mixup(log_mel, target, n_frames, config.mixup_alpha, generator)
     if config.spec_augment:
@@ -240,6 +243,7 @@ def mix_clips(
     generator: torch.Generator,
     probability: float,
     range_db: float,
+    floor_db: float = FLOOR_DB,
 ) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
     """Adds the power of another clip of the batch; the mix has the labels of both.
 
@@ -252,6 +256,7 @@ def mix_clips(
         generator: On the CPU; draws partners, levels and the clips to mix.
         probability: Share of the clips that are mixed.
         range_db: Largest difference between the mean powers of the added clip and the clip (dB), drawn uniformly.
+        floor_db: Level of digital silence.
     """
     device, n_clips = log_mel.device, len(log_mel)
     partner = torch.randperm(n_clips, generator=generator)
@@ -261,7 +266,7 @@ def mix_clips(
     partner, offset_db = partner.to(device), ((2 * place - 1) * range_db).to(device)
     real = torch.arange(log_mel.shape[1], device=device) < n_frames.to(device)[:, None]
     # digital silence has no power, however much louder it is made
-    power = torch.where(real[..., None] & (log_mel > FLOOR_DB), log_mel * (math.log(10) / 10), -torch.inf)
+    power = torch.where(real[..., None] & (log_mel > floor_db), log_mel * (math.log(10) / 10), -torch.inf)
     audible = power.amax((1, 2)) > -torch.inf
     # no level relative to silence exists: if one of the two is silent the clip stays as it is
     is_mixed &= audible & audible[partner]
@@ -269,7 +274,7 @@ def mix_clips(
     louder = (level - level[partner] + offset_db * (math.log(10) / 10))[:, None, None]
     mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
     longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
-    mixed = torch.where(is_mixed[:, None, None], mixed.clamp(min=FLOOR_DB), log_mel)
+    mixed = torch.where(is_mixed[:, None, None], mixed.clamp(min=floor_db), log_mel)
     both = torch.maximum(target, target[partner])
     return (
         mixed,
@@ -279,19 +284,24 @@ def mix_clips(
 
 
 def random_equalizer(
-    log_mel: Float[Tensor, "batch frame mel"], generator: torch.Generator, gain_db: float, equalizer_db: float
+    log_mel: Float[Tensor, "batch frame mel"],
+    generator: torch.Generator,
+    gain_db: float,
+    equalizer_db: float,
+    floor_db: float = FLOOR_DB,
 ) -> Float[Tensor, "batch frame mel"]:
     """Random gain and frequency response, as of another microphone; digital silence stays silent.
 
     Args:
-        log_mel: Shorter clips padded at their end with `FLOOR_DB`.
+        log_mel: Shorter clips padded at their end with `floor_db`.
         generator: On the CPU; draws gains and responses.
         gain_db: Largest gain, up or down (dB), drawn uniformly.
         equalizer_db: Largest gain at each of `N_EQUALIZER_POINTS` points of the response, linear in between (dB).
+        floor_db: Level of digital silence.
     """
     n_clips, _, n_mels = log_mel.shape
     gain = (2 * torch.rand((n_clips, 1, 1), generator=generator) - 1) * gain_db
     points = (2 * torch.rand((n_clips, 1, N_EQUALIZER_POINTS), generator=generator) - 1) * equalizer_db
     response = F.interpolate(points, n_mels, mode="linear", align_corners=True)
     changed = log_mel + (gain + response).to(log_mel.device, log_mel.dtype)
-    return torch.where(log_mel > FLOOR_DB, changed.clamp(min=FLOOR_DB), log_mel)
+    return torch.where(log_mel > floor_db, changed.clamp(min=floor_db), log_mel)

@@ -18,9 +18,9 @@ from earmark.data.segments import ClipSegments
 from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.frontend import FLOOR_DB
+from earmark.training.plan import Plan
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.sampling import balanced_order, block_order, shuffled_order
-from earmark.training.settings import Plan
 
 _BLOCK: Final = 64
 """Neighbouring clips that are read one after the other; some 20 MB of a pack of 10 s clips."""

@@ -25,7 +25,8 @@ PoolingName = Literal[
     "hierarchical",
 ]
 AttentionFunction = Literal["sigmoid", "softmax", "exp"]
-BackboneName = Literal["cnn", "light"]
+BackboneName = Literal["cnn", "light", "mn"]
+ClassifierActivation = Literal["relu", "hardswish"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]

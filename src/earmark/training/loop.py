@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from earmark.errors import DataError, EarmarkError
-from earmark.model.backbone import MaskedBatchNorm
+from earmark.model.backbones.layers import MaskedBatchNorm
 from earmark.model.head import Head, Stages
 from earmark.model.network import Network
 from earmark.parallel.interrupts import handled

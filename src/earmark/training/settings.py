@@ -1,6 +1,5 @@
 """The settings of a training run; needs no PyTorch."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,6 +12,7 @@ from earmark.training.choices import (
     AttentionFunction,
     BackboneName,
     Cache,
+    ClassifierActivation,
     Frozen,
     PoolingName,
     Precision,
@@ -40,6 +40,8 @@ HEAD: Final = (
     "group_size",
     "classifier_layers",
     "classifier_norm",
+    "classifier_activation",
+    "classifier_width",
     "dropout",
 )
 """Settings of the architecture that a head has too."""
@@ -100,9 +102,9 @@ class TrainConfig:
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
     """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
-    """The paper's CNN, or a light CNN with a tenth of the multiplications."""
+    """The paper's CNN, a light CNN with a tenth of the multiplications, or MobileNetV3 with squeeze-and-excitation."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
-    """Channels of the backbone's first block: 64 in the paper; 16 trains well on a laptop."""
+    """Channels of the first block: 64 in the paper; 16 trains well on a laptop. For mn percent of MobileNetV3-Large."""
     n_heads: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 4
     """Attention heads of GMAP; a divisor of 8 times the width."""
     gate: Annotated[bool, Topic.NETWORK] = True
@@ -123,10 +125,14 @@ class TrainConfig:
     """Layers of the classifier; the paper has 2."""
     classifier_norm: Annotated[bool, Topic.NETWORK] = False
     """Batch norm and a ReLU before the classifier, as in Kong et al. 2019."""
+    classifier_activation: Annotated[ClassifierActivation, Topic.NETWORK] = "relu"
+    """Activation between the classifier's two layers; hardswish, with the dropout behind it, is that of mn."""
+    classifier_width: Annotated[int | None, Limit(at_least=1), Topic.NETWORK] = None
+    """Width between the classifier's two layers; by default that of a segment."""
     block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
-    """Dropout after each block of the backbone and each layer of the perceptron."""
+    """Dropout after each block of cnn and light, and after each layer of the perceptron."""
     dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
-    """Dropout before the classifier."""
+    """Dropout of the classifier."""
     perceptron_layers: Annotated[int, Limit(at_least=0), Topic.NETWORK] = 0
     """Layers of a perceptron that each segment passes before the pooling; for released features."""
     perceptron_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 512
@@ -236,7 +242,8 @@ class TrainConfig:
             )
         # where a checkpoint is given, its width counts
         n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
-        if self.init is None and self.pooling == "gmap" and n_channels % self.n_heads:
+        is_known = self.init is None and (self.backbone != "mn" or self.perceptron_layers > 0)
+        if is_known and self.pooling == "gmap" and n_channels % self.n_heads:
             origin = "the perceptron's width" if self.perceptron_layers else "8 times the width"
             raise ConfigError(
                 f"a divisor of the {n_channels} channels of a segment ({origin}) was expected, not {self.n_heads}",
@@ -339,47 +346,3 @@ class TrainConfig:
 
 def _plain(value: int | float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The number of steps of a run, and all that follows from a step's number.
-
-    >>> plan = Plan.of(TrainConfig(n_clips_seen=10_000, batch_size=32), n_clips=640)
-    >>> plan.n_steps, plan.steps_per_epoch, plan.n_epochs
-    (313, 20, 16)
-    """
-
-    n_steps: int
-    """Steps of the whole run."""
-    steps_per_epoch: int
-    """Steps from one validation to the next; the last epoch may be shorter."""
-    batch_size: int
-    """Clips per step; all batches are full, for the sake of batch norm."""
-    n_warmup_steps: int
-    """Steps in which the learning rate rises."""
-
-    @classmethod
-    def of(cls, config: TrainConfig, n_clips: int) -> "Plan":
-        """The plan of `config` for a training set of `n_clips` clips."""
-        n_steps = -(-config.n_clips_seen // config.batch_size)
-        usual = max(config.n_clips_seen / 50, min(n_clips, config.n_clips_seen / 10))
-        per_epoch = max(1, round((config.clips_per_epoch or usual) / config.batch_size))
-        return cls(n_steps, min(per_epoch, n_steps), config.batch_size, round(config.warmup * n_steps))
-
-    @property
-    def n_epochs(self) -> int:
-        return -(-self.n_steps // self.steps_per_epoch)
-
-    def ends_epoch(self, n_steps_done: int) -> bool:
-        """Whether an epoch ends after this number of steps."""
-        return n_steps_done % self.steps_per_epoch == 0 or n_steps_done == self.n_steps
-
-    def learning_rate(self, step: int, config: TrainConfig) -> float:
-        """Learning rate of the step (counted from 0)."""
-        if step < self.n_warmup_steps:
-            return config.learning_rate * (step + 1) / self.n_warmup_steps
-        if config.schedule == "constant":
-            return config.learning_rate
-        progress = (step - self.n_warmup_steps) / max(1, self.n_steps - self.n_warmup_steps)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

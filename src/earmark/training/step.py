@@ -40,7 +40,8 @@ class LogMelNetwork(nn.Module):
         self, config: TrainConfig, log_mel: Tensor, target: Tensor, n_frames: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Augmented log-mels, their targets and frames."""
-        return augment(config, log_mel, target, n_frames, generator)
+        floor_db = self.network.config.frontend.floor_db
+        return augment(config, log_mel, target, n_frames, generator, floor_db)
 
     def forward(self, log_mel: Tensor, n_frames: Tensor) -> Tensor:
         """Logits of whole clips."""

@@ -43,9 +43,10 @@ from earmark.training.initial import encoder_of, initial_stages
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
+from earmark.training.plan import Plan
 from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.ranks import Rank, joined
-from earmark.training.settings import Plan, TrainConfig
+from earmark.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     from earmark.training.loop import Loop

@@ -1,9 +1,9 @@
-"""The second stage, log-mel to segments: the paper's four-block CNN (§4.3), and a light version of it."""
+"""The paper's four-block CNN (§4.3), and a light version of it."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,85 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from earmark.model.backbones.backbone import Backbone
+from earmark.model.backbones.layers import MaskedBatchNorm, dropout, frame_mask
 from earmark.model.mel import FLOOR_DB
 
 N_BLOCKS = 4
-
-
-def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
-    """Zeroes each element with probability `p` (to 1/65536) and scales the others by `1 / (1 - p)`.
-
-    The distribution is that of `torch.nn.functional.dropout`, whose Bernoulli draws are a tenth of a training step on
-    the CPU; here one 64-bit draw decides four elements. Draws come from PyTorch's global generator too.
-    """
-    if p == 0.0:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.int16)[: x.numel()] >= round(p * 65536) - 32768
-    scale = kept.to(x.dtype).mul_(1.0 / (1.0 - p))
-    # the order of the draws does not matter: they get the memory layout of x, channels last or not
-    return x * (
-        scale.as_strided(x.shape, x.stride()) if x.is_contiguous() or _channels_last(x) else scale.view(x.shape)
-    )
-
-
-def _channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-
-
-class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics in training count real positions only.
-
-    Without a mask it is `torch.nn.BatchNorm2d`. With a mask, padding does not change the statistics, and is set to zero
-    afterwards, which is the value that the next convolution reads beyond the end of a single clip.
-    """
-
-    is_synchronised = False
-    """Whether training statistics cover all processes of a run (`torch.distributed`), not only this one."""
-
-    def forward(
-        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
-    ) -> Float[Tensor, "batch channel frame mel"]:
-        if mask is None and not (self.training and self.is_synchronised):
-            return super().forward(x)
-        if mask is None:
-            mask = x.new_ones((len(x), 1, x.shape[2], 1), dtype=torch.bool)
-        if not self.training:
-            return super().forward(x) * mask
-        with torch.autocast(x.device.type, enabled=False):  # sums in half precision lose small terms
-            return self._normalized(x.float(), mask.float()).to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
-        """Moves the running statistics towards those of a batch of `count` positions."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        unbiased = variance * (count / torch.as_tensor(count - 1).clamp(min=1))
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
-
-    def _sum_over_processes(self, share: Tensor) -> Tensor:
-        """The differentiable sum over the processes of a run; without synchronisation, the share of this process."""
-        if not self.is_synchronised:
-            return share
-        from torch.distributed.nn.functional import all_reduce
-
-        total: Tensor = all_reduce(share)
-        return total
-
-    def _normalized(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Normalises by statistics over the positions of weight 1; positions of weight 0 become zero."""
-        count = self._sum_over_processes(weight.sum() * x.shape[3])
-        mean = self._sum_over_processes((x * weight).sum((0, 2, 3), keepdim=True)) / count
-        deviation = (x - mean) * weight
-        variance = self._sum_over_processes(deviation.square().sum((0, 2, 3), keepdim=True)) / count
-        self._track(mean.flatten(), variance.flatten(), count)
-        scale = (variance + self.eps).rsqrt() * self.weight.view(1, -1, 1, 1)
-        return (deviation * scale + self.bias.view(1, -1, 1, 1)) * weight
 
 
 class SeparableConv(nn.Module):
@@ -169,7 +95,7 @@ class ConvBlock(nn.Module):
         return x
 
 
-class Backbone(nn.Module):
+class Cnn(Backbone):
     """The paper's CNN: 4 blocks of `width`, 2, 4 and 8 times `width` channels, then the mean over frequency.
 
     A segment covers 16 frames and depends on `halo` more on either side. If the number of frames is no multiple of 16,
@@ -182,18 +108,20 @@ class Backbone(nn.Module):
 
     frames_per_segment = 2**N_BLOCKS
     halo = 2 * (2**N_BLOCKS - 1)
-    """Frames of context on either side of a segment: two 3x3 convolutions at steps 1, 2, 4 and 8."""
+    """Two 3x3 convolutions at steps 1, 2, 4 and 8."""
+    can_drop_frames = True
 
     def __init__(
         self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
     ) -> None:
-        super().__init__()
+        super().__init__(n_mels, width, block_dropout, partial_segments)
         channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
-        self.n_channels = channels[-1]
-        self.block_dropout = block_dropout
-        self.partial_segments = partial_segments
         self.bn0 = MaskedBatchNorm(n_mels)
         self.blocks = nn.ModuleList(self._block(a, b) for a, b in pairwise(channels))
+
+    @staticmethod
+    def channels_of(width: int) -> int:
+        return width * 2 ** (N_BLOCKS - 1)
 
     @staticmethod
     def _block(n_in: int, n_out: int) -> ConvBlock:
@@ -205,31 +133,12 @@ class Backbone(nn.Module):
         for block in self.blocks:
             yield from cast(ConvBlock, block).layers()
 
-    def synchronise(self, wanted: bool) -> None:
-        """Makes training statistics of batch norm cover all processes of a run, or only this one."""
-        for module in self.modules():
-            if isinstance(module, MaskedBatchNorm):
-                module.is_synchronised = wanted
-
-    def n_segments(self, n_frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Number of segments of clips with so many frames."""
-        if self.partial_segments:
-            return -(-n_frames // self.frames_per_segment)
-        return (n_frames // self.frames_per_segment).clamp(min=1)
-
     def forward(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch segment channel"]:
-        """Segments of each clip; the caller masks those beyond a clip's end (`Network.segment_mask`).
-
-        Args:
-            log_mel: Shorter clips are padded at their end, with anything finite.
-            n_frames: Frames of each clip before padding; all frames if missing. In evaluation a padded clip gives the
-                segments that it gives alone.
-        """
         if not self.partial_segments:
             log_mel, n_frames = lengthened(log_mel, n_frames)
-        mask = self._frame_mask(log_mel, n_frames)
+        mask = frame_mask(log_mel, n_frames)
         x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
         x = self.bn0(x, mask)
         x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
@@ -243,16 +152,11 @@ class Backbone(nn.Module):
             x = dropout(x, self.block_dropout) if self.training else x
         return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
-    def _frame_mask(self, log_mel: Tensor, n_frames: Tensor | None) -> Tensor | None:
-        """Mask (batch, 1, frame, 1), True = a real frame; None if all are real."""
-        length = log_mel.shape[1]
-        if n_frames is None or bool((n_frames == length).all()):
-            return None
-        frame = torch.arange(length, device=log_mel.device)
-        return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
+    def folded(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        return FoldedCnn(self, dtype)
 
 
-class LightBackbone(Backbone):
+class LightCnn(Cnn):
     """The same shapes with a tenth of the multiplications, for phones and small boards.
 
     All convolutions but the first are separable. The first has stride 2: at full resolution the first block would hold
@@ -260,7 +164,8 @@ class LightBackbone(Backbone):
     """
 
     halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
-    """As `Backbone.halo`: a 4x4 convolution, one of 3x3 at step 2, and two each at steps 2, 4 and 8."""
+    """A 4x4 convolution, one of 3x3 at step 2, and two each at steps 2, 4 and 8."""
+    can_drop_frames = False
 
     @staticmethod
     def _block(n_in: int, n_out: int) -> ConvBlock:
@@ -268,15 +173,11 @@ class LightBackbone(Backbone):
         return ConvBlock(first, SeparableConv(n_out, n_out), n_out)
 
 
-BACKBONES: Final[Mapping[str, type[Backbone]]] = {"cnn": Backbone, "light": LightBackbone}
-"""The backbones by name."""
-
-
 def lengthened(
     log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
 ) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
     """Pads clips shorter than a segment with silence; longer clips stay as they are."""
-    least = Backbone.frames_per_segment
+    least = Cnn.frames_per_segment
     if n_frames is not None and bool((n_frames < least).any()):
         frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
         log_mel = log_mel.masked_fill(((frame >= end) & (frame < least))[..., None], FLOOR_DB)
@@ -284,18 +185,18 @@ def lengthened(
     return F.pad(log_mel, (0, 0, 0, max(0, least - log_mel.shape[1])), value=FLOOR_DB), n_frames
 
 
-class FoldedBackbone(nn.Module):
-    """A backbone for inference on one clip at a time, with each batch norm folded into the convolution before it.
+class FoldedCnn(nn.Module):
+    """`Cnn.folded`: each batch norm is folded into the convolution before it.
 
-    Segments are the same up to rounding. It is slightly faster in float32, and twice as fast in bfloat16 where the
-    processor has instructions for it (results/bench.md).
+    It is slightly faster in float32, and twice as fast in bfloat16 where the processor has instructions for it
+    (results/bench.md).
 
     Args:
         backbone: Backbone to copy the weights from.
         dtype: Precision of the convolutions.
     """
 
-    def __init__(self, backbone: Backbone, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, backbone: Cnn, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         original = copy.deepcopy(backbone).eval()
         # the first batch norm precedes a convolution that pads its input: it cannot be folded exactly
