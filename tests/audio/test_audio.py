@@ -107,6 +107,38 @@ def test_tags_between_and_behind_joined_files(name: str, between: bytes) -> None
     assert not read(first + b"TAG" + bytes(125)).notes
 
 
+@pytest.mark.parametrize("between", [b"", id3(1000), b"TAG" + bytes(125)])
+def test_an_mp3_of_constant_bit_rate_with_another_file_behind_its_tag(between: bytes) -> None:
+    first, second = in_container("libmp3lame", "mp3", 500), in_container("libmp3lame", "mp3", 1500)
+    joined = read(first + between + second)
+    assert joined.duration == pytest.approx(4.0, abs=0.1)
+    assert loudest(joined.waveform, 2.2, 3.9) == pytest.approx(1500, abs=5)
+    assert "all are read" in joined.notes
+    assert not read(first + between).notes
+
+
+@pytest.mark.parametrize("muxer", ["flv", "mp4", "mov"])
+def test_joined_files_of_ffmpeg_formats(tmp_path: Path, muxer: str) -> None:
+    first, second = in_container("aac", muxer, 500), in_container("aac", muxer, 1500)
+    path = tmp_path / f"a.{muxer}"
+    path.write_bytes(first + second)
+    joined = read(path.read_bytes())
+    assert joined.duration == pytest.approx(4.0, abs=0.1)
+    assert loudest(joined.waveform, 0.1, 1.9) == pytest.approx(500, abs=5)
+    assert loudest(joined.waveform, 2.1, 3.9) == pytest.approx(1500, abs=5)
+    assert "2 files are joined in it; all are read" in joined.notes
+    assert not read(first).notes
+    with pytest.warns(EarmarkWarning, match="2 files are joined"):
+        np.testing.assert_array_equal(load_audio(path, RATE).waveform, joined.waveform)
+
+
+def test_a_part_that_ffmpeg_does_not_read_gives_a_note() -> None:
+    second = in_container("aac", "mp4", 1500)
+    joined = read(in_container("aac", "mp4", 500) + second[: len(second) // 2])
+    assert joined.duration == pytest.approx(2.0, abs=0.1)
+    assert "a part of it cannot be read and is left out" in joined.notes
+
+
 def test_an_mp3_with_junk_between_its_frames() -> None:
     first, second = encoded("mp3", tone(500)), encoded("mp3", tone(1500))
     junk = np.random.default_rng(0).bytes(20_000)
@@ -277,15 +309,40 @@ def test_bw64_is_read(tmp_path: Path) -> None:
     assert read(b"BW64" + content[4:]).duration == 2.0
 
 
-def in_wav(codec: str, rate: int) -> bytes:
-    """Two seconds of a codec in a wav file."""
+@pytest.mark.parametrize("data_size", [0, 0xFFFFFFFF])
+def test_an_rf64_whose_chunk_of_sizes_was_never_filled_in(data_size: int) -> None:
+    content = bytearray(encoded("rf64", tone(500)))
+    content[20:44] = bytes(24)
+    at = content.index(b"data", 44) + 4
+    content[at : at + 4] = struct.pack("<I", data_size)
+    reading = read(bytes(content))
+    assert reading.duration == 2.0
+    assert "its header states 0 bytes of sound; the rest of the file is read too" in reading.notes
+
+
+@pytest.mark.parametrize("name", ["wav", "aiff", "flac", "vorbis"])
+def test_sound_behind_a_tag_is_read_to_its_end(name: str) -> None:
+    content = encoded(name, tone(500))
+    reading = read(id3(20_000) + content)
+    assert reading.duration == read(content).duration and not reading.notes
+
+
+def test_a_further_chunk_of_sound_gives_a_note() -> None:
+    content = encoded("wav", tone(500))
+    reading = read(content + content[content.index(b"data") :])
+    assert reading.duration == 2.0
+    assert "64000 bytes of sound in a further chunk are not read" in reading.notes
+
+
+def in_container(codec: str, muxer: str, hertz: float, rate: int = 44100) -> bytes:
+    """Two seconds of a tone in a format of FFmpeg."""
     av = pytest.importorskip("av")
     memory = io.BytesIO()
-    with av.open(memory, "w", format="wav") as container:
+    with av.open(memory, "w", format=muxer) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.layout = "mono"
         form = stream.format = "s16" if codec == "g722" else "fltp"
-        waveform = tone(500, rate).T.astype(np.float32)
+        waveform = tone(hertz, rate).T.astype(np.float32)
         values = waveform if form == "fltp" else (waveform * 32767).astype(np.int16)
         stream.codec_context.open(strict=False)
         n_frame = stream.codec_context.frame_size or 1024
@@ -302,7 +359,7 @@ def in_wav(codec: str, rate: int) -> bytes:
     ("codec", "rate", "known"), [("ac3", 48000, "AC-3"), ("g722", 16000, "G.722"), ("libmp3lame", 44100, None)]
 )
 def test_codecs_in_wav(codec: str, rate: int, known: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = in_wav(codec, rate)
+    content = in_container(codec, "wav", 500, rate)
     assert read(content).duration == pytest.approx(2.0, abs=0.08)
     monkeypatch.setattr(media, "is_installed", lambda: False)
     if known is None:

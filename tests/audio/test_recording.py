@@ -126,8 +126,8 @@ def test_audio_refuses_a_list(unchecked: None) -> None:
 
 
 def test_audio_refuses_a_tensor(unchecked: None) -> None:
-    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give waveform\.numpy"):
-        Audio(torch.zeros(8), RATE)  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match=r"a NumPy array, got Tensor: give waveform\.detach\(\)\.cpu\(\)\.numpy\(\)"):
+        Audio(torch.zeros(8, requires_grad=True), RATE)  # type: ignore[arg-type]
 
 
 def test_audio_can_be_pickled(unchecked: None) -> None:
@@ -524,6 +524,8 @@ def test_a_file_name_need_not_be_valid_text(tmp_path):
     [
         (b"\0\1\0\2", "numpy.frombuffer(waveform, numpy.int16)"),
         ([1, 2, 3], "numpy.array(waveform, numpy.int16)"),
+        ([[1, 2, 3], [1, 2, 3]], "numpy.array(waveform, numpy.int16)"),
+        (list(np.arange(3, dtype=np.int16)), "numpy.array(waveform, numpy.int16)"),
         (array.array("h", [1, 2]), "numpy.asarray(waveform)"),
         ([0.1, 0.2], "numpy.asarray(waveform, numpy.float32)"),
     ],
@@ -543,6 +545,7 @@ def test_audio_copies_its_samples():
     fixed = np.zeros(8, np.float32)
     fixed.flags.writeable = False
     assert Audio(fixed, RATE).waveform.flags.writeable
+    np.testing.assert_array_equal(Audio(np.array([1, 2], ">i2"), RATE).waveform, np.array([1, 2]) / 32768)
 
 
 @pytest.mark.parametrize("shape", [(1024, 2), (3, 2), (256, 1)])

@@ -27,6 +27,8 @@ from earmark.labels import LabelSet
         ("('dog',)", ("dog",)),
         ("{'dog'}", ("dog",)),
         (r"['it\'s']", ("it's",)),
+        ("[dog, rain]", ("dog", "rain")),
+        ("dog\nrain", ("dog", "rain")),  # a cell of several lines
         ("dog, rain", ("dog, rain",)),
         ("[bold]rain", ("[bold]rain",)),
         ("(dog)", ("(dog)",)),

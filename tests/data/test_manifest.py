@@ -278,7 +278,12 @@ def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     bare = make(tmp_path / "bare", "dog/1.wav", "2.wav", "1.wav")
     assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, first 1.wav; move")
     mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
-    assert refused(mixed).startswith("train look like splits, but rain lies beside them; put all label folders into")
+    assert refused(mixed).startswith("sub-folders look like splits (train), but rain lies beside them; put all label")
+    flat = make(tmp_path / "flat", "Train/1.wav", "Val/2.wav")
+    assert "look like splits, but recordings lie in them without a folder for their label" in refused(flat)
+    assert refused(make(tmp_path / "a\u2028b", "c\x07d/1.wav", "rain/1.wav")).startswith(
+        f"{tmp_path}/a\u2028b/c\x07d: "
+    )
 
 
 def test_a_label_without_readable_recordings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +320,8 @@ def clips_in(root: Path, *folders: str) -> Path:
         (("Train", "Val"), {"train", "valid"}),
         (("training", "validation", "eval"), {"train", "valid", "test"}),
         (("TRAIN", "dev", "Testing"), {"train", "valid", "test"}),
+        (("train_set", "evalset"), {"train", "test"}),
+        (("audio-train", "validate"), {"train", "valid"}),
     ],
 )
 def test_other_spellings_of_split_folders_are_splits_with_a_note(
@@ -325,6 +332,29 @@ def test_other_spellings_of_split_folders_are_splits_with_a_note(
         data = read_folder(tmp_path)
     assert data.labels.names == ("dog", "rain")
     assert {clip.split for clip in data} == splits
+
+
+def test_numbered_folds_are_splits_with_a_note(tmp_path: Path) -> None:
+    clips_in(tmp_path, "fold1/dog", "fold1/rain", "Fold 2/dog")
+    with pytest.warns(EarmarkWarning, match="sub-folders are taken as splits: Fold 2 as fold2, fold1 as fold1"):
+        data = read_folder(tmp_path)
+    assert data.labels.names == ("dog", "rain") and data.splits == ("fold1", "fold2")
+
+
+def test_labels_that_hold_the_same_folders_give_a_warning(tmp_path: Path) -> None:
+    clips_in(tmp_path, *(f"{folder}/{label}" for folder in ("Train-clean", "Dev-clean") for label in ("dog", "rain")))
+    with pytest.warns(EarmarkWarning, match="Dev-clean, Train-clean are taken as labels, and each holds the same fold"):
+        assert read_folder(tmp_path).labels.names == ("Dev-clean", "Train-clean")
+    clips_in(tmp_path, "Dev-clean/cat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["a\x07b", "a\u2028b", "a\ue000"])
+def test_a_label_that_is_refused_is_named_with_file_and_row(folder: Path, label: str) -> None:
+    text = refusal(folder, f"path,labels\na.wav,rain\nb.wav,{label}\n")
+    assert text.startswith("row 3: a label name is text without") and repr(label) in text
 
 
 def test_two_folders_that_look_like_one_split_are_refused(tmp_path: Path) -> None:

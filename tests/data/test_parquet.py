@@ -332,6 +332,10 @@ def test_tables_of_users_are_read(tmp_path, sound):
         ({"labels": ["a", None]}, ", row 1 (y): labels is null"),
         ({"id": ["x", None]}, ", row 1 (None): id is null"),
         ({"labels": [["a"], [None]]}, ", row 1 (y): None is not among the 1 labels; this file has 0 other"),
+        (
+            {"labels": ["dog", "a\x07b"]},
+            ", row 1 (y): a label name is text without surrounding blanks and control char",
+        ),
         ({"labels": ["", " "]}, ": none of the 2 rows has a label"),
         ({"labels": [[[1.5]], [[2.5]]]}, ": expected column labels as list<item: string>, got list<element: list"),
         ({"onset": ["x", "y"]}, ": expected column onset as double, got string"),

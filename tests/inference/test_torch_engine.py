@@ -1,5 +1,8 @@
 """The engine of a PyTorch network returns the network's values."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +111,31 @@ def test_the_clip_duration_comes_from_the_checkpoint(tmp_path: Path) -> None:
     assert net.clip_duration is None and TorchEngine(net).clip_duration is None
     net.save(tmp_path / "a.safetensors", {"clip_duration": 5})
     assert TorchEngine(Network.load(tmp_path / "a.safetensors")).clip_duration == 5.0
+
+
+FORKS = """
+import os, signal, sys
+import numpy as np
+import torch
+from earmark.inference.torch_engine import TorchEngine
+from earmark.model.network import Network
+
+engine = TorchEngine(Network.load(sys.argv[1]), n_threads=2)
+waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)
+before = engine.encode(waveform)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    after = engine.encode(waveform)
+    again = TorchEngine(Network.load(sys.argv[1]), n_threads=2).encode(waveform)
+    os._exit(0 if np.allclose(before, after, atol=1e-5) and np.allclose(before, again, atol=1e-5) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_engine_works_in_a_forked_process(tmp_path: Path) -> None:
+    network().save(tmp_path / "a.safetensors")
+    several = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", FORKS, str(tmp_path / "a.safetensors")], env=several, timeout=120)
+    assert done.returncode == 0, "after 60 s the forked process still waits for threads that it does not have"

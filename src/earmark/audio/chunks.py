@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Final, Literal
 
-from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, open_stream, size_in_bytes
+from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, id3_size, open_stream, size_in_bytes
 
 _BLOCK_BYTES: Final = 1 << 20
 _MAX_SEARCHED: Final = 1 << 28
@@ -100,13 +100,15 @@ class SoundPart:
     """Bytes of sound that the header states, if more follow."""
     n_missing: int = 0
     """Bytes of sound that the header states and the file lacks."""
+    n_further: int = 0
+    """Bytes of sound in chunks behind the first one with sound."""
 
 
 def parts(source: Source) -> list[SoundPart]:
-    """The files that are joined in one; empty for other formats, and for files without sound."""
+    """The files that are joined in one, behind any tag; empty for other formats, and for files without sound."""
     size = size_in_bytes(source)
     found: list[SoundPart] = []
-    start: int | None = 0
+    start: int | None = id3_size(source)
     with open_stream(source) as stream:
         while start is not None and len(found) < _MAX_CHUNKS:
             part = SoundPart(start)
@@ -142,7 +144,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
     stream.seek(part.start)
     if stream.read(4) == b"BW64":  # the same as RF64
         part.replaced[0] = b"RF64"
-    position, has_sound, in_ds64 = part.start + layout.first, False, 0
+    position, has_sound = part.start + layout.first, False
+    in_ds64: int | None = None
     chunks: dict[bytes, int] = {}
     for _ in range(_MAX_CHUNKS):
         stream.seek(position)
@@ -159,8 +162,7 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
             in_ds64 = int.from_bytes(stream.read(8), "little")
         if name == layout.sound and not has_sound:
             has_sound = True
-            is_in_ds64 = bool(in_ds64) and stated == 0xFFFFFFFF
-            stated = in_ds64 if is_in_ds64 else stated
+            stated = in_ds64 if in_ds64 is not None and stated == 0xFFFFFFFF else stated
             end = position + stated + (0 if layout.counts_head else layout.n_head)
             padded = end + -(end - part.start) % layout.align
             if size - end <= TOLERATED_BYTES:
@@ -179,6 +181,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
             continue
         if has_sound and not _is_chunk(stream, position, size, layout):
             return None
+        if name == layout.sound:
+            part.n_further += stated
         position += stated + (0 if layout.counts_head else layout.n_head)
         position += -(position - part.start) % layout.align
         if position > size or (layout.counts_head and stated < layout.n_head):

@@ -1,7 +1,8 @@
 """Lengths stated in file headers, to detect truncated files: decoders read those without an error."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,18 @@ from earmark.errors import AudioError
 
 Source = Path | bytes
 """A recording: the path of a file, or all its bytes."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A file within a file."""
+
+    path: Path
+    start: int
+    """Offset of its first byte."""
+    stop: int
+    """Offset behind its last byte."""
+
 
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -56,12 +69,16 @@ class LenientFile:
             return -1
 
 
-def open_stream(source: Source) -> BufferedIOBase:
+def open_stream(source: Source | Span) -> BufferedIOBase:
     """A binary stream at the first byte; the caller closes it."""
+    if isinstance(source, Span):
+        return Section(source.path.open("rb"), source.start, source.stop)
     return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def size_in_bytes(source: Source) -> int:
+def size_in_bytes(source: Source | Span) -> int:
+    if isinstance(source, Span):
+        return source.stop - source.start
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
@@ -72,7 +89,7 @@ def truncation_error(name: str, stated: str, held: str) -> AudioError:
     )
 
 
-def check_complete(source: Source, name: str, file_format: str) -> None:
+def check_complete(source: Source | Span, name: str, file_format: str) -> None:
     """Checks that a file does not end before its stated end.
 
     A truncated FLAC or mp3 file is only detected during decoding; MPEG-TS and some others state no length.
@@ -163,6 +180,39 @@ def find_all(source: Source, wanted: bytes) -> Iterator[int]:
             kept = data[1 - len(wanted) :]
 
 
+def joined_files(source: Source, file_format: str) -> Sequence[Source | Span]:
+    """The files that are joined in one, for formats that FFmpeg reads up to the end of the first; else the file itself.
+
+    Args:
+        source: The recording.
+        file_format: The format's name in FFmpeg.
+    """
+    starts = list(_file_starts(source, file_format))
+    if len(starts) < 2:
+        return [source]
+    spans = zip(starts, [*starts[1:], size_in_bytes(source)], strict=True)
+    if isinstance(source, bytes):
+        return [source[start:stop] for start, stop in spans]
+    return [Span(source, start, stop) for start, stop in spans]
+
+
+def _file_starts(source: Source, file_format: str) -> Iterator[int]:
+    """Offsets of the files that are joined in one flv, mp4 or mov file."""
+    with open_stream(source) as stream:
+        if file_format == "flv":
+            for at in find_all(source, b"FLV\x01"):
+                stream.seek(at + 5)
+                if stream.read(8) == b"\0\0\0\x09\0\0\0\0":  # size of the header, and of the tag before the first
+                    yield at
+        elif file_format == "mov":
+            seen = {b"moov", b"mdat"}
+            for at, name, _, _ in _boxes(stream):
+                if name == b"ftyp" and b"moov" in seen and not seen.isdisjoint((b"mdat", b"moof")):
+                    yield at
+                    seen = set()
+                seen.add(name)
+
+
 def id3_size(source: Source) -> int:
     """Size in bytes of the ID3 tag at the beginning; 0 without one."""
     with open_stream(source) as stream:
@@ -200,8 +250,8 @@ def _skip_id3(stream: BufferedIOBase) -> None:
     stream.seek(10 + n_tag if head[:3] == b"ID3" else 0)
 
 
-def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
-    """Stated and actual size of the first mp4 box that extends beyond the end of the file."""
+def _boxes(stream: BufferedIOBase) -> Iterator[tuple[int, bytes, int, int]]:
+    """Offset, name, stated size and size of the head of the mp4 boxes at the top level."""
     position = 0
     for _ in range(_MAX_BOXES):
         stream.seek(position)
@@ -211,13 +261,17 @@ def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
             stated, n_head = int.from_bytes(head[8:]), 16
         # the last box may state 0 bytes, which means up to the end
         if len(head) < n_head or stated < n_head:
-            break
-        # other boxes hold no sound
-        if position + stated > size and head[4:8] in (b"ftyp", b"moov", b"mdat", b"moof"):
-            return stated - n_head, size - position - n_head
+            return
+        yield position, head[4:8], stated, n_head
         position += stated
-        if position > size:
-            break
+
+
+def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+    """Stated and actual size of the first mp4 box that extends beyond the end of the file."""
+    for position, name, stated, n_head in _boxes(stream):
+        # other boxes hold no sound
+        if position + stated > size and name in (b"ftyp", b"moov", b"mdat", b"moof"):
+            return stated - n_head, size - position - n_head
     return 0, 0
 
 

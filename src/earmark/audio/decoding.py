@@ -240,7 +240,7 @@ def _open_planned(source: Source, name: str, planned: irregular.Plan, track: Tra
     only = planned.parts[0]
     try:
         if len(planned.parts) == 1 and not only.gaps:
-            return SoundFileDecoder(only.open())
+            return only.open()
         return JoinedDecoder(planned.parts, name)
     except soundfile.SoundFileError as error:
         return _decline(source, name, error, track)

@@ -1,13 +1,13 @@
 """Files that decoders do not read to the end: joined, with wrong lengths, or with gaps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from earmark.audio import chunks, flac, mp3, ogg
 from earmark.audio.containers import Source, id3_size, open_stream
 from earmark.audio.joined import Part
-from earmark.audio.sound_files import SequentialFile, open_pipe, open_section
+from earmark.audio.sound_files import SoundFileDecoder, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
 
 _COPIED_BYTES = 1 << 18
@@ -90,12 +90,16 @@ def _plan_mp3(source: Source) -> Plan | None:
     return Plan(parts, notes)
 
 
-def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SequentialFile:
-    return open_pipe(_mp3_pieces(source, part, with_length))
+def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SoundFileDecoder:
+    return SoundFileDecoder(open_pipe(_mp3_pieces(source, part, with_length)))
 
 
-def _open_ogg(source: Source, link: ogg.Link) -> SequentialFile:
-    return open_pipe(ogg.rewritten(source, link))
+def _open_ogg(source: Source, link: ogg.Link) -> SoundFileDecoder:
+    return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
+
+
+def _open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SoundFileDecoder:
+    return SoundFileDecoder(open_section(source, start, stop, replaced))
 
 
 def _mp3_pieces(source: Source, part: mp3.Mp3Part, with_length: bool) -> Iterator[bytes]:
@@ -120,7 +124,8 @@ def _plan_ogg(source: Source) -> Plan:
         return Plan([])
     if not found[-1].has_end:
         notes.append(f"ends at {start:.1f} s without a mark of its end; it may be cut off")
-    is_whole = len(found) == 1 and not (found[0].gaps or found[0].notes or found[0].n_bytes_skipped or found[0].n_lost)
+    only = found[0]
+    is_whole = len(found) == 1 and not (only.start or only.gaps or only.notes or only.n_bytes_skipped or only.n_lost)
     parts = [
         Part(
             partial(_open_ogg, source, link),
@@ -158,7 +163,7 @@ def _plan_flac(source: Source) -> Plan | None:
                 f"its header states {part.stated_rate} Hz, its sound {part.sample_rate} Hz, at which it is read"
             )
             replaced |= flac.with_rate(source, part)
-        opening = partial(open_section, source, part.start, part.stop, replaced)
+        opening = partial(_open_section, source, part.start, part.stop, replaced)
         parts.append(Part(opening, part.seconds))
     return Plan(parts, notes)
 
@@ -171,9 +176,11 @@ def _plan_chunks(source: Source) -> Plan | None:
         for part in found
         if part.stated is not None
     ]
-    if not notes and not any(part.replaced for part in found):
+    if n_further := sum(part.n_further for part in found):
+        notes.append(f"{n_further} bytes of sound in a further chunk are not read: it should have one such chunk")
+    if not notes and not any(part.replaced or part.start for part in found):
         return None
     if len(found) > 1 and found[-1].n_missing:
         notes.append(f"cut off, the last {found[-1].n_missing} bytes that it states are missing")
-    opened = [Part(partial(open_section, source, part.start, part.stop, part.replaced), None) for part in found]
+    opened = [Part(partial(_open_section, source, part.start, part.stop, part.replaced), None) for part in found]
     return Plan(opened, notes)

@@ -4,14 +4,16 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import soundfile
 
 from earmark.audio.resampling import StreamResampler
-from earmark.audio.sound_files import SequentialFile, SoundFileDecoder
-from earmark.errors import EarmarkWarning
+from earmark.errors import AudioError, EarmarkWarning
+
+if TYPE_CHECKING:
+    from earmark.audio.decoding import Decoder
 
 _BLOCK_SAMPLES: Final = 1 << 16
 _MAX_MISSING: Final = 0.2
@@ -22,7 +24,7 @@ _MAX_MISSING: Final = 0.2
 class Part:
     """A file within a file."""
 
-    open: Callable[[], SequentialFile]
+    open: "Callable[[], Decoder]"
     seconds: float | None
     """Duration of the sound that its frames hold, without gaps; None if unknown."""
     gaps: Sequence[tuple[float, float]] = ()
@@ -40,11 +42,12 @@ class JoinedDecoder:
 
     Raises:
         soundfile.SoundFileError: libsndfile does not read the first part.
+        AudioError: FFmpeg does not read it.
     """
 
     def __init__(self, parts: Sequence[Part], name: str) -> None:
         self._name = name
-        first = SoundFileDecoder(parts[0].open())
+        self._first = first = parts[0].open()
         self.sample_rate, self.n_channels = first.sample_rate, first.n_channels
         self.n_samples: int | None = None
         self.slack = 0
@@ -71,14 +74,16 @@ class JoinedDecoder:
             n_samples -= len(self.read(min(n_samples, _BLOCK_SAMPLES))) or n_samples
 
     def close(self) -> None:
+        if not self._n_decoded:
+            self._first.close()  # a generator that has not begun does not do it
         self._blocks.close()
 
-    def _decode(self, first: SoundFileDecoder, parts: Sequence[Part]) -> Generator[np.ndarray, None, None]:
+    def _decode(self, first: "Decoder", parts: Sequence[Part]) -> Generator[np.ndarray, None, None]:
         yield from self._part(first, parts[0])
         for part in parts[1:]:
             try:
-                decoder = SoundFileDecoder(part.open())
-            except soundfile.SoundFileError as error:
+                decoder = part.open()
+            except (soundfile.SoundFileError, AudioError) as error:
                 self._warn(f"a part of it cannot be read and is left out ({error})")
                 continue
             is_other = decoder.sample_rate != self.sample_rate
@@ -93,7 +98,7 @@ class JoinedDecoder:
             if is_other:
                 yield self._spread(resampler.finish())
 
-    def _part(self, decoder: SoundFileDecoder, part: Part) -> Iterator[np.ndarray]:
+    def _part(self, decoder: "Decoder", part: Part) -> Iterator[np.ndarray]:
         """The samples of one part, with silence in its gaps."""
         rate = decoder.sample_rate
         n_decoded = 0

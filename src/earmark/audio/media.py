@@ -4,6 +4,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from earmark.audio import containers
 from earmark.audio.clock import TrackClock
-from earmark.audio.containers import DecodingError, Source
+from earmark.audio.containers import DecodingError, Source, Span
+from earmark.audio.joined import JoinedDecoder, Part
 from earmark.audio.tracks import MixedTracks, Track, check_exists
 from earmark.errors import AudioError, EarmarkWarning
 
@@ -31,8 +33,8 @@ _COMMON_NAMES: Final = {
 }
 """Common names of formats that FFmpeg names differently."""
 _DETECTED: Final = (
-    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,"
-    "mpegts,mxf,nut,ogg,oma,qcp,rm,sox,tak,truehd,tta,voc,w64,wav,wv,xwma"
+    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gxf,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mxf,nut,ogg,oma,qcp,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
 )
 """Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
 _STATES_LENGTH: Final = frozenset({"mov"})
@@ -70,12 +72,23 @@ def find_format(source: Source) -> str | None:
     return name.partition(",")[0]
 
 
-def open_media(source: Source, name: str, media_format: str, track: Track = None) -> "MediaDecoder | MixedTracks":
-    """A decoder of one sound track of a file, or of the mean of all.
+def open_media(
+    source: Source, name: str, media_format: str, track: Track = None
+) -> "MediaDecoder | MixedTracks | JoinedDecoder":
+    """A decoder of one sound track of a file, or of the mean of all; files joined in one follow each other.
 
     Raises:
         AudioError: As for `MediaDecoder`.
     """
+    files = containers.joined_files(source, media_format)
+    if len(files) == 1 or not is_installed():
+        return _open_tracks(source, name, media_format, track)
+    warnings.warn(f"{name}: {len(files)} files are joined in it; all are read", EarmarkWarning, stacklevel=2)
+    parts = [Part(partial(_open_tracks, file, name, media_format, track), None) for file in files]
+    return JoinedDecoder(parts, name)
+
+
+def _open_tracks(source: Source | Span, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
     decoder = MediaDecoder(source, name, media_format, None if track == "mix" else track)
     if track != "mix" or decoder.n_tracks == 1:
         return decoder
@@ -99,7 +112,7 @@ class MediaDecoder:
         AudioError: PyAV is not installed, or the file is damaged, cut off, without sound or without this track.
     """
 
-    def __init__(self, source: Source, name: str, media_format: str, track: int | None = None) -> None:
+    def __init__(self, source: Source | Span, name: str, media_format: str, track: int | None = None) -> None:
         try:
             import av
         except ModuleNotFoundError as error:

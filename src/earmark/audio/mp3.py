@@ -100,7 +100,9 @@ def is_ordinary(source: Source) -> bool:
         stream.seek(min(end, size))
         tail = stream.read()
     # some writers do not count the stating frame
-    if not (_is_tag(tail) or _is_tag(tail[n_first:])):
+    behind = tail if _is_tag(tail) else tail[n_first:]
+    # another file may follow a tag
+    if not _is_tag(behind) or _find_frame(behind, 2, True) is not None:
         return False
     # the number of frames can be compared with the size only if all frames have the same size
     n_sound = frame_bytes(head[n_first : n_first + 4])

@@ -93,8 +93,10 @@ def is_ordinary(source: Source) -> bool:
     """Whether an Ogg file is one link without gap, loss and damage, or of streams that libsndfile does not read."""
     first = next(iter(pages(source)), None)
     codec = None if first is None else find_codec(first.body)
-    if codec is None or first is None or first.start:
+    if codec is None or first is None:
         return True
+    if first.start:  # behind a tag libsndfile leaves out as many bytes at the end
+        return False
     clock, n_headers, end, last = -1, 0, 0, first
     for page in pages(source):
         if page.start != end or not page.is_intact:

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
             f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}, which has {waveform.shape[0]} "
             f"channels of {waveform.shape[1]} samples: transpose it with .T"
         )
-    if waveform.dtype in (np.int16, np.int32):
+    if waveform.dtype.kind == "i" and waveform.dtype.itemsize in (2, 4):
         return (waveform / -float(np.iinfo(waveform.dtype).min)).astype(np.float32, order="C")
     if not np.issubdtype(waveform.dtype, np.floating):
         raise AudioError(
@@ -123,14 +124,19 @@ def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
 
 def _conversion(waveform: object) -> str:
     """Advice on how to make an array of samples of another type."""
+    if hasattr(waveform, "detach"):  # a tensor of PyTorch, perhaps with gradients or on another device
+        return "waveform.detach().cpu().numpy()"
     if hasattr(waveform, "numpy"):
         return "waveform.numpy()"
     if isinstance(waveform, bytes | bytearray | memoryview):
         return "numpy.frombuffer(waveform, numpy.int16) if it holds samples of 16 bits"
-    if isinstance(waveform, list | tuple) and waveform and isinstance(waveform[0], int):
-        return "numpy.array(waveform, numpy.int16) if its samples have 16 bits"
     if hasattr(waveform, "typecode"):  # array.array
         return "numpy.asarray(waveform)"
+    first = waveform
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if isinstance(first, Integral):
+        return "numpy.array(waveform, numpy.int16) if its samples have 16 bits"
     return "numpy.asarray(waveform, numpy.float32)"
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from io import StringIO
 from itertools import islice
@@ -57,6 +57,8 @@ class Input:
     parts: tuple[Part, ...]
     fingerprint: str
     """SHA-256 of the names, and of the sizes that are known without opening recordings."""
+    unreadable: tuple[str, ...] = ()
+    """Folders that cannot be read; each is a row with an error."""
 
     @property
     def n_rows(self) -> int:
@@ -116,6 +118,8 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
             f"{place.url}: {len(recordings)} recordings and {len(tables)} Parquet files were found; "
             f"one kind was expected: say which, for example by {place.url.rstrip('/')}/*.parquet"
         )
+    if tables and unreadable:
+        raise DataError(f"{unreadable[0]}: this folder cannot be read")
     if tables:
         return _cut_tables(place.url, folder.url, tables, rows_per_part)
     if place.is_local and folder is place:  # warns of the files that it skips
@@ -123,7 +127,8 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
         # a folder that cannot be read is a row with an error
         names = (file.relative_to(place.path).as_posix() for file in [*found, *map(Path, unreadable)])
         recordings = {name: listed.get(name, 0) for name in names}
-    return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
+    cut = _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
+    return replace(cut, unreadable=tuple(unreadable))
 
 
 def _is_hidden(name: str) -> bool:

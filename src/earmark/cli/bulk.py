@@ -67,7 +67,9 @@ def bulk(
     if outcome.n_files and outcome.n_failed == outcome.n_files:
         of_all = counted(outcome.n_files, "recording")
         raise DataError(f"none of {of_all} could be read; one of them: {outcome.first_error}")
-    return int(bool(outcome.failed))
+    for folder in job.input.unreadable:
+        report_error(f"{folder}: this folder cannot be read")
+    return int(bool(outcome.failed or job.input.unreadable))
 
 
 class _ProgressNotes:

@@ -15,7 +15,9 @@ from earmark.labels import LabelSet
 _QUOTED: Final = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _LIST: Final = re.compile(rf"[\[({{]\s*(?:(?:{_QUOTED})\s*,?\s*)*[\])}}]")
 """A list of texts as Python, NumPy or JSON prints it: `['dog', 'rain']`, `['dog' 'rain']`, `["dog", "rain"]`."""
-_PLAIN: Final = (",", "|", ";")
+_BARE_LIST: Final = re.compile(r"\[[^\[\]'\"]*\]")
+"""A list of texts without quotes: `[dog, rain]`."""
+_PLAIN: Final = (",", "|", ";", "\uff0c", "\u3001", "\uff1b")
 """Separators that seldom occur within a label."""
 _SEPARATORS: Final = (*_PLAIN, "/", "&", "+")
 _MANY: Final = 3
@@ -23,15 +25,17 @@ _MANY: Final = 3
 
 
 def split_cell(text: str) -> tuple[str, ...]:
-    """The labels in a cell of a table: joined by `;` or tabs, or a printed list of texts.
+    """The labels in a cell of a table: joined by `;`, tabs or line ends, or a printed list of texts.
 
     >>> split_cell("dog; rain"), split_cell("['dog', 'rain']"), split_cell("")
     (('dog', 'rain'), ('dog', 'rain'), ())
     """
     if text[:1] in tuple("[({") and _LIST.fullmatch(text):
         parts = [str(literal_eval(quoted)) for quoted in re.findall(_QUOTED, text)]
+    elif _BARE_LIST.fullmatch(text):
+        parts = text[1:-1].split(",")
     else:
-        parts = re.split("[;\t]", text)
+        parts = re.split("[;\t\r\n]", text)
     return tuple(dict.fromkeys(label for part in parts if (label := part.strip())))
 
 

@@ -19,7 +19,7 @@ from earmark.data.damage import Damage, DamageError
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
-from earmark.labels import LabelSet, normal_label
+from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.remote import RemotePath, join_path
 
 _AT_ONCE: Final = 16
@@ -144,7 +144,19 @@ def _own_labels(tables: Sequence[Table]) -> tuple[LabelSet, dict[str, str]]:
     names = sorted({name for table in tables for name in table.labels.flatten().unique().to_pylist() if name})
     if not names:
         raise DataError(f"{tables[0].shard.url}: none of the {sum(len(t.ids) for t in tables)} rows has a label")
-    return LabelSet(tuple(sorted({normal_label(name) for name in names}))), {name: normal_label(name) for name in names}
+    normal = {name: normal_label(name) for name in names}
+    for name in names:
+        try:
+            check_label(normal[name])
+        except DataError as error:
+            table, row = next(
+                (table, row)
+                for table in tables
+                for row, own in enumerate(table.labels.to_pylist())
+                if own is not None and name in own
+            )
+            raise table.damaged(row, str(error)) from error
+    return LabelSet(tuple(sorted(set(normal.values())))), normal
 
 
 _LABELS: Final[Mapping[str, Callable[[Sequence[Table]], tuple[LabelSet, dict[str, str]]]]] = {

@@ -193,4 +193,7 @@ def _is_sound(samples: object) -> bool:
         return False
     if samples.dtype == np.int16 or samples.dtype == np.int32:
         return True
-    return samples.dtype.kind == "f" and math.isfinite(samples.item() if samples.size == 1 else samples.sum())
+    if samples.dtype.kind != "f":
+        return False
+    with np.errstate(all="ignore"):  # a sum that is not finite is no error yet
+        return math.isfinite(samples.item() if samples.size == 1 else samples.sum())
