@@ -46,6 +46,8 @@ def backbone(kind: type[Backbone], width: int = 4, n_mels: int = 32, partial_seg
             torch.nn.init.normal_(module.running_mean, std=0.5)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
             torch.nn.init.normal_(module.bias, std=0.5)
+            if not module.weight.any():  # a residual block begins as the identity
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     return net
 
 
