@@ -8,6 +8,7 @@ from earmark.storage.download import PublishedFile
 
 _PANNS: Final = "Kong et al. 2020, Zenodo 3987831"
 _EFFICIENTAT: Final = "Schmid et al. 2023, README of fschmid56/EfficientAT"
+_ZENODO: Final = "https://zenodo.org/record/3987831/files"
 _RELEASE: Final = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 
 
@@ -42,23 +43,27 @@ def _mn(name: str, mAP: str, n_parameters: int, n_multiplications: float, **file
     )
 
 
+def _panns(
+    name: str, mAP: str, n_parameters: int, n_multiplications: float, md5: str | None, n_bytes: int | None = None
+) -> PublishedModel:
+    checksum = None if md5 is None else f"md5:{md5}"
+    published = PublishedFile(
+        f"{_ZENODO}/{name}_mAP%3D{mAP}.pth?download=1", f"{name}_mAP={mAP}.pth", n_bytes, checksum
+    )
+    return PublishedModel(published, "AudioSet", 527, float(mAP), _PANNS, n_parameters, n_multiplications, "CC BY 4.0")
+
+
 PUBLISHED: Final[Mapping[str, PublishedModel]] = {
     # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition"
-    "panns-cnn10": PublishedModel(
-        PublishedFile(
-            "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
-            "Cnn10_mAP=0.380.pth",
-            25_237_595,
-            "md5:bfb1f1f9968938fa8ef4012b8471f5f6",
-        ),
-        "AudioSet",
-        527,
-        0.380,
-        _PANNS,
-        5_219_279,
-        13.0e9,
-        "CC BY 4.0",
+    "panns-cnn10": _panns("Cnn10", "0.380", 5_219_279, 13.0e9, "bfb1f1f9968938fa8ef4012b8471f5f6", 25_237_595),
+    "cnn14": _panns("Cnn14", "0.431", 80_753_615, 20.0e9, "541141fa2ee191a88f24a3219fff024e"),
+    "cnn14-16k": _panns("Cnn14_16k", "0.438", 80_753_615, 20.0e9, "362fc5ff18f1d6ad2f6d464b45893f2c"),
+    "resnet38": _panns("ResNet38", "0.434", 73_783_247, 23.4e9, "bf12f36aaabac4e0855e22d3c3239c1b"),
+    "wavegram-logmel-cnn14": _panns(
+        "Wavegram_Logmel_Cnn14", "0.439", 81_065_487, 25.7e9, "17fa9ab65af3c0eb5ffbc5f65552c4e1"
     ),
+    "mobilenetv1": _panns("MobileNetV1", "0.389", 4_796_303, 0.74e9, "a419303e1c88aa1b9d2ac3811563d371"),
+    "mobilenetv2": _panns("MobileNetV2", "0.383", 4_075_343, 0.34e9, None),
     # Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation"
     "mn04": _mn(
         "mn04",

@@ -214,6 +214,7 @@ def _prepare(
     with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
         stages = initial_stages(config, data, facts, state is None, partial(_print, bar))
     if isinstance(stages, Network):
+        check_waveforms(config, stages)
         stages.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
     facts["n_parameters"] = stages.n_parameters
     resolved = rank.from_first(lambda: _resolved(config, (data, valid), stages, device, rank))
@@ -284,8 +285,9 @@ def _resolved(
     config: TrainConfig, datasets: Sequence[Dataset | None], stages: Stages, device: torch.device, rank: Rank
 ) -> dict[str, str]:
     """The meaning of `auto` here."""
-    is_network = isinstance(stages, Network)
-    cache = chosen_cache(config, datasets, stages.frontend, rank.n_local) if is_network else "segments"
+    cache = "segments"
+    if isinstance(stages, Network):
+        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local, stages.backbone.takes_waveform)
     return {"cache": cache, "precision": chosen_precision(config, device)}
 
 

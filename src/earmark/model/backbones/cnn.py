@@ -136,7 +136,10 @@ class Cnn(Backbone):
         return self._convolved(log_mel, n_frames)
 
     def _convolved(
-        self, log_mel: Tensor, n_frames: Tensor | None, beside: Float[Tensor, "batch other half_frame half_mel"] | None = None
+        self,
+        log_mel: Tensor,
+        n_frames: Tensor | None,
+        beside: Float[Tensor, "batch other half_frame half_mel"] | None = None,
     ) -> Float[Tensor, "batch segment channel"]:
         """Segments; after the first block the channels of `beside` stand beside its own."""
         if not self.partial_segments:

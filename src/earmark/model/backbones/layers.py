@@ -173,7 +173,8 @@ class ConvNorm(nn.Module):
         )
         self.norm: nn.Module = MaskedBatchNorm(n_out)
         self.halves, self.activation = halves, activation
-        nn.init.xavier_uniform_(self.conv.weight)
+        # by the inputs of a channel: those of a depthwise convolution are few
+        nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
 
     def forward(
         self,
@@ -198,7 +199,8 @@ class ConvNorm(nn.Module):
     def _activated(self, x: Tensor) -> Tensor:
         if self.activation == "relu":
             return F.relu(x)
-        return F.relu6(x) if self.activation == "relu6" else x
+        # not F.relu6, whose gradient is wrong where the one that comes in has other strides (PyTorch 2.13)
+        return x.clamp(0.0, 6.0) if self.activation == "relu6" else x
 
     def fold(self) -> None:
         """Folds the batch norm into the convolution; the average of a scaled value is the scaled average."""
