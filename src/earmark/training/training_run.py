@@ -33,6 +33,7 @@ from earmark.training.features import (
     Columns,
     check_data,
     check_segments,
+    check_waveforms,
     chosen_cache,
     read_features,
     segment_features,
