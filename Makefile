@@ -31,6 +31,7 @@ bench: $(STAMP)  ## speed, on this machine, with nothing else running
 
 docs: $(VENV)/.installed-docs  ## the documentation site, into site/; a broken link is an error
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_models.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto -c docs -d build/doctrees . site
 
 # Options go through ARGS, such as make table1 ARGS="--bank esc50:DIR --dry-run"; experiments/README.md lists all commands

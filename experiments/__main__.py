@@ -58,6 +58,13 @@ COMMANDS: Final = {
         "long-recordings ESC-50 work work/three-folds.safetensors",
         "long-recordings",
     ),
+    "zero-shot": (
+        "Measure a network with AudioSet's labels on ESC-50, and the overlap of its windows on soundscapes.",
+        "Writes results/zero-shot.md and .json. Without arguments it writes the page again from "
+        "results/zero-shot.json.",
+        "zero-shot ESC-50 work mn04_as_mAP_432.pt",
+        "zero-shot",
+    ),
     "precision": (
         "Compare a model in float32, in bf16, exported, and exported in 8 bits.",
         "Writes results/precision.md. Calibrates on folds 1 to 3 and measures on fold 5. MODEL must not have been "

@@ -36,7 +36,8 @@ def test_links_point_to_existing_files(page):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_the_command_line_page_matches_the_program():
-    """`make docs` writes the page."""
-    namespace = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
-    assert (ROOT / "docs" / "cli.md").read_text() == namespace["page"]()
+@pytest.mark.parametrize("page", ["cli", "models"])
+def test_pages_that_the_program_writes_match_it(page):
+    """`make docs` writes them."""
+    namespace = runpy.run_path(str(ROOT / "docs" / f"make_{page}.py"))
+    assert (ROOT / "docs" / f"{page}.md").read_text() == namespace["page"]()

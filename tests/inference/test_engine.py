@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earmark.inference.engine import CHUNK_SECONDS, ChunkedEncoder, Engine, encode_blocks
+from earmark.errors import ConfigError
+from earmark.inference.engine import CHUNK_SECONDS, ChunkedEncoder, Engine, WindowedEncoder, encode_blocks
 
 
 @pytest.fixture
@@ -28,6 +29,74 @@ def field_engine(mean_engine: type) -> type:
             return np.array(rows, np.float32)[:, None]
 
     return FieldEngine
+
+
+@pytest.fixture
+def context_engine(mean_engine: type) -> type:
+    class ContextEngine(mean_engine):  # type: ignore[misc]
+        """A segment is the mean of its samples, and beside it the mean of all samples that are encoded with it."""
+
+        samples_per_segment = 10
+        sample_rate = 25
+        halo = None
+
+        def __init__(self, overlap: float, clip_duration: float | None = 6.2) -> None:
+            super().__init__(clip_duration=clip_duration)
+            self.overlap = overlap
+            self.lengths: list[int] = []
+
+        def encode(self, waveform: np.ndarray) -> np.ndarray:
+            self.lengths.append(len(waveform))
+            means = [waveform[i : i + 10].mean() for i in range(0, len(waveform), 10)]
+            return np.array([[mean, waveform.mean()] for mean in means], np.float32)
+
+    return ContextEngine
+
+
+# windows of 155 samples hold 15 whole segments; the next starts `hop` later, and `margin` at either end do not count
+@pytest.mark.parametrize(
+    ("overlap", "hop", "margin"), [(0.0, 15, 0), (0.2, 12, 1), (0.5, 8, 3), (0.8, 3, 6), (0.99, 1, 7)]
+)
+@pytest.mark.parametrize("n_samples", [1, 10, 150, 155, 156, 160, 231, 235, 236, 310, 315, 1000, 1234])
+def test_of_each_window_the_middle_counts(
+    context_engine: Any, overlap: float, hop: int, margin: int, n_samples: int
+) -> None:
+    waveform = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
+    expected = np.zeros((-(-n_samples // 10), 2), np.float32)
+    start, counts_from = 0, 0
+    while n_samples > 10 * start + 155:
+        expected[counts_from:] = context_engine(overlap).encode(waveform[10 * start :][:155])[0]
+        counts_from, start = start + margin + hop, start + hop
+    last = max(0, -(-(n_samples - 155) // 10))
+    expected[counts_from:] = context_engine(overlap).encode(waveform[10 * last :])[0]
+    expected[:, 0] = context_engine(overlap).encode(waveform)[:, 0]
+    for n_block in (1, 7, 100, 2000):
+        engine = context_engine(overlap)
+        blocks = [waveform[at : at + n_block] for at in range(0, n_samples, n_block)]
+        np.testing.assert_allclose(np.concatenate(list(encode_blocks(engine, blocks))), expected, atol=1e-6)
+        assert max(engine.lengths) <= 155
+
+
+def test_windows_keep_a_bounded_number_of_samples_and_return_segments_in_time(context_engine: Any) -> None:
+    encoder, n_out = WindowedEncoder(context_engine(0.5)), 0
+    for _ in range(500):
+        n_out += sum(len(segments) for segments in encoder.push(np.zeros(7, np.float32)))
+        assert len(encoder._waiting) <= 2 * 155 + 7
+        # a segment has ended when the next has begun
+        assert encoder.n_samples // 10 - n_out <= encoder.delay
+    assert n_out + len(encoder.finish()) == 350
+
+
+def test_without_a_known_duration_windows_are_as_long_as_the_clips_of_audioset(context_engine: Any) -> None:
+    engine = context_engine(0.5, None)
+    list(encode_blocks(engine, [np.zeros(3000, np.float32)]))
+    assert set(engine.lengths) == {250}
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.0, float("nan")])
+def test_an_overlap_is_a_share_of_a_window(context_engine: Any, overlap: float) -> None:
+    with pytest.raises(ConfigError, match="overlap: a share of a window from 0 to below 1 was expected, not"):
+        WindowedEncoder(context_engine(overlap))
 
 
 @pytest.mark.parametrize("n_segments", [1, 2, 3, 50])

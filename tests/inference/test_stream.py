@@ -29,12 +29,14 @@ def pushed(stream: Stream, waveform: np.ndarray, n_block: int) -> list[Event]:
 @pytest.mark.parametrize("last", [1, 210, 400])
 @pytest.mark.parametrize(("window", "hop"), [(0.4, 0.4), (2.0, 0.4), (1.1, 0.3), (0.5, 0.7)])
 @pytest.mark.parametrize("n_block", [150, 1000, 99999])
+@pytest.mark.parametrize("halo", [2, None])
 def test_a_stream_has_the_events_of_the_timeline(
-    mean_engine: Any, levels: Callable[..., Audio], window: float, hop: float, last: int, n_block: int
+    mean_engine: Any, levels: Callable[..., Audio], window: float, hop: float, last: int, n_block: int, halo: int | None
 ) -> None:
     values = np.repeat(np.random.default_rng(4).uniform(-0.4, 0.4, 20), 3).tolist()
     recording = levels(*values, last=last)
-    tagger = Tagger(mean_engine(thresholds=(0.7, 0.8, 0.5)))
+    tagger = Tagger(mean_engine(clip_duration=5.0, thresholds=(0.7, 0.8, 0.5)))
+    tagger.engine.halo = halo
     timeline = tagger.timeline(recording, window=window, hop=hop)
     expected = timeline.events()
     stream = tagger.stream(1000, window=window, hop=hop)
@@ -56,12 +58,14 @@ def test_a_stream_has_the_events_of_the_timeline(
         NetworkConfig(FrontendConfig.at_16k(), width=4),
         NetworkConfig(FrontendConfig.at_16k(), "light", width=4),
         NetworkConfig(replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160), width=4),
+        NetworkConfig(replace(FrontendConfig.at_16k(), hop_length=160, preemphasis=0.97), "mn", width=4),
     ],
-    ids=["paper", "light", "fine"],
+    ids=["paper", "light", "fine", "mn"],
 )
 def test_streamed_scores_of_a_network_equal_its_timeline(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     network = Network(config, LabelSet(("a", "b", "c")))
+    network.extra = {"clip_duration": 4.0}
     for parameter in network.classifier[-1].parameters():
         parameter.data.mul_(8)  # scores that differ over time
     tagger = Tagger(TorchEngine(network))
@@ -70,7 +74,7 @@ def test_streamed_scores_of_a_network_equal_its_timeline(config: NetworkConfig) 
     stereo = Audio(rng.standard_normal((2, len(loudness))).astype(np.float32) * loudness / 4, 44100)
     timeline = tagger.timeline(stereo, window=1.2, hop=0.4)
     thresholds = np.median(timeline.scores, axis=0).tolist()
-    for step in (None, 3.0):
+    for step in (None, 3.0) if network.halo is not None else (None,):
         stream = tagger.stream(44100, n_channels=2, window=1.2, hop=0.4, threshold=thresholds, release=0.9, step=step)
         found = pushed(stream, stereo.waveform, 4410)
         expected = timeline.events(thresholds, release=0.9)
@@ -147,6 +151,14 @@ def test_a_longer_step_runs_the_network_less_often(mean_engine: Any) -> None:
             stream.push(np.zeros(400, np.float32))
         counts.append((tagger.engine.n_encoded, stream.latency))  # type: ignore[attr-defined]
     assert counts[0][0] > 5 * counts[1][0] and counts[0][1] == pytest.approx(1.6) and counts[1][1] == pytest.approx(5.2)
+
+
+def test_the_windows_of_a_network_of_unbounded_context_set_the_step(mean_engine: Any) -> None:
+    tagger = Tagger(mean_engine(clip_duration=4.0))
+    tagger.engine.halo = None
+    assert tagger.stream(1000).latency == pytest.approx((10 + 1) * 0.4)
+    with pytest.raises(ConfigError, match=r"step: none was expected: .* whose overlap sets the step"):
+        tagger.stream(1000, step=0.8)
 
 
 def test_invalid_settings_are_refused(mean_engine: Any) -> None:

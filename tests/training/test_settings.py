@@ -4,12 +4,11 @@ import ast
 import json
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import get_type_hints
 
-import numpy as np
 import pytest
 
 from earmark.errors import ConfigError

@@ -59,7 +59,7 @@ class Worker:
             path = Path(folder, name)
             path.write_bytes(ray.get(data))
             # Ray sets OMP_NUM_THREADS, which PyTorch reads
-            self.tagger = hub.load(path, n_threads)
+            self.tagger = hub.load(path, n_threads, overlap=settings.overlap)
 
     def __call__(self, rows: "pa.Table") -> "pa.Table":
         """Does the part in each row."""

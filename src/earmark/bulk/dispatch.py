@@ -69,6 +69,7 @@ def make_job(
     model: str = hub.DEFAULT_MODEL,
     top: int | None = None,
     threshold: float | Literal["auto"] | None = None,
+    overlap: float | None = None,
     embed: bool = False,
     rows_per_part: int = ROWS_PER_PART,
 ) -> Job:
@@ -79,6 +80,7 @@ def make_job(
         model: Name or path of the model.
         top: As in `Settings`; 5 unless a threshold is given.
         threshold: As in `Settings`.
+        overlap: As in `Settings`.
         embed: Whether the results have embeddings.
         rows_per_part: As in `parts.read_input`.
 
@@ -90,11 +92,11 @@ def make_job(
     """
     if find_spec("ray") is None:  # an error before any work
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
-    tagger = hub.load(model)
+    tagger = hub.load(model, overlap=overlap)
     # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)
-    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None)
+    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None, overlap)
     fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
 

@@ -28,6 +28,8 @@ class Settings:
     """Minimum score of tags; `auto` for each label's own threshold."""
     n_features: int | None = None
     """Length of the embedding; None for no embeddings."""
+    overlap: float | None = None
+    """As in `hub.load`; None for its default."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Job:
             "top": self.settings.top,
             "threshold": self.settings.threshold,
             "embedding": self.settings.n_features,
+            "overlap": self.settings.overlap,
             "rows_per_part": self.rows_per_part,
         }
 

@@ -60,6 +60,14 @@ _COMMANDS: Final = {
         "clips is examined in the part of that length where the label scores highest.",
         "earmark evidence street.wav dog",
     ),
+    "models": (
+        "List the models by name: labels, published mAP, size, licence.",
+        "A model that is to be downloaded is fetched once, when it is first used, into the cache folder: EARMARK_CACHE, "
+        "or a folder in the system's place for caches. An interrupted download continues. Without a network, save the "
+        "file there under its name, or give its path as the model.",
+        "earmark models",
+        "earmark tag street.wav --model mn10",
+    ),
     "doctor": (
         "Find faults in a data set: missing, unreadable, silent, duplicate or mislabelled clips.",
         "Decodes every clip. The folder OUT receives report.json (all findings), clips.csv (facts of each clip) and "

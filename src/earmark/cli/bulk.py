@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from earmark import hub
 from earmark.bulk.cluster import Fleet
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.flags import AsJson, Count, Model, Quiet, Threshold, Top
+from earmark.cli.flags import AsJson, Count, Model, Overlap, Quiet, Threshold, Top
 from earmark.cli.screen import note, report_error, rounded, write_json
 from earmark.errors import DataError
 
@@ -28,6 +28,7 @@ def bulk(
     model: Model = hub.DEFAULT_MODEL,
     top: Top = None,
     threshold: Threshold = None,
+    overlap: Overlap = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
     fleet: Annotated[Fleet, Parameter(name="*")] = _DEFAULTS,
     rows_per_part: Count = ROWS_PER_PART,
@@ -45,7 +46,9 @@ def bulk(
     # slow imports wait until the flags are valid
     from earmark.bulk.dispatch import make_job, run_job
 
-    job = make_job(input, model=model, top=top, threshold=threshold, embed=embed, rows_per_part=rows_per_part)
+    job = make_job(
+        input, model=model, top=top, threshold=threshold, overlap=overlap, embed=embed, rows_per_part=rows_per_part
+    )
     outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)
     if json:

@@ -41,7 +41,7 @@ def calibrate(
     """Fit a tagger's scores and thresholds to held-out clips.
 
     Args:
-        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it is not changed.
+        model: A .safetensors checkpoint, weights of a published model, or a name; it is not changed.
         data: Sources and paths, as for `earmark evaluate`, such as folder:DIR. Each has the same weight.
         out: The calibrated checkpoint to write; not MODEL itself.
         like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.

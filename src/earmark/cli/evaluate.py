@@ -46,7 +46,7 @@ def evaluate(
     """Measure a tagger on labelled clips.
 
     Args:
-        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name.
+        model: A .safetensors checkpoint, weights of a published model, or a name.
         strong: Also evaluate event detection against AudioSet's table of strong labels (.tsv).
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """

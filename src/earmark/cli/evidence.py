@@ -10,7 +10,7 @@ from rich.text import Text
 from earmark import hub
 from earmark.audio.recording import load_audio
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Quiet
+from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet
 from earmark.errors import AudioError
 from earmark.inference.evidence import Evidence
 from earmark.plots.spectrogram import spectrogram_of
@@ -23,6 +23,7 @@ def evidence(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    overlap: Overlap = None,
     format: Literal["table", "json"] | None = None,
     out: OutFile = None,
     plot: Path | None = None,
@@ -39,7 +40,7 @@ def evidence(
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
-    tagger = hub.load(model, engine=engine)
+    tagger = hub.load(model, engine=engine, overlap=overlap)
     try:
         with screen.recording(file) as path:
             result = tagger.evidence(path, label)

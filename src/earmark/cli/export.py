@@ -33,7 +33,7 @@ def export(
     """Write a tagger as one ONNX file that runs without PyTorch.
 
     Args:
-        model: A .safetensors checkpoint, a .pth of PANNs' Cnn10, or a name; it is not changed.
+        model: A .safetensors checkpoint, weights of a published model, or a name; it is not changed.
         out: The .onnx file to write.
         float16: Store the weights in half precision: half the size, scores differ by some 0.001.
         int8: Quantise the convolutions to 8 bits: faster, with slightly different scores; needs --calibrate.

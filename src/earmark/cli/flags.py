@@ -42,7 +42,16 @@ Labels = Annotated[
 Model = Annotated[
     str,
     Parameter(
-        help="earmark-esc50, panns-cnn10, or a .safetensors checkpoint, an exported .onnx, a .pth of PANNs' Cnn10."
+        help="earmark-esc50, a published model (`earmark models`), or a file: .safetensors checkpoint, exported .onnx, "
+        "weights of a published model."
+    ),
+]
+Overlap = Annotated[
+    float | None,
+    Limit(at_least=0, below=1),
+    Parameter(
+        help="Share of a window that the next one has too; for models that encode a recording in windows, such as "
+        "mn10. Default: 0.5."
     ),
 ]
 OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")]

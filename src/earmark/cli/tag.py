@@ -18,7 +18,7 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.recording import find_audio
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Quiet, Threshold, Top
+from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet, Threshold, Top
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.errors import AudioError, EarmarkError, Limit
 from earmark.inference.tagger import Tagger
@@ -33,6 +33,7 @@ def tag(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    overlap: Overlap = None,
     top: Top = None,
     threshold: Threshold = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
@@ -58,7 +59,7 @@ def tag(
     screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        settings = {"precision": precision, "top": top, "threshold": threshold}
+        settings = {"precision": precision, "top": top, "threshold": threshold, "overlap": overlap}
         journal = ResultsJournal(
             out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
         )
@@ -66,7 +67,7 @@ def tag(
     known = _known(out, journal, names) if resume and out is not None else {}
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
-    tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine)
+    tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TextIO
 from earmark import hub
 from earmark.audio.recording import load_blocks, probe
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Quiet, Score
+from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score
 from earmark.errors import AudioError
 from earmark.inference.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
 from earmark.plots.spectrogram import spectrogram_of
@@ -23,6 +23,7 @@ def timeline(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    overlap: Overlap = None,
     window: float = 2.0,
     hop: float = 0.4,
     threshold: Score = None,
@@ -46,7 +47,7 @@ def timeline(
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
-    tagger = hub.load(model, engine=engine)
+    tagger = hub.load(model, engine=engine, overlap=overlap)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from earmark.errors import CheckpointError, ConfigError
-from earmark.hub.published import PUBLISHED
+from earmark.hub.published import PUBLISHED, SHIPPED
 from earmark.inference.engine import check_overlap
 from earmark.inference.tagger import Tagger
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL: Final = "earmark-esc50"
 EngineName = Literal["auto", "onnx", "torch"]
 
-SHIPPED: Final = ("earmark-esc50",)
-"""Models in the package, each as an exported `.onnx` file and as a checkpoint, with a card in `earmark/hub`."""
 _TORCH: Final = (".pth", ".pt")
 """Suffixes of PyTorch files, as other projects publish them."""
 _ADVICE: Final = (
@@ -140,12 +138,12 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
                 f"has src/earmark/hub/{shipped.name}: give the path of that file"
             )
         return shipped
-    if name in PUBLISHED:
+    if (published := PUBLISHED.get(name)) is not None and published.file is not None:
         import torch  # noqa: F401  # a missing PyTorch is an error before the download, not after it
 
         from earmark.storage.download import fetch
 
-        return fetch(PUBLISHED[name].file)
+        return fetch(published.file)
     if path.suffix in (".safetensors", ".onnx", *_TORCH) or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*SHIPPED, *PUBLISHED))}; {_ADVICE}")

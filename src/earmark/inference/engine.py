@@ -147,7 +147,7 @@ class WindowedEncoder:
     @property
     def delay(self) -> int:
         """Maximum number of segments between a segment's end and its return."""
-        return -(-self._n_window // self._step) - self._margin
+        return -(-self._n_window // self._step)  # the first window counts from its start
 
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and yields the segments that are now complete, window by window."""

@@ -76,6 +76,8 @@ class Loop:
         if config.compiled and isinstance(network, Network):
             for block in network.backbone.blocks:
                 block.compile()
+        if config.freeze == "backbone" and isinstance(network, Network):
+            network.backbone.requires_grad_(False)
         self.averaged = network
         """The network that is validated and saved."""
         if config.ema_decay > 0:
@@ -255,6 +257,8 @@ class Loop:
         """Puts the network into training mode, as far as the config asks for it; the average never is."""
         self.averaged.eval()
         self.network.train()  # after the line above: without an average the two are one
+        if self.config.freeze == "backbone" and isinstance(self.network, Network):
+            self.network.backbone.eval()
         if self.config.freeze_batch_norm:
             for module in self.network.modules():
                 if isinstance(module, MaskedBatchNorm):

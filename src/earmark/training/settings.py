@@ -80,6 +80,7 @@ OF_SOUND: Final = (
     "width",
     "n_mels",
     "hop_ms",
+    "freeze",
     "freeze_batch_norm",
     "random_shift_stretch",
     "time_stretch",
@@ -126,6 +127,8 @@ class TrainConfig:
 
     init: Annotated[str | None, Topic.NETWORK] = None
     """Checkpoint to start from (path or name); it sets the front end and the backbone; weights that fit are copied."""
+    freeze: Annotated[Literal["backbone"] | None, Topic.NETWORK] = None
+    """Keep the backbone of the checkpoint as it is and train what comes after it; for few clips."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
     """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
@@ -259,6 +262,8 @@ class TrainConfig:
                 "shuffle",
                 remedy={"balanced": False},
             )
+        if self.freeze is not None and self.init is None:
+            raise ConfigError("a checkpoint to start from was expected with it: random weights stay useless", "freeze")
         self._check_devices()
         # where a checkpoint is given, its width counts
         n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
