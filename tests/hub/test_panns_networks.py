@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import earmark
-from earmark.errors import CheckpointError
+from earmark.errors import CheckpointError, ConfigError
 from earmark.hub.panns import FAMILIES, name_map
 from earmark.hub.published import PUBLISHED
 from earmark.hub.torch_files import read_network
@@ -151,3 +151,16 @@ def test_a_network_of_another_depth_is_refused(name: str, theirs: Pann, tmp_path
     with pytest.raises(CheckpointError, match=r"a\.pth: expected .*PANNs.*1 tensors are unknown") as caught:
         read_network(tmp_path / "a.pth")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["wavegram-logmel-cnn14", "mobilenetv1"], indirect=True)
+def test_the_exported_network_has_the_same_scores(ours: Network, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from earmark.export.onnx_file import export
+
+    with pytest.raises(ConfigError, match=r"int8: 8 bits are not available for the backbone .*float16=True"):
+        export(ours, tmp_path / "a.onnx", [noise(32_000)])
+    assert export(ours, tmp_path / "a.onnx").difference < 1e-5
+    engine, reference = earmark.load(tmp_path / "a.onnx").engine, TorchEngine(ours)
+    for n_samples in (*lengths(ours), 1, 3000):
+        close(engine.encode(noise(n_samples)), reference.encode(noise(n_samples)))

@@ -140,6 +140,15 @@ def average_pooled(
     return x, mask
 
 
+class AveragePool(nn.Module):
+    """`average_pooled` over frames and mel bins as a module, which an export replaces by an operator of its own."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, partial: bool
+    ) -> tuple[Float[Tensor, "batch channel new_frame new_mel"], Bool[Tensor, "batch 1 new_frame 1"] | None]:
+        return average_pooled(x, mask, partial)
+
+
 class ConvNorm(nn.Module):
     """Convolution, 2x2 average pooling where it halves, batch norm, activation: the layers of PANNs' networks.
 
@@ -172,7 +181,8 @@ class ConvNorm(nn.Module):
             n_in, n_out, kernel, (stride, 1), padding, dilation=(dilation, 1), groups=groups, bias=False
         )
         self.norm: nn.Module = MaskedBatchNorm(n_out)
-        self.halves, self.activation = halves, activation
+        self.pool = AveragePool() if halves else None
+        self.activation = activation
         # by the inputs of a channel: those of a depthwise convolution are few
         nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
 
@@ -190,8 +200,8 @@ class ConvNorm(nn.Module):
             partial: As for `average_pooled`.
         """
         x = self.conv(x)
-        if self.halves:
-            x, mask = average_pooled(x if mask is None else x * mask, mask, partial)
+        if self.pool is not None:
+            x, mask = self.pool(x if mask is None else x * mask, mask, partial)
         if isinstance(self.norm, MaskedBatchNorm):
             x = self.norm(x, mask)
         return self._activated(x), mask

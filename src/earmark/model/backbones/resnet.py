@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from earmark.model.backbones.backbone import Backbone
 from earmark.model.backbones.layers import (
+    AveragePool,
     ConvNorm,
     MaskedBatchNorm,
-    average_pooled,
     dropout,
     folded,
     frame_mask,
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, halves: bool) -> None:
         super().__init__()
-        self.halves = halves
+        self.pool = AveragePool() if halves else None
         self.conv1 = ConvNorm(n_in, n_out, activation="relu")
         self.conv2 = ConvNorm(n_out, n_out)
         self.shortcut = ConvNorm(n_in, n_out, (1, 1)) if halves else None
@@ -58,16 +58,12 @@ class ResidualBlock(nn.Module):
             partial: As for `average_pooled`.
             drop: Dropout between the convolutions.
         """
-        if self.halves:
-            x, mask = average_pooled(x, mask, partial)
-        return self.added(x, mask, drop), mask
-
-    def added(self, x: Tensor, mask: Tensor | None = None, drop: float = 0.0) -> Tensor:
-        """The result for an input that is halved already, where the block halves."""
+        if self.pool is not None:
+            x, mask = self.pool(x, mask, partial)
         y, _ = self.conv1(x, mask)
         y, _ = self.conv2(dropout(y, drop), mask)
         shortcut = x if self.shortcut is None else self.shortcut(x, mask)[0]
-        return F.relu(y + shortcut)
+        return F.relu(y + shortcut), mask
 
 
 class ResNet38(Backbone):
@@ -89,6 +85,7 @@ class ResNet38(Backbone):
         super().__init__(n_mels, width, block_dropout, partial_segments)
         self.bn0 = MaskedBatchNorm(n_mels)
         self.first = nn.ModuleList(ConvNorm(n, width, activation="relu") for n in (1, width))
+        self.pool = AveragePool()
         channels = [width] + [width * 2**stage for stage, n in enumerate(STAGES) for _ in range(n)]
         self.blocks = nn.ModuleList(ResidualBlock(a, b, halves=a != b) for a, b in pairwise(channels))
         n_out = self.n_channels
@@ -114,11 +111,11 @@ class ResNet38(Backbone):
         partial, drop = self.partial_segments, self.block_dropout if self.training else 0.0
         for layer in self.first:
             x, _ = layer(x, mask)
-        x, mask = average_pooled(x, mask, partial)
+        x, mask = self.pool(x, mask, partial)
         x = dropout(x, drop)
         for block in self.blocks:
             x, mask = block(x, mask, partial, drop / 2)
-        x, mask = average_pooled(x, mask, partial)
+        x, mask = self.pool(x, mask, partial)
         x = dropout(x, drop)
         for layer in self.last:
             x, _ = layer(x, mask)

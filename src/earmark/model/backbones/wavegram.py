@@ -13,9 +13,9 @@ from earmark.model.backbones.layers import ConvNorm, average_pooled, fold_norms,
 
 _STRIDE: Final = 5
 """Samples from one result of the first convolution to the next."""
-_POOL: Final = 4
+POOL: Final = 4
 """Results that each of three poolings makes one: 5 * 4 * 4 * 4 samples are a frame of 10 ms at 32 kHz."""
-_N_IMAGES: Final = 4
+N_IMAGES: Final = 4
 """Images of time and frequency that the last channels form."""
 _FIRST_KERNEL: Final = 11
 
@@ -41,10 +41,10 @@ class WaveBlock(nn.Module):
         mask = _mask(x, n_real)
         x, _ = self.conv1(x, mask)
         x, _ = self.conv2(x, mask)
-        x = F.max_pool2d(x, (_POOL, 1), ceil_mode=partial)  # no value is below zero, that of padding
+        x = F.max_pool2d(x, (POOL, 1), ceil_mode=partial)  # no value is below zero, that of padding
         if n_real is None:
             return x, None
-        n_real = -(-n_real // _POOL) if partial else n_real // _POOL
+        n_real = -(-n_real // POOL) if partial else n_real // POOL
         mask = _mask(x, n_real)
         return x if mask is None else x * mask, n_real
 
@@ -63,10 +63,10 @@ class WaveformBlocks(nn.Module):
         super().__init__()
         self.n_bins, self.least, self.partial = n_mels // 2, least, partial
         self.first = ConvNorm(1, width, (_FIRST_KERNEL, 1), stride=_STRIDE, activation="relu")
-        n_last = _N_IMAGES * self.n_bins
+        n_last = N_IMAGES * self.n_bins
         pairs = ((width, width), (width, 2 * width), (2 * width, n_last))
         self.blocks = nn.ModuleList(WaveBlock(*pair) for pair in pairs)
-        self.last = nn.ModuleList(ConvNorm(n, width, activation="relu") for n in (_N_IMAGES, width))
+        self.last = nn.ModuleList(ConvNorm(n, width, activation="relu") for n in (N_IMAGES, width))
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], n_samples: Int[Tensor, " batch"] | None, n_frames: int
@@ -85,7 +85,7 @@ class WaveformBlocks(nn.Module):
         for block in self.blocks:
             x, n_real = block(x, n_real, self.partial)
         # (batch, image * bin, frame, 1) -> (batch, image, frame, bin)
-        x = x.unflatten(1, (_N_IMAGES, self.n_bins)).squeeze(4).transpose(2, 3)
+        x = x.unflatten(1, (N_IMAGES, self.n_bins)).squeeze(4).transpose(2, 3)
         mask = _mask(x, n_real)
         for layer in self.last:
             x, _ = layer(x, mask)
@@ -116,7 +116,7 @@ class Wavegram(Cnn14):
     """
 
     takes_waveform = True
-    hop_length = _STRIDE * _POOL**3
+    hop_length = _STRIDE * POOL**3
 
     def __init__(
         self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
