@@ -74,7 +74,9 @@ class TorchEngine:
         return _as_numpy(attention)[0, [label] if is_per_label and label is not None else slice(None)]
 
     def _encode(self, waveform: Tensor) -> Tensor:
-        segments: Tensor = self._backbone(self.network.frontend(waveform))
+        log_mel = self.network.frontend(waveform)
+        beside = (waveform,) if self.network.backbone.takes_waveform else ()
+        segments: Tensor = self._backbone(log_mel, *beside)
         return segments
 
     def _tensor(self, array: np.ndarray) -> Tensor:

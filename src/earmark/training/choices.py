@@ -25,7 +25,7 @@ PoolingName = Literal[
     "hierarchical",
 ]
 AttentionFunction = Literal["sigmoid", "softmax", "exp"]
-BackboneName = Literal["cnn", "light", "mn"]
+BackboneName = Literal["cnn", "light", "mn", "cnn14", "resnet38", "wavegram", "mobilenetv1", "mobilenetv2"]
 ClassifierActivation = Literal["relu", "hardswish"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]

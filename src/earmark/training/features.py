@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.segments import segments_of
@@ -11,10 +11,13 @@ from earmark.data.targets import Targets
 from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
+from earmark.model.network import Network
 from earmark.training.batches import Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import OF_ENCODER, OF_SOUND, TrainConfig
 
+_OF_LOG_MELS: Final = ("random_shift_stretch", "shortest_crop", "mix_clips", "gain_db", "equalizer_db")
+"""Settings of augmentation that changes a log-mel as no change of its waveform would."""
 Columns = tuple[Features, Targets, tuple[str, ...]]
 """Features, targets and ids of the clips of a data set."""
 
@@ -78,6 +81,27 @@ def _check_encoded(config: TrainConfig, data: Dataset, valid: Dataset | None) ->
         config.network_config()  # checks the settings of the encoder
 
 
+def check_waveforms(config: TrainConfig, network: Network) -> None:
+    """Checks the settings of a run whose backbone takes the waveform beside the log-mel.
+
+    Raises:
+        ConfigError: A setting keeps or changes log-mels alone.
+    """
+    if not network.backbone.takes_waveform:
+        return
+    wanted = {name: getattr(TrainConfig, name) for name in _OF_LOG_MELS} | {"cache": config.cache}
+    if config.cache == "log_mel":
+        wanted["cache"] = "none"
+    for name, value in wanted.items():
+        if (asked := getattr(config, name)) != value:
+            raise ConfigError(
+                f"{value} was expected, not {asked}: the backbone {network.config.backbone!r} takes the waveform too, "
+                "which this setting leaves out",
+                name,
+                remedy={name: value},
+            )
+
+
 def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
     bare = [clip.id for clip in dataset if not clip.labels]
     if len(bare) == len(dataset):
@@ -91,14 +115,20 @@ def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
 
 
 def chosen_cache(
-    config: TrainConfig, datasets: Sequence[Dataset | None], frontend: LogMel, n_processes: int = 1
+    config: TrainConfig,
+    datasets: Sequence[Dataset | None],
+    frontend: LogMel,
+    n_processes: int = 1,
+    takes_waveform: bool = False,
 ) -> Literal["log_mel", "none"]:
     """The cache that the config names; auto keeps log-mels that fit into `cache_gib` and half of the free memory.
 
-    Each of the `n_processes` on this machine keeps all log-mels.
+    Each of the `n_processes` on this machine keeps all log-mels. A backbone that takes the waveform cannot use them.
     """
     if config.cache != "auto":
         return config.cache
+    if takes_waveform:
+        return "none"
     limit = config.cache_gib * 2**30
     if (available := available_bytes()) is not None:
         limit = min(limit, available / 2)

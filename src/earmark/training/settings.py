@@ -102,9 +102,10 @@ class TrainConfig:
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
     """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
-    """The paper's CNN, a light CNN with a tenth of the multiplications, or MobileNetV3 with squeeze-and-excitation."""
+    """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes the waveform too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
-    """Channels of the first block: 64 in the paper; 16 trains well on a laptop. For mn percent of MobileNetV3-Large."""
+    """Channels of the first block: 64 in the paper and PANNs; 16 trains well on a laptop. For mn percent of
+    MobileNetV3-Large."""
     n_heads: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 4
     """Attention heads of GMAP; a divisor of 8 times the width."""
     gate: Annotated[bool, Topic.NETWORK] = True
@@ -242,7 +243,7 @@ class TrainConfig:
             )
         # where a checkpoint is given, its width counts
         n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
-        is_known = self.init is None and (self.backbone != "mn" or self.perceptron_layers > 0)
+        is_known = self.init is None and (self.backbone in ("cnn", "light") or self.perceptron_layers > 0)
         if is_known and self.pooling == "gmap" and n_channels % self.n_heads:
             origin = "the perceptron's width" if self.perceptron_layers else "8 times the width"
             raise ConfigError(

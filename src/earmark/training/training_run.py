@@ -34,6 +34,7 @@ from earmark.training.encoding import EncodeConfig, encode
 from earmark.training.features import (
     Columns,
     check_data,
+    check_waveforms,
     chosen_cache,
     read_features,
     segment_features,
@@ -219,6 +220,7 @@ def _prepare(
     with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
         stages = initial_stages(config, data, facts, state is None, partial(_print, bar))
     if isinstance(stages, Network):
+        check_waveforms(config, stages)
         stages.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
     facts["n_parameters"] = stages.n_parameters
     resolved = rank.from_first(lambda: _resolved(config, datasets, stages, device, rank))
@@ -324,7 +326,7 @@ def _resolved(
     """The meaning of `auto` here."""
     cache: str = "segments"
     if isinstance(stages, Network):
-        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local)
+        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local, stages.backbone.takes_waveform)
     return {"cache": cache, "precision": chosen_precision(config, device)}
 
 
