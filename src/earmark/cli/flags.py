@@ -60,7 +60,7 @@ Overlap = Annotated[
     Limit(at_least=0, below=1),
     Parameter(
         help="Share of a window that the next one has too; for models that encode a recording in windows, such as "
-        "mn10. Default: 0.5."
+        "mn10. By default a quarter."
     ),
 ]
 OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")]

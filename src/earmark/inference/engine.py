@@ -18,7 +18,7 @@ CHUNK_SECONDS: Final = 40.0
 `benchmarks/bench_inference.py --only choices` compares other lengths."""
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
-OVERLAP: Final = 0.5
+OVERLAP: Final = 0.25
 """Share of a window that the next one has too, where a segment depends on its whole window."""
 
 
