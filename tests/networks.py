@@ -46,6 +46,8 @@ def backbone(kind: type[Backbone], width: int = 4, n_mels: int = 32, partial_seg
             torch.nn.init.normal_(module.running_mean, std=0.5)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
             torch.nn.init.normal_(module.bias, std=0.5)
+            if not module.weight.any():  # a residual block begins as the identity
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     return net
 
 
@@ -60,9 +62,10 @@ def multiplications(config: NetworkConfig) -> int:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(count)
-    frontend = config.frontend
+    frontend, n_samples = config.frontend, 10 * config.frontend.sample_rate
     with torch.no_grad():
-        network.logits_from_log_mel(torch.zeros(1, frontend.n_frames(10 * frontend.sample_rate), frontend.n_mels))
+        log_mel = torch.zeros(1, frontend.n_frames(n_samples), frontend.n_mels)
+        network.logits_from_log_mel(log_mel, None, torch.zeros(1, n_samples))
     return sum(counts)
 
 

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import earmark
 from earmark.audio.recording import Audio
 from earmark.errors import AudioError, CheckpointError
-from earmark.hub.panns import FRONTEND
 from earmark.hub.torch_files import read_network
 from earmark.inference.engine import ChunkedEncoder
 from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
-from earmark.model.mel import mel_filters
 from earmark.model.network import Network
+from tests.hub.panns_references import Cnn
 
 HOP = 320
 SEGMENT = 16 * HOP
@@ -38,67 +37,14 @@ LENGTHS = (
 LENGTHS += (86 * HOP, 88 * HOP, 95 * HOP - 1, 95 * HOP, 40_001)
 
 
-class Cnn10(nn.Module):
-    """PANNs' Cnn10 of any width, with the published tensor names and the front end as convolutions."""
-
-    def __init__(self, width: int = 4, n_labels: int = 527) -> None:
-        super().__init__()
-        self.spectrogram_extractor = nn.Module()
-        self.spectrogram_extractor.stft = nn.Module()
-        for part in ("real", "imag"):
-            setattr(self.spectrogram_extractor.stft, f"conv_{part}", nn.Conv1d(1, 513, 1024, stride=HOP, bias=False))
-        self.logmel_extractor = nn.Module()
-        self.logmel_extractor.melW = nn.Parameter(torch.from_numpy(mel_filters(FRONTEND)).float(), requires_grad=False)
-        self.bn0 = nn.BatchNorm2d(64)
-        channels = [1, width, 2 * width, 4 * width, 8 * width]
-        for number in range(1, 5):
-            block = nn.Module()
-            block.conv1 = nn.Conv2d(channels[number - 1], channels[number], 3, padding=1, bias=False)
-            block.conv2 = nn.Conv2d(channels[number], channels[number], 3, padding=1, bias=False)
-            block.bn1, block.bn2 = nn.BatchNorm2d(channels[number]), nn.BatchNorm2d(channels[number])
-            setattr(self, f"conv_block{number}", block)
-        self.fc1 = nn.Linear(8 * width, 8 * width)
-        self.fc_audioset = nn.Linear(8 * width, n_labels)
-        self._fill()
-
-    def _fill(self) -> None:
-        matrix = np.exp(-2j * np.pi * np.outer(np.arange(513), np.arange(1024)) / 1024)
-        matrix *= 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
-        stft = self.spectrogram_extractor.stft
-        for convolution, part in ((stft.conv_real, matrix.real), (stft.conv_imag, matrix.imag)):
-            convolution.weight.data = torch.from_numpy(part[:, None].copy()).float()
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.running_mean, -30 if module is self.bn0 else 0, 0.3)
-                nn.init.uniform_(module.running_var, *((200, 400) if module is self.bn0 else (0.5, 2)))
-                nn.init.uniform_(module.weight, 0.7, 1.5)
-                nn.init.normal_(module.bias, 0, 0.3)
-        nn.init.normal_(self.fc_audioset.weight, 0, 0.3)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        stft = self.spectrogram_extractor.stft
-        x = F.pad(waveform[:, None], (512, 512), mode="reflect")
-        power = stft.conv_real(x).square() + stft.conv_imag(x).square()  # (batch, frequency, frame)
-        mel = power.transpose(1, 2) @ self.logmel_extractor.melW
-        x = 10 * torch.log10(mel.clamp(min=1e-10))[:, None]  # (batch, 1, frame, mel)
-        x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
-        for block in (self.conv_block1, self.conv_block2, self.conv_block3, self.conv_block4):
-            x = F.relu(block.bn1(block.conv1(x)))
-            x = F.relu(block.bn2(block.conv2(x)))
-            x = F.avg_pool2d(x, 2)
-        x = x.mean(3)
-        x = x.max(2).values + x.mean(2)
-        return torch.sigmoid(self.fc_audioset(F.relu(self.fc1(x))))
-
-
 @pytest.fixture(scope="module")
-def theirs() -> Cnn10:
+def theirs() -> Cnn:
     torch.manual_seed(0)
-    return Cnn10().eval()
+    return Cnn()
 
 
 @pytest.fixture(scope="module")
-def file(theirs: Cnn10, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(theirs: Cnn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("panns") / "Cnn10_mAP=0.380.pth"
     torch.save({"iteration": 600000, "model": theirs.state_dict()}, path)
     return path
@@ -125,7 +71,7 @@ def close(got: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("n_samples", [*LENGTHS, 320_000, 12 * 32_000 + 77])
-def test_scores_equal_those_of_cnn10(theirs: Cnn10, ours: Network, n_samples: int) -> None:
+def test_scores_equal_those_of_cnn10(theirs: Cnn, ours: Network, n_samples: int) -> None:
     expected = scores(theirs, noise(n_samples))
     assert expected.std() > 0.1
     with torch.inference_mode():
@@ -136,7 +82,7 @@ def test_scores_equal_those_of_cnn10(theirs: Cnn10, ours: Network, n_samples: in
 
 def test_the_full_width_has_the_published_number_of_parameters(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    theirs = Cnn10(64).eval()
+    theirs = Cnn(64)
     torch.save({"model": theirs.state_dict()}, tmp_path / "a.pth")
     ours = read_network(tmp_path / "a.pth")
     assert ours.n_parameters == 5_219_279
@@ -145,7 +91,7 @@ def test_the_full_width_has_the_published_number_of_parameters(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("filler", [0.0, 3.0])
-def test_padding_in_a_batch_does_not_change_scores(theirs: Cnn10, ours: Network, filler: float) -> None:
+def test_padding_in_a_batch_does_not_change_scores(theirs: Cnn, ours: Network, filler: float) -> None:
     lengths = [*LENGTHS, 100, 3000, 1]
     batch = torch.full((len(lengths), max(lengths)), filler)
     for row, n_samples in zip(batch, lengths, strict=True):
@@ -160,7 +106,7 @@ def test_padding_in_a_batch_does_not_change_scores(theirs: Cnn10, ours: Network,
 
 
 @pytest.mark.parametrize("n_samples", [1, 513, 3000, SEGMENT - HOP - 1])
-def test_short_clips_are_padded_with_silence(theirs: Cnn10, ours: Network, n_samples: int) -> None:
+def test_short_clips_are_padded_with_silence(theirs: Cnn, ours: Network, n_samples: int) -> None:
     clip = noise(n_samples)
     frames = ours.frontend(torch.from_numpy(clip)[None])
     silent = F.pad(frames, (0, 0, 0, 16 - frames.shape[1]), value=-100.0)
@@ -173,7 +119,7 @@ def test_short_clips_are_padded_with_silence(theirs: Cnn10, ours: Network, n_sam
     assert np.abs(scores(theirs, followed) - torch.sigmoid(torch.from_numpy(scores(ours, clip))).numpy()).max() < 0.5
 
 
-def test_all_forms_of_state_dicts_are_read(theirs: Cnn10, tmp_path: Path) -> None:
+def test_all_forms_of_state_dicts_are_read(theirs: Cnn, tmp_path: Path) -> None:
     state = theirs.state_dict()
     forms: dict[str, Any] = {
         "bare": state,
@@ -221,7 +167,7 @@ def test_a_stream_equals_the_timeline(file: Path, n_samples: int) -> None:
         assert event.score == pytest.approx(wanted.score, abs=1e-5)
 
 
-def test_a_pth_file_loads_as_a_tagger(file: Path, theirs: Cnn10) -> None:
+def test_a_pth_file_loads_as_a_tagger(file: Path, theirs: Cnn) -> None:
     tagger = earmark.load(str(file))
     assert tagger.labels == LabelSet.audioset() and tagger.seconds_per_segment == pytest.approx(0.16)
     audio = Audio(noise(320_000), 32_000)
@@ -248,7 +194,7 @@ def test_the_network_can_be_saved_as_a_checkpoint(ours: Network, tmp_path: Path)
     )
 
 
-def test_the_exported_network_has_the_same_scores(ours: Network, theirs: Cnn10, tmp_path: Path) -> None:
+def test_the_exported_network_has_the_same_scores(ours: Network, theirs: Cnn, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     import onnx
 
@@ -314,7 +260,7 @@ def edited(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_other_networks_are_refused_in_one_line(
-    theirs: Cnn10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, text: str
+    theirs: Cnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(change(theirs.state_dict()), tmp_path / "a.pth")

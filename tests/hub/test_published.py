@@ -1,18 +1,28 @@
 """The table of models by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from earmark import hub
 from earmark.hub.efficientat import FRONTEND, hidden_width
 from earmark.hub.panns import FRONTEND as PANNS
+from earmark.hub.panns import FRONTEND_16K as PANNS_16K
 from earmark.hub.published import PUBLISHED, SHIPPED, NamedModel
 from earmark.labels import LabelSet
 from earmark.model.network import Network, NetworkConfig
 from tests.networks import multiplications
 
+PANN = NetworkConfig(PANNS, partial_segments=False, pooling="max_mean")
 ARCHITECTURES = {
-    "panns-cnn10": NetworkConfig(PANNS, partial_segments=False, pooling="max_mean"),
+    "panns-cnn10": PANN,
+    "cnn14": replace(PANN, backbone="cnn14"),
+    "cnn14-16k": replace(PANN, backbone="cnn14", frontend=PANNS_16K),
+    "resnet38": replace(PANN, backbone="resnet38"),
+    "wavegram-logmel-cnn14": replace(PANN, backbone="wavegram"),
+    "mobilenetv1": replace(PANN, backbone="mobilenetv1"),
+    "mobilenetv2": replace(PANN, backbone="mobilenetv2", classifier_width=1024),
     **{
         f"mn{width // 10:02}": NetworkConfig(
             FRONTEND,

@@ -13,7 +13,7 @@ from earmark import hub
 from earmark.data.clips import Dataset
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
-from earmark.hub.panns import FRONTEND, _name_map
+from earmark.hub.panns import FAMILIES, FRONTEND, name_map
 from earmark.hub.torch_files import read_network
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
@@ -49,7 +49,7 @@ def cnn10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.train()(torch.randn(8, 16000))
     state = network.state_dict()
     path = tmp_path_factory.mktemp("panns") / "Cnn10.pth"
-    torch.save({"model": {theirs: state[ours] for theirs, ours in _name_map().items()}}, path)
+    torch.save({"model": {theirs: state[ours] for theirs, ours in name_map(FAMILIES[-1]).items()}}, path)
     return path
 
 

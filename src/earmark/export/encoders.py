@@ -1,6 +1,7 @@
 """Front end and backbone as modules that can be exported."""
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 from earmark.errors import ConfigError
 from earmark.export.spectrum import Spectrum, operator
 from earmark.model.backbones.cnn import Cnn
+from earmark.model.backbones.layers import AveragePool, fold_norms
 from earmark.model.backbones.mn import FoldedMn, Mn, normalized
+from earmark.model.backbones.mobilenet import MobileNetV1
+from earmark.model.backbones.resnet import ResNet38
+from earmark.model.backbones.wavegram import N_IMAGES, POOL, Wavegram
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 
@@ -19,11 +24,21 @@ _N_FRAMES = 64
 
 def encoder_of(network: Network) -> nn.Module:
     """Waveform to segments."""
-    if isinstance(network.backbone, Cnn):
-        return CnnEncoder(network.frontend, network.backbone)
-    if isinstance(network.backbone, Mn):
-        return MnEncoder(network.frontend, network.backbone)
-    raise ConfigError(f"the backbone {network.config.backbone} cannot be exported; cnn, light and mn can", "backbone")
+    frontend, backbone = network.frontend, network.backbone
+    if isinstance(backbone, Wavegram):
+        return WavegramEncoder(frontend, backbone)
+    if isinstance(backbone, Cnn):
+        return CnnEncoder(frontend, backbone)
+    if isinstance(backbone, Mn):
+        return MnEncoder(frontend, backbone)
+    if isinstance(backbone, ResNet38 | MobileNetV1):
+        return ConvNormEncoder(frontend, backbone)
+    raise ConfigError(f"the backbone {network.config.backbone} cannot be exported", "backbone")
+
+
+def _spectrum(frontend: LogMel, backbone: Cnn | ResNet38 | MobileNetV1) -> Spectrum:
+    """The front end with the backbone's first batch norm."""
+    return Spectrum(frontend, *_affine(backbone.bn0), 1 if backbone.partial_segments else backbone.frames_per_segment)
 
 
 class CnnEncoder(nn.Module):
@@ -32,8 +47,7 @@ class CnnEncoder(nn.Module):
     def __init__(self, frontend: LogMel, backbone: Cnn) -> None:
         super().__init__()
         self.partial_segments = backbone.partial_segments
-        min_frames = 1 if self.partial_segments else backbone.frames_per_segment
-        self.spectrum = Spectrum(frontend, *_affine(backbone.bn0), min_frames)
+        self.spectrum = _spectrum(frontend, backbone)
         layers = list(backbone.layers())
         self.convolutions = nn.ModuleList(
             nn.Sequential(*layer.convolutions[:-1], _fold(layer.convolutions[-1], layer.norm)) for layer in layers
@@ -41,12 +55,84 @@ class CnnEncoder(nn.Module):
         self._pools = [layer.pool for layer in layers]
 
     def forward(self, waveform: Tensor) -> Tensor:
-        x = self.spectrum(waveform)[:, None]
-        for convolution, pool in zip(self.convolutions, self._pools, strict=True):
-            x = F.relu(convolution(x))
-            if pool > 1:
+        return self.convolved(self.spectrum(waveform)[:, None], 0, len(self._pools)).mean(3).transpose(1, 2)
+
+    def convolved(self, x: Tensor, first: int, end: int) -> Tensor:
+        """The result of these convolutions."""
+        for number in range(first, end):
+            x = F.relu(self.convolutions[number](x))
+            if self._pools[number] > 1:
                 x = _halve(x, self.partial_segments)
-        return x.mean(3).transpose(1, 2)
+        return x
+
+
+class WavegramEncoder(CnnEncoder):
+    """The same with the wavegram beside the result of the first block."""
+
+    def __init__(self, frontend: LogMel, backbone: Wavegram) -> None:
+        super().__init__(frontend, backbone)
+        self.wave = copy.deepcopy(backbone.wave).eval()
+        fold_norms(self.wave)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = self.convolved(_of_known_length(self.spectrum(waveform), _N_FRAMES)[:, None], 0, 2)
+        wavegram = self.wavegram(waveform)
+        # as many frames as the log-mel has, with zeros where the wavegram ends before
+        n_more = torch.tensor([0, 0, 0, 0, 0, 0, 1, 0])
+        longer = operator("Pad", wavegram, n_more, shape=wavegram.shape)
+        n_frames = torch.full((1,), self.spectrum.config.n_frames(waveform.shape[1])).clamp(min=self.wave.least)
+        n_halves = (n_frames + int(self.partial_segments)).div(2, rounding_mode="floor")
+        cut = operator("Slice", longer, torch.tensor([0]), n_halves, torch.tensor([2]), shape=x.shape)
+        x = torch.cat([x, cut], 1)
+        return self.convolved(x, 2, len(self._pools)).mean(3).transpose(1, 2)
+
+    def wavegram(self, waveform: Tensor) -> Tensor:
+        """The wavegram of half the log-mel's frames, or one frame fewer."""
+        n_more = (self.wave.least * Wavegram.hop_length - torch.full((1,), waveform.shape[1])).clamp(min=0)
+        waveform = operator("Pad", waveform, torch.tensor([0, 0, 0, 1]) * n_more, shape=waveform.shape)
+        waveform = _of_known_length(waveform, _N_FRAMES * Wavegram.hop_length)
+        x = F.relu(self.wave.first.conv(waveform[:, None, :, None]))
+        for block in self.wave.blocks:
+            x = F.relu(block.conv2.conv(F.relu(block.conv1.conv(x))))
+            # the shape keeps the length, as that of `_halve`
+            x = operator(
+                "MaxPool",
+                x,
+                shape=x.shape,
+                kernel_shape=[POOL, 1],
+                strides=[POOL, 1],
+                ceil_mode=int(self.partial_segments),
+            )
+        n_bins = self.wave.n_bins
+        shape = (x.shape[0], N_IMAGES, n_bins, x.shape[2])
+        x = operator("Reshape", x, torch.tensor([0, N_IMAGES, n_bins, -1]), shape=shape).transpose(2, 3)
+        for layer in self.wave.last:
+            x = F.relu(layer.conv(x))
+        return _halve(x, self.partial_segments, over_mel=False)
+
+
+class ConvNormEncoder(nn.Module):
+    """Front end and a backbone of `ConvNorm`, whose poolings are those of ONNX."""
+
+    def __init__(self, frontend: LogMel, backbone: ResNet38 | MobileNetV1) -> None:
+        super().__init__()
+        self.spectrum = _spectrum(frontend, backbone)
+        self.backbone: Any = backbone.folded()
+        for module in list(self.backbone.modules()):
+            if isinstance(getattr(module, "pool", None), AveragePool):
+                module.pool = OnnxPool()
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = _of_known_length(self.spectrum(waveform), _N_FRAMES)
+        segments: Tensor = self.backbone.convolved(x[:, None])
+        return segments
+
+
+class OnnxPool(nn.Module):
+    """`AveragePool` by ONNX's operator."""
+
+    def forward(self, x: Tensor, mask: None, partial: bool) -> tuple[Tensor, None]:
+        return _halve(x, partial), mask
 
 
 class MnEncoder(nn.Module):
@@ -59,17 +145,20 @@ class MnEncoder(nn.Module):
         self.backbone = FoldedMn(backbone)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        x = self.spectrum(waveform)
-        # nothing reads the number of frames, and symbolic halves of it make tracing many times as slow
-        x = operator("Identity", x, shape=(x.shape[0], _N_FRAMES, x.shape[2]))
-        return self.backbone.convolved(x)
+        return self.backbone.convolved(_of_known_length(self.spectrum(waveform), _N_FRAMES))
 
 
-def _halve(x: Tensor, partial: bool) -> Tensor:
+def _of_known_length(x: Tensor, length: int) -> Tensor:
+    """The same; nothing reads the length, and symbolic fractions of it make tracing many times as slow."""
+    return operator("Identity", x, shape=(x.shape[0], length, *x.shape[2:]))
+
+
+def _halve(x: Tensor, partial: bool, over_mel: bool = True) -> Tensor:
     """2 x 2 average pooling; a last frame without a partner is its own average if `partial`, otherwise dropped."""
+    size = [2, 2 if over_mel else 1]
     # the shape keeps the number of frames: nothing reads it, and halving it makes tracing three times as slow
-    shape = (*x.shape[:3], x.shape[3] // 2)
-    return operator("AveragePool", x, shape=shape, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=int(partial))
+    shape = (*x.shape[:3], x.shape[3] // size[1])
+    return operator("AveragePool", x, shape=shape, kernel_shape=size, strides=size, ceil_mode=int(partial))
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

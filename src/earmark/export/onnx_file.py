@@ -38,6 +38,8 @@ TOLERANCE: Final = 1e-4
 """Maximum difference between the scores of a network and of its float32 export."""
 _TOLERANCES: Final = {"float32": TOLERANCE, "float16": 0.01, "int8": 1.0}
 _OPSET: Final = 18
+_FLOAT_ONLY: Final = ("resnet38", "wavegram", "mobilenetv1", "mobilenetv2")
+"""Backbones whose activations between the convolutions have no 8-bit form here."""
 
 
 class Exported(NamedTuple):
@@ -72,6 +74,12 @@ def export(
         raise ConfigError(f"{path}: a file that ends in .onnx was expected")
     if float16 and calibration is not None:
         raise ConfigError("int8 and float16 exclude each other; choose one", "float16")
+    if calibration is not None and network.config.backbone in _FLOAT_ONLY:
+        raise ConfigError(
+            f"8 bits are not available for the backbone {network.config.backbone}; float16 halves its file",
+            "int8",
+            remedy={"float16": True},
+        )
     network.eval()
     classify = _export_classify(network)
     whole = _join_graphs(_export_encode(network), classify)
@@ -132,16 +140,15 @@ class _Classify(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.perceptron, self.pooling, self.classifier = network.perceptron, network.pooling, network.classifier
+        self.affine = network.affine
 
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         if self.perceptron is not None:
             segments = self.perceptron(segments, mask)
-        is_instance = self.pooling.level == "instance"
-        if is_instance:
+        if self.affine is not None:
             segments = self.classifier(segments)
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
-        # a graph's outputs are different tensors
-        outputs = (clip.clone() if is_instance else self.classifier(clip), clip)
+        outputs = (self.classifier(clip) if self.affine is None else self.affine(clip), clip)
         attention = self.pooling.attention(segments, mask)
         return outputs if attention is None else (*outputs, attention)
 

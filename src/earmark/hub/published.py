@@ -7,6 +7,7 @@ from typing import Final
 
 from earmark.storage.download import PublishedFile, cached_path
 
+_ZENODO: Final = "https://zenodo.org/record/3987831"
 _RELEASE: Final = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 
 
@@ -45,6 +46,17 @@ def _mn(file: PublishedFile, mAP: float, n_parameters: int, n_multiplications: f
     return NamedModel(file, "AudioSet", 527, mAP, source, n_parameters, n_multiplications, "MIT")
 
 
+def _panns(
+    name: str, mAP: str, n_parameters: int, n_multiplications: float, md5: str | None, n_bytes: int | None = None
+) -> NamedModel:
+    checksum = None if md5 is None else f"md5:{md5}"
+    file = PublishedFile(
+        f"{_ZENODO}/files/{name}_mAP%3D{mAP}.pth?download=1", f"{name}_mAP={mAP}.pth", n_bytes, checksum
+    )
+    source = f"[Kong et al. 2020]({_ZENODO})"
+    return NamedModel(file, "AudioSet", 527, float(mAP), source, n_parameters, n_multiplications, "CC BY 4.0")
+
+
 def _release(name: str, n_bytes: int | None = None, checksum: str | None = None) -> PublishedFile:
     return PublishedFile(f"{_RELEASE}/{name}", name, n_bytes, checksum)
 
@@ -64,21 +76,15 @@ SHIPPED: Final[Mapping[str, NamedModel]] = {
 """Models in the package, each as an exported `.onnx` file and as a checkpoint, with a card in `earmark/hub`."""
 PUBLISHED: Final[Mapping[str, NamedModel]] = {
     # Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition"
-    "panns-cnn10": NamedModel(
-        PublishedFile(
-            "https://zenodo.org/record/3987831/files/Cnn10_mAP%3D0.380.pth?download=1",
-            "Cnn10_mAP=0.380.pth",
-            25_237_595,
-            "md5:bfb1f1f9968938fa8ef4012b8471f5f6",
-        ),
-        "AudioSet",
-        527,
-        0.380,
-        "[Kong et al. 2020](https://zenodo.org/record/3987831)",
-        5_219_279,
-        13.02e9,
-        "CC BY 4.0",
+    "panns-cnn10": _panns("Cnn10", "0.380", 5_219_279, 13.02e9, "bfb1f1f9968938fa8ef4012b8471f5f6", 25_237_595),
+    "cnn14": _panns("Cnn14", "0.431", 80_753_615, 20.04e9, "541141fa2ee191a88f24a3219fff024e"),
+    "cnn14-16k": _panns("Cnn14_16k", "0.438", 80_753_615, 20.04e9, "362fc5ff18f1d6ad2f6d464b45893f2c"),
+    "resnet38": _panns("ResNet38", "0.434", 73_783_247, 23.39e9, "bf12f36aaabac4e0855e22d3c3239c1b"),
+    "wavegram-logmel-cnn14": _panns(
+        "Wavegram_Logmel_Cnn14", "0.439", 81_065_487, 25.67e9, "17fa9ab65af3c0eb5ffbc5f65552c4e1"
     ),
+    "mobilenetv1": _panns("MobileNetV1", "0.389", 4_796_303, 0.740e9, "a419303e1c88aa1b9d2ac3811563d371"),
+    "mobilenetv2": _panns("MobileNetV2", "0.383", 4_075_343, 0.342e9, None),
     # Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation"; its releases
     # have no checksums: that of mn04 is ours
     "mn04": _mn(

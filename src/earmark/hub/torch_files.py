@@ -10,7 +10,7 @@ from torch import Tensor
 from earmark.errors import CheckpointError
 from earmark.model.network import Network
 
-EXPECTED = "a state dict of PANNs' Cnn10 or of an mn of EfficientAT"
+EXPECTED = "a state dict of PANNs or of an mn of EfficientAT"
 """Content of the files that are read."""
 
 
@@ -28,7 +28,7 @@ def read_network(path: Path | str) -> Network:
 
     path = Path(path)
     state = state_dict(path)
-    reader = efficientat if efficientat.FIRST in state else panns
+    reader = efficientat if efficientat.FIRST in state and panns.CLASSIFIER not in state else panns
     return reader.network_of(path, state)
 
 

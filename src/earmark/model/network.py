@@ -17,6 +17,7 @@ from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, ClassifierActivation, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
+from earmark.storage.files import utf8_name
 
 _ENCODER: Final = ("frontend.", "backbone.")
 """Beginnings of the names of the weights that segments depend on."""
@@ -32,7 +33,7 @@ class NetworkConfig:
     backbone: str = "cnn"
     """Name of the backbone, a key of `BACKBONES`; cnn is the paper's."""
     width: Annotated[int, Limit(at_least=1)] = 64
-    """Channels of the first block of cnn and light, an eighth of a segment's; percent of MobileNetV3-Large for mn."""
+    """Channels of the first block, of which 64 are the paper's and PANNs'; percent of MobileNetV3-Large for mn."""
     partial_segments: bool = True
     """Whether the last frames of a clip, if too few for a whole segment, form a partial one; PANNs drop them."""
     perceptron_layers: Annotated[int, Limit(at_least=0)] = 0
@@ -79,6 +80,18 @@ class NetworkConfig:
         backbone = BACKBONES[self.backbone]
         if not (self.partial_segments or backbone.can_drop_frames):
             raise ConfigError(f"true was expected for the backbone {self.backbone!r}, not false", "partial_segments")
+        if self.frontend.n_mels % backbone.mel_divisor:
+            raise ConfigError(
+                f"a multiple of {backbone.mel_divisor} was expected for the backbone {self.backbone!r}, not "
+                f"{self.frontend.n_mels}",
+                "n_mels",
+            )
+        if backbone.hop_length not in (None, self.frontend.hop_length):
+            raise ConfigError(
+                f"frames {backbone.hop_length} samples apart were expected for the backbone {self.backbone!r}, not "
+                f"{self.frontend.hop_length}",
+                remedy={"hop_ms": 1000 * backbone.hop_length / self.frontend.sample_rate},
+            )
         self.head_config(backbone.channels_of(self.width))  # checks its settings
 
     def head_config(self, n_channels: int) -> HeadConfig:
@@ -170,7 +183,14 @@ class Network(Stages):
     ) -> Float[Tensor, "batch segment channel"]:
         """Segments of each clip, `seconds_per_segment` apart: the expensive part, run once."""
         log_mel = self.frontend(waveform, n_samples)
-        segments: Tensor = self.backbone(log_mel, None if n_samples is None else self.frontend.n_frames(n_samples))
+        n_frames = None if n_samples is None else self.frontend.n_frames(n_samples)
+        return self._segments(log_mel, n_frames, waveform, n_samples)
+
+    def _segments(
+        self, log_mel: Tensor, n_frames: Tensor | None, waveform: Tensor | None, n_samples: Tensor | None
+    ) -> Tensor:
+        beside = (waveform, n_samples) if self.backbone.takes_waveform else ()
+        segments: Tensor = self.backbone(log_mel, n_frames, *beside)
         return segments
 
     def with_head(self, head: Head) -> "Network":
@@ -183,7 +203,9 @@ class Network(Stages):
         if head.config.n_channels != own:
             raise ConfigError(f"a head for segments of {own} channels was expected, not {head.config.n_channels}")
         taken = {name: value for name, value in asdict(head.config).items() if name != "n_channels"}
-        joined = Network(replace(self.config, **{**taken, "block_dropout": self.config.block_dropout}), head.labels)
+        config = replace(self.config, **{**taken, "block_dropout": self.config.block_dropout})
+        with torch.random.fork_rng([]):  # its random weights are replaced
+            joined = Network(config, head.labels)
         weights = {name: value for name, value in self.state_dict().items() if name.startswith(_ENCODER)}
         joined.load_state_dict(weights | head.state_dict())
         joined.thresholds, joined.extra = head.thresholds, dict(head.extra)
@@ -208,10 +230,14 @@ class Network(Stages):
         return self._mask_of_frames(self.frontend.n_frames(n_samples), n_segments)
 
     def logits_from_log_mel(
-        self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
+        self,
+        log_mel: Float[Tensor, "batch frame mel"],
+        n_frames: Int[Tensor, " batch"] | None = None,
+        waveform: Float[Tensor, "batch sample"] | None = None,
+        n_samples: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch label"]:
-        """Logits from log-mels, which training augments."""
-        segments = self.backbone(log_mel, n_frames)
+        """Logits from log-mels, which training augments; from waveforms too, where the backbone takes them."""
+        segments = self._segments(log_mel, n_frames, waveform, n_samples)
         mask = None if n_frames is None else self._mask_of_frames(n_frames, segments.shape[1])
         return self.classify(segments, mask)
 
@@ -265,7 +291,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a checkpoint written by `earmark train` was expected")
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("earmark", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from earmark.evaluation.metrics import average_precision, d_prime, label_mean, r
 from earmark.model.frontend import FLOOR_DB
 from earmark.model.head import Head, Stages
 from earmark.model.network import Network
-from earmark.training.augmentation import augment, augment_segments, first_segments
+from earmark.training.augmentation import augment, augment_segments, first_segments, mixup, spec_augment
 from earmark.training.batches import Batch
 from earmark.training.settings import TrainConfig
 
@@ -49,6 +49,50 @@ class LogMelNetwork(nn.Module):
         return logits
 
 
+class WaveformNetwork(LogMelNetwork):
+    """A network whose backbone takes the waveform too: each frame of the log-mel has its samples behind its mel bins.
+
+    So mixup blends both with the same weights; SpecAugment hides parts of the log-mel alone.
+    """
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Frames of the log-mel with their samples (batch, frame, mel + sample), and the samples of each clip."""
+        frontend = self.network.config.frontend
+        if not batch.ids:  # no clip could be read
+            return batch.target.new_zeros(0, 0, frontend.n_mels + frontend.hop_length), batch.lengths
+        log_mel, waveform = self.network.frontend(batch.features, batch.lengths), batch.features
+        padded = F.pad(waveform, (0, log_mel.shape[1] * frontend.hop_length - waveform.shape[1]))
+        return torch.cat([log_mel, padded.unflatten(1, (-1, frontend.hop_length))], 2), batch.lengths
+
+    def augmented(
+        self, config: TrainConfig, clips: Tensor, target: Tensor, n_samples: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented frames with their samples, their targets and samples."""
+        log_mel, waveform = self._parts(clips)
+        real = torch.arange(waveform.shape[1], device=clips.device) < n_samples.to(clips.device)[:, None]
+        samples = waveform.masked_fill(~real, 0.0).unflatten(1, (len(clips[0]), -1))
+        clips = torch.cat([log_mel, samples], 2)
+        if config.mixup_alpha > 0:
+            clips, target, n_samples = mixup(clips, target, n_samples, config.mixup_alpha, generator)
+        if config.spec_augment:
+            n_mels = log_mel.shape[2]
+            n_frames = self.network.frontend.n_frames(n_samples)
+            hidden = spec_augment(clips[..., :n_mels], n_frames, generator, config)
+            clips = torch.cat([hidden, clips[..., n_mels:]], 2)
+        return clips, target, n_samples
+
+    def forward(self, clips: Tensor, n_samples: Tensor) -> Tensor:
+        """Logits of whole clips."""
+        log_mel, waveform = self._parts(clips)
+        n_frames = self.network.frontend.n_frames(n_samples)
+        logits: Tensor = self.network.logits_from_log_mel(log_mel, n_frames, waveform, n_samples)
+        return logits
+
+    def _parts(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        n_mels = self.network.config.frontend.n_mels
+        return clips[..., :n_mels], clips[..., n_mels:].flatten(1)
+
+
 class SegmentHead(nn.Module):
     """A head as it is trained: from segments, which are augmented; the loss is computed from `forward`."""
 
@@ -79,7 +123,7 @@ def as_trained(stages: Stages) -> LogMelNetwork | SegmentHead:
     if isinstance(stages, Head):
         return SegmentHead(stages)
     if isinstance(stages, Network):
-        return LogMelNetwork(stages)
+        return WaveformNetwork(stages) if stages.backbone.takes_waveform else LogMelNetwork(stages)
     raise TypeError(f"a Network or a Head was expected, not {type(stages).__name__}")
 
 

@@ -22,6 +22,12 @@ class Backbone(nn.Module):
     """Frames of context on either side of a segment; None: a segment depends on the whole clip."""
     can_drop_frames: ClassVar[bool] = False
     """Whether the last frames of a clip may be dropped instead of forming a partial segment."""
+    mel_divisor: ClassVar[int] = 16
+    """Number that the number of mel bins is a multiple of."""
+    takes_waveform: ClassVar[bool] = False
+    """Whether `forward` and the folded copy take the waveform beside the log-mel, see `Wavegram`."""
+    hop_length: ClassVar[int | None] = None
+    """Samples from frame to frame that the backbone needs; None: any number."""
     n_channels: int
     """Channels of a segment."""
     blocks: nn.ModuleList

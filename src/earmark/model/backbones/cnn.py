@@ -1,9 +1,9 @@
-"""The paper's four-block CNN (§4.3), and a light version of it."""
+"""The paper's four-block CNN (§4.3), a light version of it, and PANNs' six-block Cnn14 (Kong et al., 2020)."""
 
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from earmark.model.backbones.backbone import Backbone
-from earmark.model.backbones.layers import MaskedBatchNorm, dropout, frame_mask
-from earmark.model.mel import FLOOR_DB
-
-N_BLOCKS = 4
+from earmark.model.backbones.layers import MaskedBatchNorm, average_pooled, dropout, frame_mask, lengthened
 
 
 class SeparableConv(nn.Module):
@@ -60,39 +57,36 @@ class Layer(NamedTuple):
 
 
 class ConvBlock(nn.Module):
-    """(Convolution, batch norm, ReLU) twice, then 2x2 average pooling, unless the first convolution halves already."""
+    """(Convolution, batch norm, ReLU) twice, then 2x2 average pooling if `pools`."""
 
-    def __init__(self, conv1: nn.Module, conv2: nn.Module, n_channels: int) -> None:
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, n_channels: int, pools: bool = True) -> None:
         super().__init__()
         self.conv1 = conv1
         self.bn1 = MaskedBatchNorm(n_channels)
         self.conv2 = conv2
         self.bn2 = MaskedBatchNorm(n_channels)
-        self._pool = 1 if isinstance(conv1, HalvingConv) else 2
+        self._pools = pools
         for convolution in (each for layer in self.layers() for each in layer.convolutions):
             nn.init.xavier_uniform_(convolution.weight)
 
     def layers(self) -> Iterator[Layer]:
         """The layers of the block, in order."""
-        for convolution, norm, pool in ((self.conv1, self.bn1, 1), (self.conv2, self.bn2, self._pool)):
+        for convolution, norm, pool in (
+            (self.conv1, self.bn1, 1),
+            (self.conv2, self.bn2, 2 if self._pools else 1),
+        ):
             yield Layer([module for module in convolution.modules() if isinstance(module, nn.Conv2d)], norm, pool)
 
     def forward(
-        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None
-    ) -> Float[Tensor, "batch n_out half_frame half_mel"]:
+        self, x: Float[Tensor, "batch n_in frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, partial: bool
+    ) -> tuple[Float[Tensor, "batch n_out new_frame new_mel"], Bool[Tensor, "batch 1 new_frame 1"] | None]:
+        """The result and its mask; `partial` is as for `average_pooled`."""
         x = self.conv1(x)
-        if mask is not None and self._pool == 1:
+        if mask is not None and isinstance(self.conv1, HalvingConv):
             mask = mask[:, :, ::2]
         x = F.relu_(self.bn1(x, mask))
         x = F.relu_(self.bn2(self.conv2(x), mask))
-        if self._pool == 1:
-            return x
-        x = F.avg_pool2d(x, self._pool, ceil_mode=True)  # a last frame or mel bin without a partner is averaged alone
-        if mask is not None:
-            # a last frame without a partner is its own average, at the end of the batch and of each clip
-            share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
-            x = x / share.clamp(min=0.5)
-        return x
+        return average_pooled(x, mask, partial) if self._pools else (x, mask)
 
 
 class Cnn(Backbone):
@@ -106,27 +100,30 @@ class Cnn(Backbone):
     silence.
     """
 
-    frames_per_segment = 2**N_BLOCKS
-    halo = 2 * (2**N_BLOCKS - 1)
+    frames_per_segment = 16
+    halo = 2 * (2**4 - 1)
     """Two 3x3 convolutions at steps 1, 2, 4 and 8."""
     can_drop_frames = True
+    n_blocks: ClassVar[int] = 4
 
     def __init__(
         self, n_mels: int = 64, width: int = 64, block_dropout: float = 0.2, partial_segments: bool = True
     ) -> None:
         super().__init__(n_mels, width, block_dropout, partial_segments)
-        channels = [1] + [width * 2**i for i in range(N_BLOCKS)]
+        channels = [1] + [width * 2**i for i in range(self.n_blocks)]
         self.bn0 = MaskedBatchNorm(n_mels)
-        self.blocks = nn.ModuleList(self._block(a, b) for a, b in pairwise(channels))
+        self.blocks = nn.ModuleList(self._block(*pair, number) for number, pair in enumerate(pairwise(channels)))
+
+    @classmethod
+    def channels_of(cls, width: int) -> int:
+        return width * 2 ** (cls.n_blocks - 1)
 
     @staticmethod
-    def channels_of(width: int) -> int:
-        return width * 2 ** (N_BLOCKS - 1)
-
-    @staticmethod
-    def _block(n_in: int, n_out: int) -> ConvBlock:
+    def _block(n_in: int, n_out: int, number: int) -> ConvBlock:
+        """The block of this number, from 0 on."""
         first, second = (nn.Conv2d(n, n_out, 3, padding=1, bias=False) for n in (n_in, n_out))
-        return ConvBlock(first, second, n_out)
+        # Cnn14's sixth block keeps the size
+        return ConvBlock(first, second, n_out, pools=number < 5)
 
     def layers(self) -> Iterator[Layer]:
         """The layers between the first batch norm and the mean over frequency."""
@@ -136,19 +133,25 @@ class Cnn(Backbone):
     def forward(
         self, log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch segment channel"]:
+        return self._convolved(log_mel, n_frames)
+
+    def _convolved(
+        self,
+        log_mel: Tensor,
+        n_frames: Tensor | None,
+        beside: Float[Tensor, "batch other half_frame half_mel"] | None = None,
+    ) -> Float[Tensor, "batch segment channel"]:
+        """Segments; after the first block the channels of `beside` stand beside its own."""
         if not self.partial_segments:
-            log_mel, n_frames = lengthened(log_mel, n_frames)
+            log_mel, n_frames = lengthened(log_mel, n_frames, self.frames_per_segment)
         mask = frame_mask(log_mel, n_frames)
         x = log_mel.transpose(1, 2)[..., None]  # (batch, mel, frame, 1): statistics are per mel bin
         x = self.bn0(x, mask)
         x = x.permute(0, 3, 2, 1)  # (batch, 1, frame, mel)
         for block in self.blocks:
-            n_pairs = x.shape[2] // 2
-            x = block(x, mask)
-            # a pooled frame is real if its first frame is real; without partial segments, if both are
-            mask = mask[:, :, 0 if self.partial_segments else 1 :: 2] if mask is not None else None
-            if not self.partial_segments:
-                x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
+            x, mask = block(x, mask, self.partial_segments)
+            if beside is not None:
+                x, beside = torch.cat([x, beside], 1), None
             x = dropout(x, self.block_dropout) if self.training else x
         return x.mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
@@ -163,26 +166,28 @@ class LightCnn(Cnn):
     as many activations as all others together. From the second block on the resolutions are the paper's.
     """
 
-    halo = 1 + 2 + 2 * (2**N_BLOCKS - 2)
+    halo = 1 + 2 + 2 * (2**4 - 2)
     """A 4x4 convolution, one of 3x3 at step 2, and two each at steps 2, 4 and 8."""
     can_drop_frames = False
 
     @staticmethod
-    def _block(n_in: int, n_out: int) -> ConvBlock:
-        first = HalvingConv(n_in, n_out) if n_in == 1 else SeparableConv(n_in, n_out)
-        return ConvBlock(first, SeparableConv(n_out, n_out), n_out)
+    def _block(n_in: int, n_out: int, number: int) -> ConvBlock:
+        if number == 0:
+            return ConvBlock(HalvingConv(n_in, n_out), SeparableConv(n_out, n_out), n_out, pools=False)
+        return ConvBlock(SeparableConv(n_in, n_out), SeparableConv(n_out, n_out), n_out)
 
 
-def lengthened(
-    log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None = None
-) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
-    """Pads clips shorter than a segment with silence; longer clips stay as they are."""
-    least = Cnn.frames_per_segment
-    if n_frames is not None and bool((n_frames < least).any()):
-        frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
-        log_mel = log_mel.masked_fill(((frame >= end) & (frame < least))[..., None], FLOOR_DB)
-        n_frames = n_frames.clamp(min=least)
-    return F.pad(log_mel, (0, 0, 0, max(0, least - log_mel.shape[1])), value=FLOOR_DB), n_frames
+class Cnn14(Cnn):
+    """PANNs' Cnn14: two more blocks, of 16 and 32 times `width` channels; the last one has no pooling.
+
+    A segment covers 32 frames; all else is as in `Cnn`.
+    """
+
+    frames_per_segment = 32
+    halo = 2 * (2**6 - 1)
+    """Two 3x3 convolutions at steps 1, 2, 4, 8, 16 and 32."""
+    mel_divisor = 32
+    n_blocks = 6
 
 
 class FoldedCnn(nn.Module):
@@ -211,15 +216,24 @@ class FoldedCnn(nn.Module):
         self._pools = [layer.pool for layer in layers]
         self._dtype = dtype
         self._partial_segments = backbone.partial_segments
+        self._frames_per_segment = backbone.frames_per_segment
 
     def forward(self, log_mel: Float[Tensor, "batch frame mel"]) -> Float[Tensor, "batch segment channel"]:
         """Segments of clips, all of one length."""
+        return self._convolved(log_mel)
+
+    def _convolved(
+        self, log_mel: Tensor, beside: Float[Tensor, "batch other half_frame half_mel"] | None = None
+    ) -> Float[Tensor, "batch segment channel"]:
+        """Segments; after the first block the channels of `beside` stand beside its own."""
         if not self._partial_segments:
-            log_mel, _ = lengthened(log_mel)
+            log_mel, _ = lengthened(log_mel, None, self._frames_per_segment)
         x = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1).to(self._dtype)
         for convolution, pool in zip(self.convolutions, self._pools, strict=True):
             x = F.relu_(convolution(x))
             if pool > 1:
                 x = F.avg_pool2d(x, pool, ceil_mode=self._partial_segments)
+                if beside is not None:
+                    x, beside = torch.cat([x, beside], 1), None
         segments: Tensor = x.float().mean(3).transpose(1, 2)
         return segments

@@ -1,9 +1,17 @@
-"""Layers of several backbones: dropout, and batch norm that leaves padding out."""
+"""Layers of several backbones: dropout, batch norm and pooling that leave padding out."""
+
+import copy
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from earmark.model.mel import FLOOR_DB
+
+Activation = Literal["none", "relu", "relu6"]
 
 
 def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
@@ -48,8 +56,9 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             mask = x.new_ones((len(x), 1, x.shape[2], 1), dtype=torch.bool)
         if not self.training:
             return super().forward(x) * mask
-        with torch.autocast(x.device.type, enabled=False):  # sums in half precision lose small terms
-            return self._normalized(x.float(), mask.float()).to(x.dtype)
+        wide = torch.promote_types(x.dtype, torch.float32)  # sums in half precision lose small terms
+        with torch.autocast(x.device.type, enabled=False):
+            return self._normalized(x.to(wide), mask.to(wide)).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
@@ -91,3 +100,136 @@ def frame_mask(
         return None
     frame = torch.arange(length, device=log_mel.device)
     return (frame < n_frames.to(log_mel.device)[:, None])[:, None, :, None]
+
+
+def lengthened(
+    log_mel: Float[Tensor, "batch frame mel"], n_frames: Int[Tensor, " batch"] | None, least: int
+) -> tuple[Float[Tensor, "batch longer_frame mel"], Int[Tensor, " batch"] | None]:
+    """Pads clips shorter than `least` frames with silence; longer clips stay as they are."""
+    if n_frames is not None and bool((n_frames < least).any()):
+        frame, end = torch.arange(log_mel.shape[1], device=log_mel.device), n_frames.to(log_mel.device)[:, None]
+        log_mel = log_mel.masked_fill(((frame >= end) & (frame < least))[..., None], FLOOR_DB)
+        n_frames = n_frames.clamp(min=least)
+    return F.pad(log_mel, (0, 0, 0, max(0, least - log_mel.shape[1])), value=FLOOR_DB), n_frames
+
+
+def average_pooled(
+    x: Float[Tensor, "batch channel frame mel"],
+    mask: Bool[Tensor, "batch 1 frame 1"] | None,
+    partial: bool,
+    over_mel: bool = True,
+) -> tuple[Float[Tensor, "batch channel half_frame new_mel"], Bool[Tensor, "batch 1 half_frame 1"] | None]:
+    """Averages of two neighbouring frames and mel bins, or of frames alone, and their mask.
+
+    Args:
+        x: Zero outside the mask.
+        mask: True = a real frame; None: all are.
+        partial: Whether a last frame without a partner is its own average, instead of being dropped.
+        over_mel: Whether two mel bins are averaged too; a last bin without a partner is averaged alone.
+    """
+    n_pairs, over_bins = x.shape[2] // 2, 2 if over_mel else 1
+    x = F.avg_pool2d(x, (2, over_bins), ceil_mode=True)
+    if mask is not None:
+        # a last frame without a partner is its own average, at the end of the batch and of each clip
+        share = F.avg_pool2d(mask.to(x.dtype), (2, 1), ceil_mode=True)
+        x = x / share.clamp(min=0.5)
+        # a pooled frame is real if its first frame is real; without partial segments, if both are
+        mask = mask[:, :, 0 if partial else 1 :: 2]
+    if not partial:
+        x = x[:, :, :n_pairs] if mask is None else x[:, :, :n_pairs] * mask
+    return x, mask
+
+
+class AveragePool(nn.Module):
+    """`average_pooled` over frames and mel bins as a module, which an export replaces by an operator of its own."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channel frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None, partial: bool
+    ) -> tuple[Float[Tensor, "batch channel new_frame new_mel"], Bool[Tensor, "batch 1 new_frame 1"] | None]:
+        return average_pooled(x, mask, partial)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, 2x2 average pooling where it halves, batch norm, activation: the layers of PANNs' networks.
+
+    Args:
+        n_in: Channels that come in.
+        n_out: Channels that go out.
+        kernel: Size over frames and mel bins, odd; the input is padded with zeros, so that it keeps its size.
+        stride: Frames from one result to the next.
+        dilation: Frames from one weight of the kernel to the next.
+        groups: Groups of channels that are convolved apart.
+        halves: Whether an average pooling follows the convolution.
+        activation: Function after the batch norm.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: tuple[int, int] = (3, 3),
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        halves: bool = False,
+        activation: Activation = "none",
+    ) -> None:
+        super().__init__()
+        padding = (dilation * (kernel[0] // 2), kernel[1] // 2)
+        self.conv = nn.Conv2d(
+            n_in, n_out, kernel, (stride, 1), padding, dilation=(dilation, 1), groups=groups, bias=False
+        )
+        self.norm: nn.Module = MaskedBatchNorm(n_out)
+        self.pool = AveragePool() if halves else None
+        self.activation = activation
+        # by the inputs of a channel: those of a depthwise convolution are few
+        nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch n_in frame mel"],
+        mask: Bool[Tensor, "batch 1 new_frame 1"] | None = None,
+        partial: bool = True,
+    ) -> tuple[Float[Tensor, "batch n_out last_frame last_mel"], Bool[Tensor, "batch 1 last_frame 1"] | None]:
+        """The result, zero outside its mask, and this mask.
+
+        Args:
+            x: Zero outside the mask of its frames.
+            mask: Frames of the convolution's result that are real.
+            partial: As for `average_pooled`.
+        """
+        x = self.conv(x)
+        if self.pool is not None:
+            x, mask = self.pool(x if mask is None else x * mask, mask, partial)
+        if isinstance(self.norm, MaskedBatchNorm):
+            x = self.norm(x, mask)
+        return self._activated(x), mask
+
+    def _activated(self, x: Tensor) -> Tensor:
+        if self.activation == "relu":
+            return F.relu(x)
+        # not F.relu6, whose gradient is wrong where the one that comes in has other strides (PyTorch 2.13)
+        return x.clamp(0.0, 6.0) if self.activation == "relu6" else x
+
+    def fold(self) -> None:
+        """Folds the batch norm into the convolution; the average of a scaled value is the scaled average."""
+        if isinstance(self.norm, MaskedBatchNorm):
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Folds the batch norm of each `ConvNorm` in a module in evaluation mode."""
+    for part in module.modules():
+        if isinstance(part, ConvNorm):
+            part.fold()
+
+
+def folded(backbone: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a backbone of `ConvNorm`, with folded batch norms; the first one, `bn0`, stays float32."""
+    copied = copy.deepcopy(backbone).eval()
+    fold_norms(copied)
+    copied.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # it precedes a convolution that pads its input: it cannot be folded exactly
+    copied.get_submodule("bn0").float()
+    return copied
