@@ -17,11 +17,9 @@ from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.export import onnx_file as exporting
 from earmark.export.onnx_file import Exported, check_parity, export
-from earmark.export.spectrum import Spectrum
-from earmark.hub.efficientat import FRONTEND as MN
 from earmark.inference.onnx_engine import OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
-from earmark.model.frontend import FrontendConfig, LogMel
+from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
 from earmark.model.pooling import POOLINGS
 from tests.networks import LABELS, graphs_made_once, small_network
@@ -162,30 +160,6 @@ def test_a_batch_equals_its_recordings_one_by_one(gmap: Pair) -> None:
     assert segments.shape == (3, 4, 16) and scores.shape == (3, 3)
     for waveform, expected in zip(waveforms, segments, strict=True):
         np.testing.assert_allclose(gmap.onnx.encode(waveform), expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        FrontendConfig(),
-        FrontendConfig.at_16k(),
-        FrontendConfig(sample_rate=8000, n_fft=256, hop_length=80, n_mels=16, f_min=0.0, f_max=4000.0),
-        FrontendConfig(sample_rate=8000, n_fft=255, hop_length=100, n_mels=16, f_min=20.0, f_max=3900.0),
-        FrontendConfig(sample_rate=8000, n_fft=200, hop_length=333, n_mels=16, f_min=20.0, f_max=3900.0),
-        FrontendConfig(sample_rate=8000, n_fft=512, hop_length=512, n_mels=16, f_min=20.0, f_max=3900.0),
-        MN,
-        replace(MN, symmetric_window=False, window_length=801, mel_scale="slaney"),
-    ],
-    ids=lambda config: f"{config.n_fft}/{config.hop_length}",
-)
-def test_the_exported_front_end_equals_log_mel(config: FrontendConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    # PyTorch does not compute symbolic operators of ONNX
-    monkeypatch.setattr("earmark.export.spectrum.operator", lambda name, x, size, shape: x.reshape(shape))
-    frontend = LogMel(config)
-    spectrum = Spectrum(frontend, torch.ones(1), torch.zeros(1))
-    for n_samples in (1, 2, 3, 100, 127, 128, 333, 666, 800, 5000):
-        waveform = 0.1 * torch.randn(2, n_samples, generator=torch.Generator().manual_seed(n_samples))
-        torch.testing.assert_close(spectrum(waveform), frontend(waveform), rtol=0, atol=2e-3)
 
 
 def test_the_file_describes_itself(gmap: Pair) -> None:

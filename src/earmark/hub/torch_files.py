@@ -11,7 +11,7 @@ from earmark.errors import CheckpointError
 from earmark.model.network import Network
 
 EXPECTED = "a state dict of PANNs or of an mn of EfficientAT"
-"""What a file may hold."""
+"""Content of the files that are read."""
 
 
 def read_network(path: Path | str) -> Network:

@@ -149,7 +149,7 @@ def _shown(method: str) -> str:
 
 
 class _DownloadError(Exception):
-    """What is wrong with a URL, in a few words after it."""
+    """The fault of a URL, in a few words that follow it."""
 
 
 def _failed(reason: str) -> _DownloadError:
@@ -166,7 +166,7 @@ class _HttpsOnly(HTTPRedirectHandler):
 
 
 def _request(sink: IO[bytes], tag: Path, published: PublishedFile) -> Request:
-    """The request for what the partial file lacks; the partial file is emptied if nothing could tell a mixture."""
+    """The request for what the partial file lacks; the partial file is emptied if nothing could detect a mixture."""
     # some servers refuse requests without a User-Agent
     request = Request(published.url, headers={"User-Agent": "earmark"})
     etag = tag.read_text() if tag.is_file() else None
