@@ -18,8 +18,8 @@ of sound) are counted by the tests. A size that its publisher does not state is 
 
 A published file is downloaded once, into the cache folder (`EARMARK_CACHE`, or the system's place for caches). An
 interrupted download continues. Its checksum is verified at each start; where none is published, the hash of the first
-download is kept beside the file and counts from then on. Without a network, save the file in that folder under its name,
-or give its path:
+download is kept beside the file and counts from then on. Without a network, save the file in that folder under its
+name, or give its path:
 
 ```text
 earmark tag street.wav --model mn10_as_mAP_471.pt

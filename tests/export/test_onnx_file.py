@@ -30,6 +30,7 @@ RATE = 16000
 KINDS = {
     **{pooling: {"pooling": pooling} for pooling in POOLINGS},
     "light": {"backbone": "light"},
+    "mn": {"backbone": "mn", "width": 4, "frontend": replace(FrontendConfig.at_16k(), preemphasis=0.97)},
     "fine": {"frontend": replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160)},
 }
 """Settings of the tested networks, by name."""

@@ -179,7 +179,7 @@ def test_a_checkpoint_holds_tensors_only(tmp_path):
 @pytest.mark.parametrize(
     "values, text",
     [
-        ({"backbone": "resnet"}, "backbone: one of cnn, light was expected, not 'resnet'"),
+        ({"backbone": "resnet"}, "backbone: one of cnn, light, mn was expected, not 'resnet'"),
         ({"pooling": "median"}, "one of max, mean, max_mean, .*, hierarchical was expected, not 'median'"),
         ({"n_heads": 3, "width": 2}, "a divisor of the 16 channels"),
         ({"dropout": 1.0}, "dropout: at least 0 and below 1"),

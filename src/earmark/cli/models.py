@@ -8,6 +8,7 @@ from earmark.cli import screen
 from earmark.cli.flags import AsJson
 from earmark.hub.published import PUBLISHED, SHIPPED, NamedModel
 
+_ALL = {**SHIPPED, **PUBLISHED}
 HEADINGS = ("name", "labels", "mAP", "source of the mAP", "parameters", "multiplications", "size", "licence")
 """Columns of the table; multiplications are those for 10 s of sound."""
 
@@ -15,16 +16,16 @@ HEADINGS = ("name", "labels", "mAP", "source of the mAP", "parameters", "multipl
 def models(*, json: AsJson = False) -> None:
     """List the models that --model and --init take by name."""
     if json:
-        screen.write_json([_as_json(name, model) for name, model in (SHIPPED | PUBLISHED).items()])
+        screen.write_json([_as_json(name, model) for name, model in _ALL.items()])
         return
-    found = zip(rows(), (SHIPPED | PUBLISHED).values(), strict=True)
+    found = zip(rows(), _ALL.values(), strict=True)
     shown = [tuple(re.sub(r"\[(.*)\]\(.*\)", r"\1", cell) for cell in (*row, _place(model))) for row, model in found]
     screen.table_console(sys.stdout).print(screen.table(shown, *HEADINGS, "place"))
 
 
 def rows() -> Iterator[tuple[str, ...]]:
     """The cells of each model, with links as in Markdown."""
-    for name, model in (SHIPPED | PUBLISHED).items():
+    for name, model in _ALL.items():
         yield (
             name,
             f"{model.labels} ({model.n_labels})",

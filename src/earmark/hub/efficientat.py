@@ -72,9 +72,9 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> Network:
     )
     network = Network(config, labels)
     # published kernels are (mel, frame), ours (frame, mel)
-    found = {names[name]: value.transpose(2, 3) if value.ndim == 4 else value for name, value in state.items()}
+    weights = {names[name]: value.transpose(2, 3) if value.ndim == 4 else value for name, value in state.items()}
     try:
-        network.load_state_dict(network.state_dict() | found)
+        network.load_state_dict(network.state_dict() | weights)
     except RuntimeError as error:
         reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
         raise CheckpointError(f"{path}: its tensors do not have the shapes of an mn ({reason})") from error

@@ -198,10 +198,8 @@ FAMILIES: Final = (
 
 def _frontend(path: Path, state: Mapping[str, Tensor]) -> FrontendConfig:
     """The front end of a file, by its Fourier transform, or by its name where it has none."""
-    if _FOURIER[0] in state:
-        is_16k = state[_FOURIER[0]].shape[-1:] == (FRONTEND_16K.n_fft,)
-    else:
-        is_16k = "16k" in path.name
+    fourier = state.get(_FOURIER[0])
+    is_16k = "16k" in path.name if fourier is None else fourier.shape[-1:] == (FRONTEND_16K.n_fft,)
     return FRONTEND_16K if is_16k else FRONTEND
 
 

@@ -108,8 +108,10 @@ def mel_edges(config: FrontendConfig) -> Float[np.ndarray, " edge"]:
     """Edges of the triangular bins in Hz, `n_mels + 2`: bin m rises from edge m to m + 1 and falls to m + 2."""
     limits = np.array([config.f_min, config.f_max])
     if config.mel_scale == "kaldi":
-        return 700.0 * np.expm1(np.linspace(*_hz_to_kaldi(limits), config.n_mels + 2) / 1127.0)
-    return _mel_to_hz(np.linspace(*_hz_to_mel(limits), config.n_mels + 2))
+        low, high = _hz_to_kaldi(limits)
+        return 700.0 * np.expm1(np.linspace(low, high, config.n_mels + 2) / 1127.0)
+    low, high = _hz_to_mel(limits)
+    return _mel_to_hz(np.linspace(low, high, config.n_mels + 2))
 
 
 def mel_filters(config: FrontendConfig) -> Float[np.ndarray, "frequency mel"]:

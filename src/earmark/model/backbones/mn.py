@@ -186,9 +186,9 @@ class Mn(Backbone):
             x = x.masked_fill(~mask, 0.0)
         mask = halved(mask, self.first.stride)
         x = self.first(x, mask)
-        for block in self.blocks:
+        for block, row in zip(self.blocks, _ROWS, strict=True):
             x = block(x, mask)
-            mask = halved(mask, block.depthwise.stride)
+            mask = halved(mask, row.stride)
         return self.last(x, mask).mean(3).transpose(1, 2)  # (batch, channel, segment, mel) -> (batch, segment, channel)
 
     def folded(self, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -1,4 +1,4 @@
-"""PANNs' ResNet38 (Kong et al., 2020): residual blocks of two convolutions, with average pooling in place of strides."""
+"""PANNs' ResNet38 (Kong et al., 2020): residual blocks, with average pooling in place of strides."""
 
 from itertools import pairwise
 from typing import Final
