@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.installed-demo
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs table1 localisation figure3 table2 clean
+.PHONY: demo test check bench docs table1 localisation figure3 table2 audioset clean
 
 demo: $(DEMO_STAMP)  ## the main job on made-up sounds
 	$(BIN)/earmark demo --out demo
@@ -46,6 +46,9 @@ figure3: $(STAMP)  ## the paper's Figure 3, from the runs in ./table1
 
 table2: $(STAMP)  ## the paper's Table 2; ARGS="--report report.json" adds your own row
 	$(BIN)/python -m experiments table2 $(ARGS)
+
+audioset: $(STAMP)  ## all poolings on AudioSet's released features, into ./audioset; ARGS="FEATURES --strong STRONG"
+	$(BIN)/python -m experiments audioset $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

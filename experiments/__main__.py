@@ -29,6 +29,15 @@ COMMANDS: Final = {
         "figure3 --out table1",
         "figure3 --out table1 --difficulty dense --seed 1",
     ),
+    "audioset": (
+        "Compare all poolings on AudioSet's released features, and the systems of the literature.",
+        "OUT receives one line for each finished run (search.jsonl, runs.jsonl), figures by label, README.md, "
+        "search.md and pictures. Interrupted, the same command resumes. A run that fails is reported on standard "
+        "error and the others continue; the exit status is then 1.",
+        "audioset features --strong strong --out audioset --jobs 2",
+        "audioset features --cells mean,gmap --n-seeds-first 3 --dry-run",
+        "audioset --out audioset --tables-only",
+    ),
     "table2": (
         "Print the AudioSet results of the literature, beside a report of your own.",
         "",
@@ -58,6 +67,11 @@ COMMANDS: Final = {
         "long-recordings ESC-50 work work/three-folds.safetensors",
         "long-recordings",
     ),
+    "click-times": (
+        "Compare where clicks in videos are found with where they were put.",
+        "Writes results/click-times.md: 32 containers and codecs, with late starts and gaps.",
+        "click-times",
+    ),
     "zero-shot": (
         "Measure a network with AudioSet's labels on ESC-50, and the overlap of its windows on soundscapes.",
         "Writes results/zero-shot.md and .json. Without arguments it writes the page again from "
@@ -76,6 +90,14 @@ COMMANDS: Final = {
         "Prints what results/audioset-shaped.md shows. Interrupted, the same command resumes.",
         "audioset-shaped ESC-50 work",
     ),
+    "damaged-files": (
+        "Read thousands of damaged recordings of all formats and count what becomes of them.",
+        "Writes results/damaged-files.md. The exit status is 1 if a file is read short without a note, gives another "
+        "error than one clear line, or leaves files or memory. `python -m experiments.damage NUMBER` writes one of the "
+        "files.",
+        "damaged-files",
+        "damaged-files --n-files 500 --out damaged.md",
+    ),
     "kill-and-resume": (
         "Kill doctor and pack with SIGKILL, resume them, and compare the bytes of the results.",
         "Prints the last part of results/audioset-shaped.md. The exit status is 1 if a byte differs.",
@@ -85,7 +107,7 @@ COMMANDS: Final = {
 """Each command: one line for the list, more for its own help, examples."""
 
 _PROGRAM: Final = "python -m experiments"
-_SHARED_MODULE: Final = frozenset({"table1", "localisation", "figure3", "table2"})
+_SHARED_MODULE: Final = frozenset({"table1", "localisation", "figure3", "table2", "audioset"})
 """Commands whose functions are in `experiments.commands`; the others have a module of their own."""
 
 

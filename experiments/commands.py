@@ -1,4 +1,4 @@
-"""The commands table1, localisation, figure3 and table2: parse, call, print."""
+"""The commands table1, localisation, figure3, table2 and audioset: parse, call, print."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OUT: Final = Path("table1")
 """Default folder of the table."""
+AUDIOSET_OUT: Final = Path("audioset")
+"""Default folder of the experiment on AudioSet."""
 BANK: Final = Path("ESC-50")
 """Default bank of sounds."""
 _HOW: Final = "where DIR is a download of https://github.com/karolpiczak/ESC-50, or use --tables-only"
@@ -211,6 +213,73 @@ def table2(*, report: Path | None = None, out: Path | None = None) -> None:
     text = literature(report)
     with destination(out) as stream:
         stream.write(text.rstrip("\n") + "\n")
+
+
+def audioset(
+    features: Path | None = None,
+    *,
+    out: Path = AUDIOSET_OUT,
+    train_split: str = "bal_train",
+    test_split: str = "eval",
+    strong: Path | None = None,
+    cells: str | None = None,
+    n_seeds_first: Count = 10,
+    n_seeds: Count = 5,
+    n_seeds_systems: Count = 3,
+    jobs: Count = 1,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    tables_only: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Compare all poolings on AudioSet's released features, with error bars, and the systems of the literature.
+
+    Args:
+        features: Folder of AudioSet's released features, with a folder for each split.
+        out: Folder of the experiment: new, or started by the same command.
+        train_split: Folder of the training clips; a part of them is for the search.
+        test_split: Folder of the test clips.
+        strong: Folder with strong.tsv and strong_clips.tsv, for localisation; without it there is none.
+        cells: Only these runs, with the search that they need: poolings, parts of GMAP and systems joined by commas.
+        n_seeds_first: Runs of each pooling of Table 1 and of each part of GMAP; more can be added later.
+        n_seeds: Runs of each other pooling.
+        n_seeds_systems: Runs of each system.
+        jobs: Number of runs at a time, one thread each if there are as many as processors.
+        dry_run: Only print the planned work.
+        tables_only: Only write the pages again from the finished runs.
+    """
+    if tables_only:
+        return _audioset_pages(out, json, failed=())
+    from experiments.audioset_poolings.clips import Places
+    from experiments.audioset_poolings.experiment import make, remaining
+    from experiments.audioset_poolings.plan import Protocol
+    from experiments.audioset_poolings.runs import Bench
+
+    if features is None:
+        raise CycloptsError(
+            "FEATURES is missing: give the folder of AudioSet's released features, or use --tables-only"
+        )
+    protocol = Protocol(n_seeds_first=n_seeds_first, n_seeds=n_seeds, n_seeds_systems=n_seeds_systems)
+    bench = Bench(out, Places(features, train_split, test_split, strong), protocol, jobs)
+    chosen = None if cells is None else _names("cells", cells)
+    if dry_run:
+        for number, phase in enumerate(remaining(bench, chosen), 1):
+            say(f"phase {number}: {len(phase)} runs left{f', {phase[0]} first' if phase else ''}")
+        return 0
+    outcome = make(bench, chosen, report=lambda text: note(text, quiet), report_failure=report_error)
+    return _audioset_pages(out, json, [(str(run), reason) for run, reason in outcome.failed])
+
+
+def _audioset_pages(out: Path, json: bool, failed: Sequence[tuple[str, str]]) -> int:
+    from experiments.audioset_poolings.pages import write_pages
+
+    files = [str(path) for path in write_pages(out)]
+    if json:
+        write_json({"failed": [{"run": run, "error": reason} for run, reason in failed], "files": files})
+    else:
+        for file in files:
+            say(file)
+    return int(bool(failed))
 
 
 def _tables_only(out: Path, json: bool) -> int:

@@ -3,27 +3,39 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
+from typing import TypeVar
 
 from earmark.errors import EarmarkError
 from earmark.parallel.pool import Death, Pool, Reporter
 from earmark.parallel.processors import n_processors
-from experiments.table1.lines import Line
-from experiments.table1.plan import Run, read_plan
+
+_Run = TypeVar("_Run")
+_Line = TypeVar("_Line")
 
 
 def side_by_side(
-    out: Path, runs: Sequence[Run], n_jobs: int, note: Callable[[str], None] = lambda text: None
-) -> Generator[tuple[Run, Line | str]]:
+    perform: Callable[[_Run], _Line],
+    runs: Sequence[_Run],
+    n_jobs: int,
+    note: Callable[[str], None] = lambda text: None,
+    *,
+    is_renewed: bool = True,
+) -> Generator[tuple[_Run, _Line | str]]:
     """Yields each run when it ends, with its line or the reason why it failed.
 
-    The table's folder `out` has its plan and soundscapes. When closed or interrupted, this calls `note` with a message
-    and waits until the unfinished runs are saved; a second Ctrl-C kills them.
+    When closed or interrupted, this calls `note` with a message and waits until the unfinished runs are saved; a second
+    Ctrl-C kills them.
+
+    Args:
+        perform: Does a run; it must pickle, like runs and lines.
+        runs: The runs.
+        n_jobs: Number of processes.
+        note: Called with a line of text.
+        is_renewed: Start a new process for each run, so that no memory of one run is left to the next.
     """
-    # a new process for each run: no memory of one run is left to the next
-    pool = Pool(n_jobs, is_renewed=True, n_threads=max(1, n_processors() // n_jobs), grace=None)
+    pool = Pool(n_jobs, is_renewed=is_renewed, n_threads=max(1, n_processors() // n_jobs), grace=None)
     results = pool.run(
-        partial(_perform, out=out, n_jobs=n_jobs),
+        partial(_perform, perform=perform),
         runs,
         on_stop=lambda n_runs: note(f"stopping; {n_runs} runs under way are saved first"),
     )
@@ -32,11 +44,9 @@ def side_by_side(
             yield run, _reason(result) if isinstance(result, Death) else result
 
 
-def _perform(run: Run, report: Reporter, out: Path, n_jobs: int) -> Line | str:
+def _perform(run: _Run, report: Reporter, perform: Callable[[_Run], _Line]) -> _Line | str:
     try:
-        from experiments.table1.runs import perform
-
-        return perform(out, read_plan(out), run, n_beside=n_jobs)
+        return perform(run)
     except Exception as error:  # the other runs continue
         return failure(error)
 

@@ -132,7 +132,7 @@ def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[s
             rows.append([_shown(cell), f"{PRINTED_MAP[cell]:.3f}", *figures])
         head = ["pooling", "paper, AudioSet: mAP", *_FIGURE_HEAD]
         parts += [
-            _table(head, rows),
+            markdown_table(head, rows),
             f"**{_where(difficulty, there, recordings)} {_verdict(difficulty, there, compared)}**\n",
         ]
     return "\n".join([*parts, _NOTES])
@@ -155,7 +155,7 @@ def ablations_page(lines: Sequence[Line], compared: Compared) -> str:
         [
             f"# GMAP's parts, one changed at a time ({ABLATED}: events of {low:g} to {high:g} s)\n",
             _header(there),
-            _table(head, rows),
+            markdown_table(head, rows),
             f"A step is {batch} clips. Its time was measured during training, without validation, on a machine that "
             "may have done other work; the figure is the median over the runs. The row with 4 heads, gate and "
             "deviation is GMAP itself.\n",
@@ -201,7 +201,7 @@ def _header(lines: Sequence[Line]) -> str:
         ["machine", listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
         ["command", listed(f"`{line.command}`" for line in lines)],
     ]
-    return _table(["setting", "value"], rows)
+    return markdown_table(["setting", "value"], rows)
 
 
 def listed(values: Iterable[Any]) -> str:
@@ -219,7 +219,7 @@ def _figures(runs: Sequence[Line]) -> list[str]:
     ]
 
 
-def spread(values: Sequence[float | None], absent: str = "not finite") -> str:
+def spread(values: Sequence[float | None], absent: str = "not finite", digits: int = 3) -> str:
     """Mean ± standard deviation; `absent` if a value is missing.
 
     >>> spread([0.25, 0.75]), spread([0.25, None])
@@ -228,8 +228,8 @@ def spread(values: Sequence[float | None], absent: str = "not finite") -> str:
     present = [value for value in values if value is not None]
     if len(present) < len(values):
         return absent
-    deviation = f" ± {stdev(present):.3f}" if len(present) > 1 else ""
-    return f"{fmean(present):.3f}{deviation}"
+    deviation = f" ± {stdev(present):.{digits}f}" if len(present) > 1 else ""
+    return f"{fmean(present):.{digits}f}{deviation}"
 
 
 def _against(comparison: Comparison | None) -> list[str]:
@@ -295,7 +295,7 @@ def _shown(cell: str) -> str:
     return "GMAP, 4 heads" if cell == _REFERENCE else cell.replace("_", " + " if cell == "max_mean" else " ")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table and an empty line."""
     escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in escaped]

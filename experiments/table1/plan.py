@@ -84,7 +84,9 @@ class TablePlan:
         wanted = set(cells) if cells is not None else {*POOLING_CELLS, *(ABLATIONS if ablations else ())}
         if unknown := sorted(wanted - set(CELLS)):
             raise ConfigError(f"no cell {', '.join(unknown)}; the cells are {', '.join(CELLS)}")
-        columns = [(difficulty, cell) for difficulty in self.difficulties for cell in POOLING_CELLS]
+        columns: list[tuple[str, str]] = [
+            (difficulty, cell) for difficulty in self.difficulties for cell in POOLING_CELLS
+        ]
         columns += [(ABLATED, cell) for cell in ABLATIONS if ABLATED in self.difficulties]
         runs = tuple(Run(*column, seed) for seed in range(self.n_seeds) for column in columns if column[1] in wanted)
         if not runs:

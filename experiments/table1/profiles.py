@@ -6,14 +6,14 @@ from typing import Any, Final, Literal
 
 from earmark.errors import ConfigError
 from earmark.labels import ESC10
-from earmark.training.settings import PoolingName, TrainConfig
+from earmark.training.settings import TrainConfig
 
 ProfileName = Literal["small", "full"]
 
 DIFFICULTIES: Final[Mapping[str, tuple[float, float]]] = {"sparse": (0.3, 1.0), "dense": (1.0, 4.0)}
 """Shortest and longest event (s) of each difficulty: the paper's argument is about short events in long clips."""
 
-POOLING_CELLS: Final[tuple[PoolingName, ...]] = ("max", "mean", "max_mean", "attention", "attentive_stats", "gmap")
+POOLING_CELLS: Final[tuple[str, ...]] = ("max", "mean", "max_mean", "attention", "attentive_stats", "gmap")
 """The cells of Table 1, in its order."""
 
 ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {

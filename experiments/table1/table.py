@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from earmark.data.clips import Dataset
@@ -76,7 +77,8 @@ def make_table(
         try:
             _prepare(out, plan, bank, sorted({run.difficulty for run in todo}), show)
             if n_jobs > 1 and len(todo) > 1:
-                ending = side_by_side(out, todo, min(n_jobs, len(todo)), report)
+                n_jobs = min(n_jobs, len(todo))
+                ending = side_by_side(partial(_perform, out=out, n_jobs=n_jobs), todo, n_jobs, report)
             else:
                 ending = _one_by_one(out, plan, todo, training_progress)
             failed = _write_down(out, ending, len(todo), report, report_failure)
@@ -148,6 +150,12 @@ def _prepare(out: Path, plan: TablePlan, bank: Dataset, difficulties: Sequence[s
         for part in ("train", "valid"):
             with show(f"log-mels, {difficulty} {part}") as progress:
                 share_features(plan, out, open_part(plan, out, difficulty, part), progress)
+
+
+def _perform(run: Run, out: Path, n_jobs: int) -> Line:
+    from experiments.table1.runs import perform
+
+    return perform(out, read_plan(out), run, n_beside=n_jobs)
 
 
 def _one_by_one(

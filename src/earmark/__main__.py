@@ -1,16 +1,30 @@
 """The program `earmark`, also as `python -m earmark`."""
 
 import gc
+import os
+import signal
 import sys
-
-from earmark.cli import main
+from types import FrameType
 
 
 def run() -> int:
     """Runs one command and returns its exit status."""
+    # the import takes a quarter of a second; a KeyboardInterrupt within it might be printed or lost by any module
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, _stop)
+    from earmark.cli import main
+
+    if is_default:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     status = main()
     gc.freeze()  # otherwise Python searches all objects for unreachable ones when it exits, which takes 0.1 s
     return status
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"error: interrupted\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":

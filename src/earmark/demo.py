@@ -30,7 +30,7 @@ from earmark.parallel.pool import Death, Pool
 from earmark.parallel.processors import n_processors
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
-from earmark.training.settings import PoolingName
+from earmark.training.choices import PoolingName
 
 POOLINGS: Final[Mapping[str, PoolingName]] = {"GMAP": "gmap", "mean pooling": "mean"}
 """The compared poolings: displayed name and name in `earmark.model.pooling.POOLINGS`."""
@@ -145,6 +145,9 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
 
     GMAP and mean pooling are trained on the same clips with the same budget. The scene, the picture and both networks
     are written to `out` and replace those of an earlier demo.
+
+    It starts processes, so a script calls it below `if __name__ == "__main__":`; otherwise each process would run the
+    script again.
 
     Args:
         out: A folder; it is created if it does not exist.

@@ -100,6 +100,15 @@ def first_few(texts: Sequence[str], n: int = 3, separator: str = ", ") -> str:
     return separator.join([*texts[:n], *(["..."] if len(texts) > n else [])])
 
 
+def counted(n: int, noun: str) -> str:
+    """The number with its noun, in the plural unless the number is 1.
+
+    >>> counted(1, "clip"), counted(2, "process")
+    ('1 clip', '2 processes')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def describe_error(error: BaseException) -> str:
     """One line about an error, with its class unless the error is meant for users."""
     text = " ".join(str(error).split())

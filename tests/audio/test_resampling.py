@@ -13,7 +13,6 @@ def test_resampling_in_pieces_equals_the_whole_exactly(from_rate: int, to_rate: 
     waveform = np.random.default_rng(0).standard_normal(from_rate // 3).astype(np.float32)
     stream = StreamResampler(from_rate, to_rate)
     pieces = [stream.push(piece) for piece in np.array_split(waveform, 11)]
-    assert stream.seconds_in == len(waveform) / from_rate
     np.testing.assert_array_equal(np.concatenate([*pieces, stream.finish()]), resample(waveform, from_rate, to_rate))
 
 

@@ -27,7 +27,7 @@ class Loudness(Tagger):
 
     sample_rate = RATE
 
-    def score(self, audio):
+    def score(self, audio, track=None):
         recording = earmark.load_audio(audio, RATE) if isinstance(audio, Path) else audio
         self.sources.append(str(audio) if isinstance(audio, Path) else "bytes")
         peak = float(np.abs(recording.waveform).max())
@@ -35,8 +35,8 @@ class Loudness(Tagger):
             raise RuntimeError("the network\nfell over")
         return Scores(recording.duration, np.array([peak, 0.0]), LABELS, None)
 
-    def embed(self, audio):
-        return np.full(3, 0.5, np.float32)
+    def score_and_embed(self, audio, track=None):
+        return self.score(audio, track=track), np.full(3, 0.5, np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,14 @@ def test_a_listing_names_recordings_beside_it_and_anywhere(folder: Path) -> None
     assert Part.from_json(part.to_json()) == part
 
 
+def test_a_listing_of_powershell_is_read(folder: Path) -> None:
+    (folder / "list.txt").write_bytes("a.wav\r\nGänse.wav\r\n".encode("utf-16"))
+    assert read_input(str(folder / "list.txt")).parts[0].files == ("a.wav", "Gänse.wav")
+    (folder / "list.txt").write_bytes(b"\xff\xfea\0b")
+    with pytest.raises(DataError, match="UTF-8 or UTF-16 was expected"):
+        read_input(str(folder / "list.txt"))
+
+
 def test_only_line_ends_separate_the_names_of_a_listing(folder: Path) -> None:
     names = ("a\u2028b.wav", "c\x85d.wav", "e\x0cf.wav")
     (folder / "list.txt").write_text("\r\n".join(names), encoding="utf-8")

@@ -109,7 +109,7 @@ def test_recordings_on_another_file_system_are_copied_while_they_are_scored(
 
 def test_an_incomplete_part_is_not_written(folder: Path, tmp_path: Path, loudness: Callable[..., Any]) -> None:
     class Interrupted(loudness):
-        def score(self, audio):
+        def score(self, audio, track=None):
             if len(self.sources) == 1:
                 raise KeyboardInterrupt
             return super().score(audio)
@@ -118,3 +118,15 @@ def test_an_incomplete_part_is_not_written(folder: Path, tmp_path: Path, loudnes
     with pytest.raises(KeyboardInterrupt):
         do_part(part, Interrupted(), Settings(), RemotePath(str(tmp_path / "out")), "f")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_track_that_is_not_there_is_a_row_with_an_error(
+    tmp_path: Path, loudness: Callable[..., Any], wav: Callable[..., Any], rows: Callable[..., Any]
+) -> None:
+    (tmp_path / "in").mkdir()
+    parquet.write_table(pa.table({"audio": [wav(0.25)]}), tmp_path / "in" / "t.parquet")
+    (part,) = read_input(str(tmp_path / "in")).parts
+    for track, expected in ((1, None), ("mix", None), (2, "t.parquet:0: it has one sound track, and track 2 was")):
+        do_part(part, loudness(), Settings(track=track), RemotePath(str(tmp_path / "out")), "f")
+        (row,) = rows(tmp_path / "out" / part.name)
+        assert row["error"] is None if expected is None else row["error"].startswith(expected)

@@ -1,6 +1,7 @@
 """`earmark bulk`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,20 @@ def test_bulk_refuses_the_folder_of_another_job(
     assert len(fleets) == 1
 
 
+def test_a_folder_that_cannot_be_read_is_reported(
+    model: str,
+    recordings: Path,
+    tmp_path: Path,
+    fleets: list[cluster.Fleet],
+    refuse_folder: Callable[[Path], None],
+    capfd: Capture,
+) -> None:
+    (recordings / "closed").mkdir()
+    refuse_folder(recordings / "closed")
+    assert cli.main(["bulk", str(recordings), str(tmp_path / "out"), "--model", model, "--quiet"]) == 1
+    assert capfd.readouterr().err == f"error: {recordings / 'closed'}: this folder cannot be read\n"
+
+
 def test_bulk_without_readable_recordings_is_an_error(
     model: str, tmp_path: Path, fleets: list[cluster.Fleet], capfd: Capture
 ) -> None:
@@ -87,7 +102,7 @@ def test_bulk_without_readable_recordings_is_an_error(
     captured = capfd.readouterr()
     assert json.loads(captured.out)["n_failed"] == 2
     assert captured.err == (
-        f"error: none of the 2 recordings could be read; one of them: {tmp_path / 'x.wav'}: no such file\n"
+        f"error: none of 2 recordings could be read; one of them: {tmp_path / 'x.wav'}: no such file\n"
     )
 
 
@@ -101,7 +116,7 @@ def test_bulk_reports_a_failed_part_and_fails(
         {"part": "part-000000.parquet", "error": "3 workers died over it"}
     ]
     assert "error: part-000000.parquet: 3 workers died over it\n" in captured.err
-    assert captured.err.endswith("1 of 1 parts failed; the same command tries them again\n")
+    assert captured.err.endswith("1 of 1 part failed; the same command tries them again\n")
 
 
 def test_bulk_without_ray_says_what_to_install(

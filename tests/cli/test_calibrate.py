@@ -80,7 +80,7 @@ def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path,
     table.write_text((noises / "plain.csv").read_text() + "\ncut.wav,dog\n")
     assert cli.main(["calibrate", model, f"csv:{table}", "--out", str(tmp_path / "c.safetensors")]) == 0
     shown = capfd.readouterr().err
-    assert shown.startswith("1 unreadable clips are left out; ") and "cut.wav" in shown
+    assert shown.startswith("left out: 1 unreadable clip; ") and "cut.wav" in shown
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_findings_for_people(tmp_path: Path, capfd: Capture) -> None:
     assert cli.main(["doctor", data, "--out", str(out), "--min-clips", "3", "--jobs", "1"]) == 0
     captured = capfd.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].startswith("data: 9 of 9 listed clips are there (100.0%); SHA-256 of their ids ")
+    assert lines[0].startswith("data: 9 of 9 listed clips found (100.0%); SHA-256 of their ids ")
     assert lines[1] == "0.00 h of sound in 8 readable clips of 0.30 to 1.00 s, median 0.30 s"
     assert lines[2] == "sample rates: 16000 Hz (8); 100.0% are below 32000 Hz; channels: 1 (8)"
     assert [line.split()[:2] for line in lines[5:8]] == [["unreadable", "1"], ["silent", "1"], ["duplicate", "1"]]
@@ -90,7 +90,7 @@ def test_damaged_rows_are_a_finding(tmp_path: Path, capfd: Capture) -> None:
     assert cli.main([*words, "-q"]) == 0
     told = capfd.readouterr().out
     assert "damaged" in told and "clips.csv, row 3: no path" in " ".join(told.split())
-    assert told.splitlines()[-1] == "clean list: 1 of 1 clips, without clips found damaged"
+    assert told.splitlines()[-1] == "clean list: 1 of 1 clip, without clips found damaged"
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     reason = "expected onset in seconds, 0 or more, got 'soon'"
     assert report["findings"][0]["items"][1] == {"part": "clips.csv, row 4", "reason": reason}
@@ -113,7 +113,7 @@ def test_nothing_clean_is_an_error(tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "report"
     assert cli.main(["doctor", f"folder:{tmp_path / 'data'}", "--out", str(out), "--jobs", "1"]) == 1
     captured = capfd.readouterr()
-    assert captured.err == f"error: none of the 1 clips is clean; the findings are in {out}\n"
+    assert captured.err == f"error: none of 1 clip is clean; the findings are in {out}\n"
     assert "silent" in captured.out
 
 

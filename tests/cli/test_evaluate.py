@@ -58,7 +58,7 @@ def test_clips_that_cannot_be_read_are_named(clips: Path, knows_the_clips: str, 
         (tmp_path / label / name).write_bytes(data if name == "whole.wav" else data[:1000])
     assert cli.main(["evaluate", knows_the_clips, f"folder:{tmp_path}"]) == 0
     captured = capfd.readouterr()
-    assert captured.err.startswith("1 unreadable clips are excluded from the metrics; ")
+    assert captured.err.startswith("excluded from the metrics: 1 unreadable clip; ")
     assert "cut.wav" in captured.err
 
 
@@ -105,7 +105,7 @@ def test_strong_labels_add_detection_metrics(tiny_audioset, tmp_path: Path, capf
 def test_clips_excluded_from_detection_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
     assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0
-    shown = "1 clips are excluded from event detection; -_xyzabc_12: expected one segment of the video, got"
+    shown = "excluded from event detection: 1 clip; -_xyzabc_12: expected one segment of the video, got"
     assert shown in capfd.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """Help and exit status of commands."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -202,3 +203,21 @@ def test_ctrl_c_is_one_line_and_status_130(model: str, recordings: Path) -> None
         _, told = process.communicate()
     assert process.returncode == 130
     assert told == "error: interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_during_the_imports_is_one_line() -> None:
+    # the program interrupts itself when the first module of earmark.cli is imported
+    script = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "earmark.cli.flags":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from earmark.__main__ import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")

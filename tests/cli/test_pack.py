@@ -35,7 +35,7 @@ def test_pack_prints_its_cost_and_that_of_two_million_clips(clips: Path, tmp_pat
     )
     speed = told[1].split()[6]
     assert told[2].startswith(f"2 million such clips need 2,000,000 x {size} = ")
-    assert f" GB and 2,000,000 / (1 processes x {speed} clips/s) = " in told[2] and told[2].endswith(" hours")
+    assert f" GB and 2,000,000 / (1 process x {speed} clips/s) = " in told[2] and told[2].endswith(" hours")
     assert len(told) == 3
 
     assert cli.main([*words, *short, "--json", "-q"]) == 0
@@ -72,7 +72,7 @@ def test_a_check_names_what_is_damaged(clips: Path, tmp_path: Path, capfd: Captu
     capfd.readouterr()
     assert cli.main(["pack", str(out), "--check"]) == 1
     assert capfd.readouterr() == (
-        "0 of 2 shards damaged; remove the 1 files that are not of it\n",
+        "0 of 2 shards damaged; remove 1 file not of it\n",
         f"error: {out}: extra.parquet: not of this pack\n",
     )
 
@@ -89,7 +89,7 @@ def test_unreadable_clips_are_reported(clips: Path, tmp_path: Path, capfd: Captu
     assert captured.err.startswith("error: in: 1 of 2 clips cannot be read: rain/b.wav (")
     assert captured.err.endswith("repair them and give the same command again, or leave them out (--skip-bad)\n")
     assert cli.main([*words, "--skip-bad"]) == 0
-    assert "\nnote: 1 clips could not be read and are listed in pack.json\n" in capfd.readouterr().err
+    assert "\nnote: 1 clip could not be read: see pack.json\n" in capfd.readouterr().err
 
 
 def test_a_pack_without_readable_clips_is_an_error(tmp_path: Path, capfd: Capture) -> None:
@@ -97,7 +97,7 @@ def test_a_pack_without_readable_clips_is_an_error(tmp_path: Path, capfd: Captur
     (tmp_path / "in" / "rain" / "a.wav").write_bytes(b"RIFF")
     words = ["pack", f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), "--jobs", "1", "--skip-bad", "-q"]
     assert cli.main(words) == 1
-    assert "1 of 1 clips cannot be read: rain/a.wav" in capfd.readouterr().err
+    assert "1 of 1 clip cannot be read: rain/a.wav" in capfd.readouterr().err
     assert not (tmp_path / "out" / "pack.json").exists()
 
 

@@ -1,11 +1,14 @@
 """`earmark soundscapes`."""
 
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from earmark import cli
+from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
 
 Capture = pytest.CaptureFixture[str]
@@ -47,3 +50,28 @@ def test_ctrl_c_while_mixing_explains_how_to_resume(
     short = ["--event-duration", "0.2", "0.4", "--n-events", "1", "1"]
     assert cli.main([*words, *short]) == 130
     assert capfd.readouterr().err == "error: interrupted; run the same command again to resume\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_sounds_may_have_names_that_are_no_utf8(tmp_path: Path) -> None:
+    for k, label in enumerate(("bell", "hiss")):
+        noise = np.random.default_rng(k).standard_normal(8000).astype(np.float32) / 10
+        save_audio(tmp_path / "bank\udc85" / label / f"{k}\udcff.wav", Audio(noise, 8000))
+    bank, out = f"folder:{tmp_path}/bank\udc85", tmp_path / "out\udc85"
+    words = [
+        bank,
+        str(out),
+        "--n-clips",
+        "2",
+        "--n-events",
+        "1",
+        "2",
+        "--duration",
+        "1",
+        "--event-duration",
+        "0.1",
+        "0.5",
+    ]
+    assert cli.main(["soundscapes", *words, "--quiet"]) == 0
+    sources = {source for clip in open_data(f"soundscapes:{out}") for source in str(clip.group).split(" + ")}
+    assert sources and sources <= {str(clip.audio.source) for clip in open_data(bank)}

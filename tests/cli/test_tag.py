@@ -9,16 +9,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import earmark
 from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
+from earmark.audio.time_limit import VARIABLE
 from earmark.cli.results import ResultsJournal
+from earmark.inference import torch_engine
 from earmark.labels import LabelSet
 
 Capture = pytest.CaptureFixture[str]
@@ -360,3 +365,94 @@ def test_errors_name_files_as_they_are(
     assert cli.main(["tag", "x.wav", "--model", model, "--out", str(tmp_path)]) == 1
     assert capfd.readouterr().err == f"error: {tmp_path}: Is a directory\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_decoder_hangs_fails_and_the_others_are_tagged(
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    hung = tmp_path / "hung.wav"
+    shutil.copy(recordings / "a.wav", hung)
+    gate, read = threading.Event(), soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda file, *values, **options: (
+            gate.wait() if str(hung) in os.fsdecode(file.name) else read(file, *values, **options)
+        ),
+    )
+    monkeypatch.setenv(VARIABLE, "300")  # restored after the test
+    words = ["tag", str(hung), str(recordings / "c.flac"), "--model", model, "--json", "--decode-timeout", "4"]
+    assert cli.main(words) == 1
+    gate.set()
+    failed, tagged = map(json.loads, capfd.readouterr().out.splitlines())
+    assert failed["error"].startswith(f"{hung}: no sound came for 4 s, so it is given up")
+    assert tagged["file"] == str(recordings / "c.flac") and tagged["tags"]
+
+
+def test_tracks_of_a_file_with_one(model: str, recordings: Path, capfd: Capture) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model, "--json", "--quiet"]
+    printed = []
+    for track in ([], ["--track", "1"], ["--track", "mix"]):
+        assert cli.main([*words, *track]) == 0
+        printed.append(capfd.readouterr().out)
+    assert printed[0] == printed[1] == printed[2]
+    assert cli.main([*words, "--track", "2"]) == 1
+    assert "it has one sound track, and track 2 was asked for" in capfd.readouterr().err
+    assert cli.main([*words, "--track", "0"]) == 2
+
+
+def test_a_url_is_named_and_the_files_beside_it_are_tagged(model: str, recordings: Path, capfd: Capture) -> None:
+    url = "https://example.org/a.wav"
+    assert cli.main(["tag", url, str(recordings / "c.flac"), "--model", model, "--json", "--quiet"]) == 1
+    captured = capfd.readouterr()
+    assert (
+        captured.err.startswith(f"error: {url}: a local file was expected, not a URL") and captured.err.count("\n") == 1
+    )
+    assert [json.loads(line)["file"] for line in captured.out.splitlines()] == [url, str(recordings / "c.flac")]
+    with pytest.raises(earmark.AudioError, match=r"https://example\.org/a\.wav: a local file was expected"):
+        hub.load(model).tag(url)
+
+
+def test_a_file_is_found_in_either_unicode_form(model: str, recordings: Path, tmp_path: Path) -> None:
+    shutil.copy(recordings / "c.flac", tmp_path / unicodedata.normalize("NFD", "für.flac"))
+    assert cli.main(["tag", str(tmp_path / "für.flac"), "--model", model]) == 0
+    assert cli.main(["timeline", str(tmp_path / "für.flac"), "--model", model]) == 0
+
+
+def test_contradictory_engines_are_wrong_usage(model: str, recordings: Path, capfd: Capture) -> None:
+    words = ["tag", str(recordings / "c.flac")]
+    assert cli.main([*words, "--model", model, "--engine", "onnx"]) == 2
+    assert cli.main([*words, "--engine", "onnx", "--precision", "bf16"]) == 2
+    assert capfd.readouterr().err.count("error: --") == 2
+
+
+def test_without_pyarrow_a_parquet_file_is_refused_before_the_work(
+    model: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    out = tmp_path / "tags.parquet"
+    assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--out", str(out)]) == 1
+    assert "pip install 'earmark[parquet]'" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bf16_without_instructions_is_noted(
+    model: str, recordings: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model, "--precision", "bf16"]
+    for has_bf16 in (True, False):
+        monkeypatch.setattr(torch_engine, "has_bf16", lambda has=has_bf16: has)
+        assert cli.main(words) == 0
+        assert ("note: PyTorch finds no instructions for bf16" in capfd.readouterr().err) != has_bf16
+
+
+def test_the_summary_begins_on_its_own_line_where_both_outputs_are_one_file(
+    model: str, recordings: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", str(recordings), "--model", model]
+    with (tmp_path / "log.txt").open("wb") as log:
+        subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=False)
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert lines[-1].startswith("tagged 3 of 4 files, ")
+    assert [line for line in lines if line.startswith("error: ")], "errors begin a line too"
+    assert lines.index(next(line for line in lines if line.startswith("error: "))) > 0

@@ -12,6 +12,7 @@ import pytest
 
 import earmark
 from earmark import cli
+from earmark.audio.recording import Audio, save_audio
 from earmark.cli.screen import rounded
 
 Capture = pytest.CaptureFixture[str]
@@ -110,3 +111,29 @@ def test_timeline_of_standard_input(model: str, recordings: Path) -> None:
     expected = earmark.load(model).timeline(recordings / "a.wav").scores.tolist()
     printed = json.loads(done.stdout)
     assert printed["file"] == "-" and printed["scores"] == [[rounded(score) for score in row] for row in expected]
+
+
+def test_the_sound_track_of_a_video_is_chosen(model: str, tmp_path: Path, capfd: Capture) -> None:
+    av = pytest.importorskip("av")
+    path, rate = tmp_path / "camera.mkv", 16000
+    noise = (np.random.default_rng(0).standard_normal(2 * rate) * 3000).astype(np.int16)
+    with av.open(str(path), "w", format="matroska") as container:
+        streams = [container.add_stream("pcm_s16le", rate=rate, layout="mono", format="s16") for _ in range(2)]
+        for stream, sound in zip(streams, (np.zeros_like(noise), noise), strict=True):
+            frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = rate, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    save_audio(tmp_path / "second.wav", Audio(noise, rate))
+    alone, *chosen = (["second.wav"], ["camera.mkv", "--track", "2"], ["camera.mkv", "--track", "mix"], ["camera.mkv"])
+    printed = []
+    for name, *track in (alone, *chosen):
+        assert cli.main(["timeline", str(tmp_path / name), *track, "--model", model, "--json"]) == 0
+        printed.append(capfd.readouterr())
+    scores = [json.loads(one.out)["scores"] for one in printed]
+    assert scores[1] == scores[0] and scores[2] != scores[0] != scores[3]
+    assert ["has 2 sound tracks" in one.err for one in printed] == [False, False, False, True]
+    evidence = ["evidence", str(path), "dog", "--model", model, "--json"]
+    assert cli.main(evidence) == cli.main([*evidence, "--track", "2"]) == 0
+    first, second = map(json.loads, capfd.readouterr().out.splitlines())
+    assert first["score"] != second["score"]

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import SOURCES, AudioReader, Clip, Dataset, FileAudio, check_disjoint, open_data
 from earmark.data.clips import ids_sha256
-from earmark.data.segments import segments_of
+from earmark.data.segment_store import manifest, write_shard
+from earmark.data.segments import Encoder, segments_of
 from earmark.errors import AudioError, DataError
 from earmark.labels import LabelSet
+from earmark.storage.json_files import write_json
 from tests.tfrecords import released_clips, write_features
 
 RATE = 16000
@@ -118,8 +121,22 @@ MADE: dict[str, Callable[[Path, Any], str]] = {
     "parquet of AudioSet": lambda folder, tiny: f"parquet:{tiny.save_parquet(folder)}",
 }
 
+
+def made_store(folder: Path) -> Path:
+    """A store of four clips of 1 to 4 segments."""
+    labels, encoder = LabelSet(("dog", "rain")), Encoder("a", "0" * 64, 2, 0.5, RATE)
+    clips = [clip(str(n), labels.names[n % 2], split="x", group=str(n)) for n in range(4)]
+    segments = [[np.full((n + 1, 2), n, np.float16)] for n in range(4)]
+    plan = {"kind": "segments", "format": 1, "name": "made", "settings": {"n_crops": 1}, "encoder": asdict(encoder)}
+    plan["labels"] = {"names": labels.names, "ids": labels.ids}
+    shards = [write_shard(folder, n, clips[2 * n :][:2], segments[2 * n :][:2], labels) for n in range(2)]
+    write_json(folder / "segments.json", manifest(plan, shards))
+    return folder
+
+
 ENCODED: dict[str, Callable[[Path], str]] = {
     "audioset-features": lambda folder: f"audioset-features:{write_features(folder / 'a', released_clips(4))}",
+    "segments": lambda folder: f"segments:{made_store(folder)}",
 }
 """Sources of clips that have segments and no sound."""
 
@@ -308,7 +325,10 @@ def test_file_audio_reads_only_its_part(tmp_path: Path) -> None:
 
 
 def test_specs_without_a_known_source_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:, segments:, audioset-features:"
+    choices = (
+        "there are csv:, folder:, parquet:, audioset:, fsd50k:, esc50:, soundscapes:, clips:, segments:, "
+        "audioset-features:"
+    )
     assert refusal(lambda: open_data(str(tmp_path))) == (
         f"'{tmp_path}': say what kind of data it is, for example folder:{tmp_path}; {choices}"
     )

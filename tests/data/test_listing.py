@@ -1,6 +1,7 @@
 """Lists of clips."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,20 @@ def test_missing_lists_and_data_sets_are_refused(tmp_path: Path) -> None:
         read_clips(tmp_path / "none.txt")
     with pytest.raises(DataError, match="expected a source and a path"):
         write_clips(tmp_path / "some.txt", "folder", ["a"])
+
+
+def test_clips_are_found_in_either_unicode_form(tmp_path: Path) -> None:
+    for name in ("Gänse", "rain"):
+        save_noise(tmp_path / "mac ü" / unicodedata.normalize("NFD", name) / "1.wav")
+    write_clips(tmp_path / "some.txt", f"folder:{tmp_path / 'mac ü'}", ["Gänse/1.wav"])
+    folder = tmp_path / "mac ü"
+    folder.rename(tmp_path / unicodedata.normalize("NFD", folder.name))
+    assert [clip.labels for clip in read_clips(tmp_path / "some.txt")] == [("Gänse",)]
+
+
+def test_a_list_splits_labels(tmp_path: Path) -> None:
+    for label in ("dog", "rain", "dog,rain"):
+        save_noise(tmp_path / "clips" / label / "1.wav")
+    write_clips(tmp_path / "a.txt", f"folder:{tmp_path / 'clips'}", ["dog,rain/1.wav"], label_separator=",")
+    write_clips(tmp_path / "b.txt", f"clips:{tmp_path / 'a.txt'}", ["dog,rain/1.wav"])
+    assert read_clips(tmp_path / "b.txt")[0].labels == ("dog", "rain")

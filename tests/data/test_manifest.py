@@ -1,3 +1,4 @@
+import sys
 import unicodedata
 import warnings
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_names_in_any_language_are_read(folder: Path) -> None:
         ("path,labels,onset,offset\na.wav,dog,2,1\n", "row 2: the offset 1.0 s is not after the onset 2.0 s"),
         ("path,labels,offset,duration\na.wav,dog,2,1\n", "row 2: expected an offset or a duration, got both"),
         ('path,labels\n"a.wav,dog\n', "line 2: not valid CSV: unexpected end of data"),
-        (b"path,labels\na.wav,\xe4\n", "cannot be read: it is not UTF-8 text; save it as CSV UTF-8"),
+        (b"path,labels\na.wav,\xe4\n", "row 2: it is not UTF-8 text; save it as CSV UTF-8"),
+        (b"\xff\xfep\0a", "cannot be read: it is not UTF-8 text; save it as CSV UTF-8"),
     ],
 )
 def test_invalid_tables_are_refused(folder: Path, content: str | bytes, text: str) -> None:
@@ -276,7 +278,12 @@ def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     bare = make(tmp_path / "bare", "dog/1.wav", "2.wav", "1.wav")
     assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, first 1.wav; move")
     mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
-    assert refused(mixed).startswith("train look like splits, but rain lies beside them; put all label folders into")
+    assert refused(mixed).startswith("sub-folders look like splits (train), but rain lies beside them; put all label")
+    flat = make(tmp_path / "flat", "Train/1.wav", "Val/2.wav")
+    assert "look like splits, but recordings lie in them without a folder for their label" in refused(flat)
+    assert refused(make(tmp_path / "a\u2028b", "c\x07d/1.wav", "rain/1.wav")).startswith(
+        f"{tmp_path}/a\u2028b/c\x07d: "
+    )
 
 
 def test_a_label_without_readable_recordings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +320,8 @@ def clips_in(root: Path, *folders: str) -> Path:
         (("Train", "Val"), {"train", "valid"}),
         (("training", "validation", "eval"), {"train", "valid", "test"}),
         (("TRAIN", "dev", "Testing"), {"train", "valid", "test"}),
+        (("train_set", "evalset"), {"train", "test"}),
+        (("audio-train", "validate"), {"train", "valid"}),
     ],
 )
 def test_other_spellings_of_split_folders_are_splits_with_a_note(
@@ -323,6 +332,29 @@ def test_other_spellings_of_split_folders_are_splits_with_a_note(
         data = read_folder(tmp_path)
     assert data.labels.names == ("dog", "rain")
     assert {clip.split for clip in data} == splits
+
+
+def test_numbered_folds_are_splits_with_a_note(tmp_path: Path) -> None:
+    clips_in(tmp_path, "fold1/dog", "fold1/rain", "Fold 2/dog")
+    with pytest.warns(EarmarkWarning, match="sub-folders are taken as splits: Fold 2 as fold2, fold1 as fold1"):
+        data = read_folder(tmp_path)
+    assert data.labels.names == ("dog", "rain") and data.splits == ("fold1", "fold2")
+
+
+def test_labels_that_hold_the_same_folders_give_a_warning(tmp_path: Path) -> None:
+    clips_in(tmp_path, *(f"{folder}/{label}" for folder in ("Train-clean", "Dev-clean") for label in ("dog", "rain")))
+    with pytest.warns(EarmarkWarning, match="Dev-clean, Train-clean are taken as labels, and each holds the same fold"):
+        assert read_folder(tmp_path).labels.names == ("Dev-clean", "Train-clean")
+    clips_in(tmp_path, "Dev-clean/cat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["a\x07b", "a\u2028b", "a\ue000"])
+def test_a_label_that_is_refused_is_named_with_file_and_row(folder: Path, label: str) -> None:
+    text = refusal(folder, f"path,labels\na.wav,rain\nb.wav,{label}\n")
+    assert text.startswith("row 3: a label name is text without") and repr(label) in text
 
 
 def test_two_folders_that_look_like_one_split_are_refused(tmp_path: Path) -> None:
@@ -355,3 +387,40 @@ def test_a_path_is_found_in_either_unicode_form(folder: Path) -> None:
     data = read(folder, "path,labels\n\u00fcber.wav,dog\nb.wav,rain\n")
     assert data[0].id == "\u00fcber.wav"
     assert data[0].load(RATE).duration == 1.0
+
+
+def test_paths_and_groups_may_hold_bytes_that_are_no_utf8(folder: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("file names are text there")
+    (folder / "a.wav").rename(folder / "mod\udc85.wav")
+    data = read(folder, b"path,labels,group,remark\nmod\x85.wav,dog,g\xff,\x84\nb.wav,rain,,\n")
+    assert (data[0].id, data[0].group) == ("mod\udc85.wav", "g\udcff")
+    assert data[0].load(RATE).duration == 1.0
+    assert refusal(folder, b"path,labels\nG\xe4nse.wav,dog\n").startswith("row 2: it is not UTF-8 text; save it")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_tables_in_utf16_are_read(folder: Path, encoding: str) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    data = read(folder, f"{mark}path\tlabels\r\na.wav\tGänse\r\nb.wav\train\r\n".encode(encoding))
+    assert data.labels.names == ("Gänse", "rain")
+
+
+def test_a_file_is_one_clip_whichever_unicode_form_its_rows_have(folder: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "über.wav")
+    (folder / "a.wav").rename(folder / decomposed)
+    data = read(folder, f"path,labels\nüber.wav,dog\n{decomposed},rain\n", lenient=True)
+    assert [clip.id for clip in data] == ["über.wav"]
+    assert "already in row 2" in data.damaged[0][1]
+    (folder / "b.wav").rename(folder / "über.wav")
+    if len(list(folder.glob("*ber.wav"))) == 2:  # file systems of macOS equate the names
+        data = read(folder, f"path,labels\nüber.wav,dog\n{decomposed},rain\n")
+        assert [clip.id for clip in data] == ["über.wav", decomposed]
+
+
+def test_splits_and_groups_are_compared_in_one_unicode_form(folder: Path) -> None:
+    other = unicodedata.normalize("NFD", "Prüfung")
+    data = read(folder, f"path,labels,split,group\na.wav,dog,Prüfung,gü\nb.wav,rain,{other},gu\u0308\n")
+    assert data.splits == ("Prüfung",)
+    assert len(data.select(splits=[other])) == 2
+    assert data[0].group == data[1].group

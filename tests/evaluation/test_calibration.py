@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from earmark.data.clips import Clip, Dataset
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.evaluation import calibration
 from earmark.evaluation.calibration import Calibration, apply, apply_like, calibrate, fit
-from earmark.evaluation.report import FailedClip, LabelFigures, Report, evaluate
+from earmark.evaluation.report import LabelFigures, Report, evaluate
+from earmark.evaluation.scoring import FailedClip
 from earmark.inference.tagger import Tagger
 from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
@@ -329,6 +331,14 @@ def test_a_checkpoint_keeps_the_calibration(network: Network, found: Calibration
         assert torch.equal(loaded(waveform), calibrated(waveform))
 
 
+def test_at_the_instance_level_the_pooled_logits_are_calibrated(network: Network, found: Calibration) -> None:
+    pooled = Network(replace(network.config, pooling="linear_softmax"), network.labels).eval()
+    waveform, facts = torch.randn(2, 16000), found.facts()
+    with torch.inference_mode():
+        expected = float(facts["scale"]) * pooled(waveform) + float(facts["offset"])
+        torch.testing.assert_close(apply(pooled, found)(waveform), expected)
+
+
 def test_calibration_does_not_change_the_given_network(network: Network, found: Calibration) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     calibrated = apply(network, found)
@@ -449,3 +459,21 @@ def test_long_clips_are_calibrated_on_the_scores_of_the_tagger(network: Network,
     whole, by_windows = calibrate(network, [longer], n_workers=0), calibrate(short, [longer], n_workers=0)
     assert by_windows.thresholds != whole.thresholds
     assert fit([replace(evaluate(short, longer), scores=scores)], short.labels) == by_windows
+
+
+@dataclass
+class CountedLoads:
+    """Another reader's sound; counts how often it is loaded."""
+
+    audio: Any
+    n: int = 0
+
+    def load(self, sample_rate: int) -> Audio:
+        self.n += 1
+        return self.audio.load(sample_rate)
+
+
+def test_each_clip_is_decoded_once(network: Network, dataset: Dataset) -> None:
+    counted = replace(dataset, clips=tuple(replace(clip, audio=CountedLoads(clip.audio)) for clip in dataset))
+    calibrate(network, [counted], n_workers=0)
+    assert {clip.audio.n for clip in counted} == {1}

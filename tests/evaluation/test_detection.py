@@ -1,6 +1,7 @@
 """Detection metrics against strong labels."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -94,3 +95,10 @@ def test_clips_without_usable_events_are_refused(tagger):
     unclear = dataset(tagger, a_x=(0,))
     assert refusal(unclear, {**EVENTS, "a-x_40000": []}).endswith("knows; " + left_out.failed[0])
     assert refusal(dataset(tagger, a_x=(), b_x=()), EVENTS).endswith("can be read; a-x: no sound")
+
+
+def test_readers_end_with_an_error(tagger, monkeypatch):
+    monkeypatch.setattr(tagger, "timeline", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        detect(tagger, dataset(tagger, **FOUND), EVENTS)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")], caught

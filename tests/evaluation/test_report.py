@@ -17,7 +17,8 @@ from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import AudioError, ConfigError, DataError
 from earmark.evaluation.metrics import average_precision
-from earmark.evaluation.report import FailedClip, evaluate, measure
+from earmark.evaluation.report import evaluate, measure
+from earmark.evaluation.scoring import FailedClip
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -302,7 +303,10 @@ def test_a_saved_report_holds_metrics_and_scores(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "scores.npz"]
 
     figures = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert figures.keys() == CONTRACT | {"model", "data", "top1", "n_labels_with_positives", "failed"}
+    assert figures.keys() == CONTRACT | {"model", "data", "top1", "n_labels_with_positives", "failed"} | {
+        "long_clips",
+        "n_long_clips",
+    }
     assert (figures["n_clips"], figures["n_labels"], figures["mAP_interval"]) == (8, 3, [1.0, 1.0])
     assert figures["d_prime"] is None, "JSON knows no infinity"
     assert figures["labels"][1] == {"label": "dog", "n_positive": 3, "average_precision": 1.0, "auc": 1.0}

@@ -27,8 +27,10 @@ from earmark.model.pooling import POOLINGS
 from tests.networks import LABELS, graphs_made_once, small_network
 
 RATE = 16000
+WHOLE = ("max", "mean", "max_mean", "attention", "attentive_stats", "gmap", "decision_attention")
+"""Poolings that are tested with the rest of the network; the graph of the others is tested alone."""
 KINDS = {
-    **{pooling: {"pooling": pooling} for pooling in POOLINGS},
+    **{pooling: {"pooling": pooling} for pooling in WHOLE},
     "light": {"backbone": "light"},
     "mn": {"backbone": "mn", "width": 4, "frontend": replace(FrontendConfig.at_16k(), preemphasis=0.97)},
     "fine": {"frontend": replace(FrontendConfig.at_16k(), n_mels=128, hop_length=160)},
@@ -113,6 +115,32 @@ def test_classify_pool_and_attention_are_the_same_with_masks(pair: Pair) -> None
             attention = pair.onnx.attention(segments[0])
             np.testing.assert_allclose(attention, pair.torch.attention(segments[0]), rtol=0, atol=1e-6)
             np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-5)
+            of_label = attention[[2]] if pair.torch.network.pooling.level == "instance" else attention
+            for engine in (pair.onnx, pair.torch):
+                np.testing.assert_allclose(engine.attention(segments[0], 2), of_label, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", [name for name in POOLINGS if name not in WHOLE])
+def test_the_graph_of_each_pooling_computes_the_same(pooling: str) -> None:
+    net, rng = small_network(pooling=pooling), np.random.default_rng(3)
+    graph = onnxruntime.InferenceSession(exporting._export_classify(net).SerializeToString())
+    engine = TorchEngine(net)
+    for n_bags, n_segments in ((1, 1), (2, 9), (3, 10), (7, 31)):
+        segments = 5 * rng.standard_normal((n_bags, n_segments, 16)).astype(np.float32)
+        mask = rng.random((n_bags, n_segments)) < 0.5
+        mask[:, rng.integers(n_segments)] = True
+        for given in (np.ones_like(mask), mask):
+            ours = graph.run(None, {"segments": np.where(given[..., None], segments, np.nan), "mask": given})
+            expected = engine.classify(segments, given), engine.pool(segments, given)
+            np.testing.assert_allclose(sigmoid(ours[0]), sigmoid(expected[0]), rtol=0, atol=1e-5)
+            np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(ours[1], expected[1], rtol=1e-5, atol=1e-4)
+            if len(ours) > 2:
+                np.testing.assert_allclose(ours[2][0], net.attention(*_tensors(segments, given))[0].detach(), atol=1e-6)
+
+
+def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def test_unusual_sounds_have_the_same_scores(gmap: Pair) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from earmark.audio.recording import Audio
+from earmark.audio.resampling import StreamResampler
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.stream import Stream
 from earmark.inference.tagger import Tagger
@@ -186,3 +187,59 @@ def test_the_caller_may_use_its_buffer_again(
         events[0] += streams[0].push(buffer)
         events[1] += streams[1].push(buffer.copy())
     assert events[0] + streams[0].finish() == events[1] + streams[1].finish() != []
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_pushes_of_one_sample_are_resampled_together_and_give_the_same_events(
+    mean_engine: Any, levels: Callable[..., Audio], n_channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.repeat(np.random.default_rng(4).uniform(-0.4, 0.4, 6), 3).tolist()
+    waveform = levels(*values).waveform if n_channels == 1 else np.tile(levels(*values).waveform, (n_channels, 1))
+    tagger = Tagger(mean_engine(thresholds=(0.7, 0.8, 0.5)))
+    once, single = (tagger.stream(1000, n_channels=n_channels) for _ in range(2))
+    n_parts = 0
+    push = StreamResampler.push
+
+    def counted(resampler: StreamResampler, part: np.ndarray) -> np.ndarray:
+        nonlocal n_parts
+        n_parts += 1
+        return push(resampler, part)
+
+    expected = pushed(once, waveform, 99999)
+    monkeypatch.setattr(StreamResampler, "push", counted)
+    assert pushed(single, waveform, 1) == expected
+    assert n_parts <= len(values) + 1, "one part for each segment"
+    assert single.duration == once.duration
+
+
+def test_an_event_ends_with_the_same_sample_in_parts_of_any_size(
+    mean_engine: Any, levels: Callable[..., Audio]
+) -> None:
+    waveform = levels(0.4, 0.4, -0.4, -0.4, -0.4, -0.4, -0.4).waveform
+    single, parts = (Tagger(mean_engine()).stream(1000, window=0.4) for _ in range(2))
+    ends = [at for at in range(len(waveform)) if single.push(waveform[at : at + 1])]
+    assert ends
+    assert not parts.push(waveform[: ends[0]])
+    assert parts.push(waveform[ends[0] : ends[0] + 1])
+
+
+def test_samples_of_several_types_may_be_pushed_one_by_one(mean_engine: Any) -> None:
+    stream, whole = (Tagger(mean_engine()).stream(1000) for _ in range(2))
+    for at in range(900):
+        stream.push(np.array([0.25], np.float32) if at % 2 else np.array([8192], np.int16))
+    whole.push(np.full(900, 0.25, np.float32))
+    events = stream.finish()
+    assert events == whole.finish()
+    np.testing.assert_array_equal(stream.scores, whole.scores)
+
+
+@pytest.mark.parametrize("sample", [np.nan, np.inf])
+def test_an_invalid_sample_is_refused_by_its_own_push(mean_engine: Any, sample: float) -> None:
+    stream = Tagger(mean_engine()).stream(1000, n_channels=2)
+    stream.push(np.zeros((2, 1)))
+    with pytest.raises(AudioError, match="finite"):
+        stream.push(np.array([[0.0], [sample]]))
+    with pytest.raises(AudioError, match="got bool"):
+        stream.push(np.zeros((2, 1), bool))
+    stream.push(np.zeros((2, 1)))
+    assert stream.duration == 0.002

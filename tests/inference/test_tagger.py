@@ -308,3 +308,25 @@ def test_a_network_takes_the_shortest_recordings(real: Tagger, seconds: float) -
 def test_the_module_does_not_import_pytorch() -> None:
     code = "import sys, earmark.inference.tagger, earmark.hub; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_scores_and_embedding_come_from_one_pass(mean_engine: Any, levels: Callable[..., Audio]) -> None:
+    n_encoded = 0
+
+    class Counted(mean_engine):
+        def encode(self, waveform: np.ndarray) -> np.ndarray:
+            nonlocal n_encoded
+            n_encoded += waveform.size
+            return super().encode(waveform)
+
+    tagger = Tagger(Counted())
+    for values in ((0.1, 0.4), np.random.default_rng(0).uniform(-0.4, 0.4, 200).tolist()):
+        recording = levels(*values)
+        expected, embedding = tagger.score(recording), tagger.embed(recording)
+        before, n_encoded = n_encoded // 2, 0
+        scores, embedded = tagger.score_and_embed(recording)
+        assert n_encoded == before
+        np.testing.assert_array_equal(scores.scores, expected.scores)
+        np.testing.assert_array_equal(embedded, embedding)
+        assert scores.duration == expected.duration
+        n_encoded = 0

@@ -1,12 +1,19 @@
 """The engine of a PyTorch network returns the network's values."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from earmark.audio.recording import Audio
+from earmark.inference.evidence import explain
+from earmark.inference.tagger import Tagger
 from earmark.inference.torch_engine import TorchEngine
+from earmark.inference.windows import sigmoid
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
@@ -44,6 +51,38 @@ def test_attention_sums_to_one_or_is_none() -> None:
     assert TorchEngine(network("mean")).attention(segments) is None
 
 
+@pytest.mark.parametrize("pooling", ["feature_attention", "noisy_or", "decision_attention", "hierarchical"])
+def test_timeline_stream_and_evidence_of_other_poolings(pooling: str) -> None:
+    net = network(pooling)
+    engine = TorchEngine(net)
+    tagger = Tagger(engine)
+    waveform = np.random.default_rng(0).normal(0, 0.1, 60000).astype(np.float32)
+    segments = engine.encode(waveform)
+    timeline = tagger.timeline(Audio(waveform, 16000), window=1.2, hop=0.4)
+    for number, scores in enumerate(timeline.scores):
+        expected = sigmoid(engine.classify(segments[None, number : number + 3]))[0]
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+    live = tagger.stream(16000, window=1.2, hop=0.4)
+    for start in range(0, len(waveform), 7000):
+        live.push(waveform[start : start + 7000])
+    live.finish()
+    np.testing.assert_allclose(live.scores, timeline.scores[-1], atol=1e-5)
+    evidence = explain(engine, segments, 1, duration=3.75)
+    fall = [
+        float((engine.classify(segments[None]) - engine.classify(np.delete(segments, t, 0)[None]))[0, 1])
+        for t in range(len(segments))
+    ]
+    np.testing.assert_allclose(evidence.weights, fall, atol=1e-5)
+    if pooling in ("noisy_or", "hierarchical"):
+        assert evidence.attention is None
+    else:
+        assert evidence.attention is not None and evidence.attention.shape == (1, len(segments))
+        np.testing.assert_allclose(evidence.attention.sum(), 1, atol=1e-5)
+        per_label = engine.attention(segments)
+        assert per_label is not None
+        np.testing.assert_array_equal(evidence.attention, per_label[[1]] if len(per_label) == 3 else per_label)
+
+
 @pytest.mark.parametrize(
     ("frontend", "backbone", "halo"),
     [
@@ -72,3 +111,31 @@ def test_the_clip_duration_comes_from_the_checkpoint(tmp_path: Path) -> None:
     assert net.clip_duration is None and TorchEngine(net).clip_duration is None
     net.save(tmp_path / "a.safetensors", {"clip_duration": 5})
     assert TorchEngine(Network.load(tmp_path / "a.safetensors")).clip_duration == 5.0
+
+
+FORKS = """
+import os, signal, sys
+import numpy as np
+import torch
+from earmark.inference.torch_engine import TorchEngine
+from earmark.model.network import Network
+
+engine = TorchEngine(Network.load(sys.argv[1]), n_threads=2)
+waveform = np.random.default_rng(0).normal(0, 0.1, 50000).astype(np.float32)
+before = engine.encode(waveform)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    after = engine.encode(waveform)
+    again = TorchEngine(Network.load(sys.argv[1]), n_threads=2).encode(waveform)
+    os._exit(0 if np.allclose(before, after, atol=1e-5) and np.allclose(before, again, atol=1e-5) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_engine_works_in_a_forked_process(tmp_path: Path) -> None:
+    network().save(tmp_path / "a.safetensors")
+    several = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", FORKS, str(tmp_path / "a.safetensors")], env=several, timeout=120)
+    assert done.returncode == 0, "after 60 s the forked process still waits for threads that it does not have"

@@ -120,3 +120,18 @@ def test_audioset_labels_equal_the_published_table() -> None:
     table = "\n".join(f"{id_}\t{name}" for id_, name in zip(labels.ids, labels.names, strict=True))
     expected = "9d635e38533c460d5549e1d647fe389f322664bbf32cfd4c09ada9052886c69f"
     assert hashlib.sha256(table.encode()).hexdigest() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("\u200fdog\u200e", "dog"),
+        ("do\u200bg", "dog"),
+        ("\ufeffdog", "dog"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e007f"),
+    ],
+)
+def test_invisible_characters_that_spell_nothing_are_removed(text: str, label: str) -> None:
+    assert normal_label(text) == label
+    assert LabelSet(("rain", text)).index(label) == 1

@@ -111,6 +111,14 @@ def test_kong_2019_is_a_head():
     torch.testing.assert_close(net(segments), last(F.relu(norm(net.pool(segments)))))
 
 
+def test_a_head_at_the_instance_level_is_calibrated_after_its_pooling():
+    net, segments = head(pooling="noisy_or"), torch.randn(2, 5, 6)
+    before = net(segments)
+    net.affine.scale.fill_(0.5), net.affine.offset.fill_(-1.0)
+    torch.testing.assert_close(net(segments), 0.5 * before - 1)
+    assert head(pooling="gmap").affine is None
+
+
 def test_instance_level_attention_has_a_row_for_each_label():
     net = head(pooling="decision_attention")
     attention = net.attention(torch.randn(2, 5, 6))

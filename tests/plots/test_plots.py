@@ -208,3 +208,14 @@ def test_evidence_is_drawn_at_its_time_in_the_recording(saved_figures, tmp_path,
     upwards, downwards = (patch.get_data() for patch in bars.patches)
     assert upwards.values.tolist() == [0.5, 0, 0, 1.0, 0] and downwards.values.tolist() == [0, -0.25, 0, 0, -0.5]
     assert upwards.edges[[0, -1]].tolist() == pytest.approx([30.0, 31.9])
+
+
+def test_titles_and_labels_may_hold_any_characters(saved_figures, tmp_path):
+    onsets = np.arange(3) * 0.4
+    timeline = Timeline(onsets, np.full((3, 1), 0.9), ("$\\frac{$ rain",), window=0.8, hop=0.4, duration=1.6)
+    spectrogram = Spectrogram(np.zeros((64, 64)), np.geomspace(60, 7800, 64), 0.025)
+    for suffix in (".png", ".svg"):
+        path = tmp_path / f"t{suffix}"
+        plot_timeline(path, spectrogram, timeline, timeline.events(), threshold=None, title="mod\udc85 $x^{$ $.wav")
+        assert path.stat().st_size > 1000
+    assert saved_figures[0].get_suptitle() == "mod\\udc85 $x^{$ $.wav"

@@ -4,11 +4,12 @@ import stat
 import subprocess
 import sys
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from earmark.storage.files import atomic_write, leftovers, walk
+from earmark.storage.files import atomic_write, in_either_form, leftovers, utf8_name, walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
@@ -154,3 +155,25 @@ def test_walk_passes_on_the_errors_of_unreadable_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="none"):
         list(walk(tmp_path / "none"))
     assert [error.filename for error in errors] == [str(tmp_path / "none")]
+
+
+def test_a_path_is_found_in_either_unicode_form(tmp_path):
+    composed, decomposed = "Gänse", unicodedata.normalize("NFD", "über.wav")
+    (tmp_path / composed).mkdir()
+    (tmp_path / composed / decomposed).touch()
+    for form in ("NFC", "NFD"):
+        path = Path(unicodedata.normalize(form, str(tmp_path / composed / decomposed)))
+        assert in_either_form(path).samefile(tmp_path / composed / decomposed)
+    for gone in (tmp_path / composed / "gone ü", Path("gone ü"), tmp_path / "plain"):
+        assert in_either_form(gone) == gone
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_libraries_get_a_name_in_utf8(tmp_path):
+    path = tmp_path / "mod\udc85.txt"
+    path.write_text("here")
+    with utf8_name(path) as name:
+        assert name.encode() and Path(name).read_text() == "here" and name.endswith(".txt")
+    assert path.exists() and not Path(name).exists()
+    with utf8_name(tmp_path / "ü.txt") as name:
+        assert name == str(tmp_path / "ü.txt")

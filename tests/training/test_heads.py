@@ -16,6 +16,7 @@ from earmark.model.network import Network
 from earmark.training import TrainConfig, TrainingInterrupted
 from earmark.training.batches import TrainBatches
 from earmark.training.features import segment_features
+from earmark.training.initial import initial_stages
 from earmark.training.plan import Plan
 from earmark.training.recipes import recipe
 from earmark.training.settings import OF_SOUND
@@ -61,6 +62,14 @@ def test_a_head_learns_and_is_evaluated(data, other, tmp_path):
     assert report.mAP > 0.5
     # the loss is that of a validation at the end of the run
     assert report.mAP == pytest.approx(result.history[-1].valid_mAP, abs=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["gmap", "decision_attention"])
+def test_first_scores_are_near_the_share_of_clips_with_a_label(data, tmp_path, pooling):
+    share = sum(len(clip.labels) for clip in data) / (len(data) * len(data.labels))
+    head = initial_stages(replace(TINY, pooling=pooling, dropout=0.0), data, {}, True, print).eval()
+    scores = head(torch.zeros(1, 3, 128)).sigmoid()
+    assert torch.allclose(scores, torch.full_like(scores, share), rtol=0.01)
 
 
 def test_a_batch_of_segments_is_that_of_its_clips(data):

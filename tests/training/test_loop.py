@@ -150,16 +150,6 @@ def test_validation_labels_are_matched_by_name(tmp_path):
     assert histories[0][0].valid_mAP == histories[1][0].valid_mAP
 
 
-def test_a_frozen_backbone_stays_as_it_is(tmp_path):
-    run(tmp_path / "start", TWO_EPOCHS)
-    checkpoint = tmp_path / "start" / "last.safetensors"
-    run(tmp_path / "frozen", replace(TWO_EPOCHS, init=str(checkpoint), freeze="backbone", seed=9))
-    source, trained = Network.load(checkpoint).state_dict(), state_of(tmp_path / "frozen")["network"]
-    for name, value in source.items():
-        is_frozen = name.startswith("backbone.")
-        assert torch.equal(value, trained[name]) == is_frozen, name
-
-
 def test_a_mobile_network_trains_and_starts_other_trainings(tmp_path):
     config = replace(TWO_EPOCHS, backbone="mn", width=10, n_heads=2)
     result = run(tmp_path / "start", config)
@@ -167,7 +157,5 @@ def test_a_mobile_network_trains_and_starts_other_trainings(tmp_path):
     checkpoint = tmp_path / "start" / "last.safetensors"
     network = Network.load(checkpoint)
     assert network.config.backbone == "mn" and network.backbone.n_channels == 96 and network.halo is None
-    run(tmp_path / "other", replace(config, init=str(checkpoint), pooling="attentive_stats", freeze="backbone"))
-    again = Network.load(tmp_path / "other" / "last.safetensors")
-    for name, value in network.backbone.state_dict().items():
-        assert torch.equal(value, again.backbone.state_dict()[name]), name
+    run(tmp_path / "other", replace(config, init=str(checkpoint), pooling="attentive_stats"))
+    assert Network.load(tmp_path / "other" / "last.safetensors").config.backbone == "mn"

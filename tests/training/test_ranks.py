@@ -54,6 +54,17 @@ def test_impossible_devices_are_refused(settings, text):
         TrainConfig(batch_size=8, **{"device": "cpu", **settings})
 
 
+def test_processes_with_other_settings_or_clips_are_refused(monkeypatch):
+    facts = {"settings": {"learning_rate": 0.001}, "clips": "0f"}
+    monkeypatch.setattr(Rank, "gather", lambda self, value: [facts, value])
+    Rank(1, 2, 1, 2).check_same(**facts)
+    text = "process 1 of the run has other settings than process 0; all of them must be started with the same settings"
+    with pytest.raises(ConfigError, match=text):
+        Rank(1, 2, 1, 2).check_same(**{**facts, "settings": {"learning_rate": 0.1}})
+    with pytest.raises(ConfigError, match="has other settings and clips than"):
+        Rank(1, 2, 1, 2).check_same(settings={}, clips="")
+
+
 @pytest.mark.parametrize("n_ranks", [1, 2])
 @pytest.mark.parametrize("n_workers", [0, 2])
 @pytest.mark.parametrize("order", ["clips", "blocks", "balanced"])

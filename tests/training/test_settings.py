@@ -14,7 +14,7 @@ import pytest
 from earmark.errors import ConfigError
 from earmark.model.backbones import BACKBONES
 from earmark.model.pooling import POOLINGS
-from earmark.training import TrainConfig, settings
+from earmark.training import TrainConfig, choices, settings
 from earmark.training.settings import Topic
 
 
@@ -89,8 +89,8 @@ def test_every_setting_is_documented_and_every_pooling_can_be_set():
         if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
     ]
     assert documented == [entry.name for entry in fields(TrainConfig)]
-    assert set(settings.PoolingName.__args__) == set(POOLINGS)
-    assert settings.BackboneName.__args__ == tuple(BACKBONES)
+    assert choices.PoolingName.__args__ == tuple(POOLINGS)
+    assert choices.BackboneName.__args__ == tuple(BACKBONES)
 
 
 def test_settings_need_no_torch():

@@ -1,14 +1,29 @@
 """Lengths stated in file headers, to detect truncated files: decoders read those without an error."""
 
 import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from earmark.errors import AudioError
 
 Source = Path | bytes
 """A recording: the path of a file, or all its bytes."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A file within a file."""
+
+    path: Path
+    start: int
+    """Offset of its first byte."""
+    stop: int
+    """Offset behind its last byte."""
+
 
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -28,17 +43,9 @@ _SIGNATURES: Final = (
     (0, b"\0\0\x01\xba", "mpeg"),
 )
 """Formats that libsndfile does not read: offset and bytes of the signature, and FFmpeg's name."""
-_MP3_KILOBITS: Final = {
-    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (0, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (0, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""Bit rates in kbit/s by (is MPEG 1, layer); in MPEG 2 and 2.5, layers 2 and 3 share one table."""
-_MP3_SEARCH_BYTES: Final = 1 << 16
-_TOLERATED_BYTES: Final = 64
+TOLERATED_BYTES: Final = 64
 """Tolerated excess of the stated size: some writers include the header's bytes."""
+_SEARCHED_BYTES: Final = 1 << 20
 _MAX_BOXES: Final = 1_000_000
 _MAX_OGG_PAGE: Final = 27 + 255 + 255 * 255
 
@@ -62,12 +69,16 @@ class LenientFile:
             return -1
 
 
-def open_stream(source: Source) -> BufferedIOBase:
+def open_stream(source: Source | Span) -> BufferedIOBase:
     """A binary stream at the first byte; the caller closes it."""
+    if isinstance(source, Span):
+        return Section(source.path.open("rb"), source.start, source.stop)
     return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def size_in_bytes(source: Source) -> int:
+def size_in_bytes(source: Source | Span) -> int:
+    if isinstance(source, Span):
+        return source.stop - source.start
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
@@ -78,7 +89,7 @@ def truncation_error(name: str, stated: str, held: str) -> AudioError:
     )
 
 
-def check_complete(source: Source, name: str, file_format: str) -> None:
+def check_complete(source: Source | Span, name: str, file_format: str) -> None:
     """Checks that a file does not end before its stated end.
 
     A truncated FLAC or mp3 file is only detected during decoding; MPEG-TS and some others state no length.
@@ -97,11 +108,11 @@ def check_complete(source: Source, name: str, file_format: str) -> None:
             if not _last_page_is_complete(stream, size):
                 raise AudioError(f"{name}: cut off in the middle of an Ogg page; copy or download it again")
             return
-        if file_format in ("WAV", "WAVEX", "RF64", "AIFF", "CAF", "caf"):
+        if file_format in ("WAV", "WAVEX", "RF64", "AIFF", "CAF", "wav", "aiff", "caf"):
             stated, held = _chunk_sizes(stream, size)
-        elif file_format == "AU":
+        elif file_format in ("AU", "au"):
             stated, held = _au_sizes(stream, size)
-        elif file_format == "W64":
+        elif file_format in ("W64", "w64"):
             stated, held = int.from_bytes(stream.read(24)[16:], "little"), size
         elif file_format == "mov":
             stated, held = _box_sizes(stream, size)
@@ -115,78 +126,91 @@ def check_complete(source: Source, name: str, file_format: str) -> None:
             return
     # writers to a pipe do not know the length and state the largest number
     unknown = 0x7FFF0000 <= stated <= 0x80000000 or 0xFFFF0000 <= stated <= 0xFFFFFFFF or stated >= 1 << 62
-    if not unknown and stated - held > _TOLERATED_BYTES:
+    if not unknown and stated - held > TOLERATED_BYTES:
         unit = "bytes" if file_format.islower() else "bytes of sound"
         raise truncation_error(name, f"{stated} {unit}", f"{held}")
 
 
-class UnclosedWav(BufferedIOBase):
-    """A wav file whose data chunk extends to the end of the file, whatever its header states.
+class Section(BufferedIOBase):
+    """Part of a file as a file of its own, in which some bytes are replaced.
 
     Args:
         stream: The file; it is closed with this one.
-        size_at: Offset of the 4 bytes with the size of the data chunk.
+        start: Offset of the first byte.
+        stop: Offset behind the last byte.
+        replaced: New bytes by their offset from `start`.
     """
 
-    def __init__(self, stream: BufferedIOBase, size_at: int) -> None:
-        self._stream, self._size_at = stream, size_at
+    def __init__(
+        self, stream: BufferedIOBase, start: int, stop: int, replaced: Mapping[int, bytes] = MappingProxyType({})
+    ) -> None:
+        self._stream, self._start, self._size, self._replaced = stream, start, stop - start, replaced
+        self._stream.seek(start)
 
     def read(self, n_bytes: int | None = -1, /) -> bytes:
-        start = self._stream.tell()
-        data = bytearray(self._stream.read(n_bytes))
-        for at in range(max(start, self._size_at), min(start + len(data), self._size_at + 4)):
-            data[at - start] = 0xFF
-        return bytes(data)
+        at = self.tell()
+        n_left = max(0, self._size - at)
+        data = self._stream.read(n_left if n_bytes is None or n_bytes < 0 else min(n_bytes, n_left))
+        for offset, new in self._replaced.items():
+            first, last = max(at, offset), min(at + len(data), offset + len(new))
+            if first < last:
+                data = data[: first - at] + new[first - offset : last - offset] + data[last - at :]
+        return data
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._stream.seek(offset, whence)
+        origin = (0, self._stream.tell() - self._start, self._size)[whence]
+        return self._stream.seek(self._start + max(0, origin + offset)) - self._start
 
     def close(self) -> None:
         self._stream.close()
         super().close()
 
 
-def unclosed_wav(source: Source) -> tuple[int, int] | None:
-    """Offset and value of the data size of a wav file with sound behind the stated end; None for other files.
+def find_all(source: Source, wanted: bytes) -> Iterator[int]:
+    """The offsets at which the bytes occur, in order."""
+    position, kept = 0, b""
+    with open_stream(source) as stream:
+        while block := stream.read(_SEARCHED_BYTES):
+            data = kept + block
+            at = data.find(wanted)
+            while at >= 0:
+                yield position - len(kept) + at
+                at = data.find(wanted, at + 1)
+            position += len(block)
+            kept = data[1 - len(wanted) :]
 
-    Recorders that are killed, or count in too few bits, leave such files. Bytes that are no chunk count as sound.
+
+def joined_files(source: Source, file_format: str) -> Sequence[Source | Span]:
+    """The files that are joined in one, for formats that FFmpeg reads up to the end of the first; else the file itself.
+
+    Args:
+        source: The recording.
+        file_format: The format's name in FFmpeg.
     """
-    size = size_in_bytes(source)
+    starts = list(_file_starts(source, file_format))
+    if len(starts) < 2:
+        return [source]
+    spans = zip(starts, [*starts[1:], size_in_bytes(source)], strict=True)
+    if isinstance(source, bytes):
+        return [source[start:stop] for start, stop in spans]
+    return [Span(source, start, stop) for start, stop in spans]
+
+
+def _file_starts(source: Source, file_format: str) -> Iterator[int]:
+    """Offsets of the files that are joined in one flv, mp4 or mov file."""
     with open_stream(source) as stream:
-        if stream.read(12)[:4] != b"RIFF":
-            return None
-        position = 12
-        for _ in range(1000):
-            stream.seek(position)
-            head = stream.read(8)
-            if len(head) < 8:
-                return None
-            stated = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                end = position + 8 + stated
-                ends_there = size - end <= _TOLERATED_BYTES or _is_chunk(stream, end + stated % 2, size)
-                return None if ends_there or _is_chunk(stream, end, size) else (position + 4, stated)
-            position += 8 + stated + stated % 2
-    return None
-
-
-def _is_chunk(stream: BufferedIOBase, position: int, size: int) -> bool:
-    """Whether a chunk of a wav file or a tag begins there."""
-    stream.seek(position)
-    head = stream.read(8)
-    if head.startswith((b"TAG", b"ID3", b"APETAG")) or not head.strip(b"\0"):
-        return True
-    is_name = head[:4].isascii() and head[:4].decode().isprintable()
-    return is_name and position + 8 + int.from_bytes(head[4:], "little") <= size + _TOLERATED_BYTES
-
-
-def mp3_states_length(source: Source) -> bool:
-    """Whether a Xing header states the number of frames; without it libsndfile guesses from the first bit rate."""
-    with open_stream(source) as stream:
-        _skip_id3(stream)
-        frame = stream.read(2048)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    return 0 <= at < len(frame) - 7 and bool(frame[at + 7] & 1)
+        if file_format == "flv":
+            for at in find_all(source, b"FLV\x01"):
+                stream.seek(at + 5)
+                if stream.read(8) == b"\0\0\0\x09\0\0\0\0":  # size of the header, and of the tag before the first
+                    yield at
+        elif file_format == "mov":
+            seen = {b"moov", b"mdat"}
+            for at, name, _, _ in _boxes(stream):
+                if name == b"ftyp" and b"moov" in seen and not seen.isdisjoint((b"mdat", b"moof")):
+                    yield at
+                    seen = set()
+                seen.add(name)
 
 
 def id3_size(source: Source) -> int:
@@ -194,48 +218,6 @@ def id3_size(source: Source) -> int:
     with open_stream(source) as stream:
         _skip_id3(stream)
         return stream.tell()
-
-
-def mp3_start(source: Source) -> int | None:
-    """Offset of the first mp3 frame that is followed by another frame; None if there is none.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with open_stream(source) as stream:
-        _skip_id3(stream)
-        start = stream.tell()
-        head = stream.read(_MP3_SEARCH_BYTES)
-    at = head.find(b"\xff")
-    while at >= 0:
-        n_frame = _mp3_frame_bytes(head[at : at + 4])
-        following = head[at + n_frame : at + n_frame + 4]
-        # version, layer and rate do not change between frames
-        if (
-            n_frame
-            and _mp3_frame_bytes(following)
-            and following[1] == head[at + 1]
-            and not (following[2] ^ head[at + 2]) & 12
-        ):
-            return start + at
-        at = head.find(b"\xff", at + 1)
-    return None
-
-
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Size in bytes of the MPEG audio frame with this 4-byte header; 0 if the header is invalid."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer, rate = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3), header[2] >> 2 & 3
-    kilobits = _MP3_KILOBITS[1 if version == 3 else 0, 1 if layer == 1 else 2 if layer == 2 and version == 3 else 3]
-    if version == 1 or layer == 4 or rate == 3 or not 0 < header[2] >> 4 < 15:
-        return 0
-    n_bits = kilobits[(header[2] >> 4) - 1] * 1000
-    hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    padding = header[2] >> 1 & 1
-    if layer == 1:
-        return (12 * n_bits // hertz + padding) * 4
-    return (72 if layer == 3 and version != 3 else 144) * n_bits // hertz + padding
 
 
 def media_format(source: Source) -> str | None:
@@ -268,8 +250,8 @@ def _skip_id3(stream: BufferedIOBase) -> None:
     stream.seek(10 + n_tag if head[:3] == b"ID3" else 0)
 
 
-def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
-    """Stated and actual size of the first mp4 box that extends beyond the end of the file."""
+def _boxes(stream: BufferedIOBase) -> Iterator[tuple[int, bytes, int, int]]:
+    """Offset, name, stated size and size of the head of the mp4 boxes at the top level."""
     position = 0
     for _ in range(_MAX_BOXES):
         stream.seek(position)
@@ -279,13 +261,17 @@ def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
             stated, n_head = int.from_bytes(head[8:]), 16
         # the last box may state 0 bytes, which means up to the end
         if len(head) < n_head or stated < n_head:
-            break
-        # other boxes hold no sound
-        if position + stated > size and head[4:8] in (b"ftyp", b"moov", b"mdat", b"moof"):
-            return stated - n_head, size - position - n_head
+            return
+        yield position, head[4:8], stated, n_head
         position += stated
-        if position > size:
-            break
+
+
+def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
+    """Stated and actual size of the first mp4 box that extends beyond the end of the file."""
+    for position, name, stated, n_head in _boxes(stream):
+        # other boxes hold no sound
+        if position + stated > size and name in (b"ftyp", b"moov", b"mdat", b"moof"):
+            return stated - n_head, size - position - n_head
     return 0, 0
 
 

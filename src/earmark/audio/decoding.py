@@ -1,28 +1,26 @@
 """Decoders for recordings of any format, read forwards and mixed to one channel."""
 
-import os
-import shutil
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from io import BytesIO
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
 
-from earmark.audio import containers, media
+from earmark.audio import chunks, containers, irregular, media, mp3
 from earmark.audio.containers import DecodingError, Source
+from earmark.audio.joined import JoinedDecoder
+from earmark.audio.sound_files import SoundFileDecoder, open_file
+from earmark.audio.time_limit import LimitedDecoder
+from earmark.audio.tracks import Track, check_exists, check_track
 from earmark.errors import AudioError, EarmarkWarning
 
 _BLOCK_VALUES: Final = 1 << 20
 """Values decoded at once; headers may state any length, so memory is never allocated from them."""
 _BLOCK_SECONDS: Final = 60
 """Maximum duration of a block; resampling to a higher rate takes more memory."""
-_MP3_SLACK: Final = 1152
-"""Samples in one frame; encoders count the padding at the ends differently."""
 _MAX_AMPLITUDE: Final = 1e10
 """Above 32-bit integers stored as floats; far larger values have infinite squares."""
 UNSCALED_PEAK: Final = 16.0
@@ -33,10 +31,6 @@ UNSCALED_TEXT: Final = (
 )
 _MIN_POWER_LEFT: Final = 0.02
 """Power of the mean relative to that of uncorrelated channels (-17 dB); below it, channels cancel each other."""
-_UNKNOWN_LENGTH: Final = 1 << 62
-"""libsndfile's length of files that state none, for example FLAC written to a pipe."""
-_FALLBACKS: Final = {b"OggS": "ogg", b"caff": "caf"}
-"""First bytes of formats that libsndfile reads in part (no Speex, no AAC), and their names in FFmpeg."""
 _RATES: Final = range(100, 10_000_001)
 """Hz; a rate outside this range means a damaged header."""
 
@@ -86,22 +80,30 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def open_decoder(source: Source, name: str) -> Iterator[Decoder]:
+def open_decoder(source: Source, name: str, track: Track = None) -> Iterator[Decoder]:
     """A decoder of the recording, closed when the block ends.
 
     Args:
         source: A file in any format, or its bytes.
         name: Name of the recording in errors.
+        track: Number of the sound track, from 1 on, or `mix` for the mean of all; by default the first.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, or shorter than its header states.
+        AudioError: The file is missing, empty, no audio, shorter than its header states, without this track, or its
+            decoder hangs (`time_limit`).
+        ConfigError: `track` is neither a positive whole number nor `mix`.
     """
-    if isinstance(source, Path):
-        check_is_file(source)
-    try:
+    check_track(track)
+
+    def opened() -> Decoder:
+        if isinstance(source, Path):
+            check_is_file(source)
         if containers.size_in_bytes(source) == 0:
             raise AudioError(f"{name}: empty, 0 bytes; copy or download it again")
-        decoder = _choose_decoder(source, name)
+        return _choose_decoder(source, name, track)
+
+    try:
+        decoder = LimitedDecoder(opened, name)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
     with closing(decoder):
@@ -187,123 +189,78 @@ def describe_invalid(samples: np.ndarray) -> str:
     return f"samples as large as {np.abs(samples).max():.2g}, where full scale is 1,"
 
 
-def _choose_decoder(source: Source, name: str) -> Decoder:
+def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
     media_format = containers.media_format(source)
     if media_format is not None:
-        return media.MediaDecoder(source, name, media_format)
+        return media.open_media(source, name, media_format, track)
+    planned = irregular.plan(source)
+    if planned is not None and planned.parts:
+        return _open_planned(source, name, planned, track)
     try:
-        file = _open_sound_file(source)
+        file = open_file(source)
+    except soundfile.SoundFileError as error:
+        # libsndfile recognizes an mp3 only at the first byte
+        planned = irregular.plan_mp3(source)
+        if planned is not None:
+            return _open_planned(source, name, planned, track)
+        _check_mp3(source, name)
+        return _decline(source, name, error, track)
+    try:
         # with this suffix libsndfile reads any bytes as samples
         if file.format == "RAW":
-            file.close()
             raise AudioError(f"{name}: cannot be read as audio; it has no header")
-    except soundfile.SoundFileError as error:
-        with containers.open_stream(source) as stream:
-            fallback = _FALLBACKS.get(stream.read(4))
-        if fallback is not None and media.is_installed():
-            return media.MediaDecoder(source, name, fallback)
-        raise AudioError(
-            f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
-            "aiff, au, caf, w64, mp4 and webm: convert it, for example to wav"
-        ) from error
-    try:
-        unclosed = containers.unclosed_wav(source) if file.format in ("WAV", "WAVEX") else None
-        if unclosed is not None:
+        if file.format == "MP3" and (planned := irregular.plan_mp3(source)) is not None:
             file.close()
-            size_at, stated = unclosed
-            file = _SequentialFile(
-                containers.LenientFile(containers.UnclosedWav(containers.open_stream(source), size_at))
-            )
-            text = f"its header states {stated} bytes of sound; the rest of the file is read too"
-            warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
+            return _open_planned(source, name, planned, track)
         containers.check_complete(source, name, file.format)
-        return _SoundFileDecoder(file)
+        if file.format == "MP3":
+            _check_mp3(source, name)
+        check_exists(track, 1, name)
+        _warn(name, planned)
+        return SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
 
 
-def _open_sound_file(source: Source) -> "_SequentialFile":
+def _check_mp3(source: Source, name: str) -> None:
+    stated, held = mp3.stated_and_held(source)
+    if held < stated:
+        raise containers.truncation_error(name, f"{stated} frames", f"{held}")
+
+
+def _open_planned(source: Source, name: str, planned: irregular.Plan, track: Track) -> Decoder:
+    with containers.open_stream(source) as stream:
+        if stream.read(4) == b"OggS":
+            containers.check_complete(source, name, "OGG")
+    check_exists(track, 1, name)
+    _warn(name, planned)
+    only = planned.parts[0]
     try:
-        file = _SequentialFile(
-            containers.LenientFile(BytesIO(source)) if isinstance(source, bytes) else _file_name(source)
-        )
-    except soundfile.SoundFileError:
-        # libsndfile recognizes an mp3 only at the first byte
-        start = containers.mp3_start(source)
-        if start is None:
-            raise
-        return _open_through_pipe(source, start)
-    if file.format != "MP3":
-        return file
-    start = containers.mp3_start(source)
-    if containers.mp3_states_length(source) and start == containers.id3_size(source):
-        return file
-    file.close()
-    return _open_through_pipe(source, start or 0)
+        if len(planned.parts) == 1 and not only.gaps:
+            return only.open()
+        return JoinedDecoder(planned.parts, name)
+    except soundfile.SoundFileError as error:
+        return _decline(source, name, error, track)
 
 
-def _file_name(path: Path) -> Path | bytes:
-    return os.fsencode(path) if os.name == "posix" else path  # file names need not be valid text
+def _warn(name: str, planned: irregular.Plan | None) -> None:
+    for text in planned.notes if planned is not None else ():
+        warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=2)
 
 
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read forwards; `can_seek` says whether its format supports seek."""
-
-    def seekable(self) -> bool:
-        # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
-        # stated length this fails and loses the last block, and it makes mp3 slow.
-        return False
-
-    @property
-    def can_seek(self) -> bool:
-        return bool(super().seekable())
-
-
-class _SoundFileDecoder:
-    """The decoder for the formats of libsndfile."""
-
-    def __init__(self, file: _SequentialFile) -> None:
-        self._file = file
-        self.sample_rate: int = file.samplerate
-        self.n_channels: int = file.channels
-        self.n_samples = None if file.frames >= _UNKNOWN_LENGTH else int(file.frames)
-        self.slack = _MP3_SLACK if file.format == "MP3" else 0
-
-    def read(self, n_samples: int) -> np.ndarray:
-        try:
-            samples: np.ndarray = self._file.read(n_samples, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise DecodingError(str(error)) from error
-        return samples
-
-    def skip(self, n_samples: int) -> None:
-        if self._file.can_seek:
-            try:
-                self._file.seek(n_samples)
-            except soundfile.SoundFileError as error:
-                raise DecodingError(str(error)) from error
-            return
-        while n_samples > 0:
-            n_samples -= len(self.read(min(n_samples, 65536))) or n_samples
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _open_through_pipe(source: Source, start: int) -> _SequentialFile:
-    """An mp3 from byte `start` on, for files that do not state their length."""
-    # libsndfile guesses the missing length from the first frame's bit rate and stops there, in the worst case at a
-    # sixth of the sound. It reads a pipe up to the end.
-    incoming, outgoing = os.pipe()
-
-    def feed() -> None:
-        # the reader may close the pipe early
-        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe, containers.open_stream(source) as stream:
-            stream.seek(start)
-            shutil.copyfileobj(stream, pipe)
-
-    threading.Thread(target=feed, daemon=True).start()
-    return _SequentialFile(incoming, closefd=True)
+def _decline(source: Source, name: str, error: Exception, track: Track) -> Decoder:
+    """FFmpeg's decoder of a file that libsndfile does not read."""
+    found = media.find_format(source) if media.is_installed() else None
+    if found is not None:
+        return media.open_media(source, name, found, track)
+    codec = chunks.wav_codec(source)
+    if codec is not None and not media.is_installed():
+        raise AudioError(f"{name}: its sound is in {codec}; reading it needs the extra: {media.INSTALL}") from error
+    known = "" if codec is None else f" (its header names {codec})"
+    raise AudioError(
+        f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
+        f"aiff, au, caf, w64, mp4 and webm{known}: convert it, for example to wav"
+    ) from error

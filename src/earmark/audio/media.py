@@ -1,15 +1,20 @@
 """Sound of m4a, mp4, webm, mkv and other formats of FFmpeg. Only this module imports PyAV."""
 
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 
 from earmark.audio import containers
-from earmark.audio.containers import DecodingError, Source
+from earmark.audio.clock import TrackClock
+from earmark.audio.containers import DecodingError, Source, Span
+from earmark.audio.joined import JoinedDecoder, Part
+from earmark.audio.tracks import MixedTracks, Track, check_exists
 from earmark.errors import AudioError, EarmarkWarning
 
 INSTALL: Final = "pip install 'earmark[media]'"
@@ -27,12 +32,23 @@ _COMMON_NAMES: Final = {
     "wv": "WavPack",
 }
 """Common names of formats that FFmpeg names differently."""
-_STATES_LENGTH: Final = frozenset({"mov", "wv"})
+_DETECTED: Final = (
+    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gxf,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mxf,nut,ogg,oma,qcp,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
+)
+"""Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
+_STATES_LENGTH: Final = frozenset({"mov"})
 """Formats that state the exact number of samples."""
-_STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi"})
+_STATES_DURATION: Final = frozenset({"mov", "matroska", "flv", "avi", "wv"})
 """Formats that state the approximate length of the longest stream; for others FFmpeg guesses it."""
 _SLACK: Final = 0.25
 """Seconds by which a stated length may exceed the sound: tracks end with whole packets."""
+_STATES_END: Final = frozenset({"mov", "matroska"})
+"""Formats whose stated duration is reliable: no sound begins behind it."""
+_PRIMING: Final = 1.0
+"""Maximum seconds before 0 that are the priming of a codec."""
+_MICROSECONDS: Final = 1_000_000
+"""Ticks a second of the container's start and duration."""
 _DISCARD_ALL: Final = 48
 _READ_SAMPLES: Final = 65536
 """Minimum number of samples per read; the packets of codecs hold about a thousand."""
@@ -43,20 +59,60 @@ def is_installed() -> bool:
     return find_spec("av") is not None
 
 
+def find_format(source: Source) -> str | None:
+    """FFmpeg's name of a format by the content of a file; None for content that is no sound."""
+    import av
+
+    with containers.open_stream(source) as file:
+        try:
+            with av.open(containers.LenientFile(file), options={"format_whitelist": _DETECTED}) as container:
+                name: str = container.format.name
+        except (av.FFmpegError, ValueError, OverflowError):
+            return None
+    return name.partition(",")[0]
+
+
+def open_media(
+    source: Source, name: str, media_format: str, track: Track = None
+) -> "MediaDecoder | MixedTracks | JoinedDecoder":
+    """A decoder of one sound track of a file, or of the mean of all; files joined in one follow each other.
+
+    Raises:
+        AudioError: As for `MediaDecoder`.
+    """
+    files = containers.joined_files(source, media_format)
+    if len(files) == 1 or not is_installed():
+        return _open_tracks(source, name, media_format, track)
+    warnings.warn(f"{name}: {len(files)} files are joined in it; all are read", EarmarkWarning, stacklevel=2)
+    parts = [Part(partial(_open_tracks, file, name, media_format, track), None) for file in files]
+    return JoinedDecoder(parts, name)
+
+
+def _open_tracks(source: Source | Span, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
+    decoder = MediaDecoder(source, name, media_format, None if track == "mix" else track)
+    if track != "mix" or decoder.n_tracks == 1:
+        return decoder
+    decoder.close()
+    return MixedTracks(lambda number: MediaDecoder(source, name, media_format, number), decoder.n_tracks)
+
+
 class MediaDecoder:
-    """The decoder for the first audio stream of a file, by FFmpeg.
+    """The decoder for one sound track of a file, by FFmpeg.
+
+    The time of a sample is that of the file's clock, which is 0 at the start that the container states. Where the
+    track begins later or has a gap, silence is put in (`TrackClock`). A warning names it.
 
     Args:
         source: A file, or its bytes.
         name: Name of the recording in errors.
-        media_format: From `containers.media_format`. FFmpeg must not detect it: it reads some texts as playlists and
-            downloads the files in them.
+        media_format: From `containers.media_format` or `find_format`.
+        track: Number of the track, from 1 on; None for the first that FFmpeg can decode, with a warning about others.
 
     Raises:
-        AudioError: PyAV is not installed, or the file is damaged, cut off or without sound.
+        AudioError: PyAV is not installed, or the file is damaged, cut off, without sound or without this track.
     """
 
-    def __init__(self, source: Source, name: str, media_format: str) -> None:
+    def __init__(self, source: Source | Span, name: str, media_format: str, track: int | None = None) -> None:
         try:
             import av
         except ModuleNotFoundError as error:
@@ -71,29 +127,47 @@ class MediaDecoder:
                 container: Any = opened.enter_context(
                     av.open(containers.LenientFile(file), format=media_format, metadata_errors="replace")
                 )
-                self._frames = _frames(container, name)
+                number = _choose_track(container, name, track)
+                self._frames = _frames(container, number)
                 first = next(self._frames, None)
             except self._errors as error:
                 reason = f"it is damaged or cut off ({_reason(error)}); copy or download it again"
                 raise AudioError(f"{name}: cannot be read as audio; {reason}") from error
             if first is None:
                 raise AudioError(f"{name}: holds no sound, only a header, or is cut off; copy or download it again")
-            # the header of an AAC file may state half the rate of its frames
-            self.sample_rate: int = first.sample_rate
-            self.n_channels: int = first.layout.nb_channels
-            stream = container.streams.audio[0]
-            self.n_samples = _stated_samples(stream, self.sample_rate) if media_format in _STATES_LENGTH else None
-            # missing samples need not be damage: `_warn_if_short` reports them
-            self.slack = self.n_samples or 0
-            is_stated = len(container.streams) == 1 and container.duration and media_format in _STATES_DURATION
-            duration = container.duration / av.time_base if is_stated else 0.0
-            self._min_duration = (self.n_samples / self.sample_rate if self.n_samples else duration) - _SLACK
-            self._pending = _samples(first)
-            self._n_decoded = len(self._pending)
-            self._name = name
+            self._start(container, container.streams.audio[number - 1], first, media_format)
+            self.n_tracks = len(container.streams.audio)
+            self._name = name if self.n_tracks == 1 else f"{name}, track {number}"
+            self._other_tracks = _other_tracks(name, number, self.n_tracks) if track is None else []
             self._opened = opened.pop_all()
 
+    def _start(self, container: Any, stream: Any, first: Any, media_format: str) -> None:
+        """Reads the header's numbers and sets the clock by the first frame."""
+        # the header of an AAC file may state half the rate of its frames
+        self.sample_rate: int = first.sample_rate
+        self.n_channels: int = first.layout.nb_channels
+        begin = _begin(container)
+        duration = container.duration / _MICROSECONDS if container.duration else None
+        self._clock = TrackClock(self.sample_rate, duration if media_format in _STATES_END else None)
+        self._samples_per_tick = float(stream.time_base * self.sample_rate)
+        self._zero = None if begin is None else begin * self.sample_rate
+        self._held: deque[Any] = deque()
+        self._n_silent = self._add(first)
+        self._sound: np.ndarray | None = _samples(first)
+        self._pending = np.zeros((0, self.n_channels), np.float32)
+        stated = _stated_samples(stream, self.sample_rate) if media_format in _STATES_LENGTH else None
+        self.n_samples = stated and self._n_silent + stated
+        # missing samples need not be damage: `_warn_if_short` reports them
+        self.slack = self.n_samples or 0
+        is_stated = duration and len(container.streams) == 1 and media_format in _STATES_DURATION
+        # the duration in Matroska is that of the clock's zero up to the end
+        since_begin = (duration or 0.0) - (begin or 0.0) * (media_format == "matroska")
+        held = self.n_samples / self.sample_rate if self.n_samples else since_begin if is_stated else 0.0
+        self._min_duration = held - _SLACK
+        self._is_read = False
+
     def read(self, n_samples: int) -> np.ndarray:
+        self._is_read = True
         pieces, n_waiting = [self._pending], len(self._pending)
         while n_waiting < min(n_samples, _READ_SAMPLES):
             samples = self._next_samples()
@@ -112,44 +186,119 @@ class MediaDecoder:
 
     def close(self) -> None:
         self._opened.close()
+        if self._is_read:
+            for text in [*self._other_tracks, *(f"{self._name}: {text}" for text in self._clock.notes())]:
+                warnings.warn(text, EarmarkWarning, stacklevel=2)
 
     def _next_samples(self) -> np.ndarray | None:
-        try:
-            frame = next(self._frames, None)
-        except self._errors as error:
-            raise DecodingError(_reason(error)) from error
+        """The next samples, silence before sound; None at the end."""
+        if self._n_silent:
+            n_samples = min(self._n_silent, _READ_SAMPLES)
+            self._n_silent -= n_samples
+            return np.zeros((n_samples, self.n_channels), np.float32)
+        if self._sound is not None:
+            samples, self._sound = self._sound, None
+            return samples
+        frame = self._next_frame()
         if frame is None:
             self._warn_if_short()
             return None
         if frame.sample_rate != self.sample_rate:
             raise DecodingError(f"its rate changes from {self.sample_rate} to {frame.sample_rate} Hz")
         samples = _samples(frame)
-        self._n_decoded += len(samples)
         if samples.shape[1] != self.n_channels:
             # broadcasts switch between stereo and surround; the mean of the channels stays valid
             samples = np.repeat(samples.mean(axis=1, keepdims=True), self.n_channels, axis=1)
-        return samples
+        self._n_silent = self._add(frame)
+        if not self._n_silent:
+            return samples
+        self._sound = samples
+        return self._next_samples()
+
+    def _next_frame(self) -> Any:
+        held = self._held.popleft() if self._held else self._decode()
+        if isinstance(held, DecodingError):
+            raise held
+        return held
+
+    def _decode(self) -> Any:
+        """The next frame, None at the end, or an error."""
+        try:
+            return next(self._frames, None)
+        except self._errors as error:
+            return DecodingError(_reason(error))
+
+    def _add(self, frame: Any) -> int:
+        """Adds a frame to the clock; returns the number of silent samples before it."""
+
+        def following() -> int | None:
+            coming = self._held[0] if self._held else self._decode()
+            if not self._held:
+                self._held.append(coming)
+            return None if coming is None or isinstance(coming, DecodingError) else self._position(coming)
+
+        return self._clock.add(self._position(frame), frame.samples, following)
+
+    def _position(self, frame: Any) -> int | None:
+        """Timestamp of a frame in samples since the file's start."""
+        if frame.pts is None:
+            return None
+        start: float = frame.pts * self._samples_per_tick
+        if self._zero is None:
+            self._zero = start
+        return round(start - self._zero)
 
     def _warn_if_short(self) -> None:
-        held = self._n_decoded / self.sample_rate
+        held = self._clock.n_samples / self.sample_rate
         if held < self._min_duration:
-            # no error: complete recordings of calls have gaps
+            # no error: complete recordings in AVI have gaps without timestamps
             text = f"its header states {self._min_duration + _SLACK:.1f} s, but it holds {held:.1f} s of sound"
-            warnings.warn(f"{self._name}: {text}; gaps are left out", EarmarkWarning, stacklevel=2)
+            warnings.warn(f"{self._name}: {text}; the missing part is left out", EarmarkWarning, stacklevel=2)
             self._min_duration = 0.0
 
 
-def _frames(container: Any, name: str) -> Iterator[Any]:
-    if not container.streams.audio:
+def _choose_track(container: Any, name: str, track: int | None) -> int:
+    """The number of a track: the chosen one, or the first that FFmpeg can decode."""
+    streams = container.streams.audio
+    if not streams:
         raise AudioError(f"{name}: a video without sound")
-    stream = container.streams.audio[0]
+    check_exists(track, len(streams), name)
+    known = [number for number, stream in enumerate(streams, 1) if stream.codec_context is not None]
+    if (track or 0) in known:
+        return track or 0
+    if track is None and known:
+        return known[0]
+    raise AudioError(f"{name}: its sound is in a codec that FFmpeg does not know; convert it, for example to wav")
+
+
+def _other_tracks(name: str, number: int, n_tracks: int) -> list[str]:
+    if n_tracks == 1:
+        return []
+    other = 1 if number > 1 else 2
+    how = f"earmark tag, timeline, evidence and bulk take --track {other} or --track mix"
+    return [f"{name}: it has {n_tracks} sound tracks, and only track {number} is read; {how}"]
+
+
+def _frames(container: Any, number: int) -> Iterator[Any]:
+    stream = container.streams.audio[number - 1]
     for other in container.streams:
         if other.index != stream.index:
             other.discard = _DISCARD_ALL  # do not read the pictures
-    if stream.codec_context is None:
-        raise AudioError(f"{name}: its sound is in a codec that FFmpeg does not know; convert it, for example to wav")
-    for packet in container.demux(stream):
-        yield from packet.decode()
+    try:
+        for packet in container.demux(stream):
+            yield from packet.decode()
+    except IndexError:
+        # at its end PyAV looks for the streams that began in the middle of the file, which it does not know
+        yield from stream.codec_context.decode(None)
+
+
+def _begin(container: Any) -> float | None:
+    """Seconds at which the file starts, by its own timestamps; players show them as 0. None if it states none."""
+    if container.start_time is None:
+        return None
+    begin: float = container.start_time / _MICROSECONDS
+    # a little below 0 lie the samples that a codec needs to begin, which FFmpeg removes
+    return 0.0 if -_PRIMING < begin < 0 else begin
 
 
 def _stated_samples(stream: Any, sample_rate: int) -> int | None:

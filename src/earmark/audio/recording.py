@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from earmark.audio import containers, decoding, media
 from earmark.audio.resampling import StreamResampler, validate_rate
+from earmark.audio.tracks import Track
 from earmark.errors import AudioError, EarmarkWarning
 from earmark.storage.files import atomic_write, walk
 
@@ -29,7 +29,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Suffixes that a folder scan counts as recordings; `earmark.audio.media` adds more if PyAV is installed."""
 _MAX_CHANNELS = 1024
-_COPIED_BYTES = 1 << 20
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
@@ -105,7 +104,7 @@ def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
             f"a waveform is (sample,) or (channel, sample), got shape {waveform.shape}, which has {waveform.shape[0]} "
             f"channels of {waveform.shape[1]} samples: transpose it with .T"
         )
-    if waveform.dtype in (np.int16, np.int32):
+    if waveform.dtype.kind == "i" and waveform.dtype.itemsize in (2, 4):
         return (waveform / -float(np.iinfo(waveform.dtype).min)).astype(np.float32, order="C")
     if not np.issubdtype(waveform.dtype, np.floating):
         raise AudioError(
@@ -125,14 +124,19 @@ def _validate_waveform(waveform: object, is_own: bool = False) -> np.ndarray:
 
 def _conversion(waveform: object) -> str:
     """Advice on how to make an array of samples of another type."""
+    if hasattr(waveform, "detach"):  # a tensor of PyTorch, perhaps with gradients or on another device
+        return "waveform.detach().cpu().numpy()"
     if hasattr(waveform, "numpy"):
         return "waveform.numpy()"
     if isinstance(waveform, bytes | bytearray | memoryview):
         return "numpy.frombuffer(waveform, numpy.int16) if it holds samples of 16 bits"
-    if isinstance(waveform, list | tuple) and waveform and isinstance(waveform[0], int):
-        return "numpy.array(waveform, numpy.int16) if its samples have 16 bits"
     if hasattr(waveform, "typecode"):  # array.array
         return "numpy.asarray(waveform)"
+    first = waveform
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if isinstance(first, Integral):
+        return "numpy.array(waveform, numpy.int16) if its samples have 16 bits"
     return "numpy.asarray(waveform, numpy.float32)"
 
 
@@ -172,32 +176,49 @@ class AudioInfo:
         return None if self.n_samples is None else samples_to_seconds(self.n_samples, self.sample_rate)
 
 
-def probe(path: Path | str) -> AudioInfo:
+def probe(path: Path | str, track: Track = None) -> AudioInfo:
     """Rate, channels and length of a file, from its header alone.
 
+    Args:
+        path: The file.
+        track: As for `load_audio`.
+
     Raises:
-        AudioError: The file is missing, empty, no audio, or shorter than its header states.
+        AudioError: The file is missing, empty, no audio, shorter than its header states, or without this track.
     """
     path = Path(path)
-    with decoding.open_decoder(path, str(path)) as decoder:
+    with decoding.open_decoder(path, str(path), track) as decoder:
         return AudioInfo(decoder.sample_rate, decoder.n_channels, decoder.n_samples)
 
 
-def load_audio(path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None) -> Audio:
+def load_audio(
+    path: Path | str, sample_rate: int, onset: float = 0.0, duration: float | None = None, track: Track = None
+) -> Audio:
     """A file as mono at the given rate, or the part of `duration` seconds from `onset` on.
 
     Only the requested part is decoded; it is shorter if the file ends earlier. Channels are averaged. If they cancel
-    each other, for example because one is inverted, an `EarmarkWarning` is issued.
+    each other, for example because one is inverted, an `EarmarkWarning` is issued. Where the sound track of a video
+    begins late or has a gap, there is silence, and an `EarmarkWarning` says so.
+
+    Args:
+        path: The file.
+        sample_rate: Hz.
+        onset: Start of the part, in seconds.
+        duration: Length of the part, in seconds; None means up to the end.
+        track: Number of the sound track, from 1 on, or `mix` for the mean of all; by default the first, with an
+            `EarmarkWarning` if there are others.
 
     Raises:
-        AudioError: The file is missing, empty, no audio, damaged, shorter than its header states, ends before `onset`
-            or holds NaN or infinity.
+        AudioError: The file is missing, empty, no audio, damaged, shorter than its header states, without this track,
+            ends before `onset` or holds NaN or infinity.
     """
     path = Path(path)
-    return _join_blocks(_decode_blocks(path, str(path), sample_rate, onset, duration), str(path), sample_rate)
+    return _join_blocks(_decode_blocks(path, str(path), sample_rate, onset, duration, track), str(path), sample_rate)
 
 
-def decode_audio(data: bytes, sample_rate: int, name: str, onset: float = 0.0, duration: float | None = None) -> Audio:
+def decode_audio(
+    data: bytes, sample_rate: int, name: str, onset: float = 0.0, duration: float | None = None, track: Track = None
+) -> Audio:
     """`load_audio` for the bytes of a file, for example from a table.
 
     Args:
@@ -206,11 +227,12 @@ def decode_audio(data: bytes, sample_rate: int, name: str, onset: float = 0.0, d
         name: Name of the recording in errors and warnings.
         onset: Start of the part, in seconds.
         duration: Length of the part, in seconds; None means up to the end.
+        track: As for `load_audio`.
 
     Raises:
         AudioError: As for `load_audio`.
     """
-    return _join_blocks(_decode_blocks(data, name, sample_rate, onset, duration), name, sample_rate)
+    return _join_blocks(_decode_blocks(data, name, sample_rate, onset, duration, track), name, sample_rate)
 
 
 def _join_blocks(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> Audio:
@@ -221,7 +243,9 @@ def _join_blocks(blocks: Iterable[np.ndarray], name: str, sample_rate: int) -> A
     return _decoded(waveform, sample_rate)
 
 
-def load_blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[Float32[np.ndarray, " sample"]]:
+def load_blocks(
+    path: Path | str, sample_rate: int, seconds: float, track: Track = None
+) -> Iterator[Float32[np.ndarray, " sample"]]:
     """The samples of `load_audio` in blocks of `seconds`, in bounded memory; the last block may be shorter.
 
     The file is open until the last block is taken or the generator is closed.
@@ -235,7 +259,7 @@ def load_blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[
     path = Path(path)
     pending: list[np.ndarray] = []
     n_pending = n_yielded = 0
-    for decoded in _decode_blocks(path, str(path), sample_rate, 0.0, None):
+    for decoded in _decode_blocks(path, str(path), sample_rate, 0.0, None, track):
         pending.append(decoded)
         n_pending += decoded.size
         if n_pending < n_block:
@@ -254,45 +278,18 @@ def load_blocks(path: Path | str, sample_rate: int, seconds: float) -> Iterator[
 
 
 def _decode_blocks(
-    source: containers.Source, name: str, sample_rate: int, onset: float, duration: float | None
+    source: containers.Source, name: str, sample_rate: int, onset: float, duration: float | None, track: Track
 ) -> Iterator[np.ndarray]:
     validate_rate(sample_rate)
     if not (math.isfinite(onset) and onset >= 0):
         raise AudioError(f"{name}: expected an onset of 0 s or later, got {onset}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"{name}: expected a duration above 0 s, got {duration}")
-    with decoding.open_decoder(source, name) as decoder:
+    with decoding.open_decoder(source, name, track) as decoder:
         start = seconds_to_samples(onset, decoder.sample_rate)
         stop = None if duration is None else start + max(1, seconds_to_samples(duration, decoder.sample_rate))
         decoded = decoding.mono_blocks(decoder, name, start, stop)
         yield from _resample_blocks(decoded, decoder.sample_rate, sample_rate)
-
-
-@contextmanager
-def temporary_copy(stream: BinaryIO, name: str = "standard input") -> Iterator[Path]:
-    """A private temporary file with the content of a stream; it is removed when the block ends.
-
-    Args:
-        stream: A stream without seek, for example `sys.stdin.buffer`; decoders need to seek.
-        name: Name of the recording in errors, also in those that the block raises about the temporary file.
-
-    Raises:
-        AudioError: The stream is empty, or the disk is full.
-    """
-    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
-        path = Path(folder, "recording")
-        try:
-            with path.open("xb") as file:
-                shutil.copyfileobj(stream, file, _COPIED_BYTES)
-        except OSError as error:
-            reason = f"{error.strerror or error}; set TMPDIR to use another folder"
-            raise AudioError(f"{name}: cannot be copied to a temporary file: {reason}") from error
-        if path.stat().st_size == 0:
-            raise AudioError(f"{name}: empty, received 0 bytes")
-        try:
-            yield path
-        except AudioError as error:
-            raise AudioError(str(error).replace(str(path), name)) from error
 
 
 def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
@@ -314,7 +311,8 @@ def save_audio(path: Path | str, audio: Audio, subtype: str = "PCM_16") -> None:
     samples = pcm16(audio.waveform.T) if subtype == "PCM_16" else audio.waveform.T
     try:
         with atomic_write(path) as temporary:
-            soundfile.write(temporary, samples, audio.sample_rate, format=file_format, subtype=subtype)
+            name = os.fsencode(temporary) if os.name == "posix" else temporary  # names need not be valid text
+            soundfile.write(name, samples, audio.sample_rate, format=file_format, subtype=subtype)
     except (OSError, soundfile.SoundFileError) as error:
         raise AudioError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 

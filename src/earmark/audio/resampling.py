@@ -36,16 +36,9 @@ class StreamResampler:
         self.from_rate = validate_rate(from_rate)
         same = self.from_rate == validate_rate(to_rate)
         self._stream = None if same else soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
-        self._n_in = 0
-
-    @property
-    def seconds_in(self) -> float:
-        """Seconds of sound pushed so far."""
-        return self._n_in / self.from_rate
 
     def push(self, waveform: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, " resampled"]:
         """Adds samples and returns the resampled ones that are ready."""
-        self._n_in += waveform.size
         return waveform if self._stream is None else self._stream.resample_chunk(waveform)
 
     def finish(self) -> Float32[np.ndarray, " resampled"]:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -13,11 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from earmark import hub
+from earmark.audio.time_limit import set_time_limit, time_limit
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part
 from earmark.errors import ConfigError, DataError, Limit, check_settings, describe_error
 from earmark.parallel.silence import silenced_libraries
+from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, is_url
 
 if TYPE_CHECKING:
@@ -50,9 +53,19 @@ class Fleet:
 class Worker:
     """A worker, which holds the model and does one part at a time."""
 
-    def __init__(self, name: str, data: Any, n_threads: int, settings: Settings, out: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: Any,
+        n_threads: int,
+        settings: Settings,
+        out: str,
+        fingerprint: str,
+        decode_timeout: float,
+    ) -> None:
         import ray
 
+        set_time_limit(decode_timeout)  # the environment of another machine does not have it
         self.settings, self.out, self.fingerprint = settings, RemotePath(out), fingerprint
         with TemporaryDirectory(prefix="earmark-") as folder:
             # the worker's machine may not have the file
@@ -99,7 +112,7 @@ def do_parts(
             warnings.simplefilter("ignore", DeprecationWarning)
             answers = waiting.map_batches(
                 Worker,
-                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint),
+                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint, time_limit()),
                 batch_size=1,
                 batch_format="pyarrow",
                 # a part that waits at a dead worker would count as an attempt
@@ -151,6 +164,9 @@ def _ray(fleet: Fleet) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if any(word != as_text(word) for word in sys.argv):
+        # Ray stores the command line as the job's name and fails if it is not UTF-8; no setting changes the name
+        ray._private.utils.get_entrypoint_name = lambda: "earmark"
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     options = local if fleet.address is None else {"address": fleet.address}
     _check_answers(fleet.address or "")

@@ -11,6 +11,7 @@ import numpy as np
 
 from earmark import hub
 from earmark.audio.recording import Audio
+from earmark.audio.tracks import Track, check_track
 from earmark.bulk.cluster import Fleet, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
@@ -71,6 +72,7 @@ def make_job(
     threshold: float | Literal["auto"] | None = None,
     overlap: float | None = None,
     embed: bool = False,
+    track: Track = None,
     rows_per_part: int = ROWS_PER_PART,
 ) -> Job:
     """Makes the description of a job; no part is begun.
@@ -82,6 +84,7 @@ def make_job(
         threshold: As in `Settings`.
         overlap: As in `Settings`.
         embed: Whether the results have embeddings.
+        track: As in `Settings`.
         rows_per_part: As in `parts.read_input`.
 
     Raises:
@@ -92,11 +95,12 @@ def make_job(
     """
     if find_spec("ray") is None:  # an error before any work
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
+    check_track(track)
     tagger = hub.load(model, overlap=overlap)
     # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)
-    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None, overlap)
+    settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None, track, overlap)
     fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
 

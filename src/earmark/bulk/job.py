@@ -7,6 +7,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Literal
 
+from earmark.audio.tracks import Track
 from earmark.bulk.parts import Input, Part
 from earmark.errors import ConfigError, DataError
 from earmark.storage.differences import differences
@@ -28,6 +29,8 @@ class Settings:
     """Minimum score of tags; `auto` for each label's own threshold."""
     n_features: int | None = None
     """Length of the embedding; None for no embeddings."""
+    track: Track = None
+    """Sound track of videos that is read, or `mix`; None for the first."""
     overlap: float | None = None
     """As in `hub.load`; None for its default."""
 
@@ -70,6 +73,7 @@ class Job:
             "top": self.settings.top,
             "threshold": self.settings.threshold,
             "embedding": self.settings.n_features,
+            "track": self.settings.track,
             "overlap": self.settings.overlap,
             "rows_per_part": self.rows_per_part,
         }

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from io import StringIO
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Final
 from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
 from earmark.data.parquet_table import audio_column
 from earmark.errors import ConfigError, DataError
+from earmark.storage.files import text_encoding
 from earmark.storage.remote import RemotePath
 
 ROWS_PER_PART: Final = 256
@@ -56,6 +57,8 @@ class Input:
     parts: tuple[Part, ...]
     fingerprint: str
     """SHA-256 of the names, and of the sizes that are known without opening recordings."""
+    unreadable: tuple[str, ...] = ()
+    """Folders that cannot be read; each is a row with an error."""
 
     @property
     def n_rows(self) -> int:
@@ -90,13 +93,16 @@ def read_input(url: str, rows_per_part: int = ROWS_PER_PART) -> Input:
         suffix = PurePosixPath(place.name.lower()).suffix
         if suffix in (".txt", ".csv"):
             # accepts LF, CRLF and CR as line ends, and no other character: names may hold them
-            lines = StringIO(place.read().decode("utf-8-sig", "surrogateescape"), newline=None).readlines()
+            text = place.read()
+            lines = StringIO(text.decode(text_encoding(text[:2]), "surrogateescape"), newline=None).readlines()
             names = _column(url, lines) if suffix == ".csv" else filter(None, map(str.strip, lines))
             return _cut_files(url, place.folder, ((name, None) for name in names), rows_per_part)
         if suffix == ".parquet":
             return _cut_tables(url, place.folder, {place.name: place.size()}, rows_per_part)
     except OSError as error:
         raise DataError(f"{url}: cannot be read: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise DataError(f"{url}: text in UTF-8 or UTF-16 was expected: {error}") from error
     raise DataError(f"{url}: a folder, a listing (.txt, .csv) or .parquet was expected; `earmark tag` takes recordings")
 
 
@@ -112,6 +118,8 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
             f"{place.url}: {len(recordings)} recordings and {len(tables)} Parquet files were found; "
             f"one kind was expected: say which, for example by {place.url.rstrip('/')}/*.parquet"
         )
+    if tables and unreadable:
+        raise DataError(f"{unreadable[0]}: this folder cannot be read")
     if tables:
         return _cut_tables(place.url, folder.url, tables, rows_per_part)
     if place.is_local and folder is place:  # warns of the files that it skips
@@ -119,7 +127,8 @@ def _read_folder(place: RemotePath, rows_per_part: int) -> Input:
         # a folder that cannot be read is a row with an error
         names = (file.relative_to(place.path).as_posix() for file in [*found, *map(Path, unreadable)])
         recordings = {name: listed.get(name, 0) for name in names}
-    return _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
+    cut = _cut_files(place.url, folder.url, recordings.items(), rows_per_part)
+    return replace(cut, unreadable=tuple(unreadable))
 
 
 def _is_hidden(name: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.audio.recording import Audio, decode_audio
+from earmark.audio.tracks import Track
 from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
 from earmark.errors import AudioError, DataError, describe_error
@@ -45,7 +46,7 @@ def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fin
         DataError: The part's table cannot be read.
         OSError: The results cannot be written.
     """
-    recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate)
+    recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate, settings.track)
     rows = [_scored(recording, tagger, settings) for recording in recordings]
     errors = [row["error"] for row in rows if "error" in row]
     done = Done(
@@ -64,9 +65,12 @@ def _scored(recording: _Recording, tagger: Tagger, settings: Settings) -> dict[s
     file = as_text(recording.name)
     try:
         with recording.open() as source:
-            scores = tagger.score(source)
+            track = None if isinstance(source, Audio) else settings.track
+            if settings.n_features is None:
+                scores, embedding = tagger.score(source, track=track), None
+            else:
+                scores, embedding = tagger.score_and_embed(source, track=track)
             tags = [asdict(tag) for tag in scores.tags(top=settings.top, threshold=settings.threshold)]
-            embedding = None if settings.n_features is None else tagger.embed(source)
         return {"file": file, "duration": scores.duration, "tags": tags, "embedding": embedding}
     except Exception as error:  # no recording may keep the others from being scored
         return {"file": file, "error": as_text(describe_error(error))}
@@ -99,7 +103,7 @@ def _opened(place: RemotePath, fetched: "Future[tuple[ExitStack, Path]]") -> Ite
             raise AudioError(str(error).replace(str(path), place.url)) from error
 
 
-def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
+def _of_table(part: Part, sample_rate: int, track: Track) -> Iterator[_Recording]:
     from pyarrow import ArrowInvalid, parquet
 
     place = RemotePath(join_path(part.folder, str(part.table)))
@@ -114,7 +118,7 @@ def _of_table(part: Part, sample_rate: int) -> Iterator[_Recording]:
                 data, path = _bytes_and_path(row["audio"])
                 named = path if ids is None else row[ids]
                 name = f"{part.table}:{number}" if named is None else str(named)
-                yield _Recording(name, partial(_decoded, data, sample_rate, name))
+                yield _Recording(name, partial(_decoded, data, sample_rate, name, track))
     except ArrowInvalid as error:
         raise DataError(
             f"{place.url}: cannot be read as Parquet, damaged or cut off: {describe_error(error)}"
@@ -126,10 +130,10 @@ def _bytes_and_path(audio: Any) -> tuple[bytes | None, str | None]:
 
 
 @contextmanager
-def _decoded(data: bytes | None, sample_rate: int, name: str) -> Iterator[Path | Audio]:
+def _decoded(data: bytes | None, sample_rate: int, name: str, track: Track) -> Iterator[Path | Audio]:
     if data is None:
         raise AudioError(f"{name}: no bytes of audio in this row")
-    yield decode_audio(data, sample_rate, name)
+    yield decode_audio(data, sample_rate, name, track=track)
 
 
 def _as_parquet(rows: list[dict[str, Any]], settings: Settings, metadata: dict[bytes, bytes]) -> bytes:

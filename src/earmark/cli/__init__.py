@@ -11,8 +11,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError
 
 import earmark
 from earmark.cli.flags import CommandApp, deferred
-from earmark.cli.screen import in_flags, one_line, report_error, show_warnings
-from earmark.errors import ConfigError, EarmarkError
+from earmark.cli.screen import one_line, report_error, show_warnings, usage_errors
+from earmark.errors import EarmarkError
 from earmark.parallel.silence import silenced_libraries
 
 _EXTRAS: Final = {
@@ -62,8 +62,8 @@ _COMMANDS: Final = {
     ),
     "models": (
         "List the models by name: labels, published mAP, size, licence.",
-        "A model that is to be downloaded is fetched once, when it is first used, into the cache folder: EARMARK_CACHE, "
-        "or a folder in the system's place for caches. An interrupted download continues. Without a network, save the "
+        "A published model is fetched once, when it is first used, into the cache folder: EARMARK_CACHE, or a folder "
+        "in the system's place for caches. An interrupted download continues. Without a network, save the "
         "file there under its name, or give its path as the model.",
         "earmark models",
         "earmark tag street.wav --model mn10",
@@ -86,6 +86,15 @@ _COMMANDS: Final = {
         "earmark train folder:clips --out run",
         "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 4 --out run",
         "earmark train --config run/run.json --out again --pooling mean",
+    ),
+    "encode": (
+        "Encode clips once, to train heads on their segments in seconds.",
+        "Runs the model's front end and backbone over every clip. OUT receives the segments with labels, splits and "
+        "groups, and the checkpoint of the encoder. Other commands read it as segments:OUT; a head that is trained on "
+        "it is joined with the encoder and tags recordings. After an interruption the same command continues; it also "
+        "verifies checksums and replaces damaged files.",
+        "earmark encode folder:clips --model earmark-esc50 --out encoded",
+        "earmark train segments:encoded --pooling attentive_stats --out run",
     ),
     "evaluate": (
         "Measure a tagger on labelled clips: mAP, mAUC and d'.",
@@ -129,8 +138,8 @@ _COMMANDS: Final = {
         "per line, or a .csv file with a column path; relative paths are relative to the listing. Parquet (a file, a "
         "folder, wildcards) has the bytes of the recordings in a column audio. OUT receives Parquet files with the "
         "columns file, duration, tags, error and, on request, embedding. An unreadable recording is a row with an "
-        "error; the rest are tagged. The exit status is 1 if a part of the work failed or no recording could be read. "
-        "After an interruption the same command continues.",
+        "error; the rest are tagged. The exit status is 1 if a part of the work failed, or if no recording or not "
+        "every folder could be read. After an interruption the same command continues.",
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),
@@ -192,6 +201,16 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        return _status(words, program)
+    except BrokenPipeError:
+        # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _status(words: list[str], program: App) -> int:
+    """The exit status of a command, whose error is reported."""
+    try:
         status = _run(words, program)
         sys.stdout.flush()
         return status
@@ -200,9 +219,7 @@ def main(arguments: Sequence[str] | None = None, program: App = app) -> int:
         report_error(f"{one_line(error)} (`{' '.join(names)} --help` explains)")
         return 2
     except BrokenPipeError:
-        # the reader has closed the pipe, as in `earmark tag ... | head`; Python must not report it at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except (EarmarkError, OSError) as error:
         report_error(error)
     except ModuleNotFoundError as error:
@@ -221,10 +238,7 @@ def _run(words: list[str], program: App) -> int:
     show_warnings(quiet=not {"--quiet", "-q"}.isdisjoint(words))
     # cyclopts takes a single hyphen for an unknown flag
     words = ["./-" if word == "-" else word for word in words]
-    try:
+    with usage_errors():
         command, bound, _ = program.parse_args(words, exit_on_error=False, print_error=False)
-    except ConfigError as error:
-        # no work has started: an invalid setting is wrong usage, like an unknown flag
-        raise CycloptsError(in_flags(error)) from error
     with silenced_libraries() if _DECODING.intersection(words[:1]) else nullcontext():
         return int(command(*bound.args, **bound.kwargs) or 0)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from earmark import hub
+from earmark.audio.time_limit import set_time_limit
 from earmark.bulk.cluster import Fleet
 from earmark.bulk.parts import ROWS_PER_PART
-from earmark.cli.flags import AsJson, Count, Model, Overlap, Quiet, Threshold, Top
+from earmark.cli.flags import AsJson, Count, DecodeTimeout, Model, Overlap, Quiet, SoundTrack, Threshold, Top
 from earmark.cli.screen import note, report_error, rounded, write_json
-from earmark.errors import DataError
+from earmark.errors import DataError, counted
 
 if TYPE_CHECKING:
     from earmark.bulk.dispatch import Outcome
@@ -30,6 +31,8 @@ def bulk(
     threshold: Threshold = None,
     overlap: Overlap = None,
     embed: Annotated[bool, Parameter(negative="")] = False,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     fleet: Annotated[Fleet, Parameter(name="*")] = _DEFAULTS,
     rows_per_part: Count = ROWS_PER_PART,
     json: AsJson = False,
@@ -46,16 +49,27 @@ def bulk(
     # slow imports wait until the flags are valid
     from earmark.bulk.dispatch import make_job, run_job
 
+    set_time_limit(decode_timeout)
     job = make_job(
-        input, model=model, top=top, threshold=threshold, overlap=overlap, embed=embed, rows_per_part=rows_per_part
+        input,
+        model=model,
+        top=top,
+        threshold=threshold,
+        overlap=overlap,
+        embed=embed,
+        track=track,
+        rows_per_part=rows_per_part,
     )
     outcome = run_job(job, out, fleet, _ProgressNotes(quiet), report_error)
     _print_summary(outcome, out, quiet)
     if json:
         write_json(_summary(outcome))
     if outcome.n_files and outcome.n_failed == outcome.n_files:
-        raise DataError(f"none of the {outcome.n_files} recordings could be read; one of them: {outcome.first_error}")
-    return int(bool(outcome.failed))
+        of_all = counted(outcome.n_files, "recording")
+        raise DataError(f"none of {of_all} could be read; one of them: {outcome.first_error}")
+    for folder in job.input.unreadable:
+        report_error(f"{folder}: this folder cannot be read")
+    return int(bool(outcome.failed or job.input.unreadable))
 
 
 class _ProgressNotes:
@@ -72,7 +86,7 @@ class _ProgressNotes:
             note(f"parts: {outcome.n_parts}{there}; starting the workers, which takes some seconds", self._quiet)
         elif now - self._printed_at >= _SECONDS_BETWEEN:
             failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
-            note(f"{len(outcome.done)} of {outcome.n_parts} parts{failed}; {_speed(outcome)}", self._quiet)
+            note(f"{len(outcome.done)} of {counted(outcome.n_parts, 'part')}{failed}; {_speed(outcome)}", self._quiet)
         else:
             return
         self._printed_at = now
@@ -85,13 +99,14 @@ def _speed(outcome: "Outcome") -> str:
 def _print_summary(outcome: "Outcome", out: str, quiet: bool) -> None:
     unread = f", {outcome.n_failed} could not be read (column error)" if outcome.n_failed else ""
     hours = outcome.seconds_of_audio / 3600
-    note(f"{out}: {outcome.n_files} recordings, {hours:.2f} hours of sound{unread}", quiet)
+    note(f"{out}: {counted(outcome.n_files, 'recording')}, {hours:.2f} hours of sound{unread}", quiet)
     if len(outcome.done) > outcome.n_before:
         note(
             f"{len(outcome.done) - outcome.n_before} of the parts in {outcome.seconds:.1f} s: {_speed(outcome)}", quiet
         )
     if outcome.failed:
-        note(f"{len(outcome.failed)} of {outcome.n_parts} parts failed; the same command tries them again", quiet)
+        failed = f"{len(outcome.failed)} of {counted(outcome.n_parts, 'part')} failed"
+        note(f"{failed}; the same command tries them again", quiet)
 
 
 def _summary(outcome: "Outcome") -> dict[str, object]:

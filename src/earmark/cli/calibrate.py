@@ -8,10 +8,10 @@ from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.cli.clips import select
-from earmark.cli.flags import AsJson, BatchSize, Count, Device, Quiet
+from earmark.cli.flags import AsJson, BatchSize, Count, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
 from earmark.data import Dataset, open_data
-from earmark.errors import DataError
+from earmark.errors import DataError, counted
 
 if TYPE_CHECKING:
     from earmark.evaluation.calibration import Calibration
@@ -32,6 +32,7 @@ def calibrate(
     out: Path,
     like: str | None = None,
     split: str | None = None,
+    label_separator: LabelSeparator = None,
     min_positives: Count = 5,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
@@ -58,8 +59,8 @@ def calibrate(
         return
     if like is not None or not data:
         raise CycloptsError("expected either DATA to calibrate on, or --like with a calibrated checkpoint")
-    datasets = _select(data, split)
-    network = hub.load_network(model)
+    datasets = _select(data, split, label_separator)
+    network = hub.load_stages(model)
     from earmark.evaluation.calibration import apply
     from earmark.evaluation.calibration import calibrate as fit
 
@@ -70,7 +71,7 @@ def calibrate(
     apply(network, calibration).save(out)
     if calibration.failed:
         first = calibration.failed[0]
-        note(f"{len(calibration.failed)} unreadable clips are left out; {first.error}", quiet)
+        note(f"left out: {counted(len(calibration.failed), 'unreadable clip')}; {first.error}", quiet)
     if json:
         write_json({"model": model, "out": str(out), **calibration.to_json()})
     else:
@@ -79,7 +80,7 @@ def calibrate(
 
 
 def _copy(model: str, like: str, out: Path, json: bool) -> None:
-    network, calibrated = hub.load_network(model), hub.load_network(like)
+    network, calibrated = hub.load_stages(model), hub.load_stages(like)
     from earmark.evaluation.calibration import apply_like
 
     copied = apply_like(network, calibrated)
@@ -90,13 +91,16 @@ def _copy(model: str, like: str, out: Path, json: bool) -> None:
         say(str(out))
 
 
-def _select(data: list[str], splits: str | None) -> list[Dataset]:
-    datasets = [open_data(spec) for spec in data]
+def _select(data: list[str], splits: str | None, label_separator: str | None) -> list[Dataset]:
+    datasets = [open_data(spec, label_separator=label_separator) for spec in data]
     if splits is None:
         return datasets
     if not any(dataset.splits for dataset in datasets):
         raise DataError(f"--split {splits}: none of {', '.join(data)} has splits; leave it out")
-    return [select(spec, splits) if dataset.splits else dataset for spec, dataset in zip(data, datasets, strict=True)]
+    return [
+        select(spec, splits, label_separator=label_separator) if dataset.splits else dataset
+        for spec, dataset in zip(data, datasets, strict=True)
+    ]
 
 
 def _print(calibration: "Calibration") -> None:

@@ -3,6 +3,7 @@
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from earmark.audio import decoding
@@ -10,14 +11,20 @@ from earmark.cli.flags import split_words
 from earmark.data import Dataset, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import AudioError, DataError, EarmarkWarning
-from earmark.labels import ESC10, LabelSet
+from earmark.errors import AudioError, DataError, EarmarkWarning, counted
+from earmark.labels import ESC10, LabelSet, normal_label
 
 _LOOKED_AT: Final = 8
 """Number of recordings, evenly spread over the data set, whose sample rate is read."""
 
 
-def select(data: str, splits: str | None = None, labels: str | None = None, lenient: bool = False) -> Dataset:
+def select(
+    data: str,
+    splits: str | None = None,
+    labels: str | None = None,
+    lenient: bool = False,
+    label_separator: str | None = None,
+) -> Dataset:
     """The clips in given splits with at least one of the given labels.
 
     Args:
@@ -25,12 +32,14 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
         splits: Names of splits joined by commas.
         labels: Names or ids of labels joined by commas, or `esc10`.
         lenient: As in `open_data`.
+        label_separator: As in `open_data`.
 
     Raises:
+        ConfigError: `label_separator` is empty.
         DataError: A source, split or label does not exist, or no clip is left.
     """
     try:
-        dataset = open_data(data, lenient)
+        dataset = open_data(data, lenient, label_separator)
     except DamageError as error:
         if lenient:  # called by the doctor
             raise
@@ -40,7 +49,7 @@ def select(data: str, splits: str | None = None, labels: str | None = None, leni
     names = ESC10 if labels == "esc10" else _labels(labels, dataset.labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
     if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
-        text = f"{dataset.name}: {len(bare)} clips are in no split and skipped, such as {bare[0]}"
+        text = f"{dataset.name}: skipped {counted(len(bare), 'clip')} in no split, such as {bare[0]}"
         warnings.warn(text, EarmarkWarning, stacklevel=2)
     # the name appears in reports
     chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
@@ -52,6 +61,7 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
     words = _words("labels", text)
     if words is None:
         return None
+    words = tuple(map(normal_label, words))
     plain = {",".join(part.strip() for part in name.split(",")): name for name in known.names}
     longest = 1 + max(name.count(",") for name in plain)
     names: list[str] = []
@@ -63,6 +73,15 @@ def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
         names.append(plain[",".join(words[:n_words])] if n_words > 1 else words[0])
         words = words[n_words:]
     return tuple(names)
+
+
+def published(clips: Dataset, data: str) -> Dataset:
+    """The clips under a name without the folders of this machine."""
+    path = data.partition(":")[2]
+    name = clips.name
+    for written in (path, str(Path(path))):
+        name = name.replace(written, Path(path).name) if written.strip("./") else name
+    return replace(clips, name=name)
 
 
 def rate_below(sample_rate: int, clips: Dataset) -> int | None:

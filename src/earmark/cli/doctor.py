@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from earmark.audio.time_limit import set_time_limit
 from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, Data, Jobs, Labels, Quiet, Split
+from earmark.cli.flags import FOLDER, AsJson, Data, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
 from earmark.doctor.kinds import Limits
-from earmark.errors import DataError
+from earmark.errors import DataError, counted
 
 if TYPE_CHECKING:
     from earmark.doctor.report import Report
@@ -28,7 +29,9 @@ def doctor(
     out: Annotated[Path, FOLDER],
     split: Split = None,
     labels: Labels = None,
+    label_separator: LabelSeparator = None,
     jobs: Jobs = None,
+    decode_timeout: DecodeTimeout = None,
     limits: Annotated[Limits, Parameter(name="*", negative="")] = _DEFAULTS,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[AsJson, Parameter(help="Print the content of report.json.")] = False,
@@ -40,13 +43,14 @@ def doctor(
         out: Folder of the report: new, empty, or with an earlier report.
         strict: Exit with status 1 if anything is found but what --keep names: then also ends-early, clipped, warned.
     """
-    dataset = select(data, split, labels, lenient=True)
+    set_time_limit(decode_timeout)
+    dataset = select(data, split, labels, True, label_separator)
     from earmark.doctor.checkup import doctor as examine
 
     narrowed = None if labels is None else dataset.labels.names
     try:
         with progress("examining", quiet) as show:
-            report = examine(dataset, data, out, limits, narrowed, jobs, show)
+            report = examine(dataset, data, out, limits, narrowed, jobs, show, label_separator)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; finished work is kept, and the same command continues") from None
     if json:
@@ -54,7 +58,7 @@ def doctor(
     else:
         _print(report)
     if not report.clean_ids:
-        raise DataError(f"none of the {report.n_listed} clips is clean; the findings are in {out}")
+        raise DataError(f"none of {counted(report.n_listed, 'clip')} is clean; the findings are in {out}")
     clean = quote(f"clips:{out / 'clean.txt'}")
     note(f"{out}: report.json, clips.csv; the clean list: earmark train {clean}", quiet)
     if strict and not report.is_faultless:
@@ -80,7 +84,7 @@ def _print(report: "Report") -> None:
     console.print()
     left_out = [finding["kind"] for finding in found if finding["kind"] in facts["clean"]["left_out"]]
     without = f", without clips found {', '.join(left_out)}" if left_out else ""
-    console.print(f"clean list: {facts['clean']['n_clips']} of {report.n_listed} clips{without}")
+    console.print(f"clean list: {facts['clean']['n_clips']} of {counted(report.n_listed, 'clip')}{without}")
 
 
 def _overview(facts: Mapping[str, Any]) -> list[str]:
@@ -88,12 +92,12 @@ def _overview(facts: Mapping[str, Any]) -> list[str]:
     n_damaged = {finding["kind"]: finding["n"] for finding in facts["findings"]}["damaged"]
     beside = f", not counting those of {n_damaged} damaged rows or files" if n_damaged else ""
     lines = [
-        f"{facts['data']}: {coverage['found']} of {coverage['listed']} listed clips are there "
+        f"{facts['data']}: {coverage['found']} of {counted(coverage['listed'], 'listed clip')} found "
         f"({coverage['share']:.1%}){beside}; SHA-256 of their ids {coverage['clip_ids_sha256'][:12]}..."
     ]
     if clips["readable"]:
         lines.append(
-            f"{clips['seconds'] / 3600:.2f} h of sound in {clips['readable']} readable clips of "
+            f"{clips['seconds'] / 3600:.2f} h of sound in {counted(clips['readable'], 'readable clip')} of "
             f"{clips['shortest']:.2f} to {clips['longest']:.2f} s, median {clips['median']:.2f} s"
         )
     if clips["sample_rates"]:

@@ -4,16 +4,17 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from earmark import hub
 from earmark.cli import screen
 from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, BatchSize, Data, Device, Labels, Quiet, Split
+from earmark.cli.flags import FOLDER, AsJson, BatchSize, Data, Device, Labels, LabelSeparator, Quiet, Split
 from earmark.data.audioset import StrongEvent, read_strong_labels
 from earmark.data.clips import Dataset
+from earmark.errors import counted
 from earmark.inference.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def evaluate(
     *,
     split: Split = None,
     labels: Labels = None,
+    label_separator: LabelSeparator = None,
+    long_clips: Literal["whole", "windows"] = "whole",
     strong: Path | None = None,
     out: Annotated[Path | None, FOLDER] = None,
     batch_size: BatchSize = 16,
@@ -47,6 +50,7 @@ def evaluate(
 
     Args:
         model: A .safetensors checkpoint, weights of a published model, or a name.
+        long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
         strong: Also evaluate event detection against AudioSet's table of strong labels (.tsv).
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """
@@ -54,13 +58,21 @@ def evaluate(
         for name in _FILES:
             screen.refuse_overwriting(out / name, [model, data.partition(":")[2]])
     events = None if strong is None else read_strong_labels(strong)
-    dataset = select(data, split, labels)
+    dataset = select(data, split, labels, label_separator=label_separator)
     network = hub.load_network(model) if events is not None else None  # a head cannot detect events
     stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure
 
     with screen.progress("scoring", quiet) as show:
-        report = measure(stages, dataset, model=model, batch_size=batch_size, progress=show, device=device)
+        report = measure(
+            stages,
+            dataset,
+            model=model,
+            batch_size=batch_size,
+            progress=show,
+            device=device,
+            long_clips=long_clips,
+        )
     if out is not None:
         report.save(out)  # first, in case detection fails
         (out / _FILES[-1]).unlink(missing_ok=True)  # from an earlier run
@@ -71,13 +83,23 @@ def evaluate(
         if detection is not None:
             detection.save(out)
         screen.note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
-    if report.failed:
-        example = f"{report.failed[0].id}: {report.failed[0].error}"
-        screen.note(f"{len(report.failed)} unreadable clips are excluded from the metrics; {example}", quiet)
+    _note_unusual_clips(report, quiet)
     if json:
         screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:
         _print(report, detection)
+
+
+def _note_unusual_clips(report: "Report", quiet: bool) -> None:
+    if report.n_long_clips and report.long_clips == "whole":
+        screen.note(
+            f"note: pooled whole: {counted(report.n_long_clips, 'clip')} longer than the training clips; `earmark tag` "
+            "takes their best windows, which --long-clips windows measures",
+            quiet,
+        )
+    if report.failed:
+        example = f"{report.failed[0].id}: {report.failed[0].error}"
+        screen.note(f"excluded from the metrics: {counted(len(report.failed), 'unreadable clip')}; {example}", quiet)
 
 
 def _detect(
@@ -89,9 +111,10 @@ def _detect(
     with screen.progress("scoring timelines", quiet) as show:
         detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)
     if detection.n_clips_without_events:
-        screen.note(f"{detection.n_clips_without_events} clips have no strong labels and were skipped", quiet)
+        screen.note(f"skipped: {counted(detection.n_clips_without_events, 'clip')} without strong labels", quiet)
     if detection.failed:
-        screen.note(f"{len(detection.failed)} clips are excluded from event detection; {detection.failed[0]}", quiet)
+        n_failed = counted(len(detection.failed), "clip")
+        screen.note(f"excluded from event detection: {n_failed}; {detection.failed[0]}", quiet)
     return detection
 
 
@@ -106,12 +129,16 @@ def _print(report: "Report", detection: "Detection | None") -> None:
     if report.top1 is not None:
         metrics.append(("top-1", _digits(report.top1), "accuracy"))
     if detection is not None:
-        counted = f"{detection.n_events} events of {detection.n_labels} labels in {detection.n_clips} clips"
+        events, labels, clips = (
+            counted(n, noun)
+            for n, noun in ((detection.n_events, "event"), (detection.n_labels, "label"), (detection.n_clips, "clip"))
+        )
+        measured = f"{events} of {labels} in {clips}"
         if detection.n_events_of_other_labels:
-            counted += f"; {detection.n_events_of_other_labels} of labels unknown to the network"
+            measured += f"; {detection.n_events_of_other_labels} of labels unknown to the network"
         averages = f"of 1 s segments, mean over labels; {_digits(detection.F1_micro)} over all"
         metrics += [
-            ("PSDS1", _digits(detection.PSDS1), f"exact times; {counted}"),
+            ("PSDS1", _digits(detection.PSDS1), f"exact times; {measured}"),
             ("PSDS2", _digits(detection.PSDS2), "distinguished labels"),
             ("F1", _digits(detection.F1), averages),
         ]

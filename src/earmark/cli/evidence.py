@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TextIO
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from earmark import hub
 from earmark.audio.recording import load_audio
+from earmark.audio.time_limit import set_time_limit
+from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet
+from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, SoundTrack
 from earmark.errors import AudioError
 from earmark.inference.evidence import Evidence
 from earmark.plots.spectrogram import spectrogram_of
@@ -24,6 +25,8 @@ def evidence(
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
     overlap: Overlap = None,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     format: Literal["table", "json"] | None = None,
     out: OutFile = None,
     plot: Path | None = None,
@@ -40,12 +43,14 @@ def evidence(
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
-    tagger = hub.load(model, engine=engine, overlap=overlap)
+    set_time_limit(decode_timeout)
+    with screen.usage_errors():
+        tagger = hub.load(model, engine=engine, overlap=overlap)
     try:
         with screen.recording(file) as path:
-            result = tagger.evidence(path, label)
+            result = tagger.evidence(path, label, track=track)
             if plot is not None:
-                _plot(plot, path, file, tagger.sample_rate, result)
+                _plot(plot, path, file, tagger.sample_rate, result, track)
     except AudioError as error:
         return screen.write_failure(str(file), error, form, out)
     with screen.destination(out) as stream:
@@ -53,17 +58,19 @@ def evidence(
     return 0
 
 
-def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Evidence) -> None:
+def _plot(plot: Path, path: Path, file: Path, sample_rate: int, evidence: Evidence, track: Track) -> None:
     from earmark.plots import plot_evidence
 
     onset = float(evidence.onsets[0])
-    part = load_audio(path, sample_rate, onset, float(evidence.offsets[-1]) - onset)
+    part = load_audio(path, sample_rate, onset, float(evidence.offsets[-1]) - onset, track)
     spectrogram = spectrogram_of([part.waveform], sample_rate, onset)
     named = "" if str(file) == "-" else f"{file.name}: "
     plot_evidence(plot, spectrogram, evidence, title=f"{named}why {evidence.label}, score {evidence.score:.2f}")
 
 
 def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
+    from rich.text import Text
+
     console = screen.table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)

@@ -23,8 +23,13 @@ Data = Annotated[
     str,
     Parameter(
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
-        "encoded clips: audioset-features:DIR."
+        "encoded clips: segments:DIR or audioset-features:DIR."
     ),
+]
+DecodeTimeout = Annotated[
+    float | None,
+    Limit(above=0),
+    Parameter(help="Give a recording up whose decoder or disk gives no sound for so many seconds; 300 by default."),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
 Engine = Annotated[
@@ -35,6 +40,10 @@ Engine = Annotated[
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
+LabelSeparator = Annotated[
+    str | None,
+    Parameter(help="Split each label at this text, such as a comma where folders are named dog,rain."),
+]
 Labels = Annotated[
     str | None,
     Parameter(help="Use only these labels and their clips: names or ids joined by commas, or esc10; by default all."),
@@ -60,6 +69,14 @@ Score = Annotated[float | Literal["auto"] | None, Limit(at_least=0, at_most=1)]
 Split = Annotated[str | None, Parameter(help="Use only clips in these splits, joined by commas; by default all.")]
 Threshold = Annotated[
     Score, Parameter(group=_WHICH, help="Lowest score of a tag; auto takes each label's threshold from the model.")
+]
+SoundTrack = Annotated[
+    int | Literal["mix"] | None,
+    Limit(at_least=1),
+    Parameter(
+        name="--track",
+        help="Sound track of videos: its number, or mix for the mean of all; by default the first, with a note.",
+    ),
 ]
 Top = Annotated[
     int | None,

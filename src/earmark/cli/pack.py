@@ -1,18 +1,17 @@
 """`earmark pack`: any data set as sharded Parquet."""
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError, Parameter
 
 from earmark import packing
-from earmark.cli.clips import rate_below, select
-from earmark.cli.flags import AsJson, Jobs, Labels, Quiet, Split
+from earmark.audio.time_limit import set_time_limit
+from earmark.cli.clips import published, rate_below, select
+from earmark.cli.flags import AsJson, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
+from earmark.errors import counted
 
 if TYPE_CHECKING:
-    from earmark.data import Dataset
     from earmark.packing import Outcome
 
 _DEFAULTS: Final = packing.PackConfig()
@@ -27,8 +26,10 @@ def pack(
     *,
     split: Split = None,
     labels: Labels = None,
+    label_separator: LabelSeparator = None,
     settings: Annotated[packing.PackConfig, Parameter(name="*")] = _DEFAULTS,
     jobs: Jobs = None,
+    decode_timeout: DecodeTimeout = None,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
     check: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
@@ -42,15 +43,16 @@ def pack(
         skip_bad: Leave out unreadable clips and list them in pack.json.
         check: Compare each file of an existing pack with its checksum.
     """
+    set_time_limit(decode_timeout)
     if check:
         if out is not None:
             raise CycloptsError(f"--check takes one folder, a pack, not {data} and {out}")
-        if split is not None or labels is not None or skip_bad:
-            raise CycloptsError("--check reads a whole pack; leave out --split, --labels and --skip-bad")
+        if skip_bad or any(choice is not None for choice in (split, labels, label_separator)):
+            raise CycloptsError("--check reads a whole pack; leave out the flags that choose clips or labels")
         return _check(data.removeprefix("parquet:"), jobs, json, quiet)
     if out is None:
         raise CycloptsError("OUT is missing, the folder to pack into")
-    clips = _published(select(data, split, labels), data)
+    clips = published(select(data, split, labels, label_separator=label_separator), data)
     if not quiet and (rate := rate_below(settings.sample_rate, clips)):
         note(
             f"note: the recordings have a sample rate of {rate} Hz, the pack of {settings.sample_rate} Hz; it stores "
@@ -67,15 +69,6 @@ def pack(
     return 0
 
 
-def _published(clips: "Dataset", data: str) -> "Dataset":
-    """The clips under a name without the folders of this machine."""
-    path = data.partition(":")[2]
-    name = clips.name
-    for written in (path, str(Path(path))):
-        name = name.replace(written, Path(path).name) if written.strip("./") else name
-    return replace(clips, name=name)
-
-
 def _check(folder: str, jobs: int | None, json: bool, quiet: bool) -> int:
     with progress("reading", quiet) as show:
         result = packing.check(folder, jobs, show)
@@ -86,12 +79,12 @@ def _check(folder: str, jobs: int | None, json: bool, quiet: bool) -> int:
         write_json({"n_shards": result.n_shards, "n_bytes": result.n_bytes, "damaged": damaged})
     elif result.damaged:
         n_strange = sum(why == packing.STRANGE for _, why in result.damaged)
-        strange = f"; remove the {n_strange} files that are not of it" if n_strange else ""
+        strange = f"; remove {counted(n_strange, 'file')} not of it" if n_strange else ""
         n_damaged = len(result.damaged) - n_strange
         mend = "; the command that packed them writes them again" if n_damaged else ""
-        say(f"{n_damaged} of {result.n_shards} shards damaged{mend}{strange}")
+        say(f"{n_damaged} of {counted(result.n_shards, 'shard')} damaged{mend}{strange}")
     else:
-        say(f"{result.n_shards} shards whole, {_size(result.n_bytes)}")
+        say(f"{counted(result.n_shards, 'shard')} whole, {_size(result.n_bytes)}")
     return int(bool(result.damaged))
 
 
@@ -111,20 +104,20 @@ def _print_summary(outcome: "Outcome", quiet: bool) -> None:
     manifest, n_bytes = outcome.manifest, outcome.bytes_per_clip
     n_clips, n_shards = manifest["n_clips"], len(manifest["shards"])
     note(
-        f"{n_clips} clips, {manifest['duration'] / 3600:.2f} hours, {_size(manifest['n_bytes'])} in {n_shards} shards: "
-        f"{_size(n_bytes)} a clip",
+        f"{counted(n_clips, 'clip')}, {manifest['duration'] / 3600:.2f} hours, {_size(manifest['n_bytes'])} in "
+        f"{counted(n_shards, 'shard')}: {_size(n_bytes)} a clip",
         quiet,
     )
     if manifest["n_skipped"]:
-        note(f"note: {manifest['n_skipped']} clips could not be read and are listed in pack.json", quiet)
+        note(f"note: {counted(manifest['n_skipped'], 'clip')} could not be read: see pack.json", quiet)
     if manifest["n_overloaded"]:
-        note(f"note: {manifest['n_overloaded']} clips are louder than full scale, their peaks are cut off", quiet)
+        note(f"note: {counted(manifest['n_overloaded'], 'clip')} louder than full scale: the peaks are cut off", quiet)
     needs = f"{_MANY:,} x {_size(n_bytes)} = {_size(_MANY * n_bytes)}"
     speed, n_processes = outcome.clips_per_second, outcome.n_processes
     if speed is not None:
-        note(f"{outcome.n_made} clips packed by this call, {speed:.1f} a second in each process", quiet)
+        note(f"{counted(outcome.n_made, 'clip')} packed by this call, {speed:.1f} a second in each process", quiet)
         hours = _MANY / (speed * n_processes) / 3600
-        needs += f" and {_MANY:,} / ({n_processes} processes x {speed:.1f} clips/s) = {hours:.1f} hours"
+        needs += f" and {_MANY:,} / ({counted(n_processes, 'process')} x {speed:.1f} clips/s) = {hours:.1f} hours"
     note(f"2 million such clips need {needs}", quiet)
 
 

@@ -97,7 +97,11 @@ def _write_parquet(results: Iterable[FileResult], out: Path) -> None:
     schema = pa.schema([("file", pa.string()), ("duration", pa.float64()), ("tags", tags), ("error", pa.string())])
     values = (result.to_json().items() for result in results)
     rows = ({name: text(value) if isinstance(value, str) else value for name, value in row} for row in values)
-    with atomic_write(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with (
+        atomic_write(out) as temporary,
+        temporary.open("wb") as stream,  # Arrow opens no names that are not UTF-8
+        parquet.ParquetWriter(stream, schema) as writer,
+    ):
         while group := list(islice(rows, _ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
@@ -151,7 +155,7 @@ def _read_csv(out: Path) -> Iterator[FileResult]:
 def _read_parquet(out: Path) -> Iterator[FileResult]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(out) as file:
+    with out.open("rb") as stream, parquet.ParquetFile(stream) as file:
         for batch in file.iter_batches():
             yield from map(FileResult.from_json, batch.to_pylist())
 

@@ -1,19 +1,24 @@
 """Output of the commands: errors in one line, progress on standard error, results on standard output or in a file."""
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from cyclopts import CycloptsError
-from rich.console import Console, RenderableType
-from rich.table import Table
 
-from earmark.errors import EarmarkError, EarmarkWarning
-from earmark.storage.files import atomic_write
+from earmark.errors import AudioError, ConfigError, EarmarkError, EarmarkWarning
+from earmark.storage.files import atomic_write, in_either_form
+from earmark.storage.remote import url_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 160
 _SUFFIXES: Final = {
@@ -25,6 +30,9 @@ _SUFFIXES: Final = {
     "": "table",
 }
 _PICTURES: Final = (".png", ".svg", ".pdf")
+_CONTROL: Final = dict.fromkeys(b"\a\b\v\f\r")
+"""Characters of file names that would move the cursor or sound the bell."""
+NO_URL: Final = "a local file was expected, not a URL; download it, or give its URL to `earmark bulk` in a listing"
 Progress = Callable[[int, int], None]
 """Called with the amount done and the total."""
 
@@ -62,12 +70,26 @@ def flag(setting: str) -> str:
 def _assigned(setting: str, value: object) -> str:
     if isinstance(value, bool):
         return flag(setting if value else f"no_{setting}")
-    return f"{flag(setting)} {value}"
+    return f"{flag(setting)} {quote(str(value))}"
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns an invalid setting in the block, in which no work has begun, into an error of usage."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CycloptsError(in_flags(error)) from error
 
 
 def report_error(error: BaseException | str) -> None:
     """Prints `error: ...` on standard error."""
-    sys.stderr.write(f"error: {in_flags(error)}\n")
+    _write_to_stderr(f"error: {in_flags(error)}\n")
+
+
+def _write_to_stderr(text: str) -> None:
+    sys.stdout.flush()  # where both go to one file, the text begins after the results so far, on a line of its own
+    sys.stderr.write(text)
 
 
 def show_warnings(quiet: bool) -> None:
@@ -78,7 +100,7 @@ def show_warnings(quiet: bool) -> None:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         if not issubclass(category, EarmarkWarning):
-            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+            _write_to_stderr(warnings.formatwarning(message, category, filename, lineno, line))
         elif (text := in_flags(message if isinstance(message, Warning) else str(message))) not in shown:
             shown.add(text)
             note(f"note: {text}", quiet)
@@ -90,7 +112,7 @@ def show_warnings(quiet: bool) -> None:
 def note(text: str, quiet: bool) -> None:
     """Prints a line on standard error unless `quiet`."""
     if not quiet:
-        sys.stderr.write(f"{text}\n")
+        _write_to_stderr(f"{text}\n")
 
 
 def say(text: str) -> None:
@@ -98,14 +120,18 @@ def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def table_console(stream: TextIO) -> Console:
+def table_console(stream: TextIO) -> "Console":
     """A console for tables; it prints labels and file names unchanged, and is wide if the stream is no terminal."""
+    from rich.console import Console
+
     width = None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def table(rows: Iterable[Sequence[RenderableType]], *headings: str) -> Table:
+def table(rows: "Iterable[Sequence[RenderableType]]", *headings: str) -> "Table":
     """A table without lines."""
+    from rich.table import Table
+
     result = Table(*headings, show_header=bool(headings), box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         result.add_row(*row)
@@ -113,15 +139,27 @@ def table(rows: Iterable[Sequence[RenderableType]], *headings: str) -> Table:
 
 
 def print_tags(stream: TextIO, heading: str, rows: Sequence[Sequence[str]]) -> None:
-    """Prints a heading and a table of tags or events, which may be empty."""
-    console = table_console(stream)
-    console.print(heading, style="bold", soft_wrap=True)
-    console.print(table(rows) if rows else "      nothing reaches the threshold")
+    """Prints a heading and a table of tags or events, which may be empty.
+
+    Only the width of characters comes from rich: its tables take a tenth of a second to load.
+    """
+    from rich.cells import cell_len
+
+    is_bold = stream.isatty() and os.name == "posix" and os.environ.get("TERM", "dumb") != "dumb"
+    lines = [f"\033[1m{heading}\033[0m" if is_bold else heading]
+    if not rows:
+        lines.append("      nothing reaches the threshold")
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    stream.write("".join(f"{line.translate(_CONTROL)}\n" for line in lines))
 
 
 @contextmanager
 def progress(doing: str, quiet: bool) -> Iterator[Progress]:
     """A progress bar while the block runs, if standard error is a terminal."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -193,13 +231,20 @@ def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str
 
 @contextmanager
 def recording(file: Path) -> Iterator[Path]:
-    """The file itself, or for - a temporary file with the content of standard input."""
-    if str(file) != "-":
-        yield file
-        return
-    from earmark.audio.recording import temporary_copy  # loads numpy, which --help does not need
+    """The file itself, or for - a temporary file with the content of standard input.
 
-    with temporary_copy(sys.stdin.buffer) as path:
+    Raises:
+        AudioError: The path is a URL.
+    """
+    if (url := url_of(file)) is not None:
+        raise AudioError(f"{url}: {NO_URL}")
+    if str(file) != "-":
+        yield in_either_form(file)
+        return
+    from earmark.audio.pipes import temporary_copy  # loads numpy, which --help does not need
+
+    # Python cannot end while a thread waits for a buffered stream
+    with temporary_copy(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)) as path:
         yield path
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, Count, Labels, Quiet, Split
+from earmark.cli.flags import FOLDER, AsJson, Count, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, say, write_json
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
+from earmark.errors import counted
 
 _DEFAULTS = SoundscapeConfig()
 
@@ -21,6 +22,7 @@ def soundscapes(
     n_clips: Count,
     split: Split = None,
     labels: Labels = None,
+    label_separator: LabelSeparator = None,
     settings: Annotated[SoundscapeConfig, Parameter(name="*", negative="")] = _DEFAULTS,
     jobs: Count = 2,
     json: AsJson = False,
@@ -34,7 +36,7 @@ def soundscapes(
         n_clips: Number of soundscapes.
         jobs: Number of threads that mix and compress.
     """
-    sounds = select(bank, split, labels)
+    sounds = select(bank, split, labels, label_separator=label_separator)
     name = None if split is None else split.replace(",", "+")
     with progress("drawing", quiet) as show:
         mixed = mix_soundscapes(sounds, settings, n_clips, split=name, progress=show)
@@ -48,5 +50,6 @@ def soundscapes(
         summary = {"data": f"soundscapes:{out}", "n_clips": len(mixed), "n_events": n_events}
         write_json({**summary, "n_labels": len(sounds.labels), "bank": bank, "seed": settings.seed})
         return
-    note(f"{len(mixed)} soundscapes with {n_events} events of {len(sounds.labels)} labels", quiet)
+    made, events = counted(len(mixed), "soundscape"), counted(n_events, "event")
+    note(f"{made} with {events} of {counted(len(sounds.labels), 'label')}", quiet)
     say(f"soundscapes:{out}")

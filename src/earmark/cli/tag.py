@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from importlib import import_module
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,14 +18,28 @@ from cyclopts import CycloptsError, Parameter
 
 from earmark import hub
 from earmark.audio.recording import find_audio
+from earmark.audio.time_limit import set_time_limit
+from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet, Threshold, Top
+from earmark.cli.flags import (
+    DecodeTimeout,
+    Engine,
+    FormatJson,
+    Model,
+    OutFile,
+    Overlap,
+    Quiet,
+    SoundTrack,
+    Threshold,
+    Top,
+)
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
-from earmark.errors import AudioError, EarmarkError, Limit
+from earmark.errors import AudioError, EarmarkError, Limit, counted
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import label_thresholds
 from earmark.parallel.processors import n_processors
-from earmark.storage.files import is_stream
+from earmark.storage.files import in_either_form, is_stream
+from earmark.storage.remote import url_of
 
 
 def tag(
@@ -40,6 +55,8 @@ def tag(
     out: OutFile = None,
     precision: Literal["float32", "bf16"] = "float32",
     jobs: Annotated[int | None, Limit(at_least=1)] = None,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     json: FormatJson = False,
     quiet: Quiet = False,
@@ -55,11 +72,18 @@ def tag(
     """
     form = screen.chosen_form(format, json, out, FORMS)
     _check(form, out, resume)
+    set_time_limit(decode_timeout)
     found = list(chain.from_iterable(map(_recordings, files)))
     screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
     journal = None
     if out is not None and not is_stream(out):
-        settings = {"precision": precision, "top": top, "threshold": threshold, "overlap": overlap}
+        settings = {
+            "precision": precision,
+            "top": top,
+            "threshold": threshold,
+            "track": track,
+            "overlap": overlap,
+        }
         journal = ResultsJournal(
             out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
         )
@@ -67,7 +91,8 @@ def tag(
     known = _known(out, journal, names) if resume and out is not None else {}
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
-    tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
+    with screen.usage_errors():
+        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
@@ -76,7 +101,7 @@ def tag(
     with screen.progress("tagging", hidden) as show, appending as keep:
 
         def score(file: Path | FileResult, cancel: threading.Event) -> FileResult:
-            result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, cancel)
+            result = file if isinstance(file, FileResult) else _score(tagger, file, top, threshold, track, cancel)
             with one_at_a_time:
                 keep(result)
             return result
@@ -94,6 +119,8 @@ def _fingerprint(model: str, engine: hub.EngineName) -> str:
 def _check(form: str, out: Path | None, resume: bool) -> None:
     if form == "parquet" and out is None:
         raise CycloptsError("--format parquet is for files: name one by --out")
+    if form == "parquet":
+        import_module("pyarrow.parquet")  # a missing package is an error before the work
     if out is not None and out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
     if resume and out is None:
@@ -104,6 +131,9 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
 
 def _recordings(path: Path) -> list[Path | FileResult]:
     """The recordings of a folder, or the file itself; a folder that holds none or cannot be read gives an error."""
+    if (url := url_of(path)) is not None:
+        return [FileResult(url, error=f"{url}: {screen.NO_URL}")]
+    path = in_either_form(path)
     if not path.is_dir():
         return [path]  # a missing file is reported in its turn
     unreadable: list[FileResult] = []
@@ -159,11 +189,12 @@ def _score(
     file: Path,
     top: int | None,
     threshold: float | Literal["auto"] | None,
+    track: Track,
     cancel: threading.Event,
 ) -> FileResult:
     try:
         with screen.recording(file) as path:
-            scores = tagger.score(path, cancel=cancel)
+            scores = tagger.score(path, track=track, cancel=cancel)
     except (AudioError, OSError) as error:
         named = "" if str(file) in str(error) or str(file) == "-" else f"{file}: "
         return FileResult(str(file), error=screen.one_line(f"{named}{screen.one_line(error)}"))
@@ -199,8 +230,8 @@ class _Tally:
         failed = f", {self.n_failed} could not be read" if self.n_failed else ""
         before = f"; {n_before} had results already" if n_before else ""
         return (
-            f"tagged {self._n_done - self.n_failed} of {self._n_files} files, {_duration(self._seconds)} of sound, "
-            f"in {took:.1f} s{failed}{before}"
+            f"tagged {self._n_done - self.n_failed} of {counted(self._n_files, 'file')}, "
+            f"{_duration(self._seconds)} of sound, in {took:.1f} s{failed}{before}"
         )
 
 

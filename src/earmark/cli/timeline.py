@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, TextIO
 
 from earmark import hub
 from earmark.audio.recording import load_blocks, probe
+from earmark.audio.time_limit import set_time_limit
+from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score
+from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score, SoundTrack
 from earmark.errors import AudioError
 from earmark.inference.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
 from earmark.plots.spectrogram import spectrogram_of
@@ -28,6 +30,8 @@ def timeline(
     hop: float = 0.4,
     threshold: Score = None,
     release: float = RELEASE,
+    track: SoundTrack = None,
+    decode_timeout: DecodeTimeout = None,
     format: Literal["table", "json", "csv", "audacity"] | None = None,
     out: OutFile = None,
     plot: Path | None = None,
@@ -47,16 +51,18 @@ def timeline(
     """
     form = screen.chosen_form(format, json, out, _WRITERS)
     screen.check_files(out, plot, [model, file])
-    tagger = hub.load(model, engine=engine, overlap=overlap)
+    set_time_limit(decode_timeout)
+    with screen.usage_errors():
+        tagger = hub.load(model, engine=engine, overlap=overlap)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
-            length = probe(path).duration
+            length = probe(path, track).duration
             show_seconds = None if length is None else partial(_show_seconds, show, round(length))
-            result = tagger.timeline(path, window=window, hop=hop, progress=show_seconds)
+            result = tagger.timeline(path, window=window, hop=hop, track=track, progress=show_seconds)
             events = result.events(threshold, release)
             if plot is not None:
-                _plot(plot, path, file, tagger.sample_rate, result, events, threshold)
+                _plot(plot, path, file, tagger.sample_rate, result, events, threshold, track)
     except AudioError as error:
         return screen.write_failure(str(file), error, form, out)
     with screen.destination(out) as stream:
@@ -76,10 +82,11 @@ def _plot(
     result: Timeline,
     events: list[Event],
     threshold: Threshold,
+    track: Track,
 ) -> None:
     from earmark.plots import plot_timeline
 
-    spectrogram = spectrogram_of(load_blocks(path, sample_rate, 10.0), sample_rate)
+    spectrogram = spectrogram_of(load_blocks(path, sample_rate, 10.0, track), sample_rate)
     title = f"Timeline of {file.name}" if str(file) != "-" else "Timeline"
     plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 

@@ -12,7 +12,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from earmark.cli.clips import rate_below, select
-from earmark.cli.flags import AsJson, Data, Labels, Quiet, Split
+from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ from earmark.training.recipes import RECIPES
 from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
-_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels")
+_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator")
 """Flags that select the clips; `run.json` keeps them beside the settings."""
 _CONFIG: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
@@ -36,6 +36,7 @@ def train(
     valid: Annotated[str | None, Topic.DATA] = None,
     valid_split: Annotated[str | None, Topic.DATA] = None,
     labels: Annotated[Labels, Topic.DATA] = None,
+    label_separator: Annotated[LabelSeparator, Topic.DATA] = None,
     config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
@@ -60,12 +61,12 @@ def train(
     if not is_first:
         quiet = True
         show_warnings(quiet)
-    request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels), strict=True))
+    request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels, label_separator), strict=True))
     held_out = None
     try:
-        clips = select(data, split, labels)
+        clips = select(data, split, labels, label_separator=label_separator)
         if valid is not None or valid_split is not None:
-            held_out = select(valid or data, valid_split, labels)
+            held_out = select(valid or data, valid_split, labels, label_separator=label_separator)
     except DataError as error:
         record = out / "run.json" if resume else config
         raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error

@@ -1,12 +1,16 @@
 """Sources of labelled clips: one module per source; every source yields a `Dataset` of `Clip`s."""
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import AudioReader, Clip, Dataset, FileAudio, RecordedAudio, check_disjoint
+from earmark.data.joined_labels import split_labels, warn_of_joined
 from earmark.errors import DataError
+from earmark.storage.files import in_either_form
+from earmark.storage.remote import is_url
 
 __all__ = [
     "SOURCES",
@@ -35,21 +39,36 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
 """Module and reader by the name before the colon of a data spec; a new source adds its line here."""
 
 
-def open_data(spec: str, lenient: bool = False) -> Dataset:
+_REMOTE: Final = ("parquet",)
+"""Sources that read URLs."""
+
+
+def open_data(spec: str, lenient: bool = False, label_separator: str | None = None) -> Dataset:
     """The data set that a spec such as `folder:clips` or `csv:clips.csv` names.
+
+    An `EarmarkWarning` reports labels that are likely several in one, such as `dog,rain` beside `dog`.
 
     Args:
         spec: A source, a colon, and a path.
         lenient: Skip faulty clips and list them in the data set: missing files (`Dataset.missing`), unknown labels
             (`Dataset.outside`), unreadable rows or files (`Dataset.damaged`).
+        label_separator: Text at which each label is split into several, beyond the separator of the source.
 
     Raises:
+        ConfigError: `label_separator` is empty.
         DataError: The spec names no source, or the source finds no data set there.
     """
     source, colon, path = spec.partition(":")
     if source in SOURCES and path:
         module, reader = SOURCES[source]  # the module is imported on first use
-        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), reader)(path, lenient)
+        if is_url(path) and source not in _REMOTE:
+            remote = " and ".join(f"{name}:" for name in _REMOTE)
+            raise DataError(f"{spec}: a local path was expected, not a URL; only {remote} takes URLs")
+        place = path if is_url(path) else os.fspath(in_either_form(Path(path)))
+        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), reader)(place, lenient)
+        if label_separator is not None:
+            return split_labels(dataset, label_separator)
+        warn_of_joined(dataset)
         return dataset
     choices = ", ".join(f"{name}:" for name in SOURCES)
     if source in SOURCES and (colon or not Path(spec).exists()):  # a folder may be called clips

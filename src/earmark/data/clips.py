@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from unicodedata import normalize
 
 import numpy as np
 from jaxtyping import Float32
@@ -101,6 +102,9 @@ class Clip:
     def __post_init__(self) -> None:
         if not all(map(str.isascii, self.labels)):
             object.__setattr__(self, "labels", tuple(dict.fromkeys(map(normal_label, self.labels))))
+        for name, text in (("split", self.split), ("group", self.group)):
+            if text is not None and not text.isascii():
+                object.__setattr__(self, name, normalize("NFC", text))
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono float32, at that rate.
@@ -173,7 +177,7 @@ class Dataset:
         missing = tuple(zip(self.missing, self.missing_splits, strict=False))
         label_set = self.labels
         if splits is not None:
-            wanted = {splits} if isinstance(splits, str) else set(splits)
+            wanted = {normalize("NFC", name) for name in ([splits] if isinstance(splits, str) else splits)}
             if unknown := wanted - set(self.splits):
                 there = f"the splits are {', '.join(self.splits)}" if self.splits else "the clips have no splits"
                 raise DataError(f"{self.name}: no split {', '.join(sorted(unknown))}; {there}")
@@ -235,7 +239,7 @@ def sources(clip: Clip) -> set[str]:
     """The sources of a clip: its group, or the groups that it was mixed from; without a group its file or row."""
     if clip.group is not None:
         return set(clip.group.split(GROUP_SEPARATOR))
-    return {getattr(clip.audio, "source", clip.id)}
+    return {normalize("NFC", getattr(clip.audio, "source", clip.id))}
 
 
 def _refuse(name: str, what: str, offenders: list[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 from earmark.data import open_data
 from earmark.data.clips import Dataset
@@ -17,7 +18,13 @@ _FORMAT: Final = 1
 _SOURCE: Final = "clips"
 
 
-def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str] | None = None) -> None:
+def write_clips(
+    path: Path,
+    data: str,
+    ids: Iterable[str],
+    labels: Iterable[str] | None = None,
+    label_separator: str | None = None,
+) -> None:
     """Writes a clip list: a line of JSON that names the data set, then one id a line.
 
     A local path in `data` is written relative to the list's folder, so that both can be moved together. An id that a
@@ -29,6 +36,7 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
         data: The data set, as for `open_data`; if it is a clip list itself, the list's data set is named.
         ids: Ids of the clips.
         labels: Label names to narrow the label set to; None keeps all.
+        label_separator: As in `open_data`.
 
     Raises:
         DataError: `data` names no source, or a clip list that cannot be read.
@@ -39,6 +47,7 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
         head, _ = _read(Path(place))
         source, _, place = _resolved(Path(place), head["data"]).partition(":")
         labels = head.get("labels") if labels is None else labels
+        label_separator = head.get("label_separator") if label_separator is None else label_separator
     if not place:
         raise DataError(f"{data!r}: expected a source and a path, such as folder:DIR")
     if not is_url(place):
@@ -46,6 +55,8 @@ def write_clips(path: Path, data: str, ids: Iterable[str], labels: Iterable[str]
     head = {"earmark": _SOURCE, "format": _FORMAT, "data": f"{source}:{place}"}
     if labels is not None:
         head["labels"] = list(labels)
+    if label_separator is not None:
+        head["label_separator"] = label_separator
     with (
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as stream,
@@ -82,13 +93,14 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
     path = Path(path)
     head, ids = _read(path)
     try:
-        dataset = open_data(_resolved(path, head["data"]), lenient=True)
+        dataset = open_data(_resolved(path, head["data"]), True, head.get("label_separator"))
         if "labels" in head:
             dataset = dataset.select(labels=head["labels"])
     except DataError as error:
         raise DataError(
             f"{path}: the data set of this clip list (relative to the list's folder) cannot be opened: {error}"
         ) from error
+    ids = _in_form_of(dataset, ids)
     wanted = frozenset(ids)
     clips = tuple(clip for clip in dataset.clips if clip.id in wanted)
     there = {clip.id for clip in clips}
@@ -105,6 +117,15 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
     return replace(dataset, name=name, clips=clips, missing=gone, missing_splits=(), outside=outside, damaged=())
 
 
+def _in_form_of(dataset: Dataset, ids: list[str]) -> list[str]:
+    """The ids, in the Unicode form of the data set where only that occurs: its files may have been copied meanwhile."""
+    if all(map(str.isascii, ids)):
+        return ids
+    there = {clip.id for clip in dataset}
+    by_form = {normalize("NFC", id_): id_ for id_ in there if not id_.isascii()}
+    return [id_ if id_ in there else by_form.get(normalize("NFC", id_), id_) for id_ in ids]
+
+
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The description in the first line, and the ids."""
     try:
@@ -119,8 +140,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise DataError(f"{path}: expected a clip list written by `earmark doctor`") from error
     if not (isinstance(head, dict) and head.get("earmark") == _SOURCE and head.get("format") == _FORMAT):
         raise DataError(f"{path}: its first line does not declare a clip list of format {_FORMAT}")
-    labels = head.get("labels", [""])
-    if not isinstance(head.get("data"), str) or not isinstance(labels, list):
+    labels, separator = head.get("labels", [""]), head.get("label_separator", "")
+    if not isinstance(head.get("data"), str) or not isinstance(labels, list) or not isinstance(separator, str):
         raise DataError(f"{path}: its first line names no data set")
     if head["data"].partition(":")[0] == _SOURCE:  # might refer to itself
         raise DataError(

@@ -1,6 +1,8 @@
 """Your own clips: a CSV table that lists them, or a folder whose sub-folders are the labels."""
 
 import math
+import os
+import re
 import unicodedata
 import warnings
 from collections import Counter
@@ -13,22 +15,28 @@ from earmark.audio import media
 from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
-from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
-from earmark.errors import AudioError, DataError, EarmarkWarning
-from earmark.labels import LabelSet, normal_label
+from earmark.data.joined_labels import split_cell
+from earmark.data.tables import NOT_UTF8, drop_missing, parse_seconds, read_clips, read_table
+from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
+from earmark.labels import LabelSet, check_label, normal_label
+from earmark.storage.files import as_text, in_either_form
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group")
 _SPLITS: Final = {
     spelling: split
     for split, spellings in {
-        "train": ("train", "training"),
-        "valid": ("valid", "val", "validation", "dev"),
-        "test": ("test", "testing", "eval", "evaluation"),
+        "train": ("train", "training", "trn"),
+        "valid": ("valid", "val", "validation", "validate", "dev"),
+        "test": ("test", "testing", "tst", "eval", "evaluation"),
     }.items()
     for spelling in spellings
 }
 """Splits by the names of their folders, in lower case."""
+_FOLDS: Final = ("fold", "split", "part", "subset")
+"""Names of splits that are numbered."""
+_ADDED: Final = frozenset({"set", "data", "dataset", "split", "audio", "clips", "sounds", "recordings", "files", "wav"})
+"""Words that stand beside the name of a split: `train_set`."""
 _SLACK = 0.1
 """Seconds that a part may exceed the end of its file: tables round times, encoders pad."""
 
@@ -36,7 +44,8 @@ _SLACK = 0.1
 def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
-    `path` is relative to the CSV file; `labels` are joined by `;` and may be empty (no label applies). Optional:
+    `path` is relative to the CSV file; `labels` are joined by `;`, or a printed list, and may be empty (no label
+    applies). Optional:
     `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
     share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
     by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
@@ -68,7 +77,8 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
     Raises:
         DataError: As in `read_csv`, except that files may be missing.
     """
-    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", damage=damage)
+    # paths and groups may hold bytes that are not UTF-8
+    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", errors="surrogateescape", damage=damage)
     stated_seconds = cache(_stated_seconds)
 
     def to_clip(row: dict[str, str]) -> Clip:
@@ -83,6 +93,9 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
 def _clip(folder: Path, row: dict[str, str]) -> Clip:
     if not row["path"]:
         raise DataError("no path")
+    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split")):
+        raise DataError(NOT_UTF8)
+    id_, path = _located(folder, row["path"])
     times = (parse_seconds(text, name) if (text := row.get(name)) else None for name in ("onset", "offset", "duration"))
     onset, offset, duration = times
     start = onset or 0.0
@@ -94,22 +107,30 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
         duration = offset - start
     elif duration == 0:
         raise DataError("the duration is 0 s")
+    labels = split_cell(row["labels"])
+    for label in labels:
+        check_label(normal_label(label))
     return Clip(
-        id=row["path"] if onset is None else f"{row['path']}@{onset}",
-        labels=tuple(dict.fromkeys(filter(None, (label.strip() for label in row["labels"].split(";"))))),
-        audio=FileAudio(_in_either_form(folder / row["path"]), start, duration),
+        id=id_ if onset is None else f"{id_}@{onset}",
+        labels=labels,
+        audio=FileAudio(path, start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
     )
 
 
-def _in_either_form(path: Path) -> Path:
-    """The path, or its other Unicode form where only that exists; macOS and Linux write names differently."""
-    name = str(path)
-    if name.isascii() or path.exists():
-        return path
-    forms = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
-    return next((other for other in forms if other.exists()), path)
+def _located(folder: Path, written: str) -> tuple[str, Path]:
+    """The id and the file of a path in a table; both Unicode forms of a name are one id and find the same file."""
+    path, id_ = in_either_form(folder / written), unicodedata.normalize("NFC", written)
+    if written == id_ and written == as_text(written):
+        return id_, path
+    there = os.path.exists(path)  # noqa: PTH110 (never raises)
+    if written != as_text(written) and not there:
+        raise DataError(f"{NOT_UTF8} ({path}: no such file)")
+    composed = folder / id_
+    if there and composed.exists() and not composed.samefile(path):
+        id_ = written  # two files whose names differ only in their Unicode form
+    return id_, path
 
 
 def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:
@@ -150,29 +171,83 @@ def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> 
             warnings.warn(f"{name}: {text}; add clips without it", EarmarkWarning, stacklevel=3)
 
 
+def _split_of(folder: str) -> str | None:
+    """The split that a folder of this name is likely to be.
+
+    >>> _split_of("Train_set"), _split_of("evalset"), _split_of("Fold 1"), _split_of("rain")
+    ('train', 'test', 'fold1', None)
+    """
+    words = re.findall("[^\\W\\d_]+|[0-9]+", folder.lower())
+    if len(words) == 2 and words[0] in _FOLDS and words[1].isdigit():
+        return words[0] + words[1]
+    named = [word for word in words if word not in _ADDED]
+    return _SPLITS.get(named[0].removesuffix("set").removesuffix("data")) if len(named) == 1 else None
+
+
+def _folder_splits(path: Path, files: Sequence[Path]) -> dict[str, str]:
+    """The splits by their folders; empty if the sub-folders are labels.
+
+    Raises:
+        DataError: They are in doubt.
+    """
+    tops = {file.parts[0] for file in files}
+    # `train` is also a sound: it is a split only if it holds folders and no recordings
+    bare = {file.parts[0]: file for file in reversed(files) if len(file.parts) == 2}
+    looks = {top: split for top in sorted(tops) if (split := _split_of(top)) is not None}
+    splits = {top: split for top, split in looks.items() if top not in bare}
+    if len(tops) > 1 and len(looks) == len(tops) and bare:
+        first = bare[min(bare)]
+        raise DataError(
+            f"{path}: the sub-folders {', '.join(looks)} look like splits, but recordings lie in them without a folder "
+            f"for their label, first {first.as_posix()}; move them into folders named by their labels"
+        )
+    _check_splits(path, splits, tops)
+    within = {top: {file.parts[1] for file in files if file.parts[0] == top} for top in tops}
+    same = next(iter(within.values()))
+    if not splits and not bare and len(tops) > 1 < len(same) and all(own == same for own in within.values()):
+        text = (
+            f"the sub-folders {first_few(sorted(tops))} are taken as labels, and each holds the same folders "
+            f"{first_few(sorted(same))}; if they are splits, name them train, valid and test"
+        )
+        warnings.warn(f"{path}: {text}", EarmarkWarning, stacklevel=3)
+    return splits
+
+
 def _check_splits(path: Path, splits: Mapping[str, str], tops: Collection[str]) -> None:
     """Refuses split folders that are in doubt; warns of other spellings than `train`, `valid` and `test`."""
     if not splits:
         return
     if others := set(tops) - set(splits):
         raise DataError(
-            f"{path}: {', '.join(splits)} look like splits, but {min(others)} lies beside them; "
+            f"{path}: sub-folders look like splits ({', '.join(splits)}), but {min(others)} lies beside them; "
             "put all label folders into splits, or none"
         )
     for split in set(splits.values()):
         folders = [folder for folder in splits if splits[folder] == split]
         if len(folders) > 1:
             raise DataError(f"{path}: {' and '.join(folders)} all look like the split {split}; merge or rename them")
-    if renamed := [f"{folder} as {split}" for folder, split in splits.items() if folder != split]:
-        warnings.warn(f"{path}: sub-folders are taken as splits: {', '.join(renamed)}", EarmarkWarning, stacklevel=3)
+    noted = [folder for folder in splits if folder not in ("train", "valid", "test")]
+    if renamed := [f"{folder} as {splits[folder]}" for folder in noted]:
+        warnings.warn(f"{path}: sub-folders are taken as splits: {', '.join(renamed)}", EarmarkWarning, stacklevel=4)
+
+
+def _folder_label(path: Path, file: Path, n_above: int) -> str:
+    """The label of a recording, which the name of its folder below `n_above` others is."""
+    label = normal_label(file.parts[n_above])
+    try:
+        check_label(label)
+    except DataError as error:
+        raise DataError(f"{path.joinpath(*file.parts[: n_above + 1])}: {error}") from error
+    return label
 
 
 def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     """The recordings of a folder, labelled by the sub-folder they lie in: `dog/1.wav`, `rain/2.flac`.
 
     If all sub-folders are named `train`, `valid` or `test` and contain sub-folders, they are splits:
-    `train/dog/1.wav`. Other spellings of these names (`Training`, `val`, `eval`, ...) are splits too, with an
-    `EarmarkWarning`. Hidden files are ignored. A clip's id is its path below the folder.
+    `train/dog/1.wav`. Other spellings of these names (`Training`, `val`, `eval_set`, ...) and numbered folds (`fold1`)
+    are splits too, with an `EarmarkWarning`. Another one reports labels that may be splits: each holds the same
+    folders. Hidden files are ignored. A clip's id is its path below the folder.
 
     Args:
         path: The folder.
@@ -180,7 +255,8 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
 
     Raises:
         DataError: No such folder; no recording in it; recordings outside the sub-folders; a label whose recordings
-            all need another decoder; split folders beside label folders; or two folders of one split.
+            all need another decoder; a folder whose name is no label; split folders beside label folders, or with
+            recordings outside label folders; or two folders of one split.
     """
     path = Path(path)
     if not path.is_dir():
@@ -196,16 +272,9 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
             f"{path}: {len(bare)} recordings lie in no sub-folder and so have no label, first {bare[0]}; "
             "move them into sub-folders named by their labels"
         )
-    tops = {file.parts[0] for file in files}
-    # `train` is also a sound: it is a split only if it holds folders and no recordings
-    splits = {
-        top: _SPLITS[top.lower()]
-        for top in sorted(tops)
-        if top.lower() in _SPLITS and all(len(file.parts) > 2 for file in files if file.parts[0] == top)
-    }
-    _check_splits(path, splits, tops)
+    splits = _folder_splits(path, files)
     n_above = 1 if splits else 0
-    names = tuple(sorted({normal_label(file.parts[n_above]) for file in files}))
+    names = tuple(sorted({_folder_label(path, file, n_above) for file in files}))
     lost = {normal_label(file.parts[n_above]) for file in unread if len(file.parts) > n_above + 1} - set(names)
     if lost:
         label = min(lost)

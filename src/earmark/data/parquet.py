@@ -19,7 +19,7 @@ from earmark.data.damage import Damage, DamageError
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
-from earmark.labels import LabelSet, normal_label
+from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.remote import RemotePath, join_path
 
 _AT_ONCE: Final = 16
@@ -33,9 +33,10 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
 
     The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
     (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
-    bytes of an audio file, or a struct that holds them in `bytes`), `labels` (a list, or text joined by `;`), `path` or
-    `id`, and optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and
-    `group`. Without `group`, the parts of one `path` form a group. Hidden files are ignored.
+    bytes of an audio file, or a struct that holds them in `bytes`), `labels` or `label` (a list, text joined by `;`, or
+    numbers that the file names as Hugging Face's ClassLabel does), `path` or `id`, and optionally `onset` with `offset`
+    or `duration` in seconds for a part of the recording, `split` and `group`. Without `group`, the parts of one `path`
+    form a group. Hidden files are ignored.
 
     Args:
         url: A path, or a URL that fsspec or Arrow supports.
@@ -143,7 +144,19 @@ def _own_labels(tables: Sequence[Table]) -> tuple[LabelSet, dict[str, str]]:
     names = sorted({name for table in tables for name in table.labels.flatten().unique().to_pylist() if name})
     if not names:
         raise DataError(f"{tables[0].shard.url}: none of the {sum(len(t.ids) for t in tables)} rows has a label")
-    return LabelSet(tuple(sorted({normal_label(name) for name in names}))), {name: normal_label(name) for name in names}
+    normal = {name: normal_label(name) for name in names}
+    for name in names:
+        try:
+            check_label(normal[name])
+        except DataError as error:
+            table, row = next(
+                (table, row)
+                for table in tables
+                for row, own in enumerate(table.labels.to_pylist())
+                if own is not None and name in own
+            )
+            raise table.damaged(row, str(error)) from error
+    return LabelSet(tuple(sorted(set(normal.values())))), normal
 
 
 _LABELS: Final[Mapping[str, Callable[[Sequence[Table]], tuple[LabelSet, dict[str, str]]]]] = {

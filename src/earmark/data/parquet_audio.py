@@ -3,13 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Final
 
 from earmark.audio.recording import Audio, decode_audio
 from earmark.errors import AudioError
+from earmark.storage.files import utf8_name
 from earmark.storage.recent_values import RecentValues
 from earmark.storage.remote import RemotePath, is_url, join_path
 
@@ -166,8 +167,8 @@ class _OpenFile:
         place = RemotePath(shard.url)
         self.lock = threading.Lock()
         # Arrow reads local files directly; from remote files only the requested bytes are fetched
-        source = place.path if place.is_local else place.open(read_ahead=False)
-        self.parquet = parquet.ParquetFile(source)
+        with utf8_name(place.path) if place.is_local else nullcontext(place.open(read_ahead=False)) as source:
+            self.parquet = parquet.ParquetFile(source)
 
 
 class _OpenFiles:

@@ -1,23 +1,28 @@
 """The footer and the columns without audio of a Parquet file with recordings."""
 
+import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from earmark.data import packs
 from earmark.data.damage import DamageError
+from earmark.data.joined_labels import split_cell
 from earmark.data.parquet_audio import Shard
 from earmark.errors import DataError
+from earmark.storage.files import utf8_name
 from earmark.storage.remote import RemotePath
 
 AUDIOSET: Final = "a file of AudioSet"
 PACK: Final = "a file of `earmark pack`"
 OWN: Final = "a table of your own"
 _ACCEPTED: Final = (
-    "audio, labels and either path or id (and optionally onset, offset or duration, split, group), or AudioSet's "
-    "video_id, audio and labels"
+    "audio, labels or label, and either path or id (and optionally onset, offset or duration, split, group), or "
+    "AudioSet's video_id, audio and labels"
 )
+_AUDIO_PATH: Final = "audio.path"
+"""Column of the ids of Hugging Face's audio data sets that have no other."""
 TIMES: Final = ("onset", "offset", "duration")
 
 
@@ -66,7 +71,7 @@ def read_table(folder: str, name: str) -> Table:
     place = RemotePath(url)
     try:
         # Arrow reads local files directly
-        with nullcontext(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
+        with utf8_name(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
             return _read_columns(folder, name, file)
     except DataError as error:
         raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
@@ -83,11 +88,12 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     schema, footer = file.schema_arrow, file.metadata
     url = Shard(folder, name, "audio").url
     about = packs.read_description(url, (schema.metadata or {}).get(b"earmark"))
-    kind, id_column = _kind(url, schema.names, about)
+    kind, id_column = _kind(url, schema, about)
     shard = Shard(folder, name, audio_column(url, schema))
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
-    wanted = {name for name in (id_column, "labels", "split", group, *times) if name and name in schema.names}
+    label_column = "labels" if "labels" in schema.names else "label"
+    wanted = {name for name in (label_column, "split", group, *times) if name and name in schema.names} | {id_column}
     rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
     if rows is None:
         read = file.read(columns=sorted(wanted))
@@ -97,26 +103,25 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     def column(column: str | None, type_: Any) -> Any:
         if column not in wanted:
             return None
-        try:
-            return read.column(column).cast(type_).combine_chunks()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            found = schema.field(column).type
-            raise DataError(f"{url}: expected column {column} as {type_}, got {found}") from error
+        with _expected_as(url, schema, str(column), type_):
+            found = read.column(str(column).partition(".")[0]).combine_chunks()
+            return (found.field("path") if column == _AUDIO_PATH else found).cast(type_)
 
+    with _expected_as(url, schema, label_column, pa.list_(pa.string())):
+        labels = _labels(url, read.column(label_column).combine_chunks(), schema.metadata or {}, label_column)
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     largest = 0
     if kind != PACK and groups:  # the row groups of a pack are small and many
         paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
         audio = paths.index(shard.column)
         largest = max(of_group.column(audio).total_compressed_size for of_group in groups)
-    joined = pa.types.is_string(schema.field("labels").type) or pa.types.is_large_string(schema.field("labels").type)
     return Table(
         shard,
         kind,
         about,
         id_column,
         ids=column(id_column, pa.string()),
-        labels=_split(column("labels", pa.string())) if joined else column("labels", pa.list_(pa.string())),
+        labels=labels,
         splits=column("split", pa.string()),
         groups=None if kind == AUDIOSET else column(group, pa.string()),
         times={time: column(time, pa.float64()) for time in times},
@@ -124,6 +129,17 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
         ranges=packs.read_ranges(url, rows, footer.num_rows),
         largest_group=largest,
     )
+
+
+@contextmanager
+def _expected_as(url: str, schema: Any, column: str, type_: Any) -> Iterator[None]:
+    """Turns an error of Arrow's conversion into a DataError with both types."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{url}: expected column {column} as {type_}, got {schema.field(column).type}") from error
 
 
 def audio_column(url: str, schema: Any) -> str:
@@ -144,9 +160,10 @@ def audio_column(url: str, schema: Any) -> str:
     return "audio.bytes" if names else "audio"
 
 
-def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
+def _kind(url: str, schema: Any, about: Mapping[str, Any]) -> tuple[str, str]:
     """The kind of a file by its columns, and the column of the ids."""
-    if {"audio", "labels"} <= set(columns):
+    columns: Sequence[str] = schema.names
+    if "audio" in columns and ("labels" in columns or "label" in columns):
         if about and "id" in columns:
             return PACK, "id"
         if "video_id" in columns:
@@ -154,14 +171,43 @@ def _kind(url: str, columns: Sequence[str], about: Mapping[str, Any]) -> tuple[s
         for name in ("id", "path"):
             if name in columns:
                 return OWN, name
+        type_ = schema.field("audio").type
+        if hasattr(type_, "get_field_index") and type_.get_field_index("path") >= 0:
+            return OWN, _AUDIO_PATH
     raise DataError(f"{url}: expected the columns {_ACCEPTED}, got {', '.join(columns) or 'none'}")
 
 
-def _split(joined: Any) -> Any:
-    """Label lists from texts joined by `;`."""
+def _labels(url: str, column: Any, metadata: Mapping[bytes, bytes], name: str) -> Any:
+    """Label lists from lists of texts, from texts that `split_cell` splits, or from numbers that the footer names."""
     import pyarrow as pa
-    from pyarrow import compute
+    from pyarrow import types
 
-    lists = compute.split_pattern(joined, ";")
-    words = compute.utf8_trim_whitespace(lists.values)
-    return pa.ListArray.from_arrays(lists.offsets, words, mask=joined.is_null())
+    type_, texts = column.type, pa.list_(pa.string())
+    if types.is_string(type_) or types.is_large_string(type_):
+        words = column.dictionary_encode()
+        return pa.array([split_cell(text) for text in words.dictionary.to_pylist()], texts).take(words.indices)
+    is_list = types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+    names = _class_names(metadata, name) if types.is_integer(type_.value_type if is_list else type_) else None
+    if names is None:
+        return column.cast(texts)
+    rows = column.to_pylist() if is_list else [None if number is None else [number] for number in column.to_pylist()]
+    # -1 stands for an unknown label
+    numbers = [None if row is None else [n for n in row if n is not None and n != -1] for row in rows]
+    if strange := {n for row in numbers if row is not None for n in row if not 0 <= n < len(names)}:
+        raise DataError(f"{url}: column {name} has {min(strange)}, but its {len(names)} labels are numbered from 0")
+    return pa.array([None if row is None else [names[n] for n in row] for row in numbers], texts)
+
+
+def _class_names(metadata: Mapping[bytes, bytes], column: str) -> list[str] | None:
+    """The names that Hugging Face's `datasets` gives the numbers in a column; None if the footer has none.
+
+    The feature is a ClassLabel, or a list of them: {"feature": {...}} or, in older files, [{...}].
+    """
+    try:
+        feature = json.loads(metadata.get(b"huggingface", b"null"))["info"]["features"][column]
+        while not isinstance(feature, Mapping) or feature.get("_type") != "ClassLabel":
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        names = feature["names"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+    return list(map(str, names)) if isinstance(names, list) else None

@@ -21,13 +21,13 @@ _SUFFIX: Final = ".tfrecord"
 _BYTES_PER_GROUP: Final = 1 << 26
 """Files are read in groups of about this size."""
 _FRAME: Final = bytes.fromhex("0a8601 0a8301 0a8001")
-"""What stands before the 128 bytes of a segment: a feature with a list of one text of 128 bytes."""
+"""Bytes before the 128 of a segment: the head of a feature with one text of 128 bytes."""
 _STRIDE: Final = len(_FRAME) + VGGISH.n_channels
 
 
 @dataclass
 class _Columns:
-    """What is read of all clips, by column."""
+    """Clips by column."""
 
     ids: list[str] = field(default_factory=list)
     labels: list[tuple[int, ...]] = field(default_factory=list)

@@ -23,6 +23,9 @@ JOURNAL: Final = "_segments.jsonl"
 ENCODER: Final = "encoder.safetensors"
 """Name of the checkpoint of the encoder; a store by an exported `.onnx` file has none."""
 
+_COLUMNS: Final = ("id", "labels", "split", "group")
+"""Columns of a shard's file of clips."""
+
 
 @dataclass(frozen=True)
 class StoredShard:
@@ -80,7 +83,7 @@ def write_shard(
         "group": [clip.group for clip in clips],
         "n_segments": [len(array) for array in rows],
     }
-    clips_file = (folder / file).with_suffix(".json")
+    clips_file = _clips_file(folder, file)
     with atomic_write(clips_file) as path:
         path.write_text(json.dumps(columns), encoding="utf-8")
     n_segments = sum(map(len, rows))
@@ -128,9 +131,6 @@ def read_segments(path: Path | str, lenient: bool = False) -> Dataset:
     return Dataset(about["name"], labels, tuple(clips))
 
 
-_COLUMNS: Final = ("id", "labels", "split", "group")
-
-
 def open_table(folder: Path) -> SegmentTable:
     """The segments of a store.
 
@@ -141,19 +141,18 @@ def open_table(folder: Path) -> SegmentTable:
     return _table(folder, about, [_columns(folder, shard) for shard in about["shards"]])
 
 
-def damaged_files(folder: Path) -> list[str]:
-    """The files of a store that are missing or fail their checksum."""
-    damaged = []
-    for shard in read_manifest(folder)["shards"]:
-        clips = shard.file.replace(".npy", ".json")
-        for name, expected in ((shard.file, shard.sha256), (clips, shard.clips_sha256)):
-            if not (folder / name).is_file() or _sha256(folder / name) != expected:
-                damaged.append(name)
-    return damaged
+def is_whole(folder: Path, shard: StoredShard) -> bool:
+    """Whether the files of a shard are there and have their checksums."""
+    files = {folder / shard.file: shard.sha256, _clips_file(folder, shard.file): shard.clips_sha256}
+    return all(path.is_file() and _sha256(path) == expected for path, expected in files.items())
+
+
+def _clips_file(folder: Path, file: str) -> Path:
+    return (folder / file).with_suffix(".json")
 
 
 def _columns(folder: Path, shard: StoredShard) -> dict[str, Any]:
-    path = (folder / shard.file).with_suffix(".json")
+    path = _clips_file(folder, shard.file)
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != shard.clips_sha256:
@@ -164,10 +163,8 @@ def _columns(folder: Path, shard: StoredShard) -> dict[str, Any]:
 
 
 def _table(folder: Path, about: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> SegmentTable:
-    blocks = []
-    for shard in about["shards"]:
-        if shard.n_segments:
-            blocks.append(_mapped(folder / shard.file, (shard.n_segments, about["encoder"]["n_channels"])))
+    n_channels = about["encoder"]["n_channels"]
+    blocks = [_mapped(folder / s.file, (s.n_segments, n_channels)) for s in about["shards"] if s.n_segments]
     lengths = np.array([n for column in columns for n in column["n_segments"]], np.int64)
     if not len(lengths):
         raise DataError(f"{folder}: no clip in this store could be read")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -53,11 +53,9 @@ class SegmentTable:
         if self._borders[-1] != self._ends[-1] or int(self.lengths.min()) < 1:
             raise DataError(f"{self._ends[-1]} segments of clips were expected, not {self._borders[-1]}")
 
-    def __reduce__(self) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         # a process that receives a table maps the files itself
-        if self.folder is None:
-            return object.__reduce_ex__(self, 2)
-        return _open_table, (self.folder,)
+        return super().__reduce_ex__(protocol) if self.folder is None else (_open_table, (self.folder,))
 
     def gather(
         self, rows: Int64[np.ndarray, " clip"], skip: Int64[np.ndarray, " clip"], lengths: Int64[np.ndarray, " clip"]

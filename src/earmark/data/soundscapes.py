@@ -326,7 +326,11 @@ def _filename(clip: Clip) -> str:
 
 
 def _write_table(path: Path, delimiter: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    # groups may be file names, which may hold bytes that are not UTF-8
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

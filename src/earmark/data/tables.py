@@ -6,43 +6,54 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.damage import Damage, DamageError, RowError
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
+from earmark.storage.files import text_encoding
 
 _Row = TypeVar("_Row")
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text file.
+NOT_UTF8: Final = "it is not UTF-8 text; save it as CSV UTF-8"
+
+
+def read_lines(path: Path, errors: str = "strict") -> Iterator[str]:
+    """The lines of a text file in UTF-8, or in UTF-16 with its mark.
+
+    Args:
+        path: The file.
+        errors: Treatment of undecodable bytes, as for `open`.
 
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig") as stream:  # accepts LF, CRLF and CR as line ends
-            yield from stream
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text; save it as CSV UTF-8"
-        raise DataError(f"{path}: cannot be read: {reason}") from error
+        with path.open("rb") as file:
+            encoding = text_encoding(file.peek(2))
+            with TextIOWrapper(file, encoding, errors) as stream:  # accepts LF, CRLF and CR as line ends
+                yield from stream
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or NOT_UTF8}") from error
 
 
-def read_rows(path: Path, separators: str = ",") -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
     """The rows as stripped cells, numbered as in a spreadsheet; empty rows are left out.
 
     Args:
         path: The table.
         separators: Possible separators of columns; the first one that occurs in the first line is used.
+        errors: As in `read_lines`.
 
     Raises:
         DataError: The file cannot be read, or is not valid CSV.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, errors)
     first = next(lines, "")
     separator = next((mark for mark in separators if mark in first), separators[0])
     reader = csv.reader(chain([first], lines), delimiter=separator, skipinitialspace=True, strict=True)
@@ -61,6 +72,7 @@ def read_table(
     optional: Sequence[str] = (),
     *,
     separators: str = ",",
+    errors: str = "strict",
     damage: Damage | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows below the header, by column name in lower case; other columns are ignored.
@@ -72,13 +84,14 @@ def read_table(
         required: Columns that the table must have.
         optional: Columns that it may have.
         separators: As in `read_rows`.
+        errors: As in `read_lines`.
         damage: Receives the rows with a wrong number of columns; by default the first is an error.
 
     Raises:
         DataError: The file cannot be read, is not valid CSV, or lacks or repeats columns.
         RowError: A row has a wrong number of columns, and `damage` is not lenient.
     """
-    rows = read_rows(path, separators)
+    rows = read_rows(path, separators, errors)
     columns = [name.lower() for name in next(rows, (1, []))[1]]
     while columns and not columns[-1]:  # spreadsheets pad rows with empty columns
         columns.pop()

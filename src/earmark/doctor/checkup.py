@@ -42,6 +42,7 @@ def doctor(
     labels: Iterable[str] | None = None,
     n_jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    label_separator: str | None = None,
 ) -> Report:
     """Decodes every clip and reports the findings; writes `report.json`, `clips.csv` and `clean.txt`.
 
@@ -57,6 +58,7 @@ def doctor(
         labels: Names of the labels to which the label set was narrowed, if it was.
         n_jobs: Number of processes; one for each processor when None.
         progress: Called with the number of examined clips and of all clips.
+        label_separator: Text at which the labels of `dataset` were split, if they were.
 
     Raises:
         DataError: The folder holds other files or the examination of other clips, or another process is at work there.
@@ -79,7 +81,7 @@ def doctor(
         report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
         report.save(out)
         if clean := report.clean_ids:
-            write_clips(out / CLEAN, data, clean, labels)
+            write_clips(out / CLEAN, data, clean, labels, label_separator)
         else:
             (out / CLEAN).unlink(missing_ok=True)
         journal.remove()

@@ -49,7 +49,9 @@ class FactsTable:
         self._rows[position] = (facts.seconds, facts.sample_rate, facts.n_channels, facts.peak, facts.clipped, digest)
         self._known[position] = True
         for texts, text in ((self.warnings, facts.warning), (self.errors, facts.error)):
-            if text is not None:
+            if text is None:
+                texts.pop(position, None)  # of an earlier examination
+            else:
                 texts[position] = text
 
     def knows(self, position: int) -> bool:

@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,11 +11,10 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
-from earmark.evaluation.report import FailedClip, Report, evaluate
-from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine
+from earmark.evaluation.report import Report, evaluate
+from earmark.evaluation.scoring import FailedClip
 from earmark.labels import LabelSet
-from earmark.model.network import Network
+from earmark.model.head import Stages
 
 N_BINS: Final = 15
 """Equal-width bins of the expected calibration error, over scores from 0 to 1."""
@@ -23,6 +22,7 @@ N_BINS: Final = 15
 # float32 scores that were rounded to 0 or 1 are replaced by these
 _LOWEST, _HIGHEST = float(np.finfo(np.float32).tiny), 1.0 - float(np.finfo(np.float32).epsneg)
 _MAX_STEPS = 100
+_Model = TypeVar("_Model", bound=Stages)
 _TOO_CLEAN = "calibrate on more clips that were not used for training"
 
 
@@ -98,7 +98,7 @@ class Calibration:
 
 
 def calibrate(
-    network: Network,
+    network: Stages,
     datasets: Sequence[Dataset],
     *,
     min_positives: int = 5,
@@ -109,7 +109,8 @@ def calibrate(
 ) -> Calibration:
     """Fits scores and thresholds to held-out clips.
 
-    Clips are scored as by `Tagger.score`, so that the thresholds fit the scores of `tag` and `timeline`.
+    Clips are scored as by `Tagger.score`, so that the thresholds fit the scores of `tag` and `timeline`; clips that are
+    encoded already are scored whole.
 
     Args:
         network: Is not changed; `apply` returns a calibrated copy.
@@ -129,22 +130,18 @@ def calibrate(
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
         show = None if progress is None else lambda done, _, n=n_before: progress(n + done, n_clips)
-        report = evaluate(network, dataset, batch_size=batch_size, n_workers=n_workers, progress=show, device=device)
-        reports.append(_as_tagged(network, dataset, report))
+        report = evaluate(
+            network,
+            dataset,
+            batch_size=batch_size,
+            n_workers=n_workers,
+            progress=show,
+            device=device,
+            long_clips="windows",
+        )
+        reports.append(report)
         n_before += len(dataset)
     return fit(reports, network.labels, min_positives)
-
-
-def _as_tagged(network: Network, dataset: Dataset, report: Report) -> Report:
-    """The report with long clips scored again by the tagger, which does not pool them whole."""
-    tagger, clips = Tagger(TorchEngine(network)), {clip.id: clip for clip in dataset}
-    columns = [network.labels.index(figures.label) for figures in report.labels]
-    scores = report.scores.copy()
-    for row, clip_id in zip(scores, report.ids, strict=True):
-        audio = clips[clip_id].load(tagger.sample_rate)
-        if tagger.is_long(audio.duration):
-            row[:] = tagger.score(audio).scores[columns]
-    return replace(report, scores=scores)
 
 
 def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:
@@ -192,11 +189,11 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
     )
 
 
-def apply(network: Network, calibration: Calibration) -> Network:
+def apply(network: _Model, calibration: Calibration) -> _Model:
     """A calibrated copy of the network, with thresholds and with `Calibration.facts` in `extra["calibration"]`.
 
-    Scale and offset are folded into its last layer, so every engine applies them without knowing of them. Order, top-1
-    and mAP do not change, except by float32 rounding.
+    Scale and offset are folded into its last layer, or at the instance level stored after its pooling, so every engine
+    applies them without knowing of them. Order, top-1 and mAP do not change, except by float32 rounding.
 
     Raises:
         ConfigError: The calibration has other labels.
@@ -204,7 +201,7 @@ def apply(network: Network, calibration: Calibration) -> Network:
     return _calibrated(network, calibration.labels, calibration.facts(), calibration.thresholds)
 
 
-def apply_like(network: Network, calibrated: Network) -> Network:
+def apply_like(network: _Model, calibrated: Stages) -> _Model:
     """A copy of the network with the scale, offset and thresholds of another network with the same training settings.
 
     Use it for a network that was trained on all clips, so that none are left for calibration.
@@ -221,8 +218,8 @@ def apply_like(network: Network, calibrated: Network) -> Network:
 
 
 def _calibrated(
-    network: Network, labels: Sequence[str], facts: Mapping[str, Any], thresholds: Sequence[float]
-) -> Network:
+    network: _Model, labels: Sequence[str], facts: Mapping[str, Any], thresholds: Sequence[float]
+) -> _Model:
     if labels != network.labels.names:
         raise ConfigError(
             f"expected a calibration for the network's {len(network.labels)} labels, got one for {len(labels)} other "
@@ -230,9 +227,11 @@ def _calibrated(
         )
     scaled = copy.deepcopy(network)
     last = scaled.classifier[-1]
+    weight: torch.Tensor = last.get_parameter("weight") if scaled.affine is None else scaled.affine.scale
+    bias: torch.Tensor = last.get_parameter("bias") if scaled.affine is None else scaled.affine.offset
     with torch.no_grad():
-        last.get_parameter("weight").mul_(float(facts["scale"]))
-        last.get_parameter("bias").mul_(float(facts["scale"])).add_(float(facts["offset"]))
+        weight.mul_(float(facts["scale"]))
+        bias.mul_(float(facts["scale"])).add_(float(facts["offset"]))
     scaled.thresholds = tuple(thresholds)
     scaled.extra["calibration"] = dict(facts)
     return scaled

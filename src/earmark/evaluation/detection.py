@@ -1,6 +1,7 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,17 +96,17 @@ def detect(
         )
     labels = tagger.labels.subset(known)
     columns = [tagger.labels.index(name) for name in labels]
-    clips = [clip for clip in dataset.clips if clip.id in truth]
-    n_unclear = len(failed)
+    clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
     recordings: list[ScoredRecording] = []
-    for number, (clip, audio) in enumerate(_sounds(clips, tagger.sample_rate), 1):
-        if isinstance(audio, str):
-            failed.append(f"{clip.id}: {audio}")
-        else:
-            timeline = tagger.timeline(audio, window=window, hop=hop)
-            recordings.append(_scored(timeline, columns, truth[clip.id], labels))
-        if progress is not None:
-            progress(number, len(clips))
+    with closing(_sounds(clips, tagger.sample_rate)) as sounds:
+        for number, (clip, audio) in enumerate(sounds, 1):
+            if isinstance(audio, str):
+                failed.append(f"{clip.id}: {audio}")
+            else:
+                timeline = tagger.timeline(audio, window=window, hop=hop)
+                recordings.append(_scored(timeline, columns, truth[clip.id], labels))
+            if progress is not None:
+                progress(number, len(clips))
     if not recordings:
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, len(tagger.labels))[columns])
@@ -143,7 +144,7 @@ def _truth(
     return truth, unclear
 
 
-def _sounds(clips: Sequence[Clip], sample_rate: int) -> Iterator[tuple[Clip, Audio | str]]:
+def _sounds(clips: Sequence[Clip], sample_rate: int) -> Generator[tuple[Clip, Audio | str]]:
     """Each clip with its audio or the error text; the next clip is read in the background."""
 
     def read(clip: Clip) -> tuple[Clip, Audio | str]:

@@ -2,10 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,20 +13,17 @@ from jaxtyping import Bool, Float32
 
 from earmark.data.clips import Clip, Dataset, ids_sha256
 from earmark.data.segments import segments_of
-from earmark.errors import ConfigError, DataError, EarmarkError, first_few
+from earmark.errors import ConfigError, DataError, counted, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
-from earmark.evaluation.segment_scores import check_encoder, check_finite, score_segments
+from earmark.evaluation.scoring import FailedClip, LongClips, Scorer, evaluating, score_clips
+from earmark.evaluation.segment_scores import check_encoder, score_segments
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
 from earmark.model.network import Network
-from earmark.parallel.prefetch import in_threads, one_ahead
 from earmark.storage.files import atomic_write
 from earmark.storage.json_files import json_value, write_json
 
 _MID: Final = re.compile(r"/[mtg]/\w+")  # ids that mean the same in every data set
-
-# limit of a batch, padding included; a longer clip is a batch by itself
-_SECONDS_PER_BATCH = 320.0
 
 
 class LabelFigures(NamedTuple):
@@ -41,13 +36,6 @@ class LabelFigures(NamedTuple):
     """nan without positives."""
     auc: float
     """nan if all clips have the label, or none."""
-
-
-class FailedClip(NamedTuple):
-    """A clip that is excluded from the metrics, with the reason."""
-
-    id: str
-    error: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +61,10 @@ class Report:
     scores: Float32[np.ndarray, "clip label"]
     target: Bool[np.ndarray, "clip label"]
     failed: tuple[FailedClip, ...] = ()
+    long_clips: LongClips = "whole"
+    """Rule by which clips longer than the training clips were scored."""
+    n_long_clips: int = 0
+    """Number of these clips."""
 
     @property
     def n_labels_with_positives(self) -> int:
@@ -99,6 +91,8 @@ class Report:
             "top1": self.top1,
             "labels": [figures._asdict() for figures in self.labels],
             "failed": [clip._asdict() for clip in self.failed],
+            "long_clips": self.long_clips,
+            "n_long_clips": self.n_long_clips,
         }
         return dict(json_value(values))
 
@@ -116,12 +110,13 @@ class Report:
             f"| d' of the mAUC | {_digits(self.d_prime)} |",
             *([f"| top-1 accuracy | {_digits(self.top1)} |"] if self.top1 is not None else []),
             "",
-            f"Measured on {len(self.ids)} of {n_all} clips ({len(self.ids) / n_all:.1%}). Means are over the "
-            f"{self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
+            f"Measured on {len(self.ids)} of {counted(n_all, 'clip')} ({len(self.ids) / n_all:.1%}). Means are over "
+            f"the {self.n_labels_with_positives} of {len(self.labels)} labels that have a positive clip. "
             "The interval is a bootstrap over clips, shifted so that its median is the measured mAP: it shows how much "
             "the mAP varies with the choice of clips. It treats clips from the same recording as independent, so "
             "it is too narrow if clips share recordings.",
             "",
+            *([self._about_long_clips(), ""] if self.n_long_clips else []),
             f"SHA-256 of the clip ids: `{self.clip_ids_sha256}`",
             "",
             "## Labels",
@@ -137,6 +132,10 @@ class Report:
             lines += ["", "## Clips not measured", "", "| clip | reason |", "|---|---|"]
             lines += [f"| {_cell(clip.id)} | {_cell(clip.error)} |" for clip in self.failed]
         return "\n".join(lines) + "\n"
+
+    def _about_long_clips(self) -> str:
+        rule = "pooled whole" if self.long_clips == "whole" else "scored by their best windows, as `earmark tag` does"
+        return f"Longer than the training clips: {counted(self.n_long_clips, 'clip')}, {rule}."
 
     def save(self, out_dir: Path | str) -> None:
         """Writes `report.json`, `report.md` and `scores.npz` (`save_scores`) into a folder.
@@ -177,8 +176,9 @@ def evaluate(
     n_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     device: str | torch.device = "cpu",
+    long_clips: LongClips = "whole",
 ) -> Report:
-    """Scores whole clips and computes the metrics of the data set's labels.
+    """Scores clips and computes the metrics of the data set's labels.
 
     The batch size does not change the metrics. Unreadable clips are listed in the report and excluded from its metrics.
     The mode and device of the network are restored.
@@ -192,6 +192,8 @@ def evaluate(
         n_workers: Threads that decode the next batch while the network scores; 0 decodes in turn with scoring.
         progress: Called with the number of clips scored so far and their total.
         device: Device that runs the network.
+        long_clips: Rule for clips longer than the training clips: `whole` pools them like the others, as the literature
+            does; `windows` scores them like `Tagger.score`, by their best windows.
 
     Raises:
         DataError: The network lacks labels, no clip can be read, the clips were encoded by another network, or scores
@@ -205,16 +207,9 @@ def evaluate(
     columns = _columns(network.labels, dataset)
     segments = segments_of(dataset)
     check_encoder(network, segments and segments.encoder, dataset.name)
-    with _evaluating(network, device):
-        if segments is not None:
-            scores = score_segments(network, dataset, segments, progress)
-            measured, unreadable = list(dataset.clips), []
-        elif isinstance(network, Network):
-            measured, scores, unreadable = _score_clips(network, dataset, batch_size, n_workers, progress)
-    if not measured:
-        first = unreadable[0]
-        raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
-    return measure(
+    with evaluating(network, device):
+        measured, scores, unreadable, n_long = _scored(network, dataset, long_clips, batch_size, n_workers, progress)
+    report = measure(
         np.stack([dataset.labels.encode(clip.labels) for clip in measured]) > 0,
         scores[:, columns],
         ids=[clip.id for clip in measured],
@@ -223,6 +218,30 @@ def evaluate(
         data=dataset.name,
         failed=[FailedClip(clip_id, "its file is missing") for clip_id in dataset.missing] + unreadable,
     )
+    return replace(report, long_clips=long_clips, n_long_clips=n_long)
+
+
+def _scored(
+    network: Stages,
+    dataset: Dataset,
+    long_clips: LongClips,
+    batch_size: int,
+    n_workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Clip], Float32[np.ndarray, "clip label"], list[FailedClip], int]:
+    """The readable clips, their scores, the unreadable clips, and the number of long ones.
+
+    Raises:
+        DataError: No clip can be read.
+    """
+    if not isinstance(network, Network) or segments_of(dataset) is not None:
+        return list(dataset.clips), score_segments(network, dataset, progress), [], 0
+    scorer = Scorer(network, long_clips)
+    measured, scores, unreadable = score_clips(scorer, dataset, batch_size, n_workers, progress)
+    if not measured:
+        first = unreadable[0]
+        raise DataError(f"{dataset.name}: none of its {len(dataset)} clips can be read; {first.id!r}: {first.error}")
+    return measured, scores, unreadable, scorer.n_long
 
 
 def measure(
@@ -260,101 +279,6 @@ def measure(
         target=target,
         failed=tuple(failed),
     )
-
-
-class _Sound(NamedTuple):
-    """A clip with its waveform or the error text."""
-
-    clip: Clip
-    waveform: np.ndarray[Any, np.dtype[np.float32]]
-    error: str | None
-
-
-def _sound(clip: Clip, sample_rate: int) -> _Sound:
-    try:
-        return _Sound(clip, clip.load(sample_rate).waveform, None)
-    except EarmarkError as error:
-        return _Sound(clip, np.zeros(0, np.float32), str(error))
-
-
-def _sounds(clips: Sequence[Clip], sample_rate: int, n_workers: int) -> Iterator[_Sound]:
-    """Decoded clips in order, at most `n_workers` ahead because a clip may be hours long."""
-    decode = partial(_sound, sample_rate=sample_rate)
-    return map(decode, clips) if n_workers == 0 else in_threads(decode, clips, n_workers, n_workers)
-
-
-def _batches(sounds: Iterator[_Sound], batch_size: int, sample_rate: int) -> Generator[list[_Sound]]:
-    batch: list[_Sound] = []
-    longest = 0
-    for sound in sounds:
-        longest = max(longest, len(sound.waveform))
-        too_much = (len(batch) + 1) * longest > _SECONDS_PER_BATCH * sample_rate
-        if batch and (len(batch) == batch_size or too_much):
-            yield batch
-            batch, longest = [], len(sound.waveform)
-        batch.append(sound)
-    yield batch
-
-
-def _score_clips(
-    network: Network,
-    dataset: Dataset,
-    batch_size: int,
-    n_workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[list[Clip], np.ndarray[Any, np.dtype[np.float32]], list[FailedClip]]:
-    """The readable clips, their scores (clip, label of the network), and the unreadable clips."""
-    measured: list[Clip] = []
-    scores = [np.zeros((0, len(network.labels)), np.float32)]
-    unreadable: list[FailedClip] = []
-    n_done = 0
-    sample_rate = network.config.frontend.sample_rate
-    with (
-        closing(_batches(_sounds(dataset.clips, sample_rate, n_workers), batch_size, sample_rate)) as in_turn,
-        closing(one_ahead(in_turn) if n_workers else in_turn) as batches,
-    ):
-        for batch in batches:
-            readable = [sound for sound in batch if sound.error is None]
-            unreadable += [FailedClip(sound.clip.id, sound.error) for sound in batch if sound.error is not None]
-            if readable:
-                scores.append(_scores(network, readable))
-                measured += [sound.clip for sound in readable]
-            n_done += len(batch)
-            if progress is not None:
-                progress(n_done, len(dataset))
-    return measured, np.concatenate(scores), unreadable
-
-
-@contextmanager
-def _evaluating(network: Stages, device: str | torch.device) -> Iterator[None]:
-    """Puts the network on a device in evaluation mode, and restores device and modes afterwards."""
-    was_training = [(module, module.training) for module in network.modules()]
-    home = network.device
-    try:
-        try:
-            network.to(device).eval()
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{device} cannot be used ({reason}); cpu always can", "device") from error
-        with torch.inference_mode():
-            yield
-    finally:
-        network.to(home)
-        for module, training in was_training:
-            module.training = training
-
-
-def _scores(network: Network, sounds: Sequence[_Sound]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Scores (clip, label of the network) of one batch."""
-    n_samples = [len(sound.waveform) for sound in sounds]
-    waveform = np.zeros((len(sounds), max(n_samples)), np.float32)
-    for row, sound in zip(waveform, sounds, strict=True):
-        row[: len(sound.waveform)] = sound.waveform
-    device = network.device
-    logits = network(torch.from_numpy(waveform).to(device), torch.tensor(n_samples, device=device))
-    scores: np.ndarray[Any, np.dtype[np.float32]] = logits.float().sigmoid().cpu().numpy()
-    check_finite(scores, [sound.clip.id for sound in sounds])
-    return scores
 
 
 def _columns(labels: LabelSet, dataset: Dataset) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 
 from earmark.data.clips import Dataset
-from earmark.data.segments import ClipSegments, Encoder
+from earmark.data.segments import Encoder, segments_of
 from earmark.errors import DataError
 from earmark.model.head import Head, Stages
 from earmark.model.network import Network
@@ -44,13 +44,16 @@ def check_encoder(stages: Stages, encoder: Encoder | None, data: str) -> None:
 
 
 def score_segments(
-    stages: Stages, dataset: Dataset, segments: ClipSegments, progress: Callable[[int, int], None] | None = None
+    stages: Stages, dataset: Dataset, progress: Callable[[int, int], None] | None = None
 ) -> Float32[np.ndarray, "clip label"]:
-    """Scores of all clips, whole, in evaluation mode on the model's device.
+    """Scores of all clips of encoded data, whole, on the model's device; the model is in evaluation mode.
 
     Raises:
-        DataError: Scores are not finite.
+        DataError: The clips have no segments, or scores are not finite.
     """
+    segments = segments_of(dataset)
+    if segments is None:
+        raise DataError(f"{dataset.name}: clips with segments were expected, these have sound")
     scores = [np.zeros((0, len(stages.labels)), np.float32)]
     n_clips = len(segments.rows)
     for first in range(0, n_clips, _CLIPS_PER_BATCH):

@@ -140,16 +140,15 @@ class _Classify(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.perceptron, self.pooling, self.classifier = network.perceptron, network.pooling, network.classifier
+        self.affine = network.affine
 
     def forward(self, segments: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         if self.perceptron is not None:
             segments = self.perceptron(segments, mask)
-        is_instance = self.pooling.level == "instance"
-        if is_instance:
+        if self.affine is not None:
             segments = self.classifier(segments)
         clip = self.pooling.finalize(self.pooling.summarize(segments, mask))
-        # a graph's outputs are different tensors
-        outputs = (clip.clone() if is_instance else self.classifier(clip), clip)
+        outputs = (self.classifier(clip) if self.affine is None else self.affine(clip), clip)
         attention = self.pooling.attention(segments, mask)
         return outputs if attention is None else (*outputs, attention)
 

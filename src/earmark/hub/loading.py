@@ -8,6 +8,7 @@ from earmark.errors import CheckpointError, ConfigError
 from earmark.hub.published import PUBLISHED, SHIPPED
 from earmark.inference.engine import check_overlap
 from earmark.inference.tagger import Tagger
+from earmark.storage.files import in_either_form
 
 if TYPE_CHECKING:
     from earmark.inference.onnx_engine import OnnxEngine
@@ -128,7 +129,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
         found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.onnx"))
         hint = f"did you mean {found[0]}?" if found else "it holds no checkpoints"
         raise CheckpointError(f"{name}: expected a checkpoint file, got a folder; {hint}")
-    if path.is_file():
+    if (path := in_either_form(path)).is_file():
         return path
     if name in SHIPPED:
         shipped = Path(__file__).with_name(f"{name}.safetensors" if engine == "torch" else f"{name}.onnx")

@@ -84,6 +84,12 @@ class ChunkedEncoder:
         """Number of samples pushed so far."""
 
     @property
+    def n_needed(self) -> int:
+        """Number of samples, pushed ones included, with which the next segments are complete."""
+        waiting = (self._n_before + self._n_segments + self._halo) * self._engine.samples_per_segment
+        return self.n_samples - self._n_waiting + waiting + 1
+
+    @property
     def delay(self) -> int:
         """Maximum number of segments between a segment's end and its return."""
         return self._halo + self._n_segments
@@ -143,6 +149,11 @@ class WindowedEncoder:
         self._start = 0  # index of the segment with which the next window starts
         self.n_samples = 0
         """Number of samples pushed so far."""
+
+    @property
+    def n_needed(self) -> int:
+        """Number of samples, pushed ones included, with which the next segments are complete."""
+        return self._start * self._step + self._n_window + 1
 
     @property
     def delay(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ import numpy as np
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.inference.engine import OVERLAP
 from earmark.labels import LabelSet
+from earmark.storage.files import utf8_name
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -53,7 +53,8 @@ class OnnxEngine:
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; one written by `earmark export MODEL {path}` was expected")
-        self._encode = _read(path, os.fspath(path), "not a readable .onnx file", n_threads)
+        with utf8_name(path) as name:
+            self._encode = _read(path, name, "not a readable .onnx file", n_threads)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
         try:

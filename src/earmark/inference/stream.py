@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,9 @@ class Stream:
         self._encoder = WindowedEncoder(engine) if engine.halo is None else ChunkedEncoder(engine, n_step)
         thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))
         self._finder = EventFinder(engine.labels.names, thresholds, release)
+        self._held: list[np.ndarray] = []  # (channel, sample) each; too few for the next segments
+        self._n_pushed = 0
+        self._n_needed = self._samples_needed()
         self._row: np.ndarray | None = None  # the latest row; the next row determines the end of its cell
         self._start = 0.0
         self._finished = False
@@ -76,7 +79,7 @@ class Stream:
     @property
     def duration(self) -> float:
         """Seconds of audio pushed so far."""
-        return self._resampler.seconds_in
+        return samples_to_seconds(self._n_pushed, self._resampler.from_rate)
 
     @property
     def scores(self) -> Float[np.ndarray, " label"] | None:
@@ -109,9 +112,13 @@ class Stream:
             )
         if isinstance(samples, np.ndarray) and samples.ndim in (1, 2) and samples.shape[-1] == 0:
             return []
-        audio = Audio(samples, self._resampler.from_rate)
-        waveform = audio.waveform if audio.waveform.ndim == 1 else audio.waveform.mean(axis=0)
-        return [event for segments in self._encode(self._resampler.push(waveform)) for event in self._score(segments)]
+        if not _is_sound(samples):
+            self._audio(samples)  # raises the error
+        # converting and resampling a single sample takes longer than it lasts: samples wait for those that are needed
+        events = self._take_held() if self._held and self._held[0].dtype != samples.dtype else []
+        self._held.append(samples.copy().reshape(self._n_channels, -1))
+        self._n_pushed += samples.shape[-1]
+        return events + (self._take_held() if self._n_pushed >= self._n_needed else [])
 
     def finish(self) -> list[Event]:
         """Ends the stream and returns the remaining events.
@@ -121,7 +128,8 @@ class Stream:
         """
         self._check_open()
         self._finished = True
-        events = [event for segments in self._encode(self._resampler.finish()) for event in self._score(segments)]
+        events = self._take_held() if self._held else []
+        events += self._score(self._resampler.finish())
         if not self._encoder.n_samples:
             return events
         duration = samples_to_seconds(self._encoder.n_samples, self._engine.sample_rate)
@@ -137,13 +145,30 @@ class Stream:
         if self._finished:
             raise ConfigError("this stream is finished; start another one with Tagger.stream")
 
-    def _encode(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
-        if waveform.size:
-            yield from self._encoder.push(waveform)
+    def _audio(self, samples: np.ndarray) -> Audio:
+        # in one row: that a part has fewer samples than channels is no mistake
+        is_array = isinstance(samples, np.ndarray) and samples.ndim == 2
+        return Audio(samples.reshape(-1) if is_array else samples, self._resampler.from_rate)
 
-    def _score(self, segments: np.ndarray) -> list[Event]:
-        first = self._windows.n_windows
-        return self._rows(first, self._windows.push(segments), np.inf)
+    def _samples_needed(self) -> int:
+        """Number of samples, pushed ones included, before which no segment can be complete."""
+        return -(-self._encoder.n_needed * self._resampler.from_rate // self._engine.sample_rate)
+
+    def _take_held(self) -> list[Event]:
+        """Resamples and scores the samples that wait."""
+        samples, self._held = np.concatenate(self._held, axis=1), []
+        waveform = self._audio(samples).waveform.reshape(samples.shape).mean(axis=0)
+        events = self._score(self._resampler.push(waveform))
+        self._n_needed = self._samples_needed()
+        return events
+
+    def _score(self, waveform: np.ndarray) -> list[Event]:
+        """Events that end with these samples, at the network's rate."""
+        events: list[Event] = []
+        for segments in self._encoder.push(waveform) if waveform.size else ():
+            first = self._windows.n_windows
+            events += self._rows(first, self._windows.push(segments), np.inf)
+        return events
 
     def _rows(self, first: int, logits: np.ndarray, duration: float) -> list[Event]:
         """Events that end with these windows; `first` is the index of the first window."""
@@ -160,3 +185,15 @@ class Stream:
                 self._start = max(border, onset)
             self._row = row
         return events
+
+
+def _is_sound(samples: object) -> bool:
+    """Whether `Audio` takes the samples, as far as is quickly known; those that it takes may fail this test."""
+    if not isinstance(samples, np.ndarray) or samples.ndim not in (1, 2):
+        return False
+    if samples.dtype == np.int16 or samples.dtype == np.int32:
+        return True
+    if samples.dtype.kind != "f":
+        return False
+    with np.errstate(all="ignore"):  # a sum that is not finite is no error yet
+        return math.isfinite(samples.item() if samples.size == 1 else samples.sum())

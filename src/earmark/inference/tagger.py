@@ -6,21 +6,21 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from earmark.audio.recording import Audio, load_blocks, samples_to_seconds
+from earmark.audio.recording import Audio
+from earmark.audio.tracks import Track
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import CLIP_SECONDS, Engine, encode_blocks
 from earmark.inference.evidence import Evidence, explain
+from earmark.inference.sample_blocks import SampleBlocks
 from earmark.inference.stream import Stream
 from earmark.inference.timeline import RELEASE, Threshold, Timeline, label_thresholds
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
-from earmark.parallel.prefetch import one_ahead
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,8 +31,6 @@ HOP_SHARE: Final = 0.1
 """Hop between these windows, as a fraction of the training clips' length."""
 N_BEST: Final = 3
 """Number of best windows whose mean logit scores a long recording; the best one alone gives more false tags."""
-_BLOCK_SECONDS: Final = 10.0
-"""Seconds decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,7 @@ class Tagger:
         *,
         top: int | None = None,
         threshold: float | Literal["auto"] | None = None,
+        track: Track = None,
     ) -> list[Tag]:
         """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
 
@@ -120,15 +119,22 @@ class Tagger:
             audio: The recording.
             top: As in `Scores.tags`.
             threshold: As in `Scores.tags`.
+            track: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: `top` and `threshold` are both given, or one of them is invalid.
+            ConfigError: `top` and `threshold` are both given, or a setting is invalid.
         """
         _choice(top, threshold, self.thresholds, len(self.labels))  # refuse invalid settings before the work
-        return self.score(audio).tags(top=top, threshold=threshold)
+        return self.score(audio, track=track).tags(top=top, threshold=threshold)
 
-    def score(self, audio: Audio | str | os.PathLike[str], *, cancel: threading.Event | None = None) -> Scores:
+    def score(
+        self,
+        audio: Audio | str | os.PathLike[str],
+        *,
+        track: Track = None,
+        cancel: threading.Event | None = None,
+    ) -> Scores:
         """Score of each label for a whole recording of any length, in bounded memory.
 
         A recording that is at most one segment longer than the training clips is pooled whole. In a longer one, pooling
@@ -137,13 +143,15 @@ class Tagger:
 
         Args:
             audio: The recording.
+            track: Number of the sound track of a video, from 1 on, or `mix` for the mean of all; by default the first.
             cancel: Once another thread sets it, the work stops at the next block of the recording.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        source = _Samples(audio, self.sample_rate, cancel=cancel)
+        source = SampleBlocks(audio, self.sample_rate, track, cancel=cancel)
         logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
         return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds)
 
@@ -153,6 +161,7 @@ class Tagger:
         *,
         window: float = 2.0,
         hop: float = 0.4,
+        track: Track = None,
         progress: Callable[[float], None] | None = None,
     ) -> Timeline:
         """Scores over time. The backbone runs once, whatever the window and the hop.
@@ -164,14 +173,15 @@ class Tagger:
             audio: The recording.
             window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
+            track: As in `score`.
             progress: Called after each block with the seconds read so far.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: The window is shorter than one segment, or the hop too short.
+            ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        source = _Samples(audio, self.sample_rate, progress=progress)
+        source = SampleBlocks(audio, self.sample_rate, track, progress=progress)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
@@ -181,7 +191,7 @@ class Tagger:
             onsets, np.concatenate(scores), self.labels.names, window, hop, source.duration, self.thresholds
         )
 
-    def evidence(self, audio: Audio | str | os.PathLike[str], label: str) -> Evidence:
+    def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
         """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
 
         In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
@@ -190,13 +200,15 @@ class Tagger:
         Args:
             audio: The recording.
             label: Name or id of the label.
+            track: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, is a bare array, or has a single segment.
+            ConfigError: `track` is invalid.
             DataError: There is no such label.
         """
         index = self.labels.index(label)
-        source = _Samples(audio, self.sample_rate)
+        source = SampleBlocks(audio, self.sample_rate, track)
         segments, first = self._all_segments(source), 0
         if self._is_long(len(segments)):
             windows = self._best_windows()
@@ -210,17 +222,41 @@ class Tagger:
             named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
             raise AudioError(f"{named}{error}") from error
 
-    def embed(self, audio: Audio | str | os.PathLike[str]) -> Float[np.ndarray, " feature"]:
+    def embed(self, audio: Audio | str | os.PathLike[str], *, track: Track = None) -> Float[np.ndarray, " feature"]:
         """Embedding of a recording: the pooled clip, the input of the classifier.
 
         The recording is pooled whole, whatever its length. All segments are in memory, some 20 MB an hour.
 
+        Args:
+            audio: The recording.
+            track: As in `score`.
+
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
         """
-        source = _Samples(audio, self.sample_rate)
+        source = SampleBlocks(audio, self.sample_rate, track)
         embedding: np.ndarray = self.engine.pool(self._all_segments(source)[None])[0]
         return embedding
+
+    def score_and_embed(
+        self, audio: Audio | str | os.PathLike[str], *, track: Track = None
+    ) -> tuple[Scores, Float[np.ndarray, " feature"]]:
+        """The results of `score` and `embed`; the recording is read and encoded once.
+
+        Args:
+            audio: The recording.
+            track: As in `score`.
+
+        Raises:
+            AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
+        """
+        source = SampleBlocks(audio, self.sample_rate, track)
+        chunks = list(encode_blocks(self.engine, source.blocks()))
+        logits = self._logits(iter(chunks), source)
+        embedding: np.ndarray = self.engine.pool(np.concatenate(chunks)[None])[0]
+        return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds), embedding
 
     def stream(
         self,
@@ -262,7 +298,7 @@ class Tagger:
             step=step,
         )
 
-    def _all_segments(self, source: _Samples) -> Float[np.ndarray, "segment channel"]:
+    def _all_segments(self, source: SampleBlocks) -> Float[np.ndarray, "segment channel"]:
         return np.concatenate(list(encode_blocks(self.engine, source.blocks())))
 
     @property
@@ -281,7 +317,7 @@ class Tagger:
         window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
         return SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds, cut=False)
 
-    def _logits(self, chunks: Iterator[np.ndarray], source: _Samples) -> Float[np.ndarray, " label"]:
+    def _logits(self, chunks: Iterator[np.ndarray], source: SampleBlocks) -> Float[np.ndarray, " label"]:
         """Logits of a recording: pooled whole if it is short, otherwise the mean over its best windows."""
         windows = self._best_windows()
         waiting: list[np.ndarray] | None = []  # all segments so far; None once the recording is known to be long
@@ -299,53 +335,6 @@ class Tagger:
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
             best = np.sort(np.concatenate([best, logits]), axis=0)[-N_BEST:]
         return best.mean(axis=0)
-
-
-class _Samples:
-    """A recording as blocks of one channel at the network's rate; errors name the type of any other object."""
-
-    def __init__(
-        self,
-        audio: object,
-        sample_rate: int,
-        *,
-        progress: Callable[[float], None] | None = None,
-        cancel: threading.Event | None = None,
-    ) -> None:
-        if not isinstance(audio, Audio | str | os.PathLike):
-            raise AudioError(
-                f"a path or earmark.Audio(waveform, sample_rate) was expected, not {type(audio).__name__}: "
-                "an array of samples has no sample rate"
-            )
-        self._audio = audio
-        self._sample_rate = sample_rate
-        self._progress, self._cancel = progress, cancel
-        self._n_samples = 0
-
-    @property
-    def duration(self) -> float:
-        """Seconds read so far."""
-        return samples_to_seconds(self._n_samples, self._sample_rate)
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The recording, block by block.
-
-        Raises:
-            CancelledError: `cancel` was set.
-        """
-        # decode while the network runs: it seldom keeps all processors busy
-        for block in one_ahead(self._read()):
-            if self._cancel is not None and self._cancel.is_set():
-                raise CancelledError
-            self._n_samples += block.size
-            if self._progress is not None:
-                self._progress(self.duration)
-            yield block
-
-    def _read(self) -> Iterator[np.ndarray]:
-        if isinstance(self._audio, Audio):
-            return iter([self._audio.mono(self._sample_rate).waveform])
-        return load_blocks(os.fspath(self._audio), self._sample_rate, _BLOCK_SECONDS)
 
 
 def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:

@@ -1,6 +1,9 @@
 """The engine of a PyTorch network."""
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -8,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from earmark.errors import EarmarkWarning
 from earmark.inference.engine import OVERLAP
 from earmark.model.network import Network
 
@@ -18,16 +22,24 @@ class TorchEngine:
     Args:
         network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new engine after
             a change of weights.
-        n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing.
+        n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing. A process
+            that was forked after the first engine was made uses one.
         precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
-            changes scores in the third digit.
+            changes scores in the third digit. On others it is much slower, which an `EarmarkWarning` says.
     """
 
     def __init__(
         self, network: Network, n_threads: int | None = None, precision: Literal["float32", "bf16"] = "float32"
     ) -> None:
-        if n_threads is not None:
+        is_forked = _pid_of_threads() != os.getpid()
+        if n_threads is not None and not is_forked:
             torch.set_num_threads(n_threads)
+        if precision == "bf16" and network.device.type == "cpu" and not has_bf16():
+            warnings.warn(
+                "PyTorch finds no instructions for bf16 in this processor: it may be several times slower than float32",
+                EarmarkWarning,
+                stacklevel=2,
+            )
         self.network = network.eval()
         self._backbone = network.backbone.folded(torch.bfloat16 if precision == "bf16" else torch.float32)
         self.labels = network.labels
@@ -73,6 +85,21 @@ class TorchEngine:
     def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> np.ndarray:
         with torch.inference_mode():
             return _as_numpy(stage(*inputs))
+
+
+@cache
+def _pid_of_threads() -> int:
+    """The process whose threads PyTorch uses: that of the first engine."""
+    if hasattr(os, "register_at_fork"):
+        # a forked process has no copy of these threads, and OpenMP would wait for them for ever
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+    return os.getpid()
+
+
+def has_bf16() -> bool:
+    """Whether this processor has instructions for bf16; without them PyTorch emulates it at a fraction of the speed."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def _as_numpy(tensor: Tensor) -> np.ndarray:

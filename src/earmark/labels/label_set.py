@@ -30,19 +30,35 @@ ESC10 = (
     "chainsaw",
 )
 """The ten labels of ESC-10, the part of ESC-50 with the CC BY licence."""
-_JOINERS = str.maketrans("", "", "\u00ad\u200c\u200d")
-"""Invisible characters inside words: soft hyphen, non-joiner and joiner (Persian, Hindi, emoji)."""
+_JOINERS = dict.fromkeys((0xAD, 0x200C, 0x200D, *range(0xE0020, 0xE0080)))
+"""Invisible characters inside words: soft hyphen, non-joiner and joiner (Persian, Hindi, emoji), letters of flags."""
+_MARKS = dict.fromkeys((0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF))
+"""Invisible characters that spell nothing: spaces of no width, directions of writing, byte order marks."""
 
 
 def normal_label(text: str) -> str:
     """The form in which labels are compared: composed (NFC), with plain spaces, without blanks around it.
 
+    Invisible characters are removed, except those within words (Persian, Hindi, emoji).
+
     >>> normal_label("Ga\u0308nse\u00a0")
     'G\u00e4nse'
     """
     if not text.isascii():
-        text = "".join(" " if category(c) == "Zs" else c for c in normalize("NFC", text))
+        text = "".join(" " if category(c) == "Zs" else c for c in normalize("NFC", text.translate(_MARKS)))
     return text.strip()
+
+
+def check_label(text: object, kind: str = "name") -> None:
+    """Checks the name or id of a label.
+
+    Raises:
+        DataError: It is no text, empty, or has blanks around it or control characters.
+    """
+    if not isinstance(text, str):
+        raise DataError(f"a label {kind} is text, got {text!r}")
+    if not text or text != text.strip() or not text.translate(_JOINERS).isprintable():
+        raise DataError(f"a label {kind} is text without surrounding blanks and control characters, got {text!r}")
 
 
 @dataclass(frozen=True)
@@ -164,12 +180,7 @@ def _check_labels(names: tuple[str, ...], ids: tuple[str, ...]) -> None:
         raise DataError(f"a label set needs one id for each label, got {len(names)} names and {len(ids)} ids")
     for kind, entries in (("name", names), ("id", ids)):
         for entry in entries:
-            if not isinstance(entry, str):
-                raise DataError(f"a label {kind} is text, got {entry!r}")
-            if not entry or entry != entry.strip() or not entry.translate(_JOINERS).isprintable():
-                raise DataError(
-                    f"a label {kind} is text without surrounding blanks and control characters, got {entry!r}"
-                )
+            check_label(entry, kind)
         if len(set(entries)) < len(entries):
             seen: set[str] = set()
             repeated = next(entry for entry in entries if entry in seen or seen.add(entry))  # type: ignore[func-returns-value]

@@ -138,6 +138,21 @@ class Perceptron(nn.Module):
         return normalized
 
 
+class Affine(nn.Module):
+    """`scale * logit + offset` of pooled scores: the identity until it is calibrated."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.scale * logits + self.offset
+
+
 class Stages(nn.Module):
     """The stages from segments to logits, which a `Head` has alone and a `Network` after its front end and backbone.
 
@@ -145,9 +160,13 @@ class Stages(nn.Module):
         labels: The label of each logit.
     """
 
+    config: Any
+    """A `HeadConfig`, or the config of a network, which has the same settings and more."""
     perceptron: Perceptron | None
     pooling: Pooling[Any]
     classifier: nn.Sequential
+    affine: Affine | None
+    """Calibration of the pooled logits at the instance level; None where the classifier comes last."""
 
     def __init__(self, labels: LabelSet) -> None:
         super().__init__()
@@ -163,15 +182,17 @@ class Stages(nn.Module):
         self.pooling = pooling.for_labels(n_channels, len(self.labels), **settings)
         if pooling.level == "instance":
             self.classifier = _classifier(config, n_channels, self.pooling.n_channels)
+            self.affine = Affine()
         else:
             self.classifier = _classifier(config, self.pooling.n_features, len(self.labels))
+            self.affine = None
 
     def classify(
         self, segments: Float[Tensor, "batch segment channel"], mask: Bool[Tensor, "batch segment"] | None = None
     ) -> Float[Tensor, "batch label"]:
         """Logits of each bag of segments: the cheap part, run for any subset. True in `mask` is a real segment."""
         clip = self.pool(segments, mask)
-        logits: Tensor = clip if self.pooling.level == "instance" else self.classifier(clip)
+        logits: Tensor = self.classifier(clip) if self.affine is None else self.affine(clip)
         return logits.float()
 
     def pool(

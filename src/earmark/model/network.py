@@ -17,6 +17,7 @@ from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.model.head import FORMAT, ClassifierActivation, Head, HeadConfig, Stages
 from earmark.model.pooling import AttentionFunction
+from earmark.storage.files import utf8_name
 
 _ENCODER: Final = ("frontend.", "backbone.")
 """Beginnings of the names of the weights that segments depend on."""
@@ -202,7 +203,9 @@ class Network(Stages):
         if head.config.n_channels != own:
             raise ConfigError(f"a head for segments of {own} channels was expected, not {head.config.n_channels}")
         taken = {name: value for name, value in asdict(head.config).items() if name != "n_channels"}
-        joined = Network(replace(self.config, **{**taken, "block_dropout": self.config.block_dropout}), head.labels)
+        config = replace(self.config, **{**taken, "block_dropout": self.config.block_dropout})
+        with torch.random.fork_rng([]):  # its random weights are replaced
+            joined = Network(config, head.labels)
         weights = {name: value for name, value in self.state_dict().items() if name.startswith(_ENCODER)}
         joined.load_state_dict(weights | head.state_dict())
         joined.thresholds, joined.extra = head.thresholds, dict(head.extra)
@@ -288,7 +291,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a checkpoint written by `earmark train` was expected")
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("earmark", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:

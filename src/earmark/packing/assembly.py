@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, DataError, EarmarkError, describe_error, first_few
+from earmark.errors import ConfigError, DataError, EarmarkError, counted, describe_error, first_few
 from earmark.packing.ledger import Ledger, open_ledger
 from earmark.packing.plan import PackConfig, Packed, Plan, Shard, Skipped, make_plan
 from earmark.packing.shard import measure, write_shard
@@ -168,7 +168,7 @@ def _refuse(plan: Plan, lost: Sequence[str], bad: Sequence[Skipped]) -> None:
         ordered = sorted(bad, key=lambda one: one.id)
         named = first_few([f"{one.id} ({one.reason})" for one in ordered])
         raise DataError(
-            f"{plan.name}: {len(bad)} of {plan.n_clips} clips cannot be read: {named}; repair them and give "
+            f"{plan.name}: {len(bad)} of {counted(plan.n_clips, 'clip')} cannot be read: {named}; repair them and give "
             f"the same command again{', or leave them out' if len(bad) < plan.n_clips else ''}",
             remedy={"skip_bad": True} if len(bad) < plan.n_clips else None,
         )

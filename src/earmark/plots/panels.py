@@ -10,7 +10,7 @@ import numpy as np
 
 from earmark.errors import EarmarkError
 from earmark.plots.spectrogram import Spectrogram
-from earmark.storage.files import atomic_write
+from earmark.storage.files import as_text, atomic_write
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -161,7 +161,7 @@ def finish_figure(figure: Figure, panels: Sequence[Axes], end: float, title: str
     panels[-1].set_xlabel("time (s)")
     figure.align_ylabels(panels)
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(as_text(title), fontsize=12)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -171,9 +171,13 @@ def save(figure: Figure, path: Path) -> None:
         EarmarkError: matplotlib does not support the format.
         OSError: The file cannot be written.
     """
+    from matplotlib.text import Text
+
     formats = figure.canvas.get_supported_filetypes()
     format_ = path.suffix[1:].lower()
     if format_ not in formats:
         raise EarmarkError(f"{path}: a picture ends in .png, .svg or .pdf, not in {path.suffix or 'nothing'!r}")
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name with two dollar signs is no formula
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=format_, metadata={"Date": None} if format_ == "svg" else None)

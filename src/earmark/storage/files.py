@@ -1,11 +1,13 @@
-"""Atomic writing of files, and listing of folders."""
+"""Atomic writing of files, listing of folders, and names and texts in other encodings."""
 
+import codecs
 import errno
 import os
 import re
 import secrets
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +86,45 @@ def _make_folder(folder: Path) -> None:
 def as_text(name: str) -> str:
     """The name, or a text with names in it, with escapes for undecodable bytes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def text_encoding(start: bytes) -> str:
+    """The encoding of a text file that starts with these bytes: UTF-16 if they say so (PowerShell, Excel), else UTF-8.
+
+    >>> text_encoding("a.wav".encode("utf-16")), text_encoding(b"a.wav")
+    ('utf-16', 'utf-8-sig')
+    """
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def in_either_form(path: Path) -> Path:
+    """The path, or the existing one that has its names in another Unicode form: macOS and Linux write them differently.
+
+    Names are compared in the forms NFC and NFD. If no such path exists, the result is `path`.
+    """
+    if str(path).isascii() or os.path.exists(path):  # noqa: PTH110 (never raises)
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        forms = (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part))
+        there = next((found / form for form in forms if os.path.exists(found / form)), None)  # noqa: PTH110
+        if there is None:
+            return path
+        found = there
+    return found
+
+
+@contextmanager
+def utf8_name(path: Path | str) -> Iterator[str]:
+    """The path, or a link to it with a name in UTF-8, for libraries that open no other names."""
+    name = os.fspath(path)
+    if name == as_text(name):
+        yield name
+        return
+    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
+        link = Path(folder, f"file{as_text(Path(path).suffix)}")
+        link.symlink_to(Path(path).absolute())
+        yield str(link)
 
 
 def is_stream(path: Path) -> bool:

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from earmark.errors import DataError, EarmarkError
-from earmark.storage.files import atomic_write, walk
+from earmark.storage.files import atomic_write, in_either_form, walk
 
 # two letters at least: C: is a Windows drive
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COLLAPSED: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)//?([^/].*)", re.DOTALL)
 _HTTP_MISSING: Final = (404, 410)
 _GLOB: Final = re.compile(r"[*?\[]")
 
@@ -23,6 +24,17 @@ _GLOB: Final = re.compile(r"[*?\[]")
 def is_url(text: str) -> bool:
     """Whether the text is a URL, not a local path."""
     return _URL.match(text) is not None
+
+
+def url_of(path: str | os.PathLike[str]) -> str | None:
+    """The URL that a path was made of; None if it is a path. A `Path` keeps one slash of two.
+
+    >>> url_of(Path("https://host/a.wav")), url_of("a.wav"), url_of("C:/a.wav")
+    ('https://host/a.wav', None, None)
+    """
+    text = os.fspath(path)
+    found = _COLLAPSED.match(text)
+    return None if found is None or os.path.exists(text) else f"{found[1]}//{found[2]}"  # noqa: PTH110
 
 
 def join_path(folder: str, name: str) -> str:
@@ -223,7 +235,7 @@ class RemotePath:
     def local_file(self) -> Iterator[Path]:
         """A local path of this file: its own, or a temporary copy with the same suffix."""
         if self.is_local:
-            yield Path(self.path)
+            yield in_either_form(Path(self.path))
             return
         with TemporaryDirectory(prefix="earmark-") as folder:
             suffix = Path(self.url.partition("?")[0].rpartition("/")[2]).suffix

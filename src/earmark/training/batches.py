@@ -136,6 +136,10 @@ class _Batches(Dataset[Batch]):
     ) -> Batch:
         """The same for encoded segments, for all clips at once."""
         rows = features.rows[np.asarray(clips)]
+        if crop is not None and (n_crops := features.table.n_crops) > 1:
+            # the fraction that is left after choosing an encoded crop is a place again
+            rows = rows + (places * n_crops).astype(np.int64)
+            places = places * n_crops % 1
         whole = features.table.lengths[rows]
         lengths = whole if crop is None else np.minimum(whole, crop)
         skip = np.zeros_like(whole) if crop is None else (places * (whole - lengths + 1)).astype(np.int64)

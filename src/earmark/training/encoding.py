@@ -20,6 +20,7 @@ from earmark.data.segment_store import (
     JOURNAL,
     MANIFEST,
     StoredShard,
+    is_whole,
     manifest,
     read_manifest,
     write_shard,
@@ -74,7 +75,8 @@ def encode(
     """Encodes all clips into a store, `segments:OUT`, and returns its description.
 
     The store depends on clips, encoder and settings only: after an interruption or a kill the same call ends with the
-    same bytes. Each clip is encoded whole and by itself.
+    same bytes. It verifies the checksums of what is there and replaces damaged files. Each clip is encoded whole and
+    by itself.
 
     Args:
         dataset: Clips with sound.
@@ -96,19 +98,9 @@ def encode(
     if segments_of(dataset) is not None:
         raise DataError(f"{dataset.name}: clips with sound were expected, these are encoded already")
     engine, encoder, network = _engine(model, device)
-    groups = [
-        dataset.clips[first : first + config.clips_per_shard]
-        for first in range(0, len(dataset), config.clips_per_shard)
-    ]
-    plan = {
-        "kind": "segments",
-        "format": FORMAT,
-        "name": dataset.name,
-        "labels": {"names": list(dataset.labels.names), "ids": list(dataset.labels.ids)},
-        "encoder": asdict(encoder),
-        "settings": asdict(config),
-        "data_sha256": _data_sha256(dataset),
-    }
+    size = config.clips_per_shard
+    groups = [dataset.clips[first : first + size] for first in range(0, len(dataset), size)]
+    plan = _plan(dataset, encoder, config)
     with _store(out, plan) as (known, add):
         if network is not None and not (out / ENCODER).exists():
             network.save(out / ENCODER)
@@ -123,6 +115,19 @@ def encode(
                 progress(n_done, len(dataset))
         write_json(out / MANIFEST, manifest(plan, [known[number] for number in range(len(groups))]))
     return read_manifest(out)
+
+
+def _plan(dataset: Dataset, encoder: Encoder, config: EncodeConfig) -> dict[str, Any]:
+    """Everything that the store depends on but the sound, as JSON values."""
+    return {
+        "kind": "segments",
+        "format": FORMAT,
+        "name": dataset.name,
+        "labels": {"names": list(dataset.labels.names), "ids": list(dataset.labels.ids)},
+        "encoder": asdict(encoder),
+        "settings": asdict(config),
+        "data_sha256": _data_sha256(dataset),
+    }
 
 
 def _advance(progress: Callable[[int, int], None], n_before: int, n_clips: int, n_done: int) -> None:
@@ -223,6 +228,8 @@ def _store(
             before = read_manifest(out)
             _check_same(out, before, plan)
             known |= dict(enumerate(before["shards"]))
+        # a damaged or missing file is written again
+        known = {number: shard for number, shard in known.items() if is_whole(out, shard)}
         for path in leftovers(out):
             path.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from earmark.data.clips import Clip, Dataset, check_disjoint
-from earmark.data.segments import ClipSegments, segments_of
+from earmark.data.segments import segments_of
 from earmark.data.targets import Targets
 from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
@@ -14,7 +14,7 @@ from earmark.model.frontend import LogMel
 from earmark.model.network import Network
 from earmark.training.batches import Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
-from earmark.training.settings import OF_SOUND, TrainConfig
+from earmark.training.settings import OF_ENCODER, OF_SOUND, TrainConfig
 
 _OF_LOG_MELS: Final = ("random_shift_stretch", "shortest_crop", "mix_clips", "gain_db", "equalizer_db")
 """Settings of augmentation that changes a log-mel as no change of its waveform would."""
@@ -27,8 +27,11 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
 
     Raises:
         DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; or the validation clips
-            have labels that the training set lacks, or share sources with it.
+            have labels that the training set lacks, share sources with it, or are of another kind.
+        CheckpointError: The checkpoint that is to encode the clips cannot be read.
+        ConfigError: A setting is about sound, which encoded clips no longer have.
     """
+    _check_encoded(config, data, valid)
     for part, dataset in (("training", data), ("validation", valid)):
         if dataset is not None:
             _check_labelled(dataset, part, config.allow_unlabelled)
@@ -46,11 +49,12 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     check_disjoint(data, valid)
 
 
-def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) -> ClipSegments | None:
-    """The segments of training clips that are encoded already; None if they have sound.
+def _check_encoded(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
+    """Checks data sets and settings where a head is trained on encoded clips.
 
     Raises:
-        DataError: The validation clips are of another kind or another encoder.
+        DataError: Training and validation clips are of different kinds or different encoders.
+        CheckpointError: The checkpoint that is to encode the clips cannot be read.
         ConfigError: A setting is about sound, which segments no longer have.
     """
     segments = segments_of(data)
@@ -61,16 +65,20 @@ def check_segments(config: TrainConfig, data: Dataset, valid: Dataset | None) ->
             f"{valid.name}: validation clips of the same kind as the training clips were expected, those have "
             f"{names[0]}, these {names[1]}"
         )
-    if segments is None:
-        return None
+    if segments is not None and config.freeze != "none":
+        raise ConfigError("none was expected for clips that are encoded already, not backbone", "freeze")
+    if segments is None and config.freeze == "none":
+        return
     for name in OF_SOUND:
-        if (value := getattr(config, name)) != getattr(TrainConfig, name):
+        is_of_encoder = segments is None and name in OF_ENCODER  # compared with the checkpoint
+        if (value := getattr(config, name)) != getattr(TrainConfig, name) and not is_of_encoder:
             raise ConfigError(
-                f"cannot be {value!r} for segments: front end and backbone have run already, and only the head is "
-                "trained; leave it out",
+                f"cannot be {value!r} where clips are encoded once: front end and backbone have run before, and only "
+                "the head is trained; leave it out",
                 name,
             )
-    return segments
+    if segments is None:
+        config.network_config()  # checks the settings of the encoder
 
 
 def check_waveforms(config: TrainConfig, network: Network) -> None:

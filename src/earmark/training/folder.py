@@ -15,7 +15,7 @@ import torch
 
 from earmark.errors import CheckpointError, ConfigError, DataError, first_few
 from earmark.storage.differences import differences
-from earmark.storage.files import atomic_write, leftovers
+from earmark.storage.files import atomic_write, leftovers, utf8_name
 from earmark.storage.json_files import json_value, write_json
 from earmark.storage.locks import LOCK, alone
 from earmark.training.settings import TrainConfig
@@ -76,11 +76,13 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.state = self.path / "resume.ckpt"
+        self.segments = self.path / "segments"
+        """Clips that the run has encoded."""
         self.facts: dict[str, Any] = {}
         """Content of `run.json`, once the folder was claimed or the file read; its `run_id` is in each state too."""
 
     def check_new(self) -> None:
-        """Checks that the folder is missing or empty.
+        """Checks that the folder is missing or empty, but for clips that a failed run has encoded.
 
         Raises:
             ConfigError: It holds a run, parts of one or other files that are not hidden; or the path is no folder.
@@ -95,7 +97,7 @@ class RunFolder:
                 "needs; remove them or take another folder"
             )
         # a hidden file is the system's own, such as .DS_Store
-        others = sorted(file.name for file in self.path.glob("[!.]*"))
+        others = sorted(file.name for file in self.path.glob("[!.]*") if file != self.segments)
         if others:
             raise ConfigError(
                 f"{self.path}: holds other files ({first_few(others)}); give a new or empty folder for the run"
@@ -218,6 +220,16 @@ class RunFolder:
             writer = csv.DictWriter(file, [entry.name for entry in fields(Epoch)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
+
+    @contextmanager
+    def event_writer(self) -> Iterator[Any]:
+        """Opens the writer of TensorBoard's events for the block."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        events = self.path / "tensorboard"
+        events.mkdir(exist_ok=True)
+        with utf8_name(events) as name, SummaryWriter(name) as writer:
+            yield writer
 
     def write_state(self, state: dict[str, Any]) -> None:
         # through memory: torch reports a full disk in an error of its own

@@ -1,6 +1,7 @@
 """Initial weights of a run: random, or from a checkpoint."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,10 +10,11 @@ import torch
 
 from earmark import hub
 from earmark.data.clips import Dataset
+from earmark.data.segment_store import ENCODER
 from earmark.data.segments import segments_of
 from earmark.errors import CheckpointError
 from earmark.labels import LabelSet
-from earmark.model.head import Head
+from earmark.model.head import Head, Stages
 from earmark.model.network import Network, NetworkConfig
 from earmark.training.batches import WEIGHTS, derived_seed
 from earmark.training.settings import TrainConfig
@@ -31,17 +33,55 @@ def initial_stages(
         show: Shows a line to the user.
 
     Raises:
-        CheckpointError: As for `initial_network`; or it has another encoder than the segments.
+        CheckpointError: As for `initial_network`.
         ConfigError: As for `initial_network`.
     """
     segments = segments_of(data)
     if segments is None:
         return initial_network(config, data.labels, record, is_new, show)
+    source, digest = _source(config, record, is_new)
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(config.seed, WEIGHTS))
         head = Head(config.head_config(segments.encoder.n_channels), data.labels)
+    _start_at_share(head, data)
     head.extra["encoder"] = asdict(segments.encoder)
+    if source is not None:
+        taken, fresh, names = _take_over(head, source)
+        record["init"] = {"model": config.init, "sha256": digest, "taken": taken, "labels": names}
+        show(f"{config.init}: {_parts(head, taken, fresh, len(names))}")
     return head
+
+
+@torch.no_grad()
+def _start_at_share(head: Head, data: Dataset) -> None:
+    """Sets the last bias so that the first scores are near the share of the clips that have a label, mean over labels.
+
+    Adam moves a bias by at most the learning rate a step: from a score of 0.5 it would take a thousand steps to get
+    there (Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1).
+    """
+    n_labels = len(data.labels)
+    share = sum(len(clip.labels) for clip in data) / (len(data) * n_labels)
+    if 0 < share < 1:
+        # a classifier that also makes attention weights has the logits first
+        head.classifier[-1].get_parameter("bias")[:n_labels].fill_(math.log(share / (1 - share)))
+
+
+def encoder_of(data: Dataset) -> Network | None:
+    """The network that encoded the clips, if their store has it.
+
+    Raises:
+        CheckpointError: It cannot be read, or is another one than the store says.
+    """
+    segments = segments_of(data)
+    if segments is None or segments.table.folder is None:
+        return None
+    path = segments.table.folder / ENCODER
+    if not path.exists():  # made by an exported network, which has no weights to join
+        return None
+    network = Network.load(path)
+    if network.encoder_sha256() != segments.encoder.sha256:
+        raise CheckpointError(f"{path}: another encoder than the one that made the segments beside it; encode again")
+    return network
 
 
 def initial_network(
@@ -64,14 +104,10 @@ def initial_network(
         CheckpointError: The checkpoint cannot be read, or differs from the one that the run started with.
         ConfigError: Settings contradict the checkpoint.
     """
-    source, known = None, record.get("init") if config.init is not None else None
-    if config.init is not None and (is_new or known is None):
-        source, digest = _read(config.init)
-        if known is not None and known["sha256"] != digest:
-            raise CheckpointError(
-                f"{config.init}: the run was started with another file (SHA-256 {known['sha256']}), this one has "
-                f"{digest}; put it back or start another run"
-            )
+    known = record.get("init") if config.init is not None else None
+    source, digest = _source(config, record, is_new)
+    if source is not None and not isinstance(source, Network):
+        raise CheckpointError(f"{config.init}: a head, without the encoder that clips with sound need")
     start = source.config if source is not None else known and NetworkConfig.from_json(known["network"])
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(config.seed, WEIGHTS))
@@ -84,20 +120,33 @@ def initial_network(
     return network
 
 
-def _read(init: str) -> tuple[Network, str]:
-    """The network of a checkpoint, and the SHA-256 of its file."""
-    path = hub.find_checkpoint(init, "torch")
+def _source(config: TrainConfig, record: dict[str, Any], is_new: bool) -> tuple[Head | Network | None, str]:
+    """The model of the checkpoint `init`, and the SHA-256 of its file; None where there is none or it is not needed."""
+    known = record.get("init")
+    if config.init is None or not (is_new or known is None):
+        return None, ""
+    path = hub.find_checkpoint(config.init, "torch")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return hub.load_network(path), digest
+    if known is not None and known["sha256"] != digest:
+        raise CheckpointError(
+            f"{config.init}: the run was started with another file (SHA-256 {known['sha256']}), this one has "
+            f"{digest}; put it back or start another run"
+        )
+    return hub.load_stages(path), digest
 
 
 @torch.no_grad()
-def _take_over(network: Network, source: Network) -> tuple[list[str], list[str], list[str]]:
+def _take_over(network: Head | Network, source: Head | Network) -> tuple[list[str], list[str], list[str]]:
     """Copies the weights that fit; returns the parts copied, the parts left random, and the labels copied."""
     mine, theirs = network.state_dict(), source.state_dict()
     by_label = _weights_by_label(network)
-    parts = {"backbone": "backbone.", f"{network.config.pooling} pooling": "pooling.", "hidden layer": "classifier."}
+    parts = {
+        "backbone": "backbone.",
+        "perceptron": "perceptron.",
+        f"{network.config.pooling} pooling": "pooling.",
+        "hidden layer": "classifier.",
+    }
     taken: list[str] = []
     fresh: list[str] = []
     for part, prefix in parts.items():
@@ -120,7 +169,7 @@ def _take_over(network: Network, source: Network) -> tuple[list[str], list[str],
     return taken, fresh, [network.labels.names[position] for position, _ in pairs]
 
 
-def _weights_by_label(network: Network) -> list[str]:
+def _weights_by_label(network: Head | Network) -> list[str]:
     """Names of the weights with a row for each label: the last layer, and at the instance level the pooling's own."""
     last = f"classifier.{len(network.classifier) - 1}."
     pooling = ("pooling.",) if network.pooling.level == "instance" else ()
@@ -144,15 +193,20 @@ def _plain(name: str) -> str:
 
 
 def _summary(network: Network, taken: Sequence[str], fresh: Sequence[str], n_labels: int) -> str:
-    n_all, frontend = len(network.labels), network.config.frontend
+    frontend = network.config.frontend
+    return (
+        f"{_parts(network, taken, fresh, n_labels)} ({frontend.sample_rate} Hz, {frontend.n_mels} mel bins, frames of "
+        f"{1000 * frontend.seconds_per_frame:g} ms, width {network.config.width})"
+    )
+
+
+def _parts(network: Stages, taken: Sequence[str], fresh: Sequence[str], n_labels: int) -> str:
+    n_all = len(network.labels)
     taken = [*taken, *([f"{n_labels} of {n_all} labels"] if n_labels else [])]
     n_new = n_all - n_labels
     fresh = [*fresh, *([f"{n_new} label{'s' if n_new > 1 else ''}"] if n_new else [])]
     rest = f"; {_listed(fresh)} start with random weights" if fresh else ""
-    return (
-        f"{_listed(taken)} taken over{rest} ({frontend.sample_rate} Hz, {frontend.n_mels} mel bins, frames of "
-        f"{1000 * frontend.seconds_per_frame:g} ms, width {network.config.width})"
-    )
+    return f"{_listed(taken) if taken else 'nothing'} taken over{rest}"
 
 
 def _listed(parts: Sequence[str]) -> str:

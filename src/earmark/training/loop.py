@@ -76,8 +76,6 @@ class Loop:
         if config.compiled and isinstance(network, Network):
             for block in network.backbone.blocks:
                 block.compile()
-        if config.freeze == "backbone" and isinstance(network, Network):
-            network.backbone.requires_grad_(False)
         self.averaged = network
         """The network that is validated and saved."""
         if config.ema_decay > 0:
@@ -125,15 +123,13 @@ class Loop:
             EarmarkError: The weights are no longer finite.
             KeyboardInterrupt: A second signal came.
         """
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         plan, batch_size = self.plan, self.plan.batch_size
         steps = range(self.n_steps_done, plan.n_steps)
         n_clips, n_shown = plan.n_steps * batch_size, steps.start * batch_size
         self._task = self.bar.add_task("training", total=n_clips, completed=n_shown, note="")
         self._logged = (self.loss_sum, self.n_losses)
         self._set_modes()
-        writer = SummaryWriter(self.folder.path / "tensorboard") if self.rank.is_first else nullcontext()
+        writer = self.folder.event_writer() if self.rank.is_first else nullcontext()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         noted = handled(self.interruption, signal.SIGINT, signal.SIGTERM)
         with writer as self._writer, noted, deterministic, self._averaged_gradients():
@@ -257,8 +253,6 @@ class Loop:
         """Puts the network into training mode, as far as the config asks for it; the average never is."""
         self.averaged.eval()
         self.network.train()  # after the line above: without an average the two are one
-        if self.config.freeze == "backbone" and isinstance(self.network, Network):
-            self.network.backbone.eval()
         if self.config.freeze_batch_norm:
             for module in self.network.modules():
                 if isinstance(module, MaskedBatchNorm):

@@ -8,6 +8,7 @@ from typing import Final, Literal
 import torch
 
 from earmark.errors import ConfigError, EarmarkWarning
+from earmark.inference.torch_engine import has_bf16
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
@@ -47,12 +48,7 @@ def chosen_precision(config: TrainConfig, device: torch.device) -> Literal["floa
         return config.precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
-    if device.type == "cpu":
-        # without these instructions bf16 is emulated, at a fraction of the speed
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        if any(getattr(torch.cpu, name, lambda: False)() for name in names):
-            return "bf16"
-    return "float32"
+    return "bf16" if device.type == "cpu" and has_bf16() else "float32"
 
 
 def describe(device: torch.device) -> str:

@@ -65,6 +65,37 @@ _ON_FEW_CORES: Final = replace(
     skip_bad=False,
 )
 
+_RELEASED: Final = replace(
+    _PAPER,
+    perceptron_layers=3,
+    perceptron_width=512,
+    n_clips_seen=15 * 22_160,
+    clips_per_epoch=22_160,
+    batch_size=128,
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup=0.05,
+    ema_decay=0.999,
+    spec_augment=False,
+    skip_bad=False,
+)
+
+_SYSTEM: Final = replace(
+    _RELEASED,
+    n_clips_seen=4 * 22_160,
+    # the papers have batches of 500 out of two million clips; out of 22,160 these would be too few steps
+    batch_size=100,
+    schedule="constant",
+    warmup=0.0,
+    # the papers average the scores of the last checkpoints
+    ema_decay=0.999,
+    mixup_alpha=0.0,
+    classifier_layers=1,
+    dropout=0.0,
+)
+"""Settings that the systems of 2017 to 2019 on the released features share."""
+_SYSTEM_COST: Final = "88,640 clips, 4 passes over the balanced set: 1 to 15 minutes on a processor core"
+
 RECIPES: Final[Mapping[str, Recipe]] = {
     "paper": Recipe(
         description="the paper's GMAP on AudioSet; settings that the paper does not state are those of PANNs",
@@ -123,19 +154,50 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "audioset-features": Recipe(
         description="AudioSet's released features: pooling and classifier behind a perceptron of three layers",
         cost="332,400 clips, 15 passes over the balanced set: minutes on 2 processor cores",
+        config=_RELEASED,
+    ),
+    "gemmeke-2017": Recipe(
+        description="AudioSet's released features: the benchmark of Gemmeke 2017, mean of the scores of the segments",
+        cost=_SYSTEM_COST,
+        # "a shallow fully-connected neural network": the width is not stated
+        config=replace(_SYSTEM, pooling="instance_mean", perceptron_layers=1, block_dropout=0.0),
+    ),
+    "kong-2018": Recipe(
+        description="AudioSet's released features: decision-level attention of Kong 2018",
+        cost=_SYSTEM_COST,
         config=replace(
-            _PAPER,
-            perceptron_layers=3,
-            perceptron_width=512,
-            n_clips_seen=15 * 22_160,
-            clips_per_epoch=22_160,
-            batch_size=128,
-            learning_rate=1e-3,
-            schedule="cosine",
-            warmup=0.05,
-            ema_decay=0.999,
-            spec_augment=False,
-            skip_bad=False,
+            _SYSTEM,
+            pooling="decision_attention",
+            attention_function="softmax",
+            perceptron_width=500,
+            block_dropout=0.2,
+        ),
+    ),
+    "yu-2018": Recipe(
+        description="AudioSet's released features: multi-level attention of Yu 2018, on the last two of three layers",
+        cost=_SYSTEM_COST,
+        config=replace(
+            _SYSTEM,
+            pooling="multi_level_attention",
+            attention_function="softmax",
+            n_levels=2,
+            perceptron_width=600,
+            perceptron_norm=True,
+            block_dropout=0.4,
+        ),
+    ),
+    "kong-2019": Recipe(
+        description="AudioSet's released features: feature-level attention of Kong 2019",
+        cost=_SYSTEM_COST,
+        config=replace(
+            _SYSTEM,
+            pooling="feature_attention",
+            attention_function="sigmoid",
+            perceptron_width=1024,
+            perceptron_norm=True,
+            block_dropout=0.5,
+            classifier_norm=True,
+            dropout=0.5,
         ),
     ),
 }

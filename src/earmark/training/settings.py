@@ -8,50 +8,21 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.training.choices import (
+    AttentionFunction,
+    BackboneName,
+    Cache,
+    ClassifierActivation,
+    Frozen,
+    PoolingName,
+    Precision,
+    Schedule,
+    Shuffle,
+)
 
 if TYPE_CHECKING:
     from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
-
-PoolingName = Literal[
-    "max",
-    "mean",
-    "max_mean",
-    "attention",
-    "attentive_stats",
-    "gmap",
-    "stats",
-    "log_sum_exp",
-    "power",
-    "gated_attention",
-    "feature_attention",
-    "multi_level_attention",
-    "instance_max",
-    "instance_mean",
-    "linear_softmax",
-    "exp_softmax",
-    "auto_pool",
-    "noisy_or",
-    "decision_attention",
-    "hierarchical",
-]
-AttentionFunction = Literal["sigmoid", "softmax", "exp"]
-BackboneName = Literal[
-    "cnn",
-    "light",
-    "mn",
-    "cnn14",
-    "resnet38",
-    "wavegram",
-    "mobilenetv1",
-    "mobilenetv2",
-]
-ClassifierActivation = Literal["relu", "hardswish"]
-Schedule = Literal["cosine", "constant"]
-Precision = Literal["auto", "float32", "bf16"]
-Cache = Literal["auto", "log_mel", "none"]
-Shuffle = Literal["clips", "blocks"]
-
 
 HEAD: Final = (
     "perceptron_layers",
@@ -74,13 +45,10 @@ HEAD: Final = (
     "dropout",
 )
 """Settings of the architecture that a head has too."""
+OF_ENCODER: Final = ("sample_rate", "backbone", "width", "n_mels", "hop_ms")
+"""Settings of front end and backbone."""
 OF_SOUND: Final = (
-    "sample_rate",
-    "backbone",
-    "width",
-    "n_mels",
-    "hop_ms",
-    "freeze",
+    *OF_ENCODER,
     "freeze_batch_norm",
     "random_shift_stretch",
     "time_stretch",
@@ -92,7 +60,7 @@ OF_SOUND: Final = (
     "sync_batch_norm",
     "compiled",
 )
-"""Settings of front end and backbone, and of the augmentation before them: a head cannot follow them."""
+"""Settings that a head on encoded clips cannot follow: the encoder's, those of its training and of its input."""
 
 
 class Topic(Enum):
@@ -127,8 +95,10 @@ class TrainConfig:
 
     init: Annotated[str | None, Topic.NETWORK] = None
     """Checkpoint to start from (path or name); it sets the front end and the backbone; weights that fit are copied."""
-    freeze: Annotated[Literal["backbone"] | None, Topic.NETWORK] = None
-    """Keep the backbone of the checkpoint as it is and train what comes after it; for few clips."""
+    freeze: Annotated[Frozen, Topic.NETWORK] = "none"
+    """backbone: encode all clips once by the checkpoint `init`, and train pooling and classifier on the segments."""
+    encoded_crops: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
+    """With a frozen backbone, crops of each clip to encode: the whole clip, then random ones of half of it or more."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
     """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
@@ -262,9 +232,15 @@ class TrainConfig:
                 "shuffle",
                 remedy={"balanced": False},
             )
-        if self.freeze is not None and self.init is None:
-            raise ConfigError("a checkpoint to start from was expected with it: random weights stay useless", "freeze")
         self._check_devices()
+        if self.freeze != "none" and self.init is None:
+            raise ConfigError("a checkpoint whose backbone encodes the clips was expected, not none", "init")
+        if self.freeze == "none" and self.encoded_crops > 1:
+            raise ConfigError(
+                "1 was expected where the backbone is trained, as clips are then cropped in each step",
+                "encoded_crops",
+                remedy={"freeze": "backbone"},
+            )
         # where a checkpoint is given, its width counts
         n_channels = self.perceptron_width if self.perceptron_layers else 8 * self.width
         is_known = self.init is None and (self.backbone in ("cnn", "light") or self.perceptron_layers > 0)

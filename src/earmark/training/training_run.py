@@ -24,22 +24,23 @@ from rich.progress import (
 
 from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
+from earmark.data.segment_store import read_manifest, read_segments
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.parallel.processors import n_processors
 from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
+from earmark.training.encoding import EncodeConfig, encode
 from earmark.training.features import (
     Columns,
     check_data,
-    check_segments,
     check_waveforms,
     chosen_cache,
     read_features,
     segment_features,
 )
 from earmark.training.folder import Epoch, RunFolder, best_epoch, figures, fixed_settings
-from earmark.training.initial import initial_stages
+from earmark.training.initial import encoder_of, initial_stages
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
 from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
@@ -111,7 +112,6 @@ def train(
     rank = Rank.from_environment()
     rank.check(config)
     check_data(config, data, valid)
-    check_segments(config, data, valid)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
@@ -212,21 +212,25 @@ def _prepare(
     from earmark.training.loop import Loop
 
     facts = folder.facts
+    datasets = [data] if valid is None else [data, valid]
+    skipped: list[tuple[str, str]] = []
+    if config.freeze == "backbone":
+        datasets, skipped = _encoded(config, datasets, folder.segments, device, rank, bar)
+        data = datasets[0]
     with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
         stages = initial_stages(config, data, facts, state is None, partial(_print, bar))
     if isinstance(stages, Network):
         check_waveforms(config, stages)
         stages.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
     facts["n_parameters"] = stages.n_parameters
-    resolved = rank.from_first(lambda: _resolved(config, (data, valid), stages, device, rank))
+    resolved = rank.from_first(lambda: _resolved(config, datasets, stages, device, rank))
     # `auto` means for a resumed run what it meant when the run started
     is_cached = facts.setdefault("resolved", resolved)["cache"] == "log_mel"
-    datasets = [data] if valid is None else [data, valid]
     if isinstance(stages, Network):
         read = _read(config, datasets, stages, is_cached, rank, bar, features)
     else:
         longest = math.ceil(config.clip_duration / stages.extra["encoder"]["seconds_per_segment"])
-        read = _Read([segment_features(dataset, data.labels) for dataset in datasets], [], longest, 0)
+        read = _Read([segment_features(dataset, data.labels) for dataset in datasets], skipped, longest, 0)
     rank.check_same(**{"unreadable clips": read.skipped})
     if state is not None and is_cached:
         # clips that are read each time may come and go in any run, stopped or not
@@ -235,18 +239,52 @@ def _prepare(
     training, *validation = read.columns
     batches = TrainBatches(*training, Plan.of(config, len(training[2])), order, read.crop, config.seed, rank)
     valid_batches = ValidBatches(*validation[0], config.batch_size) if validation else None
-    loop = Loop(config, stages, batches, valid_batches, read.n_workers, device, folder, bar, dict(read.skipped))
+    unread, encoder = dict(read.skipped), encoder_of(data)
+    loop = Loop(config, stages, batches, valid_batches, read.n_workers, device, folder, bar, unread, encoder)
     if state is not None:
         loop.load(state)
     folder.note("running", skipped=_skipped(loop))
     return loop
 
 
+def _encoded(
+    config: TrainConfig, datasets: Sequence[Dataset], folder: Path, device: torch.device, rank: Rank, bar: Progress
+) -> tuple[list[Dataset], list[tuple[str, str]]]:
+    """The same clips as segments, by the checkpoint `init`, and id and error of those that cannot be read."""
+    stores: list[Dataset] = []
+    skipped: list[tuple[str, str]] = []
+    for part, dataset in zip(("training", "validation"), datasets, strict=False):
+        task = bar.add_task(f"encoding {part} clips", total=len(dataset), note="")
+        n_crops = config.encoded_crops if part == "training" else 1
+        settings = EncodeConfig(n_crops=n_crops, seed=config.seed if n_crops > 1 else 0)
+        n_readers = 2 if config.n_workers is None else max(1, config.n_workers)
+
+        def show(n_done: int, _: int, task: TaskID = task) -> None:
+            bar.update(task, completed=n_done)
+
+        with rank.one_after_the_first():
+            if rank.is_first:
+                encode(
+                    dataset,
+                    str(config.init),
+                    folder / part,
+                    settings,
+                    skip_bad=config.skip_bad,
+                    device=str(device),
+                    n_readers=n_readers,
+                    progress=show,
+                )
+        shards = read_manifest(folder / part)["shards"]
+        skipped += [clip for shard in shards for clip in shard.skipped]
+        stores.append(read_segments(folder / part))
+    return stores, skipped
+
+
 class _Read(NamedTuple):
     """The clips of a run, read or ready to be read."""
 
     columns: list[Columns]
-    """Of the training and, if there are any, the validation clips."""
+    """Training clips, then the validation clips if there are any."""
     skipped: list[tuple[str, str]]
     """Id and error of the clips that were left out."""
     crop: int
@@ -283,10 +321,10 @@ def _read(
 
 
 def _resolved(
-    config: TrainConfig, datasets: Sequence[Dataset | None], stages: Stages, device: torch.device, rank: Rank
+    config: TrainConfig, datasets: Sequence[Dataset], stages: Stages, device: torch.device, rank: Rank
 ) -> dict[str, str]:
     """The meaning of `auto` here."""
-    cache = "segments"
+    cache: str = "segments"
     if isinstance(stages, Network):
         cache = chosen_cache(config, datasets, stages.frontend, rank.n_local, stages.backbone.takes_waveform)
     return {"cache": cache, "precision": chosen_precision(config, device)}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from earmark.errors import DataError
-from earmark.evaluation.report import FailedClip, evaluate
+from earmark.evaluation.report import evaluate
+from earmark.evaluation.scoring import FailedClip
 from earmark.training.folder import Epoch
 from experiments.table1 import runs as module
 from experiments.table1.lines import config_sha256

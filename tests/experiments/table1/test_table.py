@@ -124,6 +124,18 @@ def test_a_failed_run_is_reported_and_the_others_continue(make, out, performed):
     assert make(("max", "mean"), n_seeds=1)[0].n_done == 2
 
 
+def test_parallel_runs_give_lines_and_a_failed_run_its_reason(make, out):
+    broken = Run("sparse", "max", 0).folder(out)
+    make(("gmap",), n_seeds=1)
+    broken.mkdir(parents=True)
+    (broken / "resume.ckpt").touch()
+    outcome, _ = make(("max", "mean"), n_seeds=1, n_jobs=2)
+    line = read_lines(out / "runs.jsonl")[-1]
+    assert (line.run, line.n_beside) == (Run("sparse", "mean", 0), 2)
+    ((run, reason),) = outcome.failed
+    assert run.cell == "max" and "there are files of a run (resume.ckpt) without its run.json" in reason
+
+
 def test_a_table_without_finished_runs_is_an_error(make, out, performed):
     performed[1]["fail"] = Run("sparse", "max", 0)
     outcome, _ = make(("max",), n_seeds=1)

@@ -65,7 +65,7 @@ class HierarchicalPooling(Pooling[ScoredSegments]):
         logits, n_real = _real_first(state.logits, state.real), state.real.sum(1, keepdim=True)
         log_for, log_against = log_sigmoid(logits), log_sigmoid(-logits)
         for _ in range(_N_STAGES - 1):
-            groups, is_real = _groups(log_for.shape[1], n_real, self.group_size)
+            groups, is_real = _groups(log_for, n_real, self.group_size)
             log_for, log_against = _linear_softmax(log_for[:, groups], log_against[:, groups], is_real)
             n_real = (n_real + self.group_size - 1) // self.group_size
         is_real = torch.arange(log_for.shape[1], device=n_real.device) < n_real
@@ -79,8 +79,9 @@ def _real_first(logits: Tensor, real: Tensor) -> Tensor:
     return torch.zeros_like(logits).scatter(1, position[..., None].expand_as(logits), logits)
 
 
-def _groups(n: int, n_real: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _groups(segments: Tensor, n_real: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Index of each member of each group, (group, member), and whether a clip has it, (batch, group, member)."""
+    n = segments.shape[1]
     n_groups = (n + size - 1) // size
     members = torch.arange(n_groups * size, device=n_real.device).unflatten(0, (n_groups, size))
     return members.clamp(max=n - 1), members < n_real[..., None]

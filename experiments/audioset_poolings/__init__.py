@@ -1,0 +1,1 @@
+"""Poolings on AudioSet's released features: plan, search, runs, measures, comparisons and pages."""
