@@ -71,7 +71,7 @@ class WavegramEncoder(CnnEncoder):
 
     def __init__(self, frontend: LogMel, backbone: Wavegram) -> None:
         super().__init__(frontend, backbone)
-        self.wave = copy.deepcopy(backbone.wave).eval()
+        self.wave: Any = copy.deepcopy(backbone.wave).eval()
         fold_norms(self.wave)
 
     def forward(self, waveform: Tensor) -> Tensor:

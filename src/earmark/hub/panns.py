@@ -198,9 +198,9 @@ FAMILIES: Final = (
 
 def _frontend(path: Path, state: Mapping[str, Tensor]) -> FrontendConfig:
     """The front end of a file, by its Fourier transform, or by its name where it has none."""
-    if _FOURIER[0] in state:
-        return FRONTEND_16K if state[_FOURIER[0]].shape[-1:] == (FRONTEND_16K.n_fft,) else FRONTEND
-    return FRONTEND_16K if "16k" in path.name else FRONTEND
+    fourier = state.get(_FOURIER[0])
+    is_16k = "16k" in path.name if fourier is None else fourier.shape[-1:] == (FRONTEND_16K.n_fft,)
+    return FRONTEND_16K if is_16k else FRONTEND
 
 
 def _check_frontend(path: Path, family: Family, frontend: LogMel, state: Mapping[str, Tensor]) -> None:

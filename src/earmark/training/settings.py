@@ -102,7 +102,7 @@ class TrainConfig:
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
     """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
-    """The paper's CNN, a light one, MobileNetV3 (mn) or one of PANNs; wavegram takes the waveform too (`hop_ms` 10)."""
+    """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
     """Channels of the first block: 64 in the paper and PANNs; 16 trains well on a laptop. For mn percent of
     MobileNetV3-Large."""

@@ -1,4 +1,4 @@
-"""PANNs' ResNet38 (Kong et al., 2020): residual blocks of two convolutions, with average pooling, not strides."""
+"""PANNs' ResNet38 (Kong et al., 2020): residual blocks, with average pooling in place of strides."""
 
 from itertools import pairwise
 from typing import Final
@@ -101,8 +101,8 @@ class ResNet38(Backbone):
         if not self.partial_segments:
             log_mel, n_frames = lengthened(log_mel, n_frames, self.frames_per_segment)
         mask = frame_mask(log_mel, n_frames)
-        x = self.bn0(log_mel.transpose(1, 2)[..., None], mask).permute(0, 3, 2, 1).to(self.first[0].conv.weight.dtype)
-        return self.convolved(x, mask)
+        x = self.bn0(log_mel.transpose(1, 2)[..., None], mask).permute(0, 3, 2, 1)
+        return self.convolved(x.to(next(self.first.parameters()).dtype), mask)
 
     def convolved(
         self, x: Float[Tensor, "batch 1 frame mel"], mask: Bool[Tensor, "batch 1 frame 1"] | None = None
