@@ -115,10 +115,9 @@ def test_the_list_of_commands_and_the_version(capfd: Capture) -> None:
 def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda path: False)
     for command, (_, _, *examples) in cli._COMMANDS.items():
-        assert examples, f"{command} shows no example"
+        assert any(example.split()[:2] == ["earmark", command] for example in examples), f"{command} is not shown"
         for example in examples:
             words = example.split()
-            assert words[:2] == ["earmark", command]
             if "--config" not in words:  # which reads a file
                 cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
 

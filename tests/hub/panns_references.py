@@ -207,7 +207,7 @@ class Inverted(nn.Module):
 
 
 class MobileNetV2(Pann):
-    """Of a width that is a multiple of 8."""
+    """PANNs' MobileNetV2; its width must be a multiple of 8."""
 
     def __init__(self, width: int = 8, n_labels: int = 527, frontend: FrontendConfig = FRONTEND) -> None:
         super().__init__(20 * width, 16 * width, n_labels, frontend)

@@ -48,7 +48,7 @@ def test_config_survives_json():
         ({"seed": -1}, "seed", ["at least 0", "not -1"]),
         ({"seed": None}, "seed", ["a whole number", "not None"]),
         ({"init": 3}, "init", ["a text", "not 3"]),
-        ({"freeze": "backbone"}, "freeze", ["a checkpoint to start from was expected"]),
+        ({"freeze": "backbone"}, "init", ["a checkpoint whose backbone encodes the clips was expected"]),
         ({"freeze": "pooling"}, "freeze", ["backbone", "not 'pooling'"]),
         ({"shuffle": "blocks"}, "shuffle", ["clips", "not blocks", "(balanced=False)"]),
         ({"bach_size": 3}, None, ["'bach_size'", "did you mean 'batch_size'"]),

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import CycloptsError, Parameter
 
@@ -75,18 +75,8 @@ def tag(
     set_time_limit(decode_timeout)
     found = list(chain.from_iterable(map(_recordings, files)))
     screen.refuse_overwriting(out, [model, *(file for file in found if isinstance(file, Path))])
-    journal = None
-    if out is not None and not is_stream(out):
-        settings = {
-            "precision": precision,
-            "top": top,
-            "threshold": threshold,
-            "track": track,
-            "overlap": overlap,
-        }
-        journal = ResultsJournal(
-            out, {"model": _fingerprint(model, engine if precision == "float32" else "torch"), **settings}
-        )
+    settings = {"precision": precision, "top": top, "threshold": threshold, "track": track, "overlap": overlap}
+    journal = _journal(out, model, engine, settings)
     names = [text(file.file if isinstance(file, FileResult) else str(file)) for file in found]
     known = _known(out, journal, names) if resume and out is not None else {}
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
@@ -109,6 +99,16 @@ def tag(
         write(_in_order(names, known, tally.counted(_in_parallel(score, todo, n_jobs), show)), form, out)
     screen.note(tally.summary(len(found) - len(todo)), quiet)
     return 1 if tally.n_failed else 0
+
+
+def _journal(
+    out: Path | None, model: str, engine: hub.EngineName, settings: Mapping[str, Any]
+) -> ResultsJournal | None:
+    """The journal of results beside the output file; None where the results go into a stream."""
+    if out is None or is_stream(out):
+        return None
+    fingerprint = _fingerprint(model, engine if settings["precision"] == "float32" else "torch")
+    return ResultsJournal(out, {"model": fingerprint, **settings})
 
 
 def _fingerprint(model: str, engine: hub.EngineName) -> str:
