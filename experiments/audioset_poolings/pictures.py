@@ -76,7 +76,7 @@ def _frequency(results: Results, cells: list[str], path: Path) -> Path | None:
             axes.errorbar(found.difference, row - shift, xerr=error, fmt="o", color=colour, markersize=3, label=label)
     axes.axvline(0, color=OTHER, linewidth=0.8)
     _rows(axes, rivals)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     axes.set_xlabel("GMAP minus it, mAP over the labels of a group, 95 % interval")
     return _save(figure, path)
 
