@@ -14,11 +14,11 @@ folder.
 _BELOW = """
 `--model NAME`, `--init NAME` and `earmark.load("NAME")` take these names. The mAP is that of the source, on
 AudioSet's evaluation clips or ESC-50's fold 5. Parameters and multiplications (convolutions and linear layers, for 10 s
-of sound) are counted by the tests. A size that its publisher does not state is that of the parameters.
+of sound) are counted by the tests. If the publisher states no size, that of the parameters is shown.
 
 A published file is downloaded once, into the cache folder (`EARMARK_CACHE`, or the system's place for caches). An
 interrupted download continues. Its checksum is verified at each start; where none is published, the hash of the first
-download is kept beside the file and counts from then on. Without a network, save the file in that folder under its
+download is kept beside the file and used instead. Without a network, save the file in that folder under its
 name, or give its path:
 
 ```text

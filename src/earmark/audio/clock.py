@@ -97,14 +97,14 @@ class TrackClock:
         if self._overlap[0] > _NOTED_OVERLAP * rate:
             overlap, at = self._overlap
             lines.append(
-                f"its timestamps step back by {overlap / rate:.2f} s at {at / rate:.1f} s; all samples are kept, and "
-                "those behind are late by as much"
+                f"its timestamps step back by {overlap / rate:.2f} s at {at / rate:.1f} s; all samples are kept, so "
+                f"later ones come {overlap / rate:.2f} s late"
             )
         if self._n_jumps:
             gap, at = self._jump
             others = f" ({self._n_jumps - 1} other jumps follow)" if self._n_jumps > 1 else ""
             lines.append(
                 f"its timestamps jump by {gap / rate:+.1f} s at {at / rate:.1f} s, which is taken for a restarted or "
-                f"damaged clock{others}; times behind it count on without the jump"
+                f"damaged clock{others}; later times are counted without the jump"
             )
         return lines

@@ -84,7 +84,7 @@ def _plan_mp3(source: Source) -> Plan | None:
             notes.append(f"its header states {part.stated} frames, but {part.n_frames} follow; all are read")
         elif part.trims_sound:
             is_wrong = True
-            notes.append("its header states a padding that is longer than encoders make it; it is read too")
+            notes.append("its header states more padding than encoders add; the padding is read as sound")
         parts.append(Part(partial(_open_mp3, source, part, not is_wrong), seconds))
         position += seconds
     return Plan(parts, notes)
@@ -177,10 +177,10 @@ def _plan_chunks(source: Source) -> Plan | None:
         if part.stated is not None
     ]
     if n_further := sum(part.n_further for part in found):
-        notes.append(f"{n_further} bytes of sound in a further chunk are not read: it should have one such chunk")
+        notes.append(f"{n_further} bytes of sound in a further chunk are not read; one such chunk was expected")
     if not notes and not any(part.replaced or part.start for part in found):
         return None
     if len(found) > 1 and found[-1].n_missing:
-        notes.append(f"cut off, the last {found[-1].n_missing} bytes that it states are missing")
+        notes.append(f"cut off: the last {found[-1].n_missing} bytes that its header states are missing")
     opened = [Part(partial(_open_section, source, part.start, part.stop, part.replaced), None) for part in found]
     return Plan(opened, notes)

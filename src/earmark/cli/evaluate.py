@@ -93,8 +93,8 @@ def evaluate(
 def _note_unusual_clips(report: "Report", quiet: bool) -> None:
     if report.n_long_clips and report.long_clips == "whole":
         screen.note(
-            f"note: pooled whole: {counted(report.n_long_clips, 'clip')} longer than the training clips; `earmark tag` "
-            "takes their best windows, which --long-clips windows measures",
+            f"note: {counted(report.n_long_clips, 'clip')} pooled whole although longer than the training clips; "
+            "`earmark tag` scores the best windows, and so does --long-clips windows",
             quiet,
         )
     if report.failed:

@@ -86,8 +86,8 @@ def _tagger(engine: "OnnxEngine | TorchEngine", overlap: float | None) -> Tagger
         check_overlap(overlap)
         if engine.halo is not None:
             raise ConfigError(
-                f"none was expected: a segment of this model depends on {engine.halo} segments on either side, and "
-                "recordings are not encoded in windows",
+                "none was expected: this model does not encode recordings in windows; each segment depends on "
+                f"{engine.halo} segments on either side",
                 "overlap",
             )
         engine.overlap = overlap
