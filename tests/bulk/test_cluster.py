@@ -74,16 +74,16 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
 
             self.worker = Worker(*arguments)
             (marks / f"worker-{os.getpid()}").touch()
-            score = self.worker.tagger.score
+            score = self.worker.tagger.score_and_embed
 
-            def fatal(source: Path):
+            def fatal(source: Path, **settings):
                 name = Path(source).stem
                 if name == "poison" or (name == "once" and not list(marks.glob("once-*"))):
                     (marks / f"{name}-{os.getpid()}").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-                return score(source)
+                return score(source, **settings)
 
-            self.worker.tagger.score = fatal
+            self.worker.tagger.score_and_embed = fatal
 
         def __call__(self, parts):
             return self.worker(parts)

@@ -97,8 +97,9 @@ def test_scores_of_a_hundred_inputs_of_many_lengths_are_the_same(pair: Pair) -> 
 
 def test_classify_pool_and_attention_are_the_same_with_masks(pair: Pair) -> None:
     rng = np.random.default_rng(1)
+    n_channels = pair.torch.network.backbone.n_channels
     for n_bags, n_segments in ((1, 1), (1, 9), (5, 1), (7, 30)):
-        segments = rng.standard_normal((n_bags, n_segments, 16)).astype(np.float32)
+        segments = rng.standard_normal((n_bags, n_segments, n_channels)).astype(np.float32)
         mask = rng.random((n_bags, n_segments)) < 0.5
         mask[:, rng.integers(n_segments)] = True
         for given in (None, mask, np.ones_like(mask)):

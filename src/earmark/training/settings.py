@@ -104,8 +104,7 @@ class TrainConfig:
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
-    """Channels of the first block: 64 in the paper and PANNs; 16 trains well on a laptop. For mn percent of
-    MobileNetV3-Large."""
+    """Channels of the first block: 64 in the paper and PANNs, 16 for a laptop; for mn percent of MobileNetV3-Large."""
     n_heads: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 4
     """Attention heads of GMAP; a divisor of 8 times the width."""
     gate: Annotated[bool, Topic.NETWORK] = True
