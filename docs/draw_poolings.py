@@ -5,12 +5,14 @@ under the poolings at the instance level.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from earmark.model.pooling import POOLINGS, AttentionPooling
 
@@ -68,12 +70,17 @@ def draw(path: Path) -> None:
     panels[0].bar(times, SEGMENTS, color="#777777")
     panels[0].set_title("the segments", fontsize=10)
     panels[0].set_ylim(0, 4)
+    _finish(figure, panels, times, path, dpi=130)
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], times: np.ndarray, path: Path, dpi: int) -> None:
+    """Numbers the segments of each panel and writes the picture."""
     for panel in panels:
         panel.set_xticks(times, [str(time + 1) for time in times])
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("segment", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    figure.savefig(path, dpi=dpi, metadata={"Software": None})
     plt.close(figure)
 
 
@@ -110,13 +117,7 @@ def draw_scores(path: Path) -> None:
         value.set_yticks([0, 0.5, 1])
         value.spines[["top"]].set_visible(False)
         value.tick_params(colors="#d95f02", labelsize=8)
-    for panel in panels:
-        panel.set_xticks(times, [str(time + 1) for time in times])
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("segment", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    _finish(figure, panels, times, path, dpi=110)
 
 
 def _draw_panel(panel: Axes, title: str, weights: np.ndarray, pooled: float, deviation: float) -> None:

@@ -16,6 +16,7 @@ from earmark.hub.efficientat import FRONTEND
 from earmark.hub.torch_files import read_network
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.network import Network
+from tests.hub.sounds import noise
 
 # kernel, expanded channels, channels, squeeze, hardswish, stride
 BLOCKS = [
@@ -149,12 +150,6 @@ def file(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ours(file: Path) -> Network:
     return read_network(file)
-
-
-def noise(n_samples: int) -> np.ndarray:
-    rng = np.random.default_rng(n_samples)
-    level = np.repeat(rng.uniform(0, 0.3, -(-n_samples // 1000)), 1000)[:n_samples]
-    return (level * rng.standard_normal(n_samples)).astype(np.float32)
 
 
 def normalized(log_mel: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from tests.hub.panns_references import Cnn
+from tests.hub.sounds import noise
 
 HOP = 320
 SEGMENT = 16 * HOP
@@ -53,12 +54,6 @@ def file(theirs: Cnn, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ours(file: Path) -> Network:
     return read_network(file)
-
-
-def noise(n_samples: int) -> np.ndarray:
-    rng = np.random.default_rng(n_samples)
-    level = np.repeat(rng.uniform(0, 0.3, -(-n_samples // 1000)), 1000)[:n_samples]
-    return (level * rng.standard_normal(n_samples)).astype(np.float32)
 
 
 def scores(network: nn.Module, waveform: np.ndarray) -> np.ndarray:

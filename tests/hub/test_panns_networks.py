@@ -26,6 +26,7 @@ from tests.hub.panns_references import (
     ResNet38,
     WavegramLogmelCnn14,
 )
+from tests.hub.sounds import noise
 
 REFERENCES: dict[str, Callable[..., Pann]] = {
     "cnn14": partial(Cnn, n_blocks=6),
@@ -67,12 +68,6 @@ def file(name: str, theirs: Pann, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def ours(file: Path) -> Network:
     return read_network(file)
-
-
-def noise(n_samples: int) -> np.ndarray:
-    rng = np.random.default_rng(n_samples)
-    level = np.repeat(rng.uniform(0, 0.3, -(-n_samples // 1000)), 1000)[:n_samples]
-    return (level * rng.standard_normal(n_samples)).astype(np.float32)
 
 
 def lengths(ours: Network) -> list[int]:

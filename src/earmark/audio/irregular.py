@@ -29,12 +29,12 @@ _PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=40
 
 
 def plan(source: Source) -> Plan | None:
-    """How an Ogg, FLAC, wav, aiff, au, caf or w64 file is read that is irregular; None for others."""
+    """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file; None for all other files."""
     return _remembered(source, _plan)
 
 
 def plan_mp3(source: Source) -> Plan | None:
-    """How an irregular mp3 file is read; None for others, and without frames."""
+    """The way to read an irregular mp3 file; None for an ordinary one, and for a file without frames of mp3."""
     return _remembered(source, _plan_mp3)
 
 

@@ -138,8 +138,8 @@ _COMMANDS: Final = {
         "per line, or a .csv file with a column path; relative paths are relative to the listing. Parquet (a file, a "
         "folder, wildcards) has the bytes of the recordings in a column audio. OUT receives Parquet files with the "
         "columns file, duration, tags, error and, on request, embedding. An unreadable recording is a row with an "
-        "error; the rest are tagged. The exit status is 1 if a part of the work failed, or if no recording or not "
-        "every folder could be read. After an interruption the same command continues.",
+        "error; the rest are tagged. The exit status is 1 if a part of the work failed, a folder could not be read, "
+        "or no recording could be read. After an interruption the same command continues.",
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),

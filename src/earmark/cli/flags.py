@@ -29,7 +29,9 @@ Data = Annotated[
 DecodeTimeout = Annotated[
     float | None,
     Limit(above=0),
-    Parameter(help="Give a recording up whose decoder or disk gives no sound for so many seconds; 300 by default."),
+    Parameter(
+        help="Give up a recording when its decoder or disk yields no sound for this many seconds; 300 by default."
+    ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
 Engine = Annotated[
@@ -59,8 +61,8 @@ Overlap = Annotated[
     float | None,
     Limit(at_least=0, below=1),
     Parameter(
-        help="Share of a window that the next one has too; for models that encode a recording in windows, such as "
-        "mn10. By default a quarter."
+        help="Overlap of neighbouring windows, as a share of a window; for models that encode a recording in windows, "
+        "such as mn10. By default a quarter."
     ),
 ]
 OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")]

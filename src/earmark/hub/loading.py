@@ -46,8 +46,8 @@ def load(
             (results/precision.md). It needs PyTorch: an `.onnx` file has a fixed precision.
         engine: `onnx` is ONNX Runtime, `torch` is PyTorch. `auto` takes ONNX Runtime for `earmark-esc50` in float32 and
             for `.onnx` files, and PyTorch for everything else.
-        overlap: Share of a window that the next one has too, from 0 to below 1, for networks that encode a recording in
-            windows: in those with squeeze-and-excitation, such as `mn10`, a segment depends on the whole window.
+        overlap: Overlap of neighbouring windows, as a share of a window from 0 to below 1, for networks that encode a
+            recording in windows: with squeeze-and-excitation, as in `mn10`, a segment depends on the whole window.
 
     Raises:
         CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.

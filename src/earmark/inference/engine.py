@@ -19,7 +19,7 @@ CHUNK_SECONDS: Final = 40.0
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
 OVERLAP: Final = 0.25
-"""Share of a window that the next one has too, where a segment depends on its whole window."""
+"""Overlap of neighbouring windows, as a share of a window, where a segment depends on its whole window."""
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Engine(Protocol):
     halo: int | None
     """Number of segments on either side that a segment's value depends on; None: all that are encoded with it."""
     overlap: float
-    """Share of a window that the next one has too, where `halo` is None."""
+    """Overlap of neighbouring windows, as a share of a window, where `halo` is None."""
 
     def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
         """Segments of one recording; the last one may be partial."""
