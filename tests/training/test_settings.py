@@ -15,7 +15,7 @@ from earmark.errors import ConfigError
 from earmark.model.backbones import BACKBONES
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig, choices, settings
-from earmark.training.settings import Topic
+from earmark.training.choices import Topic
 
 
 def test_config_survives_json():

@@ -87,6 +87,14 @@ _COMMANDS: Final = {
         "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 4 --out run",
         "earmark train --config run/run.json --out again --pooling mean",
     ),
+    "distill": (
+        "Train a student on the scores of other taggers, on clips with or without labels.",
+        "Trains like `train`, and takes its settings. The teacher scores each clip once, and OUT keeps the scores; with "
+        "--cache none it scores the clips of each step instead, as the student gets them, after mix and crop. The "
+        "student has the teacher's labels. agreement.json in OUT compares both on the held-out clips.",
+        "earmark distill mn04 folder:clips --out run --config light --n-variants 2",
+        "earmark distill mn10,mn20 csv:clips.csv --split train --valid-split test --out run --config small",
+    ),
     "encode": (
         "Encode clips once, to train heads on their segments in seconds.",
         "Runs the model's front end and backbone over every clip. OUT receives the segments with labels, splits and "
@@ -171,7 +179,7 @@ def _app() -> App:
             help_format="plaintext",
             help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
             sort_key=position,
-            config=_fill_in if name == "train" else None,
+            config=_fill_in if name in ("train", "distill") else None,
         )
         command.default(deferred(f"earmark.cli.{name}:{name}"))
         app.command(command)

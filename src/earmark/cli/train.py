@@ -17,13 +17,13 @@ from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
+from earmark.training.choices import Topic
 from earmark.training.recipes import RECIPES
-from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
 _REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator")
 """Flags that select the clips; `run.json` keeps them beside the settings."""
-_CONFIG: Final = (
+CONFIG_HELP: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
 )
 
@@ -37,7 +37,7 @@ def train(
     valid_split: Annotated[str | None, Topic.DATA] = None,
     labels: Annotated[Labels, Topic.DATA] = None,
     label_separator: Annotated[LabelSeparator, Topic.DATA] = None,
-    config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
+    config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
     json: AsJson = False,
@@ -120,14 +120,24 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
             return  # the missing run is reported later
     if path is None:
         return
-    settings, request = _read(path)
+    settings, request = _read(path, _request_names(commands))
     if given["data"]:
-        request = {}  # splits and labels of a file belong to the data of that file
+        # splits and labels of a file belong to the data of that file
+        request = {name: value for name, value in request.items() if name in ("teacher", "label_weight")}
     values = {name: value for name, value in {**settings, **request}.items() if value is not None}
     Dict(data=values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _request_names(commands: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags of the command that are kept beside the settings."""
+    if commands[-1:] == ("distill",):
+        from earmark.cli.distill import REQUEST
+
+        return REQUEST
+    return _REQUEST
+
+
+def _read(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings and request of a recipe, a `run.json`, or a file that holds both side by side."""
     if str(path) in RECIPES and not path.exists():
         return asdict(RECIPES[str(path)].config), {}
@@ -149,19 +159,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if not isinstance(request, dict):
             raise ConfigError(f"{path}: data by name were expected in request, not {request!r}")
     else:
-        settings = {name: value for name, value in content.items() if name not in _REQUEST}
-        request = {name: value for name, value in content.items() if name in _REQUEST}
-    _check(path, settings, request)
+        settings = {name: value for name, value in content.items() if name not in names}
+        request = {name: value for name, value in content.items() if name in names}
+    _check(path, settings, request, names)
     return settings, request
 
 
-def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any], names: tuple[str, ...]) -> None:
     try:
         TrainConfig.from_json({**asdict(_DEFAULTS), **settings})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
-        if name not in _REQUEST or not (value is None or isinstance(value, str)):
+        if name == "teacher" and name not in names:
+            raise ConfigError(f"{path}: the settings of a distillation; `earmark distill --config` takes them")
+        if name not in names or not (value is None or isinstance(value, float if name == "label_weight" else str)):
             raise ConfigError(
-                f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
+                f"{path}: the names {', '.join(names)} and texts were expected to select data, not {name}={value!r}"
             )

@@ -1,0 +1,126 @@
+"""`earmark distill`: a student that learns the scores of other taggers."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import CycloptsError, Parameter
+
+from earmark.cli.clips import select
+from earmark.cli.flags import AsJson, Data, LabelSeparator, Quiet, Split, split_words
+from earmark.cli.screen import progress, say, show_warnings, write_json
+from earmark.cli.train import CONFIG_HELP
+from earmark.errors import ConfigError, Limit
+from earmark.training import TrainConfig
+from earmark.training.choices import Topic
+
+if TYPE_CHECKING:
+    from earmark.data.clips import Dataset
+    from earmark.training.agreement import Agreement
+    from earmark.training.teacher import TeacherConfig
+
+_DEFAULTS: Final = TrainConfig()
+REQUEST: Final = ("teacher", "data", "label_weight", "split", "valid", "valid_split", "label_separator")
+"""Flags that select teacher and clips; `run.json` keeps them beside the settings."""
+
+
+def distill(
+    teacher: str | None = None,
+    data: Data | None = None,
+    *,
+    out: Path,
+    label_weight: Annotated[float, Limit(at_least=0, at_most=1), Topic.DATA] = 0.0,
+    split: Annotated[Split, Topic.DATA] = None,
+    valid: Annotated[str | None, Topic.DATA] = None,
+    valid_split: Annotated[str | None, Topic.DATA] = None,
+    label_separator: Annotated[LabelSeparator, Topic.DATA] = None,
+    threshold: Annotated[float, Limit(above=0, below=1), Topic.DATA] = 0.5,
+    config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a student on the scores of other taggers, on clips with or without labels.
+
+    Args:
+        teacher: Models whose mean scores are learned, joined by commas: names or files (`earmark models`).
+        out: Folder of the run; must be new or empty without --resume.
+        label_weight: Weight of the true labels in the targets of labelled clips; the teacher's scores have the rest.
+        valid: Held-out data to measure the agreement on, given like DATA.
+        valid_split: Splits of --valid, or else of DATA, to hold out, joined by commas.
+        threshold: Score of the teacher from which a label of a held-out clip counts as true.
+        resume: Continue the run in --out with its settings and data.
+    """
+    if (teacher is None or data is None) and resume:
+        raise ConfigError(f"{out}: no run to resume there (no run.json); start one without --resume")
+    if teacher is None or data is None:
+        raise CycloptsError("TEACHER or DATA is missing, as in: earmark distill mn04 folder:DIR; or a --config")
+    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
+    if not is_first:
+        quiet = True
+        show_warnings(quiet)
+    values = (teacher, data, label_weight, split, valid, valid_split, label_separator)
+    clips = select(data, split, label_separator=label_separator)
+    held_out = None
+    if valid is not None or valid_split is not None:
+        held_out = select(valid or data, valid_split, label_separator=label_separator)
+    from earmark.training import train as run_training
+    from earmark.training.teacher import TeacherConfig
+
+    taught = TeacherConfig(split_words(teacher), label_weight)
+    result = run_training(
+        settings,
+        clips,
+        out,
+        held_out,
+        resume=resume,
+        progress=not quiet,
+        request=dict(zip(REQUEST, values, strict=True)),
+        teacher=taught,
+    )
+    if not is_first:
+        return
+    found = None if held_out is None else _agreement(result.best, held_out, taught, out, threshold, settings, quiet)
+    best = result.best_epoch
+    if json:
+        facts = {"best": str(result.best), "last": str(result.last), "best_epoch": best.to_json()}
+        write_json(facts | ({} if found is None else {"agreement": found.to_json()}))
+        return
+    say(f"{result.best}  (epoch {best.epoch} of {len(result.history)})")
+    if found is not None:
+        say(
+            f"agreement on {found.n_clips} held-out clips: mAP {found.mAP:.3f} over {found.n_labels} labels that the "
+            f"teacher scores {threshold:g} or more; mean absolute difference of scores "
+            f"{found.mean_absolute_difference:.4f}; each label is in {out / 'agreement.json'}"
+        )
+
+
+def _agreement(
+    student: Path,
+    held_out: "Dataset",
+    teacher: "TeacherConfig",
+    out: Path,
+    threshold: float,
+    settings: TrainConfig,
+    quiet: bool,
+) -> "Agreement":
+    """The agreement of the student with its teacher; `agreement.json` in the run's folder keeps it."""
+    from earmark.model.network import Network
+    from earmark.storage.json_files import write_json as write_file
+    from earmark.training.agreement import agreement
+    from earmark.training.folder import RunFolder
+    from earmark.training.teacher import Teacher
+
+    with progress("scoring held-out clips", quiet) as show:
+        found = agreement(
+            Network.load(student),
+            held_out,
+            Teacher(teacher),
+            RunFolder(out).teacher / "validation.jsonl",
+            threshold=threshold,
+            n_readers=2 if settings.n_workers is None else max(1, settings.n_workers),
+            progress=show,
+        )
+    write_file(out / "agreement.json", found.to_json())
+    return found
