@@ -59,6 +59,12 @@ COMMANDS: Final = {
         "esc50-model ESC-50 work",
         "esc50-model",
     ),
+    "degraded": (
+        "Measure a model on degraded clips: noise, rooms, codecs, devices, clipping, level.",
+        "Prints a table of top-1 and mAP for each degradation. MODEL must not have been trained on the split.",
+        "degraded work/three-folds.safetensors ESC-50",
+        "degraded work/three-folds.safetensors ESC-50 --split 5 --seed 1 --out degraded.json",
+    ),
     "long-recordings": (
         "Compare ways to score recordings of 10 s to 10 minutes.",
         "Writes results/long-recordings.md and .json. MODEL must not have been trained on fold 5, such as "

@@ -89,9 +89,9 @@ _COMMANDS: Final = {
     ),
     "distill": (
         "Train a student on the scores of other taggers, on clips with or without labels.",
-        "Trains like `train`, and takes its settings. The teacher scores each clip once, and OUT keeps the scores; with "
-        "--cache none it scores the clips of each step instead, as the student gets them, after mix and crop. The "
-        "student has the teacher's labels. agreement.json in OUT compares both on the held-out clips.",
+        "Trains like `train`, with the same settings, and gives the student the teacher's labels. The teacher scores "
+        "each clip once, and OUT keeps the scores; with --cache none it scores the clips of each step instead, after "
+        "mix and crop. agreement.json in OUT compares teacher and student on the held-out clips.",
         "earmark distill mn04 folder:clips --out run --config light --n-variants 2",
         "earmark distill mn10,mn20 csv:clips.csv --split train --valid-split test --out run --config small",
     ),

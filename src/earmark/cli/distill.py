@@ -1,6 +1,5 @@
 """`earmark distill`: a student that learns the scores of other taggers."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -8,8 +7,8 @@ from cyclopts import CycloptsError, Parameter
 
 from earmark.cli.clips import select
 from earmark.cli.flags import AsJson, Data, LabelSeparator, Quiet, Split, split_words
-from earmark.cli.screen import progress, say, show_warnings, write_json
-from earmark.cli.train import CONFIG_HELP
+from earmark.cli.screen import progress, say, write_json
+from earmark.cli.train import CONFIG_HELP, is_first_process
 from earmark.errors import ConfigError, Limit
 from earmark.training import TrainConfig
 from earmark.training.choices import Topic
@@ -56,10 +55,6 @@ def distill(
         raise ConfigError(f"{out}: no run to resume there (no run.json); start one without --resume")
     if teacher is None or data is None:
         raise CycloptsError("TEACHER or DATA is missing, as in: earmark distill mn04 folder:DIR; or a --config")
-    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
-    if not is_first:
-        quiet = True
-        show_warnings(quiet)
     values = (teacher, data, label_weight, split, valid, valid_split, label_separator)
     clips = select(data, split, label_separator=label_separator)
     held_out = None
@@ -68,31 +63,24 @@ def distill(
     from earmark.training import train as run_training
     from earmark.training.teacher import TeacherConfig
 
-    taught = TeacherConfig(split_words(teacher), label_weight)
+    taught, is_first = TeacherConfig(split_words(teacher), label_weight), is_first_process(settings)
+    quiet = quiet or not is_first
+    request = dict(zip(REQUEST, values, strict=True))
     result = run_training(
-        settings,
-        clips,
-        out,
-        held_out,
-        resume=resume,
-        progress=not quiet,
-        request=dict(zip(REQUEST, values, strict=True)),
-        teacher=taught,
+        settings, clips, out, held_out, resume=resume, progress=not quiet, request=request, teacher=taught
     )
     if not is_first:
         return
     found = None if held_out is None else _agreement(result.best, held_out, taught, out, threshold, settings, quiet)
-    best = result.best_epoch
     if json:
-        facts = {"best": str(result.best), "last": str(result.last), "best_epoch": best.to_json()}
+        facts = {"best": str(result.best), "last": str(result.last), "best_epoch": result.best_epoch.to_json()}
         write_json(facts | ({} if found is None else {"agreement": found.to_json()}))
         return
-    say(f"{result.best}  (epoch {best.epoch} of {len(result.history)})")
+    say(f"{result.best}  (epoch {result.best_epoch.epoch} of {len(result.history)})")
     if found is not None:
         say(
-            f"agreement on {found.n_clips} held-out clips: mAP {found.mAP:.3f} over {found.n_labels} labels that the "
-            f"teacher scores {threshold:g} or more; mean absolute difference of scores "
-            f"{found.mean_absolute_difference:.4f}; each label is in {out / 'agreement.json'}"
+            f"agreement on {found.n_clips} held-out clips: mAP {found.mAP:.3f} over the {found.n_labels} labels that "
+            f"the teacher scores {threshold:g} or more; mean absolute difference {found.mean_absolute_difference:.4f}"
         )
 
 

@@ -56,11 +56,8 @@ def train(
         raise ConfigError(f"{out}: no run to resume there (no run.json); {hint or 'start one without --resume'}")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
-    # where torchrun has started several processes, only the first one prints
-    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
-    if not is_first:
-        quiet = True
-        show_warnings(quiet)
+    is_first = is_first_process(settings)
+    quiet = quiet or not is_first
     request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels, label_separator), strict=True))
     held_out = None
     try:
@@ -82,6 +79,14 @@ def train(
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def is_first_process(settings: TrainConfig) -> bool:
+    """Whether this process prints: where torchrun has started several, only the first one does, warnings too."""
+    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
+    if not is_first:
+        show_warnings(quiet=True)
+    return is_first
 
 
 def _hint_of_folder(record: Path | None, *specs: str | None) -> str:

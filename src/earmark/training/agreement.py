@@ -25,7 +25,7 @@ class LabelAgreement:
     n_positive: int
     """Clips in which the teacher's score is the threshold or more."""
     average_precision: float
-    """Of the student's scores, with these clips as positives; nan where there are none, or nothing else."""
+    """Average precision of the student's scores, with these clips as positives; nan without positives or negatives."""
     mean_absolute_difference: float
     """Between the scores of both."""
 
@@ -77,7 +77,7 @@ def agreement(
         ConfigError: As in `teacher_scores`.
         DataError: As in `teacher_scores`.
     """
-    clips = for_student(held_out, teacher.labels, teacher.config.label_weight)
+    clips = for_student(held_out, teacher)
     wanted = teacher_scores(clips, teacher, path, n_readers, skip_bad=True, advance=lambda _: None)
     with evaluating(student, device):
         measured, scores, _ = score_clips(Scorer(student, "windows"), clips, 16, n_readers, progress)

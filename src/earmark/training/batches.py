@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ class Waveforms:
         return self.clips[clip].load(self.sample_rate).waveform
 
 
+@runtime_checkable
 class AnyTargets(Protocol):
     """Targets of the clips of a data set, by clip number."""
 

@@ -11,6 +11,8 @@ from jaxtyping import Float32
 from earmark.audio.recording import resample
 
 Waveform = Float32[np.ndarray, " sample"]
+Other = Float32[np.ndarray, " other"]
+"""A waveform of any length."""
 Codec = Literal["mp3", "opus", "telephone"]
 
 N_RESPONSE_POINTS: Final = 7
@@ -33,13 +35,13 @@ def rms(waveform: Waveform) -> float:
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
 
 
-def at_level(waveform: Waveform, like: Waveform) -> Waveform:
+def at_level(waveform: Waveform, like: Other) -> Waveform:
     """The waveform, scaled to the root mean square of another one; silence stays silent."""
     level = rms(waveform)
     return waveform if level < _SILENCE else (waveform * (rms(like) / level)).astype(np.float32)
 
 
-def with_background(waveform: Waveform, background: Waveform, snr_db: float, rng: np.random.Generator) -> Waveform:
+def with_background(waveform: Waveform, background: Other, snr_db: float, rng: np.random.Generator) -> Waveform:
     """The waveform with a random part of the background, `snr_db` below it; a shorter background is repeated."""
     n_samples = len(waveform)
     if not len(background):
@@ -122,6 +124,8 @@ def by_opus(waveform: Waveform, sample_rate: int, kbit: float = 12.0) -> Wavefor
 def by_telephone(waveform: Waveform, sample_rate: int) -> Waveform:
     """The waveform after a telephone line: 300 to 3400 Hz at 8 kHz, 8 bits on a logarithmic scale (mu-law)."""
     narrow = resample(waveform, sample_rate, _TELEPHONE_RATE)
+    if not len(narrow):
+        return np.zeros_like(waveform)
     frequency = np.fft.rfftfreq(len(narrow), 1 / _TELEPHONE_RATE)
     low, high = _TELEPHONE_BAND
     spectrum = np.where((frequency >= low) & (frequency <= high), np.fft.rfft(narrow), 0)
@@ -159,7 +163,7 @@ def _compressed(
     return _as_long(back, len(waveform))
 
 
-def _as_long(waveform: Waveform, n_samples: int) -> Waveform:
+def _as_long(waveform: Waveform, n_samples: int) -> Other:
     """The first `n_samples` samples, padded with silence."""
     result = np.zeros(n_samples, np.float32)
     result[: len(waveform)] = waveform[:n_samples]

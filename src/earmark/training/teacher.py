@@ -22,7 +22,7 @@ from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
 from earmark.storage.journal import open_journal
-from earmark.training.batches import Batch
+from earmark.training.batches import AnyTargets, Batch
 from earmark.training.provenance import exact_sha256
 
 POSITIVE: Final = 0.5
@@ -79,8 +79,7 @@ class Teacher:
         """The mean score of each label for a recording, as `Tagger.score` gives it."""
         parts = zip(self._taggers, self._columns, strict=True)
         scores = [tagger.score(audio).scores[columns] for tagger, columns in parts]
-        mean: np.ndarray = np.mean(scores, axis=0, dtype=np.float32)
-        return mean
+        return np.stack(scores).mean(0)
 
     def facts(self) -> dict[str, Any]:
         """The entry of the teacher in `run.json`: each tagger by name and the SHA-256 of its file."""
@@ -92,13 +91,14 @@ class Teacher:
         return {"models": names, "sha256": digests, "label_weight": self.config.label_weight}
 
 
-def for_student(data: Dataset, labels: LabelSet, label_weight: float) -> Dataset:
+def for_student(data: Dataset, teacher: Teacher) -> Dataset:
     """The clips with the teacher's label set, and with their own labels where these have a weight.
 
     Raises:
         DataError: The clips' labels have a weight, and the teacher lacks some of them.
     """
-    if label_weight > 0:
+    labels, is_kept = teacher.labels, teacher.config.label_weight > 0
+    if is_kept:
         used = dict.fromkeys(label for clip in data for label in clip.labels)
         if unknown := [label for label in used if label not in labels]:
             raise DataError(
@@ -106,7 +106,7 @@ def for_student(data: Dataset, labels: LabelSet, label_weight: float) -> Dataset
                 "rename or remove them, or give the labels no weight",
                 remedy={"label_weight": 0},
             )
-    clips = (_relabelled(clip, labels, label_weight > 0) for clip in data)
+    clips = (_relabelled(clip, labels, is_kept) for clip in data)
     return Dataset(data.name, labels, tuple(clips))
 
 
@@ -205,7 +205,7 @@ class SoftTargets:
     """
 
     def __init__(
-        self, truth: Targets, scores: Float32[np.ndarray, "clip label"], label_weight: float, are_all_labelled: bool
+        self, truth: AnyTargets, scores: Float32[np.ndarray, "clip label"], label_weight: float, are_all_labelled: bool
     ) -> None:
         self._truth, self._scores = truth, scores
         self._weight, self._are_all_labelled = label_weight, are_all_labelled

@@ -86,8 +86,8 @@ def train(
         progress: Draw a progress bar on standard error; or call this with the number of clips seen.
         request: Plain JSON to keep in `run.json` under that name: how the caller selected the data.
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
-        teacher: Taggers whose scores are learned; the clips may then be without labels. Each clip is scored once where
-            log-mels are in memory; where `cache` is none the waveforms of each step are, after their crop.
+        teacher: Taggers whose scores are learned, from clips with or without labels: once where log-mels are in
+            memory, otherwise in each step, after the crop.
 
     Raises:
         ConfigError: `out` holds other files, a run with other settings, or no run to resume.
@@ -99,21 +99,40 @@ def train(
     """
     if find_spec("tensorboard") is None:
         raise ConfigError("training needs tensorboard, not installed here: pip install 'earmark[train]'")
-    if needs_launch(config):
-        same = partial(train, config, data, out, valid, resume=resume, progress=progress)
-        return launch(config, partial(same, request=request, features=features, teacher=teacher))
+    options: dict[str, Any] = {
+        "resume": resume,
+        "progress": progress,
+        "request": request,
+        "features": features,
+        "teacher": teacher,
+    }
+    task = partial(_train, config, data, out, valid, **options)
+    return launch(config, task) if needs_launch(config) else task()
+
+
+def _train(
+    config: TrainConfig,
+    data: Dataset,
+    out: Path | str,
+    valid: Dataset | None,
+    *,
+    resume: bool,
+    progress: bool | Callable[[int], None],
+    request: Mapping[str, Any] | None,
+    features: Path | str | None,
+    teacher: TeacherConfig | None,
+) -> TrainResult:
+    """`train` in one of its processes."""
     rank = Rank.from_environment()
     rank.check(config)
     taught = None if teacher is None else Teacher(teacher)
     if taught is not None:
-        data = for_student(data, taught.labels, taught.config.label_weight)
-        valid = valid and for_student(valid, taught.labels, taught.config.label_weight)
+        data, valid = (part and for_student(part, taught) for part in (data, valid))
     check_data(config, data, valid, is_taught=taught is not None)
     keep_big_buffers()
     device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
-        about = _origin(config, data, valid, device, rank, None if resume else request)
-        about |= {} if taught is None else {"teacher": taught.facts()}
+        about = _origin(config, data, valid, device, rank, None if resume else request, taught)
         hashes = [part and part["exact_sha256"] for part in about["data"].values()]
         rank.check_same(settings=fixed_settings(config.to_json()), clips=hashes)
         folder = RunFolder(out, is_writer=rank.is_first)
@@ -137,6 +156,7 @@ def _origin(
     device: torch.device,
     rank: Rank,
     request: Mapping[str, Any] | None,
+    teacher: Teacher | None,
 ) -> dict[str, Any]:
     """The entries of `run.json` about request, settings, clips and machine."""
     return {
@@ -148,6 +168,7 @@ def _origin(
         "data": {"train": data_facts(data), "valid": data_facts(valid)},
         "device": describe(device),
         "n_processes": rank.n_ranks,
+        **({} if teacher is None else {"teacher": teacher.facts()}),
     }
 
 
