@@ -65,6 +65,13 @@ COMMANDS: Final = {
         "degraded work/three-folds.safetensors ESC-50",
         "degraded work/three-folds.safetensors ESC-50 --split 5 --seed 1 --out degraded.json",
     ),
+    "conditions": (
+        "Train with each recording condition alone and with all, and measure on degraded clips.",
+        "Writes results/conditions.md and .json. Interrupted, the same command resumes. Without BANK and WORK it "
+        "writes the page again from results/conditions.json.",
+        "conditions ESC-50 work",
+        "conditions ESC-50 work --all-labels --width 32 --n-clips-seen 480000",
+    ),
     "long-recordings": (
         "Compare ways to score recordings of 10 s to 10 minutes.",
         "Writes results/long-recordings.md and .json. MODEL must not have been trained on fold 5, such as "
