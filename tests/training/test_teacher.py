@@ -79,6 +79,8 @@ def test_true_labels_have_their_weight_where_there_are_any():
     assert blended(truth, scores, 0.5, False) == pytest.approx(np.array([[0.75, 0.25], [0.2, 0.9]]))
     assert blended(truth, scores, 0.5, True)[1] == pytest.approx([0.1, 0.45])
     assert blended(truth, scores, 0.0, True) == pytest.approx(scores)
+    truth[0, 1] = np.nan
+    assert blended(truth, scores, 0.5, True)[0] == pytest.approx([0.75, 0.5]), "an unknown label is the teacher's"
 
 
 def test_labels_are_drawn_by_the_soft_targets():

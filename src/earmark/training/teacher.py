@@ -179,18 +179,17 @@ def blended(
     label_weight: float,
     are_all_labelled: bool,
 ) -> Float32[np.ndarray, "clip label"]:
-    """`label_weight` of the true labels and the rest of the scores; clips without labels have the scores alone.
+    """`label_weight` of the true labels and the rest of the scores; where the truth is unknown, the scores alone.
 
     Args:
-        truth: Multi-hot targets.
+        truth: Multi-hot targets; nan is unknown.
         scores: The teacher's.
         label_weight: From 0 to 1.
-        are_all_labelled: Whether a clip without labels is an example of none of them.
+        are_all_labelled: Whether a clip without labels is an example of none of them; otherwise all are unknown.
     """
-    labelled = truth.any(1, keepdims=True) | are_all_labelled
-    weight = np.where(labelled, np.float32(label_weight), np.float32(0))
-    mixed: np.ndarray = (weight * truth + (1 - weight) * scores).astype(np.float32)
-    return mixed
+    known = ~np.isnan(truth) & ((truth > 0).any(1, keepdims=True) | are_all_labelled)
+    mixed: np.ndarray = np.where(known, label_weight * truth + (1 - label_weight) * scores, scores)
+    return mixed.astype(np.float32)
 
 
 class SoftTargets:

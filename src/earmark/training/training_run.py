@@ -127,7 +127,7 @@ def _train(
     rank.check(config)
     taught = None if teacher is None else Teacher(teacher)
     if taught is not None:
-        data, valid = (part and for_student(part, taught) for part in (data, valid))
+        data, valid = for_student(data, taught), valid and for_student(valid, taught)
     check_data(config, data, valid, is_taught=taught is not None)
     keep_big_buffers()
     device = chosen_device(config, rank)
