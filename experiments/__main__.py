@@ -72,6 +72,14 @@ COMMANDS: Final = {
         "conditions ESC-50 work",
         "conditions ESC-50 work --all-labels --width 32 --n-clips-seen 480000",
     ),
+    "distilled-models": (
+        "Train, calibrate and measure two students of a published network: AudioSet's labels, and ESC-50's.",
+        "Writes results/distilled-models.md and .json. WORK receives audioset/, three-folds.safetensors, which the "
+        "figures are about, and earmark-esc50.safetensors. Interrupted, the same command resumes. Without arguments it "
+        "writes the page again from results/distilled-models.json.",
+        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt work",
+        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt trial --share 0.01",
+    ),
     "long-recordings": (
         "Compare ways to score recordings of 10 s to 10 minutes.",
         "Writes results/long-recordings.md and .json. MODEL must not have been trained on fold 5, such as "

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-HELD_OUT: Final = 0.15
-"""Share of the groups that are held out."""
+SPLITS: Final = {"test": 0.075, "valid": 0.15, "train": 1.0}
+"""Shares of the groups, each counted from 0 on: half of what is held out is for calibration, half for tests."""
 _SPEECH: Final = ("picovoice_intent", "picovoice_wakeword")
 _MUSIC: Final = ("salamander_piano", "sonicpi_samples")
 _LABELS_OF_MUSIC: Final = ("music", "trumpet")
@@ -22,7 +22,7 @@ class Recording(NamedTuple):
     label: str
     group: str
     split: str
-    """`train` or `test`; all recordings of a group have the same."""
+    """`train`, `valid` or `test`; all recordings of a group have the same."""
     kind: str
     """`speech`, `music` or `other`, by source and label."""
 
@@ -44,7 +44,7 @@ def _recordings(folder: Path, rows: "csv.DictReader[str]") -> Iterator[Recording
 def split_of(group: str) -> str:
     """The split of a group, by a hash of its name, so that it does not depend on the other groups."""
     number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-    return "test" if number < HELD_OUT else "train"
+    return next(split for split, share in SPLITS.items() if number < share)
 
 
 def kind_of(row: Mapping[str, str]) -> str:
