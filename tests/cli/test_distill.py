@@ -56,3 +56,11 @@ def test_errors_are_one_line(
     error = capfd.readouterr().err
     assert text in error and len(error.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plain_folder_of_recordings_is_enough(clips: Path, model: str, tmp_path: Path, capfd: Capture) -> None:
+    run = tmp_path / "run"
+    words = ["distill", model, str(clips / "train" / "bell"), "--valid", str(clips / "test"), "--out", str(run)]
+    assert cli.main([*words, *SMALL, *SHORT]) == 0
+    assert capfd.readouterr().out.startswith(f"{run / 'best.safetensors'}  (epoch ")
+    assert json.loads((run / "run.json").read_text())["data"]["train"]["labels_without_clips"] != []

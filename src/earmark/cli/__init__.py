@@ -93,7 +93,7 @@ _COMMANDS: Final = {
         "Trains like `train`, with the same settings, and gives the student the teacher's labels. The teacher scores "
         "each clip once, and OUT keeps the scores; with --cache none it scores the clips of each step instead, after "
         "mix and crop. agreement.json in OUT compares teacher and student on the held-out clips.",
-        "earmark distill mn04 folder:clips --out run --config light --n-variants 2",
+        "earmark distill mn04 recordings/ --out run --config light --n-variants 2",
         "earmark distill mn10,mn20 csv:clips.csv --split train --valid-split test --out run --config small",
     ),
     "encode": (

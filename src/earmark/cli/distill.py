@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import CycloptsError, Parameter
 
 from earmark.cli.clips import select
-from earmark.cli.flags import AsJson, Data, LabelSeparator, Quiet, Split, split_words
+from earmark.cli.flags import AsJson, LabelSeparator, Quiet, Split, split_words
 from earmark.cli.screen import progress, say, write_json
 from earmark.cli.train import CONFIG_HELP, is_first_process
+from earmark.data.recordings import read_recordings
 from earmark.errors import ConfigError, Limit
 from earmark.training import TrainConfig
 from earmark.training.choices import Topic
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from earmark.training.teacher import TeacherConfig
 
 _DEFAULTS: Final = TrainConfig()
+_DATA: Final = "A folder of recordings, or clips as `earmark train` takes them, such as csv:FILE or folder:DIR."
 REQUEST: Final = ("teacher", "data", "label_weight", "split", "valid", "valid_split", "label_separator")
 """Flags that select teacher and clips; `run.json` keeps them beside the settings."""
 
 
 def distill(
     teacher: str | None = None,
-    data: Data | None = None,
+    data: Annotated[str | None, Parameter(help=_DATA)] = None,
     *,
     out: Path,
     label_weight: Annotated[float, Limit(at_least=0, at_most=1), Topic.DATA] = 0.0,
@@ -56,10 +58,10 @@ def distill(
     if teacher is None or data is None:
         raise CycloptsError("TEACHER or DATA is missing, as in: earmark distill mn04 folder:DIR; or a --config")
     values = (teacher, data, label_weight, split, valid, valid_split, label_separator)
-    clips = select(data, split, label_separator=label_separator)
+    clips = _select(data, split, label_weight, label_separator)
     held_out = None
     if valid is not None or valid_split is not None:
-        held_out = select(valid or data, valid_split, label_separator=label_separator)
+        held_out = _select(valid or data, valid_split, label_weight, label_separator)
     from earmark.training import train as run_training
     from earmark.training.teacher import TeacherConfig
 
@@ -82,6 +84,16 @@ def distill(
             f"agreement on {found.n_clips} held-out clips: mAP {found.mAP:.3f} over the {found.n_labels} labels that "
             f"the teacher scores {threshold:g} or more; mean absolute difference {found.mean_absolute_difference:.4f}"
         )
+
+
+def _select(data: str, splits: str | None, label_weight: float, label_separator: str | None) -> "Dataset":
+    """The clips in given splits; tables and plain folders need no labels where labels have no weight."""
+    source, colon, path = data.partition(":")
+    is_table = source == "csv" and bool(path)
+    if label_weight > 0 or not (is_table or (not colon and Path(data).is_dir())):
+        return select(data, splits, label_separator=label_separator)
+    clips = read_recordings(path if is_table else data)
+    return clips if splits is None else clips.select(splits=split_words(splits))
 
 
 def _agreement(
