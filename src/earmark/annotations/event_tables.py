@@ -57,7 +57,7 @@ def csv_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     """
     for row in read_rows(path, COLUMNS[:4], faulty, delimiters=",;\t", is_quoted=True):
         try:
-            yield Located(row.cells["file"], _event(row), row.place("file"))
+            yield Located(row.cells["file"], _event(row), f"line {row.line}", "column file")
         except AnnotationError as error:
             faulty(error)
 
