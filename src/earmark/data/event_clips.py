@@ -111,7 +111,7 @@ def draw_spans(
     for _ in range(_TRIES * n if len(ends) else 0):
         if n_drawn == n:
             break
-        length = lengths[generator.integers(len(lengths))]
+        length = lengths[int(generator.integers(len(lengths)))]
         index = int(np.searchsorted(ends, generator.uniform(0, ends[-1]), side="right"))
         index = min(index, len(parts) - 1)
         room = parts[index].offset - parts[index].onset - length
