@@ -112,5 +112,6 @@ def _label_column(row: Row) -> str:
             return name
     raise DataError(
         f"{row.path}: a column of labels was expected ({', '.join(LABEL_COLUMNS)}), there are {', '.join(row.cells)}; "
-        "name it as the label column"
+        "name yours",
+        remedy={"label_column": list(row.cells)[-1]},
     )

@@ -78,7 +78,9 @@ def train(
             held_out = choose(valid or data, valid_split)
     except DataError as error:
         record = out / "run.json" if resume else config
-        raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
+        if hint := _hint_of_folder(record, data, valid):
+            raise DataError(f"{error}{hint}") from error
+        raise
     _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
     from earmark.training import train as run_training
 

@@ -200,9 +200,9 @@ def _located(table: Path, rows: _Rows, damage: Damage) -> Iterator[Located]:
         yield from rows(table, lambda error: damage.add(_damage(error.path, error.place, error.reason)))
     except AnnotationError as error:
         damage.add(_damage(error.path, error.place, error.reason))
-    except DamageError:
-        raise
     except DataError as error:
+        if not damage.lenient:
+            raise
         damage.add(DamageError(str(table), table.name, str(error).removeprefix(f"{table}").lstrip(":, ")))
 
 
