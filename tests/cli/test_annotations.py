@@ -99,3 +99,9 @@ def test_a_fault_is_one_line_with_file_line_and_column(annotated: Path, tmp_path
     assert f"{tmp_path / 'x.selections.txt'}, line 2, column End Time (s): expected a number, got '2,5s'" in error
     assert cli.main(["train", f"raven:{tmp_path}", "--out", str(tmp_path / "run")]) == 1
     assert capfd.readouterr().err.endswith("; name yours (--label-column ruf)\n")
+
+
+def test_clips_without_a_label_contradict_a_choice_of_labels(annotated: Path, tmp_path: Path, capfd: Capture) -> None:
+    words = ["train", f"raven:{annotated}", "--out", str(tmp_path / "run"), *RULES]
+    assert cli.main([*words, "--labels", "low"]) == 1
+    assert "error: --negatives: --labels keeps only clips with one of the labels" in capfd.readouterr().err

@@ -37,9 +37,11 @@ def select(
         event_clips: As in `open_data`.
 
     Raises:
-        ConfigError: `label_separator` is empty.
+        ConfigError: `label_separator` is empty, or clips without a label are wanted together with `labels`.
         DataError: A source, split or label does not exist, or no clip is left.
     """
+    if labels is not None and event_clips is not None and event_clips.negatives:
+        raise ConfigError("--labels keeps only clips with one of the labels; leave out one of both flags", "negatives")
     try:
         dataset = open_data(data, lenient, label_separator, event_clips)
     except DamageError as error:

@@ -66,16 +66,15 @@ def evaluate(
     Args:
         model: A .safetensors checkpoint, weights of a published model, or a name.
         long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
-        strong: Also evaluate event detection: against AudioSet's table of strong labels (.tsv), or against annotations
-            of whole recordings, such as raven:DIR.
+        strong: Also evaluate event detection against AudioSet's strong labels (.tsv) or annotations such as raven:DIR.
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """
     if out is not None:
         for name in _FILES:
             screen.refuse_overwriting(out / name, [model, data.partition(":")[2]])
-    check_annotated(event_clips, data, strong)
     dataset = select(data, split, labels, label_separator=label_separator, event_clips=event_clips)
     recordings, events = (dataset, None) if strong is None else _true_events(strong, dataset, event_clips)
+    check_annotated(event_clips, data, strong)
     network = hub.load_network(model) if events is not None else None  # a head cannot detect events
     stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure

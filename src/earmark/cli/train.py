@@ -67,8 +67,7 @@ def train(
         quiet = True
         show_warnings(quiet)
     check_annotated(event_clips, data, valid)
-    if event_clips.negatives:  # clips without a label are wanted
-        settings = replace(settings, allow_unlabelled=True)
+    settings = replace(settings, allow_unlabelled=settings.allow_unlabelled or event_clips.negatives > 0)
     request = _request((data, split, valid, valid_split, labels, label_separator), event_clips)
     held_out = None
     try:
@@ -77,8 +76,7 @@ def train(
         if valid is not None or valid_split is not None:
             held_out = choose(valid or data, valid_split)
     except DataError as error:
-        record = out / "run.json" if resume else config
-        if hint := _hint_of_folder(record, data, valid):
+        if hint := _hint_of_folder(out / "run.json" if resume else config, data, valid):
             raise DataError(f"{error}{hint}") from error
         raise
     _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)

@@ -78,8 +78,7 @@ def detect(
     Args:
         tagger: May know labels without events.
         dataset: Clips named as in `events`, or by the video ids of its segments.
-        events: Events by segment id (`earmark.data.audioset.read_strong_labels`), or by the ids of recordings
-            (`earmark.data.annotated.read_recordings`).
+        events: Events by the ids of clips or segments (`read_recordings`, `read_strong_labels`).
         window: Window of the timeline in seconds.
         hop: Hop of the timeline in seconds.
         progress: Called with the number of clips scored so far and their total.
