@@ -75,6 +75,8 @@ def test_the_labels_are_those_of_a_slow_comparison(times):
 def test_free_parts_are_away_from_all_events():
     events = [Annotation(8.0, 9.0, "a"), Annotation(2.0, 5.0, "a"), Annotation(3.0, 4.0, "b")]
     assert free_parts(events, 20.0, 0.5) == [Span(0.0, 1.5), Span(5.5, 7.5), Span(9.5, 20.0)]
+    near = [Annotation(1.0, 2.0, "a"), Annotation(2.8, 3.0, "a")]
+    assert free_parts(near, 4.0, 0.5) == [Span(0.0, 0.5), Span(3.5, 4.0)]
     assert free_parts([], 20.0, 0.5) == [Span(0.0, 20.0)]
     assert free_parts([Annotation(0.0, 20.0, "a")], 20.0, 0.0) == []
 
