@@ -183,3 +183,17 @@ def test_validation_clips_without_labels_get_the_teachers(tmp_path, models):
     result = distilled(tmp_path, models, config, valid=bare)
     assert len((tmp_path / "teacher" / "validation.jsonl").read_text().splitlines()) == 7
     assert result.history[-1].valid_mAUC is not None and "teacher" in json.loads((tmp_path / "run.json").read_text())
+
+
+def test_two_processes_distil_like_one(tmp_path, models):
+    # the first process scores the validation clips for both, each one its share of every step
+    config = replace(SMALL, cache="none", n_clips_seen=8, clips_per_epoch=8, block_dropout=0.0, dropout=0.0)
+    bare = replace(tones("v", 4, first=30), clips=tuple(replace(c, labels=()) for c in tones("v", 4, first=30)))
+    for n_devices in (1, 2):
+        # batch norm has statistics of its own in each process
+        own = replace(config, devices=n_devices, sync_batch_norm=n_devices > 1)
+        distilled(tmp_path / str(n_devices), models, own, label_weight=0.5, valid=bare)
+    one, two = (state_of(tmp_path / name) for name in "12")
+    for name, value in one["averaged"].items():
+        torch.testing.assert_close(two["averaged"][name], value, rtol=1e-3, atol=1e-4)
+    assert two["history"][0]["valid_mAUC"] == pytest.approx(one["history"][0]["valid_mAUC"], nan_ok=True)
