@@ -10,12 +10,11 @@ from cyclopts import Parameter
 
 from earmark import hub
 from earmark.cli import screen
-from earmark.cli.clips import check_annotated, select
+from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import (
     FOLDER,
     AsJson,
     BatchSize,
-    ClipsOfEvents,
     Data,
     Device,
     Labels,
