@@ -262,9 +262,7 @@ class Tagger:
         embedding: np.ndarray = self.engine.pool(self.encode(audio, track=track).segments[None])[0]
         return embedding
 
-    def score_and_embed(
-        self, audio: Recording, *, track: Track = None
-    ) -> tuple[Scores, Float[np.ndarray, " feature"]]:
+    def score_and_embed(self, audio: Recording, *, track: Track = None) -> tuple[Scores, Float[np.ndarray, " feature"]]:
         """The results of `score` and `embed`; the recording is read and encoded once.
 
         Args:
