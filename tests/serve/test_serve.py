@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.annotations.formats import FORMATS
 from earmark.errors import ConfigError
 from earmark.inference.tagger import Tagger
 from earmark.serve.access import check_open
@@ -394,3 +395,34 @@ class TestOnSockets:
         goes_on.set()
         wait_until(lambda: server.app.state.server.work.n_running == 0)
         assert engine.n_encoded < 5  # of 200 s in chunks of 40 s
+
+
+class TestExport:
+    FILES = {"files": [{"name": "../a.wav", "duration": 4, "events": [{"label": "dog", "onset": 1.5, "offset": 2, "score": 0.5}]}]}
+
+    @pytest.mark.parametrize("form", sorted(FORMATS))
+    def test_events_are_written_in_every_format(self, client, form):
+        answer = client.post(f"/api/export?format={form}", json=self.FILES)
+        assert answer.status_code == 200 and answer.content
+        assert answer.headers["content-disposition"] == f'attachment; filename="a-wav{FORMATS[form].suffixes[0]}"'
+
+    def test_a_table_has_the_events(self, client):
+        text = client.post("/api/export?format=csv", json=self.FILES).text
+        assert text == "file,onset,offset,label,score\na.wav,1.5,2.0,dog,0.5\n"
+
+    @pytest.mark.parametrize(
+        ("body", "form"),
+        [
+            ({}, "csv"),
+            ([], "csv"),
+            ({"files": 1}, "csv"),
+            ({"files": [{"name": "a", "events": [{}]}]}, "csv"),
+            ({"files": [{"name": "a", "events": [{"label": "x", "onset": -1, "offset": 2}]}]}, "csv"),
+            ({"files": [{"name": "a", "events": [{"label": "x", "onset": "nan", "offset": 2}]}]}, "csv"),
+            ({"files": [{"name": "a", "events": []}, {"name": "b", "events": []}]}, "audacity"),
+            (FILES, "../etc"),
+        ],
+    )
+    def test_other_bodies_and_formats_are_refused(self, client, body, form):
+        answer = client.post("/api/export", params={"format": form}, json=body)
+        assert answer.status_code == 400 and answer.json()["error"]

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
+from earmark.inference.events import EventSettings
 from earmark.serve import routes
+from earmark.serve.exports import BODY, ExportQuery
 from earmark.serve.queries import (
-    EventsQuery,
     EvidenceQuery,
     ScoresQuery,
     Source,
@@ -35,6 +36,25 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+_BINARY: Final = {"type": "string", "format": "binary"}
+_RECORDING: Final = {
+    "description": "The recording, in any audio format.",
+    "content": {
+        "application/octet-stream": {"schema": _BINARY},
+        "audio/*": {"schema": _BINARY},
+        "multipart/form-data": {"schema": _object(file=_BINARY)},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "properties": {
+                    "inputs": {"type": "string", "contentEncoding": "base64"},
+                    "parameters": {"type": "object"},
+                },
+            }
+        },
+    },
+}
 _NAMED: Final = {"name": _TEXT, "model": _TEXT}
 _EVENT: Final = _object(label=_TEXT, onset=_NUMBER, offset=_NUMBER, score=_NUMBER)
 _STATE: Final = _object(
@@ -67,7 +87,8 @@ class Operation:
     result: Mapping[str, Any] | str | None
     """JSON schema of the answer, or its media type, or None for an empty one."""
     parameters: Sequence[type[Any]] = ()
-    takes_recording: bool = False
+    body: Mapping[str, Any] | None = None
+    """Description of the request's body; None where there is none."""
     status: int = 200
 
 
@@ -79,7 +100,7 @@ OPERATIONS: Final = (
         routes.tag,
         _list(_object(label=_TEXT, score=_NUMBER)),
         (Source, TagQuery),
-        True,
+        _RECORDING,
     ),
     Operation(
         "POST",
@@ -96,7 +117,7 @@ OPERATIONS: Final = (
             scores=_list(_NUMBERS),
         ),
         (Source, TimelineQuery, ScoresQuery),
-        True,
+        _RECORDING,
     ),
     Operation(
         "POST",
@@ -104,8 +125,8 @@ OPERATIONS: Final = (
         "Events with onset and offset in seconds.",
         routes.events,
         _object(**_NAMED, duration=_NUMBER, window=_NUMBER, hop=_NUMBER, events=_list(_EVENT)),
-        (Source, TimelineQuery, EventsQuery),
-        True,
+        (Source, TimelineQuery, EventSettings),
+        _RECORDING,
     ),
     Operation(
         "POST",
@@ -122,7 +143,7 @@ OPERATIONS: Final = (
             attention=_or_null(_list(_NUMBERS)),
         ),
         (Source, EvidenceQuery),
-        True,
+        _RECORDING,
     ),
     Operation(
         "POST",
@@ -131,14 +152,23 @@ OPERATIONS: Final = (
         routes.embed,
         _object(**_NAMED, duration=_NUMBER, embedding=_NUMBERS),
         (Source,),
-        True,
+        _RECORDING,
+    ),
+    Operation(
+        "POST",
+        "/api/export",
+        "Events, such as corrected ones, as a file in a format of annotations.",
+        routes.export,
+        "application/octet-stream",
+        (ExportQuery,),
+        BODY,
     ),
     Operation(
         "GET",
         "/api/models",
         "The models of this server, and its limits.",
         routes.models,
-        _object(models=_list(_MODEL), limits=_object(max_size=_NUMBER, max_duration=_NUMBER)),
+        _object(models=_list(_MODEL), limits=_object(max_size=_NUMBER, max_duration=_NUMBER), formats=_list(_TEXT)),
     ),
     Operation(
         "POST",
@@ -147,7 +177,7 @@ OPERATIONS: Final = (
         routes.hold,
         _STATE,
         (Source,),
-        True,
+        _RECORDING,
         201,
     ),
     Operation("GET", "/api/recordings/{id}", "State of a held recording.", routes.state, _STATE),
@@ -211,27 +241,6 @@ def _operation(entry: Operation, path: str) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {str(entry.status): result, "default": {"description": "One line.", "content": error}},
     }
-    if entry.takes_recording:
-        described["requestBody"] = _BODY
+    if entry.body is not None:
+        described["requestBody"] = entry.body
     return described
-
-
-_BINARY: Final = {"type": "string", "format": "binary"}
-_BODY: Final = {
-    "description": "The recording, in any audio format.",
-    "content": {
-        "application/octet-stream": {"schema": _BINARY},
-        "audio/*": {"schema": _BINARY},
-        "multipart/form-data": {"schema": _object(file=_BINARY)},
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["inputs"],
-                "properties": {
-                    "inputs": {"type": "string", "contentEncoding": "base64"},
-                    "parameters": {"type": "object"},
-                },
-            }
-        },
-    },
-}

@@ -18,10 +18,11 @@ from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from earmark.errors import EarmarkError, Limit, check_settings
+from earmark.inference.events import EventSettings
 from earmark.inference.stream import Stream
 from earmark.inference.tagger import Tagger
 from earmark.serve.access import is_token
-from earmark.serve.queries import EventsQuery, TimelineQuery, read
+from earmark.serve.queries import TimelineQuery, read
 from earmark.serve.routes import Server, event_values
 
 INVALID: Final = 1008
@@ -131,9 +132,15 @@ class Streams:
         may_call = "authorization" in socket.headers or is_token(self._token, values.get("token"))
         if not may_call:
             raise ValueError("the token is wrong or missing in the first message")
-        query, windows, rules = read(_as_parameters(values), StreamQuery, TimelineQuery, EventsQuery)
+        query, windows, rules = read(_as_parameters(values), StreamQuery, TimelineQuery, EventSettings)
         model, tagger = self._server.tagger(query.model)
-        stream = rules.stream(tagger, query.sample_rate, query.n_channels, windows)
+        stream = tagger.stream(
+            query.sample_rate,
+            n_channels=query.n_channels,
+            window=windows.window,
+            hop=windows.hop,
+            settings=rules,
+        )
         await _send(
             socket,
             {
@@ -142,7 +149,7 @@ class Streams:
                 "labels": list(tagger.labels.names),
                 "window": windows.window,
                 "hop": windows.hop,
-                "latency": round(stream.latency, 6),
+                "latency": round(stream.latency + rules.delay, 6),
             },
         )
         return query, stream, tagger

@@ -9,9 +9,6 @@ from docstring_parser import parse_from_object
 from starlette.datastructures import QueryParams
 
 from earmark.errors import ConfigError, Limit, check_settings
-from earmark.inference.stream import Stream
-from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import RELEASE, Event, Timeline
 
 
 @dataclass(frozen=True)
@@ -61,34 +58,6 @@ class ScoresQuery:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-@dataclass(frozen=True)
-class EventsQuery:
-    """Rules of the events."""
-
-    threshold: float | Mapping[str, float] | Literal["auto"] | None = None
-    """Lowest score of an event, or LABEL:SCORE for one label (may be repeated), or auto for the model's thresholds."""
-    release: Annotated[float, Limit(above=0, at_most=1)] = RELEASE
-    """Fraction of the threshold at which an event ends."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    def events(self, timeline: Timeline) -> list[Event]:
-        """The events of a timeline."""
-        return timeline.events(self.threshold, self.release)
-
-    def stream(self, tagger: Tagger, sample_rate: int, n_channels: int, windows: TimelineQuery) -> Stream:
-        """A stream with the same events."""
-        return tagger.stream(
-            sample_rate,
-            n_channels=n_channels,
-            window=windows.window,
-            hop=windows.hop,
-            threshold=self.threshold,
-            release=self.release,
-        )
 
 
 @dataclass(frozen=True)

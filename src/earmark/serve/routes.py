@@ -1,5 +1,6 @@
 """What the paths of the interface do."""
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,14 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from earmark.annotations.formats import FORMATS
 from earmark.errors import ConfigError
+from earmark.inference.events import Event, EventSettings
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import Event
+from earmark.serve.exports import ExportQuery, exported
 from earmark.serve.measures import Measures
-from earmark.serve.queries import EventsQuery, EvidenceQuery, ScoresQuery, Source, TagQuery, TimelineQuery, read
+from earmark.serve.queries import EvidenceQuery, ScoresQuery, Source, TagQuery, TimelineQuery, read
 from earmark.serve.recordings import Recording, Shelf
 from earmark.serve.settings import ServeSettings
-from earmark.serve.uploads import save
+from earmark.serve.uploads import read_json, save
 from earmark.serve.work import Work
 
 _Value = TypeVar("_Value")
@@ -104,9 +107,9 @@ async def events(request: Request) -> Response:
     """Events by onset."""
     server = _server(request)
 
-    def analyse(analysis: _Analysis, windows: TimelineQuery, query: EventsQuery) -> dict[str, Any]:
+    def analyse(analysis: _Analysis, windows: TimelineQuery, rules: EventSettings) -> dict[str, Any]:
         result = analysis.timeline(windows)
-        found = query.events(result)
+        found = result.events(settings=rules)
         server.measures.events.inc(len(found))
         return {
             "name": analysis.recording.name,
@@ -117,7 +120,7 @@ async def events(request: Request) -> Response:
             "events": [event_values(event) for event in found],
         }
 
-    return await _analysed(request, analyse, TimelineQuery, EventsQuery)
+    return await _analysed(request, analyse, TimelineQuery, EventSettings)
 
 
 async def evidence(request: Request) -> Response:
@@ -155,6 +158,13 @@ async def embed(request: Request) -> Response:
     return await _analysed(request, analyse)
 
 
+async def export(request: Request) -> Response:
+    """Events as a file of annotations."""
+    (query,) = read(request.query_params, ExportQuery)
+    body, name, kind = await asyncio.to_thread(exported, await read_json(request), query.format)
+    return Response(body, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
 async def models(request: Request) -> Response:
     """The models that the server has."""
     server = _server(request)
@@ -170,8 +180,9 @@ async def models(request: Request) -> Response:
         }
         for name, tagger in server.taggers.items()
     ]
-    limits = {"max_size": settings.max_size, "max_duration": settings.max_duration}
-    return Response(_json({"models": described, "limits": limits}), media_type="application/json")
+    limits: dict[str, Any] = {"max_size": settings.max_size, "max_duration": settings.max_duration}
+    value = {"models": described, "limits": limits, "formats": list(FORMATS)}
+    return Response(_json(value), media_type="application/json")
 
 
 async def hold(request: Request) -> Response:
