@@ -397,17 +397,22 @@ class TestOnSockets:
         assert engine.n_encoded < 5  # of 200 s in chunks of 40 s
 
 
-class TestExport:
-    FILES = {"files": [{"name": "../a.wav", "duration": 4, "events": [{"label": "dog", "onset": 1.5, "offset": 2, "score": 0.5}]}]}
+FILES = {
+    "files": [
+        {"name": "../a.wav", "duration": 4, "events": [{"label": "dog", "onset": 1.5, "offset": 2, "score": 0.5}]}
+    ]
+}
 
+
+class TestExport:
     @pytest.mark.parametrize("form", sorted(FORMATS))
     def test_events_are_written_in_every_format(self, client, form):
-        answer = client.post(f"/api/export?format={form}", json=self.FILES)
+        answer = client.post(f"/api/export?format={form}", json=FILES)
         assert answer.status_code == 200 and answer.content
         assert answer.headers["content-disposition"] == f'attachment; filename="a-wav{FORMATS[form].suffixes[0]}"'
 
     def test_a_table_has_the_events(self, client):
-        text = client.post("/api/export?format=csv", json=self.FILES).text
+        text = client.post("/api/export?format=csv", json=FILES).text
         assert text == "file,onset,offset,label,score\na.wav,1.5,2.0,dog,0.5\n"
 
     @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Events that a page or a program sends, as a file in a format of annotations."""
 
-import io
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 
@@ -57,7 +58,7 @@ class ExportQuery:
             raise ConfigError(f"one of {', '.join(FORMATS)} was expected", "format")
 
 
-def exported(value: Any, name: str) -> tuple[bytes, str, Literal["text/plain", "application/octet-stream"]]:
+def exported(value: Any, name: str) -> tuple[bytes, str, str]:
     """The content of the file, a name for it, and its media type.
 
     Args:
@@ -76,13 +77,11 @@ def exported(value: Any, name: str) -> tuple[bytes, str, Literal["text/plain", "
         raise HTTPException(413, f"up to {_MOST_EVENTS} events were expected")
     form = FORMATS[name]
     stem = "events" if len(files) != 1 else "".join(c if c.isascii() and c.isalnum() else "-" for c in files[0].file)
-    if form.is_binary:
-        binary = io.BytesIO()
-        form.write(binary, files)
-        return binary.getvalue(), f"{stem}{form.suffixes[0]}", "application/octet-stream"
-    text = io.StringIO(newline="")
-    form.write(text, files)
-    return text.getvalue().encode(), f"{stem}{form.suffixes[0]}", "text/plain"
+    with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
+        path = Path(folder, f"events{form.suffixes[0]}")
+        form.write(path, files)
+        kind = "application/octet-stream" if form.is_binary else "text/plain"
+        return path.read_bytes(), f"{stem}{form.suffixes[0]}", kind
 
 
 def _file(value: Mapping[str, Any]) -> FileEvents:
