@@ -89,7 +89,7 @@ def application(
         routes=[
             *http_routes(),
             Route("/api/openapi.json", lambda _: Response(described, media_type="application/json")),
-            WebSocketRoute("/api/stream", streams),
+            WebSocketRoute("/api/stream", streams.serve),
             Mount("/api", _unknown),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],

@@ -75,7 +75,7 @@ class Streams:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serves one stream."""
         await socket.accept()
         if self.n_open >= self._server.settings.streams:

@@ -16,8 +16,8 @@ let selected = null; // an event of it
 let queue = Promise.resolve();
 
 const view = new View(() => {
-  surface?.redraw();
-  lanes?.draw();
+  surface.redraw();
+  lanes.draw();
 });
 const player = new Player((time) => moved(time), (isPlaying, error) => {
   byId("play").textContent = isPlaying ? "Pause" : "Play";
@@ -87,7 +87,7 @@ function listFiles() {
     button.disabled = recording.state !== "ready";
     button.ariaCurrent = String(recording === shown);
     note.className = recording.state === "failed" ? "bad" : "";
-    note.textContent = recording.state === "ready" ? `${clock(recording.duration, 0)} min` : recording.error || STATES[recording.state];
+    note.textContent = recording.state === "ready" ? clock(recording.duration, 0) : recording.error || STATES[recording.state];
     bar.hidden = recording.state === "ready" || recording.state === "failed";
     if (recording.share) bar.value = recording.share;
     else bar.removeAttribute("value");
@@ -283,7 +283,7 @@ document.addEventListener("keydown", (event) => {
 });
 addEventListener("resize", () => view.changed());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  surface.recolour();
+  surface.renewColours();
   lanes.draw();
 });
 addEventListener("beforeunload", (event) => {

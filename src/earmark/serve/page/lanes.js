@@ -134,7 +134,7 @@ export class Lanes {
       button.ariaLabel = button.title = describe(event);
       button.ariaPressed = String(this.selected === event);
       button.textContent = event.score == null ? "" : event.score.toFixed(2);
-      const [left, right] = [event.onset, event.offset].map((time) => (100 * (time - view.start)) / view.span);
+      const [left, right] = [event.onset, event.offset].map((time) => Math.min(100, Math.max(0, (100 * (time - view.start)) / view.span)));
       button.style.left = `${left}%`;
       button.style.width = `${right - left}%`;
       lane.box.append(button);

@@ -82,8 +82,8 @@ export class Live {
   take(message) {
     if (message.type === "ready") {
       const seconds = (message.window + message.latency).toFixed(1);
-      byId("live-latency").textContent = `A score looks at ${message.window} s of sound and is here at most ${message.latency.toFixed(1)} s ` +
-        `later; an event is listed once it has ended, about ${seconds} s after its sound.`;
+      byId("live-latency").textContent = `A score looks at ${message.window} s of sound and comes at most ${message.latency.toFixed(1)} s ` +
+        `later. An event is listed when it has ended, up to ${seconds} s after its sound. Sound stays on this server.`;
     } else if (message.type === "event") {
       const item = document.createElement("li");
       item.textContent = `${clock(message.onset)} – ${clock(message.offset)}  ${message.label}  ${message.score.toFixed(2)}`;

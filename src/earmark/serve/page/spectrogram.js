@@ -42,7 +42,7 @@ export class Tiles {
     this.tiles = new Map(); // "level/index" -> canvas, or null while it is fetched
   }
 
-  recolour() {
+  renewColours() {
     this.palette = colours(this.about.range);
     this.tiles.clear();
   }

@@ -6,6 +6,8 @@ import { clock } from "./times.js";
 const byId = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200]; // seconds between marks of the time axis
+
 export class Surface {
   constructor(view, seek) {
     Object.assign(this, { view, seek });
@@ -28,8 +30,8 @@ export class Surface {
     labelFrequencies(byId("frequencies"), recording.spectrogram);
   }
 
-  recolour() {
-    this.tiles?.recolour();
+  renewColours() {
+    this.tiles?.renewColours();
     this.redraw();
   }
 
@@ -76,8 +78,21 @@ export class Surface {
       context.lineWidth = 2;
       context.strokeRect(x(this.selected.onset), 1, x(this.selected.offset) - x(this.selected.onset), height - 2);
     }
+    this.drawTimes(context, x, width);
     context.fillStyle = isDark() ? "#fff" : "#c2185b";
     context.fillRect(x(this.cursor) - 1, 0, 2, height);
+  }
+
+  drawTimes(context, x, width) {
+    const step = STEPS.find((seconds) => (seconds / this.view.span) * width > 70) ?? 3600;
+    context.font = "11px system-ui, sans-serif";
+    context.textBaseline = "top";
+    for (let i = Math.ceil(this.view.start / step); i * step < this.view.end; i++) {
+      const left = x(i * step);
+      context.fillStyle = isDark() ? "rgba(255,255,255,.75)" : "rgba(0,0,0,.7)";
+      context.fillRect(left, 0, 1, 5);
+      if (left < width - 40) context.fillText(clock(i * step, step < 1 ? 1 : 0), left + 4, 2);
+    }
   }
 
   /** Darkens the moments without evidence; bars at the bottom show its size and sign. */
@@ -85,6 +100,7 @@ export class Surface {
     const { onsets, offsets, weights } = this.evidence;
     const largest = Math.max(...weights.map(Math.abs)) || 1;
     const [first, last] = [onsets[0], offsets[offsets.length - 1]];
+    const [good, bad] = [colour("--good"), colour("--bad")];
     const veil = (share) => `rgba(${isDark() ? "8,10,14" : "250,250,252"},${0.78 * share})`;
     context.fillStyle = veil(1);
     context.fillRect(0, 0, Math.max(0, x(first)), height);
@@ -95,8 +111,8 @@ export class Surface {
       if (left > width || left + wide < 0) return;
       context.fillStyle = veil(1 - Math.max(0, weight) / largest);
       context.fillRect(left, 0, wide + 0.5, height);
-      context.fillStyle = weight > 0 ? colour("--good") : colour("--bad");
-      const tall = (0.3 * height * Math.abs(weight)) / largest;
+      context.fillStyle = weight > 0 ? good : bad;
+      const tall = (0.25 * height * Math.abs(weight)) / largest;
       context.fillRect(left + 0.5, height - tall, Math.max(1, wide - 1), tall);
     });
   }

@@ -12,8 +12,7 @@ const SHORTEST = 0.5; // seconds
 /** The shown part; calls `changed` after each change. */
 export class View {
   constructor(changed) {
-    this.changed = changed;
-    this.reset(1);
+    Object.assign(this, { changed, duration: 1, start: 0, end: 1 });
   }
 
   reset(duration) {
