@@ -79,6 +79,9 @@ class Page:
                 self.problems.append(details.get("exception", {}).get("description", details["text"]))
             elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
                 self.problems.append(message["params"]["entry"]["text"])
+            elif message.get("method") == "Page.javascriptDialogOpening":  # unsaved corrections
+                answer = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self._socket.send(json.dumps(answer))
             elif message.get("id") == self._n:
                 assert "error" not in message, message
                 return message["result"]
@@ -110,7 +113,8 @@ class Page:
         """Left, top, width and height of the first element, which is scrolled into view."""
         self.wait(f"!!document.querySelector({json.dumps(selector)})")
         code = (
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}}); "
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
+            "e.scrollIntoView({block: 'center'}); "
             "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
         )
         return tuple(self.evaluate(code))
@@ -136,7 +140,7 @@ class Page:
         """Sets the value of a field as a person would."""
         code = (
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)}; "
-            "e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true})); })()"
+            "for (const name of ['input', 'change']) e.dispatchEvent(new Event(name, {bubbles: true})); })()"
         )
         self.evaluate(code)
 
@@ -148,7 +152,9 @@ class Page:
 
     def resize(self, width: int, height: int, scale: float = 1.0, mobile: bool = False) -> None:
         """Sets the size of the window."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
+        )
 
     def prefer(self, scheme: str) -> None:
         """Chooses light or dark."""

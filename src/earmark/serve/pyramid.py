@@ -22,7 +22,7 @@ FLOOR_DB: Final = -80.0
 _TOP_DB: Final = 50.0  # that of a loud tone: powers are not divided by the size of the window
 _BLOCK_SECONDS: Final = 10.0
 _MEL: Final = FrontendConfig(
-    SAMPLE_RATE, n_fft=2048, hop_length=SAMPLE_RATE // COLUMNS_PER_SECOND, n_mels=96, f_min=50.0, f_max=15000.0
+    SAMPLE_RATE, n_fft=1024, hop_length=SAMPLE_RATE // COLUMNS_PER_SECOND, n_mels=96, f_min=50.0, f_max=15000.0
 )
 _WAV_HEAD: Final = 44
 _DRAWN: Final = 140

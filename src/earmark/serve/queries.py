@@ -104,12 +104,14 @@ def _value(name: str, hint: Any, texts: Sequence[str]) -> object:
     if name == _THRESHOLD and hint != float | None:
         return _thresholds(texts)
     kind = _plain(hint)
-    if get_origin(kind) is not None and kind is not None and get_origin(kind) is not Literal:
+    if get_origin(kind) not in (None, Literal):
         return tuple(texts)  # a sequence of texts
     if len(texts) > 1:
         raise ConfigError("one value was expected, not several", name)
     if kind in (int, float):
         return _number(name, kind, texts[0])
+    if get_origin(kind) is Literal and texts[0] not in get_args(kind):
+        raise ConfigError(f"one of {', '.join(get_args(kind))} was expected, not {label(texts[0])!r}", name)
     return texts[0]
 
 

@@ -137,9 +137,12 @@ export class Lanes {
       const [left, right] = [event.onset, event.offset].map((time) => Math.min(100, Math.max(0, (100 * (time - view.start)) / view.span)));
       button.style.left = `${left}%`;
       button.style.width = `${right - left}%`;
-      lane.box.append(button);
     }
     for (const button of lane.events.values()) button.remove();
+    // a button that moves in the document loses the focus
+    [...kept.values()].forEach((button, i) => {
+      if (lane.box.children[i] !== button) lane.box.insertBefore(button, lane.box.children[i] ?? null);
+    });
     lane.events = kept;
   }
 
