@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tests.serve.browser import chromium, find_chromium
 
 from earmark.audio.recording import Audio, save_audio
+from tests.serve.browser import chromium, find_chromium
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ def _listening(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # who reads the address may connect at once
     except (OSError, OverflowError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot listen at {host}:{port}: {text}; choose another --port", "port") from error
