@@ -99,9 +99,10 @@ export class Surface {
   light(context, x, width, height) {
     const { onsets, offsets, weights } = this.evidence;
     const largest = Math.max(...weights.map(Math.abs)) || 1;
+    const best = Math.max(...weights, 0) || 1;
     const [first, last] = [onsets[0], offsets[offsets.length - 1]];
     const [good, bad] = [colour("--good"), colour("--bad")];
-    const veil = (share) => `rgba(${isDark() ? "8,10,14" : "250,250,252"},${0.78 * share})`;
+    const veil = (share) => `rgba(${isDark() ? "8,10,14" : "250,250,252"},${0.7 * share})`;
     context.fillStyle = veil(1);
     context.fillRect(0, 0, Math.max(0, x(first)), height);
     context.fillRect(x(last), 0, Math.max(0, width - x(last)), height);
@@ -109,7 +110,7 @@ export class Surface {
       const left = x(onsets[i]);
       const wide = x(offsets[i]) - left;
       if (left > width || left + wide < 0) return;
-      context.fillStyle = veil(1 - Math.max(0, weight) / largest);
+      context.fillStyle = veil(1 - Math.max(0, weight) / best);
       context.fillRect(left, 0, wide + 0.5, height);
       context.fillStyle = weight > 0 ? good : bad;
       const tall = (0.25 * height * Math.abs(weight)) / largest;
