@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from earmark.audio.recording import Audio
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,3 +21,7 @@ class Encoded:
     segments: Float[np.ndarray, "segment channel"]
     duration: float
     """Seconds of the recording."""
+
+
+Recording = Audio | Encoded | str | os.PathLike[str]
+"""Sound with its sample rate, an encoded recording, or the path of a file."""

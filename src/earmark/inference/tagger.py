@@ -14,7 +14,7 @@ import numpy as np
 from earmark.audio.recording import Audio
 from earmark.audio.tracks import Track
 from earmark.errors import AudioError, ConfigError
-from earmark.inference.encoded import Encoded
+from earmark.inference.encoded import Encoded, Recording
 from earmark.inference.engine import CLIP_SECONDS, Engine, encode_blocks
 from earmark.inference.events import EventSettings, Threshold, label_thresholds
 from earmark.inference.evidence import Evidence, explain
@@ -33,8 +33,6 @@ HOP_SHARE: Final = 0.1
 """Hop between these windows, as a fraction of the training clips' length."""
 N_BEST: Final = 3
 """Number of best windows whose mean logit scores a long recording; the best one alone gives more false tags."""
-Recording = Audio | Encoded | str | os.PathLike[str]
-"""Sound with its sample rate, an encoded recording, or the path of a file."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,7 @@ class Tagger:
         return None if self.engine.thresholds is None else tuple(self.engine.thresholds)
 
     def tag(
-        self,
-        audio: Recording,
-        *,
-        top: int | None = None,
-        threshold: Threshold = None,
-        track: Track = None,
+        self, audio: Recording, *, top: int | None = None, threshold: Threshold = None, track: Track = None
     ) -> list[Tag]:
         """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
 
@@ -153,13 +146,7 @@ class Tagger:
         chunks, source = self._chunks(audio, track, progress=progress)
         return Encoded(np.concatenate(list(chunks)), source.duration)
 
-    def score(
-        self,
-        audio: Recording,
-        *,
-        track: Track = None,
-        cancel: threading.Event | None = None,
-    ) -> Scores:
+    def score(self, audio: Recording, *, track: Track = None, cancel: threading.Event | None = None) -> Scores:
         """Score of each label for a whole recording of any length, in bounded memory.
 
         A recording that is at most one segment longer than the training clips is pooled whole. In a longer one, pooling

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,15 +84,8 @@ def application(
             work.close()
             shelf.close()
 
-    described = json.dumps(openapi()).encode()
     app = Starlette(
-        routes=[
-            *http_routes(),
-            Route("/api/openapi.json", lambda _: Response(described, media_type="application/json")),
-            WebSocketRoute("/api/stream", streams.serve),
-            Mount("/api", _unknown),
-            Mount("/", StaticFiles(directory=PAGE, html=True)),
-        ],
+        routes=_routes(streams),
         middleware=[
             Middleware(Measured, measures),
             Middleware(_Headers),
@@ -110,6 +103,17 @@ def application(
     )
     app.state.server = server
     return app
+
+
+def _routes(streams: Streams) -> list[BaseRoute]:
+    described = json.dumps(openapi()).encode()
+    return [
+        *http_routes(),
+        Route("/api/openapi.json", lambda _: Response(described, media_type="application/json")),
+        WebSocketRoute("/api/stream", streams.serve),
+        Mount("/api", _unknown),
+        Mount("/", StaticFiles(directory=PAGE, html=True)),
+    ]
 
 
 def _cors(origins: Collection[str]) -> Middleware:

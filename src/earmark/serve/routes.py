@@ -1,4 +1,4 @@
-"""What the paths of the interface do."""
+"""Answers of the interface, a function for each path."""
 
 import asyncio
 import json
