@@ -270,7 +270,8 @@ def main() -> None:
             server.terminate()
             server.wait()
         print(
-            f"{len(list(Path(folder).glob('earmark-*')))} files and folders left after SIGTERM, exit status {server.returncode}"
+            f"{len(list(Path(folder).glob('earmark-*')))} files and folders left after SIGTERM, "
+            f"exit status {server.returncode}"
         )
 
 

@@ -3,7 +3,6 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +19,10 @@ from earmark.serve.settings import ServeSettings
 RATE = 1000
 
 
-@pytest.fixture
-def sound(tmp_path: Path, levels: Callable[..., Audio]) -> bytes:
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory, levels: Callable[..., Audio]) -> bytes:
     """A WAV file: quiet, loud from 1.2 to 2.4 s, quiet again; `low` scores high where it is loud."""
-    path = tmp_path / "sound.wav"
+    path = tmp_path_factory.mktemp("sound") / "sound.wav"
     save_audio(path, levels(0, 0, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0), "FLOAT")
     return path.read_bytes()
 
@@ -46,10 +45,12 @@ def open_client(mean_engine: type) -> Iterator[Callable[..., TestClient]]:
         each.__exit__(None, None, None)
 
 
-@pytest.fixture
-def client(open_client: Callable[..., TestClient]) -> TestClient:
-    """A client of a server with default settings."""
-    return open_client()
+@pytest.fixture(scope="module")
+def client(mean_engine: type) -> Iterator[TestClient]:
+    """A client of a server with default settings, for the tests of a module."""
+    app = application({"mean": Tagger(mean_engine())}, ServeSettings(jobs=2))
+    with TestClient(app, base_url="http://localhost") as opened:
+        yield opened
 
 
 @pytest.fixture

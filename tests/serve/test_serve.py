@@ -85,7 +85,8 @@ class TestResults:
         assert answer["models"][0]["labels"] == ["low", "high", "never"]
         assert answer["limits"] == {"max_size": 512.0, "max_duration": 7200.0}
 
-    def test_measures_count_requests_and_sound(self, client, sound):
+    def test_measures_count_requests_and_sound(self, open_client, sound):
+        client = open_client()
         client.post("/api/tag", content=sound)
         client.get("/nonsense")
         text = client.get("/metrics").text
@@ -147,7 +148,8 @@ class TestHeldRecordings:
 
 
 class TestUploads:
-    def test_nothing_is_left_of_a_request(self, client, sound):
+    def test_nothing_is_left_of_a_request(self, open_client, sound):
+        client = open_client()
         client.post("/api/tag", content=sound)
         client.post("/api/tag", content=b"no sound")
         assert private_files(client) == []

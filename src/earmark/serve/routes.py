@@ -275,7 +275,7 @@ async def _received(request: Request, server: Server) -> Recording:
     try:
         recording.name, parameters = await save(request, recording.path)
         request.state.parameters = parameters
-        server.shelf.keep(recording)
+        await asyncio.to_thread(server.shelf.keep, recording)
         return recording
     except BaseException:
         recording.remove()
