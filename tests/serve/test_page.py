@@ -78,8 +78,15 @@ def test_an_upload_shows_tags_events_and_the_spectrogram(page, recording):
 
 def test_a_click_on_a_tag_shows_its_evidence_and_the_attention_of_each_head(page, recording):
     show(page, recording)
+    overlay = "document.querySelector('#overlay')"
+    drawn = (
+        f"{overlay}.getContext('2d').getImageData(0, 0, {overlay}.width, {overlay}.height).data"
+        f".filter((value, i) => i % 4 === 3 && value > 0).length / {overlay}.width / {overlay}.height"
+    )
+    page.wait(f"{drawn} > 0 && {drawn} < 0.1")
     page.click(".lane[aria-label=low] .tag")
     page.wait("document.querySelector('#explained').textContent.startsWith('Evidence for low, score')")
+    page.wait(f"{drawn} > 0.3")
     page.wait("!document.querySelector('#attention-row').hidden")
     assert page.evaluate("document.querySelector('.lane[aria-label=low] .tag').ariaPressed") == "true"
     page.click(".lane[aria-label=low] .tag")
@@ -170,7 +177,12 @@ def test_the_keyboard_moves_zooms_and_selects(page, recording):
     for key in ("End", "Home", "ArrowRight", "+", "+"):
         page.press(key, key if len(key) == 1 else "")
     assert page.evaluate("document.querySelector('#surface').ariaValueText") == "0:00.2"
-    assert page.evaluate("parseFloat(document.querySelector('.lane[aria-label=high] .event').style.width)") == 100
+    page.wait("parseFloat(document.querySelector('.lane[aria-label=high] .event').style.width) === 100")
+    page.fill("#add-label", "wind")
+    page.evaluate("document.querySelector('#new-event').focus()")
+    page.press("Enter", "\r")
+    assert events(page, "wind") == ["wind, 0:00.2 to 0:01.2, drawn by you"]
+    assert page.evaluate("document.activeElement.id") == "event-onset"
     unnamed = (
         "[...document.querySelectorAll('button, input, select')].filter((e) => e.offsetParent && !e.ariaLabel && "
         "!e.textContent.trim() && !e.labels?.length).map((e) => e.outerHTML)"

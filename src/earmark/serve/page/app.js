@@ -17,7 +17,7 @@ let queue = Promise.resolve();
 
 const view = new View(() => {
   surface.redraw();
-  lanes.draw();
+  lanes.redraw();
 });
 const player = new Player((time) => moved(time), (isPlaying, error) => {
   byId("play").textContent = isPlaying ? "Pause" : "Play";
@@ -30,7 +30,7 @@ const lanes = new Lanes(byId("lanes"), view, {
   threshold(label, score) {
     shown.thresholds.set(label, score);
     lanes.show(shown, threshold);
-    shown.find().catch(say);
+    shown.find(label).catch(say);
   },
   select,
   draw: (label, onset, offset) => select(shown.events.draw(label, round(onset), round(offset))),
@@ -263,6 +263,18 @@ on("add", "submit", (event) => {
   shown.extra.push(label);
   byId("add-label").value = "";
   refresh();
+});
+on("new-event", "click", () => {
+  const label = byId("add-label").value.trim();
+  if (!label) {
+    byId("add-label").focus();
+    say("A label was expected for the new event.");
+    return;
+  }
+  say("");
+  byId("add-label").value = "";
+  select(shown.events.draw(label, round(surface.cursor), Math.min(round(surface.cursor + 1), view.duration)));
+  byId("event-onset").focus();
 });
 on("export", "submit", (event) => {
   event.preventDefault();

@@ -8,16 +8,28 @@ export class Events {
   constructor() {
     this.found = [];
     this.marks = [];
+    this.sorted = null; // result of `all`, until something changes
+  }
+
+  /** Replaces the found events, or those of some labels. */
+  replace(found, labels) {
+    const others = labels ? this.found.filter((event) => !labels.includes(event.label)) : [];
+    this.found = [...others, ...found];
+    this.sorted = null;
   }
 
   /** All events by onset; a found event that a mark replaces is left out. */
   all() {
-    const free = this.found.filter((event) => !this.marks.some((mark) => mark.was && same(mark.was, event)));
-    return [...free, ...this.marks].sort((a, b) => a.onset - b.onset || (a.label < b.label ? -1 : 1));
+    if (!this.sorted) {
+      const free = this.found.filter((event) => !this.marks.some((mark) => mark.was && same(mark.was, event)));
+      this.sorted = [...free, ...this.marks].sort((a, b) => a.onset - b.onset || (a.label < b.label ? -1 : 1));
+    }
+    return this.sorted;
   }
 
   /** The mark for an event, which is made of a found one at first. */
   mark(event, changes) {
+    this.sorted = null;
     if (event.status) return Object.assign(event, changes);
     const made = { ...event, was: event, ...changes };
     this.marks.push(made);
@@ -28,6 +40,7 @@ export class Events {
 
   /** A drawn event disappears, a found one stays as rejected. */
   reject(event) {
+    this.sorted = null;
     if (event.status === "drawn") {
       this.marks.splice(this.marks.indexOf(event), 1);
       return null;
@@ -43,6 +56,7 @@ export class Events {
   draw(label, onset, offset) {
     const made = { label, onset, offset, score: null, status: "drawn" };
     this.marks.push(made);
+    this.sorted = null;
     return made;
   }
 

@@ -3,7 +3,8 @@
 import { fitted } from "./spectrogram.js";
 import { clock } from "./times.js";
 
-const MOST = 400; // events drawn in a lane; the others are too close together to be seen
+const NARROWEST = 4; // pixels of an event; closer ones are too many to be seen
+const ROOM = 32; // pixels of an event that shows its score
 const SHORTEST = 4; // pixels of a drawn event
 
 const STATUS = { accepted: "accepted", rejected: "rejected", drawn: "drawn by you" };
@@ -75,17 +76,23 @@ export class Lanes {
     lane.tag.ariaPressed = String(this.explained === label);
   }
 
+  /** Draws at the next frame, however often it is called before. */
+  redraw() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
   /** Draws what the view shows. */
   draw() {
     if (!this.recording) return;
-    const byLabel = Map.groupBy ? Map.groupBy(this.recording.events.all(), (event) => event.label) : new Map();
-    if (!Map.groupBy) {
-      for (const event of this.recording.events.all()) byLabel.set(event.label, [...(byLabel.get(event.label) ?? []), event]);
-    }
-    for (const [label, lane] of this.lanes) {
-      this.curve(label, lane);
-      this.place(lane, byLabel.get(label) ?? []);
-    }
+    const byLabel = new Map([...this.lanes.keys()].map((label) => [label, []]));
+    for (const event of this.recording.events.all()) byLabel.get(event.label)?.push(event);
+    // first all that reads sizes, then all that changes the document: otherwise each lane is laid out again
+    for (const [label, lane] of this.lanes) this.curve(label, lane);
+    const [width] = [...this.lanes.values()].map(({ track }) => track.clientWidth);
+    for (const [label, lane] of this.lanes) this.place(lane, byLabel.get(label), width || 1);
   }
 
   curve(label, lane) {
@@ -120,9 +127,16 @@ export class Lanes {
   }
 
   /** Puts buttons for the visible events; those that are there already stay, and keep the focus. */
-  place(lane, events) {
+  place(lane, events, width) {
     const { view } = this;
-    const visible = events.filter((event) => event.offset > view.start && event.onset < view.end).slice(0, MOST);
+    const wide = (view.span / width) * NARROWEST; // seconds
+    let until = -Infinity;
+    const visible = events.filter((event) => {
+      const isShown = event.offset > view.start && event.onset < view.end &&
+        (event.onset >= until || event.offset - event.onset > wide || event.status || event === this.selected);
+      if (isShown) until = Math.max(event.offset, event.onset + wide);
+      return isShown;
+    });
     const kept = new Map();
     for (const event of visible) {
       const key = event.status ? event : `${event.onset} ${event.offset}`;
@@ -133,8 +147,9 @@ export class Lanes {
       button.className = `event ${event.status ?? ""}`;
       button.ariaLabel = button.title = describe(event);
       button.ariaPressed = String(this.selected === event);
-      button.textContent = event.score == null ? "" : event.score.toFixed(2);
       const [left, right] = [event.onset, event.offset].map((time) => Math.min(100, Math.max(0, (100 * (time - view.start)) / view.span)));
+      const hasRoom = ((right - left) / 100) * width > ROOM;
+      button.textContent = event.score == null || !hasRoom ? "" : event.score.toFixed(2);
       button.style.left = `${left}%`;
       button.style.width = `${right - left}%`;
     }

@@ -72,21 +72,24 @@ export class Recording {
     await this.find();
   }
 
-  /** Asks for the events with the present thresholds; while one request is on its way, only the latest one waits. */
-  async find() {
-    this.isStale = true;
-    if (this.finding) return this.finding;
+  /** Asks for the events of a label, or of all; while one request is under way, what changes meanwhile waits for the next. */
+  find(label) {
+    this.stale ??= new Set();
+    if (label === undefined) this.stale = "all";
+    else if (this.stale !== "all") this.stale.add(label);
     const run = async () => {
-      while (this.isStale) {
-        this.isStale = false;
-        const threshold = [...this.thresholds].map(([label, score]) => `${label}:${score}`);
-        const rules = threshold.length ? { threshold } : {};
+      while (this.stale) {
+        const labels = this.stale === "all" ? null : [...this.stale];
+        this.stale = null;
+        const scores = [...this.thresholds].filter(([name]) => !labels || labels.includes(name));
+        const rules = { threshold: scores.map(([name, score]) => `${name}:${score}`) };
+        if (labels) rules.labels = labels;
         const found = await json("POST", "/api/events", { recording: this.id, model: this.model, ...rules });
-        this.events.found = found.events;
+        this.events.replace(found.events, labels);
         this.changed(this);
       }
     };
-    this.finding = run().finally(() => { this.finding = null; });
+    this.finding ??= run().finally(() => { this.finding = null; });
     return this.finding;
   }
 
