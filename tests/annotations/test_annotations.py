@@ -58,7 +58,9 @@ def test_the_end_of_a_name_chooses_the_format(tmp_path):
         format_of(tmp_path / "a.doc")
 
 
-@pytest.mark.parametrize("values", [(-1.0, 2.0, "dog"), (2.0, 1.0, "dog"), (0.0, float("nan"), "dog"), (0.0, 1.0, "a\tb")])
+@pytest.mark.parametrize(
+    "values", [(-1.0, 2.0, "dog"), (2.0, 1.0, "dog"), (0.0, float("nan"), "dog"), (0.0, 1.0, "a\tb")]
+)
 def test_an_impossible_event_is_refused(values):
     with pytest.raises(DataError):
         Annotation(*values)

@@ -306,6 +306,7 @@ def test_a_saved_report_holds_metrics_and_scores(tmp_path: Path) -> None:
     assert figures.keys() == CONTRACT | {"model", "data", "top1", "n_labels_with_positives", "failed"} | {
         "long_clips",
         "n_long_clips",
+        "n_unknown",
     }
     assert (figures["n_clips"], figures["n_labels"], figures["mAP_interval"]) == (8, 3, [1.0, 1.0])
     assert figures["d_prime"] is None, "JSON knows no infinity"
@@ -348,3 +349,13 @@ def test_the_markdown_report_lists_labels_and_failed_clips() -> None:
     assert [row.split(" ")[1] for row in rows] == ["dog", "rain", "wind"]
     assert rows[1].startswith(r"| rain \| hail | ") and rows[2] == "| wind | 0 | - | - |"
     assert "| x | x.wav: cut off |" in text
+
+
+def test_unknown_labels_do_not_count():
+    data = levels(8)
+    first = replace(data[0], labels=(), known=())
+    report = evaluate(Listener(), replace(data, clips=(first, *data.clips[1:])))
+    whole = evaluate(Listener(), replace(data, clips=data.clips[1:]))
+    assert report.n_unknown == 3 and report.to_json()["n_unknown"] == 3
+    assert (report.mAP, report.mAUC, report.labels) == (whole.mAP, whole.mAUC, whole.labels)
+    assert "Left out: 3 of 24 pairs of clip and label, which are unknown." in report.markdown()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import select
 from earmark.cli.flags import FOLDER, AsJson, Data, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
+from earmark.cli.selection import select
 from earmark.doctor.kinds import Limits
 from earmark.errors import DataError, counted
 

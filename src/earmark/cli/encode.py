@@ -7,9 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earmark import hub
-from earmark.cli.clips import published, select
 from earmark.cli.flags import FOLDER, AsJson, Data, Device, Labels, Model, Quiet, Split
 from earmark.cli.screen import note, progress, rounded, say, write_json
+from earmark.cli.selection import published, select
 from earmark.training.encoding import EncodeConfig
 from earmark.training.encoding import encode as run_encoding
 

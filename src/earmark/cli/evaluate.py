@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from earmark import hub
 from earmark.cli import screen
-from earmark.cli.clips import select
 from earmark.cli.flags import FOLDER, AsJson, BatchSize, Data, Device, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.selection import select
 from earmark.data.audioset import StrongEvent, read_strong_labels
 from earmark.data.clips import Dataset
 from earmark.errors import counted

@@ -11,17 +11,18 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.clips import rate_below, select
 from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
+from earmark.cli.selection import rate_below, select
 from earmark.data.clips import Dataset
+from earmark.data.union import unite
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
 from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
-_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator")
+_REQUEST: Final = ("data", "add", "split", "valid", "valid_split", "labels", "label_separator")
 """Flags that select the clips; `run.json` keeps them beside the settings."""
 _CONFIG: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
@@ -32,6 +33,7 @@ def train(
     data: Data | None = None,
     *,
     out: Path,
+    add: Annotated[list[str] | None, Topic.DATA] = None,
     split: Annotated[Split, Topic.DATA] = None,
     valid: Annotated[str | None, Topic.DATA] = None,
     valid_split: Annotated[str | None, Topic.DATA] = None,
@@ -47,6 +49,8 @@ def train(
 
     Args:
         out: Folder of the run; must be new or empty without --resume.
+        add: Further training clips, given like DATA, such as those of `earmark review`. A label that is in only one
+            of the sets is unknown in the clips of the others. Give it once for each set.
         valid: Data to validate on after each epoch, given like DATA.
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
         resume: Continue the run in --out with its settings and data.
@@ -61,15 +65,17 @@ def train(
     if not is_first:
         quiet = True
         show_warnings(quiet)
-    request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels, label_separator), strict=True))
+    request = dict(zip(_REQUEST, (data, add, split, valid, valid_split, labels, label_separator), strict=True))
     held_out = None
     try:
         clips = select(data, split, labels, label_separator=label_separator)
+        if add:
+            clips = unite([clips, *(select(spec, label_separator=label_separator) for spec in add)])
         if valid is not None or valid_split is not None:
             held_out = select(valid or data, valid_split, labels, label_separator=label_separator)
     except DataError as error:
         record = out / "run.json" if resume else config
-        raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
+        raise DataError(f"{error}{_hint_of_folder(record, data, valid, *(add or ()))}") from error
     _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
@@ -161,7 +167,8 @@ def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) 
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
-        if name not in _REQUEST or not (value is None or isinstance(value, str)):
+        texts = value if name == "add" and isinstance(value, list) else [value]
+        if name not in _REQUEST or not all(text is None or isinstance(text, str) for text in texts):
             raise ConfigError(
                 f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
             )

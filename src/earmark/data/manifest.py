@@ -22,7 +22,7 @@ from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.files import as_text, in_either_form
 
 _REQUIRED = ("path", "labels")
-_OPTIONAL = ("onset", "offset", "duration", "split", "group")
+_OPTIONAL = ("onset", "offset", "duration", "split", "group", "known")
 _SPLITS: Final = {
     spelling: split
     for split, spellings in {
@@ -47,7 +47,8 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     `path` is relative to the CSV file; `labels` are joined by `;`, or a printed list, and may be empty (no label
     applies). Optional:
     `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
-    share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
+    share; `known`, the labels that somebody looked for in the clip (the others are unknown; empty means all). Other
+    columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
     by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
 
     Args:
@@ -63,8 +64,8 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     clips = list(read_listed_clips(path, damage))
     if not clips:
         raise DataError(f"{path}: no row below the column names{damage.summary()}")
-    names = sorted({label for clip in clips for label in clip.labels})
-    if not names:
+    names = sorted({label for clip in clips for label in (*clip.labels, *(clip.known or ()))})
+    if not any(clip.labels for clip in clips):
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, missing, splits = drop_missing(str(path), clips, lenient)
     _warn_of_labels(str(path), names, found)
@@ -93,7 +94,7 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
 def _clip(folder: Path, row: dict[str, str]) -> Clip:
     if not row["path"]:
         raise DataError("no path")
-    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split")):
+    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split", "known")):
         raise DataError(NOT_UTF8)
     id_, path = _located(folder, row["path"])
     times = (parse_seconds(text, name) if (text := row.get(name)) else None for name in ("onset", "offset", "duration"))
@@ -107,8 +108,8 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
         duration = offset - start
     elif duration == 0:
         raise DataError("the duration is 0 s")
-    labels = split_cell(row["labels"])
-    for label in labels:
+    labels, known = split_cell(row["labels"]), split_cell(row.get("known", ""))
+    for label in (*labels, *known):
         check_label(normal_label(label))
     return Clip(
         id=id_ if onset is None else f"{id_}@{onset}",
@@ -116,6 +117,7 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
         audio=FileAudio(path, start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
+        known=known or None,
     )
 
 

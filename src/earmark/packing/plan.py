@@ -13,7 +13,7 @@ from urllib.parse import quote
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.packs import FORMAT
 from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import DataError, Limit, check_settings
+from earmark.errors import DataError, Limit, check_settings, first_few
 from earmark.labels import LabelSet
 from earmark.storage.files import as_text
 
@@ -155,8 +155,14 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     get one, because a shard does not keep the file that they came from.
 
     Raises:
-        DataError: Two ids or two splits have the same name when written as text or as file names.
+        DataError: Two ids or two splits have the same name when written as text or as file names; or labels of
+            clips are unknown, which packs do not keep.
     """
+    if partly := [c.id for c in dataset if c.known is not None and len(c.known) < len(dataset.labels)]:
+        raise DataError(
+            f"{dataset.name}: {len(partly)} clips have unknown labels, which a pack does not keep: "
+            f"{first_few(partly)}; pack the others alone, and train on both with `earmark train --add`"
+        )
     labels = LabelSet(tuple(map(as_text, dataset.labels.names)), tuple(map(as_text, dataset.labels.ids)))
     # making the data set checks that the ids as text differ
     clips = replace(

@@ -264,5 +264,6 @@ def _data_sha256(dataset: Dataset) -> str:
     """Hash of labels and clips in their order, without the sound."""
     digest = hashlib.sha256(repr((dataset.labels.names, dataset.labels.ids)).encode())
     for clip in dataset:
-        digest.update(repr((clip.id, clip.labels, clip.split, clip.group)).encode(errors="surrogateescape"))
+        known = () if clip.known is None else (clip.known,)
+        digest.update(repr((clip.id, clip.labels, clip.split, clip.group, *known)).encode(errors="surrogateescape"))
     return digest.hexdigest()

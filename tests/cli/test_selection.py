@@ -9,7 +9,7 @@ import torch
 
 from earmark import cli
 from earmark.audio.recording import Audio, save_audio
-from earmark.cli.clips import select
+from earmark.cli.selection import select
 from earmark.data import open_data
 from earmark.errors import DataError, EarmarkWarning
 from earmark.labels import LabelSet
