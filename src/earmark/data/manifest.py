@@ -16,10 +16,11 @@ from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
 from earmark.data.joined_labels import split_cell
-from earmark.data.tables import NOT_UTF8, drop_missing, parse_seconds, read_clips, read_table
+from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
 from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.files import as_text, in_either_form
+from earmark.storage.text_files import NOT_UTF8
 
 _REQUIRED = ("path", "labels")
 _OPTIONAL = ("onset", "offset", "duration", "split", "group", "known")

@@ -82,7 +82,7 @@ def weighted(strata: Sequence[tuple[int | float, int, int]]) -> Estimate:
     For one stratum it is Wilson's.
 
     >>> [round(value, 3) for value in weighted([(10, 10, 10), (90, 5, 10)])]
-    [0.55, 0.313, 0.786]
+    [0.55, 0.311, 0.787]
 
     Args:
         strata: Weight, right clips and clips of each; all have a clip.
