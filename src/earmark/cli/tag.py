@@ -35,8 +35,8 @@ from earmark.cli.flags import (
 )
 from earmark.cli.results import FORMS, FileResult, ResultsJournal, read, text, write
 from earmark.errors import AudioError, EarmarkError, Limit, counted
+from earmark.inference.events import label_thresholds
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import label_thresholds
 from earmark.parallel.processors import n_processors
 from earmark.storage.files import in_either_form, is_stream
 from earmark.storage.remote import url_of
@@ -83,7 +83,7 @@ def tag(
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     with screen.usage_errors():
         tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
-    label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
+    label_thresholds(threshold, tagger.thresholds, tagger.labels)  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 
     hidden = quiet or (out is None and sys.stdout.isatty())

@@ -15,7 +15,8 @@ from earmark.audio.tracks import Track
 from earmark.cli import screen
 from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score, SoundTrack
 from earmark.errors import AudioError
-from earmark.inference.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
+from earmark.inference.events import Event, Threshold, label_thresholds
+from earmark.inference.timeline import Timeline
 from earmark.plots.spectrogram import spectrogram_of
 
 
@@ -29,7 +30,7 @@ def timeline(
     window: float = 2.0,
     hop: float = 0.4,
     threshold: Score = None,
-    release: float = RELEASE,
+    release: float = 0.5,
     track: SoundTrack = None,
     decode_timeout: DecodeTimeout = None,
     format: Literal["table", "json", "csv", "audacity"] | None = None,
@@ -54,7 +55,7 @@ def timeline(
     set_time_limit(decode_timeout)
     with screen.usage_errors():
         tagger = hub.load(model, engine=engine, overlap=overlap)
-    label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
+    label_thresholds(threshold, tagger.thresholds, tagger.labels)  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
             length = probe(path, track).duration
