@@ -1,0 +1,91 @@
+"""`earmark clips`: detections cut out of their recordings, to listen to them."""
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+from earmark.annotations.formats import FORMATS, format_of
+from earmark.audio.time_limit import set_time_limit
+from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
+from earmark.cli.screen import note, progress, report_error, say, write_json
+from earmark.errors import DataError, counted
+from earmark.review.cutting import Clips, ClipsConfig, FailedRecording, cut_clips, find_recording
+
+_DEFAULTS: Final = ClipsConfig()
+
+
+def clips(
+    events: Path,
+    out: Annotated[Path, FOLDER],
+    /,
+    *,
+    events_format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "label-studio"] | None = None,
+    audio_root: Annotated[Path | None, FOLDER] = None,
+    settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
+    spectrograms: Annotated[bool, Parameter(negative="")] = False,
+    jobs: Annotated[Count | None, Parameter(help="Recordings read at a time; by default one per processor.")] = None,
+    decode_timeout: DecodeTimeout = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Cut detections out of their recordings.
+
+    Args:
+        events: A table of events by `earmark detect`, or another file of annotations.
+        out: Folder of the clips: new, empty, or begun by the same command.
+        events_format: Format of EVENTS; by default its suffix decides.
+        audio_root: Folder of the recordings if they have moved since.
+        spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.
+    """
+    if spectrograms:
+        from earmark.plots import require_matplotlib
+
+        require_matplotlib()
+    set_time_limit(decode_timeout)
+    form = format_of(events) if events_format is None else FORMATS[events_format]
+    find = partial(find_recording, root=audio_root, beside=events.parent)
+    try:
+        with progress("cutting", quiet) as show:
+            cut = cut_clips(
+                form.read(events),
+                out,
+                settings,
+                find=find,
+                n_threads=jobs,
+                progress=show,
+                on_failure=_report,
+            )
+        if spectrograms:
+            from earmark.review.pictures import draw_clips
+
+            with progress("drawing", quiet) as show:
+                draw_clips(out, cut.rows, show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; finished clips are kept, and the same command continues") from None
+    return _summary(cut, events, out, json, quiet)
+
+
+def _report(failed: FailedRecording) -> None:
+    report_error(f"{failed.error} ({counted(failed.n_clips, 'clip')} missing)")
+
+
+def _summary(cut: Clips, events: Path, out: Path, json: bool, quiet: bool) -> int:
+    if not cut.rows:
+        first = cut.failed[0]
+        raise DataError(f"{events}: no clip could be cut; {first.error}")
+    n_clips = Counter(row.label for row in cut.rows)
+    if json:
+        failed = [failed._asdict() for failed in cut.failed]
+        write_json({"out": str(out), "n_clips": len(cut.rows), "labels": dict(n_clips), "failed": failed})
+    else:
+        shown = ", ".join(f"{label} {n}" for label, n in sorted(n_clips.items()))
+        say(f"{out}: {counted(len(cut.rows), 'clip')} ({shown})")
+    note(
+        "listen, move wrong clips into the folder of the right label or into _noise, or delete them; then: "
+        f"earmark review {out}",
+        quiet,
+    )
+    return int(bool(cut.failed))
