@@ -98,6 +98,13 @@ COMMANDS: Final = {
         "damaged-files",
         "damaged-files --n-files 500 --out damaged.md",
     ),
+    "review-loop": (
+        "Correct detections from the truth, train again, and measure the precision before and after.",
+        "Writes results/review-loop.md and .json. Interrupted, the same command resumes. Without WORK it writes the "
+        "page again from results/review-loop.json.",
+        "review-loop work",
+        "review-loop",
+    ),
     "kill-and-resume": (
         "Kill doctor and pack with SIGKILL, resume them, and compare the bytes of the results.",
         "Prints the last part of results/audioset-shaped.md. The exit status is 1 if a byte differs.",

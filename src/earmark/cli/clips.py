@@ -11,7 +11,7 @@ from earmark.annotations.formats import FORMATS, format_of
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
 from earmark.cli.screen import note, progress, report_error, say, write_json
-from earmark.errors import DataError, counted
+from earmark.errors import ConfigError, DataError, counted
 from earmark.review.cutting import Clips, ClipsConfig, FailedRecording, cut_clips, find_recording
 
 _DEFAULTS: Final = ClipsConfig()
@@ -45,7 +45,10 @@ def clips(
 
         require_matplotlib()
     set_time_limit(decode_timeout)
-    form = format_of(events) if events_format is None else FORMATS[events_format]
+    try:
+        form = format_of(events) if events_format is None else FORMATS[events_format]
+    except ConfigError as error:
+        raise ConfigError(error.args[0], "events_format") from error
     find = partial(find_recording, root=audio_root, beside=events.parent)
     try:
         with progress("cutting", quiet) as show:

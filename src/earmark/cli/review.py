@@ -170,7 +170,11 @@ def _write_thresholds(path: Path, proposed: dict[str, Proposal | None], precisio
     if path.exists():
         before = {row["label"]: row["threshold"] for _, row in read_table(path, ("label", "threshold"))}
     # rounded down: the clip that gave the threshold must reach it
-    texts = {label: f"{math.floor(own.threshold * 1e4) / 1e4:g}" for label, own in proposed.items() if own is not None}
+    texts = {
+        label: f"{math.floor(round(own.threshold * 1e4, 6)) / 1e4:g}"
+        for label, own in proposed.items()
+        if own is not None
+    }
     with (
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,

@@ -66,7 +66,7 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     if not clips:
         raise DataError(f"{path}: no row below the column names{damage.summary()}")
     names = sorted({label for clip in clips for label in (*clip.labels, *(clip.known or ()))})
-    if not any(clip.labels for clip in clips):
+    if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, missing, splits = drop_missing(str(path), clips, lenient)
     _warn_of_labels(str(path), names, found)
@@ -167,6 +167,8 @@ def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> 
                 f"the labels {' and '.join(map(repr, alike))} differ only in case and are treated as different labels"
             )
             warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=3)
+    if any(clip.known is not None for clip in clips):  # corrections, which are added to other clips
+        return
     n_clips = Counter(label for clip in clips for label in clip.labels)
     for label in labels:
         if n_clips[label] == len(clips) > 1:
