@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final
 
 from cyclopts import CycloptsError
 
-from earmark.cli.flags import AsJson, Count, Quiet, split_words
+from earmark.cli.flags import AsJson, Count, Quiet
 from earmark.cli.screen import note, table, table_console, write_json
+from earmark.cli.selection import listed_labels
 from earmark.data.tables import read_table
 from earmark.errors import DataError, Limit, counted, first_few
+from earmark.labels import LabelSet
 from earmark.review.comparison import Comparison, Verdict, compare
 from earmark.review.corrections import write_corrections
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
@@ -74,12 +76,12 @@ def review(
 
 
 def _of_labels(compared: Comparison, labels: str | None) -> list[Verdict]:
-    if labels is None:
+    there = sorted({verdict.row.label for verdict in compared.verdicts})
+    if labels is None or not there:
         return list(compared.verdicts)
-    wanted = set(split_words(labels))
-    there = {verdict.row.label for verdict in compared.verdicts}
-    if unknown := sorted(wanted - there):
-        raise DataError(f"no clip was cut for {first_few(unknown)}; the labels are {', '.join(sorted(there))}")
+    wanted = listed_labels(labels, LabelSet(tuple(there))) or ()
+    if unknown := sorted(set(wanted) - set(there)):
+        raise DataError(f"no clip was cut for {first_few(unknown)}; the labels are {', '.join(there)}")
     return [verdict for verdict in compared.verdicts if verdict.row.label in wanted]
 
 

@@ -46,7 +46,7 @@ def select(
         raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
-    names = ESC10 if labels == "esc10" else _labels(labels, dataset.labels)
+    names = ESC10 if labels == "esc10" else listed_labels(labels, dataset.labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
     if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
         text = f"{dataset.name}: skipped {counted(len(bare), 'clip')} in no split, such as {bare[0]}"
@@ -56,8 +56,8 @@ def select(
     return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
 
 
-def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
-    """Labels of a comma-separated list; names of labels may contain commas themselves."""
+def listed_labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
+    """Labels of a comma-separated list, as far as they are known; names of labels may contain commas themselves."""
     words = _words("labels", text)
     if words is None:
         return None
