@@ -1,6 +1,5 @@
 """`earmark review`: what a person made of the clips of `earmark clips`."""
 
-import csv
 import math
 import sys
 from collections import Counter
@@ -10,16 +9,14 @@ from typing import Annotated, Any, Final
 from cyclopts import CycloptsError
 
 from earmark.cli.flags import AsJson, Count, Quiet
-from earmark.cli.screen import note, table, table_console, write_json
-from earmark.cli.selection import listed_labels
-from earmark.data.tables import read_table
+from earmark.cli.labels import labels_in, read_thresholds, write_thresholds
+from earmark.cli.screen import destination, note, table, table_console, write_json
 from earmark.errors import DataError, Limit, counted, first_few
 from earmark.labels import LabelSet
 from earmark.review.comparison import Comparison, Verdict, compare
 from earmark.review.corrections import write_corrections
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
 from earmark.review.sampling import band_name
-from earmark.storage.files import atomic_write
 
 _KINDS: Final = {
     "confirmed": "where they were cut",
@@ -79,7 +76,7 @@ def _of_labels(compared: Comparison, labels: str | None) -> list[Verdict]:
     there = sorted({verdict.row.label for verdict in compared.verdicts})
     if labels is None or not there:
         return list(compared.verdicts)
-    wanted = listed_labels(labels, LabelSet(tuple(there))) or ()
+    wanted = labels_in(labels, LabelSet(tuple(there)))
     if unknown := sorted(set(wanted) - set(there)):
         raise DataError(f"no clip was cut for {first_few(unknown)}; the labels are {', '.join(there)}")
     return [verdict for verdict in compared.verdicts if verdict.row.label in wanted]
@@ -168,22 +165,13 @@ def _values(
 
 def _write_thresholds(path: Path, proposed: dict[str, Proposal | None], precision: float, quiet: bool) -> None:
     """Writes the proposals; a file that is there keeps the lines of other labels."""
-    before: dict[str, str] = {}
-    if path.exists():
-        before = {row["label"]: row["threshold"] for _, row in read_table(path, ("label", "threshold"))}
+    before = read_thresholds(path) if path.exists() else {}
     # rounded down: the clip that gave the threshold must reach it
-    texts = {
-        label: f"{math.floor(round(own.threshold * 1e4, 6)) / 1e4:g}"
-        for label, own in proposed.items()
-        if own is not None
+    found = {
+        label: math.floor(round(own.threshold * 1e4, 6)) / 1e4 for label, own in proposed.items() if own is not None
     }
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("label", "threshold"))
-        writer.writerows({**before, **texts}.items())
-    note(f"{path}: {counted(len(texts), 'threshold')}", quiet)
+    with destination(path) as stream:
+        write_thresholds({**before, **found}, stream)
+    note(f"{path}: {counted(len(found), 'threshold')}", quiet)
     if missing := [label for label, own in proposed.items() if own is None]:
         note(f"note: no threshold reaches a precision of {precision:g} for {first_few(missing)}", quiet)

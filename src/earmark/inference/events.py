@@ -346,8 +346,8 @@ def find_events(
     columns = settings.columns(labels)
     thresholds = label_thresholds(settings.threshold, known, labels)
     # most labels never reach their threshold; without them a row is cheap
-    reached: Bool[np.ndarray, " chosen"] = (scores[:, columns] >= thresholds[columns]).any(axis=0)
-    finder = EventFinder(settings, labels, known, columns[reached])
+    reached: Bool[np.ndarray, " label"] = np.any(scores >= thresholds, axis=0)
+    finder = EventFinder(settings, labels, known, columns[reached[columns]])
     events: list[Event] = []
     for onset, offset, row in zip(cells[0].tolist(), cells[1].tolist(), scores, strict=True):
         events += finder.begin_cell(onset, row)
