@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -78,8 +77,8 @@ def run(work: Path, n_sounds: int, n_train: int, n_recordings: int, n_clips_seen
     budget = ("--n-clips-seen", n_clips_seen, "--seed", seed, "--quiet")
     train(work, "first", *_TRAIN, *budget)
     events = listen(work, "first", "field")
-    words = ("--precision", PRECISION, "--thresholds", "thresholds.csv", "--out", "corrected.csv")
-    review = reviewed(work, events.stem, *words)
+    files = ("--thresholds", "thresholds.csv", "--out", "corrected.csv")
+    review = reviewed(work, events.stem, "--precision", PRECISION, *files)
     more = ("--init", "first/last.safetensors", *_TRAIN, *budget)
     train(work, "control", *more)
     train(work, "second", "--add", "csv:corrected.csv", *more)
@@ -126,12 +125,12 @@ def listen(work: Path, model: str, recordings: str) -> Path:
     events = work / f"{model}-{recordings}.csv"
     folder = events.with_suffix("")
     if not events.exists():
-        words = ("--model", f"{model}/last.safetensors", *_DETECT, "--out", events.name, "--quiet")
-        earmark("detect", f"{recordings}/audio", *words, folder=work)
+        checkpoint = ("--model", f"{model}/last.safetensors")
+        earmark("detect", f"{recordings}/audio", *checkpoint, *_DETECT, "--out", events.name, "--quiet", folder=work)
     if not (folder / DESCRIPTION).exists():
         with (work / "log.txt").open("a") as log:
-            words = ("--per-label", PER_LABEL, "--pad", PAD, "--quiet")
-            earmark("clips", events.name, folder.name, *words, folder=work, output=log)
+            choice = ("--per-label", PER_LABEL, "--pad", PAD)
+            earmark("clips", events.name, folder.name, *choice, "--quiet", folder=work, output=log)
     correct(folder, read_truth(work / recordings))
     return events
 
@@ -156,10 +155,10 @@ def read_truth(folder: Path) -> Truth:
 
 def sounding(truth: Truth, file: str, start: float, end: float) -> list[str]:
     """The labels that sound for `OVERLAP` or more in a part of a recording, by falling time in it."""
-    times: Counter[str] = Counter()
+    times: dict[str, float] = {}
     for onset, offset, label in truth.get(Path(file).name, ()):
-        times[label] += min(end, offset) - max(start, onset) if min(end, offset) > max(start, onset) else 0.0
-    return [label for label, seconds in times.most_common() if seconds >= OVERLAP]
+        times[label] = times.get(label, 0.0) + max(0.0, min(end, offset) - max(start, onset))
+    return [label for label in sorted(times, key=lambda label: -times[label]) if times[label] >= OVERLAP]
 
 
 def reviewed(work: Path, folder: str, *words: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from earmark.audio.time_limit import set_time_limit
 from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
 from earmark.cli.screen import note, progress, report_error, say, write_json
 from earmark.errors import ConfigError, DataError, counted
-from earmark.review.cutting import Clips, ClipsConfig, FailedRecording, cut_clips, find_recording
+from earmark.review.cutting import Clips, ClipsConfig, cut_clips, find_recording
 
 _DEFAULTS: Final = ClipsConfig()
 
@@ -59,8 +59,9 @@ def clips(
                 find=find,
                 n_threads=jobs,
                 progress=show,
-                on_failure=_report,
             )
+        for failed in cut.failed:
+            report_error(f"{failed.error} ({counted(failed.n_clips, 'clip')} missing)")
         if spectrograms:
             from earmark.review.pictures import draw_clips
 
@@ -69,10 +70,6 @@ def clips(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; finished clips are kept, and the same command continues") from None
     return _summary(cut, events, out, json, quiet)
-
-
-def _report(failed: FailedRecording) -> None:
-    report_error(f"{failed.error} ({counted(failed.n_clips, 'clip')} missing)")
 
 
 def _summary(cut: Clips, events: Path, out: Path, json: bool, quiet: bool) -> int:

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,18 +14,20 @@ from earmark.cli.labels import labels_in, read_thresholds, write_thresholds
 from earmark.cli.screen import destination, note, table, table_console, write_json
 from earmark.errors import DataError, Limit, counted, first_few
 from earmark.labels import LabelSet
-from earmark.review.comparison import Comparison, Verdict, compare
+from earmark.review.comparison import Comparison, Kind, Verdict, compare
 from earmark.review.corrections import write_corrections
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
 from earmark.review.sampling import band_name
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[Kind, str]] = {
     "confirmed": "where they were cut",
     "corrected": "in the folder of another label",
     "noise": "in _noise",
     "deleted": "deleted",
     "aside": "set aside",
 }
+_OF_BANDS: Final = ("label", "score", "events", "clips", "right", "precision", "95 % interval")
+_OF_PROPOSALS: Final = ("label", "threshold", "precision", "95 % interval", "clips", "right events kept")
 
 
 def review(
@@ -63,7 +66,7 @@ def review(
         shown = first_few([str(path.relative_to(folder)) for path in compared.others])
         note(f"note: {counted(len(compared.others), 'recording')} not in the manifest do not count: {shown}", quiet)
     if thresholds is not None:
-        _write_thresholds(thresholds, proposed, precision, quiet)
+        _write_thresholds(thresholds, proposed, precision, min_clips, quiet)
     if out is not None:
         written = write_corrections(out, folder, verdicts, compared.labels)
         counts = ", ".join(f"{n} {kind}" for kind, n in written._asdict().items() if kind != "missing")
@@ -100,8 +103,7 @@ def _print(
         rows.append((own.label, "all", own.n_events, own.n_clips, own.n_right, own.precision))
         rows += [("", band_name(b.band), b.n_events, b.n_clips, b.n_right, b.precision) for b in own.bands]
     console.print()
-    columns = ("label", "score", "events", "clips", "right", "precision", "95 % interval")
-    console.print(table([(*map(str, row[:5]), *_cells(row[5])) for row in rows], *columns))
+    console.print(table([(*map(str, row[:5]), *_cells(row[5])) for row in rows], *_OF_BANDS))
     console.print(
         "Wilson's intervals; all: the mean over the bands by their events in the table, with the combined interval"
     )
@@ -113,9 +115,8 @@ def _print(
         else:
             threshold, estimate, n_clips, kept = proposal
             proposals.append((label, f"{threshold:.4g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
-    columns = ("label", "threshold", "precision", "95 % interval", "clips", "right events kept")
     console.print(f"lowest threshold with a precision of {precision:g}:")
-    console.print(table(proposals, *columns))
+    console.print(table(proposals, *_OF_PROPOSALS))
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
@@ -163,7 +164,9 @@ def _values(
     }
 
 
-def _write_thresholds(path: Path, proposed: dict[str, Proposal | None], precision: float, quiet: bool) -> None:
+def _write_thresholds(
+    path: Path, proposed: dict[str, Proposal | None], precision: float, min_clips: int, quiet: bool
+) -> None:
     """Writes the proposals; a file that is there keeps the lines of other labels."""
     before = read_thresholds(path) if path.exists() else {}
     # rounded down: the clip that gave the threshold must reach it
@@ -174,4 +177,5 @@ def _write_thresholds(path: Path, proposed: dict[str, Proposal | None], precisio
         write_thresholds({**before, **found}, stream)
     note(f"{path}: {counted(len(found), 'threshold')}", quiet)
     if missing := [label for label, own in proposed.items() if own is None]:
-        note(f"note: no threshold reaches a precision of {precision:g} for {first_few(missing)}", quiet)
+        why = f"no score that {min_clips} clips or more reach has a precision of {precision:g}"
+        note(f"note: {why}: {first_few(missing)}", quiet)

@@ -170,15 +170,16 @@ class Report:
         Raises:
             OSError: The file cannot be written.
         """
+        arrays: dict[str, Any] = {
+            "ids": np.array(self.ids, np.str_),
+            "labels": np.array([figures.label for figures in self.labels], np.str_),
+            "scores": self.scores,
+            "target": self.target.astype(np.uint8),
+        }
+        if self.known is not None:
+            arrays["known"] = self.known.astype(np.uint8)
         with atomic_write(path) as temporary:
-            np.savez_compressed(
-                temporary,
-                ids=np.array(self.ids, np.str_),
-                labels=np.array([figures.label for figures in self.labels], np.str_),
-                scores=self.scores,
-                target=self.target.astype(np.uint8),
-                **({} if self.known is None else {"known": self.known.astype(np.uint8)}),
-            )
+            np.savez_compressed(temporary, **arrays)
 
 
 def evaluate(

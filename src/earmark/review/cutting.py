@@ -83,7 +83,6 @@ def cut_clips(
     find: Callable[[str], Path] | None = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_failure: Callable[[FailedRecording], None] | None = None,
 ) -> Clips:
     """Cuts events out of their recordings: `OUT/LABEL/RECORDING_ONSET_SCORE.flac`, listed in `OUT/manifest.csv`.
 
@@ -97,7 +96,6 @@ def cut_clips(
         find: Returns the path of a recording that the events name; by default `find_recording`.
         n_threads: Recordings that are read at a time; by default one per processor.
         progress: Called with the number of recordings done and their total.
-        on_failure: Called with each recording that cannot be read, or only in part.
 
     Raises:
         ConfigError: The folder holds other clips or other files.
@@ -120,8 +118,6 @@ def cut_clips(
                 journal.append([number, results])
                 if progress is not None:
                     progress(len(known), len(tasks))
-                if on_failure is not None and (failure := _failure(tasks[number], results)) is not None:
-                    on_failure(failure)
         clips = _clips(tasks, known)
         write_manifest(out, clips.rows)
         write_json(out / DESCRIPTION, {**plan, "failed": [failed._asdict() for failed in clips.failed]})
@@ -278,17 +274,12 @@ def _relative(path: Path, folder: Path) -> str:
         return os.path.realpath(path)
 
 
-def _failure(rows: Sequence[CutClip], results: Sequence[_Result]) -> FailedRecording | None:
-    errors = [result["error"] for result in results if "error" in result]
-    return FailedRecording(rows[0].file, errors[0], len(errors)) if errors else None
-
-
 def _clips(tasks: Sequence[Sequence[CutClip]], known: Mapping[int, Sequence[_Result]]) -> Clips:
     rows, failed = [], []
     for number, own in enumerate(tasks):
         for row, result in zip(own, known[number], strict=True):
             if "error" not in result:
                 rows.append(replace(row, **result))
-        if (failure := _failure(own, known[number])) is not None:
-            failed.append(failure)
+        if errors := [result["error"] for result in known[number] if "error" in result]:
+            failed.append(FailedRecording(own[0].file, errors[0], len(errors)))
     return Clips(tuple(rows), tuple(failed))
