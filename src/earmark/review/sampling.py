@@ -21,8 +21,7 @@ def band_of(score: float | None) -> int:
     >>> band_of(0.0), band_of(0.3), band_of(0.8999), band_of(1.0), band_of(None)
     (0, 3, 8, 9, -1)
     """
-    # the product of 0.29 * 100 is below 29; bands must not split at such errors
-    return NO_SCORE if score is None else int(min(max(round(score * N_BANDS, 9), 0), N_BANDS - 1))
+    return NO_SCORE if score is None else int(min(max(score * N_BANDS, 0), N_BANDS - 1))
 
 
 def band_name(band: int) -> str:
