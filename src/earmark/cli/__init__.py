@@ -68,6 +68,13 @@ _COMMANDS: Final = {
         "or 0.5 if it has none.",
         "earmark thresholds earmark-esc50 --out thresholds.csv",
     ),
+    "summarize": (
+        "Count events by hour of the day, day, file or label.",
+        "Reads the tables of `earmark detect` and annotations of other programs. An event counts in the hour of its "
+        "onset, which needs its time of day: from the table, or from a time stamp in the name of the file.",
+        "earmark summarize events.csv --by hour --plot hours.png",
+        "earmark summarize events.parquet --by day --time-zone Europe/Berlin --out days.csv",
+    ),
     "evidence": (
         "Show which moments of a recording a tag comes from.",
         "Prints how far the logit of the label falls when a moment is left out. A recording longer than the training "
