@@ -1,6 +1,6 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,8 +78,8 @@ def detect(
 
     Args:
         tagger: May know labels without events.
-        dataset: Clips named by their segment id or video id, as `audioset:` and `parquet:` name them.
-        events: Events by segment id (`earmark.data.audioset.read_strong_labels`).
+        dataset: Clips named as in `events`, or by the video ids of its segments.
+        events: Events by the ids of clips or segments (`read_recordings`, `read_strong_labels`).
         window: Window of the timeline in seconds.
         hop: Hop of the timeline in seconds.
         progress: Called with the number of clips scored so far and their total.
@@ -128,12 +128,13 @@ def detect(
 
 
 def _truth(
-    clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]
+    clips: Sequence[Clip], events: Mapping[str, Sequence[StrongEvent]]
 ) -> tuple[dict[str, Sequence[StrongEvent]], list[str]]:
     """Events by clip id, and messages about clips with several possible segments."""
     segments: dict[str, list[str]] = {}
-    for segment_id in events:
-        segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
+    if any(clip.id not in events for clip in clips):  # named by their video
+        for segment_id in events:
+            segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
     truth: dict[str, Sequence[StrongEvent]] = {}
     unclear: list[str] = []
     for clip in clips:
