@@ -40,7 +40,7 @@ ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Gro
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(
-        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime for earmark-esc50 and .onnx files, PyTorch for the rest."
+        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime where the model has an .onnx file, PyTorch for the rest."
     ),
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
@@ -57,8 +57,8 @@ Labels = Annotated[
 Model = Annotated[
     str,
     Parameter(
-        help="earmark-esc50, a published model (`earmark models`), or a file: .safetensors checkpoint, exported .onnx, "
-        "weights of a published model."
+        help="earmark-esc50, a published model (`earmark models`), hf://OWNER/NAME on the Hugging Face Hub, or a file: "
+        ".safetensors checkpoint, exported .onnx, weights of a published model."
     ),
 ]
 Overlap = Annotated[
