@@ -1,4 +1,4 @@
-"""What a person made of clips."""
+"""Verdicts on clips."""
 
 import shutil
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
@@ -22,6 +22,9 @@ from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
 from earmark.training.settings import Topic
+
+if TYPE_CHECKING:
+    from earmark.training.training_run import TrainResult
 
 _DEFAULTS: Final = TrainConfig()
 _CLIPS: Final = EventClips()
@@ -76,10 +79,8 @@ def train(
     held_out = None
     try:
         choose = partial(select, labels=labels, label_separator=label_separator, event_clips=event_clips)
-        clips = choose(data, split)
-        if add:
-            more = partial(select, label_separator=label_separator, event_clips=event_clips)
-            clips = unite([clips, *map(more, add)])
+        more = partial(select, label_separator=label_separator, event_clips=event_clips)
+        clips = unite([choose(data, split), *map(more, add or ())])
         if valid is not None or valid_split is not None:
             held_out = choose(valid or data, valid_split)
     except DataError as error:
@@ -92,6 +93,10 @@ def train(
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
     if not is_first:
         return
+    _print(result, json)
+
+
+def _print(result: "TrainResult", json: bool) -> None:
     best = result.best_epoch
     if json:
         write_json({"best": str(result.best), "last": str(result.last), "best_epoch": best.to_json()})

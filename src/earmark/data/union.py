@@ -8,7 +8,7 @@ from earmark.labels import LabelSet
 
 
 def unite(datasets: Sequence[Dataset]) -> Dataset:
-    """The clips of all data sets; a label that a data set lacks is unknown in its clips.
+    """The clips of all data sets; a label that a data set lacks is unknown in its clips. One data set stays as it is.
 
     Labels are matched by name and keep the order of their first appearance. A clip whose id was taken before has the
     name of its data set before its id.
@@ -19,6 +19,8 @@ def unite(datasets: Sequence[Dataset]) -> Dataset:
     Raises:
         DataError: Labels of different names have the same id.
     """
+    if len(datasets) == 1:
+        return datasets[0]
     ids: dict[str, str] = {}
     for dataset in datasets:
         for name, id_ in zip(dataset.labels.names, dataset.labels.ids, strict=True):
@@ -32,7 +34,7 @@ def unite(datasets: Sequence[Dataset]) -> Dataset:
         labels=labels,
         clips=tuple(_clips(datasets, len(labels))),
         missing=tuple(id_ for dataset in datasets for id_ in dataset.missing),
-        missing_splits=first.missing_splits if len(datasets) == 1 else (),
+        missing_splits=(),
         outside=tuple(lost for dataset in datasets for lost in dataset.outside),
         damaged=tuple(part for dataset in datasets for part in dataset.damaged),
     )

@@ -1,4 +1,4 @@
-"""What a person made of the clips of a folder: confirmed, corrected, noise, deleted or set aside."""
+"""Verdicts of a person on the clips of a folder: confirmed, corrected, noise, deleted or set aside."""
 
 import hashlib
 from collections import defaultdict
@@ -20,7 +20,7 @@ Kind = Literal["confirmed", "corrected", "noise", "deleted", "aside"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person made of a clip."""
+    """The verdict of a person on a clip."""
 
     row: CutClip
     kind: Kind

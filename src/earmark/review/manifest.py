@@ -22,9 +22,9 @@ class CutClip:
     file: str
     """The recording as the table of events names it."""
     onset: float
-    """Of the event, in seconds."""
+    """Onset of the event (s)."""
     offset: float
-    """Of the event, in seconds."""
+    """Offset of the event (s)."""
     label: str
     score: float | None
     time: str

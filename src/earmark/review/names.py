@@ -15,7 +15,7 @@ PLOTS: Final = "plots"
 """Folder of the spectrograms."""
 
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%]|^[._]|[. ]$')
-"""What a folder name must not have on some system, at the start only or at the end only; `%` marks an escape."""
+"""Characters that some system forbids in names, at their start or at their end; and `%`, which marks an escape."""
 _RESERVED: Final = re.compile(rf"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9]|{PLOTS})(\..*)?")
 _ESCAPE: Final = re.compile(r"(?:%[0-9A-F]{2})+")
 _LONGEST: Final = 200

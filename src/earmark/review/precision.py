@@ -54,7 +54,7 @@ class Proposal(NamedTuple):
 
     threshold: float
     precision: Estimate
-    """Of the events with this score or a higher one."""
+    """Precision of the events with this score or a higher one."""
     n_clips: int
     """Judged clips with this score or a higher one."""
     kept: float
