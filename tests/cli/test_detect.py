@@ -196,7 +196,7 @@ def test_resume_adds_only_the_missing_files(model: str, folder: Path, tmp_path: 
 def test_a_killed_command_resumes_to_the_table_of_an_undisturbed_one(
     recordings: Path, tmp_path: Path, capfd: Capture, wait_until: Callable[..., None]
 ) -> None:
-    """Of 20 files, 3 are damaged; the command is killed while it is at a long one in the middle."""
+    """Three of 20 files are damaged; the command is killed while it is at a long one in the middle."""
     pytest.importorskip("pyarrow")
     folder, out, other = tmp_path / "r", tmp_path / "e.parquet", tmp_path / "undisturbed.parquet"
     folder.mkdir()
