@@ -11,7 +11,7 @@ import pytest
 from earmark.annotations.events import Annotation, FileEvents
 from earmark.audio.recording import load_audio, probe
 from earmark.errors import ConfigError, DataError
-from earmark.review.cutting import JOURNAL, ClipsConfig, cut_clips, find_recording
+from earmark.review.cutting import JOURNAL, ClipsConfig, cut_clips, recordings_of
 from earmark.review.manifest import read_manifest
 from tests.review.conftest import RATE
 
@@ -109,17 +109,19 @@ def test_other_files_and_no_events_are_refused(detected, tmp_path):
         cut_clips(detected(), tmp_path / "out")
 
 
-def test_moved_recordings_are_found_below_a_root(tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "x.wav").touch()
-    for file in ("/old/place/site/x.wav", "C:\\place\\site\\x.wav", "../site/x.wav", "site/x.wav"):
-        assert find_recording(file, tmp_path) == tmp_path / "site" / "x.wav"
-    assert find_recording("site/x.wav", beside=tmp_path) == tmp_path / "site" / "x.wav"
-    for file in ("other/x.wav", ""):
-        with pytest.raises(DataError, match="no such recording below"):
-            find_recording(file, tmp_path)
+def test_recordings_are_found_from_the_working_folder_beside_the_table_or_below_a_root(tmp_path, monkeypatch):
+    for name in ("tables/near.wav", "moved/site/x.wav", "here/x.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "here")
+    find, moved = recordings_of(tmp_path / "tables" / "e.csv"), recordings_of(tmp_path / "e.csv", tmp_path / "moved")
+    assert find("x.wav") == Path("x.wav") and find("near.wav") == find("near") == tmp_path / "tables" / "near.wav"
+    for file in ("x.wav", "C:\\old\\site\\x.wav", "../site/x.wav"):
+        assert moved(file) == tmp_path / "moved" / "site" / "x.wav"
     with pytest.raises(DataError, match="--audio-root"):
-        find_recording("x.wav", beside=tmp_path)
+        find("none.wav")
+    with pytest.raises(DataError, match=r"no recording 'near.wav' in \S+moved$"):
+        moved("near.wav")
 
 
 def test_a_damaged_description_is_named(detected, tmp_path):

@@ -1,7 +1,6 @@
 """`earmark clips`: detections cut out of their recordings, to listen to them."""
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -12,7 +11,7 @@ from earmark.audio.time_limit import set_time_limit
 from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
 from earmark.cli.screen import note, progress, report_error, say, write_json
 from earmark.errors import ConfigError, DataError, counted
-from earmark.review.cutting import Clips, ClipsConfig, cut_clips, find_recording
+from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
 
 _DEFAULTS: Final = ClipsConfig()
 
@@ -49,14 +48,13 @@ def clips(
         form = format_of(events) if events_format is None else FORMATS[events_format]
     except ConfigError as error:
         raise ConfigError(error.args[0], "events_format") from error
-    find = partial(find_recording, root=audio_root, beside=events.parent)
     try:
         with progress("cutting", quiet) as show:
             cut = cut_clips(
                 form.read(events),
                 out,
                 settings,
-                find=find,
+                find=recordings_of(events, audio_root),
                 n_threads=jobs,
                 progress=show,
             )

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from earmark.annotations.events import FileEvents
 from earmark.audio.recording import load_audio, probe, save_audio
+from earmark.data.recording_names import RecordingNames
 from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings, describe_error
 from earmark.parallel.prefetch import in_threads
 from earmark.parallel.processors import n_processors
@@ -80,7 +81,7 @@ def cut_clips(
     out: Path,
     config: ClipsConfig | None = None,
     *,
-    find: Callable[[str], Path] | None = None,
+    find: Callable[[str], Path] = Path,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Clips:
@@ -93,7 +94,8 @@ def cut_clips(
         events: Events of recordings.
         out: The folder: new, empty, or begun by the same call.
         config: Settings of the clips.
-        find: Returns the path of a recording that the events name; by default `find_recording`.
+        find: Returns the path of a recording that the events name, such as `recordings_of(table)`; by default the name
+            is the path.
         n_threads: Recordings that are read at a time; by default one per processor.
         progress: Called with the number of recordings done and their total.
 
@@ -111,7 +113,7 @@ def cut_clips(
         tasks = [list(rows) for _, rows in groupby(wanted, key=lambda row: row.file)]
         todo = [number for number in range(len(tasks)) if number not in known]
         n_threads = n_threads or n_processors()
-        task = partial(_cut_recording, out, find or find_recording)
+        task = partial(_cut_recording, out, find)
         with closing(in_threads(task, [tasks[number] for number in todo], n_threads, 2 * n_threads)) as cut:
             for number, results in zip(todo, cut, strict=True):
                 known[number] = results
@@ -240,31 +242,30 @@ def _cut_recording(out: Path, find: Callable[[str], Path], rows: Sequence[CutCli
     return results
 
 
-def find_recording(file: str, root: Path | None = None, beside: Path | None = None) -> Path:
-    """The recording that a table of events names.
+def recordings_of(table: Path, root: Path | None = None) -> Callable[[str], Path]:
+    """Returns a function that finds the recordings that a table of events names.
+
+    Names count from the working folder, as `earmark detect` writes them; else they are looked for in the folder of the
+    table, as `RecordingNames` does.
 
     Args:
-        file: Its path in the table.
-        root: Folder of recordings that have moved; in it the whole path is looked for, then its last parts, down to the
-            bare name.
-        beside: Without a root, the folder that a relative path counts from if the working folder does not have it.
-
-    Raises:
-        DataError: It is nowhere.
+        table: The table.
+        root: Folder of recordings that have moved; they are looked for in it alone.
     """
-    if root is None:
-        candidates = [Path(file), *([beside / file] if beside is not None else [])]
-        where = "there; --audio-root names the folder of moved recordings"
-    else:
-        is_windows = "\\" in file and "/" not in file
-        pure = PureWindowsPath(file) if is_windows else PurePosixPath(file)
-        parts = [part for part in pure.parts if part not in ("..", pure.anchor)]
-        candidates = [root.joinpath(*parts[first:]) for first in range(len(parts))]
-        where = f"below {root}"
-    for candidate in candidates:
-        if (found := in_either_form(candidate)).is_file():
-            return found
-    raise DataError(f"{file}: no such recording {where}")
+    names = RecordingNames(root or table.parent)
+
+    def find(file: str) -> Path:
+        path = in_either_form(Path(file))
+        if root is None and os.path.isfile(path):  # noqa: PTH113 (never raises)
+            return path
+        try:
+            return names.find(file, names.folder)
+        except DataError as error:
+            if root is not None:
+                raise
+            raise DataError(f"{error}; --audio-root names the folder of recordings that have moved") from error
+
+    return find
 
 
 def _relative(path: Path, folder: Path) -> str:
