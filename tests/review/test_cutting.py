@@ -10,7 +10,7 @@ import pytest
 
 from earmark.annotations.events import Annotation, FileEvents
 from earmark.audio.recording import load_audio, probe
-from earmark.errors import ConfigError, DataError
+from earmark.errors import AudioError, ConfigError, DataError
 from earmark.review.cutting import JOURNAL, ClipsConfig, cut_clips, recordings_of
 from earmark.review.manifest import read_manifest
 from tests.review.conftest import RATE
@@ -87,6 +87,14 @@ def test_an_interrupted_cutting_continues_to_the_same_result(detected, tmp_path)
     steps = []
     assert cut_clips(events, tmp_path / "out", progress=lambda *step: steps.append(step)) == whole
     assert steps == [(3, 3)] and content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_clip_that_cannot_be_written_ends_the_work(detected, tmp_path):
+    (tmp_path / "fox").touch()  # in the place of a folder
+    (tmp_path / JOURNAL).touch()
+    with pytest.raises(AudioError, match="cannot be written"):
+        cut_clips(detected(("dog", 0.9), ("fox", 0.5)), tmp_path)
+    assert not (tmp_path / "manifest.csv").exists()
 
 
 def test_a_finished_folder_stays_as_a_person_left_it(detected, tmp_path):

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -102,6 +101,7 @@ def cut_clips(
     Raises:
         ConfigError: The folder holds other clips or other files.
         DataError: There is no event, or another process is at work in the folder.
+        AudioError: A clip cannot be written.
     """
     config = config or ClipsConfig()
     wanted = _wanted(events, config)
@@ -117,7 +117,8 @@ def cut_clips(
         with closing(in_threads(task, [tasks[number] for number in todo], n_threads, 2 * n_threads)) as cut:
             for number, results in zip(todo, cut, strict=True):
                 known[number] = results
-                journal.append([number, results])
+                if not any("error" in result for result in results):  # another call tries these again
+                    journal.append([number, results])
                 if progress is not None:
                     progress(len(known), len(tasks))
         clips = _clips(tasks, known)
@@ -149,7 +150,7 @@ def _wanted(events: Sequence[FileEvents], config: ClipsConfig) -> list[CutClip]:
                 offset=event.offset,
                 label=event.label,
                 score=event.score,
-                time=event.time.isoformat() if isinstance(event.time, datetime) else "",
+                time=event.time.isoformat() if event.time is not None else "",
                 start=round(start, 6),
                 end=round(min(event.offset + config.pad, start + config.max_duration), 6),
                 band=bands[place],
@@ -230,15 +231,14 @@ def _cut_recording(out: Path, find: Callable[[str], Path], rows: Sequence[CutCli
     recording = _relative(path, out)
     results: list[_Result] = []
     for row in rows:
-        target = out / row.clip
         try:
             audio = load_audio(path, sample_rate, row.start, row.end - row.start)
-            save_audio(target, audio)
-            end = round(row.start + audio.duration, 6)
-            digest = hashlib.sha256(target.read_bytes()).hexdigest()
-            results.append({"recording": recording, "end": end, "sha256": digest})
         except (EarmarkError, OSError) as error:
             results.append({"error": describe_error(error)})
+            continue
+        save_audio(out / row.clip, audio)  # a full disk ends the command, which then continues
+        digest = hashlib.sha256((out / row.clip).read_bytes()).hexdigest()
+        results.append({"recording": recording, "end": round(row.start + audio.duration, 6), "sha256": digest})
     return results
 
 
