@@ -88,9 +88,3 @@ def test_names_of_splits_become_names_of_files(data: Dataset) -> None:
 def test_invalid_settings_are_refused(words: dict, unchecked: None) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(words))}: .* was expected, not"):
         PackConfig(**words)
-
-
-def test_clips_with_unknown_labels_are_refused(data: Dataset) -> None:
-    partly = replace(data.clips[0], known=data.clips[0].labels)
-    with pytest.raises(DataError, match="unknown labels, which a pack does not keep"):
-        make_plan(replace(data, clips=(partly, *data.clips[1:])), PackConfig())

@@ -192,10 +192,11 @@ def _clips(
     split = _audioset_split(table.shard.url) if table.kind == AUDIOSET else None
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
     groups = repeat(None) if table.groups is None else table.groups.to_pylist()
+    known = repeat(None) if table.known is None else table.known.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
     labelled = _labels(table, names_of, shared, damage.lenient)
-    rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
-    for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
+    rows = zip(ids, labelled, splits, groups, known, places, onsets, durations, strict=False)
+    for number, (id_, (labels, lost), split, group, judged, (row_group, row), onset, duration) in enumerate(rows):
         if number in wrong or number in strange:
             continue
         if damage.lenient:  # otherwise Dataset refuses repeated ids
@@ -210,7 +211,8 @@ def _clips(
         if lost:
             outside.append((id_, lost))
         is_own = table.kind == AUDIOSET or group == id_
-        yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
+        judged = None if judged is None else shared.setdefault(tuple(judged), tuple(judged))
+        yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group), judged)
 
 
 def _nulls(column: Any) -> list[int]:

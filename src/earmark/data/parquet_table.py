@@ -39,6 +39,8 @@ class Table(NamedTuple):
     """Lists of texts."""
     splits: Any
     groups: Any
+    known: Any
+    """Lists of texts, of packs only; null where all labels are known."""
     times: dict[str, Any]
     rows_per_group: list[int]
     ranges: tuple[list[int], list[int]] | None
@@ -93,7 +95,10 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     label_column = "labels" if "labels" in schema.names else "label"
-    wanted = {name for name in (label_column, "split", group, *times) if name and name in schema.names} | {id_column}
+    known = "known" if kind == PACK else None
+    wanted = {name for name in (label_column, "split", group, known, *times) if name and name in schema.names} | {
+        id_column
+    }
     rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
     if rows is None:
         read = file.read(columns=sorted(wanted))
@@ -124,6 +129,7 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
         labels=labels,
         splits=column("split", pa.string()),
         groups=None if kind == AUDIOSET else column(group, pa.string()),
+        known=column(known, pa.list_(pa.string())),
         times={time: column(time, pa.float64()) for time in times},
         rows_per_group=[of_group.num_rows for of_group in groups],
         ranges=packs.read_ranges(url, rows, footer.num_rows),

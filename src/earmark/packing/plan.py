@@ -13,7 +13,7 @@ from urllib.parse import quote
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.packs import FORMAT
 from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import DataError, Limit, check_settings, first_few
+from earmark.errors import DataError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.storage.files import as_text
 
@@ -111,7 +111,8 @@ class Plan:
         """SHA-256 of the label set and of all facts about the clips except their sounds."""
         digest = sha256("\0".join((*self.labels.names, *self.labels.ids)).encode())
         for clip in sorted(self.clips(), key=lambda clip: clip.id):
-            fields = (clip.id, clip.split or "", clip.group or "", *clip.labels)
+            known = () if clip.known is None else ("", *clip.known)
+            fields = (clip.id, clip.split or "", clip.group or "", *clip.labels, *known)
             digest.update(b"\n" + "\0".join(fields).encode())
         return digest.hexdigest()
 
@@ -155,14 +156,8 @@ def make_plan(dataset: Dataset, config: PackConfig) -> Plan:
     get one, because a shard does not keep the file that they came from.
 
     Raises:
-        DataError: Two ids or two splits have the same name when written as text or as file names; or labels of
-            clips are unknown, which packs do not keep.
+        DataError: Two ids or two splits have the same name when written as text or as file names.
     """
-    if partly := [c.id for c in dataset if c.known is not None and len(c.known) < len(dataset.labels)]:
-        raise DataError(
-            f"{dataset.name}: {len(partly)} clips have unknown labels, which a pack does not keep: "
-            f"{first_few(partly)}; pack the others alone, and train on both with `earmark train --add`"
-        )
     labels = LabelSet(tuple(map(as_text, dataset.labels.names)), tuple(map(as_text, dataset.labels.ids)))
     # making the data set checks that the ids as text differ
     clips = replace(
@@ -242,7 +237,11 @@ def _grouped(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _with_valid_text(clip: Clip) -> Clip:
-    if all(word is None or word.isascii() for word in (clip.id, clip.split, clip.group, *clip.labels)):
+    if all(
+        word is None or word.isascii() for word in (clip.id, clip.split, clip.group, *clip.labels, *(clip.known or ()))
+    ):
         return clip
     split, group = (None if word is None else as_text(word) for word in (clip.split, clip.group))
-    return replace(clip, id=as_text(clip.id), labels=tuple(map(as_text, clip.labels)), split=split, group=group)
+    labels = tuple(map(as_text, clip.labels))
+    known = None if clip.known is None else tuple(map(as_text, clip.known))
+    return replace(clip, id=as_text(clip.id), labels=labels, split=split, group=group, known=known)
