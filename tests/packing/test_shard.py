@@ -15,6 +15,7 @@ from earmark.audio.recording import Audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio
 from earmark.errors import AudioError
 from earmark.labels import LabelSet
+from earmark.storage.files import as_text
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("fsspec", reason="fsspec is not installed")
@@ -157,4 +158,4 @@ def test_a_pack_keeps_which_labels_are_known(data: Dataset, tmp_path: Path) -> N
     partly = (replace(first, known=first.labels), replace(second, labels=(), known=LABELS.names), *others)
     pack(replace(data, clips=partly), tmp_path / "pack", CONFIG, jobs=1)
     packed = {clip.id: (clip.labels, clip.known) for clip in read_parquet(str(tmp_path / "pack"))}
-    assert packed == {clip.id: (clip.labels, clip.known) for clip in partly}
+    assert packed == {as_text(clip.id): (clip.labels, clip.known) for clip in partly}
