@@ -14,7 +14,6 @@ from earmark.cli.flags import (
     FOLDER,
     AsJson,
     BatchSize,
-    ClipsOfEvents,
     Data,
     Device,
     Labels,
@@ -22,7 +21,7 @@ from earmark.cli.flags import (
     Quiet,
     Split,
 )
-from earmark.cli.selection import check_annotated, select
+from earmark.cli.selection import ClipsOfEvents, check_annotated, select
 from earmark.data import ANNOTATED, EventClips
 from earmark.data.annotated import read_recordings
 from earmark.data.audioset import StrongEvent, read_strong_labels

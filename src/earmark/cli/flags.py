@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
-from earmark.data.event_clips import EventClips
 from earmark.errors import Limit
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
@@ -36,7 +35,6 @@ DecodeTimeout = Annotated[
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
-ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(

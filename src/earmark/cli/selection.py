@@ -4,7 +4,9 @@ import warnings
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Group, Parameter
 
 from earmark.audio import decoding
 from earmark.cli.flags import split_words
@@ -15,6 +17,8 @@ from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import AudioError, ConfigError, DataError, EarmarkWarning, counted
 from earmark.labels import ESC10
 
+# here, since `--help` of other commands does not need NumPy, which EventClips loads
+ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 _LOOKED_AT: Final = 8
 """Number of recordings, evenly spread over the data set, whose sample rate is read."""
 

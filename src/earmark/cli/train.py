@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.flags import AsJson, ClipsOfEvents, Data, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
-from earmark.cli.selection import check_annotated, rate_below, select
+from earmark.cli.selection import ClipsOfEvents, check_annotated, rate_below, select
 from earmark.data.clips import Dataset
 from earmark.data.event_clips import EventClips
 from earmark.data.union import unite
