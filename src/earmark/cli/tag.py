@@ -23,6 +23,7 @@ from earmark.audio.tracks import Track
 from earmark.cli import screen
 from earmark.cli.flags import (
     DecodeTimeout,
+    Device,
     Engine,
     FormatJson,
     Model,
@@ -48,6 +49,7 @@ def tag(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     top: Top = None,
     threshold: Threshold = None,
@@ -82,7 +84,7 @@ def tag(
     todo = [file for file, name in zip(found, names, strict=True) if name not in known]
     n_jobs = max(1, min(jobs or n_processors(), len(todo)))
     with screen.usage_errors():
-        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap)
+        tagger = hub.load(model, max(1, n_processors() // n_jobs), precision, engine, overlap, device)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     tally, one_at_a_time = _Tally(len(todo)), threading.Lock()
 

@@ -13,7 +13,18 @@ from earmark.audio.recording import load_blocks, probe
 from earmark.audio.time_limit import set_time_limit
 from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score, SoundTrack
+from earmark.cli.flags import (
+    DecodeTimeout,
+    Device,
+    Engine,
+    FormatJson,
+    Model,
+    OutFile,
+    Overlap,
+    Quiet,
+    Score,
+    SoundTrack,
+)
 from earmark.errors import AudioError
 from earmark.inference.timeline import RELEASE, Event, Threshold, Timeline, label_thresholds
 from earmark.plots.spectrogram import spectrogram_of
@@ -25,6 +36,7 @@ def timeline(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     window: float = 2.0,
     hop: float = 0.4,
@@ -53,7 +65,7 @@ def timeline(
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine, overlap=overlap)
+        tagger = hub.load(model, engine=engine, overlap=overlap, device=device)
     label_thresholds(threshold, tagger.thresholds, len(tagger.labels))  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
