@@ -450,7 +450,7 @@ def main() -> None:
     wanted = arguments.only.split(",")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = models(folder)
+        paths = models(folder) if {"pipeline", "timeline", "choices", "cold", "mn"}.intersection(wanted) else {}
         if "pipeline" in wanted:
             pipeline(folder, paths, arguments.files, arguments.seconds)
         if "timeline" in wanted:
