@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
+from earmark.data.event_clips import EventClips
 from earmark.errors import Limit
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
@@ -23,7 +24,8 @@ Data = Annotated[
     str,
     Parameter(
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
-        "encoded clips: segments:DIR or audioset-features:DIR."
+        "annotations: raven:DIR, audacity:DIR, dcase:TSV or label-studio:JSON; encoded clips: segments:DIR or "
+        "audioset-features:DIR."
     ),
 ]
 DecodeTimeout = Annotated[
@@ -34,6 +36,7 @@ DecodeTimeout = Annotated[
     ),
 ]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps; auto is a GPU where the engine has one.")]
+ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(
