@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -16,11 +17,12 @@ from earmark import hub
 from earmark.data import Dataset, open_data
 from earmark.evaluation.report import evaluate
 from earmark.training import TrainConfig, train
+from earmark.training.choices import PoolingName
 from earmark.training.encoding import encode
 from experiments.steps import RESULTS, commit, earmark
 
 KEPT: Final = RESULTS / "frozen-backbone.json"
-HEADS: Final = {
+HEADS: Final[dict[str, PoolingName]] = {
     "linear layer on the mean": "mean",
     "linear layer on attentive statistics": "attentive_stats",
     "linear layer on GMAP": "gmap",
@@ -29,10 +31,12 @@ HEADS: Final = {
 SEEDS: Final = (0, 1, 2)
 SETTINGS: Final = TrainConfig(
     classifier_layers=1,
-    n_clips_seen=24_000,
-    batch_size=32,
-    learning_rate=1e-3,
+    n_clips_seen=36_000,
+    clips_per_epoch=36_000,
+    batch_size=128,
+    learning_rate=3e-3,
     weight_decay=0.01,
+    ema_decay=0.99,
     mixup_alpha=1.0,
     balanced=False,
     device="cpu",
@@ -104,8 +108,11 @@ def _run(folder: Path, data: Dataset, test: Dataset, head: str, seed: int) -> di
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
     config = replace(SETTINGS, pooling=HEADS[head], seed=seed)
+    shutil.rmtree(
+        out, ignore_errors=True
+    )  # an interrupted run starts again, so that its seconds are those of a whole one
     start = time.monotonic()
-    result = train(config, data, out, resume=(out / "run.json").exists(), progress=False)
+    result = train(config, data, out, progress=False)
     seconds = time.monotonic() - start
     report = evaluate(hub.load_stages(result.last), test)
     figures = {"head": head, "seed": seed, "top1": report.top1, "mAP": report.mAP, "seconds": round(seconds, 1)}

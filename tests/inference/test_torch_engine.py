@@ -14,7 +14,7 @@ from earmark.audio.recording import Audio
 from earmark.errors import ConfigError
 from earmark.inference.evidence import explain
 from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine, torch_device
+from earmark.inference.torch_engine import TorchEngine, torch_device, without_tf32
 from earmark.inference.windows import sigmoid
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
@@ -156,6 +156,14 @@ def test_devices_by_name() -> None:
     if not torch.backends.mps.is_available():
         with pytest.raises(ConfigError, match="device: mps was requested, but PyTorch finds no Apple GPU"):
             torch_device("mps")
+
+
+def test_tf32_is_off_within_the_block_only() -> None:
+    cudnn = torch.backends.cudnn
+    before = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+    with without_tf32(torch.device("cuda")):
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == (*before[:3], False)
+    assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == before
 
 
 @pytest.mark.parametrize("kind", ["cnn", "mn", "wavegram"])

@@ -84,7 +84,7 @@ class TorchEngine:
     def _encode(self, waveform: Tensor) -> Tensor:
         log_mel = self.network.frontend(waveform)
         beside = (waveform,) if self.network.backbone.takes_waveform else ()
-        with _without_tf32(waveform.device):
+        with without_tf32(waveform.device):
             segments: Tensor = self._backbone(log_mel, *beside)
         return segments
 
@@ -117,14 +117,14 @@ def torch_device(name: str) -> torch.device:
 
 
 @contextmanager
-def _without_tf32(device: torch.device) -> Iterator[None]:
+def without_tf32(device: torch.device) -> Iterator[None]:
     """Keeps convolutions on a GPU in full float32, whose scores equal those of the CPU to 0.001."""
     if device.type != "cuda":
         yield
         return
-    flags = torch.backends.cudnn
+    cudnn = torch.backends.cudnn
     # of these flags only TF32 changes
-    with flags.flags(flags.enabled, flags.benchmark, flags.benchmark_limit, flags.deterministic, allow_tf32=False):
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
         yield
 
 
