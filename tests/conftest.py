@@ -385,6 +385,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sounds = [clip.load(16000) for clip in synthetic_bank(2)]
     for number, name in enumerate(("dog.wav", "call.wav", "recordings/a.wav", "recordings/b.flac")):
         save_audio(Path(name), sounds[number])
+    save_audio(Path("night/20240501_053000.wav"), sounds[8])
     save_audio(Path("street.wav"), Audio(np.concatenate([sound.waveform for sound in sounds[4:8]]), 16000))
     for number, name in enumerate(("dog/a", "dog/b", "rain/c", "rain/d")):
         save_audio(Path("clips", f"{name}.wav"), sounds[number])

@@ -15,7 +15,7 @@ from earmark.data.soundscapes import TruthEvent
 from earmark.demo import DemoConfig, DemoResult, run_demo
 from earmark.errors import ConfigError, EarmarkError
 from earmark.evaluation.report import Report
-from earmark.inference.timeline import Event
+from earmark.inference.events import Event
 from earmark.model.network import Network
 from earmark.parallel.pool import Death
 from earmark.training import TrainingInterrupted

@@ -20,8 +20,9 @@ from earmark.data.soundscapes import SoundscapeConfig, TruthEvent, mix_soundscap
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import EarmarkError
 from earmark.evaluation.report import Report, evaluate
+from earmark.inference.events import Event
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import Event, Timeline
+from earmark.inference.timeline import Timeline
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
 from earmark.model.network import Network

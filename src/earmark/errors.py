@@ -161,7 +161,7 @@ def check_settings(config: "DataclassInstance") -> None:
     """Checks the fields of a dataclass against their types and limits.
 
     A field may be `bool`, `int`, `float`, `str`, a `Literal` or a pair of numbers (a range), each with `| None`, and
-    `Annotated` with a `Limit`. Fields of other types are not checked.
+    `Annotated` with a `Limit`. Fields of other types, and of several of these types, are not checked.
 
     Raises:
         ConfigError: A value has another type or is outside its limits.
@@ -170,9 +170,10 @@ def check_settings(config: "DataclassInstance") -> None:
         kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         value = getattr(config, name)
         if get_origin(kind) in (Union, UnionType):
-            if value is None:
+            options = [option for option in get_args(kind) if option is not NoneType]
+            if value is None or len(options) > 1:
                 continue
-            kind = next(option for option in get_args(kind) if option is not NoneType)
+            kind = options[0]
         if problem := _problem(kind, value, next((note for note in notes if isinstance(note, Limit)), Limit())):
             raise ConfigError(f"{problem}, not {value!r}", name)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from earmark.cli.results import FileResult, ResultsJournal, read, text, write
+from earmark.cli.recordings import text
+from earmark.cli.results import FileResult, read, write
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 
@@ -38,32 +39,6 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
         read(tmp_path / "r.json")
     with pytest.raises(ConfigError, match=r"resume: results in \.json, \.jsonl, \.csv, \.parquet were expected"):
         read(tmp_path / "r.txt")
-
-
-def test_a_journal_keeps_results_until_the_command_succeeds(tmp_path: Path) -> None:
-    journal = ResultsJournal(tmp_path / "r.csv", {"top": 3})
-    assert journal.read() == []
-    with pytest.raises(KeyboardInterrupt), journal.appending(RESULTS[:1]) as keep:
-        keep(RESULTS[1])
-        raise KeyboardInterrupt
-    assert journal.read() == RESULTS[:2]
-    with journal.path.open("a") as stream:
-        stream.write('{"file": "cut o')  # a kill truncates a line
-    assert journal.read() == RESULTS[:2]
-    with pytest.raises(ConfigError, match="had another model or other settings"):
-        ResultsJournal(tmp_path / "r.csv", {"top": 4}).read()
-    with journal.appending(journal.read()) as keep:
-        keep(RESULTS[2])
-        assert journal.read() == RESULTS
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"\x00\x00", b"\xff\xfe", b"[]\n{}\n"])
-def test_a_damaged_journal_is_reported(tmp_path: Path, content: bytes) -> None:
-    journal = ResultsJournal(tmp_path / "r.csv", {})
-    journal.path.write_bytes(content)
-    with pytest.raises(DataError, match=r"\.r\.csv\.part: results of `earmark tag` were expected"):
-        journal.read()
 
 
 @pytest.mark.parametrize("row", ["a.wav", "a.wav,dog,x,", "a.wav,dog," + "1" * 200_000 + ","])

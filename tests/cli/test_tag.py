@@ -13,6 +13,7 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ import earmark
 from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
 from earmark.audio.time_limit import VARIABLE
-from earmark.cli.results import ResultsJournal
+from earmark.cli.recordings import ResultsJournal
+from earmark.cli.results import FileResult
 from earmark.inference import torch_engine
 from earmark.labels import LabelSet
 
@@ -292,9 +294,9 @@ def test_results_are_kept_with_the_checksum_of_the_file_that_runs(
 ) -> None:
     kept = []
 
-    def journal(out: Path, settings: dict[str, object]) -> ResultsJournal:
+    def journal(out: Path, command: str, settings: dict[str, object], parse: Any) -> ResultsJournal[FileResult]:
         kept.append(settings["model"])
-        return ResultsJournal(out, settings)
+        return ResultsJournal(out, command, settings, parse)
 
     monkeypatch.setattr("earmark.cli.tag.ResultsJournal", journal)
     words = ["tag", str(recordings / "c.flac"), "--out", str(tmp_path / "tags.csv"), "--precision", precision]

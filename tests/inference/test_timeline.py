@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from earmark.errors import ConfigError
-from earmark.inference.timeline import Event, EventFinder, Timeline, label_thresholds
+from earmark.errors import ConfigError, DataError
+from earmark.inference.events import Event, EventSettings
+from earmark.inference.timeline import Timeline
 
 
 def timeline_of(scores: list[float], window: float, hop: float, duration: float) -> Timeline:
@@ -49,7 +48,7 @@ def test_a_fluctuating_score_gives_one_event() -> None:
     assert timeline.events(0.5) == [Event("a", 1.0, 6.0, 0.7)]
     assert [(e.onset, e.offset) for e in timeline.events(0.5, release=1.0)] == [(2.0, 3.0), (4.0, 5.0)]
     for release in (0.0, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="release: a share of the threshold above 0, up to 1, was expected"):
+        with pytest.raises(ConfigError, match="release: "):
             timeline.events(0.5, release=release)
 
 
@@ -59,29 +58,22 @@ def test_thresholds_default_to_those_of_the_checkpoint() -> None:
     assert [event.label for event in timeline.events()] == ["a"]
     assert [event.label for event in timeline.events(0.3)] == ["a", "b"]
     assert [event.label for event in timeline.events((0.4, 0.2))] == ["b"]
-    assert label_thresholds(None, None, 2).tolist() == [0.5, 0.5]
     assert timeline.events("auto") == timeline.events()
-    with pytest.raises(ConfigError, match="no thresholds of its own for 'auto'"):
-        label_thresholds("auto", None, 2)
     with pytest.raises(ConfigError, match="one for each of the 2 labels was expected, not 3"):
         timeline.events((0.1, 0.2, 0.3))
 
 
-@given(
-    st.lists(
-        st.lists(st.sampled_from([0.0, 0.2, 0.24, 0.5, 0.6, 1.0]), min_size=2, max_size=2), min_size=1, max_size=30
-    ),
-    st.sampled_from([0.3, 0.5, 1.0]),
-)
-def test_the_event_finder_finds_the_events_of_the_timeline(rows: list[list[float]], release: float) -> None:
-    scores = np.array(rows)
-    timeline = Timeline(np.arange(len(rows)) * 0.4, scores, ("a", "b"), 1.0, 0.4, 0.4 * len(rows))
-    thresholds = np.array([0.5, 0.24])
-    finder = EventFinder(("a", "b"), thresholds, release)
-    found, begun = [], 0
-    for start, stop, row in zip(*timeline.cells(), scores, strict=True):
-        found += finder.push(float(start), float(stop), row)
-        begun = max(begun, len(finder.sounding))
-    found += finder.finish()
-    assert sorted(found, key=lambda e: (e.onset, e.label)) == timeline.events(thresholds.tolist(), release)
-    assert not finder.sounding and begun <= 2
+def test_threshold_and_release_replace_those_of_the_settings() -> None:
+    timeline = timeline_of([0.1, 0.6, 0.4, 0.6, 0.1], window=1.0, hop=1.0, duration=5.0)
+    settings = EventSettings(labels=("a",), threshold=0.9, release=1.0)
+    assert timeline.events(settings=settings) == []
+    assert timeline.events(0.5, settings=settings) == [Event("a", 1.0, 2.0, 0.6), Event("a", 3.0, 4.0, 0.6)]
+    assert timeline.events(0.5, 0.5, settings) == [Event("a", 1.0, 4.0, 0.6)]
+
+
+def test_labels_are_given_by_name_or_id() -> None:
+    timeline = Timeline(np.zeros(1), np.array([[0.9, 0.8]]), ("a", "b"), 1.0, 1.0, 1.0, ids=("/m/a", "/m/b"))
+    for label in ("b", "/m/b"):
+        assert timeline.events(settings=EventSettings(labels=[label])) == [Event("b", 0.0, 1.0, 0.8)]
+    with pytest.raises(DataError, match="unknown label 'c'"):
+        timeline.events(settings=EventSettings(labels=["c"]))

@@ -53,7 +53,28 @@ _COMMANDS: Final = {
         "Show when the sounds of a recording happen.",
         "",
         "earmark timeline street.wav --window 1",
-        "earmark timeline street.wav --format audacity --out labels.txt",
+        "earmark timeline street.wav --threshold 0.3 --max-gap 1 --format audacity --out labels.txt",
+    ),
+    "detect": (
+        "Find the events of many recordings: one table of all, or a file for each.",
+        "Unreadable files are reported on standard error, the rest are searched; the exit status is then 1. Time "
+        "stamps in file names give each event its time of day. A stopped command continues with --resume.",
+        "earmark detect recordings/ --out events.csv",
+        "earmark detect recordings/ --labels dog,rain --max-gap 1 --out events.parquet",
+        "earmark detect recordings/ --per-file --format audacity",
+    ),
+    "thresholds": (
+        "Write a model's threshold of each label as a table to edit.",
+        "Other commands take the edited file as --threshold FILE. A label without a line keeps the model's threshold, "
+        "or 0.5 if it has none.",
+        "earmark thresholds earmark-esc50 --out thresholds.csv",
+    ),
+    "summarize": (
+        "Count events by hour of the day, day, file or label.",
+        "Reads the tables of `earmark detect` and annotations of other programs. An event counts in the hour of its "
+        "onset, which needs its time of day: from the table, or from a time stamp in the name of the file.",
+        "earmark summarize events.csv --by hour --plot hours.png",
+        "earmark summarize events.parquet --by day --time-zone Europe/Berlin --out days.csv",
     ),
     "evidence": (
         "Show which moments of a recording a tag comes from.",
@@ -160,7 +181,7 @@ _COMMANDS: Final = {
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""
 
-_DECODING: Final = frozenset({"tag", "timeline", "evidence"})
+_DECODING: Final = frozenset({"tag", "timeline", "detect", "evidence"})
 """Commands that decode recordings of unknown condition."""
 
 

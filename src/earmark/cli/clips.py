@@ -4,16 +4,21 @@ import warnings
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Group, Parameter
 
 from earmark.audio import decoding
 from earmark.cli.flags import split_words
+from earmark.cli.labels import labels_in
 from earmark.data import ANNOTATED, Dataset, EventClips, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
 from earmark.errors import AudioError, ConfigError, DataError, EarmarkWarning, counted
-from earmark.labels import ESC10, LabelSet, normal_label
+from earmark.labels import ESC10
 
+# here, since `--help` of other commands does not need NumPy, which EventClips loads
+ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 _LOOKED_AT: Final = 8
 """Number of recordings, evenly spread over the data set, whose sample rate is read."""
 
@@ -50,7 +55,7 @@ def select(
         raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
     if splits is None and labels is None:
         return dataset
-    names = ESC10 if labels == "esc10" else _labels(labels, dataset.labels)
+    names = ESC10 if labels == "esc10" else None if labels is None else labels_in(labels, dataset.labels)
     selected = dataset.select(splits=_words("split", splits), labels=names)
     if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
         text = f"{dataset.name}: skipped {counted(len(bare), 'clip')} in no split, such as {bare[0]}"
@@ -73,25 +78,6 @@ def check_annotated(event_clips: EventClips, *specs: str | None) -> None:
     if changed is not None:
         sources = ", ".join(f"{name}:" for name in ANNOTATED)
         raise ConfigError(f"it makes clips from annotations; data from {sources} was expected", changed)
-
-
-def _labels(text: str | None, known: LabelSet) -> tuple[str, ...] | None:
-    """Labels of a comma-separated list; names of labels may contain commas themselves."""
-    words = _words("labels", text)
-    if words is None:
-        return None
-    words = tuple(map(normal_label, words))
-    plain = {",".join(part.strip() for part in name.split(",")): name for name in known.names}
-    longest = 1 + max(name.count(",") for name in plain)
-    names: list[str] = []
-    while words:
-        n_words = next((n for n in range(min(longest, len(words)), 1, -1) if ",".join(words[:n]) in plain), 1)
-        if n_words > 1 and all(word in known for word in words[:n_words]):
-            name = plain[",".join(words[:n_words])]
-            raise DataError(f"labels: {name!r} is ambiguous: {', '.join(words[:n_words])} are labels too; give ids")
-        names.append(plain[",".join(words[:n_words])] if n_words > 1 else words[0])
-        words = words[n_words:]
-    return tuple(names)
 
 
 def published(clips: Dataset, data: str) -> Dataset:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import check_annotated, select
+from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import (
     FOLDER,
     AsJson,
-    ClipsOfEvents,
     Data,
     DecodeTimeout,
     Jobs,

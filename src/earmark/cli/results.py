@@ -1,24 +1,20 @@
-"""Results of `earmark tag`, one per file: written in each format, read again, and kept in a journal for --resume."""
+"""Results of `earmark tag`, one per file: written in each format and read again."""
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from earmark.cli.recordings import DAMAGE, damaged, text
 from earmark.cli.screen import bar, destination, print_tags, rounded, write_json
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 from earmark.storage.files import atomic_write
-from earmark.storage.journal import open_journal, read_journal
 
 _ROWS_PER_GROUP: Final = 4096
-_DAMAGE: Final = (DataError, ValueError, AttributeError, KeyError, TypeError, csv.Error)
-"""Exceptions of reading a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,11 @@ class FileResult:
     tags: tuple[Tag, ...] = ()
     error: str | None = None
 
+    @classmethod
+    def failed(cls, file: str, error: str) -> "FileResult":
+        """The result of a file that an error prevented."""
+        return cls(file, error=error)
+
     def to_json(self) -> dict[str, Any]:
         """The object that `--format json` prints."""
         if self.error is not None:
@@ -40,7 +41,7 @@ class FileResult:
 
     @classmethod
     def from_json(cls, values: Any) -> "FileResult":
-        """The result that `to_json` converted; raises one of `_DAMAGE` for other values."""
+        """The result that `to_json` converted; raises one of `DAMAGE` for other values."""
         tags = tuple(Tag(tag["label"], float(tag["score"])) for tag in values.get("tags") or ())
         return cls(str(values["file"]), float(values.get("duration") or 0.0), tags, values.get("error"))
 
@@ -106,11 +107,6 @@ def _write_parquet(results: Iterable[FileResult], out: Path) -> None:
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def text(name: str) -> str:
-    """A file name as valid text: undecodable bytes become escapes, as in every format that is read again."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def read(out: Path) -> list[FileResult]:
     """Results of a file that `write` wrote, by its suffix.
 
@@ -124,15 +120,8 @@ def read(out: Path) -> list[FileResult]:
         raise ConfigError(f"results in {', '.join(_READERS)} were expected, not {out}; name another --out", "resume")
     try:
         return list(reader(out))
-    except _DAMAGE as error:
-        raise _damaged(out, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path}: results of `earmark tag` were expected, they cannot be read ({error}); move the file away, or leave "
-        "out --resume"
-    )
+    except DAMAGE as error:
+        raise damaged(out, "tag", error) from error
 
 
 def _read_json(out: Path) -> Iterator[FileResult]:
@@ -166,56 +155,3 @@ _READERS: Final[Mapping[str, Callable[[Path], Iterator[FileResult]]]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }
-
-
-class ResultsJournal:
-    """Results in a file beside OUT, one per line as they come, so that a stopped command loses none.
-
-    Args:
-        out: The file that the results are for.
-        settings: Settings of the command; a journal with other settings is refused.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self._out = out
-        self.path = out.with_name(f".{out.name}.part")
-        self._settings = {"earmark": "tag", **settings}
-
-    def read(self) -> list[FileResult]:
-        """Results of a stopped command; none where there is no journal.
-
-        Raises:
-            ConfigError: The journal has other settings.
-            DataError: The journal is damaged.
-        """
-        if not self.path.is_file():
-            return []
-        try:
-            settings, *lines = read_journal(self.path, lambda value: value)
-            results = [FileResult.from_json(line) for line in lines]
-        except _DAMAGE as error:
-            raise _damaged(self.path, error) from error
-        if settings != self._settings:
-            raise ConfigError(
-                f"{self.path}: the interrupted command had another model or other settings; repeat them, or "
-                "start again without --resume"
-            )
-        return results
-
-    @contextmanager
-    def appending(self, known: Iterable[FileResult]) -> Iterator[Callable[[FileResult], None]]:
-        """Yields a function that adds a result after the known ones; deletes the journal when the block succeeds."""
-        try:
-            try:
-                with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-                    write_json(self._settings, stream)
-                    for result in known:
-                        write_json(result.to_json(), stream)
-            except OSError as error:
-                error.filename = str(self._out)  # the name that the user gave
-                raise
-            with open_journal(self.path, self._settings) as journal:
-                yield lambda result: journal.append(result.to_json())
-                journal.remove()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted; results are kept, the same command with --resume continues") from None

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.clips import check_annotated, rate_below, select
-from earmark.cli.flags import AsJson, ClipsOfEvents, Data, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.clips import ClipsOfEvents, check_annotated, rate_below, select
+from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
 from earmark.data.event_clips import EventClips

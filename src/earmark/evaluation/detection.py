@@ -14,8 +14,9 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.manifest import stated_seconds
 from earmark.errors import AudioError, DataError, EarmarkError
 from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
+from earmark.inference.events import label_thresholds
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import Timeline, label_thresholds
+from earmark.inference.timeline import Timeline
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
@@ -111,7 +112,7 @@ def detect(
                 progress(number, len(clips))
     if not recordings:
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
-    f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, len(tagger.labels))[columns])
+    f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, tagger.labels)[columns])
     return Detection(
         PSDS1=psds(recordings, PSDS1),
         PSDS2=psds(recordings, PSDS2),

@@ -11,7 +11,7 @@ from earmark.audio.recording import Audio, samples_to_seconds
 from earmark.audio.resampling import StreamResampler
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import ChunkedEncoder, Engine, WindowedEncoder
-from earmark.inference.timeline import RELEASE, Event, EventFinder, Threshold, label_thresholds
+from earmark.inference.events import Event, EventFinder, EventSettings, Threshold
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Stream:
         window: float,
         hop: float,
         threshold: Threshold = None,
-        release: float = RELEASE,
+        release: float | None = None,
+        settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
         step: float | None = None,
     ) -> None:
         if n_channels < 1:
@@ -57,13 +58,11 @@ class Stream:
             )
         n_step = 1 if step is None else int(step / seconds + 1e-9)
         self._encoder = WindowedEncoder(engine) if engine.halo is None else ChunkedEncoder(engine, n_step)
-        thresholds = label_thresholds(threshold, engine.thresholds, len(engine.labels))
-        self._finder = EventFinder(engine.labels.names, thresholds, release)
+        self._finder = EventFinder(settings.replaced(threshold, release), engine.labels, engine.thresholds)
         self._held: list[np.ndarray] = []  # (channel, sample) each; too few for the next segments
         self._n_pushed = 0
         self._n_needed = self._samples_needed()
         self._row: np.ndarray | None = None  # the latest row; the next row determines the end of its cell
-        self._start = 0.0
         self._finished = False
 
     @property
@@ -72,7 +71,7 @@ class Stream:
 
         A segment depends on `halo` segments after it, and the network runs once per step; without a halo, a segment
         waits for the end of the window that the network encodes. `push` returns an event with the scores of the first
-        window after it.
+        window after it, or, where gaps are bridged or events padded, of the first one `EventSettings.delay` after it.
         """
         return (self._encoder.delay + 1) * seconds_per_segment(self._engine)
 
@@ -88,11 +87,14 @@ class Stream:
 
     @property
     def sounding(self) -> list[Event]:
-        """Events that have not ended, with their times and scores so far; `push` returns them when they end."""
+        """Events that have not ended, with their times and scores so far: without padding, of any duration.
+
+        `push` returns an event when no later sound can change it.
+        """
         return self._finder.sounding
 
     def push(self, samples: np.ndarray) -> list[Event]:
-        """Takes any number of samples and returns the events that have ended, each once.
+        """Takes any number of samples and returns the events that are now final, each once.
 
         Args:
             samples: (sample,) or, with `n_channels` rows, (channel, sample); floats of full scale 1, or int16 or int32;
@@ -138,8 +140,8 @@ class Stream:
         events += self._rows(first, logits, duration)
         if self._row is not None:
             onset = (self._windows.n_windows - 1) * self._hop
-            events += self._finder.push(self._start, min(onset + self._window, duration), self._row)
-        return events + self._finder.finish()
+            self._finder.end_cell(min(onset + self._window, duration))
+        return events + self._finder.finish(duration)
 
     def _check_open(self) -> None:
         if self._finished:
@@ -163,7 +165,7 @@ class Stream:
         return events
 
     def _score(self, waveform: np.ndarray) -> list[Event]:
-        """Events that end with these samples, at the network's rate."""
+        """Events that are final with these samples, at the network's rate."""
         events: list[Event] = []
         for segments in self._encoder.push(waveform) if waveform.size else ():
             first = self._windows.n_windows
@@ -171,18 +173,18 @@ class Stream:
         return events
 
     def _rows(self, first: int, logits: np.ndarray, duration: float) -> list[Event]:
-        """Events that end with these windows; `first` is the index of the first window."""
+        """Events that are final with these windows; `first` is the index of the first window."""
         events: list[Event] = []
         for index, row in enumerate(sigmoid(logits), first):
-            onset = index * self._hop
+            onset = start = index * self._hop
             if self._row is not None:
                 # the cells of Timeline.cells
-                before = onset - self._hop
+                before = (index - 1) * self._hop
                 ends = min(before + self._window, duration), min(onset + self._window, duration)
                 border = ((onset + ends[1]) / 2 + (before + ends[0]) / 2) / 2
-                events += self._finder.push(self._start, min(border, ends[0]), self._row)
-                events += self._finder.ended_by(row)  # without waiting for the end of this row's cell
-                self._start = max(border, onset)
+                self._finder.end_cell(min(border, ends[0]))
+                start = max(border, onset)
+            events += self._finder.begin_cell(start, row)
             self._row = row
         return events
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from earmark.audio.recording import Audio
 from earmark.audio.tracks import Track
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import CLIP_SECONDS, Engine, encode_blocks
+from earmark.inference.events import EventSettings, Threshold, label_thresholds
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.sample_blocks import SampleBlocks
 from earmark.inference.stream import Stream
-from earmark.inference.timeline import RELEASE, Threshold, Timeline, label_thresholds
+from earmark.inference.timeline import Timeline
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 
@@ -54,18 +55,18 @@ class Scores:
     thresholds: tuple[float, ...] | None
     """The checkpoint's threshold of each label; None where it has none."""
 
-    def tags(self, *, top: int | None = None, threshold: float | Literal["auto"] | None = None) -> list[Tag]:
+    def tags(self, *, top: int | None = None, threshold: Threshold = None) -> list[Tag]:
         """Tags by falling score.
 
         Args:
             top: Number of tags, whatever their scores; 5 unless a threshold is given.
-            threshold: Return all tags that score this or more; `auto` takes each label's threshold from the
-                checkpoint.
+            threshold: Return all tags that score this or more: one score for all labels, one per label or a mapping
+                of labels; `auto` takes each label's threshold from the checkpoint.
 
         Raises:
             ConfigError: `top` and `threshold` are both given, or one of them is invalid.
         """
-        n_tags, thresholds = _choice(top, threshold, self.thresholds, len(self.labels))
+        n_tags, thresholds = _choice(top, threshold, self.thresholds, self.labels)
         order = np.argsort(-self.scores, kind="stable")[:n_tags].tolist()
         names = self.labels.names
         return [Tag(names[i], float(self.scores[i])) for i in order if self.scores[i] >= thresholds[i]]
@@ -110,7 +111,7 @@ class Tagger:
         audio: Audio | str | os.PathLike[str],
         *,
         top: int | None = None,
-        threshold: float | Literal["auto"] | None = None,
+        threshold: Threshold = None,
         track: Track = None,
     ) -> list[Tag]:
         """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
@@ -125,7 +126,7 @@ class Tagger:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: `top` and `threshold` are both given, or a setting is invalid.
         """
-        _choice(top, threshold, self.thresholds, len(self.labels))  # refuse invalid settings before the work
+        _choice(top, threshold, self.thresholds, self.labels)  # refuse invalid settings before the work
         return self.score(audio, track=track).tags(top=top, threshold=threshold)
 
     def score(
@@ -163,6 +164,7 @@ class Tagger:
         hop: float = 0.4,
         track: Track = None,
         progress: Callable[[float], None] | None = None,
+        cancel: threading.Event | None = None,
     ) -> Timeline:
         """Scores over time. The backbone runs once, whatever the window and the hop.
 
@@ -175,20 +177,29 @@ class Tagger:
             hop: Seconds from window to window.
             track: As in `score`.
             progress: Called after each block with the seconds read so far.
+            cancel: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
+            concurrent.futures.CancelledError: `cancel` was set.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        source = SampleBlocks(audio, self.sample_rate, track, progress=progress)
+        source = SampleBlocks(audio, self.sample_rate, track, progress=progress, cancel=cancel)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
             scores.append(sigmoid(logits))
         onsets = np.arange(windows.n_windows) * hop
         return Timeline(
-            onsets, np.concatenate(scores), self.labels.names, window, hop, source.duration, self.thresholds
+            onsets,
+            np.concatenate(scores),
+            self.labels.names,
+            window,
+            hop,
+            source.duration,
+            self.thresholds,
+            self.labels.ids,
         )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
@@ -266,7 +277,8 @@ class Tagger:
         window: float = 2.0,
         hop: float = 0.4,
         threshold: Threshold = None,
-        release: float = RELEASE,
+        release: float | None = None,
+        settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
         step: float | None = None,
     ) -> Stream:
         """Live tagging: push samples as they come, get events and the current scores, equal to those of `timeline`.
@@ -279,12 +291,15 @@ class Tagger:
             hop: Seconds from row to row.
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
+            settings: As in `Timeline.events`. Settings that let a later sound change an event delay it
+                (`EventSettings.delay`).
             step: Seconds of audio collected before the network runs; one segment when missing. A longer step needs less
                 computing, since each run encodes the halo on both sides again, and adds its length to the latency. A
                 network of unbounded context has no such setting: the overlap of its windows decides.
 
         Raises:
             ConfigError: A setting is invalid.
+            DataError: A label of the settings is unknown.
             AudioError: The sample rate is invalid.
         """
         return Stream(
@@ -295,6 +310,7 @@ class Tagger:
             hop=hop,
             threshold=threshold,
             release=release,
+            settings=settings,
             step=step,
         )
 
@@ -347,7 +363,7 @@ def _with_last(chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 
 
 def _choice(
-    top: int | None, threshold: float | Literal["auto"] | None, known: tuple[float, ...] | None, n_labels: int
+    top: int | None, threshold: Threshold, known: tuple[float, ...] | None, labels: LabelSet
 ) -> tuple[int, Float[np.ndarray, " label"]]:
     """The maximum number of tags, and the minimum score of each label."""
     if top is not None and threshold is not None:
@@ -356,5 +372,5 @@ def _choice(
         n_tags = 5 if top is None else top
         if n_tags < 1:
             raise ConfigError(f"a positive whole number was expected, not {n_tags}", "top")
-        return n_tags, np.zeros(n_labels)
-    return n_labels, label_thresholds(threshold, known, n_labels)
+        return n_tags, np.zeros(len(labels))
+    return len(labels), label_thresholds(threshold, known, labels)

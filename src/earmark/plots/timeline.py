@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from earmark.inference.timeline import Event, Threshold, Timeline, label_thresholds
+from earmark.inference.events import Event, Threshold, label_thresholds
+from earmark.inference.timeline import Timeline
+from earmark.labels import LabelSet
 from earmark.plots import panels
 from earmark.plots.panels import COLOURS, LANE, OTHER
 from earmark.plots.spectrogram import Spectrogram
@@ -47,7 +49,7 @@ def plot_timeline(
         EarmarkError: matplotlib is not installed, or does not support the format.
         OSError: The file cannot be written.
     """
-    thresholds = label_thresholds(threshold, timeline.thresholds, len(timeline.labels))
+    thresholds = label_thresholds(threshold, timeline.thresholds, LabelSet(timeline.labels, timeline.ids))
     labels = _labels_with_lane(timeline, events)
     figure, (image, lanes) = panels.stack_panels([2.4, 0.3 + LANE * len(labels)], 0.9)
     panels.draw_spectrogram(figure, image, spectrogram)
