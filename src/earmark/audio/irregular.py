@@ -1,11 +1,11 @@
 """Files that decoders do not read to the end: joined, with wrong lengths, or with gaps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from earmark.audio import chunks, flac, mp3, ogg
-from earmark.audio.containers import Source, id3_size, open_stream
+from earmark.audio import chunks, flac, mixed, mp3, ogg
+from earmark.audio.containers import Source, Span, id3_size, open_stream
 from earmark.audio.joined import Part
 from earmark.audio.sound_files import SoundFileDecoder, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
@@ -21,6 +21,8 @@ class Plan:
     """Its parts in order; empty if it is read as it is."""
     notes: list[str] = field(default_factory=list)
     """Texts of warnings."""
+    files: Sequence[Source] = ()
+    """The files of different formats in it; if there are any, each of them has its own plan."""
 
 
 _ORDINARY = Plan([])
@@ -29,7 +31,10 @@ _PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=40
 
 
 def plan(source: Source) -> Plan | None:
-    """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file; None for all other files."""
+    """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file, or files of different formats in one.
+
+    None for all other files.
+    """
     return _remembered(source, _plan)
 
 
@@ -42,7 +47,7 @@ def _remembered(source: Source, make: Callable[[Source], Plan | None]) -> Plan |
     """The plan for a file, made once: many parts of one long recording may be read."""
     if isinstance(source, bytes):
         return make(source)
-    facts = source.stat()
+    facts = (source.path if isinstance(source, Span) else source).stat()
     key = str(source), facts.st_size, facts.st_mtime_ns, make.__name__
     known = _PLANS.get(key) or _PLANS.add(key, make(source) or _ORDINARY)
     return None if known is _ORDINARY else known
@@ -54,11 +59,13 @@ def _plan(source: Source) -> Plan | None:
         if head[:3] == b"ID3":
             stream.seek(id3_size(source))
             head = stream.read(16)
-    if head.startswith(b"OggS"):
-        return None if ogg.is_ordinary(source) else _plan_ogg(source)
-    if head.startswith(b"fLaC"):
-        return None if flac.is_ordinary(source) else _plan_flac(source)
-    return _plan_chunks(source)
+    is_ogg, is_flac = head.startswith(b"OggS"), head.startswith(b"fLaC")
+    if (is_ogg and ogg.is_ordinary(source)) or (is_flac and flac.is_ordinary(source)):
+        return None
+    files = mixed.files(source)
+    if len(files) > 1:
+        return Plan([], [f"{len(files)} files of different formats are joined in it; all are read"], files)
+    return _plan_ogg(source) if is_ogg else _plan_flac(source) if is_flac else _plan_chunks(source)
 
 
 def _plan_mp3(source: Source) -> Plan | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from earmark.audio import containers
 from earmark.audio.clock import TrackClock
-from earmark.audio.containers import DecodingError, Source, Span
+from earmark.audio.containers import DecodingError, Source
 from earmark.audio.joined import JoinedDecoder, Part
 from earmark.audio.tracks import MixedTracks, Track, check_exists
 from earmark.errors import AudioError, EarmarkWarning
@@ -88,7 +88,7 @@ def open_media(
     return JoinedDecoder(parts, name)
 
 
-def _open_tracks(source: Source | Span, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
+def _open_tracks(source: Source, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
     decoder = MediaDecoder(source, name, media_format, None if track == "mix" else track)
     if track != "mix" or decoder.n_tracks == 1:
         return decoder
@@ -112,7 +112,7 @@ class MediaDecoder:
         AudioError: PyAV is not installed, or the file is damaged, cut off, without sound or without this track.
     """
 
-    def __init__(self, source: Source | Span, name: str, media_format: str, track: int | None = None) -> None:
+    def __init__(self, source: Source, name: str, media_format: str, track: int | None = None) -> None:
         try:
             import av
         except ModuleNotFoundError as error:

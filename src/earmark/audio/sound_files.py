@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from io import BytesIO
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,9 @@ _UNKNOWN_LENGTH: Final = 1 << 62
 class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read forwards; `can_seek` says whether its format supports seek."""
 
+    stream: BufferedIOBase | None = None
+    """The stream that is read, which is closed with the file."""
+
     def seekable(self) -> bool:
         # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
         # stated length this fails and loses the last block, and it makes mp3 slow.
@@ -31,6 +34,11 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
     def can_seek(self) -> bool:
         return bool(super().seekable())
 
+    def close(self) -> None:
+        super().close()
+        if self.stream is not None:
+            self.stream.close()
+
 
 def open_file(source: Source) -> SequentialFile:
     """A whole file.
@@ -38,7 +46,7 @@ def open_file(source: Source) -> SequentialFile:
     Raises:
         soundfile.SoundFileError: libsndfile does not read it.
     """
-    return SequentialFile(LenientFile(BytesIO(source)) if isinstance(source, bytes) else _file_name(source))
+    return SequentialFile(_file_name(source)) if isinstance(source, Path) else _open_stream(open_stream(source))
 
 
 def open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SequentialFile:
@@ -47,7 +55,17 @@ def open_section(source: Source, start: int, stop: int, replaced: Mapping[int, b
     Raises:
         soundfile.SoundFileError: libsndfile does not read it.
     """
-    return SequentialFile(LenientFile(Section(open_stream(source), start, stop, replaced)))
+    return _open_stream(Section(open_stream(source), start, stop, replaced))
+
+
+def _open_stream(stream: BufferedIOBase) -> SequentialFile:
+    try:
+        file = SequentialFile(LenientFile(stream))
+    except BaseException:
+        stream.close()
+        raise
+    file.stream = stream
+    return file
 
 
 def open_pipe(pieces: Iterable[bytes]) -> SequentialFile:
