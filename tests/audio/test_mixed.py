@@ -86,9 +86,9 @@ def loudest(audio: Audio, start: float, stop: float) -> float:
     return float(np.abs(np.fft.rfft(part)).argmax() * RATE / part.size)
 
 
-def check_both_are_heard(content: bytes) -> None:
+def check_both_are_read(content: bytes) -> None:
     audio, notes = read(content)
-    assert "2 files of different formats are joined in it; all are read" in notes
+    assert "2 files are joined in it; all are read" in notes
     assert audio.duration == pytest.approx(2 * SECONDS, abs=0.2)
     assert loudest(audio, 0.1, 0.5) == pytest.approx(500, abs=20)
     assert loudest(audio, audio.duration - 0.45, audio.duration - 0.15) == pytest.approx(1500, abs=20)
@@ -99,20 +99,20 @@ def check_both_are_heard(content: bytes) -> None:
 def test_a_file_of_another_format_behind_each_format(first: str, second: str) -> None:
     assert not read(file(first, 500))[1]
     if first != second or first == "tta":
-        check_both_are_heard(file(first, 500) + file(second, 1500))
+        check_both_are_read(file(first, 500) + file(second, 1500))
 
 
 @pytest.mark.parametrize("second", [*WRITTEN, *ENCODED])
 @pytest.mark.parametrize("first", ["wav", "flac"])
 def test_each_format_behind_a_file_of_another_one(first: str, second: str) -> None:
     if second not in (first, "aiff", "au", "wav"):
-        check_both_are_heard(file(first, 500) + file(second, 1500))
+        check_both_are_read(file(first, 500) + file(second, 1500))
 
 
 @pytest.mark.parametrize("between", [bytes(999), b"TAG" + bytes(125), b"no sound " * 99])
 @pytest.mark.parametrize(("first", "second"), [("wav", "mp3"), ("flac", "wav"), ("mp3", "flac"), ("ogg", "m4a")])
 def test_other_bytes_between_two_formats(first: str, second: str, between: bytes) -> None:
-    check_both_are_heard(file(first, 500) + between + file(second, 1500))
+    check_both_are_read(file(first, 500) + between + file(second, 1500))
 
 
 @pytest.mark.parametrize("stated", [0, 1000, 0xFFFFFFFF])
@@ -120,22 +120,22 @@ def test_other_bytes_between_two_formats(first: str, second: str, between: bytes
 def test_a_wav_of_unknown_or_wrong_length_before_another_format(stated: int, second: str) -> None:
     wav = file("wav", 500)
     at = wav.index(b"data") + 4
-    check_both_are_heard(wav[:at] + struct.pack("<I", stated) + wav[at + 4 :] + file(second, 1500))
+    check_both_are_read(wav[:at] + struct.pack("<I", stated) + wav[at + 4 :] + file(second, 1500))
 
 
 def test_many_files_from_disk_and_in_parts(tmp_path: Path) -> None:
     names = ("flac", "wav", "flac", "mp3", "ogg", "m4a", "wav", "tta", "mp3")
     path = tmp_path / "a.flac"
     path.write_bytes(b"".join(file(name, 500 + 100 * number) for number, name in enumerate(names)))
-    with pytest.warns(EarmarkWarning, match="9 files of different formats"):
+    with pytest.warns(EarmarkWarning, match="9 files are joined"):
         whole = load_audio(path, RATE)
     assert whole.duration == pytest.approx(len(names) * SECONDS, abs=0.4)
     assert loudest(whole, 0.7, 1.1) == pytest.approx(600, abs=10)
     assert loudest(whole, whole.duration - 0.5, whole.duration - 0.2) == pytest.approx(1300, abs=10)
-    with pytest.warns(EarmarkWarning, match="9 files of different formats"):
+    with pytest.warns(EarmarkWarning, match="9 files are joined"):
         part = load_audio(path, RATE, onset=1.0, duration=1.0)
     np.testing.assert_array_equal(part.waveform, whole.waveform[RATE : 2 * RATE])
-    assert "9 files of different formats" in (examine(FileAudio(path)).warning or "")
+    assert "9 files are joined" in (examine(FileAudio(path)).warning or "")
 
 
 def test_a_second_file_that_cannot_be_read_gives_a_note_with_its_place() -> None:
@@ -143,6 +143,22 @@ def test_a_second_file_that_cannot_be_read_gives_a_note_with_its_place() -> None
     audio, notes = read(file("flac", 500) + second[: len(second) // 2])
     assert audio.duration == pytest.approx(SECONDS, abs=0.01)
     assert "a part of it cannot be read and is left out" in notes and "(after 0.6 s)" in notes
+
+
+@pytest.mark.parametrize("name", ["m4a", "mka"])
+def test_joined_files_with_a_clock_stay_in_time(name: str) -> None:
+    one = read(file(name, 500))[0].duration
+    audio, notes = read(4 * file(name, 500))
+    assert audio.duration == pytest.approx(4 * one, abs=0.001)
+    assert "4 files are joined in it; all are read" in notes
+
+
+@pytest.mark.parametrize("name", ["m4a", "mka", "avi", "ac3", "wv", "amr", "tta", "wav", "flac"])
+def test_an_id3_tag_before_any_format(name: str) -> None:
+    content = file(name, 500)
+    tagged, notes = read(b"ID3\x03\0\0\0\0\x07\x68" + bytes(1000) + content)
+    np.testing.assert_array_equal(tagged.waveform, read(content)[0].waveform)
+    assert not notes
 
 
 def test_a_track_of_joined_files_is_refused_beyond_the_first(tmp_path: Path) -> None:

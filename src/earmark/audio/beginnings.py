@@ -114,6 +114,7 @@ _MARKS: Final = (
     # the header that states the length of an mp3 stands behind 4 bytes, a checksum and the empty side information
     *(_Mark(name, at, "mp3", _is_stating_mp3) for name in (b"Xing", b"Info") for at in (13, 15, 21, 23, 36, 38)),
 )
+FAMILIES: Final = frozenset(mark.family for mark in _MARKS)
 _TAG: Final = b"ID3"
 _BY_WANTED: Final = {mark.wanted: [each for each in _MARKS if each.wanted == mark.wanted] for mark in _MARKS}
 

@@ -10,6 +10,8 @@ from earmark.audio.containers import TOLERATED_BYTES, Source, id3_size, open_str
 
 _BLOCK_BYTES: Final = 1 << 20
 _UNKNOWN: Final = 0x7FFF0000
+_ENDLESS: Final = 1 << 62
+"""A size of 64 bits from which on libsndfile refuses a file."""
 _MAX_CHUNKS: Final = 1000
 """Damaged files may hold endless chunks of size 0."""
 _W64_RIFF: Final = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
@@ -57,6 +59,9 @@ _CODECS: Final = {
 """Codecs by their number in the header of a wav file (RFC 2361 and its successors)."""
 _LINEAR: Final = frozenset({0x01, 0x03, 0x06, 0x07, 0xFFFE})
 """Numbers of samples without a codec, and of the form that names its codec elsewhere."""
+_DISGUISED: Final = (b"\x72\xf8\x1f\x4e", b"\xfe\x7f\x01\x80", b"\xff\x1f\x00\xe8")
+"""Beginnings of the blocks of AC-3 and DTS that are stored as 16-bit samples: S/PDIF, DTS of 16 and of 14 bits."""
+_DISGUISED_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
                     _correct(stream, part, following, layout, chunks, None)
                 elif stated < _UNKNOWN:
                     part.n_missing = max(0, end - size - TOLERATED_BYTES)
+                elif stated >= _ENDLESS:
+                    _correct(stream, part, size, layout, chunks, None)
                 return following
             behind = (beginnings.behind_tags(source, at) for at in (padded, end))
             following = next((at for at in behind if beginnings.at(source, at) is not None), None)
@@ -261,10 +268,11 @@ def _end_au(stream: BufferedIOBase, part: SoundPart, size: int, source: Source) 
     order: Literal["little", "big"] = "little" if head[:4] == b"dns." else "big"
     offset, stated = int.from_bytes(head[4:8], order), int.from_bytes(head[8:], order)
     end = part.start + offset + stated
-    if stated >= 0x7FFFFFFF:
+    if stated >= _UNKNOWN:
         following = _search(source, part.start, size)
-        if following is not None:
-            part.replaced[8] = (following - part.start - offset).to_bytes(4, order)
+        held = 0xFFFFFFFF if following is None else following - part.start - offset
+        if stated != held:
+            part.replaced[8] = held.to_bytes(4, order)
         return following
     if size - end <= TOLERATED_BYTES:
         return None
@@ -277,6 +285,13 @@ def _end_au(stream: BufferedIOBase, part: SoundPart, size: int, source: Source) 
         part.stated = stated
         part.replaced[8] = b"\xff" * 4
     return None
+
+
+def is_disguised(source: Source) -> bool:
+    """Whether the first samples of a wav file are blocks of AC-3 or DTS, as for the digital output of a player."""
+    with open_stream(source) as stream:
+        head = stream.read(_DISGUISED_BYTES)
+    return head.startswith(b"RIFF") and any(head.count(mark) > 1 for mark in _DISGUISED)
 
 
 def wav_codec(source: Source) -> str | None:

@@ -193,6 +193,7 @@ def describe_invalid(samples: np.ndarray) -> str:
 def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
+    source = irregular.without_tag(source)
     planned = irregular.plan(source)
     if planned is not None and planned.files:
         check_exists(track, 1, name)
@@ -223,11 +224,21 @@ def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
         if file.format == "MP3":
             _check_mp3(source, name)
         check_exists(track, 1, name)
+        if file.subtype == "PCM_16" and file.channels == 2 and chunks.is_disguised(source):
+            file.close()
+            return _open_disguised(source, name, track)
         _warn(name, planned)
         return SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
+
+
+def _open_disguised(source: Source, name: str, track: Track) -> Decoder:
+    if media.is_installed():
+        return media.open_media(source, name, "wav", track)
+    codec = "AC-3 or DTS, stored as samples"
+    raise AudioError(f"{name}: its sound is in {codec}; reading it needs the extra: {media.INSTALL}")
 
 
 def _check_mp3(source: Source, name: str) -> None:

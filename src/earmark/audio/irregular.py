@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from earmark.audio import chunks, flac, mixed, mp3, ogg
-from earmark.audio.containers import Source, Span, id3_size, open_stream
+from earmark.audio import beginnings, chunks, flac, mixed, mp3, ogg
+from earmark.audio.containers import Source, Span, id3_size, open_stream, part_of, size_in_bytes
 from earmark.audio.joined import Part
 from earmark.audio.sound_files import SoundFileDecoder, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
 
 _COPIED_BYTES = 1 << 18
+_READ_WITH_TAG = frozenset({"aac", "chunks", "flac", "mp3", "ogg"})
+"""Families whose reader skips an ID3 tag at the beginning."""
 
 
 @dataclass
@@ -28,6 +30,14 @@ class Plan:
 _ORDINARY = Plan([])
 _PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=4096)
 """Plans by path, size, time and format."""
+
+
+def without_tag(source: Source) -> Source:
+    """The file behind the ID3 tag at its beginning, where its reader expects none."""
+    n_tag = id3_size(source)
+    rest = part_of(source, n_tag, size_in_bytes(source)) if n_tag else source
+    keeps_tag = n_tag and (beginnings.at(rest, 0) in _READ_WITH_TAG or mp3.start_of(source) is not None)
+    return source if keeps_tag else rest
 
 
 def plan(source: Source) -> Plan | None:
@@ -64,7 +74,7 @@ def _plan(source: Source) -> Plan | None:
         return None
     files = mixed.files(source)
     if len(files) > 1:
-        return Plan([], [f"{len(files)} files of different formats are joined in it; all are read"], files)
+        return Plan([], [f"{len(files)} files are joined in it; all are read"], files)
     return _plan_ogg(source) if is_ogg else _plan_flac(source) if is_flac else _plan_chunks(source)
 
 

@@ -102,7 +102,7 @@ class JoinedDecoder:
         """The samples of one part, with silence in its gaps."""
         rate = decoder.sample_rate
         # what stands behind the stated end may be no sound
-        n_exact = decoder.n_samples if part.seconds is None and not decoder.slack else None
+        n_exact = decoder.n_samples if part.seconds is None else None
         n_decoded = 0
         with closing(decoder):
             for before, seconds in (*part.gaps, (None, 0.0)):

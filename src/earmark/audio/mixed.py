@@ -7,8 +7,8 @@ from earmark.audio import beginnings, chunks, containers, flac, mp3, ogg, units
 from earmark.audio.containers import TOLERATED_BYTES, Source, part_of, size_in_bytes
 
 _MAX_FILES: Final = 1000
-_SELF_JOINING: Final = frozenset({"aac", "ac3", "flac", "flv", "matroska", "mov", "mp3", "mpeg", "mpegts", "ogg"})
-"""Families whose reader goes on with the next file of the same family."""
+_SELF_JOINING: Final = frozenset({"aac", "ac3", "flac", "flv", "mov", "mp3", "mpeg", "mpegts", "ogg"})
+"""Families whose reader also reads further files of the same family."""
 _HOLD_MP3: Final = frozenset({"asf", "avi", "flv", "matroska", "mov", "mpeg", "mpegts"})
 """Families in which an mp3 may be the sound track."""
 
@@ -42,6 +42,8 @@ def _end(source: Source) -> int | None:
             between = _behind_mp3(source)
         case "mov" | "matroska" | "avi" | "asf":
             end = containers.end_of(source, family)
+            if family == "matroska" and not end:  # a live recording, which states no size
+                return beginnings.find(source, TOLERATED_BYTES, size, beginnings.FAMILIES - {family})
             between = [(end, size)] if end else []
         case _:
             between = [(_end_of_units(source, family), size)]
@@ -51,7 +53,7 @@ def _end(source: Source) -> int | None:
 def _end_of_units(source: Source, family: str | None) -> int:
     end = None if family is None else units.end_of(source, family)
     # an end beyond that of the file is damage
-    return TOLERATED_BYTES if end is None or end > size_in_bytes(source) else end
+    return TOLERATED_BYTES if end is None or end > size_in_bytes(source) else max(end, TOLERATED_BYTES)
 
 
 def _first_beginning(source: Source, between: Iterable[tuple[int, int]], family: str | None) -> int | None:

@@ -32,7 +32,7 @@ def end_of(source: Source, family: str) -> int | None:
             stream.seek(end)
             return end + (stream.read(1) == b"\0")  # the mark of the end
         if family == "amr":
-            magic = next(magic for magic in _AMR_BYTES if head.startswith(magic))
+            magic = next(magic for magic in reversed(_AMR_BYTES) if head.startswith(magic) or len(magic) == 6)
             return _walk(stream, len(magic), partial(_amr_bytes, magic))
         if family in _UNITS:
             return _walk(stream, 0, _UNITS[family])
