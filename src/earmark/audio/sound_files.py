@@ -1,9 +1,7 @@
 """The decoder for wav, flac, ogg, opus, mp3 and the other formats of libsndfile."""
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Final
@@ -12,6 +10,7 @@ import numpy as np
 import soundfile
 
 from earmark.audio.containers import DecodingError, LenientFile, Section, Source, open_stream
+from earmark.parallel.pipes import close_end, feed_pipe
 
 _MP3_SLACK: Final = 1152
 """Samples in one frame; encoders count the padding at the ends differently."""
@@ -24,6 +23,8 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
 
     stream: BufferedIOBase | None = None
     """The stream that is read, which is closed with the file."""
+    pipe: int | None = None
+    """The end of the pipe that is read, which is closed with the file."""
 
     def seekable(self) -> bool:
         # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
@@ -38,6 +39,9 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
         super().close()
         if self.stream is not None:
             self.stream.close()
+        if self.pipe is not None:
+            close_end(self.pipe)
+            self.pipe = None
 
 
 def open_file(source: Source) -> SequentialFile:
@@ -76,16 +80,14 @@ def open_pipe(pieces: Iterable[bytes]) -> SequentialFile:
     """
     # libsndfile guesses the length of an mp3 without one from the first frame's bit rate and stops there, in the
     # worst case at a sixth of the sound. It reads a pipe up to the end.
-    incoming, outgoing = os.pipe()
-
-    def feed() -> None:
-        # the reader may close the pipe early
-        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe:
-            for piece in pieces:
-                pipe.write(piece)
-
-    threading.Thread(target=feed, daemon=True).start()
-    return SequentialFile(incoming, closefd=True)
+    incoming = feed_pipe(pieces)
+    try:
+        file = SequentialFile(incoming, closefd=False)
+    except BaseException:
+        close_end(incoming)
+        raise
+    file.pipe = incoming
+    return file
 
 
 class SoundFileDecoder:
