@@ -221,6 +221,15 @@ def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Calla
     return write
 
 
+@pytest.fixture
+def hugging_face(tmp_path: Path) -> Iterator[Any]:
+    """A Hugging Face Hub on this machine, which huggingface_hub takes for the real one; its cache is empty."""
+    from tests.hub_server import running_hub
+
+    with running_hub(str(tmp_path / "cache")) as hub:
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def exported(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An exported small tagger; its .safetensors checkpoint is in the same folder."""

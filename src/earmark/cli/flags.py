@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
+from earmark.data.event_clips import EventClips
 from earmark.errors import Limit
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
@@ -23,7 +24,8 @@ Data = Annotated[
     str,
     Parameter(
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
-        "encoded clips: segments:DIR or audioset-features:DIR."
+        "annotations: raven:DIR, audacity:DIR, dcase:TSV or label-studio:JSON; encoded clips: segments:DIR or "
+        "audioset-features:DIR."
     ),
 ]
 DecodeTimeout = Annotated[
@@ -34,10 +36,11 @@ DecodeTimeout = Annotated[
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
+ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(
-        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime for earmark-esc50 and .onnx files, PyTorch for the rest."
+        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime where the model has an .onnx file, PyTorch for the rest."
     ),
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
@@ -53,8 +56,8 @@ Labels = Annotated[
 Model = Annotated[
     str,
     Parameter(
-        help="earmark-esc50, a published model (`earmark models`), or a file: .safetensors checkpoint, exported .onnx, "
-        "weights of a published model."
+        help="earmark-esc50, a published model (`earmark models`), hf://OWNER/NAME on the Hugging Face Hub, or a file: "
+        ".safetensors checkpoint, exported .onnx, weights of a published model."
     ),
 ]
 Overlap = Annotated[

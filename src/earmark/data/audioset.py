@@ -13,9 +13,10 @@ from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
 from earmark.data.segment_files import SCHEMES, SegmentFiles, list_files, match_files
-from earmark.data.tables import parse_seconds, read_labels, read_lines, read_table
+from earmark.data.tables import parse_seconds, read_labels, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
+from earmark.storage.text_files import read_lines
 
 _SEGMENTS: Final = "_segments.csv"
 _LABELS: Final = "class_labels_indices.csv"

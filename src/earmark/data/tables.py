@@ -6,40 +6,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.damage import Damage, DamageError, RowError
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
-from earmark.storage.files import text_encoding
+from earmark.storage.text_files import read_lines
 
 _Row = TypeVar("_Row")
-
-
-NOT_UTF8: Final = "it is not UTF-8 text; save it as CSV UTF-8"
-
-
-def read_lines(path: Path, errors: str = "strict") -> Iterator[str]:
-    """The lines of a text file in UTF-8, or in UTF-16 with its mark.
-
-    Args:
-        path: The file.
-        errors: Treatment of undecodable bytes, as for `open`.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            encoding = text_encoding(file.peek(2))
-            with TextIOWrapper(file, encoding, errors) as stream:  # accepts LF, CRLF and CR as line ends
-                yield from stream
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or NOT_UTF8}") from error
 
 
 def read_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
