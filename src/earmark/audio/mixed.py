@@ -39,7 +39,7 @@ def _end(source: Source) -> int | None:
         case "ogg":
             between = ogg.gaps(source)
         case "mp3":
-            between = _behind_mp3(source)
+            between = [] if mp3.stated_end(source) == size else _behind_mp3(source)
         case "mov" | "matroska" | "avi" | "asf":
             end = containers.end_of(source, family)
             if family == "matroska" and not end:  # a live recording, which states no size

@@ -114,6 +114,15 @@ def is_ordinary(source: Source) -> bool:
     return len(found) == 1 and found[0].start == start and not found[0].n_junk and found[0].n_frames <= n_frames
 
 
+def stated_end(source: Source) -> int | None:
+    """Offset at which an mp3 file ends by its header; None if it states none."""
+    start = id3_size(source)
+    with open_stream(source) as stream:
+        stream.seek(start)
+        stated = _stated(stream.read(256))
+    return None if stated is None else start + stated[1]
+
+
 def stated_and_held(source: Source) -> tuple[int, int]:
     """Numbers of frames that an mp3 file states and holds; 0 and 0 if it is long enough, or states nothing."""
     start = id3_size(source)
