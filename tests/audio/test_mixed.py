@@ -161,6 +161,24 @@ def test_an_id3_tag_before_any_format(name: str) -> None:
     assert not notes
 
 
+def test_flac_in_ogg_beside_another_link(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.ogg"
+    with av.open(str(path), "w", format="oga") as container:
+        stream = container.add_stream("flac", rate=RATE)
+        stream.layout, stream.format = "mono", "s16"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4608), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    silence, tone = path.read_bytes(), file("ogg", 1500)
+    for content, start in ((silence + tone, 0.288), (tone + silence, 0.0)):
+        audio, notes = read(content)
+        assert audio.duration == pytest.approx(0.288 + SECONDS, abs=0.01)
+        assert loudest(audio, start + 0.1, start + 0.5) == pytest.approx(1500, abs=20)
+        assert "left out" not in notes
+
+
 def test_a_track_of_joined_files_is_refused_beyond_the_first(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(file("wav", 500) + file("mp3", 1500))

@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
-from earmark.audio import beginnings, chunks, flac, mixed, mp3, ogg
+import soundfile
+
+from earmark.audio import beginnings, chunks, flac, media, mixed, mp3, ogg
 from earmark.audio.containers import Source, Span, id3_size, open_stream, part_of, size_in_bytes
 from earmark.audio.joined import Part
 from earmark.audio.sound_files import SoundFileDecoder, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
+
+if TYPE_CHECKING:
+    from earmark.audio.decoding import Decoder
 
 _COPIED_BYTES = 1 << 18
 _READ_WITH_TAG = frozenset({"aac", "chunks", "flac", "mp3", "ogg"})
@@ -111,8 +117,14 @@ def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SoundFile
     return SoundFileDecoder(open_pipe(_mp3_pieces(source, part, with_length)))
 
 
-def _open_ogg(source: Source, link: ogg.Link) -> SoundFileDecoder:
-    return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
+def _open_ogg(source: Source, link: ogg.Link, stop: int) -> "Decoder":
+    try:
+        return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
+    except soundfile.SoundFileError:
+        if not media.is_installed():
+            raise
+        # libsndfile does not read all FLAC in Ogg
+        return media.open_media(part_of(source, link.start, stop), "a link of it", "ogg")
 
 
 def _open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SoundFileDecoder:
@@ -143,13 +155,14 @@ def _plan_ogg(source: Source) -> Plan:
         notes.append(f"ends at {start:.1f} s without a mark of its end; it may be cut off")
     only = found[0]
     is_whole = len(found) == 1 and not (only.start or only.gaps or only.notes or only.n_bytes_skipped or only.n_lost)
+    stops = [*(link.start for link in found[1:]), size_in_bytes(source)]
     parts = [
         Part(
-            partial(_open_ogg, source, link),
+            partial(_open_ogg, source, link, stop),
             max(0, link.n_ticks) / link.clock_rate,
             [(at / link.clock_rate, n / link.clock_rate) for at, n in link.gaps],
         )
-        for link in found
+        for link, stop in zip(found, stops, strict=True)
     ]
     return Plan([] if is_whole else parts, notes)
 
