@@ -79,6 +79,13 @@ COMMANDS: Final = {
         "zero-shot ESC-50 work mn04_as_mAP_432.pt",
         "zero-shot",
     ),
+    "frozen-backbone": (
+        "Compare heads on a frozen published network, on single clips and on soundscapes.",
+        "Writes results/frozen-backbone.md and .json. Interrupted, the same command resumes. Without arguments it "
+        "writes the page again from results/frozen-backbone.json.",
+        "frozen-backbone ESC-50 work mn04_as_mAP_432.pt",
+        "frozen-backbone",
+    ),
     "precision": (
         "Compare a model in float32, in bf16, exported, and exported in 8 bits.",
         "Writes results/precision.md. Calibrates on folds 1 to 3 and measures on fold 5. MODEL must not have been "

@@ -26,7 +26,7 @@ def encode(
     labels: Labels = None,
     settings: Annotated[EncodeConfig, Parameter(name="*")] = _DEFAULTS,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from earmark.data import packs
 from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.damage import Damage, DamageError
+from earmark.data.dataset_card import DatasetCards
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
@@ -34,9 +35,9 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
     (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
     bytes of an audio file, or a struct that holds them in `bytes`), `labels` or `label` (a list, text joined by `;`, or
-    numbers that the file names as Hugging Face's ClassLabel does), `path` or `id`, and optionally `onset` with `offset`
-    or `duration` in seconds for a part of the recording, `split` and `group`. Without `group`, the parts of one `path`
-    form a group. Hidden files are ignored.
+    numbers that Hugging Face's ClassLabel names, in the file or in README.md beside or above it), `path` or `id`, and
+    optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and `group`. Without
+    `group`, the parts of one `path` form a group. Hidden files are ignored.
 
     Args:
         url: A path, or a URL that fsspec or Arrow supports.
@@ -92,9 +93,11 @@ def _files(place: RemotePath) -> tuple[str, list[str]]:
 def _tables(root: str, names: Sequence[str], damage: Damage) -> list[Table]:
     """The columns without audio of all files, several files at a time."""
 
+    cards = DatasetCards()
+
     def read(name: str) -> Table | DamageError:
         try:
-            return read_table(root, name)
+            return read_table(root, name, cards)
         except DamageError as error:
             return error
 
