@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
-from earmark.data.event_clips import EventClips
 from earmark.errors import Limit
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
@@ -35,8 +34,7 @@ DecodeTimeout = Annotated[
         help="Give up a recording when its decoder or disk yields no sound for this many seconds; 300 by default."
     ),
 ]
-Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
-ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps; auto is a GPU where the engine has one.")]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(
@@ -44,6 +42,7 @@ Engine = Annotated[
     ),
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
+Hop = Annotated[float, Parameter(help="Seconds from one row of scores to the next.")]
 Jobs = Annotated[int | None, Limit(at_least=1), Parameter(help="Number of processes; by default one per processor.")]
 LabelSeparator = Annotated[
     str | None,
@@ -72,6 +71,16 @@ OutFile = Annotated[Path | None, Parameter(help="Write to this file instead of s
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only errors on standard error.")]
 Score = Annotated[float | Literal["auto"] | None, Limit(at_least=0, at_most=1)]
 Split = Annotated[str | None, Parameter(help="Use only clips in these splits, joined by commas; by default all.")]
+ThresholdOrFile = float | Literal["auto"] | Path | None
+TagThreshold = Annotated[
+    ThresholdOrFile,
+    Limit(at_least=0, at_most=1),
+    Parameter(
+        group=_WHICH,
+        help="Lowest score of a tag; auto takes each label's threshold from the model, a file of `earmark thresholds` "
+        "from its lines.",
+    ),
+]
 Threshold = Annotated[
     Score, Parameter(group=_WHICH, help="Lowest score of a tag; auto takes each label's threshold from the model.")
 ]
@@ -83,11 +92,27 @@ SoundTrack = Annotated[
         help="Sound track of videos: its number, or mix for the mean of all; by default the first, with a note.",
     ),
 ]
+TimeFormat = Annotated[
+    str | None,
+    Parameter(
+        help="Form of the time stamps in file names, as SITE_%d%m%y_%H%M; those of AudioMoth, Song Meter, Frontier "
+        "Labs and ISO 8601 are known. A format with a slash may begin in a folder's name."
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    Parameter(
+        help="Time zone of the recorders' clocks, such as Europe/Berlin. By default AudioMoth's is UTC and the others "
+        "are unknown."
+    ),
+]
 Top = Annotated[
     int | None,
     Limit(at_least=1),
     Parameter(group=_WHICH, help="Number of tags per recording; 5 unless a threshold is given. Excludes --threshold."),
 ]
+
+Window = Annotated[float, Parameter(help="Seconds pooled for one row of scores.")]
 
 
 class CommandApp(App):

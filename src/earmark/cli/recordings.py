@@ -1,7 +1,9 @@
 """Commands on many recordings: found in folders, worked on in parallel, in order, and continued after a stop."""
 
 import csv
+import errno
 import hashlib
+import json
 import os
 import threading
 import time
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+
+from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.audio.recording import find_audio
@@ -52,6 +56,21 @@ class Result(Protocol):
 
 
 AnyResult = TypeVar("AnyResult", bound=Result)
+Keep = Callable[[Any], None]
+"""Keeps a result as it comes, for a command that may be stopped."""
+
+
+def check_out(out: Path | None, resume: bool) -> None:
+    """Checks the flags of the output before the work.
+
+    Raises:
+        IsADirectoryError: --out is a folder.
+        CycloptsError: --resume has no --out.
+    """
+    if out is not None and out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+    if resume and out is None:
+        raise CycloptsError("--resume needs --out, which is missing")
 
 
 def text(name: str) -> str:
@@ -162,7 +181,7 @@ def in_order(
         yield known[name] if name in known else next(results)
 
 
-class Tally:
+class Tally(Generic[AnyResult]):
     """Counts of a run.
 
     Args:
@@ -231,7 +250,7 @@ class ResultsJournal(Generic[AnyResult]):
     def __init__(self, out: Path, command: str, settings: Mapping[str, Any], parse: Callable[[Any], AnyResult]) -> None:
         self._out = out
         self.path = out.with_name(f".{out.name}.part")
-        self._settings = {"earmark": command, **settings}
+        self._settings = json.loads(json.dumps({"earmark": command, **settings}))  # as they are read again
         self._parse = parse
 
     def read(self) -> list[AnyResult]:

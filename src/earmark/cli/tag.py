@@ -1,7 +1,5 @@
 """`earmark tag`: tags of many recordings."""
 
-import errno
-import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,8 +13,10 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli import screen
+from earmark.cli.event_flags import check_threshold, threshold_of
 from earmark.cli.flags import (
     DecodeTimeout,
+    Device,
     Engine,
     FormatJson,
     Model,
@@ -24,14 +24,16 @@ from earmark.cli.flags import (
     Overlap,
     Quiet,
     SoundTrack,
-    Threshold,
+    TagThreshold,
     Top,
 )
+from earmark.cli.labels import read_thresholds
 from earmark.cli.recordings import (
     Recording,
     ResultsJournal,
     Tally,
     Work,
+    check_out,
     find_recordings,
     fingerprint,
     in_order,
@@ -51,9 +53,10 @@ def tag(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     top: Top = None,
-    threshold: Threshold = None,
+    threshold: TagThreshold = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
     out: OutFile = None,
     precision: Literal["float32", "bf16"] = "float32",
@@ -73,25 +76,29 @@ def tag(
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
     """
+    with screen.usage_errors():
+        check_threshold(threshold)
     form = screen.chosen_form(format, json, out, FORMS)
     _check(form, out, resume)
     set_time_limit(decode_timeout)
     found = find_recordings(files)
     screen.refuse_overwriting(out, [model, *(recording.file for recording in found)])
-    settings = {"precision": precision, "top": top, "threshold": threshold, "track": track, "overlap": overlap}
+    by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
+    settings = {"precision": precision, "top": top, "threshold": by_label, "track": track, "overlap": overlap}
     journal = _journal(out, model, engine, settings)
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [recording for recording in found if text(recording.file) not in known]
     n_jobs, n_threads = jobs_for(jobs, len(todo))
     with screen.usage_errors():
-        tagger = hub.load(model, n_threads, precision, engine, overlap)
-    label_thresholds(threshold, tagger.thresholds, tagger.labels)  # fails before the work
+        tagger = hub.load(model, n_threads, precision, engine, overlap, device)
+    chosen = threshold_of(threshold, tagger.labels)
+    label_thresholds(chosen, tagger.thresholds, tagger.labels)  # fails before the work
 
     def score(path: Path, recording: Recording, cancel: threading.Event) -> FileResult:
         scores = tagger.score(path, track=track, cancel=cancel)
-        return FileResult(recording.file, scores.duration, tuple(scores.tags(top=top, threshold=threshold)))
+        return FileResult(recording.file, scores.duration, tuple(scores.tags(top=top, threshold=chosen)))
 
-    tally = Tally("tagged", len(todo), len(found) - len(todo))
+    tally: Tally[FileResult] = Tally("tagged", len(todo), len(found) - len(todo))
     hidden = quiet or (out is None and sys.stdout.isatty())
     appending = nullcontext(lambda result: None) if journal is None else journal.appending(known.values())
     with screen.progress("tagging", hidden) as show, appending as keep:
@@ -116,10 +123,7 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
         raise CycloptsError("--format parquet is for files: name one by --out")
     if form == "parquet":
         import_module("pyarrow.parquet")  # a missing package is an error before the work
-    if out is not None and out.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
-    if resume and out is None:
-        raise CycloptsError("--resume needs --out, which is missing")
+    check_out(out, resume)
     if resume and form == "table":
         raise CycloptsError("--resume cannot read a table again: choose another --format")
 

@@ -1,23 +1,42 @@
 """`earmark timeline`: scores over time and events of a recording."""
 
-import csv
 import json as jsonlib
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Annotated, Any, Final, Literal, TextIO
+
+from cyclopts import Parameter
 
 from earmark import hub
+from earmark.annotations.start_times import StartTimes
 from earmark.audio.recording import load_blocks, probe
 from earmark.audio.time_limit import set_time_limit
 from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, Score, SoundTrack
+from earmark.cli.detections import EventForm, FileDetections, event_form, write_detections
+from earmark.cli.event_flags import EventFlags
+from earmark.cli.flags import (
+    DecodeTimeout,
+    Device,
+    Engine,
+    FormatJson,
+    Hop,
+    Model,
+    OutFile,
+    Overlap,
+    Quiet,
+    SoundTrack,
+    TimeFormat,
+    TimeZone,
+    Window,
+)
 from earmark.errors import AudioError
 from earmark.inference.events import Event, Threshold, label_thresholds
 from earmark.inference.timeline import Timeline
 from earmark.plots.spectrogram import spectrogram_of
+
+_DEFAULTS: Final = EventFlags()
 
 
 def timeline(
@@ -26,14 +45,16 @@ def timeline(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
-    window: float = 2.0,
-    hop: float = 0.4,
-    threshold: Score = None,
-    release: float = 0.5,
+    window: Window = 2.0,
+    hop: Hop = 0.4,
+    events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
+    time_format: TimeFormat = None,
+    time_zone: TimeZone = None,
     track: SoundTrack = None,
     decode_timeout: DecodeTimeout = None,
-    format: Literal["table", "json", "csv", "audacity"] | None = None,
+    format: Literal["table", "json", EventForm] | None = None,
     out: OutFile = None,
     plot: Path | None = None,
     json: FormatJson = False,
@@ -43,31 +64,35 @@ def timeline(
 
     Args:
         file: A recording, or - for standard input.
-        window: Seconds pooled for one row of scores.
-        hop: Seconds from one row to the next.
-        threshold: Lowest score of an event; by default the model's threshold of each label (auto), or 0.5 without any.
-        release: Fraction of the threshold at which an event ends.
-        format: Table, JSON with all scores, CSV or an Audacity label track; by default the suffix of --out decides.
+        format: Table for people, JSON with all scores, or a format of annotations; by default the suffix of --out
+            decides.
         plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf; needs the extra plot.
     """
-    form = screen.chosen_form(format, json, out, _WRITERS)
+    with screen.usage_errors():
+        times = StartTimes(time_format, time_zone)
+    form = event_form(format, "json" if json else None, out, own=("json",))
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine, overlap=overlap)
-    label_thresholds(threshold, tagger.thresholds, tagger.labels)  # fails before the work
+        tagger = hub.load(model, engine=engine, overlap=overlap, device=device)
+    settings = events.settings(tagger.labels)
+    label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
     try:
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
             length = probe(path, track).duration
             show_seconds = None if length is None else partial(_show_seconds, show, round(length))
             result = tagger.timeline(path, window=window, hop=hop, track=track, progress=show_seconds)
-            events = result.events(threshold, release)
+            found = result.events(settings=settings)
             if plot is not None:
-                _plot(plot, path, file, tagger.sample_rate, result, events, threshold, track)
+                _plot(plot, path, file, tagger.sample_rate, result, found, settings.threshold, track)
     except AudioError as error:
         return screen.write_failure(str(file), error, form, out)
-    with screen.destination(out) as stream:
-        _WRITERS[form](str(file), result, events, stream)
+    if form == "json":
+        with screen.destination(out) as stream:
+            _write_json(str(file), result, found, stream)
+    else:
+        detections = FileDetections(str(file), result.duration, tuple(found))
+        write_detections([detections], form, out, times, times.of(str(file)) is not None)
     return 0
 
 
@@ -92,14 +117,6 @@ def _plot(
     plot_timeline(plot, spectrogram, result, events, threshold=threshold, title=title)
 
 
-def _write_table(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    rows = [
-        ("", f"{event.onset:.1f} - {event.offset:.1f} s", f"{event.score:.3f}", screen.bar(event.score), event.label)
-        for event in events
-    ]
-    screen.print_tags(stream, f"{file}  {timeline.duration:.1f} s", rows)
-
-
 def _values(event: Event) -> dict[str, Any]:
     return {name: value if name == "label" else screen.rounded(value) for name, value in asdict(event).items()}
 
@@ -119,22 +136,3 @@ def _write_json(file: str, timeline: Timeline, events: list[Event], stream: Text
         stream.write((", " if index else "") + jsonlib.dumps(screen.all_rounded(row.tolist())))
     stream.write('], "events": ' + jsonlib.dumps([*map(_values, events)], allow_nan=False) + "}\n")
     stream.flush()
-
-
-def _write_csv(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("file", "label", "onset", "offset", "score"))
-    writer.writerows((file, *_values(event).values()) for event in events)
-
-
-def _write_audacity(file: str, timeline: Timeline, events: list[Event], stream: TextIO) -> None:
-    # Audacity reads it by File > Import > Labels
-    stream.writelines(f"{event.onset:.6f}\t{event.offset:.6f}\t{event.label}\n" for event in events)
-
-
-_WRITERS: Final[dict[str, Callable[[str, Timeline, list[Event], TextIO], None]]] = {
-    "table": _write_table,
-    "json": _write_json,
-    "csv": _write_csv,
-    "audacity": _write_audacity,
-}

@@ -175,6 +175,7 @@ class Tagger:
         hop: float = 0.4,
         track: Track = None,
         progress: Callable[[float], None] | None = None,
+        cancel: threading.Event | None = None,
     ) -> Timeline:
         """Scores over time. The backbone runs once, whatever the window and the hop.
 
@@ -187,13 +188,15 @@ class Tagger:
             hop: Seconds from window to window.
             track: As in `score`.
             progress: Called after each block with the seconds read so far.
+            cancel: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
+            concurrent.futures.CancelledError: `cancel` was set.
         """
         windows = SlidingWindows(self.engine, window, hop)
-        chunks, source = self._chunks(audio, track, progress=progress)
+        chunks, source = self._chunks(audio, track, progress=progress, cancel=cancel)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(chunks):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
