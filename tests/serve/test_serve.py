@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from starlette.testclient import TestClient
 
 from earmark.annotations.formats import FORMATS
 from earmark.errors import ConfigError
 from earmark.inference.tagger import Tagger
 from earmark.serve.access import check_open
+from earmark.serve.application import application
 from earmark.serve.description import OPERATIONS
+from earmark.serve.settings import ServeSettings
 from earmark.serve.uploads import label
 
 
@@ -72,6 +75,17 @@ class TestResults:
         assert evidence["label"] == "low" and len(evidence["attention"]) == 2
         embedding = client.post("/api/embed", content=sound).json()["embedding"]
         np.testing.assert_allclose(embedding, tagger.embed(path), atol=1e-6)
+
+    def test_a_request_chooses_among_the_models_by_name(self, sound, mean_engine):
+        taggers = {"first": Tagger(mean_engine()), "second": Tagger(mean_engine(thresholds=(0.9, 0.9, 0.9)))}
+        with TestClient(application(taggers, ServeSettings()), base_url="http://localhost") as client:
+            assert [model["name"] for model in client.get("/api/models").json()["models"]] == ["first", "second"]
+            by_model = {
+                name: client.post("/api/events", params={"model": name}, content=sound).json() for name in taggers
+            }
+            assert client.post("/api/events", content=sound).json() == by_model["first"]
+        assert by_model["second"]["model"] == "second"
+        assert len(by_model["second"]["events"]) < len(by_model["first"]["events"])
 
     def test_labels_that_score_low_can_be_left_out_of_a_timeline(self, client, sound):
         assert client.post("/api/timeline?least=0.6", content=sound).json()["labels"] == ["low"]
