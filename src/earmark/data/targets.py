@@ -15,7 +15,7 @@ class Targets:
     >>> targets = Targets([("dog",), (), ("dog", "rain")], LabelSet(("dog", "rain")))
     >>> targets.rows([2, 1]).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
-    >>> Targets([("dog",)], targets.labels, [("dog",)]).rows([0]).tolist()
+    >>> Targets([("dog",)], LabelSet(("dog", "rain")), [("dog",)]).rows([0]).tolist()
     [[1.0, nan]]
     >>> [clips.tolist() for clips in targets.by_label()], targets.unlabelled().tolist()
     ([[0, 2], [2]], [1])
