@@ -61,6 +61,22 @@ def test_a_mix_has_the_labels_of_both_clips():
         assert set(clip.labels) >= {*clip.audio.audio.labels, *clip.audio.added.labels}
 
 
+def test_a_label_of_a_mix_is_known_where_both_clips_know_it():
+    known = (("low", "high"), ("mid", "high"), None)
+    clips = tuple(replace(clip, labels=(), known=names) for clip, names in zip(tones(n_clips=3), known, strict=True))
+    data = replace(tones(), clips=clips)
+    found = {}
+    for clip in with_variants(data, changed(mix_share=1.0, n_variants=8)):
+        if "#" in clip.id and clip.audio.added is not None:
+            pair = frozenset((clip.audio.audio.seed, clip.audio.added.seed))
+            found[pair] = clip.known and set(clip.known)
+    assert found == {
+        frozenset((0, 1)): {"high"},
+        frozenset((0, 2)): {"low", "high"},
+        frozenset((1, 2)): {"mid", "high"},
+    }
+
+
 def test_the_background_comes_from_unlabelled_clips_or_a_folder_or_is_noise(tmp_path):
     bare = Clip("bare", (), Tone(("high",), 9))
     data = replace(tones(n_clips=4), clips=(*tones(n_clips=4).clips, bare))

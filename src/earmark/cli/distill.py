@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError, Parameter
 
-from earmark.cli.clips import select
 from earmark.cli.flags import AsJson, LabelSeparator, Quiet, Split, split_words
 from earmark.cli.screen import progress, say, write_json
+from earmark.cli.selection import select
 from earmark.cli.train import CONFIG_HELP, is_first_process
 from earmark.data.recordings import read_recordings
 from earmark.errors import ConfigError, Limit

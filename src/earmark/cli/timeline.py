@@ -18,6 +18,7 @@ from earmark.cli.detections import EventForm, FileDetections, event_form, write_
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
     DecodeTimeout,
+    Device,
     Engine,
     FormatJson,
     Hop,
@@ -44,6 +45,7 @@ def timeline(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     window: Window = 2.0,
     hop: Hop = 0.4,
@@ -72,7 +74,7 @@ def timeline(
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine, overlap=overlap)
+        tagger = hub.load(model, engine=engine, overlap=overlap, device=device)
     settings = events.settings(tagger.labels)
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
     try:

@@ -56,8 +56,12 @@ class AnyTargets(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a label of a clip is unknown."""
+
     def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
-        """The targets of the clips with these indices, in 0..1."""
+        """The targets of the clips with these indices, in 0..1; unknown labels are nan."""
 
     def by_label(self) -> list[Int[np.ndarray, " _"]]:
         """Indices of the clips of each label, ascending."""
@@ -83,6 +87,7 @@ class Batch:
     lengths: Int[Tensor, " batch"]
     """Frames, samples or segments of each clip before padding; always on the CPU: the network needs their values."""
     target: Float[Tensor, "batch label"]
+    """0 or 1; nan where a label is unknown."""
     are_log_mels: bool
     failed: tuple[tuple[str, str], ...] = ()
     """Id and error of the clips that could not be read; the step repeats readable ones in their place."""

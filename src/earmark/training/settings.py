@@ -1,12 +1,12 @@
 """The settings of a training run; needs no PyTorch."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.inference.engine import check_device_name
 from earmark.training.choices import (
     AttentionFunction,
     BackboneName,
@@ -213,8 +213,7 @@ class TrainConfig(RecordingConditions):
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ConfigError(f"auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}", "device")
+        check_device_name(self.device)
         if self.shuffle == "blocks" and self.balanced:
             raise ConfigError(
                 "clips was expected where labels are drawn equally often, not blocks, which are read in their order; "

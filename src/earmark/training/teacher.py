@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -111,8 +111,11 @@ def for_student(data: Dataset, teacher: Teacher) -> Dataset:
 
 
 def _relabelled(clip: Clip, labels: LabelSet, is_kept: bool) -> Clip:
-    names = tuple(labels.names[labels.index(label)] for label in clip.labels) if is_kept else ()
-    return Clip(clip.id, names, clip.audio, clip.split, clip.group)
+    if not is_kept:
+        return replace(clip, labels=(), known=None)
+    names = tuple(labels.names[labels.index(label)] for label in clip.labels)
+    known = None if clip.known is None else tuple(labels.names[labels.index(x)] for x in clip.known if x in labels)
+    return replace(clip, labels=names, known=known)
 
 
 def teacher_scores(
@@ -187,7 +190,9 @@ def blended(
         label_weight: From 0 to 1.
         are_all_labelled: Whether a clip without labels is an example of none of them; otherwise all are unknown.
     """
-    known = ~np.isnan(truth) & ((truth > 0).any(1, keepdims=True) | are_all_labelled)
+    # a clip of which some labels are unknown has been looked at
+    labelled = (np.isnan(truth) | (truth > 0)).any(1, keepdims=True) | are_all_labelled
+    known = labelled & ~np.isnan(truth)
     mixed: np.ndarray = np.where(known, label_weight * truth + (1 - label_weight) * scores, scores)
     return mixed.astype(np.float32)
 
@@ -211,6 +216,11 @@ class SoftTargets:
 
     def __len__(self) -> int:
         return len(self._scores)
+
+    @property
+    def has_unknown(self) -> bool:
+        """False: an unknown label has the teacher's score."""
+        return False
 
     def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
         """The blended targets of the clips with these indices."""

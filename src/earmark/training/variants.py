@@ -120,14 +120,23 @@ def with_variants(data: Dataset, config: TrainConfig) -> Dataset:
             is_mixed, is_noise = rng.random() < config.mix_share, rng.random() < _NOISE_SHARE
             chosen = backgrounds[int(rng.integers(len(backgrounds)))] if backgrounds else None
             changed = Variant(clip.audio, conditions, seed, background=None if is_noise else chosen)
-            labels, group = clip.labels, clip.group
+            labels, known, group = clip.labels, clip.known, clip.group
             if is_mixed and partner is not clip:
                 db = float(rng.uniform(-config.mix_clips_db, config.mix_clips_db))
                 changed = replace(changed, added=partner.audio, added_db=db)
                 labels = tuple(dict.fromkeys((*labels, *partner.labels)))
+                known = _known(clip, partner, labels)
                 group = _joined(clip.group, partner.group)
-            clips.append(replace(clip, id=f"{clip.id}#{variant}-{digest}", labels=labels, audio=changed, group=group))
+            named = f"{clip.id}#{variant}-{digest}"
+            clips.append(replace(clip, id=named, labels=labels, audio=changed, group=group, known=known))
     return replace(data, clips=tuple(clips))
+
+
+def _known(clip: Clip, other: Clip, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The known labels of a mix: those that one of the clips has, and those that both know."""
+    if clip.known is None or other.known is None:
+        return other.known if clip.known is None else clip.known
+    return (*labels, *(label for label in clip.known if label in other.known))
 
 
 def _joined(group: str | None, other: str | None) -> str | None:
