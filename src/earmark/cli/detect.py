@@ -19,6 +19,7 @@ from earmark.cli import screen
 from earmark.cli.detections import READ_AGAIN, EventForm, FileDetections, event_form, write_detections
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
+    Context,
     DecodeTimeout,
     Engine,
     Hop,
@@ -48,6 +49,7 @@ from earmark.cli.recordings import (
 )
 from earmark.errors import DataError, Limit, counted
 from earmark.inference.events import label_thresholds
+from earmark.inference.tagger import HOP, WINDOW
 from earmark.storage.files import is_stream
 
 _DEFAULTS: Final = EventFlags()
@@ -61,8 +63,9 @@ def detect(
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
     overlap: Overlap = None,
-    window: Window = 2.0,
-    hop: Hop = 0.4,
+    window: Window = WINDOW,
+    hop: Hop = HOP,
+    context: Context = None,
     events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
@@ -105,10 +108,10 @@ def detect(
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
 
     def find(path: Path, recording: Recording, cancel: threading.Event) -> FileDetections:
-        timeline = tagger.timeline(path, window=window, hop=hop, track=track, cancel=cancel)
+        timeline = tagger.timeline(path, window=window, hop=hop, context=context, track=track, cancel=cancel)
         return FileDetections(recording.file, timeline.duration, tuple(timeline.events(settings=settings)))
 
-    rules = {"window": window, "hop": hop, "track": track, "overlap": overlap, **asdict(settings)}
+    rules = {"window": window, "hop": hop, "context": context, "track": track, "overlap": overlap, **asdict(settings)}
     if per_file:
         known = {file: FileDetections(file) for file, target in targets.items() if target.exists()}
         keeping: AbstractContextManager[Keep] = _writing(targets, form, times, with_time)

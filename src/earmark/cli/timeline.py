@@ -17,6 +17,7 @@ from earmark.cli import screen
 from earmark.cli.detections import EventForm, FileDetections, event_form, write_detections
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
+    Context,
     DecodeTimeout,
     Engine,
     FormatJson,
@@ -32,6 +33,7 @@ from earmark.cli.flags import (
 )
 from earmark.errors import AudioError
 from earmark.inference.events import Event, Threshold, label_thresholds
+from earmark.inference.tagger import HOP, WINDOW
 from earmark.inference.timeline import Timeline
 from earmark.plots.spectrogram import spectrogram_of
 
@@ -45,8 +47,9 @@ def timeline(
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
     overlap: Overlap = None,
-    window: Window = 2.0,
-    hop: Hop = 0.4,
+    window: Window = WINDOW,
+    hop: Hop = HOP,
+    context: Context = None,
     events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
@@ -79,7 +82,7 @@ def timeline(
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
             length = probe(path, track).duration
             show_seconds = None if length is None else partial(_show_seconds, show, round(length))
-            result = tagger.timeline(path, window=window, hop=hop, track=track, progress=show_seconds)
+            result = tagger.timeline(path, window=window, hop=hop, context=context, track=track, progress=show_seconds)
             found = result.events(settings=settings)
             if plot is not None:
                 _plot(plot, path, file, tagger.sample_rate, result, found, settings.threshold, track)
@@ -125,6 +128,7 @@ def _write_json(file: str, timeline: Timeline, events: list[Event], stream: Text
         "duration": screen.rounded(timeline.duration),
         "window": timeline.window,
         "hop": timeline.hop,
+        "context": timeline.context,
         "labels": list(timeline.labels),
         "onsets": screen.all_rounded(timeline.onsets.tolist()),
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +12,21 @@ from earmark.audio.recording import Audio
 from earmark.data.audioset import StrongEvent, split_segment_id
 from earmark.data.clips import Clip, Dataset
 from earmark.errors import DataError, EarmarkError
-from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
-from earmark.inference.events import label_thresholds
-from earmark.inference.tagger import Tagger
+from earmark.evaluation.localisation import (
+    PSDS1,
+    PSDS2,
+    ScoredRecording,
+    TrueEvent,
+    event_f1,
+    psds,
+    segment_f1,
+)
+from earmark.inference.events import EventSettings, label_thresholds
+from earmark.inference.tagger import HOP, WINDOW, Tagger
 from earmark.inference.timeline import Timeline
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
-
-WINDOW: Final = 0.8
-HOP: Final = 0.4
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Detection:
     """Segment-based F1 with segments of 1 s, mean over labels; at the checkpoint's thresholds or 0.5."""
     F1_micro: float
     """Segment-based F1 of all labels together."""
+    F1_events: float
+    """Event-based F1 of the events that `Timeline.events` finds, with a collar of 0.2 s, all labels together."""
     n_clips: int
     """Clips measured."""
     n_clips_without_events: int
@@ -43,12 +50,16 @@ class Detection:
     n_labels: int
     """Labels measured."""
     n_events: int
+    n_detected: int
+    """Events that `Timeline.events` finds, of the labels measured."""
     n_events_of_other_labels: int
     """Events of labels that the tagger does not know; they were skipped."""
     window: float
     """Window of the timeline in seconds."""
     hop: float
     """Hop of the timeline in seconds."""
+    context: float
+    """Context of the timeline in seconds."""
     failed: tuple[str, ...] = ()
     """Clips with events that could not be measured, with the reason."""
 
@@ -72,9 +83,10 @@ def detect(
     *,
     window: float = WINDOW,
     hop: float = HOP,
+    context: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detection:
-    """Compares a tagger's timelines with strong labels.
+    """Compares a tagger's timelines, and the events in them, with strong labels.
 
     Args:
         tagger: May know labels without events.
@@ -82,6 +94,7 @@ def detect(
         events: Events by segment id (`earmark.data.audioset.read_strong_labels`).
         window: Window of the timeline in seconds.
         hop: Hop of the timeline in seconds.
+        context: Context of the timeline in seconds, as in `Tagger.timeline`.
         progress: Called with the number of clips scored so far and their total.
 
     Raises:
@@ -99,30 +112,38 @@ def detect(
     columns = [tagger.labels.index(name) for name in labels]
     clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
     recordings: list[ScoredRecording] = []
+    detected: list[list[TrueEvent]] = []
     with closing(_sounds(clips, tagger.sample_rate)) as sounds:
         for number, (clip, audio) in enumerate(sounds, 1):
             if isinstance(audio, str):
                 failed.append(f"{clip.id}: {audio}")
             else:
-                timeline = tagger.timeline(audio, window=window, hop=hop)
+                timeline = tagger.timeline(audio, window=window, hop=hop, context=context)
+                context = timeline.context
                 recordings.append(_scored(timeline, columns, truth[clip.id], labels))
+                found = timeline.events(settings=EventSettings(labels=labels.ids))
+                detected.append([TrueEvent(labels.index(e.label), e.onset, e.offset) for e in found])
             if progress is not None:
                 progress(number, len(clips))
     if not recordings:
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, tagger.labels)[columns])
+    by_event = event_f1((recording.events, own) for recording, own in zip(recordings, detected, strict=True))
     return Detection(
         PSDS1=psds(recordings, PSDS1),
         PSDS2=psds(recordings, PSDS2),
         F1=f1.macro,
         F1_micro=f1.micro,
+        F1_events=by_event.micro,
         n_clips=len(recordings),
         n_clips_without_events=len(dataset) - len(clips) - n_unclear,
         n_labels=len({event.label for recording in recordings for event in recording.events}),
-        n_events=sum(len(recording.events) for recording in recordings),
+        n_events=by_event.n_events,
+        n_detected=by_event.n_detected,
         n_events_of_other_labels=sum(e.label_id not in tagger.labels for own in truth.values() for e in own),
         window=window,
         hop=hop,
+        context=context or 0.0,
         failed=tuple(failed),
     )
 

@@ -30,6 +30,12 @@ WINDOW_SHARE: Final = 0.4
 """Length of the windows in which a long recording is scored, as a fraction of the training clips' length."""
 HOP_SHARE: Final = 0.1
 """Hop between these windows, as a fraction of the training clips' length."""
+WINDOW: Final = 0.8
+"""Seconds pooled for one row of a timeline (results/event-decoder.md)."""
+HOP: Final = 0.4
+"""Seconds from one row of a timeline to the next."""
+CONTEXT_SHARE: Final = 0.5
+"""Length of the context of a row, as a fraction of the training clips' length (results/event-decoder.md)."""
 N_BEST: Final = 3
 """Number of best windows whose mean logit scores a long recording; the best one alone gives more false tags."""
 
@@ -160,8 +166,9 @@ class Tagger:
         self,
         audio: Audio | str | os.PathLike[str],
         *,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         track: Track = None,
         progress: Callable[[float], None] | None = None,
         cancel: threading.Event | None = None,
@@ -169,22 +176,25 @@ class Tagger:
         """Scores over time. The backbone runs once, whatever the window and the hop.
 
         Window k starts at k x hop and pools the segments whose middle lies in it, at least one. The end of the
-        recording cuts the last windows off.
+        recording cuts the last windows off. The context, a longer window around each window, limits its scores: the
+        context decides which labels sound, the window decides when (`SlidingWindows`).
 
         Args:
             audio: The recording.
             window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
+            context: Seconds around the middle of a window; by default half a training clip; 0 is no context.
             track: As in `score`.
             progress: Called after each block with the seconds read so far.
             cancel: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
+            ConfigError: The window is shorter than one segment, the hop too short, or another setting invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        windows = SlidingWindows(self.engine, window, hop)
+        context = self._context(context)
+        windows = SlidingWindows(self.engine, window, hop, context=context)
         source = SampleBlocks(audio, self.sample_rate, track, progress=progress, cancel=cancel)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
@@ -200,6 +210,7 @@ class Tagger:
             source.duration,
             self.thresholds,
             self.labels.ids,
+            context,
         )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
@@ -274,8 +285,9 @@ class Tagger:
         sample_rate: int,
         *,
         n_channels: int = 1,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         threshold: Threshold = None,
         release: float | None = None,
         settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
@@ -289,6 +301,7 @@ class Tagger:
                 more.
             window: Seconds pooled for one row of scores.
             hop: Seconds from row to row.
+            context: As in `timeline`; half of it adds to the latency (`Stream.latency`).
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
             settings: As in `Timeline.events`. Settings that let a later sound change an event delay it
@@ -308,6 +321,7 @@ class Tagger:
             n_channels=n_channels,
             window=window,
             hop=hop,
+            context=self._context(context),
             threshold=threshold,
             release=release,
             settings=settings,
@@ -316,6 +330,9 @@ class Tagger:
 
     def _all_segments(self, source: SampleBlocks) -> Float[np.ndarray, "segment channel"]:
         return np.concatenate(list(encode_blocks(self.engine, source.blocks())))
+
+    def _context(self, seconds: float | None) -> float:
+        return CONTEXT_SHARE * self._clip_seconds if seconds is None else seconds
 
     @property
     def _clip_seconds(self) -> float:

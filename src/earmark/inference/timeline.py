@@ -32,6 +32,8 @@ class Timeline:
     """The checkpoint's threshold of each label; None where it has none."""
     ids: tuple[str, ...] = ()
     """Ids of the labels; by default their names."""
+    context: float = 0.0
+    """Seconds around a window whose scores limit those of the window; 0: no such limit."""
 
     def events(
         self,
