@@ -117,6 +117,11 @@ COMMANDS: Final = {
         "Prints the last part of results/audioset-shaped.md. The exit status is 1 if a byte differs.",
         "kill-and-resume work --n-clips 10000 --jobs 2",
     ),
+    "detect-and-resume": (
+        "Kill detect with SIGKILL on many short files, resume it, and compare its table with an undisturbed one.",
+        "Prints the numbers of events and errors. The exit status is 1 if a byte differs.",
+        "detect-and-resume work --n-files 2000 --n-damaged 3 --jobs 2",
+    ),
 }
 """Each command: one line for the list, more for its own help, examples."""
 

@@ -221,6 +221,15 @@ def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Calla
     return write
 
 
+@pytest.fixture
+def hugging_face(tmp_path: Path) -> Iterator[Any]:
+    """A Hugging Face Hub on this machine, which huggingface_hub takes for the real one; its cache is empty."""
+    from tests.hub_server import running_hub
+
+    with running_hub(str(tmp_path / "cache")) as hub:
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def exported(write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An exported small tagger; its .safetensors checkpoint is in the same folder."""
@@ -375,6 +384,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sounds = [clip.load(16000) for clip in synthetic_bank(2)]
     for number, name in enumerate(("dog.wav", "call.wav", "recordings/a.wav", "recordings/b.flac")):
         save_audio(Path(name), sounds[number])
+    save_audio(Path("night/20240501_053000.wav"), sounds[8])
     save_audio(Path("street.wav"), Audio(np.concatenate([sound.waveform for sound in sounds[4:8]]), 16000))
     for number, name in enumerate(("dog/a", "dog/b", "rain/c", "rain/d")):
         save_audio(Path("clips", f"{name}.wav"), sounds[number])

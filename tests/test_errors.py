@@ -50,6 +50,7 @@ class Settings:
     flag: bool = False
     text: str | None = None
     other: frozenset[str] = frozenset()
+    either: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -84,6 +85,7 @@ def test_valid_settings() -> None:
     assert (settings.count, settings.share, settings.pair, settings.choice) == (2, 1, (3, 3), 1)
     assert (settings.flag, settings.text, settings.other) == (True, "x", frozenset("a"))
     assert Settings(share=0.5) == Settings(1, 0.5)
+    assert [Settings(either=value).either for value in (0.5, "auto", None)] == [0.5, "auto", None]
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_the_number_of_recordings(name):
         return result
 
     peak(10)  # imports
-    assert peak(1000) < peak(100) + 50_000
+    assert peak(400) < peak(40) + 30_000
 
 
 def test_the_end_of_a_name_chooses_the_format(tmp_path):

@@ -40,8 +40,8 @@ def test_timeline_for_people_spreadsheets_and_audacity(
     assert "0.0 - 2.0 s" in capfd.readouterr().out
     assert cli.main([*words, "--format", "csv"]) == 0
     rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
-    assert rows[0] == ["file", "label", "onset", "offset", "score"]
-    assert rows[1][1:4] == ["dog", "0.0", "2.0"]
+    assert rows[0] == ["file", "onset", "offset", "label", "score"]
+    assert rows[1][1:4] == ["0.0", "2.0", "dog"]
     assert cli.main([*words, "--format", "audacity", "--out", str(tmp_path / "labels.txt")]) == 0
     assert (tmp_path / "labels.txt").read_text().splitlines()[0] == "0.000000\t2.000000\tdog"
     assert cli.main([*words[:-1], "1"]) == 0
@@ -50,13 +50,19 @@ def test_timeline_for_people_spreadsheets_and_audacity(
 
 def test_the_suffix_of_out_decides_the_format(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
     words = ["timeline", str(recordings / "c.flac"), "--model", model, "--quiet"]
-    for name, form in (("t.json", "json"), ("t.csv", "csv"), ("t.txt", "table")):
+    for name, form in (
+        ("t.json", "json"),
+        ("t.csv", "csv"),
+        ("t.jsonl", "jsonl"),
+        ("t", "table"),
+        ("t.txt", "audacity"),
+    ):
         assert cli.main([*words, "--out", str(tmp_path / name)]) == 0
         assert capfd.readouterr() == ("", "")
         assert cli.main([*words, "--format", form]) == 0
         assert capfd.readouterr().out == (tmp_path / name).read_text(encoding="utf-8")
     for wrong, message in (
-        (["--out", str(tmp_path / "t.xml")], "give --format"),
+        (["--out", str(tmp_path / "t.xml")], "or name the format"),
         (["--json", "--format", "csv"], "give one of them"),
         (["--out", model, "--json"], "itself, which would be lost"),
     ):

@@ -115,8 +115,24 @@ def test_a_folder_without_features_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("split", "n_clips", "known"),
     [
-        ("bal_train", 22160, {"--cB2ZVjpnA": ("Smoke detector, smoke alarm",)}),
-        ("eval_half", 10327, {"--U7joUcTCo": ("Cough",)}),
+        (
+            "bal_train",
+            22160,
+            {
+                "--cB2ZVjpnA": ("Smoke detector, smoke alarm",),
+                "SWpwc8v5aoM": ("Throbbing",),
+                "zz0ddNfz0h0": ("Vehicle", "Motor vehicle (road)", "Car", "Ice cream truck, ice cream van"),
+            },
+        ),
+        (
+            "eval_half",
+            10327,
+            {
+                "--U7joUcTCo": ("Cough",),
+                "SL52ykhLo8A": ("Keyboard (musical)", "Piano", "Electric piano"),
+                "zz35Va7tYmA": ("Motor vehicle (road)", "Car", "Accelerating, revving, vroom", "Clatter"),
+            },
+        ),
     ],
 )
 def test_the_released_files_are_all_read(audioset_features, split, n_clips, known):

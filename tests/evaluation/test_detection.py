@@ -2,13 +2,14 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from earmark.audio.recording import Audio
+from earmark.audio.recording import Audio, save_audio
 from earmark.data.audioset import StrongEvent
-from earmark.data.clips import Clip, Dataset
+from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import AudioError, DataError
 from earmark.evaluation.detection import detect
 from earmark.inference.tagger import Tagger
@@ -54,6 +55,20 @@ def test_perfect_detection(tagger):
     assert (found.n_clips_without_events, found.n_events_of_other_labels) == (1, 1)
     assert (found.window, found.hop, found.failed) == (0.4, 0.4, ())
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_a_long_recording_is_read_in_blocks_with_the_same_result(tagger, tmp_path):
+    levels = Levels(*np.random.default_rng(0).choice([-0.9, 0.5, 0.9], 160))
+    audio = levels.load(tagger.sample_rate)
+    save_audio(tmp_path / "long.wav", audio, subtype="FLOAT")
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "long.wav").read_bytes()[:-9000])
+    events = {name: [StrongEvent("/l", 4.0, 8.0), StrongEvent("/h", 61.0, 62.0)] for name in ("a-x", "b-x")}
+    whole = Clip("a-x", (), FileAudio(tmp_path / "long.wav"))
+    cut = Clip("b-x", (), FileAudio(tmp_path / "cut.wav"))
+    short = detect(tagger, Dataset("made", tagger.labels, (Clip("a-x", (), levels),)), events)
+    long = detect(tagger, Dataset("made", tagger.labels, (whole, cut)), events)
+    assert audio.duration > 60 and "cut.wav" in long.failed[0]
+    assert replace(long, failed=()) == short
 
 
 def test_misses_and_false_alarms(tagger):

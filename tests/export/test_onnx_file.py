@@ -25,8 +25,8 @@ from earmark.model.pooling import POOLINGS
 from tests.networks import LABELS, graphs_made_once, small_network
 
 RATE = 16000
-WHOLE = ("max", "mean", "max_mean", "attention", "attentive_stats", "gmap", "decision_attention")
-"""Poolings that are tested with the rest of the network; the graph of the others is tested alone."""
+WHOLE = ("max", "gmap", "decision_attention")
+"""Poolings that are tested with the rest of the network: without attention, with it, and at the instance level."""
 KINDS = {
     **{pooling: {"pooling": pooling} for pooling in WHOLE},
     "light": {"backbone": "light"},
@@ -108,7 +108,7 @@ def test_classify_pool_and_attention_are_the_same_with_masks(pair: Pair) -> None
                 np.testing.assert_allclose(getattr(pair.onnx, method)(segments, given), expected, rtol=0, atol=1e-5)
         spoilt = np.where(mask[..., None], segments, np.nan).astype(np.float32)
         np.testing.assert_array_equal(pair.onnx.classify(spoilt, mask), pair.onnx.classify(segments, mask))
-        if pair.torch.network.config.pooling in ("max", "mean", "max_mean"):
+        if pair.torch.network.config.pooling == "max":
             assert pair.onnx.attention(segments[0]) is None
         else:
             attention = pair.onnx.attention(segments[0])
@@ -119,17 +119,58 @@ def test_classify_pool_and_attention_are_the_same_with_masks(pair: Pair) -> None
                 np.testing.assert_allclose(engine.attention(segments[0], 2), of_label, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", [name for name in POOLINGS if name not in WHOLE])
-def test_the_graph_of_each_pooling_computes_the_same(pooling: str) -> None:
-    net, rng = small_network(pooling=pooling), np.random.default_rng(3)
-    graph = onnxruntime.InferenceSession(exporting._export_classify(net).SerializeToString())
+class Heads(torch.nn.Module):
+    """The exported part after the encoder, for several networks at once: one export takes as long as one pooling's."""
+
+    def __init__(self, networks: dict[str, Network]) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleList(exporting._Classify(network) for network in networks.values())
+
+    def forward(self, segments: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(output for part in self.parts for output in part(segments, mask))
+
+
+@pytest.fixture(scope="module")
+def heads() -> dict[str, Network]:
+    return {pooling: small_network(pooling=pooling) for pooling in POOLINGS}
+
+
+@pytest.fixture(scope="module")
+def graph(heads: dict[str, Network], write_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    segments, mask = torch.zeros(3, 5, 16), torch.ones(3, 5, dtype=torch.bool)
+    inputs = {"segments": (segments, ("bag", "segment")), "mask": (mask, ("bag", "segment"))}
+    outputs: dict[str, tuple[str | int, ...]] = {}
+    for pooling, net in heads.items():
+        outputs |= {f"{pooling}.logits": ("bag", len(net.labels)), f"{pooling}.clip": ("bag", net.pooling.n_features)}
+        if (attention := net.attention(segments, mask)) is not None:
+            outputs[f"{pooling}.attention"] = ("bag", attention.shape[1], "segment")
+
+    def write(folder: Path) -> None:
+        model = exporting._export_module(Heads(heads), inputs, outputs)
+        (folder / "heads.onnx").write_bytes(model.SerializeToString())
+
+    return write_once("heads", write) / "heads.onnx"
+
+
+@pytest.fixture(scope="module")
+def session(graph: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(graph)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_graph_of_each_pooling_computes_the_same(
+    pooling: str, heads: dict[str, Network], session: onnxruntime.InferenceSession
+) -> None:
+    net, rng = heads[pooling], np.random.default_rng(3)
     engine = TorchEngine(net)
+    names = [output.name for output in session.get_outputs() if output.name.split(".")[0] == pooling]
+    assert len(names) == 2 + (net.attention(torch.zeros(1, 2, 16), None) is not None)
     for n_bags, n_segments in ((1, 1), (2, 9), (3, 10), (7, 31)):
         segments = 5 * rng.standard_normal((n_bags, n_segments, 16)).astype(np.float32)
         mask = rng.random((n_bags, n_segments)) < 0.5
         mask[:, rng.integers(n_segments)] = True
         for given in (np.ones_like(mask), mask):
-            ours = graph.run(None, {"segments": np.where(given[..., None], segments, np.nan), "mask": given})
+            ours = session.run(names, {"segments": np.where(given[..., None], segments, np.nan), "mask": given})
             expected = engine.classify(segments, given), engine.pool(segments, given)
             np.testing.assert_allclose(sigmoid(ours[0]), sigmoid(expected[0]), rtol=0, atol=1e-5)
             np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5, atol=1e-4)

@@ -236,6 +236,9 @@ def test_events_of_an_hour_come_when_it_has_ended() -> None:
         (8, [3600.0]),
         (10, [7200.0]),
     ]
+    silent_after = timeline_of(0.9, *[0.1] * 9, hop=900.0)
+    returned = streamed(silent_after, EventSettings(labels=("a",), threshold=0.5, per_hour=1))
+    assert [k for k, events in enumerate(returned) if events] == [4]
 
 
 def test_a_sound_that_lasts_is_sounding_until_it_ends() -> None:

@@ -225,13 +225,17 @@ def test_a_network_overfits_a_few_sounds(backbone):
     log_mel, n_frames = net.frontend(waveform, n_samples), net.frontend.n_frames(n_samples)
     target = torch.tensor([[float(label in clip.labels) for label in labels] for clip in clips])
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(net.logits_from_log_mel(log_mel, n_frames), target).backward()
-        optimizer.step()
-    with torch.inference_mode():
-        scores = net.eval()(waveform, n_samples).sigmoid()
-    assert ((scores > 0.5) == (target > 0.5)).all()
+
+    def learned() -> bool:
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.binary_cross_entropy_with_logits(net.train().logits_from_log_mel(log_mel, n_frames), target).backward()
+            optimizer.step()
+        with torch.inference_mode():
+            scores = net.eval()(waveform, n_samples).sigmoid()
+        return bool(((scores > 0.5) == (target > 0.5)).all())
+
+    assert any(learned() for _ in range(8))
 
 
 def test_attention_is_none_where_the_pooling_has_none():

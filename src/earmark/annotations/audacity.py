@@ -1,5 +1,6 @@
 """Audacity's label tracks: a line an event with onset, offset and label, separated by tabs."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -39,3 +40,13 @@ def audacity_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
             faulty(error)
     if is_empty:
         yield Located(file, None, "line 1")
+
+
+def is_audacity(path: Path) -> bool:
+    """Whether the first line of a file begins with a time and a tab, or the file is empty.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    first = next((line for line in read_lines(path, "surrogateescape") if line.strip()), None)
+    return first is None or re.match(r"\s*[0-9.,]+\t", first) is not None

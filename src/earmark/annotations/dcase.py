@@ -36,13 +36,13 @@ def dcase_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     """
     for row in read_rows(path, _COLUMNS, faulty, is_quoted=True):
         try:
-            place = row.place("filename")
+            place = (f"line {row.line}", "column filename")
             if not row.text("filename"):
                 raise row.fault("filename", "no file name")
             if not row.text("onset") and not row.text("offset"):
-                yield Located(row.cells["filename"], None, place)
+                yield Located(row.cells["filename"], None, *place)
                 continue
             onset, offset, label = row.number("onset"), row.number("offset"), row.label("event_label")
-            yield Located(row.cells["filename"], row.event(onset, offset, label, "offset"), place)
+            yield Located(row.cells["filename"], row.event(onset, offset, label, "offset"), *place)
         except AnnotationError as error:
             faulty(error)

@@ -12,6 +12,7 @@ from earmark.annotations.events import Annotation, FileEvents
 from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_rows
 from earmark.errors import DataError
 from earmark.labels import normal_label
+from earmark.storage.text_files import read_lines
 
 COLUMNS: Final = ("file", "onset", "offset", "label", "score", "time")
 """Columns of the tables; `time` only where it is wanted."""
@@ -57,7 +58,7 @@ def csv_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     """
     for row in read_rows(path, COLUMNS[:4], faulty, delimiters=",;\t", is_quoted=True):
         try:
-            yield Located(row.cells["file"], _event(row), row.place("file"))
+            yield Located(row.cells["file"], _event(row), f"line {row.line}", "column file")
         except AnnotationError as error:
             faulty(error)
 
@@ -83,14 +84,13 @@ def jsonl_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     Raises:
         DataError: The file cannot be read.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield _located(json.loads(line), f"line {number}")
-            except (DataError, KeyError, TypeError, ValueError) as error:
-                faulty(AnnotationError(path, f"line {number}", _reason(error)))
+    for number, line in enumerate(read_lines(path, "surrogateescape"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield _located(json.loads(line), f"line {number}")
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            faulty(AnnotationError(path, f"line {number}", _reason(error)))
 
 
 def write_parquet(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:

@@ -13,7 +13,7 @@ _MATCH: Final = ("TOP1MATCH", "TOP1DIST", "MANUAL ID")
 
 
 def write_kaleidoscope(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
-    """Writes a header and a row an event. TOP1DIST is a distance, which is small for a good match: 1 minus the score."""
+    """Writes a header and a row an event. TOP1DIST is a distance, small for a good match: 1 minus the score."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow((*_COLUMNS, *(_TIME if with_time else ()), *_MATCH))
     for recording in files:

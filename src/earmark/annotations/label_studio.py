@@ -70,7 +70,7 @@ def label_studio_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
             events = _events(task)
             if events is not None:
                 file = _file(task)
-                yield from (Located(file, event, f"{place}, data.audio") for event in (events or (None,)))
+                yield from (Located(file, event, place, "data.audio") for event in (events or (None,)))
         except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = str(error) if isinstance(error, DataError) else f"not a task of Label Studio ({error!r})"
             faulty(AnnotationError(path, place, reason))

@@ -101,7 +101,7 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
         if key[1] and key in seen:
             continue
         seen.add(key)
-        yield Located(file, event, row.place(named) if named is not None else f"line {row.line}")
+        yield Located(file, event, f"line {row.line}", f"column {named}" if named is not None else "")
     if only is None and not seen:
         yield Located(own, None, "line 1")
 
@@ -112,5 +112,6 @@ def _label_column(row: Row) -> str:
             return name
     raise DataError(
         f"{row.path}: a column of labels was expected ({', '.join(LABEL_COLUMNS)}), there are {', '.join(row.cells)}; "
-        "name it as the label column"
+        "name yours",
+        remedy={"label_column": list(row.cells)[-1]},
     )

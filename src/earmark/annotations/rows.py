@@ -46,8 +46,15 @@ class Located(NamedTuple):
     """Name of the recording, as it is written."""
     event: Annotation | None
     """None states that the recording has no event."""
-    place: str
-    """Line and column, or task, that name the recording."""
+    row: str
+    """Line or task of the event."""
+    column: str = ""
+    """Place of the recording's name in it; empty where the file's own name is the recording's."""
+
+    @property
+    def place(self) -> str:
+        """Row and column."""
+        return f"{self.row}, {self.column}" if self.column else self.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +206,8 @@ def _quoted(path: Path, first: str, lines: Iterable[str], delimiter: str) -> Ite
 def grouped(located: Iterable[Located]) -> list[FileEvents]:
     """The events of each recording, in the order in which the recordings are named first."""
     files: dict[str, list[Annotation]] = {}
-    for file, event, _ in located:
-        events = files.setdefault(file, [])
-        if event is not None:
-            events.append(event)
+    for found in located:
+        events = files.setdefault(found.file, [])
+        if found.event is not None:
+            events.append(found.event)
     return [FileEvents(file, tuple(events)) for file, events in files.items()]

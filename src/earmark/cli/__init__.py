@@ -25,6 +25,7 @@ _EXTRAS: Final = {
     "pyarrow": "parquet",
     "onnx": "export",
     "onnxscript": "export",
+    "huggingface_hub": "hub",
 }
 """The extra that installs a missing package."""
 _OWN_EXTRAS: Final = {
@@ -136,6 +137,13 @@ _COMMANDS: Final = {
         "runs it in any language: waveform (batch, sample) gives scores (batch, label).",
         "earmark export run/best.safetensors tagger.onnx",
         "earmark export run/best.safetensors small.onnx --int8 --calibrate folder:clips",
+    ),
+    "push": (
+        "Upload a model with its card to the Hugging Face Hub.",
+        "The repository receives model.safetensors, or model.onnx, and README.md: licence, labels, settings, figures. "
+        "Others load it as hf://OWNER/NAME. `hf auth login` or the environment variable HF_TOKEN logs in.",
+        "earmark push run/best.safetensors anna/birds --licence cc-by-4.0 --report report/report.json",
+        "earmark push run/best.safetensors anna/birds --licence cc-by-4.0 --out card",
     ),
     "soundscapes": (
         "Mix weakly labelled clips from a bank of single sounds.",

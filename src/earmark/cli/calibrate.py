@@ -2,20 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.cli.clips import select
+from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import AsJson, BatchSize, Count, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
-from earmark.data import Dataset, open_data
+from earmark.data import Dataset, EventClips, open_data
 from earmark.errors import DataError, counted
 
 if TYPE_CHECKING:
     from earmark.evaluation.calibration import Calibration
 
+_CLIPS: Final = EventClips()
 _ROWS = (
     ("expected calibration error", "expected_calibration_error"),
     ("cross entropy", "cross_entropy"),
@@ -33,6 +34,7 @@ def calibrate(
     like: str | None = None,
     split: str | None = None,
     label_separator: LabelSeparator = None,
+    event_clips: ClipsOfEvents = _CLIPS,
     min_positives: Count = 5,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
@@ -59,7 +61,8 @@ def calibrate(
         return
     if like is not None or not data:
         raise CycloptsError("expected either DATA to calibrate on, or --like with a calibrated checkpoint")
-    datasets = _select(data, split, label_separator)
+    check_annotated(event_clips, *data)
+    datasets = _select(data, split, label_separator, event_clips)
     network = hub.load_stages(model)
     from earmark.evaluation.calibration import apply
     from earmark.evaluation.calibration import calibrate as fit
@@ -91,14 +94,14 @@ def _copy(model: str, like: str, out: Path, json: bool) -> None:
         say(str(out))
 
 
-def _select(data: list[str], splits: str | None, label_separator: str | None) -> list[Dataset]:
-    datasets = [open_data(spec, label_separator=label_separator) for spec in data]
+def _select(data: list[str], splits: str | None, label_separator: str | None, event_clips: EventClips) -> list[Dataset]:
+    datasets = [open_data(spec, label_separator=label_separator, event_clips=event_clips) for spec in data]
     if splits is None:
         return datasets
     if not any(dataset.splits for dataset in datasets):
         raise DataError(f"--split {splits}: none of {', '.join(data)} has splits; leave it out")
     return [
-        select(spec, splits, label_separator=label_separator) if dataset.splits else dataset
+        select(spec, splits, label_separator=label_separator, event_clips=event_clips) if dataset.splits else dataset
         for spec, dataset in zip(data, datasets, strict=True)
     ]
 

@@ -2,19 +2,23 @@
 
 import warnings
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Group, Parameter
 
 from earmark.audio import decoding
 from earmark.cli.flags import split_words
 from earmark.cli.labels import labels_in
-from earmark.data import Dataset, RecordedAudio, open_data
+from earmark.data import ANNOTATED, Dataset, EventClips, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import AudioError, DataError, EarmarkWarning, counted
+from earmark.errors import AudioError, ConfigError, DataError, EarmarkWarning, counted
 from earmark.labels import ESC10
 
+# here, since `--help` of other commands does not need NumPy, which EventClips loads
+ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
 _LOOKED_AT: Final = 8
 """Number of recordings, evenly spread over the data set, whose sample rate is read."""
 
@@ -25,6 +29,7 @@ def select(
     labels: str | None = None,
     lenient: bool = False,
     label_separator: str | None = None,
+    event_clips: EventClips | None = None,
 ) -> Dataset:
     """The clips in given splits with at least one of the given labels.
 
@@ -34,13 +39,16 @@ def select(
         labels: Names or ids of labels joined by commas, or `esc10`.
         lenient: As in `open_data`.
         label_separator: As in `open_data`.
+        event_clips: As in `open_data`.
 
     Raises:
-        ConfigError: `label_separator` is empty.
+        ConfigError: `label_separator` is empty, or clips without a label are wanted together with `labels`.
         DataError: A source, split or label does not exist, or no clip is left.
     """
+    if labels is not None and event_clips is not None and event_clips.negatives:
+        raise ConfigError("--labels keeps only clips with one of the labels; leave out one of both flags", "negatives")
     try:
-        dataset = open_data(data, lenient, label_separator)
+        dataset = open_data(data, lenient, label_separator, event_clips)
     except DamageError as error:
         if lenient:  # called by the doctor
             raise
@@ -55,6 +63,21 @@ def select(
     # the name appears in reports
     chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
     return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
+
+
+def check_annotated(event_clips: EventClips, *specs: str | None) -> None:
+    """Refuses settings of clips made from annotations where no data set has annotations.
+
+    Raises:
+        ConfigError: A setting is not its default, and no spec names a source with annotations.
+    """
+    if any(spec is not None and spec.partition(":")[0] in ANNOTATED for spec in specs):
+        return
+    defaults = asdict(EventClips())
+    changed = next((name for name, value in asdict(event_clips).items() if value != defaults[name]), None)
+    if changed is not None:
+        sources = ", ".join(f"{name}:" for name in ANNOTATED)
+        raise ConfigError(f"it makes clips from annotations; data from {sources} was expected", changed)
 
 
 def published(clips: Dataset, data: str) -> Dataset:

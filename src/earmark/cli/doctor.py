@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, Data, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.clips import ClipsOfEvents, check_annotated, select
+from earmark.cli.flags import (
+    FOLDER,
+    AsJson,
+    Data,
+    DecodeTimeout,
+    Jobs,
+    Labels,
+    LabelSeparator,
+    Quiet,
+    Split,
+)
 from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
+from earmark.data.event_clips import EventClips
 from earmark.doctor.kinds import Limits
 from earmark.errors import DataError, counted
 
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
     from earmark.doctor.report import Report
 
 _DEFAULTS: Final = Limits()
+_CLIPS: Final = EventClips()
 _EXAMPLES: Final = 3
 
 
@@ -30,6 +42,7 @@ def doctor(
     split: Split = None,
     labels: Labels = None,
     label_separator: LabelSeparator = None,
+    event_clips: ClipsOfEvents = _CLIPS,
     jobs: Jobs = None,
     decode_timeout: DecodeTimeout = None,
     limits: Annotated[Limits, Parameter(name="*", negative="")] = _DEFAULTS,
@@ -44,13 +57,14 @@ def doctor(
         strict: Exit with status 1 if anything is found but what --keep names: then also ends-early, clipped, warned.
     """
     set_time_limit(decode_timeout)
-    dataset = select(data, split, labels, True, label_separator)
+    check_annotated(event_clips, data)
+    dataset = select(data, split, labels, True, label_separator, event_clips)
     from earmark.doctor.checkup import doctor as examine
 
     narrowed = None if labels is None else dataset.labels.names
     try:
         with progress("examining", quiet) as show:
-            report = examine(dataset, data, out, limits, narrowed, jobs, show, label_separator)
+            report = examine(dataset, data, out, limits, narrowed, jobs, show, label_separator, event_clips)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; finished work is kept, and the same command continues") from None
     if json:

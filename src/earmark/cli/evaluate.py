@@ -10,8 +10,20 @@ from cyclopts import Parameter
 
 from earmark import hub
 from earmark.cli import screen
-from earmark.cli.clips import select
-from earmark.cli.flags import FOLDER, AsJson, BatchSize, Data, Device, Labels, LabelSeparator, Quiet, Split
+from earmark.cli.clips import ClipsOfEvents, check_annotated, select
+from earmark.cli.flags import (
+    FOLDER,
+    AsJson,
+    BatchSize,
+    Data,
+    Device,
+    Labels,
+    LabelSeparator,
+    Quiet,
+    Split,
+)
+from earmark.data import ANNOTATED, EventClips
+from earmark.data.annotated import read_recordings
 from earmark.data.audioset import StrongEvent, read_strong_labels
 from earmark.data.clips import Dataset
 from earmark.errors import counted
@@ -22,6 +34,7 @@ if TYPE_CHECKING:
     from earmark.evaluation.report import Report
     from earmark.model.network import Network
 
+_CLIPS: Final = EventClips()
 _SHOWN: Final = 60
 _FILES: Final = ("report.json", "report.md", "scores.npz", "detection.json")
 _JSON_HELP: Final = (
@@ -38,8 +51,9 @@ def evaluate(
     split: Split = None,
     labels: Labels = None,
     label_separator: LabelSeparator = None,
+    event_clips: ClipsOfEvents = _CLIPS,
     long_clips: Literal["whole", "windows"] = "whole",
-    strong: Path | None = None,
+    strong: str | None = None,
     out: Annotated[Path | None, FOLDER] = None,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
@@ -51,14 +65,15 @@ def evaluate(
     Args:
         model: A .safetensors checkpoint, weights of a published model, or a name.
         long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
-        strong: Also evaluate event detection against AudioSet's table of strong labels (.tsv).
+        strong: Also evaluate event detection against AudioSet's strong labels (.tsv) or annotations such as raven:DIR.
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """
     if out is not None:
         for name in _FILES:
             screen.refuse_overwriting(out / name, [model, data.partition(":")[2]])
-    events = None if strong is None else read_strong_labels(strong)
-    dataset = select(data, split, labels, label_separator=label_separator)
+    dataset = select(data, split, labels, label_separator=label_separator, event_clips=event_clips)
+    recordings, events = (dataset, None) if strong is None else _true_events(strong, dataset, event_clips)
+    check_annotated(event_clips, data, strong)
     network = hub.load_network(model) if events is not None else None  # a head cannot detect events
     stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure
@@ -78,7 +93,7 @@ def evaluate(
         (out / _FILES[-1]).unlink(missing_ok=True)  # from an earlier run
     detection = None
     if network is not None and events is not None:
-        detection = _detect(network, dataset, events, device, quiet)
+        detection = _detect(network, recordings, events, device, quiet)
     if out is not None:
         if detection is not None:
             detection.save(out)
@@ -88,6 +103,16 @@ def evaluate(
         screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:
         _print(report, detection)
+
+
+def _true_events(
+    strong: str, dataset: Dataset, event_clips: EventClips
+) -> tuple[Dataset, Mapping[str, Sequence[StrongEvent]]]:
+    """The clips whose events are known, and the events by the id of their clip."""
+    source, _, path = strong.partition(":")
+    if source in ANNOTATED and path:
+        return read_recordings(source, path, event_clips)
+    return dataset, read_strong_labels(Path(strong))
 
 
 def _note_unusual_clips(report: "Report", quiet: bool) -> None:

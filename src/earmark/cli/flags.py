@@ -23,7 +23,8 @@ Data = Annotated[
     str,
     Parameter(
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
-        "encoded clips: segments:DIR or audioset-features:DIR."
+        "annotations: raven:DIR, audacity:DIR, dcase:TSV or label-studio:JSON; encoded clips: segments:DIR or "
+        "audioset-features:DIR."
     ),
 ]
 Context = Annotated[
@@ -43,7 +44,7 @@ Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(
-        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime for earmark-esc50 and .onnx files, PyTorch for the rest."
+        help="ONNX Runtime or PyTorch; auto takes ONNX Runtime where the model has an .onnx file, PyTorch for the rest."
     ),
 ]
 FormatJson = Annotated[bool, Parameter(name="--json", negative="", help="Short for --format json.")]
@@ -60,8 +61,8 @@ Labels = Annotated[
 Model = Annotated[
     str,
     Parameter(
-        help="earmark-esc50, a published model (`earmark models`), or a file: .safetensors checkpoint, exported .onnx, "
-        "weights of a published model."
+        help="earmark-esc50, a published model (`earmark models`), hf://OWNER/NAME on the Hugging Face Hub, or a file: "
+        ".safetensors checkpoint, exported .onnx, weights of a published model."
     ),
 ]
 Overlap = Annotated[

@@ -4,24 +4,28 @@ import json as jsonlib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.clips import rate_below, select
+from earmark.cli.clips import ClipsOfEvents, check_annotated, rate_below, select
 from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
 from earmark.data.clips import Dataset
+from earmark.data.event_clips import EventClips
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
 from earmark.training.settings import Topic
 
 _DEFAULTS: Final = TrainConfig()
-_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator")
+_CLIPS: Final = EventClips()
+_RULES: Final = tuple(entry.name for entry in fields(EventClips))
+_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator", *_RULES)
 """Flags that select the clips; `run.json` keeps them beside the settings."""
 _CONFIG: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
@@ -37,6 +41,7 @@ def train(
     valid_split: Annotated[str | None, Topic.DATA] = None,
     labels: Annotated[Labels, Topic.DATA] = None,
     label_separator: Annotated[LabelSeparator, Topic.DATA] = None,
+    event_clips: ClipsOfEvents = _CLIPS,
     config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
@@ -61,15 +66,19 @@ def train(
     if not is_first:
         quiet = True
         show_warnings(quiet)
-    request = dict(zip(_REQUEST, (data, split, valid, valid_split, labels, label_separator), strict=True))
+    check_annotated(event_clips, data, valid)
+    settings = replace(settings, allow_unlabelled=settings.allow_unlabelled or event_clips.negatives > 0)
+    request = _request((data, split, valid, valid_split, labels, label_separator), event_clips)
     held_out = None
     try:
-        clips = select(data, split, labels, label_separator=label_separator)
+        choose = partial(select, labels=labels, label_separator=label_separator, event_clips=event_clips)
+        clips = choose(data, split)
         if valid is not None or valid_split is not None:
-            held_out = select(valid or data, valid_split, labels, label_separator=label_separator)
+            held_out = choose(valid or data, valid_split)
     except DataError as error:
-        record = out / "run.json" if resume else config
-        raise DataError(f"{error}{_hint_of_folder(record, data, valid)}") from error
+        if hint := _hint_of_folder(out / "run.json" if resume else config, data, valid):
+            raise DataError(f"{error}{hint}") from error
+        raise
     _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
     from earmark.training import train as run_training
 
@@ -82,6 +91,12 @@ def train(
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def _request(selection: tuple[str | None, ...], event_clips: EventClips) -> dict[str, Any]:
+    """How the clips were selected, with the rules for clips of annotations that are not the defaults."""
+    rules = {name: value for name, value in asdict(event_clips).items() if value != getattr(_CLIPS, name)}
+    return {**dict(zip(_REQUEST, selection, strict=False)), **rules}
 
 
 def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
@@ -161,7 +176,8 @@ def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) 
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
-        if name not in _REQUEST or not (value is None or isinstance(value, str)):
+        is_number = name in _RULES and isinstance(value, int | float)
+        if name not in _REQUEST or not (value is None or isinstance(value, str) or is_number):
             raise ConfigError(
                 f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
             )

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import AudioReader, Clip, Dataset, FileAudio, RecordedAudio, check_disjoint
+from earmark.data.event_clips import EventClips
 from earmark.data.joined_labels import split_labels, warn_of_joined
 from earmark.errors import DataError
 from earmark.storage.files import in_either_form
 from earmark.storage.remote import is_url
 
 __all__ = [
+    "ANNOTATED",
     "SOURCES",
     "AudioReader",
     "Clip",
     "Dataset",
+    "EventClips",
     "FileAudio",
     "RecordedAudio",
     "check_disjoint",
@@ -32,6 +35,10 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "fsd50k": ("fsd50k", "read_fsd50k"),
     "esc50": ("esc50", "read_esc50"),
     "soundscapes": ("soundscapes", "read_soundscapes"),
+    "raven": ("annotated", "read_raven"),
+    "audacity": ("annotated", "read_audacity"),
+    "dcase": ("annotated", "read_dcase"),
+    "label-studio": ("annotated", "read_label_studio"),
     "clips": ("listing", "read_clips"),
     "segments": ("segment_store", "read_segments"),
     "audioset-features": ("released_features", "read_released_features"),
@@ -39,11 +46,15 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
 """Module and reader by the name before the colon of a data spec; a new source adds its line here."""
 
 
+ANNOTATED: Final = ("raven", "audacity", "dcase", "label-studio")
+"""Sources whose clips are made from annotations, by the rules of `EventClips`."""
 _REMOTE: Final = ("parquet",)
 """Sources that read URLs."""
 
 
-def open_data(spec: str, lenient: bool = False, label_separator: str | None = None) -> Dataset:
+def open_data(
+    spec: str, lenient: bool = False, label_separator: str | None = None, event_clips: EventClips | None = None
+) -> Dataset:
     """The data set that a spec such as `folder:clips` or `csv:clips.csv` names.
 
     An `EarmarkWarning` reports labels that are likely several in one, such as `dog,rain` beside `dog`.
@@ -53,6 +64,7 @@ def open_data(spec: str, lenient: bool = False, label_separator: str | None = No
         lenient: Skip faulty clips and list them in the data set: missing files (`Dataset.missing`), unknown labels
             (`Dataset.outside`), unreadable rows or files (`Dataset.damaged`).
         label_separator: Text at which each label is split into several, beyond the separator of the source.
+        event_clips: How annotations become clips; None takes the defaults. Other sources ignore it.
 
     Raises:
         ConfigError: `label_separator` is empty.
@@ -65,7 +77,8 @@ def open_data(spec: str, lenient: bool = False, label_separator: str | None = No
             remote = " and ".join(f"{name}:" for name in _REMOTE)
             raise DataError(f"{spec}: a local path was expected, not a URL; only {remote} takes URLs")
         place = path if is_url(path) else os.fspath(in_either_form(Path(path)))
-        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), reader)(place, lenient)
+        more = (event_clips,) if source in ANNOTATED else ()
+        dataset: Dataset = getattr(import_module(f"earmark.data.{module}"), reader)(place, lenient, *more)
         if label_separator is not None:
             return split_labels(dataset, label_separator)
         warn_of_joined(dataset)

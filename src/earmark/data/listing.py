@@ -2,15 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 from unicodedata import normalize
 
-from earmark.data import open_data
+from earmark.data import ANNOTATED, EventClips, open_data
 from earmark.data.clips import Dataset
-from earmark.errors import DataError, first_few
+from earmark.errors import ConfigError, DataError, first_few
 from earmark.storage.files import atomic_write
 from earmark.storage.remote import is_url
 
@@ -24,6 +24,7 @@ def write_clips(
     ids: Iterable[str],
     labels: Iterable[str] | None = None,
     label_separator: str | None = None,
+    event_clips: EventClips | None = None,
 ) -> None:
     """Writes a clip list: a line of JSON that names the data set, then one id a line.
 
@@ -37,6 +38,7 @@ def write_clips(
         ids: Ids of the clips.
         labels: Label names to narrow the label set to; None keeps all.
         label_separator: As in `open_data`.
+        event_clips: As in `open_data`.
 
     Raises:
         DataError: `data` names no source, or a clip list that cannot be read.
@@ -48,6 +50,7 @@ def write_clips(
         source, _, place = _resolved(Path(place), head["data"]).partition(":")
         labels = head.get("labels") if labels is None else labels
         label_separator = head.get("label_separator") if label_separator is None else label_separator
+        event_clips = _event_clips(Path(place), head)
     if not place:
         raise DataError(f"{data!r}: expected a source and a path, such as folder:DIR")
     if not is_url(place):
@@ -57,6 +60,9 @@ def write_clips(
         head["labels"] = list(labels)
     if label_separator is not None:
         head["label_separator"] = label_separator
+    if event_clips is not None and source in ANNOTATED:
+        audio = None if event_clips.audio is None else _relative(event_clips.audio, path.parent)
+        head["event_clips"] = {**asdict(event_clips), "audio": audio}
     with (
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as stream,
@@ -93,7 +99,8 @@ def read_clips(path: Path | str, lenient: bool = False) -> Dataset:
     path = Path(path)
     head, ids = _read(path)
     try:
-        dataset = open_data(_resolved(path, head["data"]), True, head.get("label_separator"))
+        rules = _event_clips(path, head)
+        dataset = open_data(_resolved(path, head["data"]), True, head.get("label_separator"), rules)
         if "labels" in head:
             dataset = dataset.select(labels=head["labels"])
     except DataError as error:
@@ -150,12 +157,28 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     return head, ids
 
 
+def _event_clips(path: Path, head: Mapping[str, Any]) -> EventClips | None:
+    """The rules of the list at `path` by which annotations become clips; None where it states none."""
+    values = head.get("event_clips")
+    if values is None:
+        return None
+    try:
+        rules = EventClips(**values)
+    except (TypeError, ConfigError) as error:
+        raise DataError(f"{path}: its first line has event_clips that this version cannot read ({error})") from error
+    return rules if rules.audio is None else replace(rules, audio=os.fspath(_folder(path) / rules.audio))
+
+
+def _folder(path: Path) -> Path:
+    """The folder that the paths in a list start from."""
+    # from a linked folder, `..` leads to the parent of the link's target
+    real = os.path.realpath(path.parent)
+    return path.parent if real == os.path.abspath(path.parent) else Path(real)  # noqa: PTH100
+
+
 def _resolved(path: Path, data: str) -> str:
     """The data spec of the list at `path`, relative to the working directory."""
     source, colon, place = data.partition(":")
     if is_url(place):
         return data
-    # from a linked folder, `..` leads to the parent of the link's target
-    real = os.path.realpath(path.parent)
-    folder = path.parent if real == os.path.abspath(path.parent) else Path(real)  # noqa: PTH100
-    return f"{source}{colon}{folder / place}"
+    return f"{source}{colon}{_folder(path) / place}"

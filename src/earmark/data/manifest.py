@@ -38,7 +38,7 @@ _FOLDS: Final = ("fold", "split", "part", "subset")
 """Names of splits that are numbered."""
 _ADDED: Final = frozenset({"set", "data", "dataset", "split", "audio", "clips", "sounds", "recordings", "files", "wav"})
 """Words that stand beside the name of a split: `train_set`."""
-_SLACK = 0.1
+SLACK = 0.1
 """Seconds that a part may exceed the end of its file: tables round times, encoders pad."""
 
 
@@ -68,7 +68,7 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, missing, splits = drop_missing(str(path), clips, lenient)
-    _warn_of_labels(str(path), names, found)
+    warn_of_labels(str(path), names, found)
     return Dataset(path.name, LabelSet(tuple(names)), found, missing, splits, damaged=tuple(damage.found))
 
 
@@ -80,12 +80,12 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
     """
     # paths and groups may hold bytes that are not UTF-8
     rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", errors="surrogateescape", damage=damage)
-    stated_seconds = cache(_stated_seconds)
+    cached_seconds = cache(stated_seconds)
 
     def to_clip(row: dict[str, str]) -> Clip:
         clip = _clip(path.parent, row)
         if not damage.lenient and isinstance(clip.audio, FileAudio):
-            _check_end(clip.audio, stated_seconds)
+            _check_end(clip.audio, cached_seconds)
         return clip
 
     return read_clips(path, rows, to_clip, damage, hint="; write all labels of a clip in one row, joined by ;")
@@ -134,19 +134,20 @@ def _located(folder: Path, written: str) -> tuple[str, Path]:
     return id_, path
 
 
-def _check_end(audio: FileAudio, stated_seconds: Callable[[Path], float]) -> None:
+def _check_end(audio: FileAudio, seconds_of: Callable[[Path], float]) -> None:
     """Refuses a part that exceeds the end of its file, where the header states it."""
     if audio.onset == 0 and audio.duration is None:
         return
-    end, seconds = audio.onset + (audio.duration or 0.0), stated_seconds(audio.path)
-    if end > seconds + _SLACK:
+    end, seconds = audio.onset + (audio.duration or 0.0), seconds_of(audio.path)
+    if end > seconds + SLACK:
         raise DataError(
             f"the part from {audio.onset:g} s to {end:g} s exceeds the end of {audio.path}, which lasts "
             f"{seconds:.3f} s; correct the times (in seconds)"
         )
 
 
-def _stated_seconds(path: Path) -> float:
+def stated_seconds(path: Path) -> float:
+    """Seconds of a recording by its header; infinite where it states none or cannot be read."""
     try:
         seconds = probe(path).duration
     except (AudioError, OSError):
@@ -154,7 +155,7 @@ def _stated_seconds(path: Path) -> float:
     return math.inf if seconds is None else seconds
 
 
-def _warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
+def warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> None:
     """Warns of labels that every clip has, and of labels that differ only in case."""
     spellings: dict[str, list[str]] = {}
     for label in labels:
@@ -294,5 +295,5 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
         for file in files
     )
     clips = (*clips, *(Clip(file.as_posix(), (), FileAudio(path / file)) for file in bare))
-    _warn_of_labels(str(path), names, clips)
+    warn_of_labels(str(path), names, clips)
     return Dataset(path.resolve().name, LabelSet(names), clips)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from earmark.data.clips import AudioReader, Clip, Dataset
+from earmark.data.event_clips import EventClips
 from earmark.data.listing import write_clips
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.doctor.examination import examine
@@ -43,6 +44,7 @@ def doctor(
     n_jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     label_separator: str | None = None,
+    event_clips: EventClips | None = None,
 ) -> Report:
     """Decodes every clip and reports the findings; writes `report.json`, `clips.csv` and `clean.txt`.
 
@@ -59,6 +61,7 @@ def doctor(
         n_jobs: Number of processes; one for each processor when None.
         progress: Called with the number of examined clips and of all clips.
         label_separator: Text at which the labels of `dataset` were split, if they were.
+        event_clips: How the annotations of `dataset` became clips, if they did.
 
     Raises:
         DataError: The folder holds other files or the examination of other clips, or another process is at work there.
@@ -81,7 +84,7 @@ def doctor(
         report = Report(dataset, facts, limits, diagnose(dataset, facts, limits))
         report.save(out)
         if clean := report.clean_ids:
-            write_clips(out / CLEAN, data, clean, labels, label_separator)
+            write_clips(out / CLEAN, data, clean, labels, label_separator, event_clips)
         else:
             (out / CLEAN).unlink(missing_ok=True)
         journal.remove()

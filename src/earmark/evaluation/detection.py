@@ -1,17 +1,18 @@
 """Detection metrics: a tagger's timeline compared with strong labels."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from earmark.audio.recording import Audio
 from earmark.data.audioset import StrongEvent, split_segment_id
-from earmark.data.clips import Clip, Dataset
-from earmark.errors import DataError, EarmarkError
+from earmark.data.clips import Clip, Dataset, FileAudio
+from earmark.data.manifest import stated_seconds
+from earmark.errors import AudioError, DataError, EarmarkError
 from earmark.evaluation.localisation import (
     PSDS1,
     PSDS2,
@@ -27,6 +28,9 @@ from earmark.inference.timeline import Timeline
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
+
+_LONG: Final = 60.0
+"""Seconds from which a recording is decoded block by block."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ def detect(
 
     Args:
         tagger: May know labels without events.
-        dataset: Clips named by their segment id or video id, as `audioset:` and `parquet:` name them.
-        events: Events by segment id (`earmark.data.audioset.read_strong_labels`).
+        dataset: Clips named as in `events`, or by the video ids of its segments.
+        events: Events by the ids of clips or segments (`read_recordings`, `read_strong_labels`).
         window: Window of the timeline in seconds.
         hop: Hop of the timeline in seconds.
         context: Context of the timeline in seconds, as in `Tagger.timeline`.
@@ -113,12 +117,11 @@ def detect(
     clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
     recordings: list[ScoredRecording] = []
     detected: list[list[TrueEvent]] = []
-    with closing(_sounds(clips, tagger.sample_rate)) as sounds:
-        for number, (clip, audio) in enumerate(sounds, 1):
-            if isinstance(audio, str):
-                failed.append(f"{clip.id}: {audio}")
+    with closing(_timelines(tagger, clips, window, hop, context)) as timelines:
+        for number, (clip, timeline) in enumerate(timelines, 1):
+            if isinstance(timeline, str):
+                failed.append(f"{clip.id}: {timeline}")
             else:
-                timeline = tagger.timeline(audio, window=window, hop=hop, context=context)
                 context = timeline.context
                 recordings.append(_scored(timeline, columns, truth[clip.id], labels))
                 found = timeline.events(settings=EventSettings(labels=labels.ids))
@@ -149,12 +152,13 @@ def detect(
 
 
 def _truth(
-    clips: Iterable[Clip], events: Mapping[str, Sequence[StrongEvent]]
+    clips: Sequence[Clip], events: Mapping[str, Sequence[StrongEvent]]
 ) -> tuple[dict[str, Sequence[StrongEvent]], list[str]]:
     """Events by clip id, and messages about clips with several possible segments."""
     segments: dict[str, list[str]] = {}
-    for segment_id in events:
-        segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
+    if any(clip.id not in events for clip in clips):  # named by their video
+        for segment_id in events:
+            segments.setdefault(split_segment_id(segment_id)[0], []).append(segment_id)
     truth: dict[str, Sequence[StrongEvent]] = {}
     unclear: list[str] = []
     for clip in clips:
@@ -166,11 +170,32 @@ def _truth(
     return truth, unclear
 
 
-def _sounds(clips: Sequence[Clip], sample_rate: int) -> Generator[tuple[Clip, Audio | str]]:
-    """Each clip with its audio or the error text; the next clip is read in the background."""
+def _timelines(
+    tagger: Tagger, clips: Sequence[Clip], window: float, hop: float, context: float | None
+) -> Generator[tuple[Clip, Timeline | str]]:
+    """Each clip with its timeline, or with the error text if it cannot be read."""
+    with closing(_sounds(clips, tagger.sample_rate)) as sounds:
+        for clip, sound in sounds:
+            if isinstance(sound, str):
+                yield clip, sound
+                continue
+            try:
+                yield clip, tagger.timeline(sound, window=window, hop=hop, context=context)
+            except AudioError as error:  # of a file that is decoded only now
+                yield clip, str(error)
 
-    def read(clip: Clip) -> tuple[Clip, Audio | str]:
+
+def _sounds(clips: Sequence[Clip], sample_rate: int) -> Generator[tuple[Clip, Audio | Path | str]]:
+    """Each clip with its sound, or with the error text; the next clip is read in the background.
+
+    The sound of a long recording is its file, so that memory does not grow with its length.
+    """
+
+    def read(clip: Clip) -> tuple[Clip, Audio | Path | str]:
+        audio = clip.audio
         try:
+            if isinstance(audio, FileAudio) and audio == FileAudio(audio.file) and stated_seconds(audio.path) > _LONG:
+                return clip, audio.path
             return clip, clip.load(sample_rate)
         except EarmarkError as error:
             return clip, str(error)

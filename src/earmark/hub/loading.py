@@ -1,10 +1,12 @@
 """Loading of models by name or path."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from earmark.errors import CheckpointError, ConfigError
+from earmark.hub import hugging_face
 from earmark.hub.published import PUBLISHED, SHIPPED
 from earmark.inference.engine import check_overlap
 from earmark.inference.tagger import Tagger
@@ -21,6 +23,12 @@ EngineName = Literal["auto", "onnx", "torch"]
 
 _TORCH: Final = (".pth", ".pt")
 """Suffixes of PyTorch files, as other projects publish them."""
+_ON_HUB: Final[Mapping[EngineName, Sequence[str]]] = {
+    "auto": (hugging_face.EXPORTED, hugging_face.CHECKPOINT),
+    "onnx": (hugging_face.EXPORTED,),
+    "torch": (hugging_face.CHECKPOINT,),
+}
+"""Files of a model on the Hub that each engine runs, the first choice first."""
 _ADVICE: Final = (
     "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` writes RUN/best.safetensors"
 )
@@ -44,15 +52,16 @@ def load(
             for the whole process.
         precision: bf16 is faster on processors that support it, and changes scores in the third digit
             (results/precision.md). It needs PyTorch: an `.onnx` file has a fixed precision.
-        engine: `onnx` is ONNX Runtime, `torch` is PyTorch. `auto` takes ONNX Runtime for `earmark-esc50` in float32 and
-            for `.onnx` files, and PyTorch for everything else.
+        engine: `onnx` is ONNX Runtime, `torch` is PyTorch. `auto` takes ONNX Runtime in float32 for `earmark-esc50`,
+            `.onnx` files and models on the Hub that have one, and PyTorch for everything else.
         overlap: Overlap of neighbouring windows, as a share of a window from 0 to below 1, for networks that encode a
             recording in windows: with squeeze-and-excitation, as in `mn10`, a segment depends on the whole window.
 
     Raises:
         CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.
         ConfigError: The file does not run in this engine, or not in this precision.
-        ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed: `pip install 'earmark[train]'`.
+        ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed (`pip install 'earmark[train]'`), or
+            huggingface_hub, which the Hub needs (`pip install 'earmark[hub]'`).
     """
     if precision != "float32" and engine == "auto":
         engine = "torch"
@@ -124,6 +133,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
         CheckpointError: As for `load`.
     """
     name = os.fspath(name_or_path)
+    if (address := hugging_face.address_of(name)) is not None:
+        return hugging_face.fetch(address, _ON_HUB[engine])
     path = Path(name)
     if path.is_dir():
         found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.onnx"))

@@ -269,26 +269,20 @@ class EventFinder:
         return span.offset + 2 * self._settings.pad + _SLACK
 
     def _settle(self, i: int, earliest: float, duration: float = np.inf) -> list[tuple[int, Event]]:
-        """Events of a label that are final if its next run begins at `earliest` or later."""
+        """Events of a label that are final because its next run begins at `earliest`, after `_due`, or later."""
         final = []
-        span = self._unjoined.get(i)
-        if span is not None and earliest > self._joined_until(span):
-            del self._unjoined[i]
-            if span.offset - span.onset >= self._settings.min_duration - _SLACK:
-                earlier = self._unpadded.get(i)
-                if earlier is not None and span.onset <= self._touched_until(earlier):
-                    earlier.join(span)
-                else:
-                    final += self._padded(i, duration)
-                    self._unpadded[i] = span
-            span = None
-        after = earliest if span is None else span.onset
-        if i in self._unpadded and after > self._touched_until(self._unpadded[i]):
+        span = self._unjoined.pop(i, None)
+        if span is not None and span.offset - span.onset >= self._settings.min_duration - _SLACK:
+            earlier = self._unpadded.get(i)
+            if earlier is not None and span.onset <= self._touched_until(earlier):
+                earlier.join(span)
+            else:
+                final += self._padded(i, duration)
+                self._unpadded[i] = span
+        self._due[i] = self._touched_until(self._unpadded[i]) if i in self._unpadded else np.inf
+        if earliest > self._due[i]:
             final += self._padded(i, duration)
-        if span is not None:
-            self._due[i] = self._joined_until(span)
-        else:
-            self._due[i] = self._touched_until(self._unpadded[i]) if i in self._unpadded else np.inf
+            self._due[i] = np.inf
         return final
 
     def _padded(self, i: int, duration: float) -> list[tuple[int, Event]]:

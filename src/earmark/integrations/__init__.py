@@ -1,0 +1,1 @@
+"""Interfaces of other programs, for earmark's models."""
