@@ -224,7 +224,7 @@ def test_an_event_ends_with_the_same_sample_in_parts_of_any_size(
     mean_engine: Any, levels: Callable[..., Audio]
 ) -> None:
     waveform = levels(0.4, 0.4, -0.4, -0.4, -0.4, -0.4, -0.4).waveform
-    single, parts = (Tagger(mean_engine()).stream(1000, window=0.4) for _ in range(2))
+    single, parts = (Tagger(mean_engine()).stream(1000, window=0.4, context=0.0) for _ in range(2))
     ends = [at for at in range(len(waveform)) if single.push(waveform[at : at + 1])]
     assert ends
     assert not parts.push(waveform[: ends[0]])

@@ -128,7 +128,6 @@ def _write_json(file: str, timeline: Timeline, events: list[Event], stream: Text
         "duration": screen.rounded(timeline.duration),
         "window": timeline.window,
         "hop": timeline.hop,
-        "context": timeline.context,
         "labels": list(timeline.labels),
         "onsets": screen.all_rounded(timeline.onsets.tolist()),
     }

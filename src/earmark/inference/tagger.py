@@ -214,7 +214,7 @@ class Tagger:
         )
 
     def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
-        """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
+        """Contribution of each segment of a recording to one tag: its Shapley value, with a standard error.
 
         In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
         in which the label scores highest (`score`). All segments are in memory, some 20 MB an hour.
