@@ -1,11 +1,17 @@
 """Inference speed: whole pipeline beside a plain PyTorch Cnn10, timelines beside sliding windows, memory, cold start.
 
 python benchmarks/bench_inference.py [--files 2] [--seconds 300] [--long] [--only pipeline,timeline,...]
+python benchmarks/bench_inference.py --device cuda [--peak 60]
+python benchmarks/bench_inference.py --only mn,mn-memory
 
 All sides run in one call on the same synthetic files (FLAC, 44.1 kHz, stereo), on all processors. The plain Cnn10 runs
 the usual way: 32 kHz, a frame every 10 ms, front end as convolutions, eager, float32, batch 1, the whole file in
 memory. earmark runs the paper's network (width 64, 527 labels, 32 kHz, 25 ms) with random weights; times do not depend
 on the weights. Other programs running at the same time distort the figures. --long adds ten hours.
+
+--device prints the clips a second of networks on a device, and their share of its peak, for several batch sizes.
+`mn` compares mn04 with the paper's network and with its published definition in plain PyTorch, eager, batch 1, in
+windows of 10 s; `mn-memory` prints its peak memory for 10 and 60 minutes.
 """
 
 import argparse
@@ -26,14 +32,18 @@ import soundfile
 import soxr
 import torch
 import torch.nn.functional as F
+from plain_mn import PlainMn
 from torch import nn
 
 from earmark import hub
 from earmark.audio.decoding import average_channels
 from earmark.audio.recording import load_blocks
 from earmark.export.onnx_file import export
+from earmark.hub.efficientat import FRONTEND
 from earmark.inference import engine
+from earmark.inference.torch_engine import TorchEngine, torch_device
 from earmark.labels import LabelSet
+from earmark.model.backbones.mn import hidden_width
 from earmark.model.frontend import FrontendConfig
 from earmark.model.mel import mel_filters
 from earmark.model.network import Network, NetworkConfig
@@ -179,7 +189,7 @@ def timelines(folder: Path, paths: dict[str, str], seconds: float) -> None:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
         waveform = soxr.resample(samples.mean(axis=1), rate, 32000)
         for start in range(0, len(waveform) - 320000 + 1, 32000):
-            tagger.engine.classify(tagger.engine.encode(waveform[start : start + 320000])[None])
+            tagger.engine.classify(tagger.engine.encode(waveform[None, start : start + 320000]))
 
     runs = {
         "sliding window of 10 s, hop 1 s": sliding,
@@ -246,12 +256,17 @@ def choices(folder: Path, paths: dict[str, str]) -> None:
     torch.set_num_threads(n_processors())
 
 
-def _peak(dtype: torch.dtype) -> float:
-    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    product = 2 * 2048**3 / _fastest(lambda: a @ b)
-    x = torch.randn(1, 512, 64, 64).to(dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(512, 512, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
-    return max(product, 2 * 9 * 512 * 512 * 64 * 64 / _fastest(lambda: F.conv2d(x, weight, padding=1)))
+def _peak(dtype: torch.dtype, device: torch.device | None = None) -> float:
+    """Operations a second, the best of a matrix product and a large convolution, without TF32."""
+    device = device or torch.device("cpu")
+    size, n = (2048, 1) if device.type == "cpu" else (8192, 64)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = 2 * size**3 / _fastest(lambda: (a @ b, _wait(device)))
+    x = torch.randn(n, 512, 64, 64, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 3, 3, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        took = _fastest(lambda: (F.conv2d(x, weight, padding=1), _wait(device)))
+    return max(product, 2 * 9 * n * 512 * 512 * 64 * 64 / took)
 
 
 def _fastest(function: Callable[[], object], times: int = 7) -> float:
@@ -262,6 +277,123 @@ def _fastest(function: Callable[[], object], times: int = 7) -> float:
         function()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def mn(width: int) -> Network:
+    """An mn of this width in percent, with random weights and AudioSet's labels."""
+    torch.manual_seed(0)
+    head = {"classifier_activation": "hardswish", "classifier_width": hidden_width(width), "dropout": 0.2}
+    config = NetworkConfig(FRONTEND, backbone="mn", width=width, pooling="mean", block_dropout=0.0, **head)  # type: ignore[arg-type]
+    network = Network(config, LabelSet.audioset()).eval()
+    network.extra["clip_duration"] = 10.0
+    return network
+
+
+def plain_mn(width: int, files: list[Path]) -> Callable[[], None]:
+    """Returns a function that tags files in windows of 10 s, one after the other, by the published definition."""
+    model = PlainMn(width / 100, 527).eval()
+
+    def run() -> None:
+        torch.set_num_threads(n_processors())
+        for file in files:
+            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+            waveform = torch.from_numpy(soxr.resample(samples.mean(axis=1), rate, 32000))
+            with torch.no_grad():
+                for window in waveform.split(320000):
+                    model(window[None])
+
+    return run
+
+
+def mn_pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: float) -> None:
+    """Prints the speed of mn04 beside the paper's network and beside the published definition, whole pipeline."""
+    files = [folder / f"mn{number}.flac" for number in range(n_files)]
+    for number, file in enumerate(files):
+        write(file, seconds, number)
+    network = mn(40)
+    network.save(folder / "mn04.safetensors")
+    export(network, folder / "mn04.onnx")
+    runs = {
+        "mn04, published definition, eager": plain_mn(40, files),
+        "paper's network, PyTorch, float32": tagged(paths["torch"], files),
+        "mn04, PyTorch, float32": tagged(str(folder / "mn04.safetensors"), files),
+        "mn04, ONNX Runtime, float32": tagged(str(folder / "mn04.onnx"), files),
+    }
+    took = median_seconds(runs, 3)
+    definition, paper = list(took.values())[:2]
+    n_cores = n_processors()
+    print(f"\nmn04, whole pipeline, {n_files} files of {seconds:g} s, {n_cores} processors: seconds of audio a second")
+    for name, each in took.items():
+        ratios = f"{paper / each:6.1f} times the paper's network   {definition / each:5.1f} times the definition"
+        print(f"  {name:34}{n_files * seconds / each:8.0f}   {ratios}")
+
+
+def mn_memory(folder: Path) -> None:
+    """Prints time and peak memory of mn04 on 10 and 60 minutes, each in a new process."""
+    mn(40).save(folder / "mn04.safetensors")
+    print("\nmn04, each command in a process of its own")
+    for minutes in (10, 60):
+        file = folder / "long.flac"
+        write(file, 60.0 * minutes, 2)
+        for command in (["tag"], ["timeline", "--threshold", "1"]):
+            words = [command[0], str(file), *command[1:], "--model", str(folder / "mn04.safetensors")]
+            took, peak = _measured([*words, "--json", "--quiet"])
+            print(f"  {minutes:3} min  {' '.join(command):24}{took:8.1f} s   peak {peak:5.0f} MB")
+        file.unlink()
+
+
+def on_device(name: str, peak: float | None) -> None:
+    """Prints the clips of 10 s a second on a device, and the share of its peak, for several batch sizes.
+
+    A clip counts twice its multiplications in convolutions and linear layers. With copies: from and to NumPy.
+    """
+    device = torch_device(name)
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    peak = _peak(torch.float32, device) if peak is None else 1e12 * peak
+    print(f"\nclips of 10 s on {kind}, float32; peak {peak / 1e12:.2f} TFLOP/s")
+    torch.manual_seed(0)
+    paper = Network(NetworkConfig(FrontendConfig()), LabelSet.audioset())
+    for title, network in {"the paper's": paper, "mn04": mn(40), "mn10": mn(100)}.items():
+        n_operations = 2 * multiplications(network)
+        on = TorchEngine(network.to(device))
+        for n_clips in (1, 2) if device.type == "cpu" else (1, 4, 8, 16, 32, 64):
+            clips = (0.1 * np.random.default_rng(0).standard_normal((n_clips, 320000))).astype(np.float32)
+            waveforms = torch.from_numpy(clips).to(device)
+            runs = {"network alone": partial(_tensors, on, waveforms), "with copies": partial(_arrays, on, clips)}
+            for how, run in runs.items():
+                rate = n_clips / _fastest(run, 5)
+                share = 100 * rate * n_operations / peak
+                print(f"  {title:12}{n_clips:4} a call, {how:14}{rate:10.1f} clips/s   {share:5.1f} % of the peak")
+
+
+def _tensors(on: TorchEngine, waveforms: torch.Tensor) -> None:
+    with torch.inference_mode():
+        on.network.classify(on._encode(waveforms))
+    _wait(waveforms.device)
+
+
+def _arrays(on: TorchEngine, clips: np.ndarray) -> None:
+    on.classify(on.encode(clips))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def multiplications(network: Network) -> float:
+    """Multiplications of the convolutions and linear layers for a clip of 10 s."""
+    counts: list[int] = []
+    layers = [layer for layer in network.eval().modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, output: counts.append(output.numel() * layer.weight[0].numel()))
+        for layer in layers
+    ]
+    with torch.inference_mode():
+        network(torch.zeros(1, 10 * network.config.frontend.sample_rate))
+    for hook in hooks:
+        hook.remove()
+    return float(sum(counts))
 
 
 def memory(folder: Path, long: bool) -> None:
@@ -309,11 +441,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0, help="of each file of the pipeline")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", default="pipeline,timeline,convolutions,choices,memory,cold", help="parts")
+    parser.add_argument("--device", help="only the speed of networks on this device: cpu, cuda, cuda:N or mps")
+    parser.add_argument("--peak", type=float, help="TFLOP/s of the device in float32; measured when missing")
     arguments = parser.parse_args()
+    if arguments.device is not None:
+        on_device(arguments.device, arguments.peak)
+        return
     wanted = arguments.only.split(",")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = models(folder)
+        paths = models(folder) if {"pipeline", "timeline", "choices", "cold", "mn"}.intersection(wanted) else {}
         if "pipeline" in wanted:
             pipeline(folder, paths, arguments.files, arguments.seconds)
         if "timeline" in wanted:
@@ -326,6 +463,10 @@ def main() -> None:
             memory(folder, arguments.long)
         if "cold" in wanted:
             cold(folder, paths)
+        if "mn" in wanted:
+            mn_pipeline(folder, paths, arguments.files, arguments.seconds)
+        if "mn-memory" in wanted:
+            mn_memory(folder)
 
 
 if __name__ == "__main__":

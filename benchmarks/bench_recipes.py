@@ -26,7 +26,7 @@ def clips_tagged(network: Network, precision: str) -> float:
     """Clips tagged per second."""
     engine = TorchEngine(network, precision=precision)  # type: ignore[arg-type]
     waveform = (0.1 * torch.randn(round(SECONDS * engine.sample_rate))).numpy()
-    return 1 / fastest(lambda: engine.classify(engine.encode(waveform)[None]))
+    return 1 / fastest(lambda: engine.classify(engine.encode(waveform[None])))
 
 
 def clips_trained(network: Network, precision: str, batch_size: int) -> float:

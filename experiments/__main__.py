@@ -93,6 +93,13 @@ COMMANDS: Final = {
         "evidence-methods ESC-50 work folds-2-3.safetensors earmark-esc50",
         "evidence-methods",
     ),
+    "frozen-backbone": (
+        "Compare heads on a frozen published network, on single clips and on soundscapes.",
+        "Writes results/frozen-backbone.md and .json. Interrupted, the same command resumes. Without arguments it "
+        "writes the page again from results/frozen-backbone.json.",
+        "frozen-backbone ESC-50 work mn04_as_mAP_432.pt",
+        "frozen-backbone",
+    ),
     "precision": (
         "Compare a model in float32, in bf16, exported, and exported in 8 bits.",
         "Writes results/precision.md. Calibrates on folds 1 to 3 and measures on fold 5. MODEL must not have been "
@@ -111,6 +118,13 @@ COMMANDS: Final = {
         "files.",
         "damaged-files",
         "damaged-files --n-files 500 --out damaged.md",
+    ),
+    "review-loop": (
+        "Correct detections from the truth, train again, and measure the precision before and after.",
+        "Writes results/review-loop.md and .json. Interrupted, the same command resumes. Without WORK it writes the "
+        "page again from results/review-loop.json.",
+        "review-loop work",
+        "review-loop",
     ),
     "kill-and-resume": (
         "Kill doctor and pack with SIGKILL, resume them, and compare the bytes of the results.",

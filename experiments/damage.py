@@ -132,10 +132,9 @@ def make(number: int) -> DamagedFile:
             # an mp3 without a stated length may end with any frame
             is_known = suffix != "cbr.mp3" or mp3.parts(content)[-1].is_cut
         case "joined":
-            chosen = [pair[int(generator.random() < 0.2)] for _ in range(int(generator.integers(1, 3)))]
-            content, seconds = b"".join((content, *chosen)), seconds * (1 + len(chosen))
-            # whatever stands in a mov or Matroska file behind its end belongs to no format
-            is_known = suffix not in ("m4a", "webm", "mkv", "wv", "ac3.wav")
+            others = [valid[int(generator.integers(len(valid)))][1] if generator.random() < 0.5 else pair for _ in "ab"]
+            chosen = [other[int(generator.random() < 0.2)] for other in others[: int(generator.integers(1, 3))]]
+            content, seconds, is_known = b"".join((content, *chosen)), seconds * (1 + len(chosen)), True
         case "spliced":
             content = _spliced(content, pair[int(generator.integers(2))], generator)
         case "lengths":

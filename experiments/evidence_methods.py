@@ -117,7 +117,7 @@ def repeated_sounds(tagger: Tagger, bank: Path) -> list[Case]:
     for number, name in enumerate(LABELS.names):
         path = next(iter(sorted((bank / "audio").glob(f"5-*-{number}.flac"))))
         audio = five_times(path, tagger.sample_rate)
-        segments = tagger.engine.encode(audio.waveform)
+        segments = tagger.engine.encode(audio.waveform[None])[0]
         inside = _overlaps(len(segments), tagger.seconds_per_segment, [(t, t + BARK) for t in TIMES])
         cases.append(Case(segments, tagger.labels.names.index(name), inside))
     return cases
@@ -191,7 +191,7 @@ def five_barks(model: str, bank: Path) -> dict[str, Any]:
     """Evidence for "dog" in five equal barks of a clip of fold 5, by each method; draws the picture."""
     tagger = hub.load(model)
     audio = five_times(next(iter(sorted((bank / "audio").glob("5-*-0.flac")))), tagger.sample_rate)
-    segments = tagger.engine.encode(audio.waveform)
+    segments = tagger.engine.encode(audio.waveform[None])[0]
     label = tagger.labels.index("dog")
     weights = {
         name: method(tagger.engine, segments, label, np.random.default_rng(0)).tolist()

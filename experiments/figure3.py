@@ -124,7 +124,7 @@ def _engine(path: Path, pooling: str) -> TorchEngine:
 
 
 def _attention(engine: TorchEngine, audio: Path) -> Float[np.ndarray, "head segment"]:
-    attention = engine.attention(engine.encode(load_audio(audio, engine.sample_rate).waveform))
+    attention = engine.attention(engine.encode(load_audio(audio, engine.sample_rate).waveform[None])[0])
     if attention is None:
         raise ConfigError(f"a pooling with attention was expected, not {engine.network.config.pooling}")
     return attention

@@ -66,7 +66,7 @@ def page(reports: Mapping[str, Report], model: str, n_calibration_clips: int) ->
 def _report(name: str, engine: Engine, clips: Dataset) -> Report:
     columns = [engine.labels.index(label) for label in clips.labels]
     waveforms = (clip.load(engine.sample_rate).waveform for clip in clips)
-    logits = np.stack([engine.classify(engine.encode(waveform)[None])[0, columns] for waveform in waveforms])
+    logits = np.stack([engine.classify(engine.encode(waveform[None]))[0, columns] for waveform in waveforms])
     return measure(
         np.stack([clips.labels.encode(clip.labels) for clip in clips]) > 0,
         sigmoid(logits),

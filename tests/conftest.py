@@ -61,6 +61,7 @@ class MeanEngine:
     samples_per_segment = STEP
     halo: int | None = 2
     overlap = 0.5
+    batch_size = 1
 
     def __init__(
         self,
@@ -75,10 +76,10 @@ class MeanEngine:
         self.n_bags: list[int] = []
         self.n_values: list[int] = []
 
-    def encode(self, waveform: np.ndarray) -> np.ndarray:
-        self.n_encoded += 1
-        blocks = [waveform[i : i + STEP].mean() for i in range(0, len(waveform), STEP)]
-        return np.repeat(np.array(blocks, dtype=np.float32)[:, None], 2, axis=1)
+    def encode(self, waveforms: np.ndarray) -> np.ndarray:
+        self.n_encoded += len(waveforms)
+        blocks = [waveforms[:, i : i + STEP].mean(axis=1) for i in range(0, waveforms.shape[1], STEP)]
+        return np.repeat(np.stack(blocks, axis=1).astype(np.float32)[:, :, None], 2, axis=2)
 
     def pool(self, segments: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         mask = np.ones(segments.shape[:2], bool) if mask is None else mask

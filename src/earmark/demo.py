@@ -259,7 +259,7 @@ def _draw(
         Spectrogram(log_mel, mel_edges(frontend)[1:-1], frontend.seconds_per_frame),
         timelines,
         labels=list(dict.fromkeys([*(e.label for e in truth), *(e.label for e in events)])),
-        attention=engine.attention(engine.encode(waveform)),
+        attention=engine.attention(engine.encode(waveform[None])[0]),
         seconds_per_segment=network.seconds_per_segment,
         truth=[Span(event.label, event.onset, event.offset) for event in truth],
         threshold=_THRESHOLD,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.audio import media
 from earmark.audio.containers import check_complete, media_format
 from earmark.audio.mp3 import start_of as mp3_start
 from earmark.audio.recording import decode_audio, load_audio
@@ -219,3 +220,41 @@ def test_chunks_and_tags_behind_the_sound_of_a_wav_are_no_sound(tmp_path, behind
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_audio(path, RATE).duration == 1.0
+
+
+@pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 64) - 1])
+@pytest.mark.parametrize("suffix", ["w64", "caf", "rf64"])
+def test_the_largest_number_of_64_bits_is_an_unknown_size(tmp_path: Path, suffix: str, size: int) -> None:
+    path = write(tmp_path / f"a.{suffix}", noise(RATE))
+    wanted, n_before = {"w64": (b"data", 16), "caf": (b"data", 4), "rf64": (b"ds64", 16)}[suffix]
+    at = path.read_bytes().index(wanted) + n_before
+    waveform = load_audio(path, RATE).waveform
+    with_bytes(path, at, size.to_bytes(8, "big" if suffix == "caf" else "little"))
+    np.testing.assert_array_equal(load_audio(path, RATE).waveform, waveform)
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_the_largest_number_of_32_bits_is_an_unknown_size(tmp_path: Path, size: int) -> None:
+    path = write(tmp_path / "a.au", noise(RATE))
+    assert load_audio(with_bytes(path, 8, size.to_bytes(4)), RATE).duration == 1.0
+
+
+def test_ac3_that_is_stored_as_samples_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.spdif"
+    with av.open(str(path), "w", format="spdif") as container:
+        stream = container.add_stream("ac3", rate=48000)
+        stream.layout = "mono"
+        for start in range(0, 48000, 1536):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 1536), 0.25, np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    samples = np.frombuffer(path.read_bytes(), np.int16).reshape(-1, 2)
+    wav = tmp_path / "a.wav"
+    soundfile.write(wav, samples, 48000)
+    for each in (path, wav):
+        middle = load_audio(each, 48000).waveform[10000:20000]
+        assert np.abs(middle - 0.25).max() < 0.05
+    monkeypatch.setattr(media, "is_installed", lambda: False)
+    assert "its sound is in AC-3 or DTS, stored as samples; reading it needs the extra" in refusal(wav)

@@ -36,6 +36,24 @@ def test_more_workers_than_the_cluster_holds_are_refused() -> None:
         cluster.Fleet(cpus_per_actor=0.0)
 
 
+def test_a_worker_on_a_gpu_has_it_for_itself() -> None:
+    fleet = cluster.Fleet(device="auto")
+    assert [fleet.device_of(n) for n in (0.0, 0.5, 1.0, 8.0)] == ["cpu", "cpu", "cuda", "cuda"]
+    assert cluster.Fleet().device_of(8.0) == "cpu"
+    assert cluster._n_actors(cluster.Fleet(cpus_per_actor=4.0), 16.0, "cuda", 2.0) == 2
+    assert cluster._n_actors(cluster.Fleet(cpus_per_actor=4.0), 4.0, "cuda", 2.0) == 1
+    assert cluster._n_actors(cluster.Fleet(), 8.0, "mps") == 1
+    assert cluster.Fleet(8, address="auto", device="cuda").device_of(2.0) == "cuda"
+    with pytest.raises(ConfigError, match="device: cuda was requested for 3 workers, Ray finds 2 GPUs"):
+        cluster.Fleet(3, device="cuda").device_of(2.0)
+    with pytest.raises(
+        ConfigError, match="device: cuda was expected, since Ray chooses the GPU of a worker, not cuda:1"
+    ):
+        cluster.Fleet(device="cuda:1")
+    with pytest.raises(ConfigError, match="device: auto, cpu, cuda"):
+        cluster.Fleet(device="gpu")
+
+
 def test_an_address_without_a_server_is_reported() -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     with socket.socket() as taken:  # bound, but nobody listens

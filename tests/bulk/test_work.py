@@ -39,6 +39,9 @@ def test_a_recording_that_cannot_be_read_is_a_row_with_an_error(
     assert written[4]["error"].endswith("gone.wav: no such file")
     assert all(written[i][key] is None for i in (1, 2, 4) for key in ("duration", "tags", "embedding"))
     assert done == Done(part.name, 5, 3, 1.0, written[1]["error"])
+    # several at a time, as on a GPU
+    at_once = do_part(part, loudness(), Settings(threshold=0.2, n_features=3), RemotePath(str(tmp_path / "3")), "f", 3)
+    assert at_once == done and rows(tmp_path / "3" / part.name) == written
 
 
 def test_columns_have_the_same_types_for_all_contents(

@@ -47,3 +47,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_audio(path, Audio(clip.load(16000).waveform[8000:24000], 16000))
     return folder
+
+
+@pytest.fixture
+def events(recordings: Path, tmp_path: Path) -> Path:
+    """A table of twelve events of three labels in a recording, and one in a damaged one."""
+    rows = [f"a.wav,{n * 0.1:.1f},{n * 0.1 + 0.5:.1f},{'dog' if n % 2 else 'a/b'},{0.3 + n / 20}" for n in range(11)]
+    table = tmp_path / "events.csv"
+    table.write_text("\n".join(["file,onset,offset,label,score", *rows, "b.wav,0.0,1.0,rain,0.5", ""]))
+    return table

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earmark import cli
-from earmark.cli.clips import select
+from earmark.cli.selection import select
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig

@@ -421,6 +421,22 @@ def test_a_file_is_found_in_either_unicode_form(model: str, recordings: Path, tm
     assert cli.main(["timeline", str(tmp_path / "für.flac"), "--model", model]) == 0
 
 
+@pytest.mark.parametrize("command", [["tag"], ["timeline"], ["evidence"]])
+def test_a_device_is_used_or_refused_in_one_line(
+    command: list[str], model: str, recordings: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    words = [*command, str(recordings / "a.wav"), *(["dog"] if command == ["evidence"] else []), "--model", model]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for device, message in (
+        ("cuda", "but PyTorch finds 0 CUDA devices"),
+        ("gpu", "auto, cpu, cuda, cuda:N or mps was"),
+    ):
+        assert cli.main([*words, "--device", device]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith("error: --device: ") and message in error and len(error.splitlines()) == 1
+    assert cli.main([*words, "--device", "cpu", "--quiet"]) == 0
+
+
 def test_contradictory_engines_are_wrong_usage(model: str, recordings: Path, capfd: Capture) -> None:
     words = ["tag", str(recordings / "c.flac")]
     assert cli.main([*words, "--model", model, "--engine", "onnx"]) == 2

@@ -28,7 +28,7 @@ def test_a_run_and_its_repetition(clips: Path, tmp_path: Path, capfd: Capture) -
     assert 0 < summary["best_epoch"]["valid_mAP"] <= 1
     record = json.loads((run / "run.json").read_text())
     asked = {"data": f"folder:{clips}", "split": "train", "valid": None, "valid_split": "test", "labels": None}
-    assert record["request"] == asked | {"label_separator": None}
+    assert record["request"] == asked | {"label_separator": None, "add": None}
     assert record["config"].items() >= {"width": 2, "balanced": False, "batch_size": 4}.items()
 
     assert cli.main(["train", "--config", str(run / "run.json"), "--out", str(again), "-q"]) == 0
@@ -50,6 +50,17 @@ def test_flags_override_a_file_of_settings(tmp_path: Path, clips: Path, capfd: C
     expected = {"width": 2, "n_heads": 2, "balanced": True, "learning_rate": 0.1, "n_workers": 0, "batch_size": 2}
     assert record["config"].items() >= expected.items()
     assert record["request"]["labels"] == "bell,hiss"
+
+
+def test_clips_are_added_whose_other_labels_are_unknown(tmp_path: Path, clips: Path, capfd: Capture) -> None:
+    recording = sorted(clips.rglob("*.wav"))[0]
+    (tmp_path / "more.csv").write_text(f"path,labels,known\n{recording},siren,siren\n")
+    words = ["train", f"folder:{clips}", "--split", "train", "--add", f"csv:{tmp_path / 'more.csv'}"]
+    assert cli.main([*words, "--out", str(tmp_path / "run"), *SMALL, "--n-clips-seen", "4", "--batch-size", "2"]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    train = record["data"]["train"]
+    assert train["name"].endswith(" + more.csv") and record["request"]["add"] == [f"csv:{tmp_path / 'more.csv'}"]
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "-q"]) == 0
 
 
 @pytest.mark.parametrize("name", ["fine", "light"])

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +386,17 @@ def test_the_hash_of_ids_is_that_of_their_bytes_whatever_their_order() -> None:
     assert ids_sha256(["b", "ü", "a"]) == hashlib.sha256("a\nb\nü".encode()).hexdigest()
     assert ids_sha256(["a.wav", "b.wav"]) == "f365b5330077a1d55452fee7f0a5ba67c4952eb566e2af8f279ed681ca8d0543"
     assert ids_sha256(["a\udcff.wav"]) == hashlib.sha256(b"a\xff.wav").hexdigest()
+
+
+def test_a_clip_knows_its_labels_and_those_that_somebody_looked_for():
+    clip = Clip("1", ("dog",), FileAudio("1.wav"), known=("rain", "dog"))
+    assert clip.known == ("dog", "rain") and not clip.is_unlabelled
+    assert (
+        Clip("2", (), FileAudio("2.wav")).is_unlabelled
+        and not Clip("3", (), FileAudio("3.wav"), known=()).is_unlabelled
+    )
+    data = Dataset("d", LabelSet(("dog", "rain")), (clip,))
+    assert data.select(labels=["dog"])[0].known == ("dog",)
+    assert data.fingerprint() != replace(data, clips=(replace(clip, known=None),)).fingerprint()
+    with pytest.raises(DataError, match=r"1 \(siren\)"):
+        Dataset("d", LabelSet(("dog",)), (replace(clip, known=("siren",)),))

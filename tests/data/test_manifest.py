@@ -424,3 +424,14 @@ def test_splits_and_groups_are_compared_in_one_unicode_form(folder: Path) -> Non
     assert data.splits == ("Prüfung",)
     assert len(data.select(splits=[other])) == 2
     assert data[0].group == data[1].group
+
+
+def test_the_column_known_names_the_labels_that_somebody_looked_for(folder):
+    rows = "path,labels,known\na.wav,dog,dog\nb.wav,,dog;fox\nmore/c.wav,dog,\n"
+    data = read(folder, rows)
+    assert data.labels.names == ("dog", "fox"), "a label may have been looked for in vain"
+    assert [(clip.labels, clip.known) for clip in data] == [
+        (("dog",), ("dog",)),
+        ((), ("dog", "fox")),
+        (("dog",), None),
+    ]

@@ -56,3 +56,13 @@ def test_other_folders_are_refused(tmp_path, name, text, reason):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=reason):
         read_manifest(tmp_path)
+
+
+def test_a_store_keeps_which_labels_are_known(tmp_path):
+    made_store(tmp_path)
+    before = read_manifest(tmp_path)
+    clips = [Clip("a", ("dog",), Burst(), known=("dog",)), Clip("b", (), Burst())]
+    shard = write_shard(tmp_path, 2, clips, [[np.ones((2, 2), np.float16)]] * 2, LabelSet(("dog", "rain")))
+    before["shards"] = [*(one.__dict__ for one in before["shards"]), shard.__dict__]
+    (tmp_path / "segments.json").write_text(json.dumps(before))
+    assert [clip.known for clip in open_data(f"segments:{tmp_path}")] == [None] * 4 + [("dog",), None]

@@ -27,3 +27,11 @@ def test_invalid_targets_are_refused():
         Targets([("a",), ("nonsense",)], LABELS)
     with pytest.raises(DataError, match="at least one clip"):
         Targets([], LABELS)
+
+
+def test_unknown_labels_are_nan():
+    targets = Targets([("a",), (), ("b", "c")], LABELS, [("a", "d"), ("b",), None])
+    expected = [[1, np.nan, np.nan, 0], [np.nan, 0, np.nan, np.nan], [0, 1, 1, 0]]
+    np.testing.assert_array_equal(targets.rows([0, 1, 2]), expected)
+    np.testing.assert_array_equal(targets.rows([2, 0]), [expected[2], expected[0]])
+    assert targets.has_unknown and not Targets([("a",)], LABELS, [None]).has_unknown

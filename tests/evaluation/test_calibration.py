@@ -477,3 +477,15 @@ def test_each_clip_is_decoded_once(network: Network, dataset: Dataset) -> None:
     counted = replace(dataset, clips=tuple(replace(clip, audio=CountedLoads(clip.audio)) for clip in dataset))
     calibrate(network, [counted], n_workers=0)
     assert {clip.audio.n for clip in counted} == {1}
+
+
+def test_unknown_pairs_do_not_count():
+    report = drawn(1.5, -1.0, 200)
+    known = np.ones(report.target.shape, bool)
+    known[150:] = False
+    wrong = report.target.copy()
+    wrong[150:] = False  # an unknown label is no negative
+    partly = fit([replace(report, target=wrong, known=known)], LABELS)
+    alone = fit([reported(report.target[:150], report.scores[:150])], LABELS)
+    assert (partly.scale, partly.offset) == pytest.approx((alone.scale, alone.offset))
+    assert partly.thresholds == pytest.approx(alone.thresholds)

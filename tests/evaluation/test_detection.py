@@ -80,6 +80,7 @@ def test_misses_and_false_alarms(tagger):
     assert silent.PSDS1 < 0.5
     assert silent.F1 < 1
 
+
 def test_detected_events_are_those_of_the_timeline(tagger):
     tagger.engine.thresholds = (0.9, 0.9, 0.9)
     data, events = dataset(tagger, a_x=(0, 1, 1, 0)), {"a-x_0": [StrongEvent("/l", 0.4, 1.2)]}

@@ -256,3 +256,16 @@ def test_interval_without_any_positive_is_nan() -> None:
 def test_a_bootstrap_without_resamples_is_refused() -> None:
     with pytest.raises(ConfigError, match="n_resamples: at least 1 was expected, not 0"):
         bootstrap_interval(*scored_clips(10, 2), n_resamples=0)
+
+
+def test_unknown_pairs_do_not_count():
+    target, scores = scored_clips(60, 3)
+    known = np.random.default_rng(1).random(target.shape) < 0.6
+    partly = np.where(known, target, np.nan)
+    for metric in (average_precision, roc_auc):
+        alone = [metric(target[own, j : j + 1], scores[own, j : j + 1])[0] for j, own in enumerate(known.T)]
+        np.testing.assert_allclose(metric(partly, scores), alone, rtol=1e-12)
+    # a clip that no label is known of changes no resample but by being drawn in another's place
+    no_clip = np.full((1, 3), np.nan), np.zeros((1, 3), scores.dtype)
+    samples = bootstrap_samples(np.concatenate([partly, no_clip[0]]), np.concatenate([scores, no_clip[1]]), 50)
+    assert abs(np.mean(samples) - label_mean(average_precision(partly, scores))) < 0.1

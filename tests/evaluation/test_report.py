@@ -283,10 +283,10 @@ def test_a_diverged_network_is_an_error() -> None:
     [
         ({"batch_size": 0}, "batch_size: at least 1 was expected, not 0"),
         ({"n_workers": -1}, "n_workers: at least 0"),
-        ({"device": "abacus"}, "device: abacus cannot be used"),
+        ({"device": "abacus"}, "device: auto, cpu, cuda, .* was expected, not 'abacus'"),
         pytest.param(
             {"device": "cuda"},
-            "device: cuda cannot be used .*; cpu always can",
+            "device: cuda was requested, but PyTorch finds 0 CUDA devices",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
         ),
     ],
@@ -306,6 +306,7 @@ def test_a_saved_report_holds_metrics_and_scores(tmp_path: Path) -> None:
     assert figures.keys() == CONTRACT | {"model", "data", "top1", "n_labels_with_positives", "failed"} | {
         "long_clips",
         "n_long_clips",
+        "n_unknown",
     }
     assert (figures["n_clips"], figures["n_labels"], figures["mAP_interval"]) == (8, 3, [1.0, 1.0])
     assert figures["d_prime"] is None, "JSON knows no infinity"
@@ -348,3 +349,13 @@ def test_the_markdown_report_lists_labels_and_failed_clips() -> None:
     assert [row.split(" ")[1] for row in rows] == ["dog", "rain", "wind"]
     assert rows[1].startswith(r"| rain \| hail | ") and rows[2] == "| wind | 0 | - | - |"
     assert "| x | x.wav: cut off |" in text
+
+
+def test_unknown_labels_do_not_count():
+    data = levels(8)
+    first = replace(data[0], labels=(), known=())
+    report = evaluate(Listener(), replace(data, clips=(first, *data.clips[1:])))
+    whole = evaluate(Listener(), replace(data, clips=data.clips[1:]))
+    assert report.n_unknown == 3 and report.to_json()["n_unknown"] == 3
+    assert (report.mAP, report.mAUC, report.labels) == (whole.mAP, whole.mAUC, whole.labels)
+    assert "Left out: 3 of 24 pairs of clip and label, which are unknown." in report.markdown()

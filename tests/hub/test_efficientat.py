@@ -180,7 +180,7 @@ def test_random_weights_give_what_the_plain_definition_gives(state: State, ours:
 @pytest.mark.parametrize("n_samples", [1, 2, 320, 321, 513, 5000])
 def test_clips_shorter_than_the_fourier_transform_have_finite_scores(ours: Network, n_samples: int) -> None:
     engine = TorchEngine(ours)
-    segments = engine.encode(noise(n_samples))
+    segments = engine.encode(noise(n_samples)[None])[0]
     assert segments.shape == (1, ours.backbone.n_channels) and np.isfinite(engine.classify(segments[None])).all()
 
 
@@ -208,8 +208,8 @@ def test_the_published_weights_give_the_published_values(published_models: Path)
     close(logits, reference["logits"], 1e-4)
     engine = TorchEngine(network)
     for clip, wanted, scores in zip(clips.numpy(), reference["segments"], reference["logits"], strict=True):
-        close(engine.encode(clip), wanted, 1e-4)
-        close(engine.classify(engine.encode(clip)[None])[0], scores, 1e-4)
+        close(engine.encode(clip[None])[0], wanted, 1e-4)
+        close(engine.classify(engine.encode(clip[None]))[0], scores, 1e-4)
 
 
 def test_a_file_of_the_published_name_tags(published_models: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from earmark.audio.recording import Audio
-from earmark.errors import CheckpointError
+from earmark.errors import CheckpointError, ConfigError
 from earmark.hub import loading as hub
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
@@ -140,3 +140,21 @@ def test_an_installed_package_says_where_its_checkpoint_is(tmp_path: Path, monke
             CheckpointError, match=r"not in the installed package.* src/earmark/hub/earmark-esc50\.safet"
         ):
             load("earmark-esc50")
+
+
+def test_a_device_that_is_not_there_is_refused_by_both_engines(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for model in (checkpoint, "earmark-esc50"):  # the second in PyTorch, since ONNX Runtime has no such device
+        with pytest.raises(ConfigError, match="device: cuda was requested, but PyTorch finds 0 CUDA devices"):
+            hub.load(model, device="cuda")
+    (tmp_path / "exported.onnx").write_bytes(hub.find_checkpoint("earmark-esc50").read_bytes())
+    for model, options in ((tmp_path / "exported.onnx", {}), ("earmark-esc50", {"engine": "onnx"})):
+        with pytest.raises(ConfigError, match="device: cuda was requested, but ONNX Runtime has CPUExecutionProvider"):
+            hub.load(model, device="cuda", **options)
+    with pytest.raises(ConfigError, match=r"device: auto, cpu, cuda, .* was expected, not 'tpu'"):
+        hub.load(checkpoint, device="tpu")
+    assert type(hub.load("earmark-esc50", device="cpu").engine).__name__ == "OnnxEngine"
+    assert hub.load(checkpoint, device="cpu").engine.batch_size == 1

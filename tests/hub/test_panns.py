@@ -72,7 +72,7 @@ def test_scores_equal_those_of_cnn10(theirs: Cnn, ours: Network, n_samples: int)
     with torch.inference_mode():
         close(torch.sigmoid(ours(torch.from_numpy(noise(n_samples))[None]))[0], expected)
     engine = TorchEngine(ours)
-    close(torch.sigmoid(torch.from_numpy(engine.classify(engine.encode(noise(n_samples))[None])[0])), expected)
+    close(torch.sigmoid(torch.from_numpy(engine.classify(engine.encode(noise(n_samples)[None]))[0])), expected)
 
 
 def test_the_full_width_has_the_published_number_of_parameters(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_short_clips_are_padded_with_silence(theirs: Cnn, ours: Network, n_sampl
     with torch.inference_mode():
         close(scores(ours, clip), ours.logits_from_log_mel(silent)[0])
     engine = TorchEngine(ours)
-    assert len(engine.encode(clip)) == 1
-    close(engine.classify(engine.encode(clip)[None])[0], scores(ours, clip))
+    assert len(engine.encode(clip[None])[0]) == 1
+    close(engine.classify(engine.encode(clip[None]))[0], scores(ours, clip))
     followed = np.pad(clip, (0, SEGMENT - HOP - n_samples))
     assert np.abs(scores(theirs, followed) - torch.sigmoid(torch.from_numpy(scores(ours, clip))).numpy()).max() < 0.5
 
@@ -142,7 +142,7 @@ def test_chunked_segments_equal_those_of_the_recording(ours: Network, n_segments
     waveform = noise(9 * SEGMENT + more)
     encoder = ChunkedEncoder(engine, n_segments)
     pieces = [part for block in np.array_split(waveform, 7) for part in encoder.push(block)]
-    whole = engine.encode(waveform)
+    whole = engine.encode(waveform[None])[0]
     assert len(whole) == (len(waveform) + HOP) // SEGMENT
     np.testing.assert_allclose(np.concatenate([*pieces, encoder.finish()]), whole, atol=2e-5)
 
@@ -206,7 +206,9 @@ def test_the_exported_network_has_the_same_scores(ours: Network, theirs: Cnn, tm
         close(expected, 1 / (1 + np.exp(-scores(ours, audio.waveform))))
         if n_samples > 3000:
             close(expected, scores(theirs, audio.waveform))
-        assert len(quantized.engine.encode(audio.waveform)) == len(tagger.engine.encode(audio.waveform))
+        assert len(quantized.engine.encode(audio.waveform[None])[0]) == len(
+            tagger.engine.encode(audio.waveform[None])[0]
+        )
         assert np.abs(quantized.score(audio).scores - expected).max() < 0.2
 
 

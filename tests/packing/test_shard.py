@@ -15,13 +15,14 @@ from earmark.audio.recording import Audio, save_audio
 from earmark.data import Clip, Dataset, FileAudio
 from earmark.errors import AudioError
 from earmark.labels import LabelSet
+from earmark.storage.files import as_text
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from earmark.data.parquet import read_parquet  # noqa: E402
-from earmark.packing import PackConfig  # noqa: E402
+from earmark.packing import PackConfig, pack  # noqa: E402
 from earmark.packing.plan import Skipped, make_plan  # noqa: E402
 from earmark.packing.shard import encode, write_shard  # noqa: E402
 
@@ -150,3 +151,11 @@ def test_a_reader_without_sound_fails_only_its_clip(tmp_path: Path, unchecked: N
     plan = make_plan(Dataset("d", LABELS, clips), CONFIG)
     packed = write_shard(plan.shards[0], tmp_path, CONFIG, plan.schema_json(), lambda clip: None)
     assert packed.n_clips == 1 and [one.id for one in packed.skipped] == ["a"]
+
+
+def test_a_pack_keeps_which_labels_are_known(data: Dataset, tmp_path: Path) -> None:
+    first, second, *others = data.clips
+    partly = (replace(first, known=first.labels), replace(second, labels=(), known=LABELS.names), *others)
+    pack(replace(data, clips=partly), tmp_path / "pack", CONFIG, jobs=1)
+    packed = {clip.id: (clip.labels, clip.known) for clip in read_parquet(str(tmp_path / "pack"))}
+    assert packed == {as_text(clip.id): (clip.labels, clip.known) for clip in partly}

@@ -53,6 +53,26 @@ def test_a_blend_is_as_long_as_its_longer_part():
     assert mixed_frames.tolist() == parts
 
 
+def test_a_label_of_a_blend_is_known_where_both_clips_know_it():
+    log_mel, target, n_frames = batch(16)
+    unknown = torch.rand((16, 16), generator=generator(5)) < 0.3
+    clean = mixup(log_mel, target, n_frames, 1.0, generator())[1]
+    blended = mixup(log_mel, target.masked_fill(unknown, torch.nan), n_frames, 1.0, generator())[1]
+    marks = mixup(log_mel, unknown.float(), n_frames, 1.0, generator())[1]
+    assert torch.equal(blended.isnan(), marks > 0)
+    assert torch.equal(blended[~blended.isnan()], clean[~blended.isnan()])
+
+
+def test_a_mix_of_clips_has_a_label_that_either_has_even_if_the_other_is_unknown():
+    log_mel, n_frames = torch.zeros(2, 4, 4), torch.tensor([4, 4])
+    target = torch.tensor([[1.0, 0.0, torch.nan, 0.0], [torch.nan, torch.nan, torch.nan, 0.0]])
+    for seed in range(20):
+        _, mixed, _ = mix_clips(log_mel, target, n_frames, generator(seed), 1.0, 0.0)
+        if not torch.equal(mixed.nan_to_num(9), target.nan_to_num(9)):
+            break
+    torch.testing.assert_close(mixed, torch.tensor([[1.0, torch.nan, torch.nan, 0.0]] * 2), equal_nan=True)
+
+
 def test_mixup_refuses_alpha_0():
     with pytest.raises(ConfigError, match="mixup_alpha: a number above 0"):
         mixup(*batch(2), 0.0, generator())

@@ -19,6 +19,7 @@ from earmark.evaluation.calibration import apply, calibrate
 from earmark.evaluation.report import evaluate
 from earmark.export.onnx_file import export
 from earmark.hub import load, load_stages
+from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.head import Head
@@ -242,3 +243,22 @@ def test_a_manifest_cannot_lead_out_of_its_store(store, tmp_path):
     (tmp_path / "segments.json").write_text(json.dumps(about))
     with pytest.raises(DataError, match=r"segments\.json: damaged"):
         open_data(f"segments:{tmp_path}")
+
+
+def test_clips_in_batches_have_the_segments_of_single_ones(store, exact, checkpoint, tmp_path, monkeypatch):
+    class InBatches(TorchEngine):
+        """As on a GPU."""
+
+        def __init__(self, network):
+            super().__init__(network)
+            self.batch_size = 3
+
+        def encode(self, waveforms):
+            n_clips.append(len(waveforms))
+            return super().encode(waveforms)
+
+    n_clips = []
+    monkeypatch.setattr("earmark.training.encoding.TorchEngine", InBatches)
+    encode(tones(n_clips=8), checkpoint, tmp_path / "s", replace(CONFIG, dtype="float32", clips_per_shard=8))
+    assert n_clips == [1, 3, 3, 2], "the first call finds the number of channels"
+    np.testing.assert_allclose(gathered(tmp_path / "s")[0], gathered(exact)[0], rtol=0, atol=1e-5)

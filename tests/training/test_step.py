@@ -8,7 +8,8 @@ import torch
 from earmark.model.network import Network
 from earmark.training import loop
 from earmark.training.batches import Waveforms
-from earmark.training.loop import filled, update_average
+from earmark.training.initial import initial_network
+from earmark.training.loop import filled, loss_of, update_average, weight_of_known
 from tests.training.tones import SMALL, TWO_EPOCHS, batches_of, run, tones, with_broken
 
 
@@ -79,3 +80,37 @@ def test_the_network_sees_the_crops(tmp_path, monkeypatch, shortest, cut):
     run(tmp_path, replace(SMALL, shortest_crop=shortest))
     assert all(length == longest for length, longest in seen)
     assert (len(set(seen)) > 1) == cut
+
+
+def test_unknown_labels_have_no_loss_and_no_gradient():
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand((6, 4), generator=generator) < 0.4).float()
+    known = torch.rand((6, 4), generator=generator) < 0.5
+    logits = torch.randn((6, 4), generator=generator, requires_grad=True)
+    partly = target.masked_fill(~known, torch.nan)
+    loss = loss_of(logits, partly, 0.0, weight_of_known(partly))
+    alone = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], target[known])
+    torch.testing.assert_close(loss, alone)
+    (gradient,) = torch.autograd.grad(loss_of(logits, partly, 0.5, weight_of_known(partly)), logits)
+    assert not gradient[~known].any() and gradient[known].all() and gradient.isfinite().all()
+
+
+def test_the_loss_of_shares_adds_up_to_that_of_the_step():
+    target = torch.tensor([[1.0, torch.nan], [0.0, 1.0], [torch.nan, torch.nan], [torch.nan, 0.0]])
+    logits, weight = torch.tensor([[0.5, 1.0], [-1.0, 2.0], [3.0, 1.0], [0.0, -2.0]]), weight_of_known(target)
+    halves = [loss_of(logits[half], target[half], 0.0, weight) for half in (slice(2), slice(2, 4))]
+    torch.testing.assert_close(sum(halves) / 2, loss_of(logits, target, 0.0, weight))
+
+
+def test_a_step_that_knows_nothing_has_no_loss():
+    target = torch.full((2, 3), torch.nan)
+    assert loss_of(torch.randn(2, 3), target, 1.0, weight_of_known(target)) == 0
+
+
+def test_a_label_that_no_clip_knows_keeps_its_weights(tmp_path):
+    data = tones()
+    clips = [replace(c, labels=tuple(x for x in c.labels if x == "low"), known=("low",)) for c in data]
+    trained = Network.load(run(tmp_path, TWO_EPOCHS, replace(data, clips=tuple(clips))).last)
+    first = initial_network(TWO_EPOCHS, data.labels, {}, True, lambda text: None)
+    moved = (trained.classifier[-1].weight != first.classifier[-1].weight).any(1)
+    assert [name for name, has_moved in zip(data.labels, moved, strict=True) if has_moved] == ["low"]

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Final, Literal
 
-from earmark.audio.containers import TOLERATED_BYTES, Source, find_all, id3_size, open_stream, size_in_bytes
+from earmark.audio import beginnings
+from earmark.audio.containers import TOLERATED_BYTES, Source, id3_size, open_stream, part_of, size_in_bytes
 
 _BLOCK_BYTES: Final = 1 << 20
-_MAX_SEARCHED: Final = 1 << 28
-"""Bytes of a file with a wrong size in which another file is looked for; a search of larger ones takes long."""
 _UNKNOWN: Final = 0x7FFF0000
+_ENDLESS: Final = 1 << 62
+"""A size of 64 bits from which on libsndfile refuses a file."""
 _MAX_CHUNKS: Final = 1000
 """Damaged files may hold endless chunks of size 0."""
 _W64_RIFF: Final = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
@@ -58,6 +59,9 @@ _CODECS: Final = {
 """Codecs by their number in the header of a wav file (RFC 2361 and its successors)."""
 _LINEAR: Final = frozenset({0x01, 0x03, 0x06, 0x07, 0xFFFE})
 """Numbers of samples without a codec, and of the form that names its codec elsewhere."""
+_DISGUISED: Final = (b"\x72\xf8\x1f\x4e", b"\xfe\x7f\x01\x80", b"\xff\x1f\x00\xe8")
+"""Beginnings of the blocks of AC-3 and DTS that are stored as 16-bit samples: S/PDIF, DTS of 16 and of 14 bits."""
+_DISGUISED_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,10 @@ class SoundPart:
 
 
 def parts(source: Source) -> list[SoundPart]:
-    """The files that are joined in one, behind any tag; empty for other formats, and for files without sound."""
+    """The files that are joined in one, behind any tag; empty for other formats, and for files without sound.
+
+    The last one ends where a file of another format begins.
+    """
     size = size_in_bytes(source)
     found: list[SoundPart] = []
     start: int | None = id3_size(source)
@@ -115,7 +122,7 @@ def parts(source: Source) -> list[SoundPart]:
             layout = _layout(stream, start)
             if layout is None and not _is_au(stream, start):
                 break
-            start = _end_au(stream, part, size) if layout is None else _end(stream, part, size, layout, source)
+            start = _end_au(stream, part, size, source) if layout is None else _end(stream, part, size, layout, source)
             part.stop = size if start is None else start
             found.append(part)
     return found
@@ -152,7 +159,7 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
         head = stream.read(layout.n_head)
         if len(head) < layout.n_head:
             return None
-        if has_sound and (_layout(stream, position) is not None):
+        if has_sound and beginnings.at(source, position) is not None:
             return position
         name = head[: layout.n_name]
         stated = int.from_bytes(head[layout.n_name :], layout.order)
@@ -167,14 +174,20 @@ def _end(stream: BufferedIOBase, part: SoundPart, size: int, layout: _Layout, so
             padded = end + -(end - part.start) % layout.align
             if size - end <= TOLERATED_BYTES:
                 # writers to a pipe state the largest number
-                following = _search(source, part.start + 1, layout) if stated >= _UNKNOWN else None
+                following = _search(source, part.start, size) if stated >= _UNKNOWN else None
                 if following is not None:
                     _correct(stream, part, following, layout, chunks, None)
                 elif stated < _UNKNOWN:
                     part.n_missing = max(0, end - size - TOLERATED_BYTES)
+                elif stated >= _ENDLESS:
+                    _correct(stream, part, size, layout, chunks, None)
+                return following
+            behind = (beginnings.behind_tags(source, at) for at in (padded, end))
+            following = next((at for at in behind if beginnings.at(source, at) is not None), None)
+            if following is not None:
                 return following
             if not (_is_chunk(stream, padded, size, layout) or _is_chunk(stream, end, size, layout)):
-                following = _search(source, part.start + 1, layout)
+                following = _search(source, part.start, size)
                 _correct(stream, part, following or size, layout, chunks, stated)
                 return following
             position = padded if _is_chunk(stream, padded, size, layout) else end
@@ -212,14 +225,11 @@ def _correct(
         part.replaced[chunks[b"COMM"] + 10 - part.start] = min(n_samples, 0xFFFFFFFF).to_bytes(4)
 
 
-def _search(source: Source, start: int, layout: _Layout) -> int | None:
-    """Offset of the next wav or aiff file; None without one, and for formats with shorter marks."""
-    wanted, shift = {12: (b"WAVEfmt ", 8)}.get(layout.first, (b"", 0)) if layout.order == "little" else (b"", 0)
-    if not wanted or size_in_bytes(source) > _MAX_SEARCHED:
-        return None
-    with open_stream(source) as stream:
-        found = (at - shift for at in find_all(source, wanted) if at - shift >= start)
-        return next((at for at in found if _layout(stream, at) is layout), None)
+def _search(source: Source, start: int, size: int) -> int | None:
+    """Offset of the file behind the one at `start`, wherever it begins; None without one, and in large files."""
+    # the sound of a wav file may be an mp3
+    but = {"mp3"} if wav_codec(part_of(source, start, size)) else ()
+    return beginnings.find(source, start + 1, size, but) if size <= beginnings.MAX_SEARCHED else None
 
 
 def _is_chunk(stream: BufferedIOBase, position: int, size: int, layout: _Layout) -> bool:
@@ -251,23 +261,37 @@ def _after_zeros(stream: BufferedIOBase, position: int) -> int:
     return position
 
 
-def _end_au(stream: BufferedIOBase, part: SoundPart, size: int) -> int | None:
+def _end_au(stream: BufferedIOBase, part: SoundPart, size: int, source: Source) -> int | None:
     """The offset of the next au file; notes in `part` if the header states too little."""
     stream.seek(part.start)
     head = stream.read(12)
     order: Literal["little", "big"] = "little" if head[:4] == b"dns." else "big"
     offset, stated = int.from_bytes(head[4:8], order), int.from_bytes(head[8:], order)
     end = part.start + offset + stated
-    if stated >= 0x7FFFFFFF or size - end <= TOLERATED_BYTES:
+    if stated >= _UNKNOWN:
+        following = _search(source, part.start, size)
+        held = 0xFFFFFFFF if following is None else following - part.start - offset
+        if stated != held:
+            part.replaced[8] = held.to_bytes(4, order)
+        return following
+    if size - end <= TOLERATED_BYTES:
         return None
+    following = beginnings.behind_tags(source, end)
+    if beginnings.at(source, following) is not None:
+        return following
     stream.seek(end)
     behind = stream.read(TOLERATED_BYTES)
-    if behind.startswith(_AU_MAGICS):
-        return end
     if not behind.startswith(_TAGS) and _after_zeros(stream, end) < size:
         part.stated = stated
         part.replaced[8] = b"\xff" * 4
     return None
+
+
+def is_disguised(source: Source) -> bool:
+    """Whether the first samples of a wav file are blocks of AC-3 or DTS, as for the digital output of a player."""
+    with open_stream(source) as stream:
+        head = stream.read(_DISGUISED_BYTES)
+    return head.startswith(b"RIFF") and any(head.count(mark) > 1 for mark in _DISGUISED)
 
 
 def wav_codec(source: Source) -> str | None:

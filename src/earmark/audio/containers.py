@@ -10,9 +10,6 @@ from typing import Final
 
 from earmark.errors import AudioError
 
-Source = Path | bytes
-"""A recording: the path of a file, or all its bytes."""
-
 
 @dataclass(frozen=True)
 class Span:
@@ -25,6 +22,8 @@ class Span:
     """Offset behind its last byte."""
 
 
+Source = Path | bytes | Span
+"""A recording: the path of a file, all its bytes, or a part of a file."""
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -69,14 +68,23 @@ class LenientFile:
             return -1
 
 
-def open_stream(source: Source | Span) -> BufferedIOBase:
+def part_of(source: Source, start: int, stop: int) -> Source:
+    """The bytes between two offsets, as a file."""
+    if isinstance(source, bytes):
+        return source[start:stop]
+    if isinstance(source, Span):
+        return Span(source.path, source.start + start, source.start + stop)
+    return Span(source, start, stop)
+
+
+def open_stream(source: Source) -> BufferedIOBase:
     """A binary stream at the first byte; the caller closes it."""
     if isinstance(source, Span):
         return Section(source.path.open("rb"), source.start, source.stop)
     return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def size_in_bytes(source: Source | Span) -> int:
+def size_in_bytes(source: Source) -> int:
     if isinstance(source, Span):
         return source.stop - source.start
     return len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -89,7 +97,7 @@ def truncation_error(name: str, stated: str, held: str) -> AudioError:
     )
 
 
-def check_complete(source: Source | Span, name: str, file_format: str) -> None:
+def check_complete(source: Source, name: str, file_format: str) -> None:
     """Checks that a file does not end before its stated end.
 
     A truncated FLAC or mp3 file is only detected during decoding; MPEG-TS and some others state no length.
@@ -180,7 +188,7 @@ def find_all(source: Source, wanted: bytes) -> Iterator[int]:
             kept = data[1 - len(wanted) :]
 
 
-def joined_files(source: Source, file_format: str) -> Sequence[Source | Span]:
+def joined_files(source: Source, file_format: str) -> Sequence[Source]:
     """The files that are joined in one, for formats that FFmpeg reads up to the end of the first; else the file itself.
 
     Args:
@@ -190,10 +198,8 @@ def joined_files(source: Source, file_format: str) -> Sequence[Source | Span]:
     starts = list(_file_starts(source, file_format))
     if len(starts) < 2:
         return [source]
-    spans = zip(starts, [*starts[1:], size_in_bytes(source)], strict=True)
-    if isinstance(source, bytes):
-        return [source[start:stop] for start, stop in spans]
-    return [Span(source, start, stop) for start, stop in spans]
+    stops = [*starts[1:], size_in_bytes(source)]
+    return [part_of(source, start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _file_starts(source: Source, file_format: str) -> Iterator[int]:
@@ -273,6 +279,33 @@ def _box_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:
         if position + stated > size and name in (b"ftyp", b"moov", b"mdat", b"moof"):
             return stated - n_head, size - position - n_head
     return 0, 0
+
+
+def end_of(source: Source, file_format: str) -> int:
+    """Offset at which a mov, Matroska, Windows Media or AVI file ends by its own sizes; 0 if it does not state it.
+
+    Args:
+        source: The file.
+        file_format: The format's name in FFmpeg.
+    """
+    size = size_in_bytes(source)
+    with open_stream(source) as stream:
+        if file_format == "mov":
+            ends = [position + stated for position, name, stated, _ in _boxes(stream) if name.isalnum()]
+            return max((end for end in ends if end <= size), default=0)
+        if file_format == "matroska":
+            stated, held = _segment_sizes(stream, size)
+            return size - held + stated if 0 < stated <= held else 0
+        if file_format == "asf":
+            return min(size, _asf_stated_size(stream))
+        end = 0
+        while end < size:
+            stream.seek(end)
+            head = stream.read(12)
+            if head[:4] != b"RIFF" or head[8:] != (b"AVIX" if end else b"AVI "):
+                break
+            end += 8 + int.from_bytes(head[4:8], "little")
+        return end if end <= size else 0
 
 
 def _segment_sizes(stream: BufferedIOBase, size: int) -> tuple[int, int]:

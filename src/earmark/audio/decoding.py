@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ import soundfile
 
 from earmark.audio import chunks, containers, irregular, media, mp3
 from earmark.audio.containers import DecodingError, Source
-from earmark.audio.joined import JoinedDecoder
+from earmark.audio.joined import JoinedDecoder, Part
 from earmark.audio.sound_files import SoundFileDecoder, open_file
 from earmark.audio.time_limit import LimitedDecoder
 from earmark.audio.tracks import Track, check_exists, check_track
@@ -192,10 +193,15 @@ def describe_invalid(samples: np.ndarray) -> str:
 def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
+    source = irregular.without_tag(source)
+    planned = irregular.plan(source)
+    if planned is not None and planned.files:
+        check_exists(track, 1, name)
+        _warn(name, planned)
+        return JoinedDecoder([Part(partial(_choose_decoder, file, name, None), None) for file in planned.files], name)
     media_format = containers.media_format(source)
     if media_format is not None:
         return media.open_media(source, name, media_format, track)
-    planned = irregular.plan(source)
     if planned is not None and planned.parts:
         return _open_planned(source, name, planned, track)
     try:
@@ -218,11 +224,21 @@ def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
         if file.format == "MP3":
             _check_mp3(source, name)
         check_exists(track, 1, name)
+        if file.subtype == "PCM_16" and file.channels == 2 and chunks.is_disguised(source):
+            file.close()
+            return _open_disguised(source, name, track)
         _warn(name, planned)
         return SoundFileDecoder(file)
     except BaseException:
         file.close()
         raise
+
+
+def _open_disguised(source: Source, name: str, track: Track) -> Decoder:
+    if media.is_installed():
+        return media.open_media(source, name, "wav", track)
+    codec = "AC-3 or DTS, stored as samples"
+    raise AudioError(f"{name}: its sound is in {codec}; reading it needs the extra: {media.INSTALL}")
 
 
 def _check_mp3(source: Source, name: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Final
 
+from earmark.audio import beginnings
 from earmark.audio.containers import Source, find_all, open_stream, size_in_bytes
 
 _MARKERS: Final = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
@@ -52,6 +53,8 @@ class FlacPart:
     """Samples that its header states; 0 if unknown."""
     held: int
     """Samples up to the end of its last frame; 0 if no frame was found."""
+    last_frame: int
+    """Byte offset of its last frame; `stop` if no frame was found."""
     sample_rate: int
     """Hz of its frames."""
     stated_rate: int
@@ -73,6 +76,8 @@ class StreamInfo:
     def __init__(self, head: bytes) -> None:
         fields = int.from_bytes(head[18:26].ljust(8, b"\0"))
         self.largest_block = int.from_bytes(head[10:12])
+        self.largest_frame = int.from_bytes(head[15:18])
+        """Bytes; 0 if unknown."""
         self.sample_rate = fields >> 44
         self._n_channels = (fields >> 41 & 7) + 1
         self._n_bits = (fields >> 36 & 31) + 1
@@ -158,10 +163,12 @@ def is_ordinary(source: Source) -> bool:
             tail.startswith(tag, len(tail) - n) for tag, n in _FINAL_TAGS if n <= len(tail)
         ):
             return False
-        _, last = _last_frame(tail, info)
-        if last is not None and last.rate not in (None, info.sample_rate):
+        at, last = _last_frame(tail, info)
+        if last is None or (info.largest_frame and len(tail) - at > info.largest_frame):
             return False
-        if info.n_samples and last is not None and info.end(last) > info.n_samples:
+        if last.rate not in (None, info.sample_rate) or beginnings.find(tail, at, len(tail)) is not None:
+            return False
+        if info.n_samples and info.end(last) > info.n_samples:
             return False
         if size <= _TAIL_BYTES:
             return True
@@ -184,14 +191,12 @@ def parts(source: Source) -> list[FlacPart]:
         for start, stop in zip(starts, [*starts[1:], size_in_bytes(source)], strict=True):
             stream.seek(start)
             info = StreamInfo(stream.read(_STREAM_INFO))
-            stream.seek(max(start + _STREAM_INFO, stop - _TAIL_BYTES))
-            tail = stream.read(stop - stream.tell())
-            at, last = _last_frame(tail, info)
-            # the decoder fails at tags and padding behind the last frame
-            end = stop if last is None else stop - len(tail) + _frame_end(tail, at)
+            at, last = _last_frame_between(stream, start + _STREAM_INFO, stop, info)
+            # the decoder fails at whatever stands behind the last frame
+            end = stop if last is None else _frame_end(source, at, stop)
             rate = info.sample_rate if last is None else last.rate or info.sample_rate
             held = 0 if last is None else info.end(last)
-            found.append(FlacPart(start, end, info.n_samples, held, rate, info.sample_rate))
+            found.append(FlacPart(start, end, info.n_samples, held, at, rate, info.sample_rate))
     return found
 
 
@@ -238,16 +243,32 @@ def _last_frame(data: bytes, info: StreamInfo) -> tuple[int, _Frame | None]:
     return 0, None
 
 
-def _frame_end(data: bytes, start: int) -> int:
-    """The end of the last frame, behind which only tags and padding follow; the end of the data if it is unknown.
+def _last_frame_between(stream: BufferedIOBase, start: int, stop: int, info: StreamInfo) -> tuple[int, "_Frame | None"]:
+    """Offset of the last frame between two offsets, and the frame."""
+    upper = stop
+    while upper > start:
+        lower = max(start, upper - _TAIL_BYTES)
+        stream.seek(lower)
+        at, last = _last_frame(stream.read(min(upper + 16, stop) - lower), info)
+        if last is not None:
+            return lower + at, last
+        upper = lower
+    return stop, None
+
+
+def _frame_end(source: Source, start: int, stop: int) -> int:
+    """The end of the last frame, behind which only tags, padding or another file follow; `stop` if it is unknown.
 
     The checksum of a frame with its own two last bytes is 0.
     """
+    with open_stream(source) as stream:
+        stream.seek(start)
+        data = stream.read(min(stop - start, _TAIL_BYTES))
     checksum = 0
-    for at in range(start, len(data)):
-        checksum = (checksum << 8 & 0xFFFF) ^ _CHECKSUMS_16[checksum >> 8 ^ data[at]]
-        if checksum == 0 and at > start + 8:
-            rest = data[at + 1 : at + 17]
-            if not rest.strip(b"\0") or rest.startswith(_TAGS):
-                return at + 1
-    return len(data)
+    for i, byte in enumerate(data):
+        checksum = (checksum << 8 & 0xFFFF) ^ _CHECKSUMS_16[checksum >> 8 ^ byte]
+        if checksum == 0 and i > 8:
+            rest = data[i + 1 : i + 17]
+            if not rest.strip(b"\0") or rest.startswith(_TAGS) or beginnings.at(source, start + i + 1) is not None:
+                return start + i + 1
+    return stop

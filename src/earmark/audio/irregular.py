@@ -1,16 +1,24 @@
 """Files that decoders do not read to the end: joined, with wrong lengths, or with gaps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
-from earmark.audio import chunks, flac, mp3, ogg
-from earmark.audio.containers import Source, id3_size, open_stream
+import soundfile
+
+from earmark.audio import beginnings, chunks, flac, media, mixed, mp3, ogg
+from earmark.audio.containers import Source, Span, id3_size, open_stream, part_of, size_in_bytes
 from earmark.audio.joined import Part
 from earmark.audio.sound_files import SoundFileDecoder, open_pipe, open_section
 from earmark.storage.recent_values import RecentValues
 
+if TYPE_CHECKING:
+    from earmark.audio.decoding import Decoder
+
 _COPIED_BYTES = 1 << 18
+_READ_WITH_TAG = frozenset({"aac", "chunks", "flac", "mp3", "ogg"})
+"""Families whose reader skips an ID3 tag at the beginning."""
 
 
 @dataclass
@@ -21,6 +29,8 @@ class Plan:
     """Its parts in order; empty if it is read as it is."""
     notes: list[str] = field(default_factory=list)
     """Texts of warnings."""
+    files: Sequence[Source] = ()
+    """The files of different formats in it; if there are any, each of them has its own plan."""
 
 
 _ORDINARY = Plan([])
@@ -28,8 +38,19 @@ _PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=40
 """Plans by path, size, time and format."""
 
 
+def without_tag(source: Source) -> Source:
+    """The file behind the ID3 tag at its beginning, where its reader expects none."""
+    n_tag = id3_size(source)
+    rest = part_of(source, n_tag, size_in_bytes(source)) if n_tag else source
+    keeps_tag = n_tag and (beginnings.at(rest, 0) in _READ_WITH_TAG or mp3.start_of(source) is not None)
+    return source if keeps_tag else rest
+
+
 def plan(source: Source) -> Plan | None:
-    """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file; None for all other files."""
+    """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file, or files of different formats in one.
+
+    None for all other files.
+    """
     return _remembered(source, _plan)
 
 
@@ -42,7 +63,7 @@ def _remembered(source: Source, make: Callable[[Source], Plan | None]) -> Plan |
     """The plan for a file, made once: many parts of one long recording may be read."""
     if isinstance(source, bytes):
         return make(source)
-    facts = source.stat()
+    facts = (source.path if isinstance(source, Span) else source).stat()
     key = str(source), facts.st_size, facts.st_mtime_ns, make.__name__
     known = _PLANS.get(key) or _PLANS.add(key, make(source) or _ORDINARY)
     return None if known is _ORDINARY else known
@@ -54,11 +75,13 @@ def _plan(source: Source) -> Plan | None:
         if head[:3] == b"ID3":
             stream.seek(id3_size(source))
             head = stream.read(16)
-    if head.startswith(b"OggS"):
-        return None if ogg.is_ordinary(source) else _plan_ogg(source)
-    if head.startswith(b"fLaC"):
-        return None if flac.is_ordinary(source) else _plan_flac(source)
-    return _plan_chunks(source)
+    is_ogg, is_flac = head.startswith(b"OggS"), head.startswith(b"fLaC")
+    if (is_ogg and ogg.is_ordinary(source)) or (is_flac and flac.is_ordinary(source)):
+        return None
+    files = mixed.files(source)
+    if len(files) > 1:
+        return Plan([], [f"{len(files)} files are joined in it; all are read"], files)
+    return _plan_ogg(source) if is_ogg else _plan_flac(source) if is_flac else _plan_chunks(source)
 
 
 def _plan_mp3(source: Source) -> Plan | None:
@@ -94,8 +117,14 @@ def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SoundFile
     return SoundFileDecoder(open_pipe(_mp3_pieces(source, part, with_length)))
 
 
-def _open_ogg(source: Source, link: ogg.Link) -> SoundFileDecoder:
-    return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
+def _open_ogg(source: Source, link: ogg.Link, stop: int) -> "Decoder":
+    try:
+        return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
+    except soundfile.SoundFileError:
+        if not media.is_installed():
+            raise
+        # libsndfile does not read all FLAC in Ogg
+        return media.open_media(part_of(source, link.start, stop), "a link of it", "ogg")
 
 
 def _open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SoundFileDecoder:
@@ -126,13 +155,14 @@ def _plan_ogg(source: Source) -> Plan:
         notes.append(f"ends at {start:.1f} s without a mark of its end; it may be cut off")
     only = found[0]
     is_whole = len(found) == 1 and not (only.start or only.gaps or only.notes or only.n_bytes_skipped or only.n_lost)
+    stops = [*(link.start for link in found[1:]), size_in_bytes(source)]
     parts = [
         Part(
-            partial(_open_ogg, source, link),
+            partial(_open_ogg, source, link, stop),
             max(0, link.n_ticks) / link.clock_rate,
             [(at / link.clock_rate, n / link.clock_rate) for at, n in link.gaps],
         )
-        for link in found
+        for link, stop in zip(found, stops, strict=True)
     ]
     return Plan([] if is_whole else parts, notes)
 

@@ -101,12 +101,15 @@ class JoinedDecoder:
     def _part(self, decoder: "Decoder", part: Part) -> Iterator[np.ndarray]:
         """The samples of one part, with silence in its gaps."""
         rate = decoder.sample_rate
+        # what stands behind the stated end may be no sound
+        n_exact = decoder.n_samples if part.seconds is None else None
         n_decoded = 0
         with closing(decoder):
             for before, seconds in (*part.gaps, (None, 0.0)):
                 n_wanted = None if before is None else max(0, round(before * rate) - n_decoded)
                 while n_wanted is None or n_wanted > 0:
-                    block = decoder.read(_BLOCK_SAMPLES if n_wanted is None else min(n_wanted, _BLOCK_SAMPLES))
+                    limits = [_BLOCK_SAMPLES, n_wanted, None if n_exact is None else n_exact - n_decoded]
+                    block = decoder.read(min(limit for limit in limits if limit is not None))
                     if not len(block):
                         break
                     n_decoded += len(block)
@@ -115,8 +118,9 @@ class JoinedDecoder:
                 n_silent = round(seconds * rate)
                 for start in range(0, n_silent, _BLOCK_SAMPLES):
                     yield np.zeros((min(_BLOCK_SAMPLES, n_silent - start), decoder.n_channels), np.float32)
-        if part.seconds is not None and n_decoded / rate < part.seconds - _MAX_MISSING:
-            self._warn(f"{part.seconds - n_decoded / rate:.1f} s of its sound could not be decoded")
+        stated = decoder.n_samples / rate if part.seconds is None and decoder.n_samples else part.seconds or 0.0
+        if n_decoded / rate < stated - _MAX_MISSING - decoder.slack / rate:
+            self._warn(f"{stated - n_decoded / rate:.1f} s of its sound could not be decoded")
 
     def _spread(self, mono: np.ndarray) -> np.ndarray:
         return np.repeat(mono[:, None], self.n_channels, axis=1)

@@ -1,6 +1,7 @@
 """Sound of m4a, mp4, webm, mkv and other formats of FFmpeg. Only this module imports PyAV."""
 
 import warnings
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from earmark.audio import containers
+from earmark.audio import avi, containers
 from earmark.audio.clock import TrackClock
-from earmark.audio.containers import DecodingError, Source, Span
+from earmark.audio.containers import DecodingError, Source
 from earmark.audio.joined import JoinedDecoder, Part
 from earmark.audio.tracks import MixedTracks, Track, check_exists
 from earmark.errors import AudioError, EarmarkWarning
@@ -33,8 +34,10 @@ _COMMON_NAMES: Final = {
 }
 """Common names of formats that FFmpeg names differently."""
 _DETECTED: Final = (
-    "aac,ac3,adx,aiff,amr,ape,asf,au,avi,bonk,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gxf,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,"
-    "mpeg,mpegts,mxf,nut,ogg,oma,qcp,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
+    "aa,aac,ac3,act,adx,aea,aiff,amr,ape,asf,ast,au,avi,bfstm,bonk,brstm,caf,dhav,dsf,dts,dtshd,dv,ea,eac3,flac,flv,gxf,"
+    "hca,hcom,iff,ilbc,kvag,loas,lvf,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mtaf,mxf,nsv,nut,nuv,ogg,oma,osq,"
+    "psxstr,qcp,qoa,rm,roq,rso,sbc,shn,smjpeg,smk,sox,spdif,swf,tak,truehd,tta,ty,vag,voc,vqf,w64,wady,wav,wavarc,wsaud,"
+    "wtv,wv,xa,xwma"
 )
 """Formats that FFmpeg may detect; others, such as playlists, name files and addresses that it would open."""
 _STATES_LENGTH: Final = frozenset({"mov"})
@@ -88,7 +91,7 @@ def open_media(
     return JoinedDecoder(parts, name)
 
 
-def _open_tracks(source: Source | Span, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
+def _open_tracks(source: Source, name: str, media_format: str, track: Track) -> "MediaDecoder | MixedTracks":
     decoder = MediaDecoder(source, name, media_format, None if track == "mix" else track)
     if track != "mix" or decoder.n_tracks == 1:
         return decoder
@@ -112,7 +115,7 @@ class MediaDecoder:
         AudioError: PyAV is not installed, or the file is damaged, cut off, without sound or without this track.
     """
 
-    def __init__(self, source: Source | Span, name: str, media_format: str, track: int | None = None) -> None:
+    def __init__(self, source: Source, name: str, media_format: str, track: int | None = None) -> None:
         try:
             import av
         except ModuleNotFoundError as error:
@@ -128,7 +131,7 @@ class MediaDecoder:
                     av.open(containers.LenientFile(file), format=media_format, metadata_errors="replace")
                 )
                 number = _choose_track(container, name, track)
-                self._frames = _frames(container, number)
+                self._frames = _frames(container, number, _empty_chunks(source, media_format, container, number))
                 first = next(self._frames, None)
             except self._errors as error:
                 reason = f"it is damaged or cut off ({_reason(error)}); copy or download it again"
@@ -279,13 +282,19 @@ def _other_tracks(name: str, number: int, n_tracks: int) -> list[str]:
     return [f"{name}: it has {n_tracks} sound tracks, and only track {number} is read; {how}"]
 
 
-def _frames(container: Any, number: int) -> Iterator[Any]:
+def _empty_chunks(source: Source, media_format: str, container: Any, number: int) -> list[int]:
+    return avi.empty_chunks(source, container.streams.audio[number - 1].index) if media_format == "avi" else []
+
+
+def _frames(container: Any, number: int, empty_chunks: list[int]) -> Iterator[Any]:
     stream = container.streams.audio[number - 1]
     for other in container.streams:
         if other.index != stream.index:
             other.discard = _DISCARD_ALL  # do not read the pictures
     try:
         for packet in container.demux(stream):
+            if empty_chunks and packet.pts is not None and packet.pos is not None:
+                packet.pts += bisect(empty_chunks, packet.pos)
             yield from packet.decode()
     except IndexError:
         # at its end PyAV looks for the streams that began in the middle of the file, which it does not know

@@ -15,6 +15,8 @@ _KILOBITS: Final = {
     (0, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """Bit rates in kbit/s by (is MPEG 1, layer); in MPEG 2 and 2.5, layers 2 and 3 share one table."""
+MAX_FRAME_BYTES: Final = 1 << 11
+"""More than the size of any frame in common use."""
 _BLOCK_BYTES: Final = 1 << 20
 _SEARCH_BYTES: Final = 1 << 16
 """Bytes searched for the first frame."""
@@ -112,6 +114,15 @@ def is_ordinary(source: Source) -> bool:
     return len(found) == 1 and found[0].start == start and not found[0].n_junk and found[0].n_frames <= n_frames
 
 
+def stated_end(source: Source) -> int | None:
+    """Offset at which an mp3 file ends by its header; None if it states none."""
+    start = id3_size(source)
+    with open_stream(source) as stream:
+        stream.seek(start)
+        stated = _stated(stream.read(256))
+    return None if stated is None else start + stated[1]
+
+
 def stated_and_held(source: Source) -> tuple[int, int]:
     """Numbers of frames that an mp3 file states and holds; 0 and 0 if it is long enough, or states nothing."""
     start = id3_size(source)
@@ -133,7 +144,7 @@ def parts(source: Source) -> list[Mp3Part]:
         while (start := frames.find(position)) is not None:
             head = frames.at(start, 256)
             n_junk = 0 if frames.is_tag(position, start) else start - position
-            if not found or _kind(head) != kind or _stating_bytes(head):
+            if not found or _kind(head) != kind or stating_bytes(head):
                 kind = _kind(head)
                 found.append(_begin(head, start))
                 start += found[-1].n_stating_bytes
@@ -240,7 +251,7 @@ def _begin(head: bytes, start: int) -> Mp3Part:
     hertz = (44100, 48000, 32000)[head[2] >> 2 & 3] >> {3: 0, 2: 1, 0: 2}[head[1] >> 3 & 3]
     n_samples = _samples_per_frame(head)
     stated = _stated(head)
-    return Mp3Part(start, n_samples, hertz, stated[0] if stated else None, _stating_bytes(head), _trims_sound(head))
+    return Mp3Part(start, n_samples, hertz, stated[0] if stated else None, stating_bytes(head), _trims_sound(head))
 
 
 def _samples_per_frame(header: bytes) -> int:
@@ -271,7 +282,7 @@ def _stating_frames(data: bytes, kind: bytes) -> frozenset[int]:
         at = data.find(name)
         while at >= 0:
             start = at - _stating_offset(kind)
-            if start >= 0 and _stating_bytes(data[start : start + 64]):
+            if start >= 0 and stating_bytes(data[start : start + 64]):
                 found.add(start)
             at = data.find(name, at + 1)
     return frozenset(found)
@@ -283,7 +294,7 @@ def _stating_offset(kind: bytes) -> int:
     return 4 + ((17 if is_mono else 32) if is_version_1 else (9 if is_mono else 17))
 
 
-def _stating_bytes(frame: bytes) -> int:
+def stating_bytes(frame: bytes) -> int:
     """Size of a frame that states the length; 0 for a frame of sound."""
     kind = _kind(frame[:4])
     at = _stating_offset(kind) if kind else 0
@@ -295,7 +306,7 @@ def _stating_bytes(frame: bytes) -> int:
 
 def _stated(frame: bytes) -> tuple[int, int] | None:
     """Numbers of frames and bytes that a frame states; None unless it states both."""
-    if not _stating_bytes(frame):
+    if not stating_bytes(frame):
         return None
     at = max(frame.find(name, 0, 64) for name in _STATING)
     if len(frame) < at + 16 or frame[at + 7] & 3 != 3:
@@ -305,7 +316,7 @@ def _stated(frame: bytes) -> tuple[int, int] | None:
 
 def _trims_sound(frame: bytes) -> bool:
     """Whether the padding that LAME states (12 bits for each end) is longer than encoders make it."""
-    if not _stating_bytes(frame):
+    if not stating_bytes(frame):
         return False
     at = max(frame.find(name, 0, 64) for name in _STATING)
     flags = frame[at + 7]
@@ -316,4 +327,5 @@ def _trims_sound(frame: bytes) -> bool:
 
 def _is_tag(data: bytes) -> bool:
     """Whether the bytes are nothing, padding, or begin with a tag."""
-    return data.startswith(_TAGS) or not data.strip(b"\0")
+    is_file = data[:4] == b"RIFF" and data[8:12] in (b"WAVE", b"AVI ")
+    return (data.startswith(_TAGS) and not is_file) or not data.strip(b"\0")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from earmark.audio.containers import Source, open_stream
+from earmark.audio.containers import Source, open_stream, size_in_bytes
 from earmark.audio.ogg_codecs import find_codec
 
 _HEAD: Final = 27
@@ -116,7 +116,18 @@ def is_ordinary(source: Source) -> bool:
                 return False
             clock = page.granule
         end, last = page.stop, page
-    return bool(last.flags & _LAST)
+    return bool(last.flags & _LAST) and next(gaps(source, end), None) is None
+
+
+def gaps(source: Source, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Offsets of bytes behind a page that are no page: where they begin, and where they end."""
+    end = start
+    for page in pages(source, start):
+        if page.start > end:
+            yield end, page.start
+        end = page.stop
+    if end < size_in_bytes(source):
+        yield end, size_in_bytes(source)
 
 
 @dataclass(frozen=True)

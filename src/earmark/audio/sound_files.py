@@ -1,10 +1,8 @@
 """The decoder for wav, flac, ogg, opus, mp3 and the other formats of libsndfile."""
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from io import BytesIO
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ import numpy as np
 import soundfile
 
 from earmark.audio.containers import DecodingError, LenientFile, Section, Source, open_stream
+from earmark.parallel.pipes import close_end, feed_pipe
 
 _MP3_SLACK: Final = 1152
 """Samples in one frame; encoders count the padding at the ends differently."""
@@ -22,6 +21,11 @@ _UNKNOWN_LENGTH: Final = 1 << 62
 class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read forwards; `can_seek` says whether its format supports seek."""
 
+    stream: BufferedIOBase | None = None
+    """The stream that is read, which is closed with the file."""
+    pipe: int | None = None
+    """The end of the pipe that is read, which is closed with the file."""
+
     def seekable(self) -> bool:
         # soundfile seeks to the current position after every read of a seekable file. At the end of a FLAC without
         # stated length this fails and loses the last block, and it makes mp3 slow.
@@ -31,6 +35,14 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
     def can_seek(self) -> bool:
         return bool(super().seekable())
 
+    def close(self) -> None:
+        super().close()
+        if self.stream is not None:
+            self.stream.close()
+        if self.pipe is not None:
+            close_end(self.pipe)
+            self.pipe = None
+
 
 def open_file(source: Source) -> SequentialFile:
     """A whole file.
@@ -38,7 +50,7 @@ def open_file(source: Source) -> SequentialFile:
     Raises:
         soundfile.SoundFileError: libsndfile does not read it.
     """
-    return SequentialFile(LenientFile(BytesIO(source)) if isinstance(source, bytes) else _file_name(source))
+    return SequentialFile(_file_name(source)) if isinstance(source, Path) else _open_stream(open_stream(source))
 
 
 def open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SequentialFile:
@@ -47,7 +59,17 @@ def open_section(source: Source, start: int, stop: int, replaced: Mapping[int, b
     Raises:
         soundfile.SoundFileError: libsndfile does not read it.
     """
-    return SequentialFile(LenientFile(Section(open_stream(source), start, stop, replaced)))
+    return _open_stream(Section(open_stream(source), start, stop, replaced))
+
+
+def _open_stream(stream: BufferedIOBase) -> SequentialFile:
+    try:
+        file = SequentialFile(LenientFile(stream))
+    except BaseException:
+        stream.close()
+        raise
+    file.stream = stream
+    return file
 
 
 def open_pipe(pieces: Iterable[bytes]) -> SequentialFile:
@@ -58,16 +80,14 @@ def open_pipe(pieces: Iterable[bytes]) -> SequentialFile:
     """
     # libsndfile guesses the length of an mp3 without one from the first frame's bit rate and stops there, in the
     # worst case at a sixth of the sound. It reads a pipe up to the end.
-    incoming, outgoing = os.pipe()
-
-    def feed() -> None:
-        # the reader may close the pipe early
-        with suppress(BrokenPipeError), os.fdopen(outgoing, "wb") as pipe:
-            for piece in pieces:
-                pipe.write(piece)
-
-    threading.Thread(target=feed, daemon=True).start()
-    return SequentialFile(incoming, closefd=True)
+    incoming = feed_pipe(pieces)
+    try:
+        file = SequentialFile(incoming, closefd=False)
+    except BaseException:
+        close_end(incoming)
+        raise
+    file.pipe = incoming
+    return file
 
 
 class SoundFileDecoder:

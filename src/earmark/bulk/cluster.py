@@ -18,7 +18,8 @@ from earmark.audio.time_limit import set_time_limit, time_limit
 from earmark.bulk.job import Done, Job, Settings
 from earmark.bulk.parts import Part
 from earmark.bulk.work import do_part
-from earmark.errors import ConfigError, DataError, Limit, check_settings, describe_error
+from earmark.errors import ConfigError, DataError, Limit, check_settings, counted, describe_error
+from earmark.inference.engine import check_device_name
 from earmark.parallel.silence import silenced_libraries
 from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, is_url
@@ -45,9 +46,30 @@ class Fleet:
     """Processors of each worker process."""
     address: str | None = None
     """Address of a Ray cluster, such as HOST:6379 or auto; by default this machine is used."""
+    device: str = "cpu"
+    """Device of the workers: cpu, cuda (a GPU for each), mps, or auto: cuda where Ray finds a GPU."""
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_device_name(self.device)
+        if ":" in self.device:
+            raise ConfigError(f"cuda was expected, since Ray chooses the GPU of a worker, not {self.device}", "device")
+
+    def device_of(self, n_gpus: float) -> str:
+        """The device of a worker where Ray finds this number of GPUs.
+
+        Raises:
+            ConfigError: There are fewer GPUs than workers.
+        """
+        if self.device == "auto":
+            return "cuda" if n_gpus >= 1 else "cpu"
+        n_needed = self.n_actors or 1
+        if self.device == "cuda" and n_gpus < n_needed and self.address is None:  # a cluster may grow
+            raise ConfigError(
+                f"cuda was requested for {counted(n_needed, 'worker')}, Ray finds {n_gpus:g} GPUs; take cpu or auto",
+                "device",
+            )
+        return self.device
 
 
 class Worker:
@@ -62,6 +84,7 @@ class Worker:
         out: str,
         fingerprint: str,
         decode_timeout: float,
+        device: str,
     ) -> None:
         import ray
 
@@ -72,7 +95,9 @@ class Worker:
             path = Path(folder, name)
             path.write_bytes(ray.get(data))
             # Ray sets OMP_NUM_THREADS, which PyTorch reads
-            self.tagger = hub.load(path, n_threads, overlap=settings.overlap)
+            self.tagger = hub.load(path, n_threads, overlap=settings.overlap, device=device)
+        # a GPU takes the chunks of several recordings at a time; they are decoded by the worker's processors
+        self.n_at_once = n_threads if self.tagger.engine.batch_size > 1 else 1
 
     def __call__(self, rows: "pa.Table") -> "pa.Table":
         """Does the part in each row."""
@@ -82,7 +107,7 @@ class Worker:
 
     def _do(self, part: Part) -> str:
         try:
-            done = do_part(part, self.tagger, self.settings, self.out, self.fingerprint)
+            done = do_part(part, self.tagger, self.settings, self.out, self.fingerprint, self.n_at_once)
         except Exception as error:  # the parent reports it; the other parts are done
             return json.dumps({"part": part.name, "error": describe_error(error)})
         return json.dumps(asdict(done))
@@ -102,22 +127,26 @@ def do_parts(
     """
     noted = set()
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), _ray(fleet) as ray, _context(ray):
-        n_actors = min(len(parts), _n_actors(fleet, ray.cluster_resources().get("CPU", 0.0)))
+        resources = ray.cluster_resources()
+        device = fleet.device_of(n_gpus := resources.get("GPU", 0.0))
+        n_actors = min(len(parts), _n_actors(fleet, resources.get("CPU", 0.0), device, n_gpus))
         # one block for each part, so that a dead worker costs one part
         waiting = ray.data.from_items([{"part": part.to_json()} for part in parts], override_num_blocks=len(parts))
         n_threads = max(1, int(fleet.cpus_per_actor))
         data = ray.put(model.read_bytes())
+        arguments = model.name, data, n_threads, job.settings, out.url, job.fingerprint, time_limit(), device
         with warnings.catch_warnings():
             # Ray has no other way yet to set the number of attempts
             warnings.simplefilter("ignore", DeprecationWarning)
             answers = waiting.map_batches(
                 Worker,
-                fn_constructor_args=(model.name, data, n_threads, job.settings, out.url, job.fingerprint, time_limit()),
+                fn_constructor_args=arguments,
                 batch_size=1,
                 batch_format="pyarrow",
                 # a part that waits at a dead worker would count as an attempt
                 compute=ray.data.ActorPoolStrategy(size=n_actors, max_tasks_in_flight_per_actor=1),
                 num_cpus=fleet.cpus_per_actor,
+                num_gpus=1 if device == "cuda" else None,
                 max_restarts=-1,
                 max_task_retries=DEATHS - 1,
             )
@@ -141,7 +170,7 @@ def do_parts(
             note(part.name, f"{DEATHS} workers died at this part, one after the other; perhaps memory was short")
 
 
-def _n_actors(fleet: Fleet, n_cpus: float) -> int:
+def _n_actors(fleet: Fleet, n_cpus: float, device: str = "cpu", n_gpus: float = 0.0) -> int:
     room = int(n_cpus / fleet.cpus_per_actor + 1e-9)
     if room < (fleet.n_actors or 1) and fleet.address is None:  # a cluster may grow
         raise ConfigError(
@@ -149,6 +178,8 @@ def _n_actors(fleet: Fleet, n_cpus: float) -> int:
             f"{n_cpus:g} processors: start fewer, or give each fewer processors",
             "n_actors",
         )
+    if device != "cpu":  # a machine with an Apple GPU has one
+        room = min(room, int(n_gpus) if device == "cuda" else 1)
     return fleet.n_actors or max(1, room)
 
 

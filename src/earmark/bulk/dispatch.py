@@ -96,7 +96,7 @@ def make_job(
     if find_spec("ray") is None:  # an error before any work
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
     check_track(track)
-    tagger = hub.load(model, overlap=overlap)
+    tagger = hub.load(model, overlap=overlap, device="cpu")
     # a trial, so that invalid settings are errors before any work is done
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)

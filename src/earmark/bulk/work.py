@@ -16,6 +16,7 @@ from earmark.bulk.job import Done, Settings, footer
 from earmark.bulk.parts import Part
 from earmark.errors import AudioError, DataError, describe_error
 from earmark.inference.tagger import Tagger
+from earmark.parallel.prefetch import in_threads
 from earmark.storage.files import as_text
 from earmark.storage.remote import RemotePath, join_path
 
@@ -37,17 +38,21 @@ class _Recording:
     """Context in which a tagger can read the recording; its errors concern this recording only."""
 
 
-def do_part(part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fingerprint: str) -> Done:
+def do_part(
+    part: Part, tagger: Tagger, settings: Settings, out: RemotePath, fingerprint: str, n_at_once: int = 1
+) -> Done:
     """Scores the recordings of a part and writes the results to `out`, completely or not at all.
 
     A recording that cannot be read or scored becomes a row with an error. The job's fingerprint is kept in the file.
+    `n_at_once` threads score recordings.
 
     Raises:
         DataError: The part's table cannot be read.
         OSError: The results cannot be written.
     """
     recordings = _of_files(part) if part.table is None else _of_table(part, tagger.sample_rate, settings.track)
-    rows = [_scored(recording, tagger, settings) for recording in recordings]
+    score = partial(_scored, tagger=tagger, settings=settings)
+    rows = list(map(score, recordings) if n_at_once == 1 else in_threads(score, recordings, n_at_once, n_at_once))
     errors = [row["error"] for row in rows if "error" in row]
     done = Done(
         part=part.name,

@@ -82,6 +82,30 @@ _COMMANDS: Final = {
         "clips is examined in the part of that length where the label scores highest.",
         "earmark evidence street.wav dog",
     ),
+    "clips": (
+        "Cut detections out of their recordings, to listen to them.",
+        "EVENTS is a table by `earmark detect` or another file of annotations. OUT receives a folder a label with "
+        "clips named by recording, onset and score, and manifest.csv, which links each back to its recording. With "
+        "--per-label the clips are chosen evenly from bands of the score: a few of them show how the "
+        "precision depends on it. Listen, and move wrong clips into the folder of the right label (make one if it is "
+        "new) or into _noise, or delete them; clips in other folders that begin with _ do not count. Then run `earmark "
+        "review`. An unreadable recording is reported on standard error and the exit status is then 1. After an "
+        "interruption the same command continues.",
+        "earmark clips events.csv clips --per-label 50",
+        "earmark clips events.csv clips --audio-root /mnt/recordings --spectrograms",
+    ),
+    "review": (
+        "Measure the precision of detections from the clips that a person kept, moved or deleted.",
+        "FOLDER is that of `earmark clips`. A clip that stays where it was cut is right; one that was moved or deleted "
+        "is wrong. Prints the precision of each label by score band and over all its events, which accounts for the "
+        "choice by bands, and the lowest threshold that reaches --precision. --out writes a data set for `earmark "
+        "train`: a confirmed clip has its label; a corrected clip has that of its new folder and lacks the old one; a "
+        "clip in _noise lacks all labels of the review; a deleted clip lacks its label. All other labels are unknown "
+        "and have no part in the training.",
+        "earmark review clips --precision 0.9 --thresholds thresholds.csv",
+        "earmark review clips --out corrected.csv",
+        "earmark train folder:clips --add csv:corrected.csv --init run/best.safetensors --out again",
+    ),
     "models": (
         "List the models by name: labels, published mAP, size, licence.",
         "A published model is fetched once, when it is first used, into the cache folder: EARMARK_CACHE, or a folder "
@@ -181,7 +205,7 @@ _COMMANDS: Final = {
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""
 
-_DECODING: Final = frozenset({"tag", "timeline", "detect", "evidence"})
+_DECODING: Final = frozenset({"tag", "timeline", "detect", "clips", "evidence"})
 """Commands that decode recordings of unknown condition."""
 
 

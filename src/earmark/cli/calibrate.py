@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import AsJson, BatchSize, Count, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
+from earmark.cli.selection import ClipsOfEvents, check_annotated, select
 from earmark.data import Dataset, EventClips, open_data
 from earmark.errors import DataError, counted
 

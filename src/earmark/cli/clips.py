@@ -1,112 +1,89 @@
-"""Selection of clips by the DATA, --split and --labels arguments of the commands."""
+"""`earmark clips`: detections cut out of their recordings, to listen to them."""
 
-import warnings
-from contextlib import suppress
-from dataclasses import asdict, replace
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
-from earmark.audio import decoding
-from earmark.cli.flags import split_words
-from earmark.cli.labels import labels_in
-from earmark.data import ANNOTATED, Dataset, EventClips, RecordedAudio, open_data
-from earmark.data.damage import DamageError
-from earmark.data.parquet_audio import ParquetAudio
-from earmark.errors import AudioError, ConfigError, DataError, EarmarkWarning, counted
-from earmark.labels import ESC10
+from earmark.annotations.formats import FORMATS, format_of
+from earmark.audio.time_limit import set_time_limit
+from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
+from earmark.cli.screen import note, progress, report_error, say, write_json
+from earmark.errors import ConfigError, DataError, counted
+from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
 
-# here, since `--help` of other commands does not need NumPy, which EventClips loads
-ClipsOfEvents = Annotated[EventClips, Parameter(name="*", negative="", group=Group("Clips of annotations"))]
-_LOOKED_AT: Final = 8
-"""Number of recordings, evenly spread over the data set, whose sample rate is read."""
+_DEFAULTS: Final = ClipsConfig()
 
 
-def select(
-    data: str,
-    splits: str | None = None,
-    labels: str | None = None,
-    lenient: bool = False,
-    label_separator: str | None = None,
-    event_clips: EventClips | None = None,
-) -> Dataset:
-    """The clips in given splits with at least one of the given labels.
+def clips(
+    events: Path,
+    out: Annotated[Path, FOLDER],
+    /,
+    *,
+    events_format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "label-studio"] | None = None,
+    audio_root: Annotated[Path | None, FOLDER] = None,
+    settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
+    spectrograms: Annotated[bool, Parameter(negative="")] = False,
+    jobs: Annotated[Count | None, Parameter(help="Recordings read at a time; by default one per processor.")] = None,
+    decode_timeout: DecodeTimeout = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Cut detections out of their recordings.
 
     Args:
-        data: A source and a path, such as `esc50:DIR`.
-        splits: Names of splits joined by commas.
-        labels: Names or ids of labels joined by commas, or `esc10`.
-        lenient: As in `open_data`.
-        label_separator: As in `open_data`.
-        event_clips: As in `open_data`.
-
-    Raises:
-        ConfigError: `label_separator` is empty, or clips without a label are wanted together with `labels`.
-        DataError: A source, split or label does not exist, or no clip is left.
+        events: A table of events by `earmark detect`, or another file of annotations.
+        out: Folder of the clips: new, empty, or begun by the same command.
+        events_format: Format of EVENTS; by default its suffix decides.
+        audio_root: Folder of the recordings if they have moved since.
+        spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.
     """
-    if labels is not None and event_clips is not None and event_clips.negatives:
-        raise ConfigError("--labels keeps only clips with one of the labels; leave out one of both flags", "negatives")
+    if spectrograms:
+        from earmark.plots import require_matplotlib
+
+        require_matplotlib()
+    set_time_limit(decode_timeout)
     try:
-        dataset = open_data(data, lenient, label_separator, event_clips)
-    except DamageError as error:
-        if lenient:  # called by the doctor
-            raise
-        raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
-    if splits is None and labels is None:
-        return dataset
-    names = ESC10 if labels == "esc10" else None if labels is None else labels_in(labels, dataset.labels)
-    selected = dataset.select(splits=_words("split", splits), labels=names)
-    if splits is not None and (bare := [clip.id for clip in dataset if clip.split is None]):
-        text = f"{dataset.name}: skipped {counted(len(bare), 'clip')} in no split, such as {bare[0]}"
-        warnings.warn(text, EarmarkWarning, stacklevel=2)
-    # the name appears in reports
-    chosen = [f"{name} {text}" for name, text in (("split", splits), ("labels", labels)) if text is not None]
-    return replace(selected, name=f"{dataset.name} ({'; '.join(chosen)})")
+        form = format_of(events) if events_format is None else FORMATS[events_format]
+    except ConfigError as error:
+        raise ConfigError(error.args[0], "events_format") from error
+    try:
+        with progress("cutting", quiet) as show:
+            cut = cut_clips(
+                form.read(events),
+                out,
+                settings,
+                find=recordings_of(events, audio_root),
+                n_threads=jobs,
+                progress=show,
+            )
+        for failed in cut.failed:
+            report_error(f"{failed.error} ({counted(failed.n_clips, 'clip')} missing)")
+        if spectrograms:
+            from earmark.review.pictures import draw_clips
+
+            with progress("drawing", quiet) as show:
+                draw_clips(out, cut.rows, show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; finished clips are kept, and the same command continues") from None
+    return _summary(cut, events, out, json, quiet)
 
 
-def check_annotated(event_clips: EventClips, *specs: str | None) -> None:
-    """Refuses settings of clips made from annotations where no data set has annotations.
-
-    Raises:
-        ConfigError: A setting is not its default, and no spec names a source with annotations.
-    """
-    if any(spec is not None and spec.partition(":")[0] in ANNOTATED for spec in specs):
-        return
-    defaults = asdict(EventClips())
-    changed = next((name for name, value in asdict(event_clips).items() if value != defaults[name]), None)
-    if changed is not None:
-        sources = ", ".join(f"{name}:" for name in ANNOTATED)
-        raise ConfigError(f"it makes clips from annotations; data from {sources} was expected", changed)
-
-
-def published(clips: Dataset, data: str) -> Dataset:
-    """The clips under a name without the folders of this machine."""
-    path = data.partition(":")[2]
-    name = clips.name
-    for written in (path, str(Path(path))):
-        name = name.replace(written, Path(path).name) if written.strip("./") else name
-    return replace(clips, name=name)
-
-
-def rate_below(sample_rate: int, clips: Dataset) -> int | None:
-    """The highest sample rate (Hz) of a few recordings; None if it is not below `sample_rate`, or none is readable."""
-    is_by_groups = isinstance(clips[0].audio, ParquetAudio)  # reading a row reads its row group
-    some = clips.clips[:: 1 if is_by_groups else max(1, len(clips) // _LOOKED_AT)][:_LOOKED_AT]
-    rates = []
-    for audio in (clip.audio for clip in some):
-        with suppress(AudioError, OSError):  # reported when the clip itself is read
-            if isinstance(audio, RecordedAudio):
-                with decoding.open_decoder(audio.recording(), "the recording") as decoder:
-                    rates.append(decoder.sample_rate)
-    rate = max(rates, default=sample_rate)
-    return rate if rate < sample_rate else None
-
-
-def _words(name: str, text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    words = split_words(text)
-    if not words:
-        raise DataError(f"{name}: expected names joined by commas, got {text!r}")
-    return words
+def _summary(cut: Clips, events: Path, out: Path, json: bool, quiet: bool) -> int:
+    if not cut.rows:
+        first = cut.failed[0]
+        raise DataError(f"{events}: no clip could be cut; {first.error}")
+    n_clips = Counter(row.label for row in cut.rows)
+    if json:
+        failed = [failed._asdict() for failed in cut.failed]
+        write_json({"out": str(out), "n_clips": len(cut.rows), "labels": dict(n_clips), "failed": failed})
+    else:
+        shown = ", ".join(f"{label} {n}" for label, n in sorted(n_clips.items()))
+        say(f"{out}: {counted(len(cut.rows), 'clip')} ({shown})")
+    note(
+        "listen, move wrong clips into the folder of the right label or into _noise, or delete them; then: "
+        f"earmark review {out}",
+        quiet,
+    )
+    return int(bool(cut.failed))

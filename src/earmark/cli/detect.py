@@ -20,6 +20,7 @@ from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
     Context,
     DecodeTimeout,
+    Device,
     Engine,
     Hop,
     Model,
@@ -53,6 +54,7 @@ def detect(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     window: Window = WINDOW,
     hop: Hop = HOP,
@@ -92,7 +94,7 @@ def detect(
     style = Style(form, times, _with_time(found, times, time_format or time_zone, quiet))
     n_jobs, n_threads = jobs_for(jobs, len(found))
     with screen.usage_errors():
-        tagger = hub.load(model, n_threads, "float32", engine, overlap)
+        tagger = hub.load(model, n_threads, "float32", engine, overlap, device)
     settings = events.settings(tagger.labels)
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
     rules = {"window": window, "hop": hop, "context": context, "track": track, "overlap": overlap, **asdict(settings)}

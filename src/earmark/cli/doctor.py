@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import (
     FOLDER,
     AsJson,
@@ -22,6 +21,7 @@ from earmark.cli.flags import (
     Split,
 )
 from earmark.cli.screen import note, progress, report_error, table, table_console, write_json
+from earmark.cli.selection import ClipsOfEvents, check_annotated, select
 from earmark.data.event_clips import EventClips
 from earmark.doctor.kinds import Limits
 from earmark.errors import DataError, counted

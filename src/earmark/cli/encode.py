@@ -7,9 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earmark import hub
-from earmark.cli.clips import published, select
 from earmark.cli.flags import FOLDER, AsJson, Data, Device, Labels, Model, Quiet, Split
 from earmark.cli.screen import note, progress, rounded, say, write_json
+from earmark.cli.selection import published, select
 from earmark.training.encoding import EncodeConfig
 from earmark.training.encoding import encode as run_encoding
 
@@ -26,7 +26,7 @@ def encode(
     labels: Labels = None,
     settings: Annotated[EncodeConfig, Parameter(name="*")] = _DEFAULTS,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -10,7 +10,6 @@ from cyclopts import Parameter
 
 from earmark import hub
 from earmark.cli import screen
-from earmark.cli.clips import ClipsOfEvents, check_annotated, select
 from earmark.cli.flags import (
     FOLDER,
     AsJson,
@@ -22,6 +21,7 @@ from earmark.cli.flags import (
     Quiet,
     Split,
 )
+from earmark.cli.selection import ClipsOfEvents, check_annotated, select
 from earmark.data import ANNOTATED, EventClips
 from earmark.data.annotated import read_recordings
 from earmark.data.audioset import StrongEvent, read_strong_labels
@@ -131,10 +131,10 @@ def _detect(
     network: "Network", dataset: Dataset, events: Mapping[str, Sequence[StrongEvent]], device: str, quiet: bool
 ) -> "Detection":
     from earmark.evaluation.detection import detect
-    from earmark.inference.torch_engine import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine, torch_device
 
     with screen.progress("scoring timelines", quiet) as show:
-        detection = detect(Tagger(TorchEngine(network.to(device))), dataset, events, progress=show)
+        detection = detect(Tagger(TorchEngine(network.to(torch_device(device)))), dataset, events, progress=show)
     if detection.n_clips_without_events:
         screen.note(f"skipped: {counted(detection.n_clips_without_events, 'clip')} without strong labels", quiet)
     if detection.failed:

@@ -11,7 +11,7 @@ from earmark.audio.recording import load_audio
 from earmark.audio.time_limit import set_time_limit
 from earmark.audio.tracks import Track
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, FormatJson, Model, OutFile, Overlap, Quiet, SoundTrack
+from earmark.cli.flags import DecodeTimeout, Device, Engine, FormatJson, Model, OutFile, Overlap, Quiet, SoundTrack
 from earmark.errors import AudioError
 from earmark.inference.evidence import Evidence
 from earmark.plots.spectrogram import spectrogram_of
@@ -24,6 +24,7 @@ def evidence(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     track: SoundTrack = None,
     decode_timeout: DecodeTimeout = None,
@@ -45,7 +46,7 @@ def evidence(
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine, overlap=overlap)
+        tagger = hub.load(model, engine=engine, overlap=overlap, device=device)
     try:
         with screen.recording(file) as path:
             result = tagger.evidence(path, label, track=track)

@@ -11,8 +11,8 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.recording import find_audio
 from earmark.cli import screen
-from earmark.cli.clips import select
 from earmark.cli.flags import AsJson, Count, Quiet
+from earmark.cli.selection import select
 from earmark.data.clips import Clip, FileAudio
 from earmark.errors import AudioError
 

@@ -40,7 +40,7 @@ DecodeTimeout = Annotated[
         help="Give up a recording when its decoder or disk yields no sound for this many seconds; 300 by default."
     ),
 ]
-Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps; auto is a GPU where the engine has one.")]
 Engine = Annotated[
     Literal["auto", "onnx", "torch"],
     Parameter(

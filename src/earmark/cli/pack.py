@@ -6,9 +6,9 @@ from cyclopts import CycloptsError, Parameter
 
 from earmark import packing
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.clips import published, rate_below, select
 from earmark.cli.flags import AsJson, DecodeTimeout, Jobs, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, report_error, rounded, say, write_json
+from earmark.cli.selection import published, rate_below, select
 from earmark.errors import counted
 
 if TYPE_CHECKING:

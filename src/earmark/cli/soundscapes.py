@@ -5,9 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from earmark.cli.clips import select
 from earmark.cli.flags import FOLDER, AsJson, Count, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, progress, say, write_json
+from earmark.cli.selection import select
 from earmark.data.soundscapes import SoundscapeConfig, mix_soundscapes, render_soundscapes
 from earmark.errors import counted
 

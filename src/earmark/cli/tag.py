@@ -16,6 +16,7 @@ from earmark.cli import screen
 from earmark.cli.event_flags import check_threshold, threshold_of
 from earmark.cli.flags import (
     DecodeTimeout,
+    Device,
     Engine,
     FormatJson,
     Model,
@@ -52,6 +53,7 @@ def tag(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     top: Top = None,
     threshold: TagThreshold = None,
@@ -88,7 +90,7 @@ def tag(
     todo = [recording for recording in found if text(recording.file) not in known]
     n_jobs, n_threads = jobs_for(jobs, len(todo))
     with screen.usage_errors():
-        tagger = hub.load(model, n_threads, precision, engine, overlap)
+        tagger = hub.load(model, n_threads, precision, engine, overlap, device)
     chosen = threshold_of(threshold, tagger.labels)
     label_thresholds(chosen, tagger.thresholds, tagger.labels)  # fails before the work
 

@@ -19,6 +19,7 @@ from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
     Context,
     DecodeTimeout,
+    Device,
     Engine,
     FormatJson,
     Hop,
@@ -46,6 +47,7 @@ def timeline(
     *,
     model: Model = hub.DEFAULT_MODEL,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     window: Window = WINDOW,
     hop: Hop = HOP,
@@ -75,7 +77,7 @@ def timeline(
     screen.check_files(out, plot, [model, file])
     set_time_limit(decode_timeout)
     with screen.usage_errors():
-        tagger = hub.load(model, engine=engine, overlap=overlap)
+        tagger = hub.load(model, engine=engine, overlap=overlap, device=device)
     settings = events.settings(tagger.labels)
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
     try:

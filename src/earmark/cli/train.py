@@ -3,29 +3,33 @@
 import json as jsonlib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from earmark.cli.clips import ClipsOfEvents, check_annotated, rate_below, select
 from earmark.cli.flags import AsJson, Data, Labels, LabelSeparator, Quiet, Split
 from earmark.cli.screen import note, say, show_warnings, write_json
+from earmark.cli.selection import ClipsOfEvents, check_annotated, rate_below, select
 from earmark.data.clips import Dataset
 from earmark.data.event_clips import EventClips
+from earmark.data.union import unite
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
 from earmark.training.recipes import RECIPES
 from earmark.training.settings import Topic
 
+if TYPE_CHECKING:
+    from earmark.training.training_run import TrainResult
+
 _DEFAULTS: Final = TrainConfig()
 _CLIPS: Final = EventClips()
 _RULES: Final = tuple(entry.name for entry in fields(EventClips))
-_REQUEST: Final = ("data", "split", "valid", "valid_split", "labels", "label_separator", *_RULES)
+_REQUEST: Final = ("data", "add", "split", "valid", "valid_split", "labels", "label_separator", *_RULES)
 """Flags that select the clips; `run.json` keeps them beside the settings."""
 _CONFIG: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
@@ -36,6 +40,7 @@ def train(
     data: Data | None = None,
     *,
     out: Path,
+    add: Annotated[list[str] | None, Topic.DATA] = None,
     split: Annotated[Split, Topic.DATA] = None,
     valid: Annotated[str | None, Topic.DATA] = None,
     valid_split: Annotated[str | None, Topic.DATA] = None,
@@ -52,6 +57,8 @@ def train(
 
     Args:
         out: Folder of the run; must be new or empty without --resume.
+        add: Further training clips, given like DATA, such as those of `earmark review`. A label that is in only one
+            of the sets is unknown in the clips of the others. Give it once for each set.
         valid: Data to validate on after each epoch, given like DATA.
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
         resume: Continue the run in --out with its settings and data.
@@ -66,17 +73,18 @@ def train(
     if not is_first:
         quiet = True
         show_warnings(quiet)
-    check_annotated(event_clips, data, valid)
+    check_annotated(event_clips, data, valid, *(add or ()))
     settings = replace(settings, allow_unlabelled=settings.allow_unlabelled or event_clips.negatives > 0)
-    request = _request((data, split, valid, valid_split, labels, label_separator), event_clips)
+    request = _request((data, add, split, valid, valid_split, labels, label_separator), event_clips)
     held_out = None
     try:
         choose = partial(select, labels=labels, label_separator=label_separator, event_clips=event_clips)
-        clips = choose(data, split)
+        more = partial(select, label_separator=label_separator, event_clips=event_clips)
+        clips = unite([choose(data, split), *map(more, add or ())])
         if valid is not None or valid_split is not None:
             held_out = choose(valid or data, valid_split)
     except DataError as error:
-        if hint := _hint_of_folder(out / "run.json" if resume else config, data, valid):
+        if hint := _hint_of_folder(out / "run.json" if resume else config, data, valid, *(add or ())):
             raise DataError(f"{error}{hint}") from error
         raise
     _note_unusual_clips(clips, split, None if settings.init else settings.sample_rate, quiet)
@@ -85,6 +93,10 @@ def train(
     result = run_training(settings, clips, out, held_out, resume=resume, progress=not quiet, request=request)
     if not is_first:
         return
+    _print(result, json)
+
+
+def _print(result: "TrainResult", json: bool) -> None:
     best = result.best_epoch
     if json:
         write_json({"best": str(result.best), "last": str(result.last), "best_epoch": best.to_json()})
@@ -93,7 +105,7 @@ def train(
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
 
 
-def _request(selection: tuple[str | None, ...], event_clips: EventClips) -> dict[str, Any]:
+def _request(selection: Sequence[str | list[str] | None], event_clips: EventClips) -> dict[str, Any]:
     """How the clips were selected, with the rules for clips of annotations that are not the defaults."""
     rules = {name: value for name, value in asdict(event_clips).items() if value != getattr(_CLIPS, name)}
     return {**dict(zip(_REQUEST, selection, strict=False)), **rules}
@@ -177,7 +189,9 @@ def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) 
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
         is_number = name in _RULES and isinstance(value, int | float)
-        if name not in _REQUEST or not (value is None or isinstance(value, str) or is_number):
+        texts = value if name == "add" and isinstance(value, list) else [value]
+        is_text = all(text is None or isinstance(text, str) for text in texts)
+        if name not in _REQUEST or not (is_text or is_number):
             raise ConfigError(
                 f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
             )

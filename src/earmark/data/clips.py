@@ -98,13 +98,22 @@ class Clip:
     """Part of the data set, such as `train` or a fold."""
     group: str | None = None
     """Source of the clip; clips of one group must stay on the same side of every split."""
+    known: tuple[str, ...] | None = None
+    """Labels of which it is known whether they apply, `labels` included; the others are unknown. None means all."""
 
     def __post_init__(self) -> None:
         if not all(map(str.isascii, self.labels)):
             object.__setattr__(self, "labels", tuple(dict.fromkeys(map(normal_label, self.labels))))
+        if self.known is not None:
+            object.__setattr__(self, "known", tuple(dict.fromkeys((*self.labels, *map(normal_label, self.known)))))
         for name, text in (("split", self.split), ("group", self.group)):
             if text is not None and not text.isascii():
                 object.__setattr__(self, name, normalize("NFC", text))
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether it has no label and nothing says that somebody looked for any."""
+        return not self.labels and self.known is None
 
     def load(self, sample_rate: int) -> Audio:
         """The sound, mono float32, at that rate.
@@ -147,7 +156,11 @@ class Dataset:
         _refuse(
             self.name,
             f"clips have a label that is not among the {len(names)} of the set",
-            [f"{c.id} ({', '.join(set(c.labels) - names)})" for c in self.clips if not names.issuperset(c.labels)],
+            [
+                f"{c.id} ({', '.join({*c.labels, *(c.known or ())} - names)})"
+                for c in self.clips
+                if not (names.issuperset(c.labels) and names.issuperset(c.known or ()))
+            ],
         )
 
     def __len__(self) -> int:
@@ -186,11 +199,7 @@ class Dataset:
         if labels is not None:
             label_set = self.labels.subset(labels)
             names = frozenset(label_set.names)
-            clips = (
-                replace(clip, labels=tuple(label for label in clip.labels if label in names))
-                for clip in clips
-                if not names.isdisjoint(clip.labels)
-            )
+            clips = (_narrowed(clip, names) for clip in clips if not names.isdisjoint(clip.labels))
         selected = replace(self, labels=label_set, clips=tuple(clips))
         if self.missing_splits:
             ids, of_splits = tuple(id_ for id_, _ in missing), tuple(split for _, split in missing)
@@ -198,7 +207,7 @@ class Dataset:
         return selected
 
     def targets(self) -> Float32[np.ndarray, "clip label"]:
-        """The multi-hot targets of all clips."""
+        """The multi-hot targets of all clips; an unknown label counts as absent."""
         return np.stack([self.labels.encode(clip.labels) for clip in self.clips])
 
     def labels_without_clips(self) -> tuple[str, ...]:
@@ -207,15 +216,22 @@ class Dataset:
         return tuple(name for name in self.labels.names if name not in used)
 
     def fingerprint(self) -> str:
-        """A SHA-256 of ids and labels, independent of the order of the clips."""
+        """A SHA-256 of ids and labels, known ones too, independent of the order of the clips."""
         digest = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda clip: clip.id):
-            digest.update("\t".join((clip.id, *sorted(clip.labels))).encode(errors="surrogateescape") + b"\n")
+            known = () if clip.known is None else ("", *sorted(clip.known))
+            digest.update("\t".join((clip.id, *sorted(clip.labels), *known)).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()
 
     def clip_ids_sha256(self) -> str:
         """A SHA-256 of the clip ids, which identifies the clips that a figure was measured on."""
         return ids_sha256(clip.id for clip in self.clips)
+
+
+def _narrowed(clip: Clip, names: frozenset[str]) -> Clip:
+    """The clip with these labels alone."""
+    known = None if clip.known is None else tuple(label for label in clip.known if label in names)
+    return replace(clip, labels=tuple(label for label in clip.labels if label in names), known=known)
 
 
 def ids_sha256(ids: Iterable[str]) -> str:

@@ -52,8 +52,12 @@ def split_labels(dataset: Dataset, separator: str) -> Dataset:
         raise DataError(f"{dataset.name}: its labels have ids, so none of them is joined from several")
     parts = {name: _parts(name, separator) for name in dataset.labels}
     names = sorted({part for own in parts.values() for part in own})
+
+    def split(labels: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part for label in labels for part in parts[label]))
+
     clips = (
-        replace(clip, labels=tuple(dict.fromkeys(part for label in clip.labels for part in parts[label])))
+        replace(clip, labels=split(clip.labels), known=None if clip.known is None else split(clip.known))
         for clip in dataset
     )
     return replace(dataset, labels=LabelSet(tuple(names)), clips=tuple(clips))

@@ -23,7 +23,7 @@ from earmark.storage.files import as_text, in_either_form
 from earmark.storage.text_files import NOT_UTF8
 
 _REQUIRED = ("path", "labels")
-_OPTIONAL = ("onset", "offset", "duration", "split", "group")
+_OPTIONAL = ("onset", "offset", "duration", "split", "group", "known")
 _SPLITS: Final = {
     spelling: split
     for split, spellings in {
@@ -48,7 +48,8 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     `path` is relative to the CSV file; `labels` are joined by `;`, or a printed list, and may be empty (no label
     applies). Optional:
     `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
-    share. Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
+    share; `known`, the labels that somebody looked for in the clip (the others are unknown; empty means all). Other
+    columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
     by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
 
     Args:
@@ -64,7 +65,7 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     clips = list(read_listed_clips(path, damage))
     if not clips:
         raise DataError(f"{path}: no row below the column names{damage.summary()}")
-    names = sorted({label for clip in clips for label in clip.labels})
+    names = sorted({label for clip in clips for label in (*clip.labels, *(clip.known or ()))})
     if not names:
         raise DataError(f"{path}: none of its {len(clips)} rows has a label")
     found, missing, splits = drop_missing(str(path), clips, lenient)
@@ -94,7 +95,7 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
 def _clip(folder: Path, row: dict[str, str]) -> Clip:
     if not row["path"]:
         raise DataError("no path")
-    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split")):
+    if any(row.get(name, "") != as_text(row.get(name, "")) for name in ("labels", "split", "known")):
         raise DataError(NOT_UTF8)
     id_, path = _located(folder, row["path"])
     times = (parse_seconds(text, name) if (text := row.get(name)) else None for name in ("onset", "offset", "duration"))
@@ -108,8 +109,8 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
         duration = offset - start
     elif duration == 0:
         raise DataError("the duration is 0 s")
-    labels = split_cell(row["labels"])
-    for label in labels:
+    labels, known = split_cell(row["labels"]), split_cell(row.get("known", ""))
+    for label in (*labels, *known):
         check_label(normal_label(label))
     return Clip(
         id=id_ if onset is None else f"{id_}@{onset}",
@@ -117,6 +118,7 @@ def _clip(folder: Path, row: dict[str, str]) -> Clip:
         audio=FileAudio(path, start, duration),
         split=row.get("split") or None,
         group=row.get("group") or None,
+        known=known or None,
     )
 
 
@@ -166,6 +168,8 @@ def warn_of_labels(name: str, labels: Sequence[str], clips: Sequence[Clip]) -> N
                 f"the labels {' and '.join(map(repr, alike))} differ only in case and are treated as different labels"
             )
             warnings.warn(f"{name}: {text}", EarmarkWarning, stacklevel=3)
+    if any(clip.known is not None for clip in clips):  # corrections, which are added to other clips
+        return
     n_clips = Counter(label for clip in clips for label in clip.labels)
     for label in labels:
         if n_clips[label] == len(clips) > 1:

@@ -16,6 +16,7 @@ import numpy as np
 from earmark.data import packs
 from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.damage import Damage, DamageError
+from earmark.data.dataset_card import DatasetCards
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
 from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
 from earmark.errors import DataError, EarmarkWarning, first_few
@@ -34,9 +35,9 @@ def read_parquet(url: str, lenient: bool = False) -> Dataset:
     The columns decide the kind of a file. AudioSet from the Hugging Face Hub has `video_id`, `audio` and `labels`
     (MIDs); the video is the clip's id and group. `earmark pack` writes its own kind. Your own table has `audio` (the
     bytes of an audio file, or a struct that holds them in `bytes`), `labels` or `label` (a list, text joined by `;`, or
-    numbers that the file names as Hugging Face's ClassLabel does), `path` or `id`, and optionally `onset` with `offset`
-    or `duration` in seconds for a part of the recording, `split` and `group`. Without `group`, the parts of one `path`
-    form a group. Hidden files are ignored.
+    numbers that Hugging Face's ClassLabel names, in the file or in README.md beside or above it), `path` or `id`, and
+    optionally `onset` with `offset` or `duration` in seconds for a part of the recording, `split` and `group`. Without
+    `group`, the parts of one `path` form a group. Hidden files are ignored.
 
     Args:
         url: A path, or a URL that fsspec or Arrow supports.
@@ -92,9 +93,11 @@ def _files(place: RemotePath) -> tuple[str, list[str]]:
 def _tables(root: str, names: Sequence[str], damage: Damage) -> list[Table]:
     """The columns without audio of all files, several files at a time."""
 
+    cards = DatasetCards()
+
     def read(name: str) -> Table | DamageError:
         try:
-            return read_table(root, name)
+            return read_table(root, name, cards)
         except DamageError as error:
             return error
 
@@ -192,10 +195,11 @@ def _clips(
     split = _audioset_split(table.shard.url) if table.kind == AUDIOSET else None
     splits = repeat(split) if table.splits is None else map(_interned, table.splits.to_pylist())
     groups = repeat(None) if table.groups is None else table.groups.to_pylist()
+    known = repeat(None) if table.known is None else table.known.to_pylist()
     places = ((group, row) for group, n_rows in enumerate(table.rows_per_group) for row in range(n_rows))
     labelled = _labels(table, names_of, shared, damage.lenient)
-    rows = zip(ids, labelled, splits, groups, places, onsets, durations, strict=False)
-    for number, (id_, (labels, lost), split, group, (row_group, row), onset, duration) in enumerate(rows):
+    rows = zip(ids, labelled, splits, groups, known, places, onsets, durations, strict=False)
+    for number, (id_, (labels, lost), split, group, judged, (row_group, row), onset, duration) in enumerate(rows):
         if number in wrong or number in strange:
             continue
         if damage.lenient:  # otherwise Dataset refuses repeated ids
@@ -210,7 +214,8 @@ def _clips(
         if lost:
             outside.append((id_, lost))
         is_own = table.kind == AUDIOSET or group == id_
-        yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group))
+        judged = None if judged is None else shared.setdefault(tuple(judged), tuple(judged))
+        yield Clip(id_, labels, audio, split, id_ if is_own else _interned(group), judged)
 
 
 def _nulls(column: Any) -> list[int]:

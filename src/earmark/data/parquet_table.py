@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from earmark.data import packs
 from earmark.data.damage import DamageError
+from earmark.data.dataset_card import DatasetCards, class_names
 from earmark.data.joined_labels import split_cell
 from earmark.data.parquet_audio import Shard
 from earmark.errors import DataError
@@ -39,6 +40,8 @@ class Table(NamedTuple):
     """Lists of texts."""
     splits: Any
     groups: Any
+    known: Any
+    """Lists of texts, of packs only; null where all labels are known."""
     times: dict[str, Any]
     rows_per_group: list[int]
     ranges: tuple[list[int], list[int]] | None
@@ -55,12 +58,13 @@ class Table(NamedTuple):
         return DamageError(self.row(number), f"{self.shard.name}, row {number}", reason)
 
 
-def read_table(folder: str, name: str) -> Table:
+def read_table(folder: str, name: str, cards: DatasetCards | None = None) -> Table:
     """A file without its recordings.
 
     Args:
         folder: Path or URL.
         name: Name of the file, relative to the folder.
+        cards: Descriptions of the data set that other files share.
 
     Raises:
         DamageError: The file cannot be read as Parquet or has other columns.
@@ -72,7 +76,7 @@ def read_table(folder: str, name: str) -> Table:
     try:
         # Arrow reads local files directly
         with utf8_name(place.path) if place.is_local else place.open() as source, parquet.ParquetFile(source) as file:
-            return _read_columns(folder, name, file)
+            return _read_columns(folder, name, file, cards or DatasetCards())
     except DataError as error:
         raise DamageError(url, name, str(error).removeprefix(f"{url}: ")) from error
     except Exception as error:  # Arrow and remote file systems raise errors of any type
@@ -82,7 +86,7 @@ def read_table(folder: str, name: str) -> Table:
         raise DamageError(url, name, f"cannot be read as Parquet, damaged or cut off: {reason}") from error
 
 
-def _read_columns(folder: str, name: str, file: Any) -> Table:
+def _read_columns(folder: str, name: str, file: Any, cards: DatasetCards) -> Table:
     import pyarrow as pa
 
     schema, footer = file.schema_arrow, file.metadata
@@ -93,7 +97,10 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
     times = [time for time in TIMES if kind == OWN and time in schema.names]
     group = "group" if "group" in schema.names else "path" if times and "path" in schema.names else None
     label_column = "labels" if "labels" in schema.names else "label"
-    wanted = {name for name in (label_column, "split", group, *times) if name and name in schema.names} | {id_column}
+    known = "known" if kind == PACK else None
+    wanted = {name for name in (label_column, "split", group, known, *times) if name and name in schema.names} | {
+        id_column
+    }
     rows = (footer.metadata or {}).get(packs.ROWS) if kind == PACK else None
     if rows is None:
         read = file.read(columns=sorted(wanted))
@@ -108,7 +115,8 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
             return (found.field("path") if column == _AUDIO_PATH else found).cast(type_)
 
     with _expected_as(url, schema, label_column, pa.list_(pa.string())):
-        labels = _labels(url, read.column(label_column).combine_chunks(), schema.metadata or {}, label_column)
+        column_of_labels = read.column(label_column).combine_chunks()
+        labels = _labels(url, column_of_labels, schema.metadata or {}, label_column, cards)
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     largest = 0
     if kind != PACK and groups:  # the row groups of a pack are small and many
@@ -124,6 +132,7 @@ def _read_columns(folder: str, name: str, file: Any) -> Table:
         labels=labels,
         splits=column("split", pa.string()),
         groups=None if kind == AUDIOSET else column(group, pa.string()),
+        known=column(known, pa.list_(pa.string())),
         times={time: column(time, pa.float64()) for time in times},
         rows_per_group=[of_group.num_rows for of_group in groups],
         ranges=packs.read_ranges(url, rows, footer.num_rows),
@@ -177,8 +186,11 @@ def _kind(url: str, schema: Any, about: Mapping[str, Any]) -> tuple[str, str]:
     raise DataError(f"{url}: expected the columns {_ACCEPTED}, got {', '.join(columns) or 'none'}")
 
 
-def _labels(url: str, column: Any, metadata: Mapping[bytes, bytes], name: str) -> Any:
-    """Label lists from lists of texts, from texts that `split_cell` splits, or from numbers that the footer names."""
+def _labels(url: str, column: Any, metadata: Mapping[bytes, bytes], name: str, cards: DatasetCards) -> Any:
+    """Label lists from lists of texts, from texts that `split_cell` splits, or from numbers that have names.
+
+    The names stand in the footer, or in the description of the data set.
+    """
     import pyarrow as pa
     from pyarrow import types
 
@@ -187,7 +199,9 @@ def _labels(url: str, column: Any, metadata: Mapping[bytes, bytes], name: str) -
         words = column.dictionary_encode()
         return pa.array([split_cell(text) for text in words.dictionary.to_pylist()], texts).take(words.indices)
     is_list = types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
-    names = _class_names(metadata, name) if types.is_integer(type_.value_type if is_list else type_) else None
+    names = None
+    if types.is_integer(type_.value_type if is_list else type_):
+        names = _class_names(metadata, name) or cards.class_names(url, name)
     if names is None:
         return column.cast(texts)
     rows = column.to_pylist() if is_list else [None if number is None else [number] for number in column.to_pylist()]
@@ -199,15 +213,8 @@ def _labels(url: str, column: Any, metadata: Mapping[bytes, bytes], name: str) -
 
 
 def _class_names(metadata: Mapping[bytes, bytes], column: str) -> list[str] | None:
-    """The names that Hugging Face's `datasets` gives the numbers in a column; None if the footer has none.
-
-    The feature is a ClassLabel, or a list of them: {"feature": {...}} or, in older files, [{...}].
-    """
+    """The names that Hugging Face's `datasets` gives the numbers in a column; None if the footer has none."""
     try:
-        feature = json.loads(metadata.get(b"huggingface", b"null"))["info"]["features"][column]
-        while not isinstance(feature, Mapping) or feature.get("_type") != "ClassLabel":
-            feature = feature[0] if isinstance(feature, list) else feature["feature"]
-        names = feature["names"]
-    except (ValueError, KeyError, IndexError, TypeError):
+        return class_names(json.loads(metadata.get(b"huggingface", b"null"))["info"]["features"][column])
+    except (ValueError, KeyError, TypeError):
         return None
-    return list(map(str, names)) if isinstance(names, list) else None

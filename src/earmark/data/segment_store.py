@@ -76,13 +76,15 @@ def write_shard(
     rows = [array for crops in segments for array in crops]
     with atomic_write(folder / file) as path, path.open("wb") as stream:
         np.save(stream, np.concatenate(rows) if rows else np.zeros((0, 0), np.float16), allow_pickle=False)
-    columns = {
+    columns: dict[str, Any] = {
         "id": [clip.id for clip in clips],
         "labels": [[labels.index(label) for label in clip.labels] for clip in clips],
         "split": [clip.split for clip in clips],
         "group": [clip.group for clip in clips],
         "n_segments": [len(array) for array in rows],
     }
+    if any(clip.known is not None for clip in clips):
+        columns["known"] = [clip.known and [labels.index(label) for label in clip.known] for clip in clips]
     clips_file = _clips_file(folder, file)
     with atomic_write(clips_file) as path:
         path.write_text(json.dumps(columns), encoding="utf-8")
@@ -125,9 +127,11 @@ def read_segments(path: Path | str, lenient: bool = False) -> Dataset:
     n_crops = about["settings"]["n_crops"]
     clips: list[Clip] = []
     for column in columns:
-        for id_, own, split, group in zip(*(column[name] for name in _COLUMNS), strict=True):
+        of_shard = column.get("known") or [None] * len(column["id"])
+        for id_, own, split, group, known in zip(*(column[name] for name in _COLUMNS), of_shard, strict=True):
             names = tuple(labels.names[label] for label in own)
-            clips.append(Clip(id_, names, SegmentedClip(table, n_crops * len(clips)), split, group))
+            judged = None if known is None else tuple(labels.names[label] for label in known)
+            clips.append(Clip(id_, names, SegmentedClip(table, n_crops * len(clips)), split, group, judged))
     return Dataset(about["name"], labels, tuple(clips))
 
 

@@ -102,7 +102,7 @@ def _marks(dataset: Dataset, facts: FactsTable, limits: Limits) -> dict[str, np.
     return {
         "unreadable": unreadable,
         "outside": np.fromiter((clip.id in lost for clip in dataset), bool, n_clips),
-        "unlabelled": np.fromiter((not clip.labels for clip in dataset), bool, n_clips),
+        "unlabelled": np.fromiter((clip.is_unlabelled for clip in dataset), bool, n_clips),
         "short": ~unreadable & (seconds < limits.min_seconds),
         "ends-early": ~unreadable & (seconds < _promised(dataset) - _PROMISE_SLACK),
         "silent": ~unreadable & (facts.column("peak") < 10 ** (limits.silent_dbfs / 20)),

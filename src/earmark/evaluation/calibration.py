@@ -244,7 +244,7 @@ def _check_min_positives(min_positives: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """All pairs of clip and label of all data sets."""
+    """All known pairs of clip and label of all data sets."""
 
     logits: Float64[np.ndarray, " pair"]
     target: Bool[np.ndarray, " pair"]
@@ -258,14 +258,17 @@ class _Pairs:
 
 def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
     positions = {name: position for position, name in enumerate(labels.names)}
-    shapes = [report.scores.shape for report in reports]
     columns = [np.array([positions[figures.label] for figures in report.labels], np.int64) for report in reports]
-    weights = [np.full(n_clips * n_labels, 1 / (n_clips * n_labels)) for n_clips, n_labels in shapes]
-    clip_weights = [np.full(n_clips * n_labels, 1 / n_clips) for n_clips, n_labels in shapes]
+    masks = [np.ones(report.target.shape, bool) if report.known is None else report.known for report in reports]
+    weights = [np.full(int(known.sum()), 1 / max(1, int(known.sum()))) for known in masks]
+    # pairs of a label weigh the same in sum, however many clips know it
+    clip_weights = [np.broadcast_to(1 / np.maximum(known.sum(axis=0), 1), known.shape)[known] for known in masks]
     return _Pairs(
-        logits=np.concatenate([_logits(report.scores).ravel() for report in reports]),
-        target=np.concatenate([report.target.ravel() for report in reports]),
-        label=np.concatenate([np.tile(own, n_clips) for own, (n_clips, _) in zip(columns, shapes, strict=True)]),
+        logits=np.concatenate([_logits(report.scores)[known] for report, known in zip(reports, masks, strict=True)]),
+        target=np.concatenate([report.target[known] for report, known in zip(reports, masks, strict=True)]),
+        label=np.concatenate(
+            [np.broadcast_to(own, known.shape)[known] for own, known in zip(columns, masks, strict=True)]
+        ),
         weight=np.concatenate(weights) / len(reports),
         clip_weight=np.concatenate(clip_weights),
     )

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from statistics import NormalDist
 from typing import Any, TypeVar, overload
 
@@ -34,11 +35,11 @@ def average_precision(
     Equals scikit-learn's, with tied scores as one threshold, except that a label without positives gives nan (not 0).
 
     Args:
-        target: 0 or 1 (or bool).
+        target: 0 or 1 (or bool); nan where a label is unknown. Unknown pairs of clip and label do not count.
         scores: Logits or probabilities; only their order counts.
 
     Raises:
-        DataError: The shapes differ, `target` holds values other than 0 and 1, or `scores` holds nan.
+        DataError: The shapes differ, `target` holds values other than 0, 1 and nan, or `scores` holds nan.
 
     Example:
         >>> target = np.array([[1, 0], [0, 0], [1, 0], [0, 0]])
@@ -112,8 +113,8 @@ def bootstrap_samples(
     """
     if n_resamples < 1:
         raise ConfigError(f"at least 1 was expected, not {n_resamples}", "n_resamples")
-    positive, scores = _checked(target, scores)
-    rankings = [ranking for ranking in _by_label(_Ranking.of, positive, scores) if ranking is not None]
+    positive, scores, known = _checked(target, scores)
+    rankings = [ranking for ranking in _by_label(_Ranking.of, positive, scores, known) if ranking is not None]
     samples = np.full(n_resamples, np.nan)
     if not rankings:
         return samples
@@ -150,11 +151,14 @@ def bootstrap_interval(
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array]:
-    """The target as booleans and the scores as floats."""
+def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array, _Array | None]:
+    """The target as booleans, the scores as floats, and which labels are known; None if all are."""
     target, scores = np.asarray(target), np.asarray(scores)
     if target.ndim != 2 or target.shape != scores.shape:
         raise DataError(f"target {target.shape} and scores {scores.shape}: expected the same shape (clip, label)")
+    known = None
+    if np.issubdtype(target.dtype, np.floating) and (unknown := np.isnan(target)).any():
+        target, known = np.where(unknown, 0, target), ~unknown
     positive = target.astype(bool, copy=False)
     if target.dtype != bool and not np.array_equal(target[positive], np.ones(np.count_nonzero(positive))):
         raise DataError("target holds values other than 0 and 1; threshold soft labels first")
@@ -162,16 +166,22 @@ def _checked(target: _Array, scores: _Array) -> tuple[_Array, _Array]:
         scores = scores.astype(np.float64)
     if np.isnan(scores).any():
         raise DataError("scores hold nan, which cannot be ranked; the model may have diverged")
-    return positive, scores
+    return positive, scores, known
 
 
-def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, scores: _Array) -> list[_Result]:
-    """Applies `function(positive, scores)` to each label's contiguous column, in threads."""
+def _by_label(
+    function: Callable[[_Array, _Array, _Array | None], _Result],
+    positive: _Array,
+    scores: _Array,
+    known: _Array | None,
+) -> list[_Result]:
+    """Applies `function(positive, scores, known)` to each label's contiguous column, in threads."""
 
     def chunk(first: int) -> list[_Result]:
         columns = slice(first, first + _LABELS_PER_TASK)
-        rows = zip(positive[:, columns].T.copy(), scores[:, columns].T.copy(), strict=True)
-        return [function(truth, values) for truth, values in rows]
+        mask = repeat(None) if known is None else known[:, columns].T.copy()
+        rows = zip(positive[:, columns].T.copy(), scores[:, columns].T.copy(), mask, strict=False)
+        return [function(*row) for row in rows]
 
     with ThreadPoolExecutor(_N_THREADS) as pool:
         chunks = pool.map(chunk, range(0, scores.shape[1], _LABELS_PER_TASK))
@@ -179,7 +189,9 @@ def _by_label(function: Callable[[_Array, _Array], _Result], positive: _Array, s
 
 
 def _label_values(curve: Callable[[_Array, _Array, _Array, int], _Array], target: _Array, scores: _Array) -> _Array:
-    def value(positive: _Array, own: _Array) -> float:
+    def value(positive: _Array, own: _Array, known: _Array | None) -> float:
+        if known is not None:
+            positive, own = positive[known], own[known]
         if not positive.any():
             return math.nan
         return float(curve(*_thresholds(np.sort(own), own[positive]), len(own)))
@@ -245,11 +257,13 @@ class _Ranking:
     """Position in `order` at which the clips at each threshold begin."""
 
     @classmethod
-    def of(cls, positive: _Array, scores: _Array) -> "_Ranking | None":
+    def of(cls, positive: _Array, scores: _Array, known: _Array | None) -> "_Ranking | None":
         """The ranking of one label; None without positives."""
         if not positive.any():
             return None
         order = np.argsort(scores)[::-1]
+        if known is not None:
+            order = order[known[order]]
         found, at_least, _ = _thresholds(scores[order][::-1], scores[positive])
         return cls(
             n_clips=len(scores),

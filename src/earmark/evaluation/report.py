@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32
 
 from earmark.data.clips import Clip, Dataset, ids_sha256
 from earmark.data.segments import segments_of
+from earmark.data.targets import Targets
 from earmark.errors import ConfigError, DataError, counted, first_few
 from earmark.evaluation.metrics import average_precision, bootstrap_interval, d_prime, label_mean, roc_auc
 from earmark.evaluation.scoring import FailedClip, LongClips, Scorer, evaluating, score_clips
@@ -53,13 +54,15 @@ class Report:
     mAP_interval: tuple[float, float]
     """95 % bootstrap interval of the mAP over clips (`metrics.bootstrap_interval`)."""
     top1: float | None
-    """Share of clips whose label scores highest; None unless each clip has exactly one label."""
+    """Share of clips whose label scores highest; None unless each clip has exactly one label, and all are known."""
     labels: tuple[LabelFigures, ...]
     """In the order of the data set."""
     ids: tuple[str, ...]
     """Ids of the measured clips, in the order of the data set."""
     scores: Float32[np.ndarray, "clip label"]
     target: Bool[np.ndarray, "clip label"]
+    known: Bool[np.ndarray, "clip label"] | None = None
+    """Pairs of clip and label that are known; the metrics are over these. None if all are."""
     failed: tuple[FailedClip, ...] = ()
     long_clips: LongClips = "whole"
     """Rule by which clips longer than the training clips were scored."""
@@ -69,6 +72,11 @@ class Report:
     @property
     def n_labels_with_positives(self) -> int:
         return sum(figures.n_positive > 0 for figures in self.labels)
+
+    @property
+    def n_unknown(self) -> int:
+        """Number of pairs of clip and label that are unknown."""
+        return 0 if self.known is None else int((~self.known).sum())
 
     @property
     def clip_ids_sha256(self) -> str:
@@ -83,6 +91,7 @@ class Report:
             "n_clips": len(self.ids),
             "n_labels": len(self.labels),
             "n_labels_with_positives": self.n_labels_with_positives,
+            "n_unknown": self.n_unknown,
             "clip_ids_sha256": self.clip_ids_sha256,
             "mAP": self.mAP,
             "mAP_interval": self.mAP_interval,
@@ -116,6 +125,7 @@ class Report:
             "the mAP varies with the choice of clips. It treats clips from the same recording as independent, so "
             "it is too narrow if clips share recordings.",
             "",
+            *([self._about_unknown(), ""] if self.n_unknown else []),
             *([self._about_long_clips(), ""] if self.n_long_clips else []),
             f"SHA-256 of the clip ids: `{self.clip_ids_sha256}`",
             "",
@@ -132,6 +142,9 @@ class Report:
             lines += ["", "## Clips not measured", "", "| clip | reason |", "|---|---|"]
             lines += [f"| {_cell(clip.id)} | {_cell(clip.error)} |" for clip in self.failed]
         return "\n".join(lines) + "\n"
+
+    def _about_unknown(self) -> str:
+        return f"Left out: {self.n_unknown} of {self.target.size} pairs of clip and label, which are unknown."
 
     def _about_long_clips(self) -> str:
         rule = "pooled whole" if self.long_clips == "whole" else "scored by their best windows, as `earmark tag` does"
@@ -150,21 +163,23 @@ class Report:
         write_json(out_dir / "report.json", self.to_json())
 
     def save_scores(self, path: Path) -> None:
-        """Writes an `.npz` file with ids, labels, scores and target.
+        """Writes an `.npz` file with ids, labels, scores and target; and `known` if some labels are unknown.
 
         The scores allow a paired bootstrap of two models on the same clips (`metrics.bootstrap_samples`).
 
         Raises:
             OSError: The file cannot be written.
         """
+        arrays: dict[str, Any] = {
+            "ids": np.array(self.ids, np.str_),
+            "labels": np.array([figures.label for figures in self.labels], np.str_),
+            "scores": self.scores,
+            "target": self.target.astype(np.uint8),
+        }
+        if self.known is not None:
+            arrays["known"] = self.known.astype(np.uint8)
         with atomic_write(path) as temporary:
-            np.savez_compressed(
-                temporary,
-                ids=np.array(self.ids, np.str_),
-                labels=np.array([figures.label for figures in self.labels], np.str_),
-                scores=self.scores,
-                target=self.target.astype(np.uint8),
-            )
+            np.savez_compressed(temporary, **arrays)
 
 
 def evaluate(
@@ -209,9 +224,12 @@ def evaluate(
     check_encoder(network, segments and segments.encoder, dataset.name)
     with evaluating(network, device):
         measured, scores, unreadable, n_long = _scored(network, dataset, long_clips, batch_size, n_workers, progress)
+    truth = Targets((clip.labels for clip in measured), dataset.labels, [clip.known for clip in measured])
+    target = truth.rows(range(len(measured)))
     report = measure(
-        np.stack([dataset.labels.encode(clip.labels) for clip in measured]) > 0,
+        target == 1,
         scores[:, columns],
+        known=~np.isnan(target) if truth.has_unknown else None,
         ids=[clip.id for clip in measured],
         labels=dataset.labels,
         model=model or f"{network.config.pooling}, {network.n_parameters:,} parameters",
@@ -253,22 +271,24 @@ def measure(
     model: str,
     data: str,
     failed: Sequence[FailedClip] = (),
+    known: Bool[np.ndarray, "clip label"] | None = None,
 ) -> Report:
-    """Computes the metrics of given scores.
+    """Computes the metrics of given scores, over the known pairs of clip and label.
 
     Raises:
         DataError: Scores are nan, or shapes differ.
     """
-    precision, auc = average_precision(target, scores), roc_auc(target, scores)
+    truth = target if known is None else np.where(known, target, np.nan)
+    precision, auc = average_precision(truth, scores), roc_auc(truth, scores)
     mean_auc = label_mean(auc)
-    one_each = bool((target.sum(axis=1) == 1).all())
+    one_each = known is None and bool((target.sum(axis=1) == 1).all())
     return Report(
         model=model,
         data=data,
         mAP=label_mean(precision),
         mAUC=mean_auc,
         d_prime=d_prime(mean_auc),
-        mAP_interval=bootstrap_interval(target, scores),
+        mAP_interval=bootstrap_interval(truth, scores),
         top1=float(target[np.arange(len(target)), scores.argmax(axis=1)].mean()) if one_each else None,
         labels=tuple(
             LabelFigures(*figures)
@@ -277,6 +297,7 @@ def measure(
         ids=tuple(ids),
         scores=scores,
         target=target,
+        known=known,
         failed=tuple(failed),
     )
 

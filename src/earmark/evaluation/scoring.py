@@ -13,7 +13,7 @@ from earmark.data.clips import Clip, Dataset
 from earmark.errors import ConfigError, EarmarkError
 from earmark.evaluation.segment_scores import check_finite
 from earmark.inference.tagger import Tagger
-from earmark.inference.torch_engine import TorchEngine
+from earmark.inference.torch_engine import TorchEngine, torch_device
 from earmark.model.head import Stages
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads, one_ahead
@@ -106,7 +106,7 @@ def evaluating(network: Stages, device: str | torch.device) -> Iterator[None]:
     home = network.device
     try:
         try:
-            network.to(device).eval()
+            network.to(torch_device(device) if isinstance(device, str) else device).eval()
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{device} cannot be used ({reason}); cpu always can", "device") from error

@@ -131,7 +131,7 @@ def _test_sounds(sample_rate: int, samples_per_segment: int) -> list[np.ndarray]
 
 
 def _scores(engine: OnnxEngine | TorchEngine, waveform: np.ndarray) -> np.ndarray:
-    return sigmoid(engine.classify(engine.encode(waveform)[None])[0])
+    return sigmoid(engine.classify(engine.encode(waveform[None]))[0])
 
 
 class _Classify(nn.Module):

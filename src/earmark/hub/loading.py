@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from earmark.errors import CheckpointError, ConfigError
 from earmark.hub import hugging_face
 from earmark.hub.published import PUBLISHED, SHIPPED
-from earmark.inference.engine import check_overlap
+from earmark.inference.engine import check_device_name, check_overlap
 from earmark.inference.tagger import Tagger
 from earmark.storage.files import in_either_form
 
@@ -40,6 +40,7 @@ def load(
     precision: Literal["float32", "bf16"] = "float32",
     engine: EngineName = "auto",
     overlap: float | None = None,
+    device: str = "auto",
 ) -> Tagger:
     """The tagger of a model, given by name or by the path of a checkpoint.
 
@@ -56,14 +57,18 @@ def load(
             `.onnx` files and models on the Hub that have one, and PyTorch for everything else.
         overlap: Overlap of neighbouring windows, as a share of a window from 0 to below 1, for networks that encode a
             recording in windows: with squeeze-and-excitation, as in `mn10`, a segment depends on the whole window.
+        device: cpu, cuda, cuda:N, mps (Apple) or auto, the best that the engine has. Where ONNX Runtime lacks the named
+            device, the engine `auto` is PyTorch. Scores equal those of the CPU to 0.001.
 
     Raises:
         CheckpointError: The model is unknown, cannot be downloaded, or is no checkpoint that this version can read.
-        ConfigError: The file does not run in this engine, or not in this precision.
+        ConfigError: The file does not run in this engine, in this precision or on this device.
         ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed (`pip install 'earmark[train]'`), or
             huggingface_hub, which the Hub needs (`pip install 'earmark[hub]'`).
     """
-    if precision != "float32" and engine == "auto":
+    check_device_name(device)
+    needs_torch = precision != "float32" or not _has_onnx_device(device)
+    if engine == "auto" and needs_torch and not os.fspath(name_or_path).endswith(".onnx"):
         engine = "torch"
     if engine == "torch":
         import earmark.inference.torch_engine  # noqa: F401 (a missing PyTorch is named before a missing file)
@@ -79,15 +84,24 @@ def load(
             raise ConfigError(
                 f"{path}: an exported network runs in ONNX Runtime only; torch needs its checkpoint", "engine"
             )
-        return _tagger(OnnxEngine(path, n_threads), overlap)
+        return _tagger(OnnxEngine(path, n_threads, device), overlap)
     if engine == "onnx":
         raise ConfigError(
             f"{path}: ONNX Runtime needs an .onnx file; `earmark export {path} OUT.onnx` writes it", "engine"
         )
     # imported late: tagging with an .onnx file works without PyTorch
-    from earmark.inference.torch_engine import TorchEngine
+    from earmark.inference.torch_engine import TorchEngine, torch_device
 
-    return _tagger(TorchEngine(_read_network(path), n_threads, precision), overlap)
+    network = _read_network(path).to(torch_device(device))
+    return _tagger(TorchEngine(network, n_threads, precision), overlap)
+
+
+def _has_onnx_device(device: str) -> bool:
+    if device in ("auto", "cpu"):
+        return True
+    from earmark.inference.onnx_engine import has_device
+
+    return has_device(device)
 
 
 def _tagger(engine: "OnnxEngine | TorchEngine", overlap: float | None) -> Tagger:

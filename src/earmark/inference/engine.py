@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ CHUNK_SECONDS: Final = 40.0
 `benchmarks/bench_inference.py --only choices` compares other lengths."""
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
+BATCH_SIZE: Final = 8
+"""Chunks per call on a GPU, some 300 s of audio: no measurement, but a few GB of memory at most."""
 OVERLAP: Final = 0.25
 """Overlap of neighbouring windows, as a share of a window, where a segment depends on its whole window."""
 
@@ -38,9 +41,11 @@ class Engine(Protocol):
     """Number of segments on either side that a segment's value depends on; None: all that are encoded with it."""
     overlap: float
     """Overlap of neighbouring windows, as a share of a window, where `halo` is None."""
+    batch_size: int
+    """Number of chunks in a call of `encode` that keeps the device busy; 1 on a processor, which one chunk fills."""
 
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        """Segments of one recording; the last one may be partial."""
+    def encode(self, waveforms: Float[np.ndarray, "clip sample"]) -> Float[np.ndarray, "clip segment channel"]:
+        """Segments of clips of the same length; the last one may be partial."""
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
@@ -63,6 +68,37 @@ class Engine(Protocol):
         """
 
 
+class _Batch:
+    """Chunks that wait to be encoded in one call; of each, a range of its segments counts.
+
+    Args:
+        engine: The network.
+        n_chunks: Number of chunks in a call; chunks of another length begin a new one.
+    """
+
+    def __init__(self, engine: Engine, n_chunks: int) -> None:
+        self._engine, self._n_chunks = engine, n_chunks
+        self._chunks: list[tuple[np.ndarray, int, int | None]] = []
+
+    def add(
+        self, waveform: Float[np.ndarray, " sample"], first: int, end: int | None
+    ) -> Iterator[Float[np.ndarray, "_ channel"]]:
+        """Takes a chunk and yields the segments of those that are encoded now, chunk by chunk."""
+        if self._chunks and waveform.size != self._chunks[0][0].size:
+            yield from self.encode()
+        self._chunks.append((waveform, first, end))
+        if len(self._chunks) >= self._n_chunks:
+            yield from self.encode()
+
+    def encode(self) -> Iterator[Float[np.ndarray, "_ channel"]]:
+        """Encodes the chunks that wait and yields their segments, chunk by chunk."""
+        chunks, self._chunks = self._chunks, []
+        if chunks:
+            encoded = self._engine.encode(np.stack([waveform for waveform, _, _ in chunks]))
+            for segments, (_, first, end) in zip(encoded, chunks, strict=True):
+                yield segments[first:end]
+
+
 class ChunkedEncoder:
     """Encodes a recording as its samples come, in bounded memory.
 
@@ -72,11 +108,13 @@ class ChunkedEncoder:
     Args:
         engine: The network.
         n_segments: Segments per chunk. Fewer segments mean less delay and a larger share of overlap.
+        n_chunks: Chunks per call of the engine. More mean more delay.
     """
 
-    def __init__(self, engine: Engine, n_segments: int) -> None:
+    def __init__(self, engine: Engine, n_segments: int, n_chunks: int = 1) -> None:
         self._engine, self._halo = engine, engine.halo or 0
-        self._n_segments = n_segments
+        self._n_segments, self._n_chunks = n_segments, n_chunks
+        self._batch = _Batch(engine, n_chunks)
         self._pieces: list[np.ndarray] = []
         self._n_waiting = 0
         self._n_before = 0  # segments at the start of the waiting samples that were returned before
@@ -92,7 +130,7 @@ class ChunkedEncoder:
     @property
     def delay(self) -> int:
         """Maximum number of segments between a segment's end and its return."""
-        return self._halo + self._n_segments
+        return self._halo + self._n_segments * self._n_chunks
 
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and yields the segments that are now complete, chunk by chunk."""
@@ -104,8 +142,8 @@ class ChunkedEncoder:
         while self._n_waiting > (self._n_before + self._n_segments + self._halo) * engine.samples_per_segment:
             n_now = self._n_before + self._n_segments
             waiting = self._joined()
-            segments = engine.encode(waiting[: (n_now + self._halo) * engine.samples_per_segment])
-            yield segments[self._n_before : n_now]
+            chunk = waiting[: (n_now + self._halo) * engine.samples_per_segment]
+            yield from self._batch.add(chunk, self._n_before, n_now)
             kept = min(self._halo, n_now)
             self._pieces = [waiting[(n_now - kept) * engine.samples_per_segment :]]
             self._n_waiting = self._pieces[0].size
@@ -115,7 +153,7 @@ class ChunkedEncoder:
         """Encodes the remaining samples; the result is empty only if no sample was ever pushed."""
         if not self.n_samples:
             return np.zeros((0, 0), np.float32)
-        return self._engine.encode(self._joined())[self._n_before :]
+        return np.concatenate([*self._batch.encode(), self._engine.encode(self._joined()[None])[0, self._n_before :]])
 
     def _joined(self) -> np.ndarray:
         if len(self._pieces) > 1:
@@ -132,13 +170,15 @@ class WindowedEncoder:
 
     Args:
         engine: The network.
+        n_windows: Windows per call of the engine. More mean more delay.
 
     Raises:
         ConfigError: The engine's overlap is not a share of a window.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, n_windows: int = 1) -> None:
         check_overlap(engine.overlap)
+        self._n_windows, self._batch = n_windows, _Batch(engine, n_windows)
         self._engine, self._step = engine, engine.samples_per_segment
         self._n_window = max(self._step, round((engine.clip_duration or CLIP_SECONDS) * engine.sample_rate))
         n_segments = self._n_window // self._step
@@ -158,7 +198,8 @@ class WindowedEncoder:
     @property
     def delay(self) -> int:
         """Maximum number of segments between a segment's end and its return."""
-        return -(-self._n_window // self._step)  # the first window counts from its start
+        # the first window counts from its start
+        return -(-self._n_window // self._step) + (self._n_windows - 1) * self._hop
 
     def push(self, waveform: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "_ channel"]]:
         """Takes samples and yields the segments that are now complete, window by window."""
@@ -166,8 +207,8 @@ class WindowedEncoder:
         self.n_samples += waveform.size
         # strictly more: a recording that ends with this window is left to `finish`
         while self.n_samples > self._start * self._step + self._n_window:
-            segments = self._encode(self._start, self._n_window)
-            yield segments[self._margin if self._start else 0 : self._margin + self._hop]
+            window = self._samples(self._start, self._n_window)
+            yield from self._batch.add(window, self._margin if self._start else 0, self._margin + self._hop)
             # the last window may begin before the next one
             self._waiting = self._waiting[(self._start - self._first) * self._step :]
             self._first = self._start
@@ -178,13 +219,24 @@ class WindowedEncoder:
         if not self.n_samples:
             return np.zeros((0, 0), np.float32)
         if not self._start:
-            return self._encode(0, self.n_samples)
+            return self._engine.encode(self._samples(0, self.n_samples)[None])[0]
         start = -(-(self.n_samples - self._n_window) // self._step)
-        return self._encode(start, self._n_window)[self._start + self._margin - start :]
+        last = self._batch.add(self._samples(start, self._n_window), self._start + self._margin - start, None)
+        return np.concatenate([*last, *self._batch.encode()])
 
-    def _encode(self, start: int, n_samples: int) -> Float[np.ndarray, "segment channel"]:
+    def _samples(self, start: int, n_samples: int) -> Float[np.ndarray, " sample"]:
         at = (start - self._first) * self._step
-        return self._engine.encode(self._waiting[at : at + n_samples])
+        return self._waiting[at : at + n_samples]
+
+
+def check_device_name(name: str) -> None:
+    """Checks the name of a device, whether there is one or not.
+
+    Raises:
+        ConfigError: It is none of auto, cpu, cuda, cuda:N and mps.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ConfigError(f"auto, cpu, cuda, cuda:N or mps was expected, not {name!r}", "device")
 
 
 def check_overlap(overlap: float) -> None:
@@ -197,18 +249,31 @@ def check_overlap(overlap: float) -> None:
         raise ConfigError(f"a share of a window from 0 to below 1 was expected, not {overlap:g}", "overlap")
 
 
-def encoder_of(engine: Engine, seconds: float) -> ChunkedEncoder | WindowedEncoder:
-    """The encoder of recordings for an engine; `seconds` is the length of its chunks, if it has a halo."""
-    if engine.halo is None:
-        return WindowedEncoder(engine)
-    return ChunkedEncoder(engine, max(1, round(seconds * engine.sample_rate / engine.samples_per_segment)))
-
-
 def encode_blocks(
     engine: Engine, blocks: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[Float[np.ndarray, "_ channel"]]:
-    """Segments of a recording given in blocks, in chunks of `CHUNK_SECONDS` or in windows."""
-    encoder = encoder_of(engine, CHUNK_SECONDS)
+    """Segments of a recording given in blocks, in chunks of `CHUNK_SECONDS` or in windows, `batch_size` at a time."""
+    encoder: ChunkedEncoder | WindowedEncoder
+    if engine.halo is None:
+        encoder = WindowedEncoder(engine, engine.batch_size)
+    else:
+        n_segments = max(1, round(CHUNK_SECONDS * engine.sample_rate / engine.samples_per_segment))
+        encoder = ChunkedEncoder(engine, n_segments, engine.batch_size)
     for block in blocks:
         yield from encoder.push(block)
     yield encoder.finish()
+
+
+def encode_clips(
+    engine: Engine, waveforms: Iterable[Float[np.ndarray, " _"]]
+) -> Iterator[Float[np.ndarray, "_ channel"]]:
+    """Segments of each clip, equal to those of `encode_blocks`; neighbours of the same length are encoded together."""
+    seconds = CHUNK_SECONDS if engine.halo is not None else engine.clip_duration or CLIP_SECONDS
+    batch = _Batch(engine, engine.batch_size)
+    for waveform in waveforms:
+        if waveform.size <= seconds * engine.sample_rate:
+            yield from batch.add(waveform, 0, None)
+        else:
+            yield from batch.encode()
+            yield np.concatenate(list(encode_blocks(engine, [waveform])))
+    yield from batch.encode()

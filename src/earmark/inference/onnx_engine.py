@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from earmark.errors import CheckpointError, ConfigError, DataError
-from earmark.inference.engine import OVERLAP
+from earmark.inference.engine import BATCH_SIZE, OVERLAP, check_device_name
+from earmark.inference.merged_calls import MergedCalls
 from earmark.labels import LabelSet
 from earmark.storage.files import utf8_name
 
@@ -28,6 +29,9 @@ CLASSIFY: Final = "earmark.classify"
 """Metadata key of the graph of pooling and classifier, a separate model in base64."""
 ATTENTION: Final[Mapping[str, str]] = {"embedding": "attention", "instance": "label_attention"}
 """Output of that graph with the attention, by the level of the pooling; at the instance level each label has a head."""
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+_CORE_ML: Final = "CoreMLExecutionProvider"
 _FATAL: Final = 4
 """Severity from which ONNX Runtime prints: it raises errors as exceptions anyway."""
 
@@ -41,20 +45,22 @@ class OnnxEngine:
     Args:
         path: The `.onnx` file.
         n_threads: Threads of ONNX Runtime; by default its own choice.
+        device: auto, cpu, cuda, cuda:N or mps, Apple's CoreML; auto is CUDA where ONNX Runtime has it, else the CPU.
 
     Raises:
         CheckpointError: The file is missing, damaged, of a later format, or was not exported by earmark.
+        ConfigError: ONNX Runtime does not have the device.
         ModuleNotFoundError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path | str, n_threads: int | None = None) -> None:
+    def __init__(self, path: Path | str, n_threads: int | None = None, device: str = "cpu") -> None:
         if n_threads is not None and n_threads < 1:
             raise ConfigError(f"a positive whole number was expected, not {n_threads}", "n_threads")
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; one written by `earmark export MODEL {path}` was expected")
         with utf8_name(path) as name:
-            self._encode = _read(path, name, "not a readable .onnx file", n_threads)
+            self._encode = _read(path, name, "not a readable .onnx file", n_threads, device)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
         try:
@@ -78,13 +84,14 @@ class OnnxEngine:
             raise CheckpointError(f"{path}: its graphs do not have earmark's inputs and outputs; export it again")
         self._n_channels = self._classify.get_inputs()[0].shape[2]
         self._attention = next((name for name in ATTENTION.values() if name in found[1][1]), None)
+        is_gpu = self._encode.get_providers()[0] != _CPU
+        self.batch_size = BATCH_SIZE if is_gpu else 1
+        self._run_encode = MergedCalls(self._segments, BATCH_SIZE) if is_gpu else self._segments
 
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        if waveform.size == 0:
+    def encode(self, waveforms: Float[np.ndarray, "clip sample"]) -> Float[np.ndarray, "clip segment channel"]:
+        if waveforms.size == 0:
             raise ValueError("a clip of at least one sample was expected")
-        batch = np.ascontiguousarray(waveform, np.float32)[None]
-        segments: np.ndarray = self._encode.run(["segments"], {"waveform": batch})[0]
-        return segments[0]
+        return self._run_encode(waveforms)
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
@@ -105,6 +112,11 @@ class OnnxEngine:
         is_per_label = self._attention == ATTENTION["instance"]
         return attention[[label]] if is_per_label and label is not None else attention
 
+    def _segments(self, waveforms: np.ndarray) -> np.ndarray:
+        inputs = {"waveform": np.ascontiguousarray(waveforms, np.float32)}
+        segments: np.ndarray = self._encode.run(["segments"], inputs)[0]
+        return segments
+
     def _run(self, output: str, segments: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         if segments.ndim != 3 or segments.shape[2] != self._n_channels:
             raise ConfigError(
@@ -124,10 +136,27 @@ class OnnxEngine:
         return result
 
 
-def session(model: str | bytes, n_threads: int | None = None) -> InferenceSession:
-    """A session of ONNX Runtime on the CPU for a graph, given by its path or its bytes; it prints no warnings."""
+def has_device(device: str) -> bool:
+    """Whether ONNX Runtime runs networks on this device, as far as its installation says."""
+    return len(_providers(device)) > 1 or device in ("auto", "cpu")
+
+
+def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu") -> InferenceSession:
+    """A session of ONNX Runtime for a graph, given by its path or its bytes; it prints no warnings.
+
+    Raises:
+        ConfigError: ONNX Runtime does not have the device, or cannot use it; `auto` takes the CPU then.
+    """
     import onnxruntime
 
+    check_device_name(device)
+    if not has_device(device):
+        there = ", ".join(onnxruntime.get_available_providers())
+        raise ConfigError(
+            f"{device} was requested, but ONNX Runtime has {there} only; take cpu, install onnxruntime-gpu in place of "
+            "onnxruntime, or use a checkpoint in PyTorch",
+            "device",
+        )
     onnxruntime.disable_telemetry_events()  # sent on Windows by default
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -135,13 +164,31 @@ def session(model: str | bytes, n_threads: int | None = None) -> InferenceSessio
         options.intra_op_num_threads = n_threads
     # the two sessions of an engine take turns: spinning threads of one would slow the other down
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made = onnxruntime.InferenceSession(model, options, providers=_providers(device))
+    if device not in ("auto", "cpu") and made.get_providers()[0] == _CPU:
+        raise ConfigError(f"{device} was requested, but ONNX Runtime cannot load its libraries; take cpu", "device")
+    return made
 
 
-def _read(path: Path, model: str | bytes, complaint: str, n_threads: int | None) -> InferenceSession:
+def _providers(device: str) -> list[Any]:
+    """Providers of ONNX Runtime for a device in the order of choice; the last is the CPU."""
+    import onnxruntime
+
+    kind, _, index = device.partition(":")
+    there = onnxruntime.get_available_providers()
+    if kind in ("auto", "cuda") and _CUDA in there:
+        # in TF32, scores would differ by more than 0.001 from those of the CPU
+        return [(_CUDA, {"device_id": index or "0", "use_tf32": "0"}), _CPU]
+    # not for auto: it compiles the graph again for each new length of a recording
+    return [_CORE_ML, _CPU] if kind == "mps" and _CORE_ML in there else [_CPU]
+
+
+def _read(
+    path: Path, model: str | bytes, complaint: str, n_threads: int | None, device: str = "cpu"
+) -> InferenceSession:
     try:
-        return session(model, n_threads)
-    except ModuleNotFoundError:
+        return session(model, n_threads, device)
+    except (ModuleNotFoundError, ConfigError):
         raise
     except Exception as error:  # the exceptions of ONNX Runtime have no other common base class
         raise CheckpointError(f"{path}: {complaint} ({str(error).splitlines()[0]})") from error

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Literal
 
@@ -11,17 +12,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from earmark.errors import EarmarkWarning
-from earmark.inference.engine import OVERLAP
+from earmark.errors import ConfigError, EarmarkWarning
+from earmark.inference.engine import BATCH_SIZE, OVERLAP, check_device_name
+from earmark.inference.merged_calls import MergedCalls
 from earmark.model.network import Network
 
 
 class TorchEngine:
-    """The `Engine` of a PyTorch network, one recording at a time.
+    """The `Engine` of a PyTorch network, on the network's device.
+
+    On a GPU, calls of `encode` by several threads are merged, and float32 means float32: convolutions do not round to
+    TF32.
 
     Args:
         network: The network; it is put into evaluation mode. The engine copies its backbone, so make a new engine after
-            a change of weights.
+            a change of weights or device.
         n_threads: Processors for each call, which PyTorch sets for the whole process; unchanged when missing. A process
             that was forked after the first engine was made uses one.
         precision: Precision of the convolutions. bf16 is faster on processors that have instructions for it, and
@@ -49,19 +54,22 @@ class TorchEngine:
         self.samples_per_segment = network.backbone.frames_per_segment * network.config.frontend.hop_length
         self.halo = network.halo
         self.overlap = OVERLAP
+        self.batch_size = 1 if network.device.type == "cpu" else BATCH_SIZE
+        run_encode = partial(self._run, self._encode)
+        self._run_encode = run_encode if self.batch_size == 1 else MergedCalls(run_encode, self.batch_size)
 
-    def encode(self, waveform: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "segment channel"]:
-        return self._run(self._encode, self._tensor(waveform)[None])[0]
+    def encode(self, waveforms: Float[np.ndarray, "clip sample"]) -> Float[np.ndarray, "clip segment channel"]:
+        return self._run_encode(waveforms)
 
     def classify(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag label"]:
-        return self._run(self.network.classify, self._tensor(segments), None if mask is None else self._tensor(mask))
+        return self._run(self.network.classify, segments, mask)
 
     def pool(
         self, segments: Float[np.ndarray, "bag segment channel"], mask: Bool[np.ndarray, "bag segment"] | None = None
     ) -> Float[np.ndarray, "bag feature"]:
-        return self._run(self.network.pool, self._tensor(segments), None if mask is None else self._tensor(mask))
+        return self._run(self.network.pool, segments, mask)
 
     def attention(
         self, segments: Float[np.ndarray, "segment channel"], label: int | None = None
@@ -76,15 +84,48 @@ class TorchEngine:
     def _encode(self, waveform: Tensor) -> Tensor:
         log_mel = self.network.frontend(waveform)
         beside = (waveform,) if self.network.backbone.takes_waveform else ()
-        segments: Tensor = self._backbone(log_mel, *beside)
+        with without_tf32(waveform.device):
+            segments: Tensor = self._backbone(log_mel, *beside)
         return segments
+
+    def _run(self, stage: Callable[..., Tensor], *inputs: np.ndarray | None) -> np.ndarray:
+        with torch.inference_mode():
+            return _as_numpy(stage(*(None if array is None else self._tensor(array) for array in inputs)))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
 
-    def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> np.ndarray:
-        with torch.inference_mode():
-            return _as_numpy(stage(*inputs))
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name: auto, cpu, cuda, cuda:N or mps; auto is a GPU where PyTorch finds one.
+
+    Raises:
+        ConfigError: The name is another one, or PyTorch finds no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    check_device_name(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{name} was requested, but PyTorch finds {torch.cuda.device_count()} CUDA devices; take auto or cpu",
+            "device",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("mps was requested, but PyTorch finds no Apple GPU; take auto or cpu", "device")
+    return device
+
+
+@contextmanager
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Keeps convolutions on a GPU in full float32, whose scores equal those of the CPU to 0.001."""
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    # of these flags only TF32 changes
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
+        yield
 
 
 @cache

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from earmark import hub
 from earmark.errors import AudioError
-from earmark.inference.engine import encode_blocks
+from earmark.inference.engine import encode_clips
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.network import Network
 
@@ -90,7 +90,7 @@ def _segments(audio: Tensor, model: Model) -> Float[np.ndarray, "sound segment c
     if audio.ndim != 2 or not audio.numel():
         raise AudioError(f"audio of shape (sounds, samples) was expected, not {tuple(audio.shape)}")
     waveforms = audio.detach().cpu().float().numpy()
-    return np.stack([np.concatenate(list(encode_blocks(model.engine, [waveform]))) for waveform in waveforms])
+    return np.stack(list(encode_clips(model.engine, waveforms)))
 
 
 def _as_tensor(array: np.ndarray, audio: Tensor) -> Tensor:

@@ -111,7 +111,8 @@ class Plan:
         """SHA-256 of the label set and of all facts about the clips except their sounds."""
         digest = sha256("\0".join((*self.labels.names, *self.labels.ids)).encode())
         for clip in sorted(self.clips(), key=lambda clip: clip.id):
-            fields = (clip.id, clip.split or "", clip.group or "", *clip.labels)
+            known = () if clip.known is None else ("", *clip.known)
+            fields = (clip.id, clip.split or "", clip.group or "", *clip.labels, *known)
             digest.update(b"\n" + "\0".join(fields).encode())
         return digest.hexdigest()
 
@@ -236,7 +237,11 @@ def _grouped(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _with_valid_text(clip: Clip) -> Clip:
-    if all(word is None or word.isascii() for word in (clip.id, clip.split, clip.group, *clip.labels)):
+    if all(
+        word is None or word.isascii() for word in (clip.id, clip.split, clip.group, *clip.labels, *(clip.known or ()))
+    ):
         return clip
     split, group = (None if word is None else as_text(word) for word in (clip.split, clip.group))
-    return replace(clip, id=as_text(clip.id), labels=tuple(map(as_text, clip.labels)), split=split, group=group)
+    labels = tuple(map(as_text, clip.labels))
+    known = None if clip.known is None else tuple(map(as_text, clip.known))
+    return replace(clip, id=as_text(clip.id), labels=labels, split=split, group=group, known=known)

@@ -44,7 +44,8 @@ def write_shard(
     from pyarrow import Table, parquet
 
     durations: list[float] = []
-    repeated: dict[str, list[Any]] = {name: [] for name in _REPEATED}
+    has_known = any(clip.known is not None for clip in shard.clips)
+    repeated: dict[str, list[Any]] = {name: [] for name in (*_REPEATED, *(["known"] if has_known else []))}
     n_overloaded = 0
     skipped: list[Skipped] = []
 
@@ -60,7 +61,7 @@ def write_shard(
                 column.append(encoded.row[name])
             yield encoded.row
 
-    columns = _columns(schema)
+    columns = _columns(schema, has_known)
     path = out / shard.file
     # sound is already encoded, and the rest of a row group of one clip is too small for compression to pay
     plain = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
@@ -123,6 +124,7 @@ def _encode_clip(clip: Clip, config: PackConfig, begin: Callable[[str], None]) -
         "id": clip.id,
         "audio": {"bytes": data, "path": None},
         "labels": clip.labels,
+        "known": clip.known,
         "split": clip.split,
         "group": clip.group,
         "duration": audio.duration,
@@ -167,7 +169,8 @@ def encode(audio: Audio, codec: str) -> bytes:
     return stream.getvalue()
 
 
-def _columns(schema: dict[str, Any]) -> "pa.Schema":
+def _columns(schema: dict[str, Any], has_known: bool) -> "pa.Schema":
+    """The columns of a shard; `known` is there where labels of a clip are unknown, and null in clips without any."""
     import pyarrow as pa
 
     return pa.schema(
@@ -176,6 +179,7 @@ def _columns(schema: dict[str, Any]) -> "pa.Schema":
             # the Audio feature of Hugging Face's datasets
             ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             ("labels", pa.list_(pa.string())),
+            *([("known", pa.list_(pa.string()))] if has_known else []),
             ("split", pa.string()),
             ("group", pa.string()),
             ("duration", pa.float64()),

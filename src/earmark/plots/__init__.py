@@ -1,5 +1,6 @@
 """Pictures of recordings, scores, events, attention and counts. Only this package imports matplotlib."""
 
+from earmark.plots.clip import plot_clip
 from earmark.plots.counts import plot_counts
 from earmark.plots.evidence import plot_evidence
 from earmark.plots.panels import Span, require_matplotlib
@@ -10,6 +11,7 @@ from earmark.plots.timeline import plot_timeline
 __all__ = [
     "Span",
     "Spectrogram",
+    "plot_clip",
     "plot_counts",
     "plot_evidence",
     "plot_scene",

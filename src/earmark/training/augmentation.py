@@ -97,11 +97,12 @@ def mixup(
 ) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
     """Mixup: `l x_i + (1 - l) x_j` for each clip and another of its batch, targets likewise (paper's ref. [21]).
 
-    A blend is as long as the longer of the two clips; the shorter contributes its padding.
+    A blend is as long as the longer of the two clips; the shorter contributes its padding. A label of a blend is known
+    where both clips know it.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        target: Targets in 0..1.
+        target: Targets in 0..1; nan is unknown.
         n_frames: Frames of each clip before padding.
         alpha: `l` is drawn from Beta(alpha, alpha), once per clip.
         generator: On the CPU; draws partners and weights.
@@ -247,11 +248,13 @@ def mix_clips(
 ) -> tuple[Float[Tensor, "batch frame mel"], Float[Tensor, "batch label"], Int[Tensor, " batch"]]:
     """Adds the power of another clip of the batch; the mix has the labels of both.
 
+    A label is known to be absent only where both lack it.
+
     With random phases, adding waveforms adds powers on average. A mix is as long as the longer clip.
 
     Args:
         log_mel: Shorter clips padded at their end.
-        target: Targets in 0..1.
+        target: Targets in 0..1; nan is unknown.
         n_frames: Frames of each clip before padding.
         generator: On the CPU; draws partners, levels and the clips to mix.
         probability: Share of the clips that are mixed.
@@ -275,7 +278,8 @@ def mix_clips(
     mixed = torch.logaddexp(power, power[partner] + louder) * (10 / math.log(10))
     longest = torch.maximum(n_frames, n_frames[partner.to(n_frames.device)])
     mixed = torch.where(is_mixed[:, None, None], mixed.clamp(min=floor_db), log_mel)
-    both = torch.maximum(target, target[partner])
+    either = torch.fmax(target, target[partner])  # ignores an unknown label
+    both = torch.where(either >= 1, either, torch.maximum(target, target[partner]))
     return (
         mixed,
         torch.where(is_mixed[:, None], both, target),

@@ -68,6 +68,7 @@ class Batch:
     lengths: Int[Tensor, " batch"]
     """Frames, samples or segments of each clip before padding; always on the CPU: the network needs their values."""
     target: Float[Tensor, "batch label"]
+    """0 or 1; nan where a label is unknown."""
     are_log_mels: bool
     failed: tuple[tuple[str, str], ...] = ()
     """Id and error of the clips that could not be read; the step repeats readable ones in their place."""

@@ -27,8 +27,8 @@ from earmark.data.segment_store import (
 )
 from earmark.data.segments import Encoder, segments_of
 from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings
-from earmark.inference.engine import Engine, encode_blocks
-from earmark.inference.torch_engine import TorchEngine
+from earmark.inference.engine import Engine, encode_clips
+from earmark.inference.torch_engine import TorchEngine, torch_device
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads
@@ -68,7 +68,7 @@ def encode(
     config: EncodeConfig | None = None,
     *,
     skip_bad: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     n_readers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def encode(
         out: Folder of the store: new, empty, or begun by the same call.
         config: Settings of the store.
         skip_bad: Leave out clips that cannot be read, and list them in the description.
-        device: Device that encodes.
+        device: Device that encodes, as in `hub.load`.
         n_readers: Threads that decode the next clips.
         progress: Called with the number of clips done so far and their total.
 
@@ -138,15 +138,15 @@ def _engine(model: str | Network, device: str) -> tuple[Engine, Encoder, Network
     """The engine that encodes, its identity, and its network if it is not an exported file."""
     if isinstance(model, str) and model.endswith(".onnx"):
         path = hub.find_checkpoint(model)
-        engine: Engine = hub.load(path).engine
+        engine: Engine = hub.load(path, device=device).engine
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         network, name = None, path.name
     else:
         network = copy.deepcopy(model) if isinstance(model, Network) else hub.load_network(model)
-        engine = TorchEngine(network.to(device))
+        engine = TorchEngine(network.to(torch_device(device)))
         sha256, name = network.encoder_sha256(), Path(model).name if isinstance(model, str) else "network"
-    n_channels = engine.encode(np.zeros(engine.sample_rate, np.float32)).shape[1]
+    n_channels = engine.encode(np.zeros((1, engine.sample_rate), np.float32)).shape[2]
     seconds = engine.samples_per_segment / engine.sample_rate
     return engine, Encoder(name, sha256, n_channels, seconds, engine.sample_rate), network
 
@@ -163,22 +163,30 @@ def _encode_shard(
     progress: Callable[[int], None] | None,
 ) -> StoredShard:
     read: list[Clip] = []
-    segments: list[list[np.ndarray]] = []
     failed: list[tuple[str, str]] = []
-    loaded = in_threads(partial(_load, sample_rate=engine.sample_rate), clips, max(1, n_readers), 2 * n_readers + 1)
-    for position, (clip, audio) in enumerate(zip(clips, loaded, strict=True), 1):
-        if isinstance(audio, str):
-            failed.append((clip.id, audio))
-        else:
-            rng = np.random.default_rng((config.seed, _CROPS, number, position))
-            crops = [_encoded(engine, crop, config.dtype, clip.id) for crop in _crops(audio.waveform, config, rng)]
-            read.append(clip)
-            segments.append(crops)
-        if progress is not None:
-            progress(position)
+
+    def crops() -> Iterator[np.ndarray]:
+        load = partial(_load, sample_rate=engine.sample_rate)
+        loaded = in_threads(load, clips, max(1, n_readers), 2 * n_readers + 1)
+        for position, (clip, audio) in enumerate(zip(clips, loaded, strict=True), 1):
+            if isinstance(audio, str):
+                failed.append((clip.id, audio))
+            else:
+                read.append(clip)
+                yield from _crops(
+                    audio.waveform, config, np.random.default_rng((config.seed, _CROPS, number, position))
+                )
+            if progress is not None:
+                progress(position)
+
+    encoded = [
+        _stored(segments, config.dtype, read[position // config.n_crops].id)
+        for position, segments in enumerate(encode_clips(engine, crops()))
+    ]
     if failed and not skip_bad:
         raise unreadable_clips(failed, str(out))
-    return write_shard(out, number, read, segments, labels, failed)
+    crops_of_clips = [encoded[first : first + config.n_crops] for first in range(0, len(encoded), config.n_crops)]
+    return write_shard(out, number, read, crops_of_clips, labels, failed)
 
 
 def _load(clip: Clip, sample_rate: int) -> Audio | str:
@@ -199,8 +207,8 @@ def _crops(waveform: np.ndarray, config: EncodeConfig, rng: np.random.Generator)
         yield waveform[start : start + length]
 
 
-def _encoded(engine: Engine, waveform: np.ndarray, dtype: str, clip: str) -> np.ndarray:
-    segments = np.concatenate(list(encode_blocks(engine, [waveform])))
+def _stored(segments: np.ndarray, dtype: str, clip: str) -> np.ndarray:
+    """The segments in the store's format."""
     with np.errstate(over="ignore"):
         stored = segments.astype(dtype)
     if not np.isfinite(stored).all():
@@ -264,5 +272,6 @@ def _data_sha256(dataset: Dataset) -> str:
     """Hash of labels and clips in their order, without the sound."""
     digest = hashlib.sha256(repr((dataset.labels.names, dataset.labels.ids)).encode())
     for clip in dataset:
-        digest.update(repr((clip.id, clip.labels, clip.split, clip.group)).encode(errors="surrogateescape"))
+        known = () if clip.known is None else (clip.known,)
+        digest.update(repr((clip.id, clip.labels, clip.split, clip.group, *known)).encode(errors="surrogateescape"))
     return digest.hexdigest()

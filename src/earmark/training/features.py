@@ -103,8 +103,8 @@ def check_waveforms(config: TrainConfig, network: Network) -> None:
 
 
 def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
-    bare = [clip.id for clip in dataset if not clip.labels]
-    if len(bare) == len(dataset):
+    bare = [clip.id for clip in dataset if clip.is_unlabelled]
+    if not any(clip.labels for clip in dataset):
         raise DataError(f"{dataset.name}: none of the {len(dataset)} {part} clips has a label; label them first")
     if bare and not allowed:
         raise DataError(
@@ -179,4 +179,5 @@ def segment_features(dataset: Dataset, labels: LabelSet) -> Columns:
 
 
 def _columns(features: Features, clips: Sequence[Clip], labels: LabelSet) -> Columns:
-    return features, Targets((clip.labels for clip in clips), labels), tuple(clip.id for clip in clips)
+    target = Targets((clip.labels for clip in clips), labels, [clip.known for clip in clips])
+    return features, target, tuple(clip.id for clip in clips)

@@ -54,13 +54,14 @@ def initial_stages(
 
 @torch.no_grad()
 def _start_at_share(head: Head, data: Dataset) -> None:
-    """Sets the last bias so that the first scores are near the share of the clips that have a label, mean over labels.
+    """Sets the last bias so that the first scores are near the share of positives among known pairs of clip and label.
 
     Adam moves a bias by at most the learning rate a step: from a score of 0.5 it would take a thousand steps to get
     there (Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1).
     """
     n_labels = len(data.labels)
-    share = sum(len(clip.labels) for clip in data) / (len(data) * n_labels)
+    n_known = sum(n_labels if clip.known is None else len(clip.known) for clip in data)
+    share = sum(len(clip.labels) for clip in data) / max(1, n_known)
     if 0 < share < 1:
         # a classifier that also makes attention weights has the logits first
         head.classifier[-1].get_parameter("bias")[:n_labels].fill_(math.log(share / (1 - share)))

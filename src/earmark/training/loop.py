@@ -35,7 +35,7 @@ from earmark.training.folder import Epoch, RunFolder, best_epoch
 from earmark.training.interruption import Interruption
 from earmark.training.machine import long_run
 from earmark.training.settings import TrainConfig
-from earmark.training.step import as_trained, filled, loss_of, mean_figures, update_average
+from earmark.training.step import as_trained, filled, loss_of, mean_figures, update_average, weight_of_known
 
 _STEPS_PER_LOG: Final = 25
 _STEPS_TO_JUDGE: Final = (5, 20)
@@ -188,7 +188,8 @@ class Loop:
             clips, target, lengths = self._trained.augmented(config, clips, target, lengths, generator)
         share = self.rank.share(len(clips))
         logits = self._logits(step, clips[share], lengths[share])
-        loss = loss_of(logits, target[share], config.softmax_weight)
+        weight = weight_of_known(target) if self.batches.target.has_unknown else None
+        loss = loss_of(logits, target[share], config.softmax_weight, weight)
         self._unchecked.append((batch.ids, loss.detach()))
         if len(self._unchecked) >= (1 if loss.device.type == "cpu" else _UNCHECKED_ON_GPU):
             self._check_losses()

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import torch
 
-from earmark.errors import ConfigError, EarmarkWarning
-from earmark.inference.torch_engine import has_bf16
+from earmark.errors import EarmarkWarning
+from earmark.inference.torch_engine import has_bf16, torch_device
 from earmark.training.ranks import ALONE, Rank
 from earmark.training.settings import TrainConfig
 
@@ -24,22 +24,11 @@ def chosen_device(config: TrainConfig, rank: Rank = ALONE) -> torch.device:
     Raises:
         ConfigError: There is no such device.
     """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "mps" and not rank.is_alone:
-        name = "cpu"  # such a machine has one GPU
-    if name == "cuda" and not rank.is_alone:
-        name = f"cuda:{rank.local}"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"{name} was requested, but PyTorch finds {torch.cuda.device_count()} CUDA devices; take auto or cpu",
-            "device",
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("mps was requested, but PyTorch finds no Apple GPU; take auto or cpu", "device")
-    return device
+    device = torch_device(config.device)
+    if rank.is_alone or device.type == "cpu":
+        return device
+    # a machine with an Apple GPU has one
+    return torch_device("cpu" if device.type == "mps" else f"cuda:{rank.local}")
 
 
 def chosen_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bf16"]:

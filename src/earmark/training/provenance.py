@@ -33,8 +33,8 @@ def data_facts(data: Dataset | None) -> dict[str, Any] | None:
 def exact_sha256(data: Dataset) -> str:
     """SHA-256 of everything in a data set that the steps of a run depend on, except the sound itself.
 
-    That is: the labels in order, and the clips in order with id, labels and reader. Files count by their path below
-    their common folder, so that a data set may move between the start of a run and its resumption.
+    That is: the labels in order, and the clips in order with id, labels, known labels and reader. Files count by their
+    path below their common folder, so that a data set may move between the start of a run and its resumption.
     """
     root = _shared_folder([clip.audio.path for clip in data if isinstance(clip.audio, FileAudio)])
     digest = hashlib.sha256(repr(tuple(zip(data.labels.ids, data.labels.names, strict=True))).encode())
@@ -46,7 +46,9 @@ def exact_sha256(data: Dataset) -> str:
         else:
             # the memory address in the default text of a reader says nothing about it
             reader = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(clip.audio))
-        digest.update(repr((clip.id, tuple(sorted(clip.labels)), reader)).encode(errors="surrogateescape"))
+        known = () if clip.known is None else (tuple(sorted(clip.known)),)
+        facts = (clip.id, tuple(sorted(clip.labels)), reader, *known)
+        digest.update(repr(facts).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -1,6 +1,5 @@
 """The settings of a training run; needs no PyTorch."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
@@ -8,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.inference.engine import check_device_name
 from earmark.training.choices import (
     AttentionFunction,
     BackboneName,
@@ -222,8 +222,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ConfigError(f"auto, cpu, cuda, cuda:N or mps was expected, not {self.device!r}", "device")
+        check_device_name(self.device)
         if self.shuffle == "blocks" and self.balanced:
             raise ConfigError(
                 "clips was expected where labels are drawn equally often, not blocks, which are read in their order; "

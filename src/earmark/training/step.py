@@ -136,14 +136,38 @@ def filled(features: Tensor, target: Tensor, lengths: Tensor, batch_size: int) -
     return features[moved], target[moved], lengths[rows]
 
 
-def loss_of(logits: Tensor, target: Tensor, softmax_weight: float) -> Tensor:
-    """Binary cross entropy, plus `softmax_weight` times a softmax cross entropy over the labels."""
-    loss = F.binary_cross_entropy_with_logits(logits, target)
+def loss_of(logits: Tensor, target: Tensor, softmax_weight: float, weight: Tensor | None = None) -> Tensor:
+    """Binary cross entropy, plus `softmax_weight` times a softmax cross entropy over the labels.
+
+    Args:
+        logits: Logits (batch, label).
+        target: Targets in 0..1; with a weight, nan where a label is unknown.
+        softmax_weight: 0 leaves the softmax cross entropy out.
+        weight: `weight_of_known` of the step, where labels are unknown: pairs of clip and label that are unknown do not
+            count, and the softmax is over the known labels of a clip.
+    """
+    if weight is not None:
+        known = ~target.isnan()
+        target = torch.where(known, target, 0.0)
+        pairs = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = torch.where(known, pairs, 0.0).mean() * weight
+        logits = logits.masked_fill(~known, torch.finfo(logits.dtype).min)
+    else:
+        loss = F.binary_cross_entropy_with_logits(logits, target)
     if softmax_weight > 0:
         # all labels of a clip count alike; a clip without labels adds nothing
         shares = target / target.sum(1, keepdim=True).clamp(min=1e-6)
         loss = loss + softmax_weight * F.cross_entropy(logits, shares)
     return loss
+
+
+def weight_of_known(target: Tensor) -> Tensor:
+    """The number of pairs of clip and label in a step over that of the known ones.
+
+    It turns a mean over all pairs into one over the known pairs. It counts the pairs of the whole step, so that the
+    loss does not depend on how many devices share it.
+    """
+    return target.numel() / (~target.isnan()).sum().clamp(min=1)
 
 
 @torch.no_grad()

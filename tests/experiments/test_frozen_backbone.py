@@ -1,0 +1,47 @@
+"""The page and the steps of frozen-backbone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import frozen_backbone
+from experiments.__main__ import main
+from experiments.frozen_backbone import HEADS, KEPT, SEEDS, page
+
+
+def test_the_page_follows_from_the_kept_figures() -> None:
+    assert page(json.loads(KEPT.read_text())) == KEPT.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_some_arguments_without_the_others_are_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["frozen-backbone", "ESC-50"]) == 2
+    assert "BANK, WORK and MODEL were expected" in capfd.readouterr().err
+
+
+def test_finished_steps_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all steps finished, the command writes figures and page without a model or recordings."""
+    for task in ("clips", "soundscapes"):
+        (tmp_path / task).mkdir()
+        (tmp_path / task / "encoded.json").write_text('{"seconds": 1.0}')
+        for head, pooling in HEADS.items():
+            for seed in SEEDS:
+                figures = {"head": head, "seed": seed, "top1": None, "mAP": 0.5 + seed / 10, "seconds": 2.0}
+                (tmp_path / task / f"{pooling}-{seed}.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(frozen_backbone, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(frozen_backbone, "earmark", lambda *words, folder: None)
+    monkeypatch.setattr(frozen_backbone, "open_data", lambda spec: Clips())
+    assert main(["frozen-backbone", "ESC-50", str(tmp_path), "mn04.pt", "--n-mixed", "10"]) == 0
+    written = (tmp_path / "kept.md").read_text()
+    assert written.count("| linear layer on GMAP | - | 0.600 ± 0.100 | 2 |") == 2
+    assert "7 clips train, 7 test" in written and "mn04.pt" in written
+
+
+class Clips:
+    """Seven clips."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def select(self, splits: tuple[str, ...]) -> "Clips":
+        return self
