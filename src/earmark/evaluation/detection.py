@@ -106,32 +106,23 @@ def detect(
         ConfigError: The window or the hop is not positive.
     """
     truth, failed = _truth(dataset.clips, events)
-    known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
-    if not known:
-        why = failed[0] if failed else "check that clip ids match"
-        raise DataError(
-            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
-        )
-    labels = tagger.labels.subset(known)
-    columns = [tagger.labels.index(name) for name in labels]
+    labels, columns = _measured_labels(tagger, dataset, truth, failed)
     clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
-    recordings: list[ScoredRecording] = []
-    detected: list[list[TrueEvent]] = []
+    pairs: list[tuple[ScoredRecording, list[TrueEvent]]] = []
     with closing(_timelines(tagger, clips, window, hop, context)) as timelines:
         for number, (clip, timeline) in enumerate(timelines, 1):
             if isinstance(timeline, str):
                 failed.append(f"{clip.id}: {timeline}")
             else:
                 context = timeline.context
-                recordings.append(_scored(timeline, columns, truth[clip.id], labels))
-                found = timeline.events(settings=EventSettings(labels=labels.ids))
-                detected.append([TrueEvent(labels.index(e.label), e.onset, e.offset) for e in found])
+                pairs.append((_scored(timeline, columns, truth[clip.id], labels), _found(timeline, labels)))
             if progress is not None:
                 progress(number, len(clips))
-    if not recordings:
+    if not pairs:
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
+    recordings = [recording for recording, _ in pairs]
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, tagger.labels)[columns])
-    by_event = event_f1((recording.events, own) for recording, own in zip(recordings, detected, strict=True))
+    by_event = event_f1((recording.events, found) for recording, found in pairs)
     return Detection(
         PSDS1=psds(recordings, PSDS1),
         PSDS2=psds(recordings, PSDS2),
@@ -168,6 +159,26 @@ def _truth(
         elif fitting:
             truth[clip.id] = events[fitting[0]]
     return truth, unclear
+
+
+def _measured_labels(
+    tagger: Tagger, dataset: Dataset, truth: Mapping[str, Sequence[StrongEvent]], failed: Sequence[str]
+) -> tuple[LabelSet, list[int]]:
+    """The labels that the tagger knows and that have an event, and their positions among the tagger's."""
+    known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
+    if not known:
+        why = failed[0] if failed else "check that clip ids match"
+        raise DataError(
+            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
+        )
+    labels = tagger.labels.subset(known)
+    return labels, [tagger.labels.index(name) for name in labels]
+
+
+def _found(timeline: Timeline, labels: LabelSet) -> list[TrueEvent]:
+    """The events of these labels in a timeline."""
+    found = timeline.events(settings=EventSettings(labels=labels.ids))
+    return [TrueEvent(labels.index(event.label), event.onset, event.offset) for event in found]
 
 
 def _timelines(

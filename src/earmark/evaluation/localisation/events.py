@@ -41,8 +41,8 @@ def event_f1(
         n_events += len(true)
         n_detected += len(detected)
         for label in {event.label for event in true}:
-            pair = [[event for event in events if event.label == label] for events in (true, detected)]
-            n_correct += _n_pairs(*pair, collar)
+            own = [event for event in true if event.label == label]
+            n_correct += _n_pairs(own, [event for event in detected if event.label == label], collar)
     total = n_detected + n_events
     return EventF1(2 * n_correct / total if total else float("nan"), n_correct, n_detected, n_events)
 
