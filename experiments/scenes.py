@@ -92,7 +92,7 @@ def encode(model: str, folder: Path, work: Path) -> Scenes:
     truth = true_events(folder)
     if not path.exists():
         files = {clip.id: str(clip.audio.path) for clip in clips if isinstance(clip.audio, FileAudio)}
-        np.savez(path, **{name: _segments(tagger, file) for name, file in files.items()})
+        np.savez(path, allow_pickle=False, **{name: _segments(tagger, file) for name, file in files.items()})
     kept = np.load(path)
     step, scenes = seconds_per_segment(tagger.engine), []
     for clip in clips:

@@ -76,7 +76,7 @@ def by_hand(tagger: Tagger, folder: Path, window: float) -> list[ScoredRecording
     """Score curves, file by file, by the public interface."""
     curves = []
     for clip in read_soundscapes(folder):
-        timeline = tagger.timeline(clip.audio.path, window=window, hop=HOP)
+        timeline = tagger.timeline(clip.audio.path, window=window, hop=HOP, context=0.0)
         middles = (timeline.onsets + np.minimum(timeline.onsets + window, timeline.duration)) / 2
         borders = [0.0, *((middles[1:] + middles[:-1]) / 2), timeline.duration]
         events = [event for event in read_truth(folder) if event.filename == f"{clip.id}.flac"]
