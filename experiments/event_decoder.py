@@ -14,7 +14,7 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark.inference.events import EventSettings
-from earmark.inference.tagger import CONTEXT_SHARE, HOP, WINDOW
+from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
 from earmark.inference.windows import CONTEXT_MARGIN
 from experiments.decoders import Decoder, cell_f1, decode, measure, product
 from experiments.scenes import Scenes, encode, known_thresholds, mix

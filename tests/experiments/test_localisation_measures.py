@@ -185,7 +185,9 @@ def test_clips_of_several_lengths_encode_as_each_alone(valid: Path, tmp_path: Pa
     ]
     for clip, (same, waveform, segments) in zip(clips, localisation_measures._encode(network, clips, 3), strict=True):
         assert same is clip
-        alone = TorchEngine(network).encode(load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform)
+        alone = TorchEngine(network).encode(
+            load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform[None]
+        )[0]
         assert len(waveform) == round(clip.audio.duration * 16000)
         np.testing.assert_allclose(segments, alone, atol=1e-5)
 

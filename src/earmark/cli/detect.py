@@ -43,7 +43,7 @@ from earmark.cli.recordings import (
 )
 from earmark.errors import DataError, Limit, counted
 from earmark.inference.events import label_thresholds
-from earmark.inference.tagger import HOP, WINDOW
+from earmark.inference.timeline import HOP, WINDOW
 
 _DEFAULTS: Final = EventFlags()
 

@@ -34,8 +34,7 @@ from earmark.cli.flags import (
 )
 from earmark.errors import AudioError
 from earmark.inference.events import Event, Threshold, label_thresholds
-from earmark.inference.tagger import HOP, WINDOW
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import HOP, WINDOW, Timeline
 from earmark.plots.spectrogram import spectrogram_of
 
 _DEFAULTS: Final = EventFlags()

@@ -23,8 +23,8 @@ from earmark.evaluation.localisation import (
     segment_f1,
 )
 from earmark.inference.events import EventSettings, label_thresholds
-from earmark.inference.tagger import HOP, WINDOW, Tagger
-from earmark.inference.timeline import Timeline
+from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import HOP, WINDOW, Timeline
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
