@@ -106,6 +106,7 @@ def _agreement(
     quiet: bool,
 ) -> "Agreement":
     """The agreement of the student with its teacher; `agreement.json` in the run's folder keeps it."""
+    from earmark.inference.torch_engine import torch_device
     from earmark.model.network import Network
     from earmark.storage.json_files import write_json as write_file
     from earmark.training.agreement import agreement
@@ -116,10 +117,11 @@ def _agreement(
         found = agreement(
             Network.load(student),
             held_out,
-            Teacher(teacher),
+            Teacher(teacher, settings.device),
             RunFolder(out).teacher / "validation.jsonl",
             threshold=threshold,
             n_readers=2 if settings.n_workers is None else max(1, settings.n_workers),
+            device=str(torch_device(settings.device)),
             progress=show,
         )
     write_file(out / "agreement.json", found.to_json())

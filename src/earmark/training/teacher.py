@@ -50,15 +50,16 @@ class Teacher:
 
     Args:
         config: Names the taggers.
+        device: Device that runs them, as for `hub.load`.
 
     Raises:
         CheckpointError: A tagger cannot be read.
         ConfigError: The taggers have different labels.
     """
 
-    def __init__(self, config: TeacherConfig) -> None:
+    def __init__(self, config: TeacherConfig, device: str = "auto") -> None:
         self.config = config
-        self._taggers = [hub.load(name) for name in config.models]
+        self._taggers = [hub.load(name, device=device) for name in config.models]
         self.labels = self._taggers[0].labels
         """Labels of the scores, in the first tagger's order."""
         for name, tagger in zip(config.models, self._taggers, strict=True):

@@ -125,12 +125,12 @@ def _train(
     """`train` in one of its processes."""
     rank = Rank.from_environment()
     rank.check(config)
-    taught = None if teacher is None else Teacher(teacher)
+    device = chosen_device(config, rank)
+    taught = None if teacher is None else Teacher(teacher, str(device))
     if taught is not None:
         data, valid = for_student(data, taught), valid and for_student(valid, taught)
     check_data(config, data, valid, is_taught=taught is not None)
     keep_big_buffers()
-    device = chosen_device(config, rank)
     with joined(rank, device), ExitStack() as held:
         about = _origin(config, data, valid, device, rank, None if resume else request, taught)
         hashes = [part and part["exact_sha256"] for part in about["data"].values()]
