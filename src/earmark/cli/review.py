@@ -11,11 +11,12 @@ from cyclopts import CycloptsError
 
 from earmark.cli.flags import AsJson, Count, Quiet
 from earmark.cli.labels import labels_in, read_thresholds, write_thresholds
-from earmark.cli.screen import destination, note, table, table_console, write_json
+from earmark.cli.screen import destination, note, refuse_overwriting, table, table_console, write_json
 from earmark.errors import DataError, Limit, counted, first_few
 from earmark.labels import LabelSet
 from earmark.review.comparison import Comparison, Kind, Verdict, compare
 from earmark.review.corrections import write_corrections
+from earmark.review.manifest import MANIFEST
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
 from earmark.review.sampling import band_name
 
@@ -54,6 +55,7 @@ def review(
     """
     if out is not None and out.suffix.lower() != ".csv":
         raise CycloptsError(f"--out {out}: a .csv file was expected")
+    refuse_overwriting(out, [folder / MANIFEST, *([thresholds] if thresholds is not None else [])])
     compared = compare(folder)
     verdicts = _of_labels(compared, labels)
     found = label_precisions(verdicts)
