@@ -126,7 +126,10 @@ def _run(
 
 def _once(recordings: Iterable[Recording]) -> list[Recording]:
     """The recordings without those that were given before: an event must not count twice."""
-    return list({recording.file: recording for recording in reversed([*recordings])}.values())[::-1]
+    first: dict[str, Recording] = {}
+    for recording in recordings:
+        first.setdefault(recording.file, recording)
+    return list(first.values())
 
 
 def _nameable(recording: Recording, form: str) -> Recording:
