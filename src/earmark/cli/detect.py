@@ -74,8 +74,7 @@ def detect(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         format: Table for people, or a format of annotations; by default the suffix of --out decides.
-        out: Write to this file instead of standard output; with --per-file, into this folder, whose sub-folders are
-            those of the recordings.
+        out: Write to this file, not to standard output; with --per-file, into this folder and sub-folders as in FILES.
         per_file: Write a file for each recording, beside it or into --out; csv unless --format names another.
         jobs: Number of files worked on at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose events OUT already has.

@@ -49,8 +49,8 @@ def review(
         folder: The folder of `earmark clips`.
         labels: Labels whose clips were listened to, joined by commas; by default all.
         precision: Precision that the proposed thresholds are to reach.
-        min_clips: Clips that must reach a proposed threshold.
-        thresholds: Write the proposed thresholds into this file, a line a label, as `earmark thresholds` does.
+        min_clips: Least number of judged clips that reach a proposed threshold.
+        thresholds: Write the proposed thresholds into this file, in the form of `earmark thresholds`.
         out: Write the confirmed, corrected and rejected clips into this .csv file, for `earmark train --add`.
     """
     if out is not None and out.suffix.lower() != ".csv":
@@ -169,7 +169,7 @@ def _values(
 def _write_thresholds(
     path: Path, proposed: dict[str, Proposal | None], precision: float, min_clips: int, quiet: bool
 ) -> None:
-    """Writes the proposals; a file that is there keeps the lines of other labels."""
+    """Writes the proposals; an existing file keeps the lines of other labels."""
     before = read_thresholds(path) if path.exists() else {}
     # rounded down: the clip that gave the threshold must reach it
     found = {

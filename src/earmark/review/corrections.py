@@ -15,7 +15,7 @@ _COLUMNS = ("path", "onset", "offset", "labels", "known", "group")
 
 
 class Written(NamedTuple):
-    """The clips of a data set by what was decided on them."""
+    """Numbers of clips in a data set, by verdict."""
 
     confirmed: int
     corrected: int
