@@ -91,7 +91,7 @@ class TestResults:
         assert client.post("/api/timeline?least=0.6", content=sound).json()["labels"] == ["low"]
 
     def test_labels_may_have_thresholds_of_their_own(self, client, sound):
-        answer = client.post("/api/events?threshold=low:1&threshold=never:0", content=sound).json()
+        answer = client.post("/api/events?context=0&threshold=low:1&threshold=never:0", content=sound).json()
         assert {event["label"] for event in answer["events"]} == {"high", "never"}
 
     def test_models_are_described(self, client):
@@ -116,7 +116,7 @@ class TestResults:
         parameters = {entry["name"]: entry for entry in described["paths"]["/api/events"]["post"]["parameters"]}
         assert {"model", "recording", "window", "hop", "threshold", "release"} <= parameters.keys()
         assert all(entry["description"] for entry in parameters.values())
-        assert parameters["window"]["schema"] == {"type": "number", "exclusiveMinimum": 0, "default": 2.0}
+        assert parameters["window"]["schema"] == {"type": "number", "exclusiveMinimum": 0, "default": 0.8}
 
 
 class TestHeldRecordings:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -137,8 +137,7 @@ class Streams:
         stream = tagger.stream(
             query.sample_rate,
             n_channels=query.n_channels,
-            window=windows.window,
-            hop=windows.hop,
+            **asdict(windows),
             settings=rules,
         )
         await _send(

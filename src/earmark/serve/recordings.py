@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from earmark.inference.encoded import Encoded
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline
 from earmark.serve.pyramid import Pyramid
+from earmark.serve.queries import TimelineQuery
 from earmark.serve.uploads import MB, named
 from earmark.storage.recent_values import RecentValues
 
@@ -48,7 +50,7 @@ class Recording:
         self._max_duration = max_duration
         self._lock = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
-        self._timelines: RecentValues[tuple[str, float, float], Timeline] = RecentValues(_TIMELINES)
+        self._timelines: RecentValues[tuple[str, TimelineQuery], Timeline] = RecentValues(_TIMELINES)
         self._removed = threading.Event()
 
     @property
@@ -84,17 +86,17 @@ class Recording:
                     self._encoded[model] = tagger.encode(self.path, progress=self._progress("encoded", stop))
             return self._encoded[model]
 
-    def timeline(self, model: str, tagger: Tagger, window: float, hop: float, stop: threading.Event) -> Timeline:
+    def timeline(self, model: str, tagger: Tagger, query: TimelineQuery, stop: threading.Event) -> Timeline:
         """The timeline; the most recent ones are kept.
 
         Raises:
             Exception: As `encoded`, and what `Tagger.timeline` raises.
         """
-        key = (model, window, hop)
+        key = (model, query)
         known = self._timelines.get(key)
         if known is not None:
             return known
-        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), window=window, hop=hop))
+        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
 
     def show(self, stop: threading.Event) -> None:
         """Decodes the recording for the page; `pyramid` or `error` is set then.

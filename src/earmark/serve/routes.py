@@ -65,7 +65,7 @@ class _Analysis:
         return self.recording.encoded(self.model, self.tagger, self.stop)
 
     def timeline(self, query: TimelineQuery) -> Any:
-        return self.recording.timeline(self.model, self.tagger, query.window, query.hop, self.stop)
+        return self.recording.timeline(self.model, self.tagger, query, self.stop)
 
 
 async def tag(request: Request) -> Response:
