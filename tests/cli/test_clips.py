@@ -21,7 +21,10 @@ def test_a_bad_recording_is_one_line_and_the_others_are_cut(
         errors = [line for line in captured.err.splitlines() if line.startswith("error:")]
         assert len(errors) == 1 and "b.wav" in errors[0] and errors[0].endswith("(1 clip missing)")
         assert f"earmark review {out}" in captured.err
-    assert sorted(path.name for path in out.iterdir()) == ["a%2Fb", "clips.json", "dog", "manifest.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "_clips.jsonl",
+        *("a%2Fb", "clips.json", "dog", "manifest.csv"),
+    ]
 
 
 def test_no_clip_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:

@@ -161,7 +161,7 @@ def test_a_recording_given_twice_counts_once(model: str, folder: Path, capfd: Ca
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
 def test_a_name_that_the_format_cannot_hold_is_an_error_of_its_file(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+    model: str, recordings: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "r").mkdir()
@@ -169,10 +169,13 @@ def test_a_name_that_the_format_cannot_hold_is_an_error_of_its_file(
     shutil.copy(recordings / "c.flac", tmp_path / "r" / "a.flac")
     words = ["detect", str(tmp_path / "r"), "--model", model, "--threshold", "0", "--out"]
     assert cli.main([*words, str(tmp_path / "e.parquet")]) == 1
-    captured = capfd.readouterr()
-    assert "cannot hold this file name" in captured.err and "scored 1 of 2 files" in captured.err
+    error = capfdbinary.readouterr().err
+    assert b"cannot hold this file name" in error and b"scored 1 of 2 files" in error
     assert cli.main([*words, str(tmp_path / "e.csv")]) == 0
     assert b"\xff.flac" in (tmp_path / "e.csv").read_bytes()
+    capfdbinary.readouterr()
+    assert cli.main([*words[:-1], "--format", "csv", "--quiet"]) == 0
+    assert capfdbinary.readouterr().out == (tmp_path / "e.csv").read_bytes()
 
 
 def test_resume_adds_only_the_missing_files(model: str, folder: Path, tmp_path: Path, capfd: Capture) -> None:

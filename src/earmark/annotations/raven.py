@@ -30,7 +30,7 @@ _ENDS: Final = re.compile(r"(\.BirdNET)?(\.Table\.\d+)?(\.selections?)?(\.table)
 def write_raven(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
     """Writes one table; in Raven, open the recordings in their order as one sound, then the table.
 
-    `Begin Time (s)` counts from the start of the first recording, `File Offset (s)` from the start of the own one.
+    `Begin Time (s)` counts from the start of the first recording, `File Offset (s)` from that of the event's recording.
 
     Raises:
         DataError: A recording of unknown duration is followed by another one.

@@ -89,13 +89,12 @@ _COMMANDS: Final = {
     ),
     "clips": (
         "Cut detections out of their recordings, to listen to them.",
-        "EVENTS is a table by `earmark detect` or another file of annotations. OUT receives a folder a label with "
-        "clips named by recording, onset and score, and manifest.csv, which links each back to its recording. With "
-        "--per-label the clips are chosen evenly from bands of the score: a few of them show how the "
-        "precision depends on it. Listen, and move wrong clips into the folder of the right label (make one if it is "
-        "new) or into _noise, or delete them; clips in other folders that begin with _ do not count. Then run `earmark "
-        "review`. An unreadable recording is reported on standard error and the exit status is then 1. After an "
-        "interruption the same command continues.",
+        "OUT receives a folder for each label. Its clips are named by recording, onset and score; manifest.csv states "
+        "where each was cut. With --per-label N the clips are chosen evenly from ten bands of the score: a few of "
+        "them show how the precision depends on it. Listen, and move wrong clips into the folder of the right label "
+        "(make one if it is new) or into _noise, or delete them; clips in other folders that begin with _ do not "
+        "count. Then run `earmark review`. An unreadable recording is reported on standard error; the exit status is "
+        "then 1, and the same command tries it again. After an interruption the same command continues.",
         "earmark clips events.csv clips --per-label 50",
         "earmark clips events.csv clips --audio-root /mnt/recordings --spectrograms",
     ),

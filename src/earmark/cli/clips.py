@@ -33,8 +33,8 @@ def clips(
     """Cut detections out of their recordings.
 
     Args:
-        events: A table of events by `earmark detect`, or another file of annotations.
-        out: Folder of the clips: new, empty, or begun by the same command.
+        events: Table of events of `earmark detect`, or another file of annotations.
+        out: Folder of the clips: new, empty, or from the same command.
         events_format: Format of EVENTS; by default its suffix decides.
         audio_root: Folder of the recordings if they have moved since.
         spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.

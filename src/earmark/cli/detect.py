@@ -77,8 +77,7 @@ def detect(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         format: Table for people, or a format of annotations; by default the suffix of --out decides.
-        out: Write to this file instead of standard output; with --per-file, into this folder, whose sub-folders are
-            those of the recordings.
+        out: Write to this file, not to standard output; with --per-file, into this folder and sub-folders as in FILES.
         per_file: Write a file for each recording, beside it or into --out; csv unless --format names another.
         jobs: Number of files worked on at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose events OUT already has.
@@ -129,7 +128,10 @@ def _run(
 
 def _once(recordings: Iterable[Recording]) -> list[Recording]:
     """The recordings without those that were given before: an event must not count twice."""
-    return list({recording.file: recording for recording in reversed([*recordings])}.values())[::-1]
+    first: dict[str, Recording] = {}
+    for recording in recordings:
+        first.setdefault(recording.file, recording)
+    return list(first.values())
 
 
 def _nameable(recording: Recording, form: str) -> Recording:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
@@ -139,6 +140,9 @@ def write_detections(
                 write_table(result.file, result.duration, result.events, stream)
         return
     annotated = (result.to_annotations(times) for result in read)
+    if out is None and isinstance(sys.stdout, TextIOWrapper):
+        # as in a file: the bytes of file names stay, so that other commands find the recordings
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     FORMATS[form].write(out or sys.stdout, _flushed(annotated) if out is None else annotated, with_time)
 
 

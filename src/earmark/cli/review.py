@@ -11,11 +11,12 @@ from cyclopts import CycloptsError
 
 from earmark.cli.flags import AsJson, Count, Quiet
 from earmark.cli.labels import labels_in, read_thresholds, write_thresholds
-from earmark.cli.screen import destination, note, table, table_console, write_json
+from earmark.cli.screen import destination, note, refuse_overwriting, table, table_console, write_json
 from earmark.errors import DataError, Limit, counted, first_few
 from earmark.labels import LabelSet
 from earmark.review.comparison import Comparison, Kind, Verdict, compare
 from earmark.review.corrections import write_corrections
+from earmark.review.manifest import MANIFEST
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
 from earmark.review.sampling import band_name
 
@@ -48,12 +49,13 @@ def review(
         folder: The folder of `earmark clips`.
         labels: Labels whose clips were listened to, joined by commas; by default all.
         precision: Precision that the proposed thresholds are to reach.
-        min_clips: Clips that must reach a proposed threshold.
-        thresholds: Write the proposed thresholds into this file, a line a label, as `earmark thresholds` does.
+        min_clips: Least number of judged clips that reach a proposed threshold.
+        thresholds: Write the proposed thresholds into this file, in the form of `earmark thresholds`.
         out: Write the confirmed, corrected and rejected clips into this .csv file, for `earmark train --add`.
     """
     if out is not None and out.suffix.lower() != ".csv":
         raise CycloptsError(f"--out {out}: a .csv file was expected")
+    refuse_overwriting(out, [folder / MANIFEST, *([thresholds] if thresholds is not None else [])])
     compared = compare(folder)
     verdicts = _of_labels(compared, labels)
     found = label_precisions(verdicts)
@@ -167,7 +169,7 @@ def _values(
 def _write_thresholds(
     path: Path, proposed: dict[str, Proposal | None], precision: float, min_clips: int, quiet: bool
 ) -> None:
-    """Writes the proposals; a file that is there keeps the lines of other labels."""
+    """Writes the proposals; an existing file keeps the lines of other labels."""
     before = read_thresholds(path) if path.exists() else {}
     # rounded down: the clip that gave the threshold must reach it
     found = {

@@ -40,8 +40,7 @@ def summarize(
         events: Events of `earmark detect`, or annotations in another format that is read.
         by: Groups of the counts.
         events_format: Format of EVENTS; by default its suffix decides.
-        time_zone: Time zone of hours and days, such as Europe/Berlin; by default that of each event's time. Times
-            without a zone count as they are.
+        time_zone: Time zone of hours and days, such as Europe/Berlin; by default, times count as they are stated.
         format: Table for people, JSON or CSV; by default the suffix of --out decides.
         plot: Draw labels by hours or days into this .png, .svg or .pdf; needs the extra plot.
     """

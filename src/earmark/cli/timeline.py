@@ -66,8 +66,7 @@ def timeline(
 
     Args:
         file: A recording, or - for standard input.
-        format: Table for people, JSON with all scores, or a format of annotations; by default the suffix of --out
-            decides.
+        format: Table for people, JSON with all scores, or a format of annotations; else the suffix of --out decides.
         plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf; needs the extra plot.
     """
     with screen.usage_errors():

@@ -57,8 +57,7 @@ def train(
 
     Args:
         out: Folder of the run; must be new or empty without --resume.
-        add: Further training clips, given like DATA, such as those of `earmark review`. A label that is in only one
-            of the sets is unknown in the clips of the others. Give it once for each set.
+        add: More training clips, given like DATA, once for each set; a label that a set lacks is unknown in its clips.
         valid: Data to validate on after each epoch, given like DATA.
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
         resume: Continue the run in --out with its settings and data.

@@ -1,4 +1,4 @@
-"""Names of folders and clips that no label and no recording can lead astray."""
+"""Names of folders and clips that are safe on every system, for any label and recording."""
 
 import re
 from collections.abc import Iterable
