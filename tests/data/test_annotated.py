@@ -149,3 +149,10 @@ def test_a_source_without_annotations_is_refused(folder, spec, reason):
     source, _, path = spec.partition(":")
     with pytest.raises(DataError, match=reason):
         open_data(f"{source}:{folder / path}")
+
+
+def test_an_error_about_missing_recordings_names_one_and_the_setting(folder):
+    raven(folder, "1|S|1|2|3|gone/c.wav|2|robin", "2|S|1|2|3|gone/d.wav|2|robin")
+    with pytest.raises(DataError, match=r"none of its 2 recordings is found in .*, such as 'gone/c.wav'") as caught:
+        open_data(f"raven:{folder}", lenient=True)
+    assert dict(caught.value.remedy) == {"audio": "FOLDER"}

@@ -191,7 +191,11 @@ def _read(source: str, path: Path, damage: Damage, rules: EventClips) -> _Found:
             if recording is not None and located.event is not None:
                 _add(table, recording, located, located.event, damage)
     if not recordings:
-        raise DataError(f"{path}: none of its recordings is found{damage.summary()}")
+        if not missing:
+            raise DataError(f"{path}: no annotation could be read{damage.summary()}")
+        n, first = counted(len(missing), "recording"), next(iter(missing))
+        text = f"none of its {n} is found in {names.folder}, such as {first!r}; give their folder"
+        raise DataError(f"{path}: {text}{damage.summary()}", remedy={"audio": "FOLDER"})
     return _Found(list(recordings.values()), tuple(missing), damage)
 
 
