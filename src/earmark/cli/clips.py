@@ -2,15 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from earmark.annotations.formats import FORMATS, format_of
 from earmark.audio.time_limit import set_time_limit
+from earmark.cli.detections import ReadForm, reader_of
 from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
-from earmark.cli.screen import note, progress, report_error, say, write_json
-from earmark.errors import ConfigError, DataError, counted
+from earmark.cli.screen import note, progress, report_error, say, usage_errors, write_json
+from earmark.errors import DataError, counted
 from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
 
 _DEFAULTS: Final = ClipsConfig()
@@ -21,7 +21,7 @@ def clips(
     out: Annotated[Path, FOLDER],
     /,
     *,
-    events_format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "label-studio"] | None = None,
+    events_format: ReadForm | None = None,
     audio_root: Annotated[Path | None, FOLDER] = None,
     settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
     spectrograms: Annotated[bool, Parameter(negative="")] = False,
@@ -44,10 +44,8 @@ def clips(
 
         require_matplotlib()
     set_time_limit(decode_timeout)
-    try:
-        form = format_of(events) if events_format is None else FORMATS[events_format]
-    except ConfigError as error:
-        raise ConfigError(error.args[0], "events_format") from error
+    with usage_errors():
+        form = reader_of(events, events_format)
     try:
         with progress("cutting", quiet) as show:
             cut = cut_clips(

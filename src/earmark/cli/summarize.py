@@ -8,12 +8,11 @@ from typing import Any, Literal, TextIO
 
 from cyclopts import CycloptsError
 
-from earmark.annotations.formats import FORMATS, format_of
 from earmark.annotations.start_times import zone_of
 from earmark.annotations.summary import HOURS, By, Count
 from earmark.annotations.summary import summarize as count_events
 from earmark.cli import screen
-from earmark.cli.detections import EventForm
+from earmark.cli.detections import ReadForm, reader_of
 from earmark.cli.flags import FormatJson, OutFile, Quiet
 from earmark.errors import DataError, counted
 
@@ -26,7 +25,7 @@ def summarize(
     /,
     *,
     by: By = "hour",
-    events_format: EventForm | None = None,
+    events_format: ReadForm | None = None,
     time_zone: str | None = None,
     format: Literal["table", "json", "csv"] | None = None,
     out: OutFile = None,
@@ -51,7 +50,7 @@ def summarize(
         raise CycloptsError("--plot draws labels by hour or by day: give --by hour or --by day")
     with screen.usage_errors():
         zone = None if time_zone is None else zone_of(time_zone)
-        reader = FORMATS[events_format] if events_format is not None else format_of(events)
+        reader = reader_of(events, events_format)
     files = reader.read(events)
     summary = count_events(files, by, zone)
     rows = [_row(count, by) for count in summary.counts]
