@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli.detections import ReadForm, reader_of
-from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
+from earmark.cli.flags import EXISTING_FOLDER, FOLDER, AsJson, Count, DecodeTimeout, Quiet
 from earmark.cli.screen import note, progress, report_error, say, usage_errors, write_json
 from earmark.errors import DataError, counted
 from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
@@ -22,7 +22,7 @@ def clips(
     /,
     *,
     events_format: ReadForm | None = None,
-    audio_root: Annotated[Path | None, FOLDER] = None,
+    audio_root: Annotated[Path | None, EXISTING_FOLDER] = None,
     settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
     spectrograms: Annotated[bool, Parameter(negative="")] = False,
     jobs: Annotated[Count | None, Parameter(help="Recordings read at a time; by default one per processor.")] = None,
