@@ -68,6 +68,19 @@ def test_annotations_of_other_programs_are_counted(tmp_path: Path, capfd: Captur
     assert cli.main(["summarize", str(tmp_path / "e"), "--events-format", "csv"]) == 0
 
 
+def test_a_text_file_may_be_a_table_of_raven(tmp_path: Path, capfd: Capture) -> None:
+    table = tmp_path / "t.txt"
+    table.write_text("Begin Time (s)\tEnd Time (s)\tBird\n1\t2\twren\n")
+    assert cli.main(["summarize", str(table)]) == 1
+    assert "name yours (--label-column bird)" in capfd.readouterr().err
+    words = ["summarize", str(table), "--by", "label", "--label-column", "bird", "--json", "--quiet"]
+    assert cli.main(words) == 0
+    assert json.loads(capfd.readouterr().out)[0]["label"] == "wren"
+    table.write_text("1\t2\twren\n")
+    assert cli.main(words) == 2
+    assert "--label-column is for tables of Raven" in capfd.readouterr().err
+
+
 def test_errors_in_one_line(events: Path, tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "none.csv").write_text("file,onset,offset,label,score\nb.wav,,,,\n")
     (tmp_path / "e.csv2").write_text("")

@@ -22,6 +22,7 @@ def clips(
     /,
     *,
     events_format: ReadForm | None = None,
+    label_column: str | None = None,
     audio_root: Annotated[Path | None, EXISTING_FOLDER] = None,
     settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
     spectrograms: Annotated[bool, Parameter(negative="")] = False,
@@ -36,6 +37,7 @@ def clips(
         events: A table of events by `earmark detect`, or another file of annotations.
         out: Folder of the clips: new, empty, or begun by the same command.
         events_format: Format of EVENTS; by default its suffix decides.
+        label_column: Column of the labels in a table of Raven; by default Annotation, Species or a similar one.
         audio_root: Folder of the recordings if they have moved since.
         spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.
     """
@@ -45,7 +47,7 @@ def clips(
         require_matplotlib()
     set_time_limit(decode_timeout)
     with usage_errors():
-        form = reader_of(events, events_format)
+        form = reader_of(events, events_format, label_column)
     try:
         with progress("cutting", quiet) as show:
             cut = cut_clips(

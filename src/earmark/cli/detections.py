@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, get_args
@@ -11,6 +12,7 @@ from cyclopts import CycloptsError
 
 from earmark.annotations.events import Annotation, FileEvents
 from earmark.annotations.formats import FORMATS, Format, format_of
+from earmark.annotations.raven import is_raven, raven_rows
 from earmark.annotations.start_times import StartTimes, later
 from earmark.cli import screen
 from earmark.errors import ConfigError
@@ -103,15 +105,27 @@ def event_form(
     return chosen
 
 
-def reader_of(events: Path, form: ReadForm | None) -> Format:
-    """The format of a table of events: from --events-format, else from its suffix.
+def reader_of(events: Path, form: ReadForm | None, label_column: str | None = None) -> Format:
+    """The format of a table of events: from --events-format, else from its suffix; a `.txt` may be Raven's.
+
+    Args:
+        events: The table.
+        form: Value of --events-format.
+        label_column: Column of the labels in a table of Raven.
 
     Raises:
-        ConfigError: The suffix belongs to no format that is read.
+        ConfigError: The suffix belongs to no format that is read, or the format has no column of labels to choose.
+        DataError: The table cannot be read.
     """
     names = get_args(ReadForm)
     try:
         found = format_of(events) if form is None else FORMATS[form]
+        if form is None and found is FORMATS["audacity"] and is_raven(events):
+            found = FORMATS["raven"]
+        if label_column is not None:
+            if found is not FORMATS["raven"]:
+                raise CycloptsError(f"--label-column is for tables of Raven; {events} is {found.title}")
+            return replace(found, rows=partial(raven_rows, label_column=label_column))
         if found.rows is not None:
             return found
         reason = f"{events}: {found.title}, which earmark writes but does not read"

@@ -26,6 +26,7 @@ def summarize(
     *,
     by: By = "hour",
     events_format: ReadForm | None = None,
+    label_column: str | None = None,
     time_zone: str | None = None,
     format: Literal["table", "json", "csv"] | None = None,
     out: OutFile = None,
@@ -39,6 +40,7 @@ def summarize(
         events: Events of `earmark detect`, or annotations in another format that is read.
         by: Groups of the counts.
         events_format: Format of EVENTS; by default its suffix decides.
+        label_column: Column of the labels in a table of Raven; by default Annotation, Species or a similar one.
         time_zone: Time zone of hours and days, such as Europe/Berlin; by default that of each event's time. Times
             without a zone count as they are.
         format: Table for people, JSON or CSV; by default the suffix of --out decides.
@@ -50,7 +52,7 @@ def summarize(
         raise CycloptsError("--plot draws labels by hour or by day: give --by hour or --by day")
     with screen.usage_errors():
         zone = None if time_zone is None else zone_of(time_zone)
-        reader = reader_of(events, events_format)
+        reader = reader_of(events, events_format, label_column)
     files = reader.read(events)
     summary = count_events(files, by, zone)
     rows = [_row(count, by) for count in summary.counts]
