@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli.detections import ReadForm, reader_of
-from earmark.cli.flags import EXISTING_FOLDER, FOLDER, AsJson, Count, DecodeTimeout, Quiet
+from earmark.cli.flags import EXISTING_FOLDER, FOLDER, AsJson, DecodeTimeout, Quiet
 from earmark.cli.screen import note, progress, report_error, say, usage_errors, write_json
-from earmark.errors import DataError, counted
+from earmark.errors import DataError, Limit, counted
 from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
 
 _DEFAULTS: Final = ClipsConfig()
@@ -26,7 +26,7 @@ def clips(
     audio_root: Annotated[Path | None, EXISTING_FOLDER] = None,
     settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
     spectrograms: Annotated[bool, Parameter(negative="")] = False,
-    jobs: Annotated[Count | None, Parameter(help="Recordings read at a time; by default one per processor.")] = None,
+    jobs: Annotated[int | None, Limit(at_least=1)] = None,
     decode_timeout: DecodeTimeout = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -39,6 +39,7 @@ def clips(
         events_format: Format of EVENTS; by default its suffix decides.
         label_column: Column of the labels in a table of Raven; by default Annotation, Species or a similar one.
         audio_root: Folder of the recordings if they have moved since.
+        jobs: Recordings read at a time; by default one per processor.
         spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.
     """
     if spectrograms:
