@@ -114,13 +114,13 @@ def wait_until() -> Callable[..., None]:
     return wait
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mean_engine() -> type[MeanEngine]:
     """An engine of a few lines of NumPy with predictable scores."""
     return MeanEngine
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def levels() -> Callable[..., Audio]:
     """Makes recordings whose segments have these means; the last segment has `last` samples."""
 

@@ -134,7 +134,7 @@ def test_a_long_recording_scores_the_mean_of_its_best_windows(mean_engine: Any, 
     loud[201:206] = [0.5] * 5
     tagger = Tagger(mean_engine(clip_duration=5.0))
     scores = {tag.label: tag.score for tag in tagger.tag(levels(*loud, last=7))}
-    timeline = tagger.timeline(levels(*loud, last=7), window=2.0, hop=0.5)
+    timeline = tagger.timeline(levels(*loud, last=7), window=2.0, hop=0.5, context=0.0)
     logits = np.log(timeline.scores / (1 - timeline.scores))
     expected = 1 / (1 + np.exp(-np.sort(logits, axis=0)[-3:].mean(axis=0)))
     assert scores == pytest.approx(dict(zip(LABELS.names, expected.tolist(), strict=True)), rel=1e-4)
@@ -330,3 +330,34 @@ def test_scores_and_embedding_come_from_one_pass(mean_engine: Any, levels: Calla
         np.testing.assert_array_equal(embedded, embedding)
         assert scores.duration == expected.duration
         n_encoded = 0
+
+
+def test_an_encoded_recording_gives_all_results_without_another_pass(mean_engine, levels) -> None:
+    engine = mean_engine(clip_duration=2.0)
+    tagger, audio = Tagger(engine), levels(0.1, 0.2, 0.9, 0.3, 0.0, 0.4, 0.5, last=100)
+    encoded = tagger.encode(audio)
+    n_encoded = engine.n_encoded
+    assert encoded.duration == audio.duration and tagger.encode(encoded) is encoded
+    results = [
+        (
+            tagger.score(given).scores,
+            tagger.timeline(given).scores,
+            tagger.evidence(given, "low").weights,
+            tagger.embed(given),
+        )
+        for given in (encoded, audio)
+    ]
+    for of_encoded, of_audio in zip(*results, strict=True):
+        np.testing.assert_allclose(of_encoded, of_audio, atol=1e-6)
+    assert n_encoded > 0
+    engine.n_encoded = 0
+    tagger.score_and_embed(encoded)
+    assert engine.n_encoded == 0
+
+
+def test_what_progress_raises_ends_the_encoding(mean_engine, levels) -> None:
+    def stop(seconds: float) -> None:
+        raise InterruptedError(seconds)
+
+    with pytest.raises(InterruptedError):
+        Tagger(mean_engine()).encode(levels(0.1, 0.2), progress=stop)

@@ -26,6 +26,11 @@ _EXTRAS: Final = {
     "onnx": "export",
     "onnxscript": "export",
     "huggingface_hub": "hub",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "websockets": "serve",
 }
 """The extra that installs a missing package."""
 _OWN_EXTRAS: Final = {
@@ -196,6 +201,13 @@ _COMMANDS: Final = {
         "earmark bulk recordings/ tags/",
         'earmark bulk "s3://bucket/audioset/*.parquet" s3://bucket/tags --address auto --threshold auto',
     ),
+    "serve": (
+        "Open a page and an HTTP interface: look at recordings, listen, correct, export.",
+        "Prints the address and runs until Ctrl-C. Uploads go to a private temporary folder and are removed. Without "
+        "--token, only this machine can use the server, unless --insecure. /api/openapi.json describes the interface.",
+        "earmark serve",
+        "earmark serve --model mn10 --model earmark-esc50 --host 0.0.0.0 --token SECRET",
+    ),
     "completion": (
         "Print the completion script of a shell: the tab key then completes commands and flags.",
         "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, and "
@@ -205,7 +217,7 @@ _COMMANDS: Final = {
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""
 
-_DECODING: Final = frozenset({"tag", "timeline", "detect", "clips", "evidence"})
+_DECODING: Final = frozenset({"tag", "timeline", "detect", "clips", "evidence", "serve"})
 """Commands that decode recordings of unknown condition."""
 
 

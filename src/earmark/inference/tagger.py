@@ -14,12 +14,13 @@ import numpy as np
 from earmark.audio.recording import Audio
 from earmark.audio.tracks import Track
 from earmark.errors import AudioError, ConfigError
+from earmark.inference.encoded import Encoded, Recording
 from earmark.inference.engine import CLIP_SECONDS, Engine, encode_blocks
 from earmark.inference.events import EventSettings, Threshold, label_thresholds
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.sample_blocks import SampleBlocks
 from earmark.inference.stream import Stream
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW, Timeline
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 
@@ -73,7 +74,7 @@ class Scores:
 
 
 class Tagger:
-    """Tags recordings: paths of audio files of any common format, or `earmark.Audio`.
+    """Tags recordings: paths of audio files of any common format, `earmark.Audio`, or what `encode` returned.
 
     Args:
         engine: The network, such as an `earmark.inference.torch_engine.TorchEngine`.
@@ -107,12 +108,7 @@ class Tagger:
         return None if self.engine.thresholds is None else tuple(self.engine.thresholds)
 
     def tag(
-        self,
-        audio: Audio | str | os.PathLike[str],
-        *,
-        top: int | None = None,
-        threshold: Threshold = None,
-        track: Track = None,
+        self, audio: Recording, *, top: int | None = None, threshold: Threshold = None, track: Track = None
     ) -> list[Tag]:
         """Tags of a whole recording by falling score; `score` describes how long recordings are scored.
 
@@ -129,13 +125,28 @@ class Tagger:
         _choice(top, threshold, self.thresholds, self.labels)  # refuse invalid settings before the work
         return self.score(audio, track=track).tags(top=top, threshold=threshold)
 
-    def score(
-        self,
-        audio: Audio | str | os.PathLike[str],
-        *,
-        track: Track = None,
-        cancel: threading.Event | None = None,
-    ) -> Scores:
+    def encode(
+        self, audio: Recording, *, track: Track = None, progress: Callable[[float], None] | None = None
+    ) -> Encoded:
+        """The segments of a recording, from which every result follows without running the backbone again.
+
+        All segments are in memory, some 20 MB an hour.
+
+        Args:
+            audio: The recording.
+            track: As in `score`.
+            progress: Called after each block with the seconds read so far; what it raises ends the work.
+
+        Raises:
+            AudioError: The recording cannot be read, or is a bare array.
+            ConfigError: `track` is invalid.
+        """
+        if isinstance(audio, Encoded):
+            return audio
+        chunks, source = self._chunks(audio, track, progress=progress)
+        return Encoded(np.concatenate(list(chunks)), source.duration)
+
+    def score(self, audio: Recording, *, track: Track = None, cancel: threading.Event | None = None) -> Scores:
         """Score of each label for a whole recording of any length, in bounded memory.
 
         A recording that is at most one segment longer than the training clips is pooled whole. In a longer one, pooling
@@ -152,16 +163,17 @@ class Tagger:
             ConfigError: `track` is invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        source = SampleBlocks(audio, self.sample_rate, track, cancel=cancel)
-        logits = self._logits(encode_blocks(self.engine, source.blocks()), source)
+        chunks, source = self._chunks(audio, track, cancel=cancel)
+        logits = self._logits(chunks, source)
         return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds)
 
     def timeline(
         self,
-        audio: Audio | str | os.PathLike[str],
+        audio: Recording,
         *,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         track: Track = None,
         progress: Callable[[float], None] | None = None,
         cancel: threading.Event | None = None,
@@ -169,25 +181,28 @@ class Tagger:
         """Scores over time. The backbone runs once, whatever the window and the hop.
 
         Window k starts at k x hop and pools the segments whose middle lies in it, at least one. The end of the
-        recording cuts the last windows off.
+        recording cuts the last windows off. The context, a longer window around each window, limits its scores: the
+        context decides which labels sound, the window decides when (`SlidingWindows`).
 
         Args:
             audio: The recording.
             window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
+            context: Seconds around the middle of a window; by default half a training clip; 0 is no context.
             track: As in `score`.
             progress: Called after each block with the seconds read so far.
             cancel: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
+            ConfigError: The window is shorter than one segment, the hop too short, or another setting invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        windows = SlidingWindows(self.engine, window, hop)
-        source = SampleBlocks(audio, self.sample_rate, track, progress=progress, cancel=cancel)
+        context = CONTEXT_SHARE * self._clip_seconds if context is None else context
+        windows = SlidingWindows(self.engine, window, hop, context=context)
+        chunks, source = self._chunks(audio, track, progress=progress, cancel=cancel)
         scores: list[np.ndarray] = []
-        for segments, is_last in _with_last(encode_blocks(self.engine, source.blocks())):
+        for segments, is_last in _with_last(chunks):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
             scores.append(sigmoid(logits))
         onsets = np.arange(windows.n_windows) * hop
@@ -200,10 +215,11 @@ class Tagger:
             source.duration,
             self.thresholds,
             self.labels.ids,
+            context,
         )
 
-    def evidence(self, audio: Audio | str | os.PathLike[str], label: str, *, track: Track = None) -> Evidence:
-        """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
+    def evidence(self, audio: Recording, label: str, *, track: Track = None) -> Evidence:
+        """Contribution of each segment of a recording to one tag: its Shapley value, with a standard error.
 
         In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
         in which the label scores highest (`score`). All segments are in memory, some 20 MB an hour.
@@ -219,21 +235,21 @@ class Tagger:
             DataError: There is no such label.
         """
         index = self.labels.index(label)
-        source = SampleBlocks(audio, self.sample_rate, track)
-        segments, first = self._all_segments(source), 0
+        encoded = self.encode(audio, track=track)
+        segments, first = encoded.segments, 0
         if self._is_long(len(segments)):
             windows = self._best_windows()
-            start, end = windows.span(int(windows.finish(segments, source.duration)[:, index].argmax()))
+            start, end = windows.span(int(windows.finish(segments, encoded.duration)[:, index].argmax()))
             n_segments = round(self._clip_seconds / self.seconds_per_segment)
             first = min(max(0, (start + end - n_segments) // 2), len(segments) - n_segments)
             segments = segments[first : first + n_segments]
         try:
-            return explain(self.engine, segments, index, duration=source.duration, first=first)
+            return explain(self.engine, segments, index, duration=encoded.duration, first=first)
         except AudioError as error:
-            named = "" if isinstance(audio, Audio) else f"{os.fspath(audio)}: "
+            named = "" if isinstance(audio, Audio | Encoded) else f"{os.fspath(audio)}: "
             raise AudioError(f"{named}{error}") from error
 
-    def embed(self, audio: Audio | str | os.PathLike[str], *, track: Track = None) -> Float[np.ndarray, " feature"]:
+    def embed(self, audio: Recording, *, track: Track = None) -> Float[np.ndarray, " feature"]:
         """Embedding of a recording: the pooled clip, the input of the classifier.
 
         The recording is pooled whole, whatever its length. All segments are in memory, some 20 MB an hour.
@@ -246,13 +262,10 @@ class Tagger:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: `track` is invalid.
         """
-        source = SampleBlocks(audio, self.sample_rate, track)
-        embedding: np.ndarray = self.engine.pool(self._all_segments(source)[None])[0]
+        embedding: np.ndarray = self.engine.pool(self.encode(audio, track=track).segments[None])[0]
         return embedding
 
-    def score_and_embed(
-        self, audio: Audio | str | os.PathLike[str], *, track: Track = None
-    ) -> tuple[Scores, Float[np.ndarray, " feature"]]:
+    def score_and_embed(self, audio: Recording, *, track: Track = None) -> tuple[Scores, Float[np.ndarray, " feature"]]:
         """The results of `score` and `embed`; the recording is read and encoded once.
 
         Args:
@@ -263,19 +276,17 @@ class Tagger:
             AudioError: The recording cannot be read, or is a bare array.
             ConfigError: `track` is invalid.
         """
-        source = SampleBlocks(audio, self.sample_rate, track)
-        chunks = list(encode_blocks(self.engine, source.blocks()))
-        logits = self._logits(iter(chunks), source)
-        embedding: np.ndarray = self.engine.pool(np.concatenate(chunks)[None])[0]
-        return Scores(source.duration, sigmoid(logits), self.labels, self.thresholds), embedding
+        encoded = self.encode(audio, track=track)
+        return self.score(encoded), self.embed(encoded)
 
     def stream(
         self,
         sample_rate: int,
         *,
         n_channels: int = 1,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         threshold: Threshold = None,
         release: float | None = None,
         settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
@@ -289,6 +300,7 @@ class Tagger:
                 more.
             window: Seconds pooled for one row of scores.
             hop: Seconds from row to row.
+            context: As in `timeline`; half of it adds to the latency (`Stream.latency`).
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
             settings: As in `Timeline.events`. Settings that let a later sound change an event delay it
@@ -308,14 +320,26 @@ class Tagger:
             n_channels=n_channels,
             window=window,
             hop=hop,
+            context=CONTEXT_SHARE * self._clip_seconds if context is None else context,
             threshold=threshold,
             release=release,
             settings=settings,
             step=step,
         )
 
-    def _all_segments(self, source: SampleBlocks) -> Float[np.ndarray, "segment channel"]:
-        return np.concatenate(list(encode_blocks(self.engine, source.blocks())))
+    def _chunks(
+        self,
+        audio: Recording,
+        track: Track,
+        *,
+        progress: Callable[[float], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> tuple[Iterator[np.ndarray], SampleBlocks | Encoded]:
+        """The segments in chunks; and an object that has the duration once they are taken."""
+        if isinstance(audio, Encoded):
+            return iter([audio.segments]), audio
+        source = SampleBlocks(audio, self.sample_rate, track, progress=progress, cancel=cancel)
+        return encode_blocks(self.engine, source.blocks()), source
 
     @property
     def _clip_seconds(self) -> float:
@@ -333,7 +357,7 @@ class Tagger:
         window = max(WINDOW_SHARE * self._clip_seconds, self.seconds_per_segment)
         return SlidingWindows(self.engine, window, HOP_SHARE * self._clip_seconds, cut=False)
 
-    def _logits(self, chunks: Iterator[np.ndarray], source: SampleBlocks) -> Float[np.ndarray, " label"]:
+    def _logits(self, chunks: Iterator[np.ndarray], source: SampleBlocks | Encoded) -> Float[np.ndarray, " label"]:
         """Logits of a recording: pooled whole if it is short, otherwise the mean over its best windows."""
         windows = self._best_windows()
         waiting: list[np.ndarray] | None = []  # all segments so far; None once the recording is known to be long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -53,9 +53,21 @@ def spectrogram_of(blocks: Iterable[Float[np.ndarray, " _"]], sample_rate: int, 
     n_fft = 1 << (sample_rate // 32 - 1).bit_length()  # a window of 31 to 62 ms
     hop = max(1, sample_rate // 40)
     config = FrontendConfig(
-        sample_rate, n_fft, hop, f_max=min(14000.0, sample_rate / 2), f_min=min(50.0, sample_rate / 8)
+        sample_rate, n_fft, hop_length=hop, f_max=min(14000.0, sample_rate / 2), f_min=min(50.0, sample_rate / 8)
     )
     columns = _FrameMeans()
+    for powers in mel_powers(blocks, config):
+        columns.add(powers)
+    power, n_each = columns.all()
+    log_mel = 10 * np.log10(np.maximum(power, _FLOOR))
+    return Spectrogram(log_mel, mel_edges(config)[1:-1], n_each * hop / sample_rate, onset)
+
+
+def mel_powers(
+    blocks: Iterable[Float[np.ndarray, " _"]], config: FrontendConfig
+) -> Iterator[Float[np.ndarray, "frame mel"]]:
+    """Power in the mel bins of the frames of a recording in blocks; frame k is centred at k x `hop_length`."""
+    n_fft, hop = config.n_fft, config.hop_length
     pending = np.zeros(n_fft // 2, np.float32)  # silence first, so that frames are centred on their times
     window, filters = np.hanning(n_fft + 1)[:-1].astype(np.float32), mel_filters(config).astype(np.float32)
     for block in chain(blocks, [pending]):
@@ -63,11 +75,8 @@ def spectrogram_of(blocks: Iterable[Float[np.ndarray, " _"]], sample_rate: int, 
         n_frames = 1 + (len(pending) - n_fft) // hop if len(pending) >= n_fft else 0
         if n_frames:
             frames = np.lib.stride_tricks.sliding_window_view(pending, n_fft)[::hop][:n_frames]
-            columns.add(np.square(np.abs(np.fft.rfft(frames * window))).astype(np.float32) @ filters)
+            yield np.square(np.abs(np.fft.rfft(frames * window))).astype(np.float32) @ filters
             pending = pending[n_frames * hop :]
-    power, n_each = columns.all()
-    log_mel = 10 * np.log10(np.maximum(power, _FLOOR))
-    return Spectrogram(log_mel, mel_edges(config)[1:-1], n_each * hop / sample_rate, onset)
 
 
 class _FrameMeans:

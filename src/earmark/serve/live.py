@@ -1,0 +1,209 @@
+"""Live sound over a WebSocket: samples in, events out when they end, equal to those of the whole recording.
+
+The client sends a JSON object with the settings first, then samples in binary messages of any size, and
+`{"type": "finish"}` at the end. The server answers with JSON objects whose `type` is ready, event, scores (on request),
+error or finished.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from earmark.errors import EarmarkError, Limit, check_settings
+from earmark.inference.events import EventSettings
+from earmark.inference.stream import Stream
+from earmark.inference.tagger import Tagger
+from earmark.serve.access import is_token
+from earmark.serve.queries import TimelineQuery, read
+from earmark.serve.routes import Server, event_values
+
+INVALID: Final = 1008
+"""Close code for messages that are not as described."""
+BUSY: Final = 1013
+"""Close code when too many streams are open, or no samples come."""
+_TYPES: Final = {"int16": "<i2", "float32": "<f4"}
+_LONGEST_REASON: Final = 120
+"""Bytes of a reason in a close frame."""
+_SCORES_EVERY: Final = 0.2
+"""Seconds between messages with scores; a client that sends faster than real time gets fewer."""
+
+
+@dataclass(frozen=True)
+class StreamQuery:
+    """The samples of a stream."""
+
+    sample_rate: Annotated[int, Limit(at_least=1000, at_most=384_000)]
+    """Hz."""
+    format: Literal["int16", "float32"] = "int16"
+    """Little-endian samples: 16-bit integers, or floats of full scale 1."""
+    n_channels: Annotated[int, Limit(at_least=1, at_most=16)] = 1
+    """Channels, interleaved; their mean is analysed."""
+    model: str | None = None
+    """Name of a model; by default the first."""
+    scores: int = 0
+    """Number of scores in messages about the latest window; 0 for no such messages."""
+    token: str | None = None
+    """The token, which a page cannot send as a header."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Streams:
+    """The live streams of a server.
+
+    Args:
+        server: What requests share.
+        token: The token; None for none.
+    """
+
+    def __init__(self, server: Server, token: str | None) -> None:
+        self._server, self._token = server, token
+        self._pool = ThreadPoolExecutor(server.settings.streams, "stream")
+        self.n_open = 0
+        """Number of open streams."""
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Serves one stream."""
+        await socket.accept()
+        if self.n_open >= self._server.settings.streams:
+            await _refuse(socket, BUSY, f"{self.n_open} streams are open already; try again later")
+            return
+        self.n_open += 1
+        try:
+            await self._serve(socket)
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # the client has left, possibly while a message was sent
+        except TimeoutError:
+            await _refuse(socket, BUSY, f"no samples for {self._server.settings.stream_timeout:g} s")
+        except (EarmarkError, ValueError) as error:
+            await _refuse(socket, INVALID, " ".join(str(error).split()))
+        finally:
+            self.n_open -= 1
+
+    async def _serve(self, socket: WebSocket) -> None:
+        query, stream, tagger = await self._begin(socket)
+        frame = np.dtype(_TYPES[query.format]).itemsize * query.n_channels
+        rest, sent_at, loop = b"", 0.0, asyncio.get_running_loop()
+        while True:
+            message = await self._receive(socket)
+            if (data := message.get("bytes")) is None:
+                _check_finish(message.get("text") or "")
+                break
+            data = rest + data
+            whole = len(data) // frame * frame
+            data, rest = data[:whole], data[whole:]
+            events = await loop.run_in_executor(self._pool, stream.push, _samples(data, query))
+            for event in events:
+                await _send(socket, {"type": "event", **event_values(event)})
+            self._server.measures.events.inc(len(events))
+            if query.scores and time.monotonic() - sent_at >= _SCORES_EVERY:
+                sent_at = time.monotonic()
+                await _send(socket, _scores(stream, tagger, query.scores))
+        for event in await loop.run_in_executor(self._pool, stream.finish):
+            await _send(socket, {"type": "event", **event_values(event)})
+        self._server.measures.audio.inc(stream.duration)
+        await _send(socket, {"type": "finished", "duration": round(stream.duration, 6)})
+        await socket.close()
+
+    async def _begin(self, socket: WebSocket) -> tuple[StreamQuery, Stream, Tagger]:
+        """Reads the settings and makes the stream.
+
+        Raises:
+            EarmarkError: A setting is invalid.
+            ValueError: The first message is no JSON object, or the token is wrong.
+        """
+        message = await self._receive(socket)
+        values = json.loads(message.get("text") or "null")
+        if not isinstance(values, dict):
+            raise ValueError("a JSON object with the settings was expected first")
+        may_call = "authorization" in socket.headers or is_token(self._token, values.get("token"))
+        if not may_call:
+            raise ValueError("the token is wrong or missing in the first message")
+        query, windows, rules = read(_as_parameters(values), StreamQuery, TimelineQuery, EventSettings)
+        model, tagger = self._server.tagger(query.model)
+        stream = tagger.stream(
+            query.sample_rate,
+            n_channels=query.n_channels,
+            **asdict(windows),
+            settings=rules,
+        )
+        await _send(
+            socket,
+            {
+                "type": "ready",
+                "model": model,
+                "labels": list(tagger.labels.names),
+                "window": windows.window,
+                "hop": windows.hop,
+                "latency": round(stream.latency + rules.delay, 6),
+            },
+        )
+        return query, stream, tagger
+
+    async def _receive(self, socket: WebSocket) -> Mapping[str, Any]:
+        async with asyncio.timeout(self._server.settings.stream_timeout):
+            message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        return message
+
+
+def _as_parameters(values: Mapping[str, Any]) -> QueryParams:
+    """The object of the first message as parameters: a list repeats one, an object gives LABEL:SCORE."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += [(name, f"{key}:{score}") for key, score in value.items()]
+        elif isinstance(value, list):
+            pairs += [(name, str(entry)) for entry in value]
+        elif value is not None:
+            pairs.append((name, str(value)))
+    return QueryParams(pairs)
+
+
+def _check_finish(text: str) -> None:
+    """Raises ValueError unless the message ends the stream."""
+    value = json.loads(text)
+    if not isinstance(value, dict) or value.get("type") != "finish":
+        raise ValueError('samples in a binary message, or {"type": "finish"}, were expected')
+
+
+def _samples(data: bytes, query: StreamQuery) -> np.ndarray:
+    samples = np.frombuffer(data, _TYPES[query.format]).astype(query.format, copy=False)
+    return samples if query.n_channels == 1 else samples.reshape(-1, query.n_channels).T
+
+
+def _scores(stream: Stream, tagger: Tagger, n: int) -> dict[str, Any]:
+    scores = stream.scores
+    best = [] if scores is None else np.argsort(-scores, kind="stable")[:n].tolist()
+    return {
+        "type": "scores",
+        "duration": round(stream.duration, 6),
+        "scores": [] if scores is None else [[tagger.labels.names[i], round(float(scores[i]), 6)] for i in best],
+        "sounding": [event_values(event) for event in stream.sounding],
+    }
+
+
+async def _send(socket: WebSocket, value: Mapping[str, Any]) -> None:
+    await socket.send_text(json.dumps(value, allow_nan=False, ensure_ascii=False))
+
+
+async def _refuse(socket: WebSocket, code: int, reason: str) -> None:
+    try:
+        await _send(socket, {"type": "error", "error": reason})
+        await socket.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+    except (WebSocketDisconnect, RuntimeError):
+        pass  # the client has left already

@@ -1,0 +1,223 @@
+"""Recordings on the server: of one request, or held for a page that looks at them."""
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from starlette.exceptions import HTTPException
+
+from earmark.audio.recording import AUDIO_SUFFIXES, probe
+from earmark.errors import AudioError
+from earmark.inference.encoded import Encoded
+from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import Timeline
+from earmark.serve.pyramid import Pyramid
+from earmark.serve.queries import TimelineQuery
+from earmark.serve.uploads import MB, named
+from earmark.storage.recent_values import RecentValues
+
+_TIMELINES: Final = 4
+"""Timelines kept of a recording."""
+
+
+class Recording:
+    """An upload in a private folder, with what has been computed from it.
+
+    Args:
+        folder: The folder, which `remove` deletes.
+        max_duration: Seconds; decoding stops there.
+    """
+
+    def __init__(self, folder: Path, max_duration: float) -> None:
+        self.folder, self.path = folder, folder / "recording"
+        self.id = secrets.token_urlsafe(16)
+        self.name = "recording"
+        self.used = time.monotonic()
+        self.pyramid: Pyramid | None = None
+        self.error: str | None = None
+        """Why the recording cannot be shown."""
+        self.seconds = {"decoded": 0.0, "encoded": 0.0}
+        """Progress."""
+        self._max_duration = max_duration
+        self._lock = threading.Lock()
+        self._encoded: dict[str, Encoded] = {}
+        self._timelines: RecentValues[tuple[str, TimelineQuery], Timeline] = RecentValues(_TIMELINES)
+        self._removed = threading.Event()
+
+    @property
+    def n_bytes(self) -> int:
+        """Size on disk."""
+        with suppress(OSError):
+            return sum(path.stat().st_size for path in self.folder.iterdir())
+        return 0
+
+    def check_length(self) -> None:
+        """Checks the length that the header states.
+
+        Raises:
+            AudioError: The recording cannot be read.
+            HTTPException: It is too long.
+        """
+        with named(self.path, self.name):
+            self._check_duration(probe(self.path).duration or 0.0)
+
+    def encoded(self, model: str, tagger: Tagger, stop: threading.Event) -> Encoded:
+        """The segments, which are computed once.
+
+        Raises:
+            AudioError: The recording cannot be read.
+            HTTPException: It is too long.
+            CancelledError: `stop` is set, or the recording is removed.
+        """
+        with self._lock:
+            self.check_goes_on(stop)
+            if model not in self._encoded:
+                self.check_length()
+                with named(self.path, self.name):
+                    self._encoded[model] = tagger.encode(self.path, progress=self._progress("encoded", stop))
+            return self._encoded[model]
+
+    def timeline(self, model: str, tagger: Tagger, query: TimelineQuery, stop: threading.Event) -> Timeline:
+        """The timeline; the most recent ones are kept.
+
+        Raises:
+            Exception: As `encoded`, and what `Tagger.timeline` raises.
+        """
+        key = (model, query)
+        known = self._timelines.get(key)
+        if known is not None:
+            return known
+        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
+
+    def show(self, stop: threading.Event) -> None:
+        """Decodes the recording for the page; `pyramid` or `error` is set then.
+
+        Raises:
+            CancelledError: `stop` is set, or the recording is removed.
+        """
+        try:
+            self.check_length()
+            with named(self.path, self.name):
+                self.pyramid = Pyramid.of(self.path, self.folder, self._progress("decoded", stop))
+        except AudioError as error:
+            self.error = str(error)
+        except HTTPException as error:
+            self.error = error.detail
+        except OSError:
+            self.check_goes_on(stop)
+            raise
+
+    def check_goes_on(self, stop: threading.Event) -> None:
+        """Raises CancelledError if nobody waits for the work any more."""
+        if stop.is_set() or self._removed.is_set():
+            raise CancelledError
+
+    def _progress(self, kind: str, stop: threading.Event) -> Callable[[float], None]:
+        def report(seconds: float) -> None:
+            self.check_goes_on(stop)
+            self._check_duration(seconds)
+            self.seconds[kind] = seconds
+
+        return report
+
+    def _check_duration(self, seconds: float) -> None:
+        if seconds > self._max_duration:
+            raise HTTPException(
+                413, f"{self.name}: a recording of up to {self._max_duration:g} s was expected; send it in parts"
+            )
+
+    def remove(self) -> None:
+        """Deletes the folder and stops all work on it."""
+        self._removed.set()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Shelf:
+    """The recordings that the server has.
+
+    Args:
+        max_duration: Seconds; decoding stops there.
+        hold: Seconds after their last use for which recordings are held.
+        max_held: MB on disk of all held recordings.
+        keep: Folder that receives a copy of every upload; None for none.
+    """
+
+    def __init__(self, max_duration: float, hold: float, max_held: float, keep: Path | None = None) -> None:
+        self._max_duration, self._hold, self._max_held, self._keep = max_duration, hold, max_held, keep
+        self._root = tempfile.TemporaryDirectory(prefix="earmark-serve-", ignore_cleanup_errors=True)
+        self._held: dict[str, Recording] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def new(self) -> Recording:
+        """A recording in a folder of its own; its file is still missing."""
+        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration)
+
+    def hold(self, recording: Recording) -> None:
+        """Holds a recording; drops the least recently used ones if they take too much room."""
+        self._held[recording.id] = recording
+        self.tidy()
+
+    def held(self, name: str) -> Recording:
+        """The recording with this id.
+
+        Raises:
+            HTTPException: There is none.
+        """
+        recording = self._held.get(name)
+        if recording is None:
+            raise HTTPException(404, f"no recording has this id; recordings are dropped {self._hold:g} s after use")
+        recording.used = time.monotonic()
+        return recording
+
+    def drop(self, name: str) -> None:
+        """Removes a held recording.
+
+        Raises:
+            HTTPException: There is none.
+        """
+        self.held(name)
+        self._held.pop(name).remove()
+
+    def tidy(self) -> None:
+        """Drops recordings that nobody has used for long, and the oldest if they take too much room."""
+        now = time.monotonic()
+        by_use = sorted(self._held.values(), key=lambda recording: recording.used)
+        total = sum(recording.n_bytes for recording in by_use)
+        for recording in by_use:
+            is_last = recording is by_use[-1]
+            if now - recording.used <= self._hold and (is_last or total <= self._max_held * MB):
+                break
+            total -= recording.n_bytes
+            self._held.pop(recording.id).remove()
+
+    def keep(self, recording: Recording) -> None:
+        """Copies an upload to the folder that keeps all, under a new name.
+
+        Raises:
+            OSError: The copy cannot be written.
+        """
+        if self._keep is None:
+            return
+        suffix = Path(recording.name).suffix.lower()
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        target = self._keep / f"{moment}-{secrets.token_hex(4)}{suffix if suffix in AUDIO_SUFFIXES else ''}"
+        self._keep.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(recording.path, target)
+
+    def close(self) -> None:
+        """Removes everything."""
+        for recording in self._held.values():
+            recording.remove()
+        self._held.clear()
+        self._root.cleanup()

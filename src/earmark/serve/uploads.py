@@ -1,0 +1,158 @@
+"""Uploads: the body of a request, in any of three forms, into a private file."""
+
+import asyncio
+import base64
+import binascii
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from earmark.errors import AudioError
+from earmark.serve.settings import ServeSettings
+
+MB: Final = 1_000_000
+_SLOWEST: Final = 10_000
+"""Bytes per second that an upload must reach on average."""
+_LARGEST_JSON: Final = 64 * MB
+"""Bytes of a JSON body, which is in memory."""
+_LONGEST_NAME: Final = 120
+
+
+class LimitedBodies:
+    """Middleware that refuses bodies which are too large (413) or too slow (408).
+
+    Args:
+        app: The application.
+        settings: `max_size` and `upload_timeout`.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit, patience = self._settings.max_size * MB, self._settings.upload_timeout
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        clock = asyncio.get_running_loop().time
+        begin, n_received, is_whole = clock(), 0, False
+
+        async def limited() -> Message:
+            nonlocal n_received, is_whole
+            if is_whole:
+                return await receive()
+            if int(announced) > limit:
+                raise _refusal(413, f"an upload of up to {limit / MB:g} MB was expected, not {int(announced) / MB:g}")
+            try:
+                # slow clients must also keep up on average, or a byte at a time would last forever
+                latest = begin + patience + n_received / _SLOWEST
+                async with asyncio.timeout_at(min(clock() + patience, max(latest, clock() + 0.001))):
+                    message = await receive()
+            except TimeoutError as error:
+                text = f"the upload was too slow: {n_received} bytes in {clock() - begin:.0f} s"
+                raise _refusal(408, text) from error
+            n_received += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            if n_received > limit:
+                raise _refusal(413, f"an upload of up to {limit / MB:g} MB was expected")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _refusal(status: int, text: str) -> HTTPException:
+    # the rest of the body is not read
+    return HTTPException(status, text, {"Connection": "close"})
+
+
+async def save(request: Request, path: Path) -> tuple[str, dict[str, Any]]:
+    """Writes the recording in a body to a new file; returns its name, a mere label, and parameters beside it.
+
+    The body is the recording itself, a multipart form with one file, or JSON as Hugging Face's clients send it:
+    `{"inputs": BASE64, "parameters": {...}}`.
+
+    Raises:
+        HTTPException: The body is none of these, empty, too large or too slow.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    name, parameters = request.query_params.get("name", ""), {}
+    if kind == "multipart/form-data":
+        name = await _save_form(request, path) or name
+    elif kind == "application/json":
+        parameters = await _save_json(request, path)
+    else:
+        with path.open("xb") as file:
+            async for piece in request.stream():
+                file.write(piece)
+    if path.stat().st_size == 0:
+        raise HTTPException(400, "a recording was expected as the body or in a multipart form, got 0 bytes")
+    return label(name), parameters
+
+
+async def _save_form(request: Request, path: Path) -> str:
+    async with request.form(max_files=1, max_fields=8) as form:
+        file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
+        if file is None:
+            raise HTTPException(400, "a form with a file was expected, got one without")
+        with path.open("xb") as copy:
+            await asyncio.to_thread(shutil.copyfileobj, file.file, copy)
+        return file.filename or ""
+
+
+async def _save_json(request: Request, path: Path) -> dict[str, Any]:
+    value = await read_json(request)
+    inputs, parameters = (value.get("inputs"), value.get("parameters")) if isinstance(value, dict) else (None, None)
+    if not isinstance(inputs, str) or not isinstance(parameters, dict | None):
+        raise HTTPException(400, 'JSON of the form {"inputs": BASE64, "parameters": {...}} was expected')
+    try:
+        path.write_bytes(base64.b64decode(inputs, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise HTTPException(400, f"inputs: base64 was expected ({error})") from error
+    return parameters or {}
+
+
+async def read_json(request: Request) -> Any:
+    """The value of a JSON body.
+
+    Raises:
+        HTTPException: The body is no JSON, or too large.
+    """
+    pieces, n_bytes = [], 0
+    async for piece in request.stream():
+        pieces.append(piece)
+        n_bytes += len(piece)
+        if n_bytes > _LARGEST_JSON:
+            raise _refusal(413, f"JSON of up to {_LARGEST_JSON // MB} MB was expected; send the bytes as the body")
+    try:
+        return json.loads(b"".join(pieces))
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"JSON was expected as the body ({error})") from error
+
+
+def label(name: str) -> str:
+    r"""A file name from a client as a label: without folders and control characters, never a path.
+
+    >>> label("..\\..\\etc/passwd"), label("")
+    ('passwd', 'recording')
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c for c in last if c.isprintable()).strip()[:_LONGEST_NAME]
+    return shown if shown.strip(".") else "recording"
+
+
+@contextmanager
+def named(path: Path, name: str) -> Iterator[None]:
+    """In the block, errors about the file name the client's label instead of the path."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(path), name)) from error
