@@ -39,7 +39,10 @@ def test_no_clip_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     ("words", "status", "reason"),
     [
         (["clips", "none.csv", "out"], 1, "none.csv"),
-        (["clips", "events.xyz", "out"], 1, "--events-format"),
+        (["clips", "events.xyz", "out"], 2, "--events-format"),
+        (["clips", "events.csv", "out", "--jobs", "0"], 2, "at least 1"),
+        (["clips", "events.csv", "out", "--audio-root", "gone"], 2, "gone"),
+        (["clips", "e.id.csv", "out"], 2, "Kaleidoscope table, which earmark writes but does not read"),
         (["clips", "events.csv", "out", "--pad", "-1"], 2, "at least 0"),
     ],
 )

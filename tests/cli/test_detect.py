@@ -124,6 +124,10 @@ def test_invalid_flags_are_refused_before_the_work(
         (["--per-file"], "a.flac and "),  # both would be a.csv
         (["--per-file", "--format", "table"], "choose another --format"),
         (["--per-file", "--out", model], "a folder was expected"),
+        (
+            ["--per-file", "--out", str(tmp_path / "night.csv")],
+            "a folder was expected with --per-file, not the name of",
+        ),
         (["--resume"], "--out, which is missing"),
         (["--resume", "--out", str(tmp_path / "t")], "cannot read a table again"),
         (["--json", "--format", "csv"], "give one of them"),
@@ -184,7 +188,9 @@ def test_resume_adds_only_the_missing_files(model: str, folder: Path, tmp_path: 
     shutil.copy(folder / "street.ogg", folder / "b.wav")
     capfd.readouterr()
     assert cli.main([*words, "--resume"]) == 0
-    assert "scored 1 of 1 file, 2.0 s of sound" in capfd.readouterr().err
+    captured = capfd.readouterr()
+    assert "scored 1 of 1 file, 2.0 s of sound" in captured.err
+    assert f"note: {tmp_path / 'e.csv'} keeps its events of 3 files, whatever the settings" in captured.err
     resumed = (tmp_path / "e.csv").read_bytes()
     assert cli.main(words) == 0
     assert resumed == (tmp_path / "e.csv").read_bytes()

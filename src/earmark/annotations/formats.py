@@ -78,9 +78,8 @@ class Format:
         mark = next((mark for mark in self.forbidden if mark in file), None)
         reason = f"it holds {mark!r}" if mark is not None else "it is not UTF-8"
         if mark is not None or (self.is_utf8 and as_text(file) != file):
-            name = as_text(file)
             raise DataError(
-                f"{name!r}: {self.title} cannot hold this file name: {reason}; rename the file, or take csv"
+                f"{file!r}: {self.title} cannot hold this file name: {reason}; rename the file, or take csv"
             )
 
     def _checked(self, files: Iterable[FileEvents]) -> Iterator[FileEvents]:

@@ -106,7 +106,7 @@ def detect(
         return _run(found, find, FilePerRecording(found, style, out, resume), n_jobs, quiet, quiet)
     journal = table_journal(out, {"model": fingerprint(model, engine), **rules})
     hidden = quiet or (out is None and sys.stdout.isatty())
-    return _run(found, find, OneTable(found, style, out, journal, resume), n_jobs, quiet, hidden)
+    return _run(found, find, OneTable(found, style, out, journal, resume, quiet), n_jobs, quiet, hidden)
 
 
 def _run(

@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 from earmark.cli.flags import ThresholdOrFile
 from earmark.cli.labels import check_labels, labels_in, read_labels, read_thresholds
-from earmark.errors import ConfigError, Limit, check_settings
+from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.inference.events import EventSettings, Threshold
 from earmark.labels import LabelSet
 
 _FILES: Final = ("labels", "threshold")
+_TABLES: Final = (".txt", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class EventFlags:
             if self.labels not in labels and path.is_file():
                 chosen = read_labels(path)
                 check_labels(path, chosen, labels)
+            elif self.labels not in labels and path.suffix.lower() in _TABLES:
+                raise DataError(f"labels: {path}: no such file")
             else:
                 chosen = labels_in(self.labels, labels)
         times = {name: value for name, value in asdict(self).items() if name not in _FILES}

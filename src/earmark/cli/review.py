@@ -66,7 +66,8 @@ def review(
         _print(folder, verdicts, found, proposed, precision)
     if compared.others:
         shown = first_few([str(path.relative_to(folder)) for path in compared.others])
-        note(f"note: {counted(len(compared.others), 'recording')} not in the manifest do not count: {shown}", quiet)
+        n_others = counted(len(compared.others), "recording")
+        note(f"note: the manifest lacks {n_others} in the folder, which count for nothing: {shown}", quiet)
     if thresholds is not None:
         _write_thresholds(thresholds, proposed, precision, min_clips, quiet)
     if out is not None:
@@ -116,9 +117,14 @@ def _print(
             proposals.append((label, "none", "", "", "", ""))
         else:
             threshold, estimate, n_clips, kept = proposal
-            proposals.append((label, f"{threshold:.4g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
+            proposals.append((label, f"{_rounded_down(threshold):g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
     console.print(f"lowest threshold with a precision of {precision:g}:")
     console.print(table(proposals, *_OF_PROPOSALS))
+
+
+def _rounded_down(threshold: float) -> float:
+    """The threshold with four digits, which the clip that gave it still reaches."""
+    return math.floor(round(threshold * 1e4, 6)) / 1e4
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
@@ -171,10 +177,7 @@ def _write_thresholds(
 ) -> None:
     """Writes the proposals; an existing file keeps the lines of other labels."""
     before = read_thresholds(path) if path.exists() else {}
-    # rounded down: the clip that gave the threshold must reach it
-    found = {
-        label: math.floor(round(own.threshold * 1e4, 6)) / 1e4 for label, own in proposed.items() if own is not None
-    }
+    found = {label: _rounded_down(own.threshold) for label, own in proposed.items() if own is not None}
     with destination(path) as stream:
         write_thresholds({**before, **found}, stream)
     note(f"{path}: {counted(len(found), 'threshold')}", quiet)

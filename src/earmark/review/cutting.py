@@ -47,7 +47,7 @@ class ClipsConfig:
     max_duration: Annotated[float, Limit(above=0)] = 60.0
     """Longest clip in seconds; a longer event is cut from its beginning."""
     per_label: Annotated[int | None, Limit(at_least=1)] = None
-    """Most clips of a label, chosen evenly from ten bands of the score; by default all."""
+    """Most clips of a label, evenly from the score bands 0.0-0.1, ... 0.9-1.0 (10 reach them all); by default all."""
     seed: Annotated[int, Limit(at_least=0)] = 0
     """Seed of the choice within a band."""
 
