@@ -79,6 +79,20 @@ COMMANDS: Final = {
         "zero-shot ESC-50 work mn04_as_mAP_432.pt",
         "zero-shot",
     ),
+    "event-decoder": (
+        "Compare decoders of events on soundscapes.",
+        "Writes results/event-decoder.md, .json and event-decoder-search.jsonl. Fold 1 chooses and fold 5 tests; a "
+        "model that was trained on them is no fair test. Without arguments it writes the page again from these files.",
+        "event-decoder ESC-50 work folds-2-3.safetensors mn04_as_mAP_432.pt",
+        "event-decoder",
+    ),
+    "evidence-methods": (
+        "Compare ways to say which segments carry a tag.",
+        "Writes results/evidence.md, .json and evidence-barks.png. MODELS know ESC-50's labels; the last one draws the "
+        "picture. Without arguments it writes the page again from results/evidence.json.",
+        "evidence-methods ESC-50 work folds-2-3.safetensors earmark-esc50",
+        "evidence-methods",
+    ),
     "frozen-backbone": (
         "Compare heads on a frozen published network, on single clips and on soundscapes.",
         "Writes results/frozen-backbone.md and .json. Interrupted, the same command resumes. Without arguments it "

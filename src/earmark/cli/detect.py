@@ -18,6 +18,7 @@ from earmark.cli.detection_files import FilePerRecording, OneTable, Style, table
 from earmark.cli.detections import EventForm, FileDetections, event_form
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
+    Context,
     DecodeTimeout,
     Device,
     Engine,
@@ -42,6 +43,7 @@ from earmark.cli.recordings import (
 )
 from earmark.errors import DataError, Limit, counted
 from earmark.inference.events import label_thresholds
+from earmark.inference.timeline import HOP, WINDOW
 
 _DEFAULTS: Final = EventFlags()
 
@@ -54,8 +56,9 @@ def detect(
     engine: Engine = "auto",
     device: Device = "auto",
     overlap: Overlap = None,
-    window: Window = 2.0,
-    hop: Hop = 0.4,
+    window: Window = WINDOW,
+    hop: Hop = HOP,
+    context: Context = None,
     events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
@@ -94,10 +97,10 @@ def detect(
         tagger = hub.load(model, n_threads, "float32", engine, overlap, device)
     settings = events.settings(tagger.labels)
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
-    rules = {"window": window, "hop": hop, "track": track, "overlap": overlap, **asdict(settings)}
+    rules = {"window": window, "hop": hop, "context": context, "track": track, "overlap": overlap, **asdict(settings)}
 
     def find(path: Path, recording: Recording, cancel: threading.Event) -> FileDetections:
-        timeline = tagger.timeline(path, window=window, hop=hop, track=track, cancel=cancel)
+        timeline = tagger.timeline(path, window=window, hop=hop, context=context, track=track, cancel=cancel)
         return FileDetections(recording.file, timeline.duration, tuple(timeline.events(settings=settings)))
 
     if per_file:

@@ -25,7 +25,7 @@ class EventFlags:
     """Find only these labels: names or ids joined by commas, or a file with one a line; by default all."""
     threshold: ThresholdOrFile = None
     """Lowest score of an event: a number, auto (the model's), or a file of `earmark thresholds`; else auto or 0.5."""
-    release: Annotated[float, Limit(above=0, at_most=1)] = 0.5
+    release: Annotated[float, Limit(above=0, at_most=1)] = 0.8
     """Fraction of the threshold at which an event ends."""
     max_gap: Annotated[float, Limit(at_least=0)] = 0.0
     """Join events of a label that are at most this many seconds apart."""

@@ -27,6 +27,12 @@ Data = Annotated[
         "audioset-features:DIR."
     ),
 ]
+Context = Annotated[
+    float | None,
+    Parameter(
+        help="Seconds around each row that decide which labels sound; 0 is off; by default half a training clip."
+    ),
+]
 DecodeTimeout = Annotated[
     float | None,
     Limit(above=0),
