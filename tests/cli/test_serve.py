@@ -39,7 +39,9 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
     ("flags", "words"),
     [
         (["--host", "0.0.0.0"], "--host: other machines could use a server at 0.0.0.0 without a token"),
-        (["--token", ""], "--token: a word was expected"),
+        (["--token", ""], "--token: a word of ASCII"),
+        (["--token", "for bidden"], "--token: a word of ASCII"),
+        (["--token", "geheimnís"], "--token: a word of ASCII"),
         (["--queue", "-1"], "--queue: at least 0"),
         (["--model", "earmark-esc50", "--model", "earmark-esc50"], "another model is named earmark-esc50"),
     ],
@@ -47,6 +49,12 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
 def test_invalid_flags_are_refused(flags: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serve", *flags]) == 2
     assert words in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_keep_uploads_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["serve", "--keep", str(tmp_path / "file")]) == 1
+    assert f"--keep: {tmp_path / 'file'}: a folder to write to was expected" in capfd.readouterr().err
 
 
 def test_a_port_in_use_is_named(capfd: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ class TagQuery:
 class TimelineQuery:
     """Windows of a timeline."""
 
-    window: Annotated[float, Limit(above=0)] = 2.0
+    window: Annotated[float, Limit(above=0, at_most=3600)] = 2.0
     """Seconds pooled for one row of scores."""
     hop: Annotated[float, Limit(at_least=0.01)] = 0.4
     """Seconds from one row to the next."""
