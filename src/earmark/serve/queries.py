@@ -41,11 +41,11 @@ class TagQuery:
 class TimelineQuery:
     """Windows of a timeline."""
 
-    window: Annotated[float, Limit(above=0)] = WINDOW
+    window: Annotated[float, Limit(above=0, at_most=3600)] = WINDOW
     """Seconds pooled for one row of scores."""
     hop: Annotated[float, Limit(at_least=0.01)] = HOP
     """Seconds from one row to the next."""
-    context: Annotated[float | None, Limit(at_least=0)] = None
+    context: Annotated[float | None, Limit(at_least=0, at_most=3600)] = None
     """Seconds around a row whose scores limit its own; by default half a training clip; 0: none."""
 
     def __post_init__(self) -> None:

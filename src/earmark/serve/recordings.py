@@ -1,5 +1,6 @@
 """Recordings on the server: of one request, or held for a page that looks at them."""
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from earmark.serve.queries import TimelineQuery
 from earmark.serve.uploads import MB, named
 from earmark.storage.recent_values import RecentValues
 
+_LOG: Final = logging.getLogger(__name__)
 _TIMELINES: Final = 4
 """Timelines kept of a recording."""
 
@@ -99,7 +101,7 @@ class Recording:
         return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
 
     def show(self, stop: threading.Event) -> None:
-        """Decodes the recording for the page; `pyramid` or `error` is set then.
+        """Decodes the recording for the page and sets `pyramid` or `error`.
 
         Raises:
             CancelledError: `stop` is set, or the recording is removed.
@@ -112,9 +114,13 @@ class Recording:
             self.error = str(error)
         except HTTPException as error:
             self.error = error.detail
-        except OSError:
-            self.check_goes_on(stop)
+        except CancelledError:
             raise
+        except Exception:
+            self.check_goes_on(stop)
+            # a page that asks for the state must not wait forever
+            self.error = f"{self.name}: the server failed to decode it; its log says why"
+            _LOG.exception("a recording cannot be decoded")
 
     def check_goes_on(self, stop: threading.Event) -> None:
         """Raises CancelledError if nobody waits for the work any more."""
@@ -187,7 +193,7 @@ class Shelf:
             HTTPException: There is none.
         """
         self.held(name)
-        self._held.pop(name).remove()
+        self._forget(name)
 
     def tidy(self) -> None:
         """Drops recordings that nobody has used for long, and the oldest if they take too much room."""
@@ -199,7 +205,13 @@ class Shelf:
             if now - recording.used <= self._hold and (is_last or total <= self._max_held * MB):
                 break
             total -= recording.n_bytes
-            self._held.pop(recording.id).remove()
+            self._forget(recording.id)
+
+    def _forget(self, name: str) -> None:
+        # a thread tidies up meanwhile
+        recording = self._held.pop(name, None)
+        if recording is not None:
+            recording.remove()
 
     def keep(self, recording: Recording) -> None:
         """Copies an upload to the folder that keeps all, under a new name.
