@@ -86,8 +86,8 @@ def listen(
     """Watch live sound.
 
     Args:
-        source: Number or part of the name of a microphone, a URL, a recording, or - for standard input; else the default
-            microphone.
+        source: Number or part of the name of a microphone, a URL, a recording, or - for standard input; else the
+            default microphone.
         sample_rate: Rate in Hz. With it, standard input has raw samples; without, a format that names its own rate.
         channels: Number of channels of raw samples or of the microphone; 1 by default.
         encoding: Type of raw samples, little-endian.
@@ -165,6 +165,8 @@ def _source(
             return _Source(lambda: MediaStream(stream, "standard input"), "standard input")
         raw = RawSamples(stream, sample_rate, channels or 1, encoding)
         return _Source(lambda: raw, "standard input")
+    if source is not None and Path(source).name != source:
+        raise CycloptsError(f"{source}: no such file")
     from earmark.audio.microphone import Microphone
 
     name = f"microphone {source}" if source else "the microphone"

@@ -20,6 +20,7 @@ from earmark.listening.reader import Block, Ended, Opened, Reader
 
 _FIRST_WAIT: Final = 1.0
 """Seconds before the first attempt to connect again; each later wait is twice as long."""
+_SLACK: Final = 1e-6
 _STABLE: Final = 10.0
 """Seconds of sound after which a connection counts as good, so that the waits begin again."""
 
@@ -212,7 +213,7 @@ class _Piece:
         self._row: np.ndarray | None = None
         self.sounding: set[str] = set()
         """Labels of the events that have begun and still last."""
-        self._began: dict[str, float] = {}  # onset of the latest event of each label that has begun
+        self._began: dict[str, list[float]] = {}  # onsets of events that have begun and are not final, by label
         self._saved: dict[str, tuple[float, str | None]] = {}  # clips of events that still last, by label
 
     def place(self, base: float, start: datetime | None) -> None:
@@ -232,32 +233,41 @@ class _Piece:
         if self._stream.scores is self._row:  # no new window
             return
         self._row = self._stream.scores
-        sounding = [e for e in self._stream.sounding if e.offset - e.onset >= self._events.min_duration]
+        sounding = [e for e in self._stream.sounding if e.offset - e.onset >= self._events.min_duration - _SLACK]
         self.sounding = {event.label for event in sounding}
-        yield from map(self._ended, final)
+        for event in final:
+            yield from self._ended(event)
         for event in sounding:
-            if self._began.get(event.label) != event.onset:
-                self._began[event.label] = event.onset
+            began = self._began.setdefault(event.label, [])
+            if event.onset not in began:
+                began.append(event.onset)
                 yield self._of(event, "began")
-            if self._clips is not None and self._stream.duration - event.onset >= self._clips.longest_clip:
+            if self._clips is not None and event.offset - event.onset >= self._clips.longest_clip:
                 self._save_early(event)
 
     def finish(self) -> Iterator[Message]:
         """Messages of the events that remain."""
         final = self._stream.finish()
         self.sounding = set()
-        yield from map(self._ended, final)
+        for event in final:
+            yield from self._ended(event)
 
     def _of(self, event: Event, kind: Literal["began", "event"]) -> Message:
         offset = None if kind == "began" else self._base + event.offset
         return Message(kind, self._base + event.onset, offset, event.label, event.score)
 
-    def _ended(self, event: Event) -> Message:
+    def _ended(self, event: Event) -> Iterator[Message]:
+        began = self._began.pop(event.label, [])
+        if not any(event.onset <= onset <= event.offset for onset in began):
+            yield self._of(event, "began")  # it was over before the next window
+        self._began[event.label] = [onset for onset in began if onset > event.offset]
         saved = self._saved.get(event.label)
         if saved is not None and event.onset <= saved[0] <= event.offset:
             del self._saved[event.label]
-            return replace(self._of(event, "event"), clip=saved[1])
-        return replace(self._of(event, "event"), clip=self._save(event))
+            clip = saved[1]
+        else:
+            clip = self._save(event)
+        yield replace(self._of(event, "event"), clip=clip)
 
     def _save_early(self, event: Event) -> None:
         """Saves the first part of a long event before its sound is forgotten."""
