@@ -59,6 +59,27 @@ COMMANDS: Final = {
         "esc50-model ESC-50 work",
         "esc50-model",
     ),
+    "degraded": (
+        "Measure a model on degraded clips: noise, rooms, codecs, devices, clipping, level.",
+        "Prints a table of top-1 and mAP for each degradation. MODEL must not have been trained on the split.",
+        "degraded work/three-folds.safetensors ESC-50",
+        "degraded work/three-folds.safetensors ESC-50 --split 5 --seed 1 --out degraded.json",
+    ),
+    "conditions": (
+        "Train with each recording condition alone and with all, and measure on degraded clips.",
+        "Writes results/conditions.md and .json. Interrupted, the same command resumes. Without BANK and WORK it "
+        "writes the page again from results/conditions.json.",
+        "conditions ESC-50 work",
+        "conditions ESC-50 work --all-labels --width 32 --n-clips-seen 480000",
+    ),
+    "distilled-models": (
+        "Train, calibrate and measure two students of a published network: AudioSet's labels, and ESC-50's.",
+        "Writes results/distilled-models.md and .json. WORK receives audioset/, three-folds.safetensors, which the "
+        "figures are about, and earmark-esc50.safetensors. Interrupted, the same command resumes. Without arguments it "
+        "writes the page again from results/distilled-models.json.",
+        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt work",
+        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt trial --share 0.01",
+    ),
     "long-recordings": (
         "Compare ways to score recordings of 10 s to 10 minutes.",
         "Writes results/long-recordings.md and .json. MODEL must not have been trained on fold 5, such as "
@@ -78,6 +99,20 @@ COMMANDS: Final = {
         "results/zero-shot.json.",
         "zero-shot ESC-50 work mn04_as_mAP_432.pt",
         "zero-shot",
+    ),
+    "event-decoder": (
+        "Compare decoders of events on soundscapes.",
+        "Writes results/event-decoder.md, .json and event-decoder-search.jsonl. Fold 1 chooses and fold 5 tests; a "
+        "model that was trained on them is no fair test. Without arguments it writes the page again from these files.",
+        "event-decoder ESC-50 work folds-2-3.safetensors mn04_as_mAP_432.pt",
+        "event-decoder",
+    ),
+    "evidence-methods": (
+        "Compare ways to say which segments carry a tag.",
+        "Writes results/evidence.md, .json and evidence-barks.png. MODELS know ESC-50's labels; the last one draws the "
+        "picture. Without arguments it writes the page again from results/evidence.json.",
+        "evidence-methods ESC-50 work folds-2-3.safetensors earmark-esc50",
+        "evidence-methods",
     ),
     "frozen-backbone": (
         "Compare heads on a frozen published network, on single clips and on soundscapes.",

@@ -19,6 +19,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import _import_hook
 
+# ONNX Runtime would send usage statistics of the tests that import it themselves
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # While jaxtyping instruments a module, it looks for the bytecode of every other import under its own name too.
 # Without this, PyTorch and other libraries would be compiled from source at each start of the tests.
 _EARMARK = Path(find_spec("earmark").origin).parent

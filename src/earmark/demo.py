@@ -55,8 +55,6 @@ _TRAINING: Final = TrainConfig(
     device="cpu",
     precision="float32",
 )
-_WINDOW: Final = 0.8
-_HOP: Final = 0.4
 _THRESHOLD: Final = 0.5
 _SECONDS_PER_LINE: Final = 5.0
 
@@ -180,8 +178,8 @@ def run_demo(out: Path, seed: int = 0, *, config: DemoConfig | None = None, prog
     clip, truth = mixed.dataset[0], tuple(mixed.truth)
     scene, picture = out / "scene.flac", out / "demo.png"
     save_audio(scene, clip.load(16000))
-    timelines = {name: tagger.timeline(scene, window=_WINDOW, hop=_HOP) for name, tagger in taggers.items()}
-    events = {name: tuple(timeline.events(_THRESHOLD, release=1.0)) for name, timeline in timelines.items()}
+    timelines = {name: tagger.timeline(scene) for name, tagger in taggers.items()}
+    events = {name: tuple(timeline.events(_THRESHOLD)) for name, timeline in timelines.items()}
     _draw(picture, clip, networks["GMAP"], timelines, truth, events["GMAP"])
     return DemoResult(reports, truth, events, scene, picture, checkpoints)
 

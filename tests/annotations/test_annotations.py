@@ -71,7 +71,7 @@ def event(n, i, label):
 
 def kept(form, files):
     """The parts of recordings that a format holds."""
-    has_score = form not in ("audacity", "dcase", "raven")
+    has_score = form not in ("audacity", "dcase")
     events = lambda file: tuple(e if has_score else Annotation(e.onset, e.offset, e.label) for e in file.events)  # noqa: E731
     return [FileEvents(file.file, events(file)) for file in files if file.events or form != "raven"]
 
@@ -120,6 +120,21 @@ def test_a_name_that_a_format_cannot_hold_is_refused_and_nothing_is_written(name
     with pytest.raises(DataError, match=f"cannot hold this file name: .*{reason}") as caught:
         FORMATS[name].write(tmp_path / "a", [FileEvents(file, (Annotation(0.0, 1.0, "dog"),))])
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "score"),
+    [
+        ("Score", "0,9", 0.9),
+        ("Confidence", "0.5", 0.5),
+        ("Score", "", None),
+        ("Score", "loud", None),
+        ("Score", "87", None),
+    ],
+)
+def test_scores_of_raven_are_numbers_from_0_to_1(column, cell, score, tmp_path):
+    (tmp_path / "a.txt").write_text(f"Begin Time (s)\tEnd Time (s)\tSpecies\t{column}\n1\t2\twren\t{cell}\n")
+    assert FORMATS["raven"].read(tmp_path / "a.txt")[0].events == (Annotation(1.0, 2.0, "wren", score),)
 
 
 def test_a_label_track_of_two_recordings_is_refused(tmp_path):

@@ -356,10 +356,11 @@ def test_parts_blocks_and_facts_have_the_same_clock(stretched: Callable[[Clock],
 def test_without_the_extra_the_error_says_how_to_install_it(
     written: Callable[[Form], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forms = ((FORMS[0], "mp4 or m4a"), (FORMS[5], "webm or mkv"), (FORMS[16], "asf"))
+    paths = [(written(form), known) for form, known in forms]
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setattr(media, "is_installed", lambda: False)
-    for form, known in ((FORMS[0], "mp4 or m4a"), (FORMS[5], "webm or mkv"), (FORMS[16], "asf")):
-        path = written(form)
+    for path, known in paths:
         with pytest.raises(AudioError) as caught:
             load_audio(path, RATE)
         assert str(caught.value) == f"{path}: reading {known} needs the extra: pip install 'earmark[media]'"
@@ -369,13 +370,13 @@ def test_without_the_extra_the_error_says_how_to_install_it(
 
 
 def test_folder_scans_include_media_if_the_extra_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a.wav", "b.M4A", "c.webm", "d.txt"):
+    for name in ("a.wav", "b.M4A", "c.webm", "d.MTS", "d.txt"):
         (tmp_path / name).touch()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [path.name for path in find_audio(tmp_path)] == ["a.wav", "b.M4A", "c.webm"]
+        assert [path.name for path in find_audio(tmp_path)] == ["a.wav", "b.M4A", "c.webm", "d.MTS"]
     monkeypatch.setattr(media, "is_installed", lambda: False)
-    with pytest.warns(EarmarkWarning, match=r"2 files skipped, 1 \.m4a, 1 \.webm: they need the extra: pip"):
+    with pytest.warns(EarmarkWarning, match=r"3 files skipped, 1 \.m4a, 1 \.mts, 1 \.webm: they need the extra: pip"):
         assert [path.name for path in find_audio(tmp_path)] == ["a.wav"]
 
 

@@ -21,7 +21,10 @@ def test_a_bad_recording_is_one_line_and_the_others_are_cut(
         errors = [line for line in captured.err.splitlines() if line.startswith("error:")]
         assert len(errors) == 1 and "b.wav" in errors[0] and errors[0].endswith("(1 clip missing)")
         assert f"earmark review {out}" in captured.err
-    assert sorted(path.name for path in out.iterdir()) == ["a%2Fb", "clips.json", "dog", "manifest.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "_clips.jsonl",
+        *("a%2Fb", "clips.json", "dog", "manifest.csv"),
+    ]
 
 
 def test_no_clip_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
@@ -36,7 +39,10 @@ def test_no_clip_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     ("words", "status", "reason"),
     [
         (["clips", "none.csv", "out"], 1, "none.csv"),
-        (["clips", "events.xyz", "out"], 1, "--events-format"),
+        (["clips", "events.xyz", "out"], 2, "--events-format"),
+        (["clips", "events.csv", "out", "--jobs", "0"], 2, "at least 1"),
+        (["clips", "events.csv", "out", "--audio-root", "gone"], 2, "gone"),
+        (["clips", "e.id.csv", "out"], 2, "Kaleidoscope table, which earmark writes but does not read"),
         (["clips", "events.csv", "out", "--pad", "-1"], 2, "at least 0"),
     ],
 )

@@ -124,6 +124,10 @@ def test_invalid_flags_are_refused_before_the_work(
         (["--per-file"], "a.flac and "),  # both would be a.csv
         (["--per-file", "--format", "table"], "choose another --format"),
         (["--per-file", "--out", model], "a folder was expected"),
+        (
+            ["--per-file", "--out", str(tmp_path / "night.csv")],
+            "a folder was expected with --per-file, not the name of",
+        ),
         (["--resume"], "--out, which is missing"),
         (["--resume", "--out", str(tmp_path / "t")], "cannot read a table again"),
         (["--json", "--format", "csv"], "give one of them"),
@@ -161,7 +165,7 @@ def test_a_recording_given_twice_counts_once(model: str, folder: Path, capfd: Ca
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
 def test_a_name_that_the_format_cannot_hold_is_an_error_of_its_file(
-    model: str, recordings: Path, tmp_path: Path, capfd: Capture
+    model: str, recordings: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "r").mkdir()
@@ -169,10 +173,13 @@ def test_a_name_that_the_format_cannot_hold_is_an_error_of_its_file(
     shutil.copy(recordings / "c.flac", tmp_path / "r" / "a.flac")
     words = ["detect", str(tmp_path / "r"), "--model", model, "--threshold", "0", "--out"]
     assert cli.main([*words, str(tmp_path / "e.parquet")]) == 1
-    captured = capfd.readouterr()
-    assert "cannot hold this file name" in captured.err and "scored 1 of 2 files" in captured.err
+    error = capfdbinary.readouterr().err
+    assert b"cannot hold this file name" in error and b"scored 1 of 2 files" in error
     assert cli.main([*words, str(tmp_path / "e.csv")]) == 0
     assert b"\xff.flac" in (tmp_path / "e.csv").read_bytes()
+    capfdbinary.readouterr()
+    assert cli.main([*words[:-1], "--format", "csv", "--quiet"]) == 0
+    assert capfdbinary.readouterr().out == (tmp_path / "e.csv").read_bytes()
 
 
 def test_resume_adds_only_the_missing_files(model: str, folder: Path, tmp_path: Path, capfd: Capture) -> None:
@@ -181,7 +188,9 @@ def test_resume_adds_only_the_missing_files(model: str, folder: Path, tmp_path: 
     shutil.copy(folder / "street.ogg", folder / "b.wav")
     capfd.readouterr()
     assert cli.main([*words, "--resume"]) == 0
-    assert "scored 1 of 1 file, 2.0 s of sound" in capfd.readouterr().err
+    captured = capfd.readouterr()
+    assert "scored 1 of 1 file, 2.0 s of sound" in captured.err
+    assert f"note: {tmp_path / 'e.csv'} keeps its events of 3 files, whatever the settings" in captured.err
     resumed = (tmp_path / "e.csv").read_bytes()
     assert cli.main(words) == 0
     assert resumed == (tmp_path / "e.csv").read_bytes()

@@ -27,6 +27,8 @@ def test_labels_and_thresholds_come_from_the_line_or_from_files(tmp_path: Path) 
     both = EventFlags(labels=str(tmp_path / "t.csv"), threshold=tmp_path / "t.csv", pad=1.0).settings(LABELS)
     assert both == EventSettings(labels=("rain",), threshold={"rain": 0.25}, pad=1.0)
     assert EventFlags(labels="rain, /d", threshold="auto").settings(LABELS).labels == ("rain", "/d")
+    with pytest.raises(DataError, match=r"gone\.txt: no such file"):
+        EventFlags(labels="gone.txt").settings(LABELS)
     (tmp_path / "t.csv").write_text("label,threshold\nrian,0.25\n")
     for flags in (EventFlags(labels=str(tmp_path / "t.csv")), EventFlags(threshold=tmp_path / "t.csv")):
         with pytest.raises(DataError, match=r"t\.csv: unknown label 'rian': did you mean 'rain'"):

@@ -20,7 +20,7 @@ def test_evidence_is_printed_as_json_and_as_a_table(model: str, recordings: Path
     score = earmark.load(model).tag(recordings / "c.flac", threshold=0.0)
     score = next(tag.score for tag in score if tag.label == "dog")
     assert title == f"{recordings / 'c.flac'}  dog  score {score:.3f} in 0.0 - 2.0 s"
-    assert meaning.startswith("Fall of its logit without each segment")
+    assert meaning.startswith("Effect of each segment on its logit")
     assert rows[-1].split()[:4] == ["1.6", "-", "2.0", "s"]
     for row in rows:  # without colour the sign is seen all the same
         assert ("━" in row, "---" in row) in {("+" in row, "+" not in row), (False, False)}
@@ -30,7 +30,7 @@ def test_evidence_is_printed_as_json_and_as_a_table(model: str, recordings: Path
     assert told["label"] == "dog"
     assert told["score"] == pytest.approx(score, rel=1e-5)
     assert told["onsets"] == [0.0, 0.4, 0.8, 1.2, 1.6]
-    assert len(told["weights"]) == 5
+    assert len(told["weights"]) == len(told["errors"]) == 5
     assert np.shape(told["attention"]) == (2, 5)
 
 

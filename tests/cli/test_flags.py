@@ -5,7 +5,7 @@ import re
 import pytest
 
 from earmark import cli
-from earmark.training.settings import Topic
+from earmark.training.choices import Topic
 
 
 def test_the_help_of_train_has_a_heading_for_each_topic(capfd: pytest.CaptureFixture[str]) -> None:

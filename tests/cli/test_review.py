@@ -38,6 +38,8 @@ def test_from_detections_to_a_data_set(events: Path, recordings: Path, tmp_path:
     flags = ["--thresholds", str(thresholds), "--out", str(table), "--min-clips", "2", "--precision", "0.8", "--json"]
     assert cli.main(["review", str(out), *flags]) == 0
     captured = capfd.readouterr()
+    assert cli.main(["review", str(out), "--out", str(out / "manifest.csv")]) == 2
+    assert "would be lost" in capfd.readouterr().err
     facts = json.loads(captured.out)
     assert (facts["n_confirmed"], facts["n_corrected"], facts["n_noise"], facts["n_deleted"]) == (8, 1, 1, 1)
     dog = next(label for label in facts["labels"] if label["label"] == "dog")

@@ -16,6 +16,7 @@ from earmark import cli
 
 def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)  # earmark itself tells ONNX Runtime to write no statistics
     command = [sys.executable, "-m", "earmark", "serve", "--port", "0", "--token", "secret"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -31,14 +32,16 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
             assert (process.wait(), process.stderr.read()) == (0, "")
         finally:
             process.kill()
-    assert list(tmp_path.glob("earmark-*")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--host", "0.0.0.0"], "--host: other machines could use a server at 0.0.0.0 without a token"),
-        (["--token", ""], "--token: a word was expected"),
+        (["--token", ""], "--token: a word of ASCII"),
+        (["--token", "for bidden"], "--token: a word of ASCII"),
+        (["--token", "geheimnís"], "--token: a word of ASCII"),
         (["--queue", "-1"], "--queue: at least 0"),
         (["--model", "earmark-esc50", "--model", "earmark-esc50"], "another model is named earmark-esc50"),
     ],
@@ -46,6 +49,12 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
 def test_invalid_flags_are_refused(flags: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serve", *flags]) == 2
     assert words in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_keep_uploads_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["serve", "--keep", str(tmp_path / "file")]) == 1
+    assert f"--keep: {tmp_path / 'file'}: a folder to write to was expected" in capfd.readouterr().err
 
 
 def test_a_port_in_use_is_named(capfd: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,19 @@ def test_annotations_of_other_programs_are_counted(tmp_path: Path, capfd: Captur
     assert cli.main(["summarize", str(tmp_path / "e"), "--events-format", "csv"]) == 0
 
 
+def test_a_text_file_may_be_a_table_of_raven(tmp_path: Path, capfd: Capture) -> None:
+    table = tmp_path / "t.txt"
+    table.write_text("Begin Time (s)\tEnd Time (s)\tBird\n1\t2\twren\n")
+    assert cli.main(["summarize", str(table)]) == 1
+    assert "name yours (--label-column bird)" in capfd.readouterr().err
+    words = ["summarize", str(table), "--by", "label", "--label-column", "bird", "--json", "--quiet"]
+    assert cli.main(words) == 0
+    assert json.loads(capfd.readouterr().out)[0]["label"] == "wren"
+    table.write_text("1\t2\twren\n")
+    assert cli.main(words) == 2
+    assert "--label-column is for tables of Raven" in capfd.readouterr().err
+
+
 def test_errors_in_one_line(events: Path, tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "none.csv").write_text("file,onset,offset,label,score\nb.wav,,,,\n")
     (tmp_path / "e.csv2").write_text("")
@@ -75,7 +88,8 @@ def test_errors_in_one_line(events: Path, tmp_path: Path, capfd: Capture) -> Non
         ([str(events), "--by", "file", "--plot", str(tmp_path / "f.png")], 2, "give --by hour or --by day"),
         ([str(events), "--plot", str(tmp_path / "f.gif")], 2, "a file that ends in"),
         ([str(events), "--time-zone", "Mars"], 2, "--time-zone: the name of a time zone"),
-        ([str(tmp_path / "e.csv2")], 2, "a file name that ends in one of"),
+        ([str(tmp_path / "e.csv2")], 2, "--events-format: "),
+        ([str(tmp_path / "e.id.csv")], 2, "Kaleidoscope table, which earmark writes but does not read"),
         ([str(tmp_path / "gone.csv")], 1, "gone.csv: cannot be read"),
         ([str(tmp_path / "none.csv"), "--plot", str(tmp_path / "f.png")], 1, "no event to draw"),
         ([str(events), "--out", str(events)], 2, "itself, which would be lost"),

@@ -149,3 +149,19 @@ def test_a_source_without_annotations_is_refused(folder, spec, reason):
     source, _, path = spec.partition(":")
     with pytest.raises(DataError, match=reason):
         open_data(f"{source}:{folder / path}")
+
+
+def test_an_error_about_missing_recordings_names_one_and_the_setting(folder):
+    raven(folder, "1|S|1|2|3|gone/c.wav|2|robin", "2|S|1|2|3|gone/d.wav|2|robin")
+    with pytest.raises(DataError, match=r"none of its 2 recordings is found in .*, such as 'gone/c.wav'") as caught:
+        open_data(f"raven:{folder}", lenient=True)
+    assert dict(caught.value.remedy) == {"audio": "FOLDER"}
+
+
+def test_names_may_count_from_the_working_folder_unless_one_of_recordings_is_given(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "tables").mkdir()
+    raven(folder / "tables", "1|S|1|2|3|sub/b.wav|2|robin")
+    assert [clip.group for clip in open_data("raven:tables")] == ["sub/b.wav"]
+    with pytest.raises(DataError, match=r"no recording 'sub/b\.wav' in tables"):
+        open_data("raven:tables", event_clips=EventClips(audio="tables"))

@@ -48,3 +48,16 @@ def test_a_recording_is_found(found, written, path):
 def test_a_name_of_no_or_of_several_recordings_is_refused(found, written):
     with pytest.raises(DataError, match="names 2 recordings" if written == "rec" else "no recording"):
         found(written)
+
+
+def test_of_two_names_that_are_compared_as_equal_the_exact_one_is_taken(tmp_path):
+    for name in ("\xe9.wav", "e\u0301.wav", "byte\udcff.wav"):
+        (tmp_path / name).touch()
+    find = RecordingNames(tmp_path).find
+    for written in ("x/\xe9.wav", "x/e\u0301.wav", "x/byte\udcff.wav", "x/\xe9", "x/e\u0301", "x/byte\udcff"):
+        assert find(written, tmp_path).stem == written[2:].removesuffix(".wav")
+
+
+def test_an_error_in_a_folder_without_recordings_names_the_recording(tmp_path):
+    with pytest.raises(DataError, match=r"^no recording 'x/a\.wav' in "):
+        RecordingNames(tmp_path).find("x/a.wav", tmp_path)

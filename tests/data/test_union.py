@@ -20,6 +20,11 @@ def test_a_label_that_one_set_lacks_is_unknown_in_its_clips():
     ]
 
 
+def test_ids_stay_unique():
+    one = Dataset("x", LabelSet(("a",)), (Clip("1", ("a",), SOUND),))
+    assert [clip.id for clip in unite([one, one, one])] == ["1", "x/1", "x/x/1"]
+
+
 def test_sets_with_the_same_labels_stay_wholly_known():
     one, other = (Dataset(name, LabelSet(("a", "b")), (Clip(name, ("a",), SOUND),)) for name in "xy")
     assert [clip.known for clip in unite([one, other])] == [None, None]

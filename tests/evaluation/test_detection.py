@@ -49,11 +49,13 @@ FOUND = {"a_x": (-0.001, 1, 1, -0.001), "b_x": (1, -0.001, -1)}
 def test_perfect_detection(tagger):
     data = dataset(tagger, **FOUND, not_in_the_table=(0,))
     calls = []
-    found = detect(tagger, data, EVENTS, window=0.4, hop=0.4, progress=lambda *numbers: calls.append(numbers))
+    found = detect(
+        tagger, data, EVENTS, window=0.4, hop=0.4, context=0.0, progress=lambda *numbers: calls.append(numbers)
+    )
     assert (found.PSDS1, found.PSDS2) == (1.0, 1.0)
     assert (found.n_clips, found.n_labels, found.n_events) == (2, 2, 3)
     assert (found.n_clips_without_events, found.n_events_of_other_labels) == (1, 1)
-    assert (found.window, found.hop, found.failed) == (0.4, 0.4, ())
+    assert (found.window, found.hop, found.context, found.failed) == (0.4, 0.4, 0.0, ())
     assert calls == [(1, 2), (2, 2)]
 
 
@@ -72,19 +74,30 @@ def test_a_long_recording_is_read_in_blocks_with_the_same_result(tagger, tmp_pat
 
 
 def test_misses_and_false_alarms(tagger):
-    silent = detect(tagger, dataset(tagger, a_x=(1, -1, -1, 1), b_x=(-1, 1, 1)), EVENTS, window=0.4, hop=0.4)
+    silent = detect(
+        tagger, dataset(tagger, a_x=(1, -1, -1, 1), b_x=(-1, 1, 1)), EVENTS, window=0.4, hop=0.4, context=0.0
+    )
     assert silent.PSDS1 < 0.5
     assert silent.F1 < 1
+
+
+def test_detected_events_are_those_of_the_timeline(tagger):
+    tagger.engine.thresholds = (0.9, 0.9, 0.9)
+    data, events = dataset(tagger, a_x=(0, 1, 1, 0)), {"a-x_0": [StrongEvent("/l", 0.4, 1.2)]}
+    found = detect(tagger, data, events, window=0.4, hop=0.4)
+    assert (found.F1_events, found.n_detected, found.context) == (1.0, 1, 5.0)
+    late = {"a-x_0": [StrongEvent("/l", 0.0, 0.8)]}
+    assert detect(tagger, data, late, window=0.4, hop=0.4).F1_events == 0.0
 
 
 def test_f1_is_the_mean_over_labels_and_micro_f1_counts_all_labels_together(tagger):
     # /l is detected in its three seconds and in one of /h, which is never detected
     events = {"a-x_0": [StrongEvent("/l", 0.0, 3.0)], "b-x_0": [StrongEvent("/h", 0.0, 1.0)]}
-    found = detect(tagger, dataset(tagger, a_x=(1,) * 7, b_x=(0.5, 0.5)), events, window=0.4, hop=0.4)
+    found = detect(tagger, dataset(tagger, a_x=(1,) * 7, b_x=(0.5, 0.5)), events, window=0.4, hop=0.4, context=0.0)
     assert (found.F1, found.F1_micro) == pytest.approx((2 * 3 / (4 + 3) / 2, 2 * 3 / (4 + 4)))
     # no score reaches the thresholds of the checkpoint
     tagger.engine.thresholds = (1.0, 1.0, 1.0)
-    assert detect(tagger, dataset(tagger, **FOUND), EVENTS, window=0.4, hop=0.4).F1 == 0.0
+    assert detect(tagger, dataset(tagger, **FOUND), EVENTS, window=0.4, hop=0.4, context=0.0).F1 == 0.0
 
 
 def test_clips_are_matched_by_segment_id_and_unreadable_ones_are_named(tagger):

@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from earmark.evaluation.localisation import (
     Scenario,
     ScoredRecording,
     TrueEvent,
+    event_f1,
     psds,
     segment_f1,
 )
@@ -26,6 +28,31 @@ def recording(scores: list, *events: tuple[int, float, float], cell: float = 1.0
     table = np.array(scores, np.float64)
     table = table[:, None] if table.ndim == 1 else table
     return ScoredRecording(np.arange(len(table) + 1) * cell, table, tuple(TrueEvent(*event) for event in events))
+
+
+# event-based F1
+
+
+def test_events_match_within_the_collar() -> None:
+    true = [TrueEvent(0, 1.0, 1.5), TrueEvent(0, 4.0, 8.0), TrueEvent(1, 1.0, 2.0)]
+    found = [TrueEvent(0, 1.2, 1.7), TrueEvent(0, 4.0, 8.8), TrueEvent(2, 1.0, 2.0)]
+    # the offset of a long event may differ by a fifth of its length
+    assert event_f1([(true, found)]) == (2 * 2 / 6, 2, 3, 3)
+    assert event_f1([(true, [TrueEvent(0, 1.3, 1.5), TrueEvent(0, 4.0, 8.9), TrueEvent(1, 1.0, 2.3)])]).n_correct == 0
+    assert event_f1([(true, found)], collar=0.1).n_correct == 1
+    assert np.isnan(event_f1([([], [])]).micro)
+
+
+@given(st.data())
+def test_as_many_events_are_paired_as_possible(data: st.DataObject) -> None:
+    times = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=4)
+    true, found = (
+        [TrueEvent(0, onset / 10, (onset + length) / 10) for onset, length in data.draw(times)] for _ in range(2)
+    )
+    fits = [[abs(a.onset - b.onset) < 0.21 and abs(a.offset - b.offset) < 0.21 for b in found] for a in true]
+    orders = itertools.permutations([*range(len(found)), *[None] * len(true)], len(true))
+    best = max(sum(j is not None and row[j] for row, j in zip(fits, order, strict=True)) for order in orders)
+    assert event_f1([(true, found)]).n_correct == best
 
 
 # against sed_scores_eval

@@ -76,7 +76,7 @@ def by_hand(tagger: Tagger, folder: Path, window: float) -> list[ScoredRecording
     """Score curves, file by file, by the public interface."""
     curves = []
     for clip in read_soundscapes(folder):
-        timeline = tagger.timeline(clip.audio.path, window=window, hop=HOP)
+        timeline = tagger.timeline(clip.audio.path, window=window, hop=HOP, context=0.0)
         middles = (timeline.onsets + np.minimum(timeline.onsets + window, timeline.duration)) / 2
         borders = [0.0, *((middles[1:] + middles[:-1]) / 2), timeline.duration]
         events = [event for event in read_truth(folder) if event.filename == f"{clip.id}.flac"]
@@ -185,7 +185,9 @@ def test_clips_of_several_lengths_encode_as_each_alone(valid: Path, tmp_path: Pa
     ]
     for clip, (same, waveform, segments) in zip(clips, localisation_measures._encode(network, clips, 3), strict=True):
         assert same is clip
-        alone = TorchEngine(network).encode(load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform)
+        alone = TorchEngine(network).encode(
+            load_audio(clip.audio.path, 16000, 0.0, clip.audio.duration).waveform[None]
+        )[0]
         assert len(waveform) == round(clip.audio.duration * 16000)
         np.testing.assert_allclose(segments, alone, atol=1e-5)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earmark import hub
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, DataError
 from earmark.export.repository import write_repository
 
 
@@ -53,4 +53,6 @@ def test_other_files_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(ConfigError, match="OWNER/NAME, was expected"):
         write_repository("earmark-esc50", tmp_path / "new", "birds")
+    with pytest.raises(DataError, match="another file"):
+        write_repository("earmark-esc50", tmp_path / "new", "anna/birds", report={"mAP": 0.5})
     assert not (tmp_path / "new").exists()

@@ -87,10 +87,16 @@ def test_streamed_scores_of_a_network_equal_its_timeline(config: NetworkConfig) 
             )
 
 
-@pytest.mark.parametrize("hop", [0.4, 1.0, 2.0, 4.0])
-def test_each_event_comes_once_and_in_time(mean_engine: Any, levels: Callable[..., Audio], hop: float) -> None:
+@pytest.mark.parametrize(("hop", "context"), [(0.4, 0.0), (1.0, 0.0), (4.0, 0.0), (0.4, 1.6), (1.0, 1.6)])
+def test_each_event_comes_once_and_in_time(
+    mean_engine: Any, levels: Callable[..., Audio], hop: float, context: float
+) -> None:
     recording = levels(*[-0.5] * 10, *[0.5] * 12, *[-0.5] * 40)
-    stream = Tagger(mean_engine()).stream(1000, window=0.8, hop=hop, threshold=(0.9, 1.0, 1.0), release=1.0)
+    stream = Tagger(mean_engine()).stream(
+        1000, window=0.8, hop=hop, context=context, threshold=(0.9, 1.0, 1.0), release=1.0
+    )
+    beyond = max(context - 0.8, 0.0) / 2  # of a window, on either side
+    assert stream.latency == pytest.approx(1.6 + beyond)
     received: list[tuple[float, Event]] = []
     begun: list[float] = []
     for at in range(0, recording.waveform.size, 100):
@@ -101,7 +107,8 @@ def test_each_event_comes_once_and_in_time(mean_engine: Any, levels: Callable[..
     ((when, event),) = received
     assert event.label == "low"
     onsets = np.arange(0, recording.duration - 0.8, hop)
-    holding = [onset for onset in onsets if 3.9 <= onset <= 8.1]  # all of the window is loud
+    # all of the window, and of its context, is loud
+    holding = [onset for onset in onsets if 3.9 + beyond <= onset <= 8.1 - beyond]
     assert event.onset <= holding[0] + 0.4 and event.offset >= holding[-1] + 0.4
     # known with the first window that does not hold it any more
     assert event.offset < when <= holding[-1] + hop + 0.8 + stream.latency
@@ -148,7 +155,7 @@ def test_a_longer_step_runs_the_network_less_often(mean_engine: Any) -> None:
     counts = []
     for step in (None, 4.0):
         tagger = Tagger(mean_engine())
-        stream = tagger.stream(1000, step=step)
+        stream = tagger.stream(1000, context=0.0, step=step)
         for _ in range(100):
             stream.push(np.zeros(400, np.float32))
         counts.append((tagger.engine.n_encoded, stream.latency))  # type: ignore[attr-defined]
@@ -158,7 +165,7 @@ def test_a_longer_step_runs_the_network_less_often(mean_engine: Any) -> None:
 def test_the_windows_of_a_network_of_unbounded_context_set_the_step(mean_engine: Any) -> None:
     tagger = Tagger(mean_engine(clip_duration=4.0))
     tagger.engine.halo = None
-    assert tagger.stream(1000).latency == pytest.approx((10 + 1) * 0.4)
+    assert tagger.stream(1000, context=0.0).latency == pytest.approx((10 + 1) * 0.4)
     with pytest.raises(ConfigError, match=r"step: none was expected: .* whose overlap sets the step"):
         tagger.stream(1000, step=0.8)
 
@@ -217,7 +224,7 @@ def test_an_event_ends_with_the_same_sample_in_parts_of_any_size(
     mean_engine: Any, levels: Callable[..., Audio]
 ) -> None:
     waveform = levels(0.4, 0.4, -0.4, -0.4, -0.4, -0.4, -0.4).waveform
-    single, parts = (Tagger(mean_engine()).stream(1000, window=0.4) for _ in range(2))
+    single, parts = (Tagger(mean_engine()).stream(1000, window=0.4, context=0.0) for _ in range(2))
     ends = [at for at in range(len(waveform)) if single.push(waveform[at : at + 1])]
     assert ends
     assert not parts.push(waveform[: ends[0]])

@@ -134,7 +134,7 @@ def test_a_long_recording_scores_the_mean_of_its_best_windows(mean_engine: Any, 
     loud[201:206] = [0.5] * 5
     tagger = Tagger(mean_engine(clip_duration=5.0))
     scores = {tag.label: tag.score for tag in tagger.tag(levels(*loud, last=7))}
-    timeline = tagger.timeline(levels(*loud, last=7), window=2.0, hop=0.5)
+    timeline = tagger.timeline(levels(*loud, last=7), window=2.0, hop=0.5, context=0.0)
     logits = np.log(timeline.scores / (1 - timeline.scores))
     expected = 1 / (1 + np.exp(-np.sort(logits, axis=0)[-3:].mean(axis=0)))
     assert scores == pytest.approx(dict(zip(LABELS.names, expected.tolist(), strict=True)), rel=1e-4)

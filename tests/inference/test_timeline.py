@@ -45,7 +45,7 @@ def test_invalid_thresholds_are_refused() -> None:
 
 def test_a_fluctuating_score_gives_one_event() -> None:
     timeline = timeline_of([0.1, 0.3, 0.7, 0.3, 0.6, 0.26, 0.2, 0.4], window=1.0, hop=1.0, duration=8.0)
-    assert timeline.events(0.5) == [Event("a", 1.0, 6.0, 0.7)]
+    assert timeline.events(0.5, release=0.5) == [Event("a", 1.0, 6.0, 0.7)]
     assert [(e.onset, e.offset) for e in timeline.events(0.5, release=1.0)] == [(2.0, 3.0), (4.0, 5.0)]
     for release in (0.0, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="release: "):

@@ -7,7 +7,7 @@ import pytest
 
 import earmark.inference.windows as windows_module
 from earmark.errors import ConfigError
-from earmark.inference.windows import SlidingWindows, sigmoid
+from earmark.inference.windows import CONTEXT_MARGIN, SlidingWindows, sigmoid
 
 
 def segments_of(means: list[float]) -> np.ndarray:
@@ -43,13 +43,41 @@ def test_windows_equal_their_definition_however_segments_come(
         assert windows.n_windows == len(expected)
 
 
+@pytest.mark.parametrize("last", [1, 210, 400])
+@pytest.mark.parametrize(("window", "hop", "context"), [(0.4, 0.4, 2.0), (0.8, 0.4, 2.5), (1.0, 0.3, 60.0)])
+def test_a_context_limits_the_windows(mean_engine: Any, window: float, hop: float, context: float, last: int) -> None:
+    means = np.random.default_rng(1).uniform(-0.5, 0.5, 13).astype(np.float32)
+    duration = 12 * 0.4 + last / 1000
+    expected = reference(means.tolist(), duration, window, hop)
+    middles = (np.arange(13) + 0.5) * 0.4
+    for k in range(len(expected)):
+        middle = k * hop + window / 2
+        inside = (middles >= middle - context / 2 - 1e-6) & (middles < middle + context / 2 - 1e-6)
+        expected[k] = min(expected[k], 10 * means[inside].mean() - CONTEXT_MARGIN)
+    for cuts in ([], [1], [4, 4, 9, 12]):
+        windows = SlidingWindows(mean_engine(), window, hop, context=context)
+        *pieces, rest = np.split(segments_of(means.tolist()), cuts)
+        logits = np.concatenate([*map(windows.push, pieces), windows.finish(rest, duration)])
+        np.testing.assert_allclose(logits[:, 0], expected, atol=1e-5)
+
+
+def test_a_context_that_is_no_longer_than_the_window_changes_nothing(mean_engine: Any) -> None:
+    segments = segments_of([0.1, -0.2, 0.3, 0.4])
+    plain = SlidingWindows(mean_engine(), 0.8, 0.4).finish(segments, 1.6)
+    np.testing.assert_array_equal(SlidingWindows(mean_engine(), 0.8, 0.4, context=0.8).finish(segments, 1.6), plain)
+    with pytest.raises(ConfigError, match="context: at least 0 s"):
+        SlidingWindows(mean_engine(), 0.8, 0.4, context=-1.0)
+
+
 def test_a_window_is_given_as_soon_as_it_is_complete(mean_engine: Any) -> None:
     windows = SlidingWindows(mean_engine(), 0.8, 0.4)
     assert [len(windows.push(segments_of([0.1]))) for _ in range(4)] == [0, 1, 1, 1]
+    windows = SlidingWindows(mean_engine(), 0.8, 0.4, context=1.6)
+    assert [len(windows.push(segments_of([0.1]))) for _ in range(5)] == [0, 0, 1, 1, 1]
 
 
 def test_pooled_segments_are_dropped(mean_engine: Any) -> None:
-    windows = SlidingWindows(mean_engine(), 2.0, 0.4)
+    windows = SlidingWindows(mean_engine(), 0.8, 0.4, context=2.0)
     for _ in range(50):
         windows.push(segments_of([0.1] * 20))
     assert sum(map(len, windows._segments)) < 10

@@ -30,3 +30,10 @@ def test_the_most_frequent_labels_are_drawn(tmp_path: Path, saved_figures: list)
     assert any("40 of 60 labels" in text.get_text() for text in panel.texts)
     image = panel.images[0].get_array()
     assert image.shape == (40, 32) and image[0, 0] == 60 and image[-1, -1] == 21
+
+
+def test_letters_that_the_font_lacks_are_drawn_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    plot_counts(tmp_path / "h.png", {("鳥", "05"): 12}, HOURS, "hour", title="鳥")
+    assert not recwarn.list and (tmp_path / "h.png").exists()

@@ -198,7 +198,7 @@ def test_evidence_is_drawn_at_its_time_in_the_recording(saved_figures, tmp_path,
     onsets = 30 + 0.4 * np.arange(5)
     weights = np.array([0.5, -0.25, 0.0, 1.0, -0.5], np.float32)
     attention = np.full((n_heads, 5), 0.2, np.float32) if n_heads else None
-    evidence = Evidence("dog", onsets, np.append(onsets[1:], 31.9), weights, attention, 0.7)
+    evidence = Evidence("dog", onsets, np.append(onsets[1:], 31.9), weights, np.abs(weights) / 9, attention, 0.7)
     sound = Spectrogram(np.zeros((76, 64)), np.linspace(50, 8000, 64), 0.025, onset=30.0)
     plot_evidence(tmp_path / "e.png", sound, evidence, title="why")
     image, bars, *rest = saved_figures[0].axes

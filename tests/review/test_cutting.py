@@ -11,7 +11,7 @@ import pytest
 from earmark.annotations.events import Annotation, FileEvents
 from earmark.audio.recording import load_audio, probe
 from earmark.errors import AudioError, ConfigError, DataError
-from earmark.review.cutting import JOURNAL, ClipsConfig, cut_clips, recordings_of
+from earmark.review.cutting import JOURNAL, ClipsConfig, cut_clips, read_description, recordings_of
 from earmark.review.manifest import read_manifest
 from tests.review.conftest import RATE
 
@@ -67,6 +67,39 @@ def test_a_bad_recording_is_one_failure_and_the_others_are_cut(detected, tmp_pat
         ("a.wav", 1),
     ]
     assert len(clips.rows) == 3 and all("\n" not in failed.error for failed in clips.failed)
+
+
+def test_only_missing_clips_are_tried_again(detected, tmp_path, recordings):
+    events, out = detected(("dog", 0.9)), tmp_path / "out"
+    away = tmp_path / "away.wav"
+    late = FileEvents(str(recordings / "a.wav"), (Annotation(1.0, 2.0, "dog"), Annotation(50.0, 51.0, "dog")))
+    events = [*events, FileEvents("away.wav", (Annotation(0.0, 1.0, "dog", 0.5),)), late]
+    find = dict.fromkeys((events[0].file,), recordings / "a.wav") | {"away.wav": away}
+    first = cut_clips(events, out, find=find.__getitem__)
+    assert [failed.n_clips for failed in first.failed] == [1, 1]
+    for row in first.rows:
+        (out / row.clip).unlink()  # as a person does
+    away.write_bytes((recordings / "a.wav").read_bytes())
+    second = cut_clips(events, out, find=find.__getitem__)
+    assert [failed.n_clips for failed in second.failed] == [1] and len(second.rows) == 3
+    assert [path.name for path in (out / "dog").iterdir()] == ["away_00000.00s_0.500.flac"]
+    assert read_manifest(out) == list(second.rows)
+
+
+def test_after_no_clip_the_folder_is_unfinished(detected, tmp_path):
+    out = tmp_path / "out"
+    assert not cut_clips(detected(("dog", 0.9)), out, find=lambda file: tmp_path / "gone.wav").rows
+    with pytest.raises(DataError, match="unfinished"):
+        read_description(out)
+    assert len(cut_clips(detected(("dog", 0.9)), out).rows) == 1
+
+
+def test_a_point_needs_padding(tmp_path, recordings):
+    events = [FileEvents(str(recordings / "a.wav"), (Annotation(1.0, 1.0, "dog"),))]
+    with pytest.raises(ConfigError, match="point at 1 s"):
+        cut_clips(events, tmp_path / "out", ClipsConfig(pad=0.0))
+    assert not (tmp_path / "out").exists()
+    assert len(cut_clips(events, tmp_path / "out").rows) == 1
 
 
 def test_an_interrupted_cutting_continues_to_the_same_result(detected, tmp_path):

@@ -43,8 +43,19 @@ def test_a_label_that_is_too_long_and_a_folder_that_is_no_label_are_refused() ->
 
 
 def test_clips_of_odd_recordings_have_different_plain_names() -> None:
-    recordings = ["../../etc/passwd", "..", "C:\\audio\\x.wav", "a/x.wav", "A/X.wav", "r\udcff.wav", "long" * 99, ""]
+    recordings = [
+        "../../etc/passwd",
+        "..",
+        "C:\\audio\\x.wav",
+        "a/x.wav",
+        "A/X.wav",
+        "r\udcff.wav",
+        "long" * 99,
+        "",
+        "-x.wav",
+    ]
     names = clip_names([(recording, 1.0, None) for recording in recordings], ".flac")
     assert names[:3] == ["passwd_00001.00s.flac", "recording_00001.00s.flac", "x_00001.00s.flac"]
     assert len({name.casefold() for name in names}) == len(names)
+    assert not any(name.startswith("-") for name in names)  # a player would take it for an option
     assert all(len(name.encode()) < 130 and not set(name) & set("/\\\0\udcff") for name in names)

@@ -53,7 +53,7 @@ def test_events_equal_those_of_the_whole_recording(client, tone, mean_engine, fo
             whole, key=lambda event: (event["onset"], event["label"])
         )
         n_events += len(events)
-    assert n_events > 20
+    assert n_events > 5
 
 
 def wav(samples):
@@ -85,9 +85,11 @@ def test_scores_of_the_moment_come_on_request(client, tone):
 @pytest.mark.parametrize(
     ("first", "words"),
     [
-        ("hello", "Expecting value"),
+        ("hello", "a JSON object with the settings was expected first"),
         ("[]", "a JSON object"),
+        ("[" * 100_000, "a JSON object with the settings was expected first"),
         ("{}", "sample_rate: a value was expected"),
+        ('{"sample_rate": 8000, "window": 1e6}', "window: above 0 and at most 3600"),
         ('{"sample_rate": 1e9}', "sample_rate: a whole number"),
         ('{"sample_rate": 99}', "sample_rate: from 1000"),
         ('{"sample_rate": 8000, "format": "mp3"}', "format: one of int16, float32"),
@@ -106,7 +108,7 @@ def test_invalid_settings_are_refused(client, first, words):
     assert closed.value.code == 1008
 
 
-@pytest.mark.parametrize("message", ["text", "{}", b"\0\0\xc0\x7f"])
+@pytest.mark.parametrize("message", ["text", "{}", "[" * 100_000, b"\0\0\xc0\x7f"])
 def test_messages_that_are_no_samples_are_refused(client, message):
     with client.websocket_connect(STREAM) as stream:
         stream.send_text(json.dumps(settings()))
@@ -139,7 +141,7 @@ def test_more_streams_than_allowed_and_silent_ones_are_closed(open_client):
         first.send_text(json.dumps(settings()))
         first.receive_text()
         with client.websocket_connect(STREAM) as second:
-            assert "1 streams are open already" in json.loads(second.receive_text())["error"]
+            assert "no more than 1 open streams" in json.loads(second.receive_text())["error"]
             with pytest.raises(WebSocketDisconnect) as closed:
                 second.receive_text()
         assert closed.value.code == 1013

@@ -20,12 +20,12 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, serve, tmp_path):
+def page(browser, serve, mean_engine, tmp_path):
     """The page of a server; its scripts have had no error at the end."""
     browser.resize(1200, 900)
     browser.prefer("light")
     browser.downloads_to(tmp_path / "downloads")
-    server = serve()
+    server = serve(mean_engine(clip_duration=1.6))  # its context is no longer than a window
     browser.server = server
     browser.open(f"http://{server.address}/")
     browser.problems.clear()

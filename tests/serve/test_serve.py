@@ -1,6 +1,7 @@
 """The HTTP interface: results, forms of uploads, and what it refuses."""
 
 import base64
+import errno
 import io
 import socket
 import struct
@@ -91,7 +92,7 @@ class TestResults:
         assert client.post("/api/timeline?least=0.6", content=sound).json()["labels"] == ["low"]
 
     def test_labels_may_have_thresholds_of_their_own(self, client, sound):
-        answer = client.post("/api/events?threshold=low:1&threshold=never:0", content=sound).json()
+        answer = client.post("/api/events?context=0&threshold=low:1&threshold=never:0", content=sound).json()
         assert {event["label"] for event in answer["events"]} == {"high", "never"}
 
     def test_models_are_described(self, client):
@@ -116,7 +117,12 @@ class TestResults:
         parameters = {entry["name"]: entry for entry in described["paths"]["/api/events"]["post"]["parameters"]}
         assert {"model", "recording", "window", "hop", "threshold", "release"} <= parameters.keys()
         assert all(entry["description"] for entry in parameters.values())
-        assert parameters["window"]["schema"] == {"type": "number", "exclusiveMinimum": 0, "default": 2.0}
+        assert parameters["window"]["schema"] == {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 3600,
+            "default": 0.8,
+        }
 
 
 class TestHeldRecordings:
@@ -155,6 +161,45 @@ class TestHeldRecordings:
         client.post("/api/recordings", content=sound)
         client.app.state.server.shelf.tidy()
         wait_until(lambda: private_files(client) == [])
+
+    def test_work_on_a_removed_one_ends_with_one_line(self, open_client, sound, mean_engine):
+        begun, goes_on = threading.Event(), threading.Event()
+
+        class Waiting(mean_engine):
+            def encode(self, waveform):
+                begun.set()
+                goes_on.wait()
+                return super().encode(waveform)
+
+        client, answers = open_client(Waiting()), []
+        asked = {"recording": ready(client, sound)["id"]}
+        thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
+        thread.start()
+        begun.wait()
+        assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
+        goes_on.set()
+        thread.join()
+        assert answers[0].status_code == 503 and "the recording was removed" in answers[0].json()["error"]
+
+    def test_a_failure_of_the_server_ends_the_wait_for_it(self, client, sound, monkeypatch, caplog):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("earmark.serve.recordings.Pyramid.of", full)
+        state = ready(client, sound)
+        assert state["state"] == "failed" and "the server failed" in state["error"] and "No space" in caplog.text
+
+    def test_rows_that_would_fill_the_memory_are_refused(self, open_client, sound, monkeypatch):
+        monkeypatch.setattr("earmark.serve.routes._MOST_SCORES", 100)
+        client = open_client()
+        n_labels = len(client.get("/api/models").json()["models"][0]["labels"])
+        answer = client.post("/api/timeline?hop=0.01", content=sound)
+        assert answer.status_code == 400
+        assert (
+            answer.json()["error"]
+            == f"hop: at least {4 * n_labels / 100:g} s was expected for this recording, not 0.01"
+        )
+        assert client.post("/api/timeline", content=sound).status_code == 200
 
     def test_one_that_cannot_be_read_says_why(self, client):
         state = ready(client, b"no sound" * 100, "../../etc/passwd")
@@ -346,6 +391,7 @@ class TestAccess:
         for origin, status in (
             ("https://evil.example", 403),
             ("null", 403),
+            ("http://[", 403),
             ("http://localhost", 200),
             ("https://friend.example", 200),
         ):

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,8 +14,8 @@ import pytest
 from earmark.errors import ConfigError
 from earmark.model.backbones import BACKBONES
 from earmark.model.pooling import POOLINGS
-from earmark.training import TrainConfig, choices, settings
-from earmark.training.settings import Topic
+from earmark.training import TrainConfig, choices, conditions, settings
+from earmark.training.choices import Topic
 
 
 def test_config_survives_json():
@@ -74,18 +74,20 @@ def test_every_setting_has_a_topic_and_topics_are_not_mixed():
         next(note for note in hints[entry.name].__metadata__ if isinstance(note, Topic))
         for entry in fields(TrainConfig)
     ]
-    assert topics == sorted(topics, key=list(Topic).index)
+    assert [topic for topic, _ in groupby(topics)] == list(dict.fromkeys(topics))
+    assert set(topics) == set(Topic)
+
+
+def body_of(module, name):
+    tree = ast.parse(Path(module.__file__).read_text())
+    return next(node for node in tree.body if getattr(node, "name", "") == name).body
 
 
 def test_every_setting_is_documented_and_every_pooling_can_be_set():
-    body = next(
-        node
-        for node in ast.parse(Path(settings.__file__).read_text()).body
-        if getattr(node, "name", "") == "TrainConfig"
-    ).body
     documented = [
         a.target.id
-        for a, b in pairwise(body)
+        for module, name in ((conditions, "RecordingConditions"), (settings, "TrainConfig"))
+        for a, b in pairwise(body_of(module, name))
         if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
     ]
     assert documented == [entry.name for entry in fields(TrainConfig)]

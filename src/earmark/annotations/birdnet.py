@@ -10,7 +10,7 @@ _COLUMNS: Final = ("Start (s)", "End (s)", "Scientific name", "Common name", "Co
 
 
 def write_birdnet(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
-    """Writes a header and a row an event; a label is both names of the species. Times of day have no place in it."""
+    """Writes a header and a row an event; the label stands for both names of the species. Times of day are left out."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for recording in files:

@@ -37,7 +37,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class FileEvents:
-    """Events of a recording; without events, that it has none."""
+    """Events of a recording; an empty tuple states that it has none."""
 
     file: str
     """Path of the recording as it was given or written; undecodable bytes are surrogates, as in `os.fsdecode`."""

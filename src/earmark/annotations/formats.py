@@ -30,15 +30,15 @@ class Format:
     """A format of annotations."""
 
     title: str
-    """Words for it in a sentence."""
+    """Name with its article, for error messages."""
     suffixes: tuple[str, ...]
-    """Ends of the file names that choose the format; the first one ends the names that earmark gives."""
+    """Ends of file names that choose the format; earmark gives the first one to files that it names."""
     writer: Callable[[Iterable[FileEvents], IO[Any], bool], None]
     """Writes recordings to an open stream as they come; the last argument asks for times of day."""
     rows: Callable[[Path, Faulty], Iterator[Located]] | None = None
     """The events of a file with their places; None if earmark does not read the format."""
     is_binary: bool = False
-    """Whether a file is bytes, which no terminal shows."""
+    """Whether a file is binary, so that it is not written to standard output."""
     is_single: bool = False
     """Whether a file holds the events of one recording, whose name it does not state."""
     is_utf8: bool = True
@@ -78,9 +78,8 @@ class Format:
         mark = next((mark for mark in self.forbidden if mark in file), None)
         reason = f"it holds {mark!r}" if mark is not None else "it is not UTF-8"
         if mark is not None or (self.is_utf8 and as_text(file) != file):
-            name = as_text(file)
             raise DataError(
-                f"{name!r}: {self.title} cannot hold this file name: {reason}; rename the file, or take csv"
+                f"{file!r}: {self.title} cannot hold this file name: {reason}; rename the file, or take csv"
             )
 
     def _checked(self, files: Iterable[FileEvents]) -> Iterator[FileEvents]:

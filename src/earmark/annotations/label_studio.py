@@ -17,9 +17,9 @@ _TO_NAME: Final = "audio"
 
 
 def write_label_studio(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
-    """Writes a task a recording, with its events as predictions, for projects with `Labels` named label on `audio`.
+    """Writes a task for each recording, with its events as predictions; times of day are left out.
 
-    Times of day have no place in it.
+    The project's `Audio` must be named `audio`, and its `Labels` `label`.
     """
     stream.write("[")
     for number, recording in enumerate(files):
@@ -49,9 +49,9 @@ def _result(index: int, event: Annotation, duration: float | None) -> dict[str, 
 def label_studio_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     """The events of an export (JSON or JSON-MIN), or of tasks to import.
 
-    Where tasks have `annotations`, these count: cancelled ones do not; where one is the ground truth, it alone does;
-    overlapping regions of several annotators with one label are one event. Tasks that nobody has annotated are
-    skipped. Where no task has the name `annotations`, the predictions count.
+    Annotations of a task count unless they are cancelled; where some are marked as ground truth, only these do.
+    Overlapping regions of several annotators with the same label become one event. A task whose list of annotations is
+    empty is skipped; in a task without such a list, the last prediction counts.
 
     Raises:
         DataError: The file is no such JSON.

@@ -23,6 +23,8 @@ _BAND: Final = (0, 16000)
 """Frequencies of a written selection (Hz), which Raven needs to draw a box: the band that most networks use."""
 LABEL_COLUMNS: Final = ("Annotation", "Label", "Species", "Common Name", "Call Type", "Type", "Tag")
 """Columns whose first one in a table holds the labels: people name them themselves."""
+SCORE_COLUMNS: Final = ("Score", "Confidence")
+"""Columns of scores as earmark and BirdNET name them; the first one in a table counts."""
 _ENDS: Final = re.compile(r"(\.BirdNET)?(\.Table\.\d+)?(\.selections?)?(\.table)?\.(txt|tsv)$", re.IGNORECASE)
 """Ends of the names of tables, as Raven and BirdNET give them; before them stands the name of the recording."""
 
@@ -30,7 +32,7 @@ _ENDS: Final = re.compile(r"(\.BirdNET)?(\.Table\.\d+)?(\.selections?)?(\.table)
 def write_raven(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
     """Writes one table; in Raven, open the recordings in their order as one sound, then the table.
 
-    `Begin Time (s)` counts from the start of the first recording, `File Offset (s)` from the start of the own one.
+    `Begin Time (s)` counts from the start of the first recording, `File Offset (s)` from that of the event's recording.
 
     Raises:
         DataError: A recording of unknown duration is followed by another one.
@@ -93,7 +95,7 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
         try:
             begin, end = row.number(_BEGIN), row.number(_END)
             onset = row.number(_FILE_OFFSET) if has_offset else begin
-            event = row.event(onset, round(onset + (end - begin), 9), row.label(column), _END)
+            event = row.event(onset, round(onset + (end - begin), 9), row.label(column), _END, _score(row))
         except AnnotationError as error:
             faulty(error)
             continue
@@ -104,6 +106,16 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
         yield Located(file, event, f"line {row.line}", f"column {named}" if named is not None else "")
     if only is None and not seen:
         yield Located(own, None, "line 1")
+
+
+def _score(row: Row) -> float | None:
+    """The score; None where there is no number from 0 to 1: people fill these columns with other things too."""
+    name = next((name for name in SCORE_COLUMNS if name.lower() in row.cells), None)
+    try:
+        score = None if name is None else row.number(name)
+    except AnnotationError:
+        return None
+    return score if score is not None and 0 <= score <= 1 else None
 
 
 def _label_column(row: Row) -> str:

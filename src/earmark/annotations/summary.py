@@ -63,7 +63,7 @@ def summarize(files: Iterable[FileEvents], by: By, zone: tzinfo | None = None) -
     Args:
         files: The events.
         by: The groups.
-        zone: Time zone of hours and days; times without a zone count as they are. By default all do.
+        zone: Time zone of hours and days. Times without a zone count as they are stated; without `zone`, all do.
 
     Raises:
         DataError: Hours or days are wanted, and no event has a time of day.

@@ -34,7 +34,7 @@ class Part:
 class JoinedDecoder:
     """The parts one after another, at the rate and with the channels of the first.
 
-    Of a part with other channels, all channels are the mean of its own.
+    A part with another number of channels is mixed to mono, which all channels then have.
 
     Args:
         parts: At least one.

@@ -21,7 +21,8 @@ from earmark.errors import AudioError, EarmarkWarning
 INSTALL: Final = "pip install 'earmark[media]'"
 _SOUNDS: Final = frozenset({".3gp", ".aac", ".ac3", ".amr", ".ape", ".m4a", ".m4b", ".mka", ".spx", ".wma", ".wv"})
 _VIDEOS: Final = frozenset(
-    {".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
+    {".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
+    | {".ts", ".vob", ".webm", ".wmv"}
 )
 SUFFIXES: Final = _SOUNDS | _VIDEOS
 """Suffixes that a folder scan counts as recordings if PyAV is installed."""

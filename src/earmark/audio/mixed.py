@@ -14,7 +14,7 @@ _HOLD_MP3: Final = frozenset({"asf", "avi", "flv", "matroska", "mov", "mpeg", "m
 
 
 def files(source: Source) -> Sequence[Source]:
-    """The files that are joined in one, where formats change; of one format in a row, those are one."""
+    """The files that are joined in one; files of the same format in a row stay together as one."""
     found: list[Source] = []
     rest = source
     while len(found) < _MAX_FILES and (end := _end(rest)) is not None:

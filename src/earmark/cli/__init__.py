@@ -91,13 +91,12 @@ _COMMANDS: Final = {
     ),
     "clips": (
         "Cut detections out of their recordings, to listen to them.",
-        "EVENTS is a table by `earmark detect` or another file of annotations. OUT receives a folder a label with "
-        "clips named by recording, onset and score, and manifest.csv, which links each back to its recording. With "
-        "--per-label the clips are chosen evenly from bands of the score: a few of them show how the "
-        "precision depends on it. Listen, and move wrong clips into the folder of the right label (make one if it is "
-        "new) or into _noise, or delete them; clips in other folders that begin with _ do not count. Then run `earmark "
-        "review`. An unreadable recording is reported on standard error and the exit status is then 1. After an "
-        "interruption the same command continues.",
+        "OUT receives a folder for each label. Its clips are named by recording, onset and score; manifest.csv states "
+        "where each was cut. With --per-label N the clips are chosen evenly from ten bands of the score: a few of "
+        "them show how the precision depends on it. Listen, and move wrong clips into the folder of the right label "
+        "(make one if it is new) or into _noise, or delete them; clips in other folders that begin with _ do not "
+        "count. Then run `earmark review`. An unreadable recording is reported on standard error; the exit status is "
+        "then 1, and the same command tries it again. After an interruption the same command continues.",
         "earmark clips events.csv clips --per-label 50",
         "earmark clips events.csv clips --audio-root /mnt/recordings --spectrograms",
     ),
@@ -139,6 +138,14 @@ _COMMANDS: Final = {
         "earmark train folder:clips --out run",
         "earmark train esc50:ESC-50 --split 1,2,3 --valid-split 4 --out run",
         "earmark train --config run/run.json --out again --pooling mean",
+    ),
+    "distill": (
+        "Train a student on the scores of other taggers, on clips with or without labels.",
+        "Trains like `train`, with the same settings, and gives the student the teacher's labels. The teacher scores "
+        "each clip once, and OUT keeps the scores; with --cache none it scores the clips of each step instead, after "
+        "mix and crop. agreement.json in OUT compares teacher and student on the held-out clips.",
+        "earmark distill mn04 recordings/ --out run --config light --n-variants 2",
+        "earmark distill mn10,mn20 csv:clips.csv --split train --valid-split test --out run --config small",
     ),
     "encode": (
         "Encode clips once, to train heads on their segments in seconds.",
@@ -250,7 +257,7 @@ def _app() -> App:
             help_format="plaintext",
             help_epilogue="\n".join(("Example:\n", *(f"    {example}" for example in examples))),
             sort_key=position,
-            config=_fill_in if name == "train" else None,
+            config=_fill_in if name in ("train", "distill") else None,
         )
         command.default(deferred(f"earmark.cli.{name}:{name}"))
         app.command(command)

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from earmark.annotations.formats import FORMATS, format_of
 from earmark.audio.time_limit import set_time_limit
-from earmark.cli.flags import FOLDER, AsJson, Count, DecodeTimeout, Quiet
-from earmark.cli.screen import note, progress, report_error, say, write_json
-from earmark.errors import ConfigError, DataError, counted
+from earmark.cli.detections import ReadForm, reader_of
+from earmark.cli.flags import EXISTING_FOLDER, FOLDER, AsJson, DecodeTimeout, Quiet
+from earmark.cli.screen import note, progress, report_error, say, usage_errors, write_json
+from earmark.errors import DataError, Limit, counted
 from earmark.review.cutting import Clips, ClipsConfig, cut_clips, recordings_of
 
 _DEFAULTS: Final = ClipsConfig()
@@ -21,11 +21,12 @@ def clips(
     out: Annotated[Path, FOLDER],
     /,
     *,
-    events_format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "label-studio"] | None = None,
-    audio_root: Annotated[Path | None, FOLDER] = None,
+    events_format: ReadForm | None = None,
+    label_column: str | None = None,
+    audio_root: Annotated[Path | None, EXISTING_FOLDER] = None,
     settings: Annotated[ClipsConfig, Parameter(name="*")] = _DEFAULTS,
     spectrograms: Annotated[bool, Parameter(negative="")] = False,
-    jobs: Annotated[Count | None, Parameter(help="Recordings read at a time; by default one per processor.")] = None,
+    jobs: Annotated[int | None, Limit(at_least=1)] = None,
     decode_timeout: DecodeTimeout = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -33,10 +34,12 @@ def clips(
     """Cut detections out of their recordings.
 
     Args:
-        events: A table of events by `earmark detect`, or another file of annotations.
-        out: Folder of the clips: new, empty, or begun by the same command.
+        events: Table of events of `earmark detect`, or another file of annotations.
+        out: Folder of the clips: new, empty, or from the same command.
         events_format: Format of EVENTS; by default its suffix decides.
+        label_column: Column of the labels in a table of Raven; by default Annotation, Species or a similar one.
         audio_root: Folder of the recordings if they have moved since.
+        jobs: Recordings read at a time; by default one per processor.
         spectrograms: Draw the spectrogram of each clip into OUT/plots; needs the extra plot.
     """
     if spectrograms:
@@ -44,10 +47,8 @@ def clips(
 
         require_matplotlib()
     set_time_limit(decode_timeout)
-    try:
-        form = format_of(events) if events_format is None else FORMATS[events_format]
-    except ConfigError as error:
-        raise ConfigError(error.args[0], "events_format") from error
+    with usage_errors():
+        form = reader_of(events, events_format, label_column)
     try:
         with progress("cutting", quiet) as show:
             cut = cut_clips(

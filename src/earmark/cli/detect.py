@@ -18,6 +18,7 @@ from earmark.cli.detection_files import FilePerRecording, OneTable, Style, table
 from earmark.cli.detections import EventForm, FileDetections, event_form
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
+    Context,
     DecodeTimeout,
     Device,
     Engine,
@@ -42,6 +43,7 @@ from earmark.cli.recordings import (
 )
 from earmark.errors import DataError, Limit, counted
 from earmark.inference.events import label_thresholds
+from earmark.inference.timeline import HOP, WINDOW
 
 _DEFAULTS: Final = EventFlags()
 
@@ -54,8 +56,9 @@ def detect(
     engine: Engine = "auto",
     device: Device = "auto",
     overlap: Overlap = None,
-    window: Window = 2.0,
-    hop: Hop = 0.4,
+    window: Window = WINDOW,
+    hop: Hop = HOP,
+    context: Context = None,
     events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
@@ -74,8 +77,7 @@ def detect(
     Args:
         files: Recordings, folders of recordings, and - for standard input.
         format: Table for people, or a format of annotations; by default the suffix of --out decides.
-        out: Write to this file instead of standard output; with --per-file, into this folder, whose sub-folders are
-            those of the recordings.
+        out: Write to this file, not to standard output; with --per-file, into this folder and sub-folders as in FILES.
         per_file: Write a file for each recording, beside it or into --out; csv unless --format names another.
         jobs: Number of files worked on at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose events OUT already has.
@@ -94,17 +96,17 @@ def detect(
         tagger = hub.load(model, n_threads, "float32", engine, overlap, device)
     settings = events.settings(tagger.labels)
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
-    rules = {"window": window, "hop": hop, "track": track, "overlap": overlap, **asdict(settings)}
+    rules = {"window": window, "hop": hop, "context": context, "track": track, "overlap": overlap, **asdict(settings)}
 
     def find(path: Path, recording: Recording, cancel: threading.Event) -> FileDetections:
-        timeline = tagger.timeline(path, window=window, hop=hop, track=track, cancel=cancel)
+        timeline = tagger.timeline(path, window=window, hop=hop, context=context, track=track, cancel=cancel)
         return FileDetections(recording.file, timeline.duration, tuple(timeline.events(settings=settings)))
 
     if per_file:
         return _run(found, find, FilePerRecording(found, style, out, resume), n_jobs, quiet, quiet)
     journal = table_journal(out, {"model": fingerprint(model, engine), **rules})
     hidden = quiet or (out is None and sys.stdout.isatty())
-    return _run(found, find, OneTable(found, style, out, journal, resume), n_jobs, quiet, hidden)
+    return _run(found, find, OneTable(found, style, out, journal, resume, quiet), n_jobs, quiet, hidden)
 
 
 def _run(
@@ -126,7 +128,10 @@ def _run(
 
 def _once(recordings: Iterable[Recording]) -> list[Recording]:
     """The recordings without those that were given before: an event must not count twice."""
-    return list({recording.file: recording for recording in reversed([*recordings])}.values())[::-1]
+    first: dict[str, Recording] = {}
+    for recording in recordings:
+        first.setdefault(recording.file, recording)
+    return list(first.values())
 
 
 def _nameable(recording: Recording, form: str) -> Recording:

@@ -11,11 +11,13 @@ from cyclopts import CycloptsError
 
 from earmark.annotations.formats import FORMATS
 from earmark.annotations.start_times import StartTimes
+from earmark.cli import screen
 from earmark.cli.detections import READ_AGAIN, FileDetections, write_detections
 from earmark.cli.recordings import DAMAGE, Keep, Recording, ResultsJournal, damaged, in_order, known_results, text
 from earmark.errors import counted
 from earmark.storage.files import is_stream
 
+_ENDS: Final = tuple(end for form in FORMATS.values() for end in form.suffixes)
 _INTERRUPTED: Final = "interrupted; the files so far are kept, the same command with --resume continues"
 
 
@@ -38,6 +40,7 @@ class OneTable:
         out: The file; standard output when None.
         journal: Journal of the file.
         resume: Whether earlier results are used.
+        quiet: Whether notes are left out.
 
     Raises:
         CycloptsError: The file exists, and its format cannot be read again.
@@ -52,12 +55,17 @@ class OneTable:
         out: Path | None,
         journal: ResultsJournal[FileDetections] | None,
         resume: bool,
+        quiet: bool = False,
     ) -> None:
         self._found, self._style, self._out, self._journal = found, style, out, journal
         self.known: dict[str, FileDetections] = {}
         """Earlier results by file."""
         if resume and out is not None and journal is not None:
-            self.known = known_results(found, [*(_read(out, style.form) if out.is_file() else []), *journal.read()])
+            complete = _read(out, style.form) if out.is_file() else []
+            self.known = known_results(found, [*complete, *journal.read()])
+            if complete:
+                n = counted(len(complete), "file")
+                screen.note(f"note: {out} keeps its events of {n}, whatever the settings were that found them", quiet)
 
     def keeping(self) -> AbstractContextManager[Keep]:
         """Yields a function that keeps each result as it comes."""
@@ -90,6 +98,8 @@ class FilePerRecording:
         self._style = style
         if out is not None and out.exists() and not out.is_dir():
             raise CycloptsError(f"--out {out}: a folder was expected with --per-file")
+        if out is not None and not out.exists() and any(out.name.endswith(end) for end in _ENDS):
+            raise CycloptsError(f"--out {out}: a folder was expected with --per-file, not the name of a table")
         self._targets = _targets(found, FORMATS[style.form].suffixes[0], out)
         existing = {file: target for file, target in self._targets.items() if target.exists()}
         if existing and not resume:

@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, get_args
 
 from cyclopts import CycloptsError
 
 from earmark.annotations.events import Annotation, FileEvents
-from earmark.annotations.formats import FORMATS, format_of
+from earmark.annotations.formats import FORMATS, Format, format_of
+from earmark.annotations.raven import is_raven, raven_rows
 from earmark.annotations.start_times import StartTimes, later
 from earmark.cli import screen
 from earmark.errors import ConfigError
@@ -19,6 +22,8 @@ from earmark.storage.files import is_stream
 
 EventForm = Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "birdnet", "kaleidoscope", "label-studio"]
 """Names of `FORMATS`."""
+ReadForm = Literal["csv", "jsonl", "parquet", "audacity", "raven", "dcase", "label-studio"]
+"""Names of the formats that are read."""
 READ_AGAIN: Final = ("csv", "jsonl", "parquet")
 """Formats that keep all of an event, so that --resume can read them again."""
 
@@ -101,6 +106,36 @@ def event_form(
     return chosen
 
 
+def reader_of(events: Path, form: ReadForm | None, label_column: str | None = None) -> Format:
+    """The format of a table of events: from --events-format, else from its suffix; a `.txt` may be Raven's.
+
+    Args:
+        events: The table.
+        form: Value of --events-format.
+        label_column: Column of the labels in a table of Raven.
+
+    Raises:
+        ConfigError: The suffix belongs to no format that is read, or the format has no column of labels to choose.
+        DataError: The table cannot be read.
+    """
+    names = get_args(ReadForm)
+    try:
+        found = format_of(events) if form is None else FORMATS[form]
+        if form is None and found is FORMATS["audacity"] and is_raven(events):
+            found = FORMATS["raven"]
+        if label_column is not None:
+            if found is not FORMATS["raven"]:
+                raise CycloptsError(f"--label-column is for tables of Raven; {events} is {found.title}")
+            return replace(found, rows=partial(raven_rows, label_column=label_column))
+        if found.rows is not None:
+            return found
+        reason = f"{events}: {found.title}, which earmark writes but does not read"
+    except ConfigError:
+        ends = ", ".join(FORMATS[name].suffixes[0] for name in names)
+        reason = f"{events}: a file name that ends in one of {ends} was expected"
+    raise ConfigError(f"{reason}; name the format if it is {', '.join(names[:-1])} or {names[-1]}", "events_format")
+
+
 def _form_of_suffix(out: Path | None, own: Sequence[str]) -> str:
     if out is None or not out.suffix or is_stream(out):
         return "table"
@@ -139,6 +174,9 @@ def write_detections(
                 write_table(result.file, result.duration, result.events, stream)
         return
     annotated = (result.to_annotations(times) for result in read)
+    if out is None and isinstance(sys.stdout, TextIOWrapper):
+        # as in a file: the bytes of file names stay, so that other commands find the recordings
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     FORMATS[form].write(out or sys.stdout, _flushed(annotated) if out is None else annotated, with_time)
 
 

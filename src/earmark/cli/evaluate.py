@@ -166,6 +166,11 @@ def _print(report: "Report", detection: "Detection | None") -> None:
             ("PSDS1", _digits(detection.PSDS1), f"exact times; {measured}"),
             ("PSDS2", _digits(detection.PSDS2), "distinguished labels"),
             ("F1", _digits(detection.F1), averages),
+            (
+                "event F1",
+                _digits(detection.F1_events),
+                f"within 0.2 s; {counted(detection.n_detected, 'event')} detected",
+            ),
         ]
     n_labels = f"{report.n_labels_with_positives} of {len(report.labels)} labels"
     metrics.append(

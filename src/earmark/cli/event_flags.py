@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 from earmark.cli.flags import ThresholdOrFile
 from earmark.cli.labels import check_labels, labels_in, read_labels, read_thresholds
-from earmark.errors import ConfigError, Limit, check_settings
+from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.inference.events import EventSettings, Threshold
 from earmark.labels import LabelSet
 
 _FILES: Final = ("labels", "threshold")
+_TABLES: Final = (".txt", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class EventFlags:
     """Find only these labels: names or ids joined by commas, or a file with one a line; by default all."""
     threshold: ThresholdOrFile = None
     """Lowest score of an event: a number, auto (the model's), or a file of `earmark thresholds`; else auto or 0.5."""
-    release: Annotated[float, Limit(above=0, at_most=1)] = 0.5
+    release: Annotated[float, Limit(above=0, at_most=1)] = 0.8
     """Fraction of the threshold at which an event ends."""
     max_gap: Annotated[float, Limit(at_least=0)] = 0.0
     """Join events of a label that are at most this many seconds apart."""
@@ -52,6 +53,8 @@ class EventFlags:
             if self.labels not in labels and path.is_file():
                 chosen = read_labels(path)
                 check_labels(path, chosen, labels)
+            elif self.labels not in labels and path.suffix.lower() in _TABLES:
+                raise DataError(f"labels: {path}: no such file")
             else:
                 chosen = labels_in(self.labels, labels)
         times = {name: value for name, value in asdict(self).items() if name not in _FILES}

@@ -34,7 +34,7 @@ def evidence(
     json: FormatJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Show how far the logit of a label falls without each segment of a recording.
+    """Show how far each segment of a recording raises or lowers the logit of a label.
 
     Args:
         file: A recording, or - for standard input.
@@ -75,14 +75,16 @@ def _write_table(file: str, evidence: Evidence, stream: TextIO) -> None:
     console = screen.table_console(stream)
     span = f"{evidence.onsets[0]:.1f} - {evidence.offsets[-1]:.1f} s"
     console.print(f"{file}  {evidence.label}  score {evidence.score:.3f} in {span}", style="bold", soft_wrap=True)
-    console.print("Fall of its logit without each segment: + supports the label (━), - opposes it (-).")
+    console.print("Effect of each segment on its logit (standard error): + supports the label (━), - opposes it (-).")
     weights = evidence.weights.tolist()
     largest = max(map(abs, weights)) or 1.0
     rows = []
-    for onset, offset, weight in zip(evidence.onsets, evidence.offsets, weights, strict=True):
+    for onset, offset, weight, error in zip(
+        evidence.onsets, evidence.offsets, weights, evidence.errors.tolist(), strict=True
+    ):
         mark, colour = ("━", "green") if weight > 0 else ("-", "red")
         strength = Text(screen.bar(abs(weight) / largest, mark=mark), style=colour)
-        rows.append(("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", strength))
+        rows.append(("", f"{onset:.1f} - {offset:.1f} s", f"{weight:+.3f}", f"({error:.3f})", strength))
     console.print(screen.table(rows))
 
 
@@ -95,6 +97,7 @@ def _write_json(file: str, evidence: Evidence, stream: TextIO) -> None:
         "onsets": screen.all_rounded(evidence.onsets.tolist()),
         "offsets": screen.all_rounded(evidence.offsets.tolist()),
         "weights": screen.all_rounded(evidence.weights.tolist()),
+        "errors": screen.all_rounded(evidence.errors.tolist()),
         "attention": None if heads is None else [*map(screen.all_rounded, heads.tolist())],
     }
     screen.write_json(value, stream)

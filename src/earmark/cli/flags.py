@@ -15,6 +15,7 @@ from earmark.errors import Limit
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
 FOLDER: Final = Parameter(validator=validators.Path(file_okay=False))
 """A folder, or a path where nothing is yet."""
+EXISTING_FOLDER: Final = Parameter(validator=validators.Path(exists=True, file_okay=False))
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print a JSON summary.")]
 BatchSize = Annotated[int, Limit(at_least=1), Parameter(help="Clips per batch; does not change the result.")]
@@ -25,6 +26,12 @@ Data = Annotated[
         help="csv:FILE, folder:DIR, parquet:GLOB, audioset:DIR, fsd50k:DIR, esc50:DIR, soundscapes:DIR or clips:FILE; "
         "annotations: raven:DIR, audacity:DIR, dcase:TSV or label-studio:JSON; encoded clips: segments:DIR or "
         "audioset-features:DIR."
+    ),
+]
+Context = Annotated[
+    float | None,
+    Parameter(
+        help="Seconds around each row that decide which labels sound; 0 is off; by default half a training clip."
     ),
 ]
 DecodeTimeout = Annotated[

@@ -11,11 +11,12 @@ from cyclopts import CycloptsError
 
 from earmark.cli.flags import AsJson, Count, Quiet
 from earmark.cli.labels import labels_in, read_thresholds, write_thresholds
-from earmark.cli.screen import destination, note, table, table_console, write_json
+from earmark.cli.screen import destination, note, refuse_overwriting, table, table_console, write_json
 from earmark.errors import DataError, Limit, counted, first_few
 from earmark.labels import LabelSet
 from earmark.review.comparison import Comparison, Kind, Verdict, compare
 from earmark.review.corrections import write_corrections
+from earmark.review.manifest import MANIFEST
 from earmark.review.precision import Estimate, LabelPrecision, Proposal, label_precisions, propose
 from earmark.review.sampling import band_name
 
@@ -48,12 +49,13 @@ def review(
         folder: The folder of `earmark clips`.
         labels: Labels whose clips were listened to, joined by commas; by default all.
         precision: Precision that the proposed thresholds are to reach.
-        min_clips: Clips that must reach a proposed threshold.
-        thresholds: Write the proposed thresholds into this file, a line a label, as `earmark thresholds` does.
+        min_clips: Least number of judged clips that reach a proposed threshold.
+        thresholds: Write the proposed thresholds into this file, in the form of `earmark thresholds`.
         out: Write the confirmed, corrected and rejected clips into this .csv file, for `earmark train --add`.
     """
     if out is not None and out.suffix.lower() != ".csv":
         raise CycloptsError(f"--out {out}: a .csv file was expected")
+    refuse_overwriting(out, [folder / MANIFEST, *([thresholds] if thresholds is not None else [])])
     compared = compare(folder)
     verdicts = _of_labels(compared, labels)
     found = label_precisions(verdicts)
@@ -64,7 +66,8 @@ def review(
         _print(folder, verdicts, found, proposed, precision)
     if compared.others:
         shown = first_few([str(path.relative_to(folder)) for path in compared.others])
-        note(f"note: {counted(len(compared.others), 'recording')} not in the manifest do not count: {shown}", quiet)
+        n_others = counted(len(compared.others), "recording")
+        note(f"note: the manifest lacks {n_others} in the folder, which count for nothing: {shown}", quiet)
     if thresholds is not None:
         _write_thresholds(thresholds, proposed, precision, min_clips, quiet)
     if out is not None:
@@ -114,9 +117,14 @@ def _print(
             proposals.append((label, "none", "", "", "", ""))
         else:
             threshold, estimate, n_clips, kept = proposal
-            proposals.append((label, f"{threshold:.4g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
+            proposals.append((label, f"{_rounded_down(threshold):g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
     console.print(f"lowest threshold with a precision of {precision:g}:")
     console.print(table(proposals, *_OF_PROPOSALS))
+
+
+def _rounded_down(threshold: float) -> float:
+    """The threshold with four digits, which the clip that gave it still reaches."""
+    return math.floor(round(threshold * 1e4, 6)) / 1e4
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
@@ -167,12 +175,9 @@ def _values(
 def _write_thresholds(
     path: Path, proposed: dict[str, Proposal | None], precision: float, min_clips: int, quiet: bool
 ) -> None:
-    """Writes the proposals; a file that is there keeps the lines of other labels."""
+    """Writes the proposals; an existing file keeps the lines of other labels."""
     before = read_thresholds(path) if path.exists() else {}
-    # rounded down: the clip that gave the threshold must reach it
-    found = {
-        label: math.floor(round(own.threshold * 1e4, 6)) / 1e4 for label, own in proposed.items() if own is not None
-    }
+    found = {label: _rounded_down(own.threshold) for label, own in proposed.items() if own is not None}
     with destination(path) as stream:
         write_thresholds({**before, **found}, stream)
     note(f"{path}: {counted(len(found), 'threshold')}", quiet)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ def serve(
     """
     with screen.usage_errors():
         check_open(host, token, insecure)
+    if keep is not None:
+        _check_keep(keep)
     set_time_limit(decode_timeout)
     n_threads = max(1, n_processors() // (settings.jobs or n_processors()))
     taggers = {}
@@ -67,7 +70,7 @@ def serve(
     warnings.simplefilter("ignore", EarmarkWarning)  # notes about the recordings of others
     app = application(taggers, settings, token=token, local=is_local(host), keep=keep, origins=cors or ())
     with _listening(host, port) as listener:
-        address = f"http://{'localhost' if is_local(host) else host}:{listener.getsockname()[1]}"
+        address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         screen.note(f"{', '.join(taggers)} at {address} (Ctrl-C stops)", quiet)
         _run(app, listener, settings)
 
@@ -76,6 +79,22 @@ def _name(name_or_path: str) -> str:
     """The name of a model in the interface: that of its file without suffix, for a path says where files lie."""
     path = Path(name_or_path)
     return path.stem if path.is_file() else name_or_path
+
+
+def _check_keep(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        text = f"{folder}: a folder to write to was expected ({error.strerror or error})"
+        raise ConfigError(text, "keep") from error
+
+
+def _shown(host: str) -> str:
+    if is_local(host):
+        return "localhost"
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _listening(host: str, port: int) -> socket.socket:

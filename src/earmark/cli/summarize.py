@@ -8,12 +8,11 @@ from typing import Any, Literal, TextIO
 
 from cyclopts import CycloptsError
 
-from earmark.annotations.formats import FORMATS, format_of
 from earmark.annotations.start_times import zone_of
 from earmark.annotations.summary import HOURS, By, Count
 from earmark.annotations.summary import summarize as count_events
 from earmark.cli import screen
-from earmark.cli.detections import EventForm
+from earmark.cli.detections import ReadForm, reader_of
 from earmark.cli.flags import FormatJson, OutFile, Quiet
 from earmark.errors import DataError, counted
 
@@ -26,7 +25,8 @@ def summarize(
     /,
     *,
     by: By = "hour",
-    events_format: EventForm | None = None,
+    events_format: ReadForm | None = None,
+    label_column: str | None = None,
     time_zone: str | None = None,
     format: Literal["table", "json", "csv"] | None = None,
     out: OutFile = None,
@@ -40,8 +40,8 @@ def summarize(
         events: Events of `earmark detect`, or annotations in another format that is read.
         by: Groups of the counts.
         events_format: Format of EVENTS; by default its suffix decides.
-        time_zone: Time zone of hours and days, such as Europe/Berlin; by default that of each event's time. Times
-            without a zone count as they are.
+        label_column: Column of the labels in a table of Raven; by default Annotation, Species or a similar one.
+        time_zone: Time zone of hours and days, such as Europe/Berlin; by default, times count as they are stated.
         format: Table for people, JSON or CSV; by default the suffix of --out decides.
         plot: Draw labels by hours or days into this .png, .svg or .pdf; needs the extra plot.
     """
@@ -51,7 +51,7 @@ def summarize(
         raise CycloptsError("--plot draws labels by hour or by day: give --by hour or --by day")
     with screen.usage_errors():
         zone = None if time_zone is None else zone_of(time_zone)
-        reader = FORMATS[events_format] if events_format is not None else format_of(events)
+        reader = reader_of(events, events_format, label_column)
     files = reader.read(events)
     summary = count_events(files, by, zone)
     rows = [_row(count, by) for count in summary.counts]

@@ -17,6 +17,7 @@ from earmark.cli import screen
 from earmark.cli.detections import EventForm, FileDetections, event_form, write_detections
 from earmark.cli.event_flags import EventFlags
 from earmark.cli.flags import (
+    Context,
     DecodeTimeout,
     Device,
     Engine,
@@ -33,7 +34,7 @@ from earmark.cli.flags import (
 )
 from earmark.errors import AudioError
 from earmark.inference.events import Event, Threshold, label_thresholds
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import HOP, WINDOW, Timeline
 from earmark.plots.spectrogram import spectrogram_of
 
 _DEFAULTS: Final = EventFlags()
@@ -47,8 +48,9 @@ def timeline(
     engine: Engine = "auto",
     device: Device = "auto",
     overlap: Overlap = None,
-    window: Window = 2.0,
-    hop: Hop = 0.4,
+    window: Window = WINDOW,
+    hop: Hop = HOP,
+    context: Context = None,
     events: Annotated[EventFlags, Parameter(name="*")] = _DEFAULTS,
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
@@ -64,8 +66,7 @@ def timeline(
 
     Args:
         file: A recording, or - for standard input.
-        format: Table for people, JSON with all scores, or a format of annotations; by default the suffix of --out
-            decides.
+        format: Table for people, JSON with all scores, or a format of annotations; else the suffix of --out decides.
         plot: Draw the spectrogram, scores and events into this .png, .svg or .pdf; needs the extra plot.
     """
     with screen.usage_errors():
@@ -81,7 +82,7 @@ def timeline(
         with screen.recording(file) as path, screen.progress("scoring", quiet) as show:
             length = probe(path, track).duration
             show_seconds = None if length is None else partial(_show_seconds, show, round(length))
-            result = tagger.timeline(path, window=window, hop=hop, track=track, progress=show_seconds)
+            result = tagger.timeline(path, window=window, hop=hop, context=context, track=track, progress=show_seconds)
             found = result.events(settings=settings)
             if plot is not None:
                 _plot(plot, path, file, tagger.sample_rate, result, found, settings.threshold, track)

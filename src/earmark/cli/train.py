@@ -20,8 +20,8 @@ from earmark.data.event_clips import EventClips
 from earmark.data.union import unite
 from earmark.errors import ConfigError, DataError
 from earmark.training import TrainConfig
+from earmark.training.choices import Topic
 from earmark.training.recipes import RECIPES
-from earmark.training.settings import Topic
 
 if TYPE_CHECKING:
     from earmark.training.training_run import TrainResult
@@ -31,7 +31,7 @@ _CLIPS: Final = EventClips()
 _RULES: Final = tuple(entry.name for entry in fields(EventClips))
 _REQUEST: Final = ("data", "add", "split", "valid", "valid_split", "labels", "label_separator", *_RULES)
 """Flags that select the clips; `run.json` keeps them beside the settings."""
-_CONFIG: Final = (
+CONFIG_HELP: Final = (
     f"Settings: a recipe ({', '.join(RECIPES)}), a run.json or another JSON or TOML file; flags override them."
 )
 
@@ -47,7 +47,7 @@ def train(
     labels: Annotated[Labels, Topic.DATA] = None,
     label_separator: Annotated[LabelSeparator, Topic.DATA] = None,
     event_clips: ClipsOfEvents = _CLIPS,
-    config: Annotated[Path | None, Parameter(help=_CONFIG)] = None,
+    config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[TrainConfig, Parameter(name="*", negative_iterable="")] = _DEFAULTS,
     json: AsJson = False,
@@ -57,8 +57,7 @@ def train(
 
     Args:
         out: Folder of the run; must be new or empty without --resume.
-        add: Further training clips, given like DATA, such as those of `earmark review`. A label that is in only one
-            of the sets is unknown in the clips of the others. Give it once for each set.
+        add: More training clips, given like DATA, once for each set; a label that a set lacks is unknown in its clips.
         valid: Data to validate on after each epoch, given like DATA.
         valid_split: Splits of --valid, or else of DATA, to validate on, joined by commas.
         resume: Continue the run in --out with its settings and data.
@@ -68,11 +67,8 @@ def train(
         raise ConfigError(f"{out}: no run to resume there (no run.json); {hint or 'start one without --resume'}")
     if data is None:
         raise CycloptsError("DATA is missing, such as folder:DIR; or a --config with it")
-    # where torchrun has started several processes, only the first one prints
-    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
-    if not is_first:
-        quiet = True
-        show_warnings(quiet)
+    is_first = is_first_process(settings)
+    quiet = quiet or not is_first
     check_annotated(event_clips, data, valid, *(add or ()))
     settings = replace(settings, allow_unlabelled=settings.allow_unlabelled or event_clips.negatives > 0)
     request = _request((data, add, split, valid, valid_split, labels, label_separator), event_clips)
@@ -103,6 +99,14 @@ def _print(result: "TrainResult", json: bool) -> None:
         return
     score = "" if best.valid_mAP is None else f", mAP {best.valid_mAP:.3f} on the validation clips"
     say(f"{result.best}  (epoch {best.epoch} of {len(result.history)}{score})")
+
+
+def is_first_process(settings: TrainConfig) -> bool:
+    """Whether this process prints: where torchrun has started several, only the first one does, warnings too."""
+    is_first = os.environ.get("RANK", os.environ.get("NODE_RANK", "0") if settings.num_nodes > 1 else "0") == "0"
+    if not is_first:
+        show_warnings(quiet=True)
+    return is_first
 
 
 def _request(selection: Sequence[str | list[str] | None], event_clips: EventClips) -> dict[str, Any]:
@@ -147,14 +151,24 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
             return  # the missing run is reported later
     if path is None:
         return
-    settings, request = _read(path)
+    settings, request = _read(path, _request_names(commands))
     if given["data"]:
-        request = {}  # splits and labels of a file belong to the data of that file
+        # splits and labels of a file belong to the data of that file
+        request = {name: value for name, value in request.items() if name in ("teacher", "label_weight")}
     values = {name: value for name, value in {**settings, **request}.items() if value is not None}
     Dict(data=values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _request_names(commands: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags of the command that are kept beside the settings."""
+    if commands[-1:] == ("distill",):
+        from earmark.cli.distill import REQUEST
+
+        return REQUEST
+    return _REQUEST
+
+
+def _read(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings and request of a recipe, a `run.json`, or a file that holds both side by side."""
     if str(path) in RECIPES and not path.exists():
         return asdict(RECIPES[str(path)].config), {}
@@ -176,22 +190,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if not isinstance(request, dict):
             raise ConfigError(f"{path}: data by name were expected in request, not {request!r}")
     else:
-        settings = {name: value for name, value in content.items() if name not in _REQUEST}
-        request = {name: value for name, value in content.items() if name in _REQUEST}
-    _check(path, settings, request)
+        settings = {name: value for name, value in content.items() if name not in names}
+        request = {name: value for name, value in content.items() if name in names}
+    _check(path, settings, request, names)
     return settings, request
 
 
-def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any], names: tuple[str, ...]) -> None:
     try:
         TrainConfig.from_json({**asdict(_DEFAULTS), **settings})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():
-        is_number = name in _RULES and isinstance(value, int | float)
+        if name == "teacher" and name not in names:
+            raise ConfigError(f"{path}: the settings of a distillation; `earmark distill --config` takes them")
+        is_number = name in (*_RULES, "label_weight") and isinstance(value, int | float)
         texts = value if name == "add" and isinstance(value, list) else [value]
         is_text = all(text is None or isinstance(text, str) for text in texts)
-        if name not in _REQUEST or not (is_text or is_number):
+        if name not in names or not (is_text or is_number):
             raise ConfigError(
-                f"{path}: the names {', '.join(_REQUEST)} and texts were expected to select data, not {name}={value!r}"
+                f"{path}: the names {', '.join(names)} and texts were expected to select data, not {name}={value!r}"
             )

@@ -26,7 +26,7 @@ from earmark.data.manifest import SLACK, stated_seconds, warn_of_labels
 from earmark.data.recording_names import RecordingNames
 from earmark.errors import DataError, EarmarkWarning, counted, first_few
 from earmark.labels import LabelSet
-from earmark.storage.files import walk
+from earmark.storage.files import in_either_form, walk
 
 _Rows = Callable[[Path, Faulty], Iterator[Located]]
 _TABLES: Final = (".txt", ".tsv")
@@ -173,6 +173,7 @@ def _read(source: str, path: Path, damage: Damage, rules: EventClips) -> _Found:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected annotations for {source}:")
     names = RecordingNames(Path(rules.audio) if rules.audio else path if path.is_dir() else path.parent)
+    find = names.find if rules.audio else partial(_find, names)
     rows: Mapping[str, _Rows] = {
         "raven": partial(raven_rows, label_column=rules.label_column),
         "audacity": audacity_rows,
@@ -186,12 +187,16 @@ def _read(source: str, path: Path, damage: Damage, rules: EventClips) -> _Found:
         known: dict[str, _Recording | None] = {}
         for located in _located(table, rows[source], damage):
             if located.file not in known:
-                known[located.file] = _recording(table, located, names, recordings, ids, damage, missing)
+                known[located.file] = _recording(table, located, find, names.folder, recordings, ids, damage, missing)
             recording = known[located.file]
             if recording is not None and located.event is not None:
                 _add(table, recording, located, located.event, damage)
     if not recordings:
-        raise DataError(f"{path}: none of its recordings is found{damage.summary()}")
+        if not missing:
+            raise DataError(f"{path}: no annotation could be read{damage.summary()}")
+        n, first = counted(len(missing), "recording"), next(iter(missing))
+        text = f"none of its {n} is found in {names.folder}, such as {first!r}; give their folder"
+        raise DataError(f"{path}: {text}{damage.summary()}", remedy={"audio": "FOLDER"})
     return _Found(list(recordings.values()), tuple(missing), damage)
 
 
@@ -213,7 +218,8 @@ def _damage(table: Path, place: str, reason: str) -> DamageError:
 def _recording(
     table: Path,
     located: Located,
-    names: RecordingNames,
+    find: Callable[[str, Path], Path],
+    folder: Path,
     recordings: dict[str, _Recording],
     ids: set[str],
     damage: Damage,
@@ -221,7 +227,7 @@ def _recording(
 ) -> _Recording | None:
     """The recording that a row names, added to the known ones; None where it is missing and `damage` is lenient."""
     try:
-        path = names.find(located.file, table.parent)
+        path = find(located.file, table.parent)
     except DataError as error:
         if not damage.lenient:
             raise _damage(table, located.place, str(error)) from error
@@ -229,13 +235,24 @@ def _recording(
         return None
     real = os.path.realpath(path)
     if real not in recordings:
-        written = os.path.relpath(path, names.folder)
+        written = os.path.relpath(path, folder)
         written = str(path) if written.startswith(os.pardir) else Path(written).as_posix()
         composed = normalize("NFC", written)
         id_ = written if composed in ids else composed  # two files whose names differ only in their Unicode form
         ids.add(id_)
         recordings[real] = _Recording(id_, path, stated_seconds(path))
     return recordings[real]
+
+
+def _find(names: RecordingNames, written: str, beside: Path) -> Path:
+    """The recording; the name may count from the working folder too, as `earmark detect` writes it."""
+    try:
+        return names.find(written, beside)
+    except DataError:
+        path = in_either_form(Path(written))
+        if os.path.isfile(path):  # noqa: PTH113 (never raises)
+            return path
+        raise
 
 
 def _add(table: Path, recording: _Recording, located: Located, event: Annotation, damage: Damage) -> None:

@@ -9,9 +9,9 @@ from unicodedata import normalize
 
 from earmark.annotations.rows import decoded
 from earmark.audio import media
-from earmark.audio.recording import AUDIO_SUFFIXES, scan_audio
-from earmark.errors import AudioError, DataError, first_few
-from earmark.storage.files import as_text, in_either_form
+from earmark.audio.recording import AUDIO_SUFFIXES
+from earmark.errors import DataError, first_few
+from earmark.storage.files import as_text, in_either_form, walk
 
 _UPLOAD: Final = re.compile(r"[0-9a-f]{8}-(?=.)")
 """Beginning that Label Studio gives the names of uploaded files."""
@@ -31,8 +31,9 @@ class RecordingNames:
         """The recording.
 
         A path that exists, from the folder of the annotations or from that of the recordings, is taken as it is. Else
-        the recording is searched by its file name; among several, the one is taken whose folders fit best. Names
-        match in any case and Unicode form, and with another suffix (`a.wav`, converted to `a.flac`).
+        the recording is searched by its file name; among several, the one is taken whose folders fit best, then the one
+        with exactly this name. Names match in any case and Unicode form, and with another suffix (`a.wav`, converted to
+        `a.flac`).
 
         Args:
             written: The name in the annotations.
@@ -41,25 +42,26 @@ class RecordingNames:
         Raises:
             DataError: There is no such recording, or several fit equally well.
         """
-        for name in dict.fromkeys((written, decoded(written))):
+        texts = dict.fromkeys((written, decoded(written)))
+        for name in texts:
             for place in (beside, self.folder):
                 path = in_either_form(place / name)
                 if os.path.isfile(path):  # noqa: PTH113 (never raises)
                     return path
-        parts = _parts(decoded(written))
-        for name in _spellings(parts[-1]):
-            if name in self._by_name:
-                return self._best(written, parts, self._by_name[name])
-        raise DataError(f"no recording {as_text(written)!r} in {self.folder}")
+        for parts in map(_parts, texts):
+            for name in _spellings(parts[-1]):
+                if name in self._by_name:
+                    return self._best(written, parts, self._by_name[name])
+        raise DataError(f"no recording {written!r} in {self.folder}")
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
         try:
-            found, _ = scan_audio(self.folder)
-        except AudioError as error:
-            raise DataError(str(error)) from error
+            files = [Path(entry.path) for _, entries in walk(self.folder) for entry in entries]
+        except OSError as error:
+            raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror or error}") from error
         by_name: dict[str, list[Path]] = {}
-        for path in found:
+        for path in sorted(file for file in files if file.suffix.lower() in AUDIO_SUFFIXES | media.SUFFIXES):
             for name in dict.fromkeys((_parts(path.name)[-1], _parts(path.stem)[-1])):
                 by_name.setdefault(name, []).append(path)
         return by_name
@@ -72,8 +74,12 @@ class RecordingNames:
         most = max(map(n_fitting, found))
         best = sorted(path for path in found if n_fitting(path) == most)
         if len(best) > 1:
+            own = re.split(r"[/\\]", written)[-1]
+            exact = [path for path in best if own in (path.name, path.stem)]
+            if len(exact) == 1:
+                return exact[0]
             names = first_few([as_text(str(path)) for path in best])
-            raise DataError(f"{as_text(written)!r} names {len(best)} recordings: {names}; write their folders too")
+            raise DataError(f"{written!r} names {len(best)} recordings: {names}; write their folders and suffixes too")
         return best[0]
 
 

@@ -10,8 +10,8 @@ from earmark.labels import LabelSet
 def unite(datasets: Sequence[Dataset]) -> Dataset:
     """The clips of all data sets; a label that a data set lacks is unknown in its clips. One data set stays as it is.
 
-    Labels are matched by name and keep the order of their first appearance. A clip whose id was taken before has the
-    name of its data set before its id.
+    Labels are matched by name and keep the order of their first appearance. A clip whose id is taken gets the name of
+    its data set before its id, as often as it takes.
 
     Args:
         datasets: One or more.
@@ -45,6 +45,8 @@ def _clips(datasets: Sequence[Dataset], n_labels: int) -> Iterator[Clip]:
     for dataset in datasets:
         names = dataset.labels.names if len(dataset.labels) < n_labels else None
         for clip in dataset:
-            id_ = clip.id if clip.id not in seen else f"{dataset.name}/{clip.id}"
+            id_ = clip.id
+            while id_ in seen:
+                id_ = f"{dataset.name}/{id_}"
             seen.add(id_)
             yield replace(clip, id=id_, known=names if clip.known is None else clip.known)

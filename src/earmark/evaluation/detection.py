@@ -13,16 +13,22 @@ from earmark.data.audioset import StrongEvent, split_segment_id
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.manifest import stated_seconds
 from earmark.errors import AudioError, DataError, EarmarkError
-from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
-from earmark.inference.events import label_thresholds
+from earmark.evaluation.localisation import (
+    PSDS1,
+    PSDS2,
+    ScoredRecording,
+    TrueEvent,
+    event_f1,
+    psds,
+    segment_f1,
+)
+from earmark.inference.events import EventSettings, label_thresholds
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import HOP, WINDOW, Timeline
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.json_files import json_value, write_json
 
-WINDOW: Final = 0.8
-HOP: Final = 0.4
 _LONG: Final = 60.0
 """Seconds from which a recording is decoded block by block."""
 
@@ -39,6 +45,8 @@ class Detection:
     """Segment-based F1 with segments of 1 s, mean over labels; at the checkpoint's thresholds or 0.5."""
     F1_micro: float
     """Segment-based F1 of all labels together."""
+    F1_events: float
+    """Event-based F1 of the events that `Timeline.events` finds, with a collar of 0.2 s, all labels together."""
     n_clips: int
     """Clips measured."""
     n_clips_without_events: int
@@ -46,12 +54,16 @@ class Detection:
     n_labels: int
     """Labels measured."""
     n_events: int
+    n_detected: int
+    """Events that `Timeline.events` finds, of the labels measured."""
     n_events_of_other_labels: int
     """Events of labels that the tagger does not know; they were skipped."""
     window: float
     """Window of the timeline in seconds."""
     hop: float
     """Hop of the timeline in seconds."""
+    context: float
+    """Context of the timeline in seconds."""
     failed: tuple[str, ...] = ()
     """Clips with events that could not be measured, with the reason."""
 
@@ -75,9 +87,10 @@ def detect(
     *,
     window: float = WINDOW,
     hop: float = HOP,
+    context: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detection:
-    """Compares a tagger's timelines with strong labels.
+    """Compares a tagger's timelines, and the events in them, with strong labels.
 
     Args:
         tagger: May know labels without events.
@@ -85,6 +98,7 @@ def detect(
         events: Events by the ids of clips or segments (`read_recordings`, `read_strong_labels`).
         window: Window of the timeline in seconds.
         hop: Hop of the timeline in seconds.
+        context: Context of the timeline in seconds, as in `Tagger.timeline`.
         progress: Called with the number of clips scored so far and their total.
 
     Raises:
@@ -92,39 +106,38 @@ def detect(
         ConfigError: The window or the hop is not positive.
     """
     truth, failed = _truth(dataset.clips, events)
-    known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
-    if not known:
-        why = failed[0] if failed else "check that clip ids match"
-        raise DataError(
-            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
-        )
-    labels = tagger.labels.subset(known)
-    columns = [tagger.labels.index(name) for name in labels]
+    labels, columns = _measured_labels(tagger, dataset, truth, failed)
     clips, n_unclear = [clip for clip in dataset.clips if clip.id in truth], len(failed)
-    recordings: list[ScoredRecording] = []
-    with closing(_timelines(tagger, clips, window, hop)) as timelines:
+    pairs: list[tuple[ScoredRecording, list[TrueEvent]]] = []
+    with closing(_timelines(tagger, clips, window, hop, context)) as timelines:
         for number, (clip, timeline) in enumerate(timelines, 1):
             if isinstance(timeline, str):
                 failed.append(f"{clip.id}: {timeline}")
             else:
-                recordings.append(_scored(timeline, columns, truth[clip.id], labels))
+                context = timeline.context
+                pairs.append((_scored(timeline, columns, truth[clip.id], labels), _found(timeline, labels)))
             if progress is not None:
                 progress(number, len(clips))
-    if not recordings:
+    if not pairs:
         raise DataError(f"{dataset.name}: none of the {len(clips)} clips with strong labels can be read; {failed[0]}")
+    recordings = [recording for recording, _ in pairs]
     f1 = segment_f1(recordings, label_thresholds(None, tagger.thresholds, tagger.labels)[columns])
+    by_event = event_f1((recording.events, found) for recording, found in pairs)
     return Detection(
         PSDS1=psds(recordings, PSDS1),
         PSDS2=psds(recordings, PSDS2),
         F1=f1.macro,
         F1_micro=f1.micro,
+        F1_events=by_event.micro,
         n_clips=len(recordings),
         n_clips_without_events=len(dataset) - len(clips) - n_unclear,
         n_labels=len({event.label for recording in recordings for event in recording.events}),
-        n_events=sum(len(recording.events) for recording in recordings),
+        n_events=by_event.n_events,
+        n_detected=by_event.n_detected,
         n_events_of_other_labels=sum(e.label_id not in tagger.labels for own in truth.values() for e in own),
         window=window,
         hop=hop,
+        context=context or 0.0,
         failed=tuple(failed),
     )
 
@@ -148,14 +161,37 @@ def _truth(
     return truth, unclear
 
 
+def _measured_labels(
+    tagger: Tagger, dataset: Dataset, truth: Mapping[str, Sequence[StrongEvent]], failed: Sequence[str]
+) -> tuple[LabelSet, list[int]]:
+    """The labels that the tagger knows and that have an event, and their positions among the tagger's."""
+    known = {event.label_id for own in truth.values() for event in own if event.label_id in tagger.labels}
+    if not known:
+        why = failed[0] if failed else "check that clip ids match"
+        raise DataError(
+            f"{dataset.name}: none of its {len(dataset)} clips has strong labels that the model knows; {why}"
+        )
+    labels = tagger.labels.subset(known)
+    return labels, [tagger.labels.index(name) for name in labels]
+
+
+def _found(timeline: Timeline, labels: LabelSet) -> list[TrueEvent]:
+    """The events of these labels in a timeline."""
+    found = timeline.events(settings=EventSettings(labels=labels.ids))
+    return [TrueEvent(labels.index(event.label), event.onset, event.offset) for event in found]
+
+
 def _timelines(
-    tagger: Tagger, clips: Sequence[Clip], window: float, hop: float
+    tagger: Tagger, clips: Sequence[Clip], window: float, hop: float, context: float | None
 ) -> Generator[tuple[Clip, Timeline | str]]:
     """Each clip with its timeline, or with the error text if it cannot be read."""
     with closing(_sounds(clips, tagger.sample_rate)) as sounds:
         for clip, sound in sounds:
+            if isinstance(sound, str):
+                yield clip, sound
+                continue
             try:
-                yield clip, sound if isinstance(sound, str) else tagger.timeline(sound, window=window, hop=hop)
+                yield clip, tagger.timeline(sound, window=window, hop=hop, context=context)
             except AudioError as error:  # of a file that is decoded only now
                 yield clip, str(error)
 

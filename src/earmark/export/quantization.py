@@ -8,7 +8,7 @@ import numpy as np
 
 from earmark.errors import ConfigError
 from earmark.inference.engine import CHUNK_SECONDS
-from earmark.inference.onnx_engine import session
+from earmark.inference.onnx_engine import onnx_runtime, session
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -32,6 +32,7 @@ def quantize(model: "ModelProto", recordings: Iterable[np.ndarray], sample_rate:
     Raises:
         ConfigError: `recordings` is empty.
     """
+    onnx_runtime()  # first, so that it sends no usage statistics
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer

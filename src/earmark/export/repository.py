@@ -8,7 +8,7 @@ from typing import Any, Final
 from earmark import hub
 from earmark.errors import ConfigError
 from earmark.hub.hugging_face import CHECKPOINT, EXPORTED, check_repository
-from earmark.hub.model_card import card, licence_of
+from earmark.hub.model_card import card, figures_of, licence_of
 from earmark.inference.onnx_engine import OnnxEngine
 from earmark.inference.tagger import Tagger
 from earmark.storage.files import atomic_write, leftovers
@@ -47,6 +47,8 @@ def write_repository(
     """
     check_repository(repository)
     licence = licence_of(model, licence)
+    if report is not None:
+        figures_of(report)  # fails before the export
     known = (CARD, CHECKPOINT, EXPORTED)
     dead = leftovers(folder) if folder.is_dir() else []
     if folder.is_dir() and set(folder.iterdir()) - {folder / name for name in known} - set(dead):

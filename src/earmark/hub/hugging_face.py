@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: addresses, downloads and uploads. The only door to huggingface_hub."""
+"""Models on the Hugging Face Hub: addresses, downloads and uploads; only this module imports huggingface_hub."""
 
 import os
 import re

@@ -65,7 +65,7 @@ def card(
     }
     measured = []
     if report is not None:
-        figures = _figures(report)
+        figures = figures_of(report)
         metadata["metrics"] = list(figures)
         metadata["model-index"] = [_index(name, str(report["data"]), figures)]
         about = f"On {report['n_clips']} clips of {report['data']}, measured by `earmark evaluate`:\n"
@@ -98,8 +98,12 @@ def _properties(tagger: Tagger, facts: Mapping[str, Any], network: Mapping[str, 
     }
 
 
-def _figures(report: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a report that are defined."""
+def figures_of(report: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a report that are defined.
+
+    Raises:
+        DataError: The report is not one of `earmark evaluate`.
+    """
     if not {"mAP", "data", "n_clips"} <= set(report):
         raise DataError("the report.json of `earmark evaluate MODEL DATA --out DIR` was expected, this is another file")
     return {key: float(report[key]) for key in _METRICS if isinstance(report.get(key), int | float)}

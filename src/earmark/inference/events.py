@@ -62,7 +62,7 @@ class EventSettings:
     """Labels that have events, by name or id; all when None."""
     threshold: Threshold = None
     """Score that an event reaches."""
-    release: Annotated[float, Limit(above=0, at_most=1)] = 0.5
+    release: Annotated[float, Limit(above=0, at_most=1)] = 0.8
     """Fraction of the threshold at which an event ends, so that a fluctuating score gives one event, not several.
 
     1 ends it as soon as the score falls below the threshold.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -136,6 +138,19 @@ class OnnxEngine:
         return result
 
 
+def onnx_runtime() -> ModuleType:
+    """The module `onnxruntime`, which then sends no usage statistics.
+
+    Raises:
+        ModuleNotFoundError: onnxruntime is not installed.
+    """
+    # the module reads it when it is first imported; without it, files stay in the temporary folder and the cache
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def has_device(device: str) -> bool:
     """Whether ONNX Runtime runs networks on this device, as far as its installation says."""
     return len(_providers(device)) > 1 or device in ("auto", "cpu")
@@ -147,8 +162,7 @@ def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu
     Raises:
         ConfigError: ONNX Runtime does not have the device, or cannot use it; `auto` takes the CPU then.
     """
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     check_device_name(device)
     if not has_device(device):
         there = ", ".join(onnxruntime.get_available_providers())
@@ -157,14 +171,14 @@ def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu
             "onnxruntime, or use a checkpoint in PyTorch",
             "device",
         )
-    onnxruntime.disable_telemetry_events()  # sent on Windows by default
+    onnxruntime.disable_telemetry_events()  # versions for Windows do not read the variable
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     if n_threads is not None:
         options.intra_op_num_threads = n_threads
     # the two sessions of an engine take turns: spinning threads of one would slow the other down
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    made = onnxruntime.InferenceSession(model, options, providers=_providers(device))
+    made: InferenceSession = onnxruntime.InferenceSession(model, options, providers=_providers(device))
     if device not in ("auto", "cpu") and made.get_providers()[0] == _CPU:
         raise ConfigError(f"{device} was requested, but ONNX Runtime cannot load its libraries; take cpu", "device")
     return made
@@ -172,10 +186,8 @@ def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu
 
 def _providers(device: str) -> list[Any]:
     """Providers of ONNX Runtime for a device in the order of choice; the last is the CPU."""
-    import onnxruntime
-
     kind, _, index = device.partition(":")
-    there = onnxruntime.get_available_providers()
+    there = onnx_runtime().get_available_providers()
     if kind in ("auto", "cuda") and _CUDA in there:
         # in TF32, scores would differ by more than 0.001 from those of the CPU
         return [(_CUDA, {"device_id": index or "0", "use_tf32": "0"}), _CPU]

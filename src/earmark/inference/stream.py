@@ -36,6 +36,7 @@ class Stream:
         n_channels: int = 1,
         window: float,
         hop: float,
+        context: float,
         threshold: Threshold = None,
         release: float | None = None,
         settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
@@ -45,8 +46,8 @@ class Stream:
             raise ConfigError(f"a positive whole number was expected, not {n_channels}", "n_channels")
         self._engine, self._n_channels = engine, n_channels
         self._resampler = StreamResampler(sample_rate, engine.sample_rate)
-        self._windows = SlidingWindows(engine, window, hop)
-        self._window, self._hop = window, hop
+        self._windows = SlidingWindows(engine, window, hop, context=context)
+        self._window, self._hop, self._context = window, hop, context
         seconds = seconds_per_segment(engine)
         if step is not None and not seconds * (1 - 1e-9) <= step < 3600:
             raise ConfigError(f"{seconds:g} s, the length of one segment, or more was expected, not {step:g}", "step")
@@ -69,11 +70,13 @@ class Stream:
     def latency(self) -> float:
         """Maximum seconds between the end of a window and its scores, without computing time.
 
-        A segment depends on `halo` segments after it, and the network runs once per step; without a halo, a segment
-        waits for the end of the window that the network encodes. `push` returns an event with the scores of the first
-        window after it, or, where gaps are bridged or events padded, of the first one `EventSettings.delay` after it.
+        A window waits for the end of its context. A segment depends on `halo` segments after it, and the network runs
+        once per step; without a halo, a segment waits for the end of the window that the network encodes. `push`
+        returns an event with the scores of the first window after it, or, where gaps are bridged or events padded, of
+        the first one `EventSettings.delay` after it.
         """
-        return (self._encoder.delay + 1) * seconds_per_segment(self._engine)
+        after = max(0.0, (self._context - self._window) / 2)
+        return after + (self._encoder.delay + 1) * seconds_per_segment(self._engine)
 
     @property
     def duration(self) -> float:

@@ -20,7 +20,7 @@ from earmark.inference.events import EventSettings, Threshold, label_thresholds
 from earmark.inference.evidence import Evidence, explain
 from earmark.inference.sample_blocks import SampleBlocks
 from earmark.inference.stream import Stream
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW, Timeline
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 
@@ -171,8 +171,9 @@ class Tagger:
         self,
         audio: Recording,
         *,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         track: Track = None,
         progress: Callable[[float], None] | None = None,
         cancel: threading.Event | None = None,
@@ -180,22 +181,25 @@ class Tagger:
         """Scores over time. The backbone runs once, whatever the window and the hop.
 
         Window k starts at k x hop and pools the segments whose middle lies in it, at least one. The end of the
-        recording cuts the last windows off.
+        recording cuts the last windows off. The context, a longer window around each window, limits its scores: the
+        context decides which labels sound, the window decides when (`SlidingWindows`).
 
         Args:
             audio: The recording.
             window: Seconds pooled for one row of scores.
             hop: Seconds from window to window.
+            context: Seconds around the middle of a window; by default half a training clip; 0 is no context.
             track: As in `score`.
             progress: Called after each block with the seconds read so far.
             cancel: As in `score`.
 
         Raises:
             AudioError: The recording cannot be read, or is a bare array.
-            ConfigError: The window is shorter than one segment, the hop too short, or `track` invalid.
+            ConfigError: The window is shorter than one segment, the hop too short, or another setting invalid.
             concurrent.futures.CancelledError: `cancel` was set.
         """
-        windows = SlidingWindows(self.engine, window, hop)
+        context = CONTEXT_SHARE * self._clip_seconds if context is None else context
+        windows = SlidingWindows(self.engine, window, hop, context=context)
         chunks, source = self._chunks(audio, track, progress=progress, cancel=cancel)
         scores: list[np.ndarray] = []
         for segments, is_last in _with_last(chunks):
@@ -211,10 +215,11 @@ class Tagger:
             source.duration,
             self.thresholds,
             self.labels.ids,
+            context,
         )
 
     def evidence(self, audio: Recording, label: str, *, track: Track = None) -> Evidence:
-        """Contribution of each segment of a recording to one tag: how far the logit falls without the segment.
+        """Contribution of each segment of a recording to one tag: its Shapley value, with a standard error.
 
         In a recording longer than the training clips, only a part of their length is explained. It surrounds the window
         in which the label scores highest (`score`). All segments are in memory, some 20 MB an hour.
@@ -279,8 +284,9 @@ class Tagger:
         sample_rate: int,
         *,
         n_channels: int = 1,
-        window: float = 2.0,
-        hop: float = 0.4,
+        window: float = WINDOW,
+        hop: float = HOP,
+        context: float | None = None,
         threshold: Threshold = None,
         release: float | None = None,
         settings: EventSettings = EventSettings(),  # noqa: B008 (frozen)
@@ -294,6 +300,7 @@ class Tagger:
                 more.
             window: Seconds pooled for one row of scores.
             hop: Seconds from row to row.
+            context: As in `timeline`; half of it adds to the latency (`Stream.latency`).
             threshold: As in `Timeline.events`.
             release: As in `Timeline.events`.
             settings: As in `Timeline.events`. Settings that let a later sound change an event delay it
@@ -313,6 +320,7 @@ class Tagger:
             n_channels=n_channels,
             window=window,
             hop=hop,
+            context=CONTEXT_SHARE * self._clip_seconds if context is None else context,
             threshold=threshold,
             release=release,
             settings=settings,

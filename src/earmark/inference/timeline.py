@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +12,13 @@ from earmark.labels import LabelSet
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+WINDOW: Final = 0.8
+"""Seconds pooled for one row of a timeline (results/event-decoder.md)."""
+HOP: Final = 0.4
+"""Seconds from one row of a timeline to the next."""
+CONTEXT_SHARE: Final = 0.5
+"""Length of the context of a row, as a fraction of the training clips' length (results/event-decoder.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,8 @@ class Timeline:
     """The checkpoint's threshold of each label; None where it has none."""
     ids: tuple[str, ...] = ()
     """Ids of the labels; by default their names."""
+    context: float = 0.0
+    """Seconds around a window whose scores limit those of the window; 0: no such limit."""
 
     def events(
         self,

@@ -12,7 +12,7 @@ from earmark.plots.spectrogram import Spectrogram
 
 
 def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence: Evidence, *, title: str = "") -> None:
-    """Draws, from top to bottom, the spectrogram, the change of the logit without each segment, and the attention.
+    """Draws, from top to bottom, the spectrogram, the effect of each segment on the logit, and the attention.
 
     Args:
         path: The picture; its suffix decides the format (.png, .svg, .pdf).
@@ -36,7 +36,7 @@ def plot_evidence(path: str | PathLike[str], spectrogram: Spectrogram, evidence:
         weights = np.where(sign * evidence.weights > 0, evidence.weights, 0.0)
         bars.stairs(weights, borders, fill=True, color=colour, hatch=None if sign > 0 else "////", alpha=0.85)
     bars.axhline(0, color=INK, linewidth=0.8)
-    bars.set_ylabel("logit lost\nwithout it")
+    bars.set_ylabel("effect on\nthe logit")
     bars.spines[["top", "right"]].set_visible(False)
     panels.draw_caption(bars, f"above the line: evidence for {evidence.label}; below, hatched: against it")
     if attention is not None:

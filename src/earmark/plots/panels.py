@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -179,5 +180,6 @@ def save(figure: Figure, path: Path) -> None:
         raise EarmarkError(f"{path}: a picture ends in .png, .svg or .pdf, not in {path.suffix or 'nothing'!r}")
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a name with two dollar signs is no formula
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box stands in the picture
         figure.savefig(temporary, format=format_, metadata={"Date": None} if format_ == "svg" else None)

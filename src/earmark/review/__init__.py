@@ -1,1 +1,1 @@
-"""Detections cut out to listen to, and what a person made of them."""
+"""Detections cut out to listen to, and the verdicts of a person on them."""

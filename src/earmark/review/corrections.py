@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from earmark.errors import DataError
 from earmark.review.comparison import Verdict
-from earmark.review.manifest import CutClip
+from earmark.review.manifest import CutClip, relative_path
 from earmark.storage.files import atomic_write
 
 _COLUMNS = ("path", "onset", "offset", "labels", "known", "group")
 
 
 class Written(NamedTuple):
-    """The clips of a data set by what was decided on them."""
+    """Numbers of clips in a data set, by verdict."""
 
     confirmed: int
     corrected: int
@@ -73,20 +73,13 @@ def _rows(
         if verdict.path is not None and verdict.kind != "aside":
             known = labels if verdict.kind == "noise" else (*verdict.labels, row.label)
             recording = os.path.realpath(root / row.recording)
-            yield _relative(verdict.path, path.parent), "", "", _cell(verdict.labels), _cell(known), recording
+            yield relative_path(verdict.path, path.parent), "", "", _cell(verdict.labels), _cell(known), recording
     # a clip's id is made of file and onset; the common part of clips with the same onset lacks the labels of all
     for (recording, start), rows in deleted.items():
         file = os.path.realpath(root / recording)
         end = min(row.end for row in rows)
         known = [row.label for row in rows]
-        yield _relative(Path(file), path.parent), str(start), str(end), "", _cell(known), file
-
-
-def _relative(file: Path, folder: Path) -> str:
-    try:
-        return os.path.relpath(os.path.realpath(file), os.path.realpath(folder))
-    except ValueError:  # another drive
-        return os.path.realpath(file)
+        yield relative_path(Path(file), path.parent), str(start), str(end), "", _cell(known), file
 
 
 def _cell(labels: Sequence[str]) -> str:

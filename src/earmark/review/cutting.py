@@ -1,4 +1,4 @@
-"""`cut_clips`: detections out of their recordings, into a folder a label."""
+"""Detections cut out of their recordings, into one folder for each label."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from earmark.data.recording_names import RecordingNames
 from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings, describe_error
 from earmark.parallel.prefetch import in_threads
 from earmark.parallel.processors import n_processors
-from earmark.review.manifest import CutClip, read_manifest, write_manifest
+from earmark.review.manifest import CutClip, read_manifest, relative_path, write_manifest
 from earmark.review.names import clip_names, folder_of
 from earmark.review.sampling import band_of, by_key, sample
 from earmark.storage.differences import differences
@@ -31,9 +31,9 @@ FORMAT: Final = 1
 DESCRIPTION: Final = "clips.json"
 """Name of the file that describes a finished folder."""
 JOURNAL: Final = "_clips.jsonl"
-"""Name of the file that marks an unfinished folder."""
+"""Name of the file that keeps what was cut, until all clips are there."""
 _Result = dict[str, Any]
-"""The entries of a row of the manifest that the cutting gives, or the entry `error` with the reason for none."""
+"""Entries of a row of the manifest that are known after the cutting; or `error`, the reason why there is no clip."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class ClipsConfig:
     max_duration: Annotated[float, Limit(above=0)] = 60.0
     """Longest clip in seconds; a longer event is cut from its beginning."""
     per_label: Annotated[int | None, Limit(at_least=1)] = None
-    """Most clips of a label, evenly from the score bands 0.0-0.1, 0.1-0.2, ... 0.9-1.0; by default all. 10 or more
-    reach every band."""
+    """Most clips of a label, evenly from the score bands 0.0-0.1, ... 0.9-1.0 (10 reach them all); by default all."""
     seed: Annotated[int, Limit(at_least=0)] = 0
     """Seed of the choice within a band."""
 
@@ -87,7 +86,8 @@ def cut_clips(
     """Cuts events out of their recordings: `OUT/LABEL/RECORDING_ONSET_SCORE.flac`, listed in `OUT/manifest.csv`.
 
     Which clips are cut and their names depend on events and settings only. After an interruption or a kill the same
-    call continues; a finished folder stays as it is, whatever a person has moved in it.
+    call continues; after a failure of recordings it tries only the missing clips again. Clips that were cut stay as
+    they are, whatever a person has moved.
 
     Args:
         events: Events of recordings.
@@ -99,7 +99,7 @@ def cut_clips(
         progress: Called with the number of recordings done and their total.
 
     Raises:
-        ConfigError: The folder holds other clips or other files.
+        ConfigError: The folder holds other clips or other files, or an event is a point and `pad` is 0.
         DataError: There is no event, or another process is at work in the folder.
         AudioError: A clip cannot be written.
     """
@@ -108,23 +108,25 @@ def cut_clips(
     plan = _plan(events, config)
     with _folder(out, plan) as journal:
         if journal is None:
-            return _finished(out)
-        known = dict(journal.read(lambda line: (int(line[0]), list(line[1]))))
+            return Clips(tuple(read_manifest(out)))
         tasks = [list(rows) for _, rows in groupby(wanted, key=lambda row: row.file)]
-        todo = [number for number in range(len(tasks)) if number not in known]
+        known: dict[int, Sequence[_Result]] = dict(journal.read(lambda line: (int(line[0]), list(line[1]))))
+        todo = [number for number in range(len(tasks)) if number not in known or any(map(_is_error, known[number]))]
         n_threads = n_threads or n_processors()
         task = partial(_cut_recording, out, find)
-        with closing(in_threads(task, [tasks[number] for number in todo], n_threads, 2 * n_threads)) as cut:
-            for number, results in zip(todo, cut, strict=True):
+        rows_and_earlier = [(tasks[number], known.get(number)) for number in todo]
+        with closing(in_threads(task, rows_and_earlier, n_threads, 2 * n_threads)) as cut:
+            for n_done, (number, results) in enumerate(zip(todo, cut, strict=True), len(tasks) - len(todo) + 1):
                 known[number] = results
-                if not any("error" in result for result in results):  # another call tries these again
-                    journal.append([number, results])
+                journal.append([number, results])
                 if progress is not None:
-                    progress(len(known), len(tasks))
+                    progress(n_done, len(tasks))
         clips = _clips(tasks, known)
-        write_manifest(out, clips.rows)
-        write_json(out / DESCRIPTION, {**plan, "failed": [failed._asdict() for failed in clips.failed]})
-        journal.remove()
+        if clips.rows:
+            write_manifest(out, clips.rows)
+            write_json(out / DESCRIPTION, {**plan, "failed": [failed._asdict() for failed in clips.failed]})
+        if not clips.failed:
+            journal.remove()
     return clips
 
 
@@ -141,6 +143,8 @@ def _wanted(events: Sequence[FileEvents], config: ClipsConfig) -> list[CutClip]:
     rows = []
     for place, name in zip(chosen, names, strict=True):
         file, event = found[place]
+        if event.offset == event.onset and not config.pad:
+            raise ConfigError(f"a number above 0 was expected: {file} has a point at {event.onset:g} s", "pad")
         start = max(0.0, event.onset - config.pad)
         rows.append(
             CutClip(
@@ -216,21 +220,27 @@ def _check_same(out: Path, before: Any, now: dict[str, Any]) -> None:
         raise ConfigError(f"{out}: holds other clips, these differ: {', '.join(differing)}; take another folder")
 
 
-def _finished(out: Path) -> Clips:
-    failed = tuple(FailedRecording(**values) for values in read_description(out)["failed"])
-    return Clips(tuple(read_manifest(out)), failed)
+def _is_error(result: _Result) -> bool:
+    return "error" in result
 
 
-def _cut_recording(out: Path, find: Callable[[str], Path], rows: Sequence[CutClip]) -> list[_Result]:
-    """The result of each clip."""
+def _cut_recording(
+    out: Path, find: Callable[[str], Path], rows_and_earlier: tuple[Sequence[CutClip], Sequence[_Result] | None]
+) -> list[_Result]:
+    """The result of each clip; clips with an earlier result are not cut again."""
+    rows, earlier = rows_and_earlier
+    before = earlier or [{"error": ""}] * len(rows)
     try:
         path = find(rows[0].file)
         sample_rate = probe(path).sample_rate
     except (EarmarkError, OSError) as error:
-        return [{"error": describe_error(error)}] * len(rows)
-    recording = _relative(path, out)
+        return [{"error": describe_error(error)} if _is_error(result) else result for result in before]
+    recording = relative_path(path, out)
     results: list[_Result] = []
-    for row in rows:
+    for row, result in zip(rows, before, strict=True):
+        if not _is_error(result):
+            results.append(result)
+            continue
         try:
             audio = load_audio(path, sample_rate, row.start, row.end - row.start)
         except (EarmarkError, OSError) as error:
@@ -245,12 +255,12 @@ def _cut_recording(out: Path, find: Callable[[str], Path], rows: Sequence[CutCli
 def recordings_of(table: Path, root: Path | None = None) -> Callable[[str], Path]:
     """Returns a function that finds the recordings that a table of events names.
 
-    Names count from the working folder, as `earmark detect` writes them; else they are looked for in the folder of the
-    table, as `RecordingNames` does.
+    Names count from the working folder, as `earmark detect` writes them; else `RecordingNames` searches the folder of
+    the table.
 
     Args:
         table: The table.
-        root: Folder of recordings that have moved; they are looked for in it alone.
+        root: Folder of recordings that have moved, searched instead of both; absolute names that exist are taken.
     """
     names = RecordingNames(root or table.parent)
 
@@ -268,19 +278,12 @@ def recordings_of(table: Path, root: Path | None = None) -> Callable[[str], Path
     return find
 
 
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-    except ValueError:  # another drive
-        return os.path.realpath(path)
-
-
 def _clips(tasks: Sequence[Sequence[CutClip]], known: Mapping[int, Sequence[_Result]]) -> Clips:
     rows, failed = [], []
     for number, own in enumerate(tasks):
         for row, result in zip(own, known[number], strict=True):
-            if "error" not in result:
+            if not _is_error(result):
                 rows.append(replace(row, **result))
-        if errors := [result["error"] for result in known[number] if "error" in result]:
+        if errors := [result["error"] for result in known[number] if _is_error(result)]:
             failed.append(FailedRecording(own[0].file, errors[0], len(errors)))
     return Clips(tuple(rows), tuple(failed))

@@ -1,6 +1,7 @@
 """`manifest.csv`: where each clip of a folder was cut, and how it was chosen."""
 
 import csv
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -55,6 +56,15 @@ _READ: Final[Mapping[str, Callable[[str], Any]]] = {
     "band": int,
     "n_in_band": int,
 }
+
+
+def relative_path(file: Path, folder: Path) -> str:
+    """The path of a file from a folder, links resolved; the absolute path where they lie on different drives."""
+    file_path, folder_path = os.path.realpath(file), os.path.realpath(folder)
+    try:
+        return os.path.relpath(file_path, folder_path)
+    except ValueError:
+        return file_path
 
 
 def write_manifest(folder: Path, rows: Iterable[CutClip]) -> None:

@@ -1,4 +1,4 @@
-"""Names of folders and clips that no label and no recording can lead astray."""
+"""Names of folders and clips that are safe on every system, for any label and recording."""
 
 import re
 from collections.abc import Iterable
@@ -69,7 +69,11 @@ def clip_names(clips: Iterable[tuple[str, float, float | None]], suffix: str) ->
     taken: dict[str, int] = {}
     names = []
     for recording, onset, score in clips:
-        stem = re.sub(r"[^\w .,()+=@-]", "-", as_text(PurePosixPath(recording.replace("\\", "/")).stem)).strip(" .")
+        stem = (
+            re.sub(r"[^\w .,()+=@-]", "-", as_text(PurePosixPath(recording.replace("\\", "/")).stem))
+            .strip(" .")
+            .lstrip("-")
+        )
         stem = stem.encode()[:100].decode(errors="ignore") or "recording"
         name = f"{stem}_{onset:08.2f}s" + (f"_{score:.3f}" if score is not None else "")
         # systems that ignore case have one file for both spellings

@@ -119,7 +119,7 @@ def label_precisions(verdicts: Sequence[Verdict]) -> list[LabelPrecision]:
 def propose(verdicts: Sequence[Verdict], precision: float, min_clips: int = 10) -> dict[str, Proposal | None]:
     """For each label with judged clips the lowest threshold whose events reach the precision; None if none does.
 
-    A clip stands for the events of its band in the table over the judged clips of the band. The thresholds that are
+    The judged clips of a band stand for all its events in the table, each for an equal share. The thresholds that are
     tried are the scores of the judged clips.
 
     Args:

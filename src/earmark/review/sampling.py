@@ -34,7 +34,7 @@ def band_name(band: int) -> str:
 
 
 def shares(sizes: Mapping[int, int], n: int) -> dict[int, int]:
-    """How many to take of each band: the same number of each, as far as it has as many.
+    """Numbers to take from the bands: equal ones, or all of a band that has fewer.
 
     >>> shares({3: 50, 5: 2, 9: 10}, 12)
     {3: 5, 5: 2, 9: 5}
@@ -78,7 +78,7 @@ def sample(labels: Sequence[str], bands: Sequence[int], per_label: int | None, s
 
 
 def by_key(keys: Sequence[_Key]) -> dict[_Key, list[int]]:
-    """The places of each key."""
+    """The indices at which each key stands."""
     places: dict[_Key, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         places[key].append(place)

@@ -29,8 +29,9 @@ def check_open(host: str, token: str | None, insecure: bool) -> None:
     Raises:
         ConfigError: Other machines could use the server.
     """
-    if token is not None and not token.strip():
-        raise ConfigError("a word was expected, not an empty text", "token")
+    # a header has no other characters, and loses blanks at its ends
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise ConfigError("a word of ASCII letters, digits and signs was expected, without blanks", "token")
     if not (is_local(host) or token or insecure):
         raise ConfigError(
             f"other machines could use a server at {host} without a token; give --token, or --insecure if the network "
@@ -72,7 +73,7 @@ class Access:
         if self._local and self._token is None and _host_name(host) not in _LOCAL:
             return 403, "a request to localhost was expected; start the server with --token to give it another name"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host and origin not in self._origins:
+        if origin is not None and _netloc(origin) != host and origin not in self._origins:
             return 403, "pages of other sites may not call this server; its --cors names those that may"
         if scope["type"] == "http" and scope["method"] != "OPTIONS" and not self._may_call(scope["path"], headers):
             return 401, "the token was expected in the header `Authorization: Bearer TOKEN`"
@@ -99,6 +100,13 @@ def is_token(token: str | None, given: object) -> bool:
 def _bearer(headers: Headers) -> str | None:
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

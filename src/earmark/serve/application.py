@@ -130,7 +130,7 @@ async def _tidy(shelf: Shelf) -> None:
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
     whole = {**scope, "root_path": ""}
     if any(route.matches(whole)[0] is Match.PARTIAL for route in http_routes()):
-        raise HTTPException(405, f"another method than {scope['method']} was expected; /api/openapi.json names it")
+        raise HTTPException(405, f"{scope['method']} is no method of this path; /api/openapi.json lists those that are")
     raise HTTPException(404, "no such path; /api/openapi.json lists them")
 
 

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -79,7 +79,7 @@ class Streams:
         """Serves one stream."""
         await socket.accept()
         if self.n_open >= self._server.settings.streams:
-            await _refuse(socket, BUSY, f"{self.n_open} streams are open already; try again later")
+            await _refuse(socket, BUSY, f"no more than {self.n_open} open streams were expected; try again later")
             return
         self.n_open += 1
         try:
@@ -100,7 +100,7 @@ class Streams:
         while True:
             message = await self._receive(socket)
             if (data := message.get("bytes")) is None:
-                _check_finish(message.get("text") or "")
+                _check_finish(message.get("text"))
                 break
             data = rest + data
             whole = len(data) // frame * frame
@@ -123,11 +123,11 @@ class Streams:
 
         Raises:
             EarmarkError: A setting is invalid.
-            ValueError: The first message is no JSON object, or the token is wrong.
+            ValueError: The first message is no JSON object, or its token is wrong.
         """
         message = await self._receive(socket)
-        values = json.loads(message.get("text") or "null")
-        if not isinstance(values, dict):
+        values = _json_object(message.get("text"))
+        if values is None:
             raise ValueError("a JSON object with the settings was expected first")
         may_call = "authorization" in socket.headers or is_token(self._token, values.get("token"))
         if not may_call:
@@ -137,8 +137,7 @@ class Streams:
         stream = tagger.stream(
             query.sample_rate,
             n_channels=query.n_channels,
-            window=windows.window,
-            hop=windows.hop,
+            **asdict(windows),
             settings=rules,
         )
         await _send(
@@ -175,10 +174,18 @@ def _as_parameters(values: Mapping[str, Any]) -> QueryParams:
     return QueryParams(pairs)
 
 
-def _check_finish(text: str) -> None:
+def _json_object(text: str | None) -> dict[str, Any] | None:
+    """The object in a message; None if the message is something else."""
+    try:
+        value = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _check_finish(text: str | None) -> None:
     """Raises ValueError unless the message ends the stream."""
-    value = json.loads(text)
-    if not isinstance(value, dict) or value.get("type") != "finish":
+    if (_json_object(text) or {}).get("type") != "finish":
         raise ValueError('samples in a binary message, or {"type": "finish"}, were expected')
 
 

@@ -9,6 +9,7 @@ from docstring_parser import parse_from_object
 from starlette.datastructures import QueryParams
 
 from earmark.errors import ConfigError, Limit, check_settings
+from earmark.inference.timeline import HOP, WINDOW
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class TagQuery:
 class TimelineQuery:
     """Windows of a timeline."""
 
-    window: Annotated[float, Limit(above=0)] = 2.0
+    window: Annotated[float, Limit(above=0, at_most=3600)] = WINDOW
     """Seconds pooled for one row of scores."""
-    hop: Annotated[float, Limit(at_least=0.01)] = 0.4
+    hop: Annotated[float, Limit(at_least=0.01)] = HOP
     """Seconds from one row to the next."""
+    context: Annotated[float | None, Limit(at_least=0, at_most=3600)] = None
+    """Seconds around a row whose scores limit its own; by default half a training clip; 0: none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

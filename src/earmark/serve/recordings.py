@@ -1,5 +1,6 @@
 """Recordings on the server: of one request, or held for a page that looks at them."""
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,9 +22,11 @@ from earmark.inference.encoded import Encoded
 from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline
 from earmark.serve.pyramid import Pyramid
+from earmark.serve.queries import TimelineQuery
 from earmark.serve.uploads import MB, named
 from earmark.storage.recent_values import RecentValues
 
+_LOG: Final = logging.getLogger(__name__)
 _TIMELINES: Final = 4
 """Timelines kept of a recording."""
 
@@ -48,7 +52,7 @@ class Recording:
         self._max_duration = max_duration
         self._lock = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
-        self._timelines: RecentValues[tuple[str, float, float], Timeline] = RecentValues(_TIMELINES)
+        self._timelines: RecentValues[tuple[str, TimelineQuery], Timeline] = RecentValues(_TIMELINES)
         self._removed = threading.Event()
 
     @property
@@ -84,20 +88,20 @@ class Recording:
                     self._encoded[model] = tagger.encode(self.path, progress=self._progress("encoded", stop))
             return self._encoded[model]
 
-    def timeline(self, model: str, tagger: Tagger, window: float, hop: float, stop: threading.Event) -> Timeline:
+    def timeline(self, model: str, tagger: Tagger, query: TimelineQuery, stop: threading.Event) -> Timeline:
         """The timeline; the most recent ones are kept.
 
         Raises:
             Exception: As `encoded`, and what `Tagger.timeline` raises.
         """
-        key = (model, window, hop)
+        key = (model, query)
         known = self._timelines.get(key)
         if known is not None:
             return known
-        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), window=window, hop=hop))
+        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
 
     def show(self, stop: threading.Event) -> None:
-        """Decodes the recording for the page; `pyramid` or `error` is set then.
+        """Decodes the recording for the page and sets `pyramid` or `error`.
 
         Raises:
             CancelledError: `stop` is set, or the recording is removed.
@@ -110,9 +114,13 @@ class Recording:
             self.error = str(error)
         except HTTPException as error:
             self.error = error.detail
-        except OSError:
-            self.check_goes_on(stop)
+        except CancelledError:
             raise
+        except Exception:
+            self.check_goes_on(stop)
+            # a page that asks for the state must not wait forever
+            self.error = f"{self.name}: the server failed to decode it; its log says why"
+            _LOG.exception("a recording cannot be decoded")
 
     def check_goes_on(self, stop: threading.Event) -> None:
         """Raises CancelledError if nobody waits for the work any more."""
@@ -185,7 +193,7 @@ class Shelf:
             HTTPException: There is none.
         """
         self.held(name)
-        self._held.pop(name).remove()
+        self._forget(name)
 
     def tidy(self) -> None:
         """Drops recordings that nobody has used for long, and the oldest if they take too much room."""
@@ -197,7 +205,13 @@ class Shelf:
             if now - recording.used <= self._hold and (is_last or total <= self._max_held * MB):
                 break
             total -= recording.n_bytes
-            self._held.pop(recording.id).remove()
+            self._forget(recording.id)
+
+    def _forget(self, name: str) -> None:
+        # a thread tidies up meanwhile
+        recording = self._held.pop(name, None)
+        if recording is not None:
+            recording.remove()
 
     def keep(self, recording: Recording) -> None:
         """Copies an upload to the folder that keeps all, under a new name.

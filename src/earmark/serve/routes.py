@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from starlette.datastructures import QueryParams
@@ -27,6 +28,8 @@ from earmark.serve.uploads import read_json, save
 from earmark.serve.work import Work
 
 _Value = TypeVar("_Value")
+_MOST_SCORES: Final = 5_000_000
+"""Scores of a timeline with a shorter hop than the default; more would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class _Analysis:
         return self.recording.encoded(self.model, self.tagger, self.stop)
 
     def timeline(self, query: TimelineQuery) -> Any:
-        return self.recording.timeline(self.model, self.tagger, query.window, query.hop, self.stop)
+        seconds = self.encoded().duration * len(self.tagger.labels.names) / _MOST_SCORES
+        if query.hop < min(seconds, TimelineQuery.hop):
+            least = math.ceil(1000 * min(seconds, TimelineQuery.hop)) / 1000
+            raise ConfigError(f"at least {least:g} s was expected for this recording, not {query.hop:g}", "hop")
+        return self.recording.timeline(self.model, self.tagger, query, self.stop)
 
 
 async def tag(request: Request) -> Response:

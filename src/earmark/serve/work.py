@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -49,7 +49,7 @@ class Work:
         stop = threading.Event()
         with self._lock:
             if len(self._stops) >= self._n_jobs + self._n_waiting:
-                text = f"{self._n_waiting} requests wait already; try again later"
+                text = "too many requests wait already; try again later"
                 raise HTTPException(503, text, {"Retry-After": "2"})
             self._stops.add(stop)
         future = self._pool.submit(task, stop)
@@ -70,13 +70,11 @@ class Work:
         try:
             await asyncio.wait(both, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
-                return answer.result()
+                return _result(answer)
             if left.done():
                 left.result()  # a refused body has an error of its own
                 raise ClientDisconnect
             raise HTTPException(503, f"no result after {self._seconds:g} s; send a shorter recording, or try later")
-        except CancelledError as error:
-            raise HTTPException(503, "the work was stopped; try again later") from error
         finally:
             stop.set()
             left.cancel()
@@ -92,6 +90,14 @@ class Work:
     def _forget(self, stop: threading.Event) -> None:
         with self._lock:
             self._stops.discard(stop)
+
+
+def _result(answer: asyncio.Future[_Value]) -> _Value:
+    try:
+        return answer.result()
+    except asyncio.CancelledError as error:  # the task's: if the request itself is cancelled, nobody waits here
+        text = "the work was stopped, because the recording was removed or the server ends; send the recording again"
+        raise HTTPException(503, text) from error
 
 
 async def _left(request: Request) -> None:

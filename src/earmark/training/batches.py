@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from earmark.data.clips import Clip
 from earmark.data.segments import ClipSegments
-from earmark.data.targets import Targets
 from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
 from earmark.model.frontend import FLOOR_DB
 from earmark.training.plan import Plan
@@ -49,6 +48,26 @@ class Waveforms:
     def __getitem__(self, clip: int) -> Float32[np.ndarray, " sample"]:
         """Reads the clip; raises EarmarkError or OSError if it cannot be read."""
         return self.clips[clip].load(self.sample_rate).waveform
+
+
+@runtime_checkable
+class AnyTargets(Protocol):
+    """Targets of the clips of a data set, by clip number."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a label of a clip is unknown."""
+
+    def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
+        """The targets of the clips with these indices, in 0..1; unknown labels are nan."""
+
+    def by_label(self) -> list[Int[np.ndarray, " _"]]:
+        """Indices of the clips of each label, ascending."""
+
+    def unlabelled(self) -> Int[np.ndarray, " clip"]:
+        """Indices of the clips without a label."""
 
 
 Order = Literal["balanced", "clips", "blocks"]
@@ -88,7 +107,7 @@ class _Batches(Dataset[Batch]):
     """Builds batches from clip numbers, for training and validation."""
 
     features: Features
-    target: Targets
+    target: AnyTargets
     ids: Sequence[str]
 
     def batch(self, step: int, clips: Sequence[int], crop: int | None = None, places: Sequence[float] = ()) -> Batch:

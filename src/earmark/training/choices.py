@@ -1,5 +1,6 @@
 """Choices of the settings of a training run; needs no PyTorch."""
 
+from enum import Enum
 from typing import Literal
 
 PoolingName = Literal[
@@ -32,3 +33,14 @@ Precision = Literal["auto", "float32", "bf16"]
 Cache = Literal["auto", "log_mel", "none"]
 Shuffle = Literal["clips", "blocks"]
 Frozen = Literal["none", "backbone"]
+
+
+class Topic(Enum):
+    """Headings of `earmark train --help`, in their order."""
+
+    DATA = "Data"
+    NETWORK = "Network"
+    OPTIMISATION = "Optimisation"
+    AUGMENTATION = "Augmentation"
+    CONDITIONS = "Conditions"
+    HARDWARE = "Hardware"

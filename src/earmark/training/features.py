@@ -12,18 +12,18 @@ from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
-from earmark.training.batches import Features, Waveforms, unreadable_clips
+from earmark.training.batches import AnyTargets, Features, Waveforms, unreadable_clips
 from earmark.training.cache import available_bytes, estimated_bytes, log_mels
 from earmark.training.settings import OF_ENCODER, OF_SOUND, TrainConfig
 
 _OF_LOG_MELS: Final = ("random_shift_stretch", "shortest_crop", "mix_clips", "gain_db", "equalizer_db")
 """Settings of augmentation that changes a log-mel as no change of its waveform would."""
-Columns = tuple[Features, Targets, tuple[str, ...]]
+Columns = tuple[Features, AnyTargets, tuple[str, ...]]
 """Features, targets and ids of the clips of a data set."""
 
 
-def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> None:
-    """Checks that the data sets can be learned from and validated on.
+def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None, is_taught: bool = False) -> None:
+    """Checks that the data sets can be learned from and validated on; where a teacher scores them, without labels too.
 
     Raises:
         DataError: A data set is unlabelled, wholly or (unless the config allows it) in part; or the validation clips
@@ -33,9 +33,9 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None) -> Non
     """
     _check_encoded(config, data, valid)
     for part, dataset in (("training", data), ("validation", valid)):
-        if dataset is not None:
+        if dataset is not None and not is_taught:
             _check_labelled(dataset, part, config.allow_unlabelled)
-    if bare := data.labels_without_clips():
+    if not is_taught and (bare := data.labels_without_clips()):
         text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are not learned: {first_few(bare)}"
         warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:

@@ -78,11 +78,13 @@ class RunFolder:
         self.state = self.path / "resume.ckpt"
         self.segments = self.path / "segments"
         """Clips that the run has encoded."""
+        self.teacher = self.path / "teacher"
+        """Scores that a teacher has given the clips."""
         self.facts: dict[str, Any] = {}
         """Content of `run.json`, once the folder was claimed or the file read; its `run_id` is in each state too."""
 
     def check_new(self) -> None:
-        """Checks that the folder is missing or empty, but for clips that a failed run has encoded.
+        """Checks that the folder is missing or empty, but for clips that a failed run has encoded or scored.
 
         Raises:
             ConfigError: It holds a run, parts of one or other files that are not hidden; or the path is no folder.
@@ -97,7 +99,7 @@ class RunFolder:
                 "needs; remove them or take another folder"
             )
         # a hidden file is the system's own, such as .DS_Store
-        others = sorted(file.name for file in self.path.glob("[!.]*") if file != self.segments)
+        others = sorted(file.name for file in self.path.glob("[!.]*") if file not in (self.segments, self.teacher))
         if others:
             raise ConfigError(
                 f"{self.path}: holds other files ({first_few(others)}); give a new or empty folder for the run"
@@ -165,8 +167,10 @@ class RunFolder:
         self.facts = record
         return record
 
-    def check_same(self, config: TrainConfig, data: Mapping[str, Any]) -> None:
-        """Checks that settings and clips are those that the run started with.
+    def check_same(
+        self, config: TrainConfig, data: Mapping[str, Any], teacher: Mapping[str, Any] | None = None
+    ) -> None:
+        """Checks that settings, clips and teacher are those that the run started with.
 
         Raises:
             ConfigError: Settings differ; the error names them.
@@ -174,7 +178,8 @@ class RunFolder:
         """
         # a setting that an earlier version did not have was at its default
         before = fixed_settings({**TrainConfig().to_json(), **self.facts["config"]})
-        if differing := differences(before, fixed_settings(config.to_json())):
+        taught, teaching = ({"teacher": facts} if facts else {} for facts in (self.facts.get("teacher"), teacher))
+        if differing := differences(before | taught, fixed_settings(config.to_json()) | teaching):
             raise ConfigError(
                 f"{self.path}: a run continues with the settings it started with, these differ: "
                 f"{', '.join(differing)}; put them back or start another run"

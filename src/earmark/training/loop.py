@@ -36,6 +36,7 @@ from earmark.training.interruption import Interruption
 from earmark.training.machine import long_run
 from earmark.training.settings import TrainConfig
 from earmark.training.step import as_trained, filled, loss_of, mean_figures, update_average, weight_of_known
+from earmark.training.teacher import LiveTeacher
 
 _STEPS_PER_LOG: Final = 25
 _STEPS_TO_JUDGE: Final = (5, 20)
@@ -69,6 +70,8 @@ class Loop:
     """Errors of the unreadable clips, by id; it starts with those that were left out of the features."""
     encoder: Network | None = None
     """Network whose front end and backbone made the segments of a head; checkpoints join the two."""
+    teacher: LiveTeacher | None = None
+    """Tagger that scores the clips of each step, for their targets; None where the targets are known."""
 
     def __post_init__(self) -> None:
         config, network = self.config, self.network.to(self.device)
@@ -178,9 +181,10 @@ class Loop:
         with torch.no_grad():
             # each process augments the clips of all, so that mixup has the same pairs on any number of devices, and
             # then takes its share: augmentation is a hundredth of the work
+            target = batch.target if self.teacher is None else self.teacher.target(batch)
             clips, lengths = self._trained.features(batch)
             padding = self._trained.padding
-            clips, target, lengths, stop = self.rank.gather_clips(clips, batch.target, lengths, stop, padding)
+            clips, target, lengths, stop = self.rank.gather_clips(clips, target, lengths, stop, padding)
             if not len(clips):
                 raise unreadable_clips(batch.failed, f"step {step}")
             clips, target, lengths = filled(clips, target, lengths, self.plan.batch_size)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
@@ -18,7 +17,9 @@ from earmark.training.choices import (
     Precision,
     Schedule,
     Shuffle,
+    Topic,
 )
+from earmark.training.conditions import RecordingConditions
 
 if TYPE_CHECKING:
     from earmark.model.head import HeadConfig
@@ -63,18 +64,8 @@ OF_SOUND: Final = (
 """Settings that a head on encoded clips cannot follow: the encoder's, those of its training and of its input."""
 
 
-class Topic(Enum):
-    """Headings of `earmark train --help`, in their order."""
-
-    DATA = "Data"
-    NETWORK = "Network"
-    OPTIMISATION = "Optimisation"
-    AUGMENTATION = "Augmentation"
-    HARDWARE = "Hardware"
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(RecordingConditions):
     """All settings of a training run; the defaults train the paper's network as PANNs were trained.
 
     The budget counts clips, not passes over the data, so that runs on data sets of different sizes are comparable.

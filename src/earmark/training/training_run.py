@@ -3,12 +3,12 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -16,38 +16,28 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from earmark.audio.recording import seconds_to_samples
 from earmark.data.clips import Dataset
-from earmark.data.segment_store import read_manifest, read_segments
 from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, first_few
-from earmark.model.head import Stages
 from earmark.model.network import Network
-from earmark.parallel.processors import n_processors
 from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
-from earmark.training.encoding import EncodeConfig, encode
-from earmark.training.features import (
-    Columns,
-    check_data,
-    check_waveforms,
-    chosen_cache,
-    read_features,
-    segment_features,
-)
+from earmark.training.features import check_data, check_waveforms, segment_features
 from earmark.training.folder import Epoch, RunFolder, best_epoch, figures, fixed_settings
 from earmark.training.initial import encoder_of, initial_stages
 from earmark.training.interruption import TrainingInterrupted
 from earmark.training.launch import launch, needs_launch
-from earmark.training.machine import chosen_device, chosen_precision, describe, keep_big_buffers
+from earmark.training.machine import chosen_device, describe, keep_big_buffers
 from earmark.training.plan import Plan
 from earmark.training.provenance import commit, data_facts, versions
 from earmark.training.ranks import Rank, joined
+from earmark.training.reading import Read, encoded, read_clips, resolved, softened
 from earmark.training.settings import TrainConfig
+from earmark.training.teacher import LiveTeacher, Teacher, TeacherConfig, for_student
+from earmark.training.variants import with_variants
 
 if TYPE_CHECKING:
     from earmark.training.loop import Loop
@@ -80,6 +70,7 @@ def train(
     progress: bool | Callable[[int], None] = True,
     request: Mapping[str, Any] | None = None,
     features: Path | str | None = None,
+    teacher: TeacherConfig | None = None,
 ) -> TrainResult:
     """Trains a network and returns its checkpoints and history.
 
@@ -95,6 +86,8 @@ def train(
         progress: Draw a progress bar on standard error; or call this with the number of clips seen.
         request: Plain JSON to keep in `run.json` under that name: how the caller selected the data.
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
+        teacher: Taggers whose scores are learned, from clips with or without labels: once where log-mels are in
+            memory, otherwise in each step, after the crop.
 
     Raises:
         ConfigError: `out` holds other files, a run with other settings, or no run to resume.
@@ -106,16 +99,40 @@ def train(
     """
     if find_spec("tensorboard") is None:
         raise ConfigError("training needs tensorboard, not installed here: pip install 'earmark[train]'")
-    if needs_launch(config):
-        same = partial(train, config, data, out, valid, resume=resume, progress=progress)
-        return launch(config, partial(same, request=request, features=features))
+    options: dict[str, Any] = {
+        "resume": resume,
+        "progress": progress,
+        "request": request,
+        "features": features,
+        "teacher": teacher,
+    }
+    task = partial(_train, config, data, out, valid, **options)
+    return launch(config, task) if needs_launch(config) else task()
+
+
+def _train(
+    config: TrainConfig,
+    data: Dataset,
+    out: Path | str,
+    valid: Dataset | None,
+    *,
+    resume: bool,
+    progress: bool | Callable[[int], None],
+    request: Mapping[str, Any] | None,
+    features: Path | str | None,
+    teacher: TeacherConfig | None,
+) -> TrainResult:
+    """`train` in one of its processes."""
     rank = Rank.from_environment()
     rank.check(config)
-    check_data(config, data, valid)
-    keep_big_buffers()
     device = chosen_device(config, rank)
+    taught = None if teacher is None else Teacher(teacher, str(device))
+    if taught is not None:
+        data, valid = for_student(data, taught), valid and for_student(valid, taught)
+    check_data(config, data, valid, is_taught=taught is not None)
+    keep_big_buffers()
     with joined(rank, device), ExitStack() as held:
-        about = _origin(config, data, valid, device, rank, None if resume else request)
+        about = _origin(config, data, valid, device, rank, None if resume else request, taught)
         hashes = [part and part["exact_sha256"] for part in about["data"].values()]
         rank.check_same(settings=fixed_settings(config.to_json()), clips=hashes)
         folder = RunFolder(out, is_writer=rank.is_first)
@@ -125,7 +142,7 @@ def train(
         folder.facts |= about
         bar = held.enter_context(_progress_bar(progress is True and rank.is_first))
         with _end_noted(folder, is_new=state is None):
-            loop = _prepare(config, data, valid, folder, state, device, rank, bar, features)
+            loop = _prepare(config, data, valid, folder, state, device, rank, bar, features, taught)
             with killed_worker_reported():
                 loop.run(progress if callable(progress) and rank.is_first else None)
             _finish(folder, loop)
@@ -139,6 +156,7 @@ def _origin(
     device: torch.device,
     rank: Rank,
     request: Mapping[str, Any] | None,
+    teacher: Teacher | None,
 ) -> dict[str, Any]:
     """The entries of `run.json` about request, settings, clips and machine."""
     return {
@@ -150,6 +168,7 @@ def _origin(
         "data": {"train": data_facts(data), "valid": data_facts(valid)},
         "device": describe(device),
         "n_processes": rank.n_ranks,
+        **({} if teacher is None else {"teacher": teacher.facts()}),
     }
 
 
@@ -165,7 +184,7 @@ def _open(
         return folder.facts, None
     record = folder.read_record()
     held.enter_context(folder.alone())
-    folder.check_same(config, about["data"])
+    folder.check_same(config, about["data"], about.get("teacher"))
     now, before = about["n_processes"], record.get("n_processes", 1)
     if before != now:
         text = f"the run continues in {now} processes after {before}: dropout and batch norm differ from now on"
@@ -207,15 +226,17 @@ def _prepare(
     rank: Rank,
     bar: Progress,
     features: Path | str | None,
+    teacher: Teacher | None,
 ) -> "Loop":
     """The loop before its first step or at `state`."""
     from earmark.training.loop import Loop
 
     facts = folder.facts
-    datasets = [data] if valid is None else [data, valid]
+    data = with_variants(data, config)
+    datasets = sounds = [data] if valid is None else [data, valid]
     skipped: list[tuple[str, str]] = []
     if config.freeze == "backbone":
-        datasets, skipped = _encoded(config, datasets, folder.segments, device, rank, bar)
+        datasets, skipped = encoded(config, datasets, folder.segments, device, rank, bar)
         data = datasets[0]
     with rank.one_after_the_first():  # the others find the checkpoint that the first has downloaded
         stages = initial_stages(config, data, facts, state is None, partial(_print, bar))
@@ -223,111 +244,33 @@ def _prepare(
         check_waveforms(config, stages)
         stages.backbone.synchronise(config.sync_batch_norm and not rank.is_alone)
     facts["n_parameters"] = stages.n_parameters
-    resolved = rank.from_first(lambda: _resolved(config, datasets, stages, device, rank))
+    now = rank.from_first(lambda: resolved(config, datasets, stages, device, rank))
     # `auto` means for a resumed run what it meant when the run started
-    is_cached = facts.setdefault("resolved", resolved)["cache"] == "log_mel"
+    cache = facts.setdefault("resolved", now)["cache"]
+    is_cached, live = cache == "log_mel", None
     if isinstance(stages, Network):
-        read = _read(config, datasets, stages, is_cached, rank, bar, features)
+        read = read_clips(config, datasets, stages, is_cached, rank, bar, features)
     else:
         longest = math.ceil(config.clip_duration / stages.extra["encoder"]["seconds_per_segment"])
-        read = _Read([segment_features(dataset, data.labels) for dataset in datasets], skipped, longest, 0)
+        read = Read([segment_features(dataset, data.labels) for dataset in datasets], skipped, longest, 0)
     rank.check_same(**{"unreadable clips": read.skipped})
     if state is not None and is_cached:
         # clips that are read each time may come and go in any run, stopped or not
         folder.check_same_skipped(read.skipped)
+    if teacher is not None:
+        read = softened(read, sounds, teacher, config, folder.teacher, rank, bar, is_live=cache == "none")
+    if teacher is not None and isinstance(stages, Network) and cache == "none":
+        live = LiveTeacher(teacher, stages.config.frontend.sample_rate, config.allow_unlabelled)
     order: Order = "balanced" if config.balanced else config.shuffle
     training, *validation = read.columns
     batches = TrainBatches(*training, Plan.of(config, len(training[2])), order, read.crop, config.seed, rank)
     valid_batches = ValidBatches(*validation[0], config.batch_size) if validation else None
     unread, encoder = dict(read.skipped), encoder_of(data)
-    loop = Loop(config, stages, batches, valid_batches, read.n_workers, device, folder, bar, unread, encoder)
+    loop = Loop(config, stages, batches, valid_batches, read.n_workers, device, folder, bar, unread, encoder, live)
     if state is not None:
         loop.load(state)
     folder.note("running", skipped=_skipped(loop))
     return loop
-
-
-def _encoded(
-    config: TrainConfig, datasets: Sequence[Dataset], folder: Path, device: torch.device, rank: Rank, bar: Progress
-) -> tuple[list[Dataset], list[tuple[str, str]]]:
-    """The same clips as segments, by the checkpoint `init`, and id and error of those that cannot be read."""
-    stores: list[Dataset] = []
-    skipped: list[tuple[str, str]] = []
-    for part, dataset in zip(("training", "validation"), datasets, strict=False):
-        task = bar.add_task(f"encoding {part} clips", total=len(dataset), note="")
-        n_crops = config.encoded_crops if part == "training" else 1
-        settings = EncodeConfig(n_crops=n_crops, seed=config.seed if n_crops > 1 else 0)
-        n_readers = 2 if config.n_workers is None else max(1, config.n_workers)
-
-        def show(n_done: int, _: int, task: TaskID = task) -> None:
-            bar.update(task, completed=n_done)
-
-        with rank.one_after_the_first():
-            if rank.is_first:
-                encode(
-                    dataset,
-                    str(config.init),
-                    folder / part,
-                    settings,
-                    skip_bad=config.skip_bad,
-                    device=str(device),
-                    n_readers=n_readers,
-                    progress=show,
-                )
-        shards = read_manifest(folder / part)["shards"]
-        skipped += [clip for shard in shards for clip in shard.skipped]
-        stores.append(read_segments(folder / part))
-    return stores, skipped
-
-
-class _Read(NamedTuple):
-    """The clips of a run, read or ready to be read."""
-
-    columns: list[Columns]
-    """Training clips, then the validation clips if there are any."""
-    skipped: list[tuple[str, str]]
-    """Id and error of the clips that were left out."""
-    crop: int
-    """Longest crop of a clip, as `TrainBatches` takes it."""
-    n_workers: int
-    """Processes that read clips while the network is trained."""
-
-
-def _read(
-    config: TrainConfig,
-    datasets: Sequence[Dataset],
-    network: Network,
-    is_cached: bool,
-    rank: Rank,
-    bar: Progress,
-    features: Path | str | None,
-) -> _Read:
-    """The clips as log-mels or waveforms."""
-    n_readers = max(1, min(8, n_processors() // rank.n_local)) if config.n_workers is None else config.n_workers
-    columns, skipped = [], []
-    for part, dataset in zip(("training", "validation"), datasets, strict=False):
-        task = bar.add_task(f"reading {part} clips", total=len(dataset), note="") if is_cached else TaskID(-1)
-        advance = partial(bar.advance, task)
-        with rank.one_after_the_first() if features is not None else nullcontext():
-            kept = None if features is None else Path(features)
-            found = read_features(
-                dataset, datasets[0].labels, network.frontend, is_cached, config.skip_bad, n_readers, advance, kept
-            )
-        columns.append(found[0])
-        skipped += found[1]
-    n_samples = seconds_to_samples(config.clip_duration, network.config.frontend.sample_rate)
-    crop = int(network.config.frontend.n_frames(n_samples)) if is_cached else n_samples
-    return _Read(columns, skipped, crop, 0 if is_cached else n_readers)
-
-
-def _resolved(
-    config: TrainConfig, datasets: Sequence[Dataset], stages: Stages, device: torch.device, rank: Rank
-) -> dict[str, str]:
-    """The meaning of `auto` here."""
-    cache: str = "segments"
-    if isinstance(stages, Network):
-        cache = chosen_cache(config, datasets, stages.frontend, rank.n_local, stages.backbone.takes_waveform)
-    return {"cache": cache, "precision": chosen_precision(config, device)}
 
 
 def _print(bar: Progress, text: str) -> None:

@@ -1,0 +1,65 @@
+"""Lists of freely licensed recordings: which may be trained on, which groups are held out, what kind each one is."""
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+SPLITS: Final = {"test": 0.075, "valid": 0.15, "train": 1.0}
+"""Shares of the groups, each counted from 0 on: half of what is held out is for calibration, half for tests."""
+_SPEECH: Final = ("picovoice_intent", "picovoice_wakeword")
+_MUSIC: Final = ("salamander_piano", "sonicpi_samples")
+_LABELS_OF_MUSIC: Final = ("music", "trumpet")
+
+
+class Recording(NamedTuple):
+    """A row of the list."""
+
+    path: Path
+    source: str
+    licence: str
+    label: str
+    group: str
+    split: str
+    """`train`, `valid` or `test`; all recordings of a group have the same."""
+    kind: str
+    """`speech`, `music` or `other`, by source and label."""
+
+
+def read_index(folder: Path) -> list[Recording]:
+    """The recordings that `index.csv` in a folder lists: file, source, licence, label, group."""
+    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+        return list(_recordings(folder, csv.DictReader(file)))
+
+
+def _recordings(folder: Path, rows: "csv.DictReader[str]") -> Iterator[Recording]:
+    for row in rows:
+        path = folder / row["file"]
+        yield Recording(
+            path, row["source"], row["licence"], row["label"], row["group"], split_of(row["group"]), kind_of(row)
+        )
+
+
+def split_of(group: str) -> str:
+    """The split of a group, by a hash of its name, so that it does not depend on the other groups."""
+    number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
+    return next(split for split, share in SPLITS.items() if number < share)
+
+
+def kind_of(row: Mapping[str, str]) -> str:
+    """`speech`, `music` or `other`."""
+    source, label = row["source"], row["label"]
+    if source in _SPEECH or label in ("speech", "speech en", "speech es"):
+        return "speech"
+    if source in _MUSIC or label.startswith(_LABELS_OF_MUSIC):
+        return "music"
+    return "other"
+
+
+def write_clips(rows: list[tuple[Path, str, str, str]], path: Path) -> None:
+    """Writes path, labels, split and group of clips as a table for `csv:`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "labels", "split", "group"))
+        writer.writerows(rows)
