@@ -114,6 +114,7 @@ def test_the_list_of_commands_and_the_version(capfd: Capture) -> None:
 
 def test_examples_of_the_help_are_right_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda path: False)
+    monkeypatch.setattr(Path, "exists", lambda path, **_: True)
     for command, (_, _, *examples) in cli._COMMANDS.items():
         assert any(example.split()[:2] == ["earmark", command] for example in examples), f"{command} is not shown"
         for example in examples:

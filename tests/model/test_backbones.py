@@ -51,7 +51,9 @@ def test_padding_does_not_leak(kind, lengths, partial_segments):
                 row[: len(clip)] = clip
             together = segments_of(kind, net, batch, torch.tensor(lengths))
             for row, one, clip in zip(together, alone, clips, strict=True):
-                torch.testing.assert_close(row[: len(one)], one, rtol=1e-5, atol=1e-5 if len(clip) > 15 else 1e-4)
+                scale = max(1.0, float(one.abs().max()))  # rounding differs between processors
+                atol = (1e-5 if len(clip) > 15 else 1e-4) * scale
+                torch.testing.assert_close(row[: len(one)], one, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 15, 17, 18, 31])

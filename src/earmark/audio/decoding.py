@@ -194,7 +194,7 @@ def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
     if isinstance(source, Path) and source.suffix.lower() == ".raw":  # soundfile requires a rate for it
         raise AudioError(f"{name}: cannot be read as audio; it has no header")
     source = irregular.without_tag(source)
-    planned = irregular.plan(source)
+    planned = irregular.plan(source, name)
     if planned is not None and planned.files:
         check_exists(track, 1, name)
         _warn(name, planned)
@@ -208,7 +208,7 @@ def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
         file = open_file(source)
     except soundfile.SoundFileError as error:
         # libsndfile recognizes an mp3 only at the first byte
-        planned = irregular.plan_mp3(source)
+        planned = irregular.plan_mp3(source, name)
         if planned is not None:
             return _open_planned(source, name, planned, track)
         _check_mp3(source, name)
@@ -217,7 +217,7 @@ def _choose_decoder(source: Source, name: str, track: Track) -> Decoder:
         # with this suffix libsndfile reads any bytes as samples
         if file.format == "RAW":
             raise AudioError(f"{name}: cannot be read as audio; it has no header")
-        if file.format == "MP3" and (planned := irregular.plan_mp3(source)) is not None:
+        if file.format == "MP3" and (planned := irregular.plan_mp3(source, name)) is not None:
             file.close()
             return _open_planned(source, name, planned, track)
         containers.check_complete(source, name, file.format)

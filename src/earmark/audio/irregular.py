@@ -34,7 +34,7 @@ class Plan:
 
 
 _ORDINARY = Plan([])
-_PLANS: RecentValues[tuple[str, int, int, str], Plan] = RecentValues(n_values=4096)
+_PLANS: RecentValues[tuple[str, int, int, str, str], Plan] = RecentValues(n_values=4096)
 """Plans by path, size, time and format."""
 
 
@@ -46,30 +46,30 @@ def without_tag(source: Source) -> Source:
     return source if keeps_tag else rest
 
 
-def plan(source: Source) -> Plan | None:
+def plan(source: Source, name: str) -> Plan | None:
     """The way to read an irregular Ogg, FLAC, wav, aiff, au, caf or w64 file, or files of different formats in one.
 
-    None for all other files.
+    None for all other files. `name` is that of the recording in errors and warnings.
     """
-    return _remembered(source, _plan)
+    return _remembered(source, _plan, name)
 
 
-def plan_mp3(source: Source) -> Plan | None:
+def plan_mp3(source: Source, name: str) -> Plan | None:
     """The way to read an irregular mp3 file; None for an ordinary one, and for a file without frames of mp3."""
-    return _remembered(source, _plan_mp3)
+    return _remembered(source, _plan_mp3, name)
 
 
-def _remembered(source: Source, make: Callable[[Source], Plan | None]) -> Plan | None:
+def _remembered(source: Source, make: Callable[[Source, str], Plan | None], name: str) -> Plan | None:
     """The plan for a file, made once: many parts of one long recording may be read."""
     if isinstance(source, bytes):
-        return make(source)
+        return make(source, name)
     facts = (source.path if isinstance(source, Span) else source).stat()
-    key = str(source), facts.st_size, facts.st_mtime_ns, make.__name__
-    known = _PLANS.get(key) or _PLANS.add(key, make(source) or _ORDINARY)
+    key = str(source), facts.st_size, facts.st_mtime_ns, make.__name__, name
+    known = _PLANS.get(key) or _PLANS.add(key, make(source, name) or _ORDINARY)
     return None if known is _ORDINARY else known
 
 
-def _plan(source: Source) -> Plan | None:
+def _plan(source: Source, name: str) -> Plan | None:
     with open_stream(source) as stream:
         head = stream.read(16)
         if head[:3] == b"ID3":
@@ -81,10 +81,10 @@ def _plan(source: Source) -> Plan | None:
     files = mixed.files(source)
     if len(files) > 1:
         return Plan([], [f"{len(files)} files are joined in it; all are read"], files)
-    return _plan_ogg(source) if is_ogg else _plan_flac(source) if is_flac else _plan_chunks(source)
+    return _plan_ogg(source, name) if is_ogg else _plan_flac(source) if is_flac else _plan_chunks(source)
 
 
-def _plan_mp3(source: Source) -> Plan | None:
+def _plan_mp3(source: Source, name: str) -> Plan | None:
     if mp3.is_ordinary(source):
         return None
     found = mp3.parts(source)
@@ -117,14 +117,14 @@ def _open_mp3(source: Source, part: mp3.Mp3Part, with_length: bool) -> SoundFile
     return SoundFileDecoder(open_pipe(_mp3_pieces(source, part, with_length)))
 
 
-def _open_ogg(source: Source, link: ogg.Link, stop: int) -> "Decoder":
+def _open_ogg(source: Source, name: str, link: ogg.Link, stop: int) -> "Decoder":
     try:
         return SoundFileDecoder(open_pipe(ogg.rewritten(source, link)))
     except soundfile.SoundFileError:
         if not media.is_installed():
             raise
         # libsndfile does not read all FLAC in Ogg
-        return media.open_media(part_of(source, link.start, stop), "a link of it", "ogg")
+        return media.open_media(part_of(source, link.start, stop), name, "ogg")
 
 
 def _open_section(source: Source, start: int, stop: int, replaced: Mapping[int, bytes]) -> SoundFileDecoder:
@@ -142,7 +142,7 @@ def _mp3_pieces(source: Source, part: mp3.Mp3Part, with_length: bool) -> Iterato
                 start += len(piece)
 
 
-def _plan_ogg(source: Source) -> Plan:
+def _plan_ogg(source: Source, name: str) -> Plan:
     found = [link for link in ogg.links(source) if link.n_headers]
     notes: list[str] = []
     start = 0.0
@@ -158,7 +158,7 @@ def _plan_ogg(source: Source) -> Plan:
     stops = [*(link.start for link in found[1:]), size_in_bytes(source)]
     parts = [
         Part(
-            partial(_open_ogg, source, link, stop),
+            partial(_open_ogg, source, name, link, stop),
             max(0, link.n_ticks) / link.clock_rate,
             [(at / link.clock_rate, n / link.clock_rate) for at, n in link.gaps],
         )
