@@ -16,7 +16,7 @@ from earmark import cli
 
 def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    environment.pop("ORT_DISABLE_TELEMETRY", None)  # earmark itself tells ONNX Runtime to write no statistics
+    environment.pop("ORT_DISABLE_TELEMETRY", None)  # earmark itself keeps ONNX Runtime from writing statistics
     command = [sys.executable, "-m", "earmark", "serve", "--port", "0", "--token", "secret"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:

@@ -155,7 +155,6 @@ def test_memory_does_not_grow(listening):
     finally:
         tracemalloc.stop()
     assert n_events > 140
-    print(source.held)
     assert source.held[-1] - source.held[1] < 50_000
 
 

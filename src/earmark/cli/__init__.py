@@ -226,7 +226,7 @@ _COMMANDS: Final = {
         "microphones and MQTT the extra live. Ctrl-C or SIGTERM ends the running events and the command.",
         "earmark listen --labels dog,siren --min-duration 0.5",
         "earmark listen rtsp://camera.local/stream --save-clips clips --per-hour 20",
-        "arecord -f S16_LE -r 16000 -t raw | earmark listen - --sample-rate 16000 --exec 'notify-send Sound'",
+        "earmark listen rtsp://camera.local/stream --exec notify-send",
         "earmark listen https://radio.example.org/live.mp3 --mqtt mqtt://broker.local --topic earmark/garden",
     ),
     "completion": (

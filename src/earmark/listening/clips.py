@@ -23,7 +23,7 @@ _MAX_CHANNELS: Final = 8
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What a clip holds."""
+    """Extent of a clip."""
 
     pre_roll: Annotated[float, Limit(at_least=0, at_most=600)] = 2.0
     """Seconds of sound before the event."""

@@ -44,12 +44,13 @@ class Mqtt:
         if not topic.strip("/") or re.search(r"[+#\0]", topic):
             raise ConfigError(f"a topic without + and # was expected, not {topic!r}", "topic")
         from paho.mqtt import client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
 
         self._topic, self._report = topic.strip("/"), report
         self._described: set[str] = set()
         self._sounding: set[str] = set()
         self._is_full = False
-        self._client: Any = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_QUEUED)
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
         if address.username:

@@ -15,6 +15,7 @@ from earmark.errors import AudioError, Limit, check_settings
 from earmark.inference.events import Event, EventSettings
 from earmark.inference.stream import Stream
 from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import HOP, WINDOW
 from earmark.listening.clips import ClipFolder, RecentSound
 from earmark.listening.reader import Block, Ended, Opened, Reader
 
@@ -29,10 +30,12 @@ _STABLE: Final = 10.0
 class ListenConfig:
     """How the sound is analysed, and what happens when the source is lost."""
 
-    window: float = 2.0
+    window: float = WINDOW
     """Seconds pooled for one row of scores."""
-    hop: float = 0.4
+    hop: float = HOP
     """Seconds from one row of scores to the next."""
+    context: float | None = None
+    """Seconds around each row that decide which labels sound; 0 is off; by default half a training clip."""
     step: float | None = None
     """Seconds of sound per run of the network, by default one segment; more needs less computing and adds latency."""
     retries: Annotated[int | None, Limit(at_least=0)] = None
@@ -157,6 +160,7 @@ class Listener:
             n_channels=n_channels,
             window=config.window,
             hop=config.hop,
+            context=config.context,
             step=config.step,
             settings=self._events,
         )
