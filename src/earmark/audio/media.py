@@ -1,4 +1,4 @@
-"""Sound of m4a, mp4, webm, mkv and other formats of FFmpeg. Only this module imports PyAV."""
+"""Sound of m4a, mp4, webm, mkv and other formats of FFmpeg."""
 
 import warnings
 from bisect import bisect
@@ -34,7 +34,7 @@ _COMMON_NAMES: Final = {
     "wv": "WavPack",
 }
 """Common names of formats that FFmpeg names differently."""
-_DETECTED: Final = (
+DETECTED: Final = (
     "aa,aac,ac3,act,adx,aea,aiff,amr,ape,asf,ast,au,avi,bfstm,bonk,brstm,caf,dhav,dsf,dts,dtshd,dv,ea,eac3,flac,flv,gxf,"
     "hca,hcom,iff,ilbc,kvag,loas,lvf,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mtaf,mxf,nsv,nut,nuv,ogg,oma,osq,"
     "psxstr,qcp,qoa,rm,roq,rso,sbc,shn,smjpeg,smk,sox,spdif,swf,tak,truehd,tta,ty,vag,voc,vqf,w64,wady,wav,wavarc,wsaud,"
@@ -69,7 +69,7 @@ def find_format(source: Source) -> str | None:
 
     with containers.open_stream(source) as file:
         try:
-            with av.open(containers.LenientFile(file), options={"format_whitelist": _DETECTED}) as container:
+            with av.open(containers.LenientFile(file), options={"format_whitelist": DETECTED}) as container:
                 name: str = container.format.name
         except (av.FFmpegError, ValueError, OverflowError):
             return None
@@ -135,7 +135,7 @@ class MediaDecoder:
                 self._frames = _frames(container, number, _empty_chunks(source, media_format, container, number))
                 first = next(self._frames, None)
             except self._errors as error:
-                reason = f"it is damaged or cut off ({_reason(error)}); copy or download it again"
+                reason = f"it is damaged or cut off ({reason_of(error)}); copy or download it again"
                 raise AudioError(f"{name}: cannot be read as audio; {reason}") from error
             if first is None:
                 raise AudioError(f"{name}: holds no sound, only a header, or is cut off; copy or download it again")
@@ -157,7 +157,7 @@ class MediaDecoder:
         self._zero = None if begin is None else begin * self.sample_rate
         self._held: deque[Any] = deque()
         self._n_silent = self._add(first)
-        self._sound: np.ndarray | None = _samples(first)
+        self._sound: np.ndarray | None = frame_samples(first)
         self._pending = np.zeros((0, self.n_channels), np.float32)
         stated = _stated_samples(stream, self.sample_rate) if media_format in _STATES_LENGTH else None
         self.n_samples = stated and self._n_silent + stated
@@ -209,7 +209,7 @@ class MediaDecoder:
             return None
         if frame.sample_rate != self.sample_rate:
             raise DecodingError(f"its rate changes from {self.sample_rate} to {frame.sample_rate} Hz")
-        samples = _samples(frame)
+        samples = frame_samples(frame)
         if samples.shape[1] != self.n_channels:
             # broadcasts switch between stereo and surround; the mean of the channels stays valid
             samples = np.repeat(samples.mean(axis=1, keepdims=True), self.n_channels, axis=1)
@@ -230,7 +230,7 @@ class MediaDecoder:
         try:
             return next(self._frames, None)
         except self._errors as error:
-            return DecodingError(_reason(error))
+            return DecodingError(reason_of(error))
 
     def _add(self, frame: Any) -> int:
         """Adds a frame to the clock; returns the number of silent samples before it."""
@@ -317,7 +317,7 @@ def _stated_samples(stream: Any, sample_rate: int) -> int | None:
     return round(stream.duration * stream.time_base * sample_rate)
 
 
-def _samples(frame: Any) -> np.ndarray:
+def frame_samples(frame: Any) -> np.ndarray:
     """Samples as float32 (sample, channel)."""
     values: np.ndarray = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
@@ -328,6 +328,6 @@ def _samples(frame: Any) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     # str(error) adds numbers and logs to FFmpeg's message
     return str(getattr(error, "strerror", None) or error)

@@ -26,6 +26,8 @@ _EXTRAS: Final = {
     "onnx": "export",
     "onnxscript": "export",
     "huggingface_hub": "hub",
+    "paho": "live",
+    "sounddevice": "live",
     "prometheus_client": "serve",
     "python_multipart": "serve",
     "starlette": "serve",
@@ -215,6 +217,18 @@ _COMMANDS: Final = {
         "earmark serve",
         "earmark serve --model mn10 --model earmark-esc50 --host 0.0.0.0 --token SECRET",
     ),
+    "listen": (
+        "Watch live sound: a microphone, a camera's or radio's stream, a pipe.",
+        "Writes a JSON object a line: began (provisional) when an event begins, event when it has ended, lost and gap "
+        "when the source is lost and found again. Times are seconds since the listening began, gaps included; time is "
+        "the time of day. A lost source is opened again, with growing waits. The events of raw or encoded sound from a "
+        "pipe are those of `earmark detect`. URLs (HTTP, Icecast, RTSP, ...) and encoded pipes need the extra media, "
+        "microphones and MQTT the extra live. Ctrl-C or SIGTERM ends the running events and the command.",
+        "earmark listen --labels dog,siren --min-duration 0.5",
+        "earmark listen rtsp://camera.local/stream --save-clips clips --per-hour 20",
+        "earmark listen rtsp://camera.local/stream --exec notify-send",
+        "earmark listen https://radio.example.org/live.mp3 --mqtt mqtt://broker.local --topic earmark/garden",
+    ),
     "completion": (
         "Print the completion script of a shell: the tab key then completes commands and flags.",
         "bash reads the output from a file that ~/.bashrc sources, zsh from a file _earmark in a folder of $fpath, and "
@@ -224,7 +238,7 @@ _COMMANDS: Final = {
 }
 """Each command's summary, description and examples. The module `earmark.cli.<command>` holds its function."""
 
-_DECODING: Final = frozenset({"tag", "timeline", "detect", "clips", "evidence", "serve"})
+_DECODING: Final = frozenset({"tag", "timeline", "detect", "clips", "evidence", "serve", "listen"})
 """Commands that decode recordings of unknown condition."""
 
 

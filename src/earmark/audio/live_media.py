@@ -1,0 +1,104 @@
+"""Live sound by FFmpeg: network streams of cameras and radios, and encoded sound from a pipe."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from earmark.audio import media
+from earmark.errors import AudioError
+
+_PROTOCOLS: Final = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtmpt,rtp,rtsp,srt,tcp,tls,udp"
+"""Protocols of a stream, which may name other addresses; a file is none of them."""
+_FORMATS: Final = f"{media.DETECTED},hls,rtp,rtsp,sdp"
+_SECONDS_TO_OPEN: Final = 20.0
+_MAX_DAMAGED: Final = 50
+"""Damaged packets in a row that are skipped: a stream may begin in the middle of one."""
+_END_SLACK: Final = 1.0
+"""Seconds by which a finished recording may be shorter than it states."""
+
+
+class MediaStream:
+    """The first sound track of a stream in any format that FFmpeg knows.
+
+    Args:
+        source: A URL, or an unbuffered stream of bytes such as a pipe.
+        name: Name of the source in errors.
+        timeout: Seconds without data after which a URL counts as lost.
+
+    Raises:
+        AudioError: PyAV is not installed, or the source cannot be opened or has no sound.
+    """
+
+    def __init__(self, source: str | BinaryIO, name: str, timeout: float = 30.0) -> None:
+        try:
+            import av
+        except ModuleNotFoundError as error:
+            raise AudioError(f"{name}: reading streams needs the extra: {media.INSTALL}") from error
+        self._name, self._n_samples = name, 0
+        self._errors = (av.FFmpegError, ValueError, OverflowError)
+        self._is_url = isinstance(source, str)
+        options = {"format_whitelist": _FORMATS if self._is_url else media.DETECTED}
+        if self._is_url:
+            options["protocol_whitelist"] = _PROTOCOLS
+            options["rtsp_transport"] = "tcp"  # lost packets would shift all later times
+        with ExitStack() as opened:
+            try:
+                limits = (_SECONDS_TO_OPEN, timeout) if self._is_url else None
+                container: Any = opened.enter_context(
+                    av.open(source, options=options, timeout=limits, metadata_errors="replace")
+                )
+                if not container.streams.audio:
+                    raise AudioError(f"{name}: it has no sound; name a stream with a sound track")
+                self._end = container.duration / 1e6 if container.duration else None
+                self._frames = self._decoded(container)
+                self._first = next(self._frames, None)
+            except self._errors as error:
+                raise AudioError(f"{name}: cannot be opened ({media.reason_of(error)})") from error
+            if self._first is None:
+                raise AudioError(f"{name}: no sound comes from it")
+            self.sample_rate: int = self._first.sample_rate
+            self.n_channels: int = self._first.layout.nb_channels
+            self._opened = opened.pop_all()
+
+    def read(self) -> np.ndarray | None:
+        """As in `LiveSource`.
+
+        Raises:
+            AudioError: The connection is lost, or the form of the sound changes.
+        """
+        frame, self._first = self._first, None
+        try:
+            frame = frame or next(self._frames, None)
+        except self._errors as error:
+            raise AudioError(f"{self._name}: lost ({media.reason_of(error)})") from error
+        if frame is None:
+            seconds = self._n_samples / self.sample_rate
+            if self._is_url and (self._end is None or seconds < self._end - _END_SLACK):
+                raise AudioError(f"{self._name}: the connection was closed")
+            return None
+        if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.n_channels):
+            raise AudioError(f"{self._name}: its sample rate or number of channels has changed")
+        self._n_samples += frame.samples
+        return media.frame_samples(frame).T
+
+    def close(self) -> None:
+        """As in `LiveSource`."""
+        self._opened.close()
+
+    def _decoded(self, container: Any) -> Iterator[Any]:
+        import av
+
+        stream = container.streams.audio[0]
+        n_damaged = 0
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                n_damaged += 1
+                if n_damaged > _MAX_DAMAGED:
+                    raise
+                continue
+            n_damaged = 0
+            yield from frames

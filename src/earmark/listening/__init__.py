@@ -1,0 +1,1 @@
+"""Live sound watched for hours: events as messages, gaps, clips and alerts."""

@@ -1,0 +1,122 @@
+"""Alerts about events: commands and webhooks, each in a thread of its own, so that the sound never waits for them."""
+
+import json
+import shlex
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from queue import Full, Queue
+from threading import Thread
+from typing import Final
+from urllib.parse import urlsplit
+
+from earmark.errors import ConfigError
+from earmark.listening.listener import Message
+
+_QUEUED: Final = 100
+"""Alerts that wait at most."""
+_WEBHOOK_SECONDS: Final = 10.0
+_COMMAND_SECONDS: Final = 60.0
+_SECONDS_TO_END: Final = 10.0
+"""Seconds that remaining alerts have at the end."""
+
+
+class Alerts:
+    """Delivers messages in a thread. When too many wait, or deliveries fail, a line says so, once until it works again.
+
+    Args:
+        name: The kind of alert, in lines about it.
+        deliver: Delivers one message; an OSError or a ValueError is a failure.
+        report: Takes a line.
+    """
+
+    def __init__(self, name: str, deliver: Callable[[Message], object], report: Callable[[str], object]) -> None:
+        self._name, self._deliver, self._report = name, deliver, report
+        self._queue: Queue[Message | None] = Queue(_QUEUED)
+        self._is_failing = self._is_full = False
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def offer(self, message: Message) -> None:
+        """Queues a message, or drops it when too many wait."""
+        try:
+            self._queue.put_nowait(message)
+            self._is_full = False
+        except Full:
+            if not self._is_full:
+                self._report(f"{self._name}: {_QUEUED} alerts wait already; new ones are dropped")
+            self._is_full = True
+
+    def close(self) -> None:
+        """Ends the thread after the waiting messages, or after some seconds."""
+        try:
+            self._queue.put(None, timeout=_SECONDS_TO_END)
+        except Full:
+            return
+        self._thread.join(_SECONDS_TO_END)
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            try:
+                self._deliver(message)
+                self._is_failing = False
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                if not self._is_failing:
+                    self._report(f"{self._name}: an alert failed ({_reason(error)}); later ones are tried")
+                self._is_failing = True
+
+
+def _reason(error: Exception) -> str:
+    """One line without the address or the words of the command, which may hold secrets."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"exit status {error.returncode}"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no end after {error.timeout:g} s"
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP status {error.code}"
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__)
+
+
+def webhook(url: str) -> Callable[[Message], object]:
+    """A function that posts a message as JSON.
+
+    Raises:
+        ConfigError: The address is no http or https URL.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ConfigError("an address that begins with http:// or https:// was expected", "webhook")
+
+    def post(message: Message) -> None:
+        body = json.dumps(message.to_json()).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=_WEBHOOK_SECONDS):
+            pass
+
+    return post
+
+
+def command(words: str) -> Callable[[Message], object]:
+    """A function that runs a command without a shell, with label, onset, offset, score, time and clip as arguments.
+
+    What is unknown is an empty argument. The output of the command is discarded.
+
+    Raises:
+        ConfigError: The command is empty, or a quote in it is not closed.
+    """
+    try:
+        split = shlex.split(words)
+    except ValueError as error:
+        raise ConfigError(f"a command was expected, not {words!r} ({error})", "exec") from error
+    if not split:
+        raise ConfigError("a command was expected, not an empty text", "exec")
+
+    def run(message: Message) -> None:
+        values = message.to_json()
+        named = [str(values.get(name, "")) for name in ("label", "onset", "offset", "score", "time", "clip")]
+        silent = subprocess.DEVNULL
+        subprocess.run(
+            [*split, *named], stdin=silent, stdout=silent, stderr=silent, timeout=_COMMAND_SECONDS, check=True
+        )
+
+    return run

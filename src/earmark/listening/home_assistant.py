@@ -1,0 +1,146 @@
+"""Messages over MQTT, with the descriptions by which Home Assistant finds them. Only this module imports paho."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from earmark.errors import ConfigError
+from earmark.listening.listener import Message
+
+_QUEUED: Final = 1000
+"""Messages that wait at most while the broker cannot be reached."""
+_SECONDS_TO_END: Final = 5.0
+_QUEUE_IS_FULL: Final = 15
+"""The code of paho for a message that it has dropped."""
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class Mqtt:
+    """Publishes messages to a broker; it connects again by itself and never blocks.
+
+    `TOPIC/messages` has every message, `TOPIC/status` online or offline, `TOPIC/LABEL/state` ON while the label sounds,
+    and `TOPIC/LABEL/event` its latest event. A label is described to Home Assistant as a binary sensor when it first
+    sounds.
+
+    Args:
+        url: The broker, as `mqtt://USER:PASSWORD@HOST:PORT`, or mqtts for TLS.
+        topic: Prefix of the topics.
+        labels: Labels that are described at once.
+        report: Takes a line.
+
+    Raises:
+        ConfigError: The URL or the topic is invalid.
+        ModuleNotFoundError: paho-mqtt is not installed.
+    """
+
+    def __init__(self, url: str, topic: str, labels: Iterable[str], report: Callable[[str], object]) -> None:
+        address = urlsplit(url)
+        if address.scheme not in _PORTS or not address.hostname:
+            raise ConfigError("an address such as mqtt://HOST or mqtts://USER:PASSWORD@HOST was expected", "mqtt")
+        if not topic.strip("/") or re.search(r"[+#\0]", topic):
+            raise ConfigError(f"a topic without + and # was expected, not {topic!r}", "topic")
+        from paho.mqtt import client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self._topic, self._report = topic.strip("/"), report
+        self._described: set[str] = set()
+        self._sounding: set[str] = set()
+        self._is_full = False
+        self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.max_queued_messages_set(_QUEUED)
+        self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
+        if address.username:
+            self._client.username_pw_set(unquote(address.username), unquote(address.password or "") or None)
+        if address.scheme == "mqtts":
+            self._client.tls_set()
+        self._client.on_connect = self._connected
+        for label in labels:
+            self._describe(label)
+        try:
+            self._client.connect_async(address.hostname, address.port or _PORTS[address.scheme])
+        except ValueError as error:
+            raise ConfigError(f"the address of a broker was expected ({error})", "mqtt") from error
+        self._client.loop_start()
+
+    def offer(self, message: Message, sounding: set[str]) -> None:
+        """Publishes a message, and the state of each label that has begun or ended since.
+
+        Args:
+            message: The message.
+            sounding: The labels that sound now.
+        """
+        text = json.dumps(message.to_json())
+        self._publish("messages", text)
+        if message.type == "event" and message.label is not None:
+            self._describe(message.label)
+            self._publish(f"{slug(message.label)}/event", text, retain=True)
+        self._show(sounding)
+
+    def _show(self, sounding: set[str]) -> None:
+        for label in sorted(sounding - self._sounding):
+            self._describe(label)
+            self._publish(f"{slug(label)}/state", "ON", retain=True)
+        for label in sorted(self._sounding - sounding):
+            self._publish(f"{slug(label)}/state", "OFF", retain=True)
+        self._sounding = set(sounding)
+
+    def close(self) -> None:
+        """Publishes that nothing sounds and nobody listens, and disconnects."""
+        self._show(set())
+        last = self._publish("status", "offline", retain=True)
+        with suppress(RuntimeError, ValueError):  # the broker has not been reached
+            last.wait_for_publish(_SECONDS_TO_END)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
+        if reason.is_failure:
+            self._report(f"mqtt: the broker refuses the connection ({reason}); it is tried again")
+            return
+        client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+
+    def _publish(self, name: str, text: str, *, retain: bool = False) -> Any:
+        return self._send(f"{self._topic}/{name}", text, retain)
+
+    def _send(self, topic: str, text: str, retain: bool) -> Any:
+        sent = self._client.publish(topic, text, qos=1, retain=retain)
+        is_full = sent.rc == _QUEUE_IS_FULL
+        if is_full and not self._is_full:
+            self._report(f"mqtt: {_QUEUED} messages wait already; new ones are dropped")
+        self._is_full = is_full
+        return sent
+
+    def _describe(self, label: str) -> None:
+        """Describes a label to Home Assistant, once."""
+        if label in self._described:
+            return
+        self._described.add(label)
+        node, name = slug(self._topic), slug(label)
+        described = {
+            "name": label,
+            "unique_id": f"{node}_{name}",
+            "device_class": "sound",
+            "state_topic": f"{self._topic}/{name}/state",
+            "json_attributes_topic": f"{self._topic}/{name}/event",
+            "availability_topic": f"{self._topic}/status",
+            "device": {"identifiers": [node], "name": self._topic, "model": "earmark", "manufacturer": "earmark"},
+            "origin": {"name": "earmark"},
+        }
+        self._send(f"homeassistant/binary_sensor/{node}/{name}/config", json.dumps(described), retain=True)
+
+
+def slug(text: str) -> str:
+    """The text in characters that topics and ids may have.
+
+    >>> slug("Male speech, man speaking"), slug("home/garden")
+    ('male_speech_man_speaking', 'home_garden')
+    >>> slug("Gänse"), slug("犬")  # other letters are replaced, and a part of a hash keeps the names apart
+    ('g_nse_48b05d', '1e82f9')
+    """
+    found = re.sub(r"[^a-z0-9-]+", "_", text.lower()).strip("_")
+    kept_apart = "" if text.isascii() and found else hashlib.sha256(text.encode()).hexdigest()[:6]
+    return "_".join(part for part in (found, kept_apart) if part)

@@ -1,0 +1,91 @@
+"""Commands and webhooks about events."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from earmark.errors import ConfigError
+from earmark.listening import alerts
+from earmark.listening.alerts import Alerts, command, webhook
+from earmark.listening.listener import Message
+
+EVENT = Message("event", 12.5, 14.0, "$(touch x); dog", 0.75)
+
+
+@contextmanager
+def receiver(status: int = 204) -> Iterator[tuple[str, list[tuple[str, object]]]]:
+    """A web server, and what was posted to it."""
+    received: list[tuple[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.headers["Content-Type"], json.loads(body)))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook?key=secret", received
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_command_gets_the_event_as_arguments_and_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = "import sys; open('said', 'w').write('|'.join(sys.argv[1:]))"
+    with closing(Alerts("exec", command(f'{sys.executable} -c "{program}" a "b c"'), pytest.fail)) as sent:
+        sent.offer(EVENT)
+    assert (tmp_path / "said").read_text() == "a|b c|$(touch x); dog|12.5|14.0|0.75||"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_webhook_gets_the_event_as_json() -> None:
+    with receiver() as (url, received), closing(Alerts("webhook", webhook(url), pytest.fail)) as sent:
+        sent.offer(EVENT)
+    assert received == [("application/json", EVENT.to_json())]
+
+
+def test_failures_are_reported_once_without_secrets_and_later_alerts_are_tried() -> None:
+    lines: list[str] = []
+    with receiver(500) as (url, received), closing(Alerts("webhook", webhook(url), lines.append)) as sent:
+        for _ in range(3):
+            sent.offer(EVENT)
+    assert len(received) == 3
+    assert lines == ["webhook: an alert failed (HTTP status 500); later ones are tried"]
+    lines.clear()
+    with closing(Alerts("exec", command("/nowhere/program"), lines.append)) as sent:
+        sent.offer(EVENT)
+    assert lines == ["exec: an alert failed (No such file or directory); later ones are tried"]
+
+
+def test_too_many_alerts_are_dropped_with_a_note_and_nothing_waits() -> None:
+    go, delivered, lines = threading.Event(), [], []
+    with closing(Alerts("slow", lambda message: (go.wait(), delivered.append(message)), lines.append)) as sent:
+        for _ in range(alerts._QUEUED + 50):
+            sent.offer(EVENT)
+        assert lines == ["slow: 100 alerts wait already; new ones are dropped"]
+        go.set()
+    assert 100 <= len(delivered) <= 101
+
+
+@pytest.mark.parametrize("words", ["", "say 'no"])
+def test_invalid_commands_are_refused(words: str) -> None:
+    with pytest.raises(ConfigError, match=r"exec: a command was expected"):
+        command(words)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "example.org/hook", "http://"])
+def test_invalid_addresses_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"webhook: .*http://"):
+        webhook(url)

@@ -1,0 +1,87 @@
+"""Messages over MQTT, received by a subscriber of a real broker."""
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earmark.errors import ConfigError
+from earmark.listening.listener import Message
+
+BROKER = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+EVENT = Message("event", 12.5, 14.0, "Dog bark", 0.75)
+
+paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (extra live)")
+from earmark.listening.home_assistant import Mqtt  # noqa: E402
+
+
+@pytest.fixture
+def broker(tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[int]:
+    """The port of a broker that anyone may use."""
+    if BROKER is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with subprocess.Popen([BROKER, "-c", str(tmp_path / "conf")], stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, process)
+            yield port
+        finally:
+            process.terminate()
+
+
+def test_a_subscriber_gets_messages_states_and_descriptions(broker: int, wait_until: Callable[..., None]) -> None:
+    received: list[tuple[str, str]] = []
+    subscriber: Any = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    subscriber.on_message = lambda client, data, message: received.append((message.topic, message.payload.decode()))
+    subscribed: list[object] = []
+    subscriber.on_subscribe = lambda *words: subscribed.append(words)
+    subscriber.connect("127.0.0.1", broker)
+    subscriber.subscribe("#", qos=1)
+    subscriber.loop_start()
+    wait_until(lambda: subscribed)
+    with closing(Mqtt(f"mqtt://127.0.0.1:{broker}", "home/garden", ["rain"], pytest.fail)) as mqtt:
+        mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
+        mqtt.offer(EVENT, set())
+        wait_until(lambda: ("home/garden/dog_bark/state", "OFF") in received)
+    wait_until(lambda: ("home/garden/status", "offline") in received)
+    subscriber.disconnect()
+    subscriber.loop_stop()
+    by_topic: dict[str, list[str]] = {}
+    for topic, text in received:
+        by_topic.setdefault(topic, []).append(text)
+    assert by_topic["home/garden/status"] == ["online", "offline"]
+    assert by_topic["home/garden/dog_bark/state"] == ["ON", "OFF"]
+    assert [json.loads(text)["type"] for text in by_topic["home/garden/messages"]] == ["began", "event"]
+    assert json.loads(by_topic["home/garden/dog_bark/event"][0]) == EVENT.to_json()
+    described = json.loads(by_topic["homeassistant/binary_sensor/home_garden/dog_bark/config"][0])
+    assert described["name"] == "Dog bark" and described["device_class"] == "sound"
+    assert described["state_topic"] == "home/garden/dog_bark/state"
+    assert described["availability_topic"] == "home/garden/status"
+    assert "homeassistant/binary_sensor/home_garden/rain/config" in by_topic
+
+
+def test_without_a_broker_nothing_waits() -> None:
+    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], pytest.fail)) as mqtt:
+        mqtt.offer(EVENT, {"Dog bark"})
+
+
+@pytest.mark.parametrize(
+    ("url", "topic", "words"),
+    [
+        ("http://broker", "earmark", "mqtt: an address"),
+        ("mqtt://", "earmark", "mqtt: an address"),
+        ("mqtt://broker", "a/#", "topic: a topic without"),
+        ("mqtt://broker", "", "topic: a topic without"),
+    ],
+)
+def test_invalid_addresses_and_topics_are_refused(url: str, topic: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Mqtt(url, topic, [], pytest.fail)
