@@ -98,7 +98,7 @@ def _print(
     console = table_console(sys.stdout)
     n_of = Counter(verdict.kind for verdict in verdicts)
     kinds = ", ".join(f"{n_of[kind]} {where}" for kind, where in _KINDS.items() if n_of[kind])
-    console.print(f"{folder}: {counted(len(verdicts), 'clip')}: {kinds}")
+    console.print(f"{folder}: {counted(len(verdicts), 'clip')}: {kinds}", soft_wrap=True)
     if not found:
         return
     rows = []
@@ -108,7 +108,8 @@ def _print(
     console.print()
     console.print(table([(*map(str, row[:5]), *_cells(row[5])) for row in rows], *_OF_BANDS))
     console.print(
-        "Wilson's intervals; all: the mean over the bands by their events in the table, with the combined interval"
+        "Wilson's intervals; all: the mean over the bands by their events in the table, with the combined interval",
+        soft_wrap=True,
     )
     console.print()
     proposals = []
