@@ -1,6 +1,7 @@
 """The page in Chromium: what a person does on it, and what they see then."""
 
 import json
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -116,6 +117,9 @@ def test_events_are_accepted_rejected_renamed_and_drawn(page, recording, tmp_pat
     assert events(page, "high")[0].endswith(", rejected")
 
     page.click(".lane[aria-label=high] .event:not(.rejected)")
+    page.fill("#event-label", " ")
+    page.click("#event button[type=submit]")
+    page.wait("document.querySelector('#message').textContent.startsWith('A label was expected')")
     page.fill("#event-label", "wind")
     page.fill("#event-onset", "5")
     page.click("#event button[type=submit]")
@@ -153,6 +157,15 @@ def test_several_files_are_a_list_and_a_bad_one_says_why(page, recording, tmp_pa
             break
         page.evaluate("new Promise((done) => setTimeout(done, 20))")
     assert len(shelf) == 0
+
+
+def test_a_recording_that_another_model_cannot_analyse_says_why(page, recording):
+    show(page, recording)
+    loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name).join(' ')")
+    page.server.app.state.server.shelf.drop(re.search(r"/api/recordings/([\w-]+)", loaded)[1])
+    page.evaluate("document.querySelector('#model').dispatchEvent(new Event('change'))")
+    page.wait("document.querySelector('#files small').textContent.startsWith('no recording has this id')")
+    page.problems.clear()  # the browser's own note of status 404
 
 
 def test_playback_moves_the_cursor_and_loops_the_selected_event(page, recording):

@@ -204,8 +204,13 @@ function change() {
     say(`An onset before the offset was expected, within ${view.duration.toFixed(1)} s.`);
     return;
   }
+  const label = byId("event-label").value.trim();
+  if (!label) {
+    say("A label was expected for the event.");
+    return;
+  }
   say("");
-  select(shown.events.change(selected, byId("event-label").value.trim(), onset, Math.min(offset, view.duration)));
+  select(shown.events.change(selected, label, onset, Math.min(offset, view.duration)));
 }
 
 async function save() {
@@ -282,11 +287,14 @@ on("export", "submit", (event) => {
 });
 on("model", "change", () => {
   if (!shown) return;
-  shown.model = byId("model").value;
-  shown.thresholds.clear();
-  shown.isWanted = true;
+  const [recording, model] = [shown, byId("model").value]; // another recording may be in view in the end
+  recording.model = model;
+  recording.thresholds.clear();
+  recording.isWanted = true;
   lanes.explained = surface.evidence = null;
-  shown.analyse().then(() => shown.set("ready", 1)).catch(say);
+  recording.analyse()
+    .then(() => recording.model === model && recording.set("ready", 1))
+    .catch((error) => recording.model === model && recording.fail(error));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== " " || !shown || event.target.closest("button, input, select, textarea, dialog")) return;

@@ -33,10 +33,14 @@ export class Recording {
       await this.analyse();
       this.set("ready", 1);
     } catch (error) {
-      if (!(error instanceof ApiError)) console.error(error);
-      this.error = error.message;
-      this.set("failed", 0);
+      this.fail(error);
     }
+  }
+
+  fail(error) {
+    if (!(error instanceof ApiError)) console.error(error);
+    this.error = error.message;
+    this.set("failed", 0);
   }
 
   async decode() {
@@ -55,6 +59,7 @@ export class Recording {
 
   /** Scores and events of the model; marks of a person stay. */
   async analyse() {
+    this.error = "";
     this.set("analysing", 0);
     const asked = { recording: this.id, model: this.model };
     let isDone = false;
@@ -66,9 +71,12 @@ export class Recording {
       const { seconds } = await json("GET", `/api/recordings/${this.id}`);
       this.set("analysing", Math.min(1, seconds.encoded / this.duration));
     }
-    this.timeline = await scores;
-    this.columns = new Map(this.timeline.labels.map((label, i) => [label, this.timeline.scores.map((row) => row[i])]));
-    this.tags = await json("POST", "/api/tag", { ...asked, threshold: 0 });
+    const timeline = await scores;
+    const tags = await json("POST", "/api/tag", { ...asked, threshold: 0 });
+    if (this.model !== asked.model) return; // another model was chosen meanwhile
+    this.timeline = timeline;
+    this.columns = new Map(timeline.labels.map((label, i) => [label, timeline.scores.map((row) => row[i])]));
+    this.tags = tags;
     await this.find();
   }
 
