@@ -59,7 +59,7 @@ STUDENT: Final[Mapping[str, Any]] = {
     "skip_bad": True,
 }
 """Settings of both students."""
-N_CLIPS: Final = {"audioset": 240_000, "head": 60_000, "esc50": 240_000}
+N_CLIPS: Final = {"audioset": 300_000, "head": 60_000, "esc50": 300_000}
 """Budget of each training, in clips."""
 HEAD: Final = ("--freeze", "backbone", "--allow-unlabelled", "--no-balanced")
 N_CROPS: Final = 4
