@@ -59,10 +59,10 @@ STUDENT: Final[Mapping[str, Any]] = {
     "skip_bad": True,
 }
 """Settings of both students."""
-N_CLIPS: Final = {"audioset": 300_000, "head": 60_000, "esc50": 300_000}
+N_CLIPS: Final = {"audioset": 200_000, "head": 40_000, "esc50": 200_000}
 """Budget of each training, in clips."""
 HEAD: Final = ("--freeze", "backbone", "--allow-unlabelled", "--no-balanced")
-N_CROPS: Final = 4
+N_CROPS: Final = 2
 """Crops of each clip that the head of the teacher is trained on."""
 SOUNDSCAPES: Final = {"sparse5": (6, "0.3", "1", 300), "dense5": (5, "1", "4", 300), "mixed5": (7, "0.3", "4", 600)}
 """Seed, shortest and longest event, and number of the soundscapes of fold 5."""

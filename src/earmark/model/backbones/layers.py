@@ -48,7 +48,8 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _put(gradients[0], *ctx.saved_tensors, ctx.length), None
+        (rows,) = ctx.saved_tensors
+        return _put(gradients[0], rows, ctx.length), None
 
 
 class _PutRows(torch.autograd.Function):
@@ -122,10 +123,11 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         n_clips, n_channels, n_frames, n_mels = x.shape
         real = mask.flatten().nonzero().flatten()
         # rows are frames: (clip and frame, mel and channel), a view where x is channels last
-        rows = _Rows.apply(x.permute(0, 2, 3, 1).reshape(n_clips * n_frames, n_mels * n_channels), real)
+        rows = x.permute(0, 2, 3, 1).reshape(n_clips * n_frames, n_mels * n_channels)
+        rows = _Rows.apply(rows, real)  # type: ignore[no-untyped-call]
         frames = rows.view(1, len(real), n_mels, n_channels).permute(0, 3, 1, 2)
         rows = super().forward(frames).permute(0, 2, 3, 1).reshape(len(real), n_mels * n_channels)
-        rows = _PutRows.apply(rows, real, n_clips * n_frames)
+        rows = _PutRows.apply(rows, real, n_clips * n_frames)  # type: ignore[no-untyped-call]
         y: Tensor = rows.view(n_clips, n_frames, n_mels, n_channels).permute(0, 3, 1, 2)
         return y
 
