@@ -3,11 +3,11 @@
 python benchmarks/bench_heads.py [--features DIR] [--clips 2000] [--labels 50]
 
 The first store holds AudioSet's released features, if a folder of them is given, or random segments in the same shape:
-22,160 clips of 10 segments of 128 channels with 527 labels. Opening is `open_data`, up to a data set whose segments can
-be read; it is compared with the released files, which are read and verified. The second store holds random clips in the
-shape of mn04's segments of 10 s, 32 segments of 384 channels. `earmark train segments:STORE --pooling gmap` trains on it
-with its default settings, and all of the command is measured: start, training, joining. The stores are in 16 bits and
-still in the page cache. Processor time is that of all threads; other programs distort it less than the wall time.
+22,160 clips of 10 segments of 128 channels with 527 labels. Opening is `open_data`; opening the released files, which
+verifies their checksums, stands beside it. The second store holds random clips in the shape of mn04's segments of 10 s:
+32 segments of 384 channels. `earmark train segments:STORE --pooling gmap` trains on it with default settings; all of
+the command is measured, its start included. The stores are in 16 bits and still in the page cache. Processor time is
+that of all threads; other programs distort it less than the wall time.
 """
 
 import argparse
