@@ -96,7 +96,9 @@ def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
     earmark("train", f"esc50:{bank.resolve()}", *words, folder=work)
     seconds, after = time.monotonic() - wall, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    report = evaluate(hub.load_stages(out / "last.safetensors"), open_data(f"segments:{out / 'segments' / 'valid'}"))
+    report = evaluate(
+        hub.load_stages(out / "last.safetensors"), open_data(f"segments:{out / 'segments' / 'validation'}")
+    )
     figures = {"top1": report.top1, "mAP": report.mAP, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
     figures |= {"commit": commit(), "machine": f"{platform.machine()}, {os.cpu_count()} processors"}
     kept.write_text(json.dumps(figures), encoding="utf-8")
