@@ -19,6 +19,7 @@ from earmark.evaluation.report import evaluate
 from earmark.training import TrainConfig, train
 from earmark.training.choices import PoolingName
 from earmark.training.encoding import encode
+from experiments import esc50_model
 from experiments.steps import RESULTS, commit, earmark
 
 KEPT: Final = RESULTS / "frozen-backbone.json"
@@ -167,6 +168,8 @@ def page(results: dict[str, Any]) -> str:
         f"Adam at {SETTINGS.learning_rate:g} with weight decay {SETTINGS.weight_decay:g}, a cosine schedule, mixup, a "
         "moving average of the weights. A single clip of 5 s has one label; a soundscape of 10 s has one to four.\n"
     )
+    if "one_command" in results:
+        text += _beside_full_training(results["one_command"])
     titles = {"clips": "Single clips", "soundscapes": "Soundscapes"}
     for name, task in results["tasks"].items():
         n_clips = task["n_train"] + task["n_test"]
@@ -180,6 +183,27 @@ def page(results: dict[str, Any]) -> str:
             seconds = mean(run["seconds"] for run in runs)
             text += f"| {head} | {top1} | {_spread([run['mAP'] for run in runs])} | {seconds:.0f} |\n"
     return text
+
+
+def _beside_full_training(figures: dict[str, Any]) -> str:
+    """The section on the one command, with the training of earmark-esc50 on the same clips."""
+    full = json.loads(esc50_model.KEPT.read_text(encoding="utf-8"))["as they are"]
+    record = json.loads((esc50_model.RUNS / "run.json").read_text(encoding="utf-8"))
+    config = record["config"]
+    return (
+        "\n## One command beside full training\n\n"
+        "`earmark train esc50:ESC-50 --split 1,2,3 --valid-split 5 --init MODEL --freeze backbone --out RUN` encodes "
+        "the clips, trains a head with default settings and joins both "
+        f"(commit {figures['commit']}, {figures['machine']}). Full training made [earmark-esc50](esc50-model.md): "
+        "all layers, from random weights, on the same clips. The frozen network was trained on AudioSet before, so the "
+        "rows compare two ways to a tagger, not two networks. Seconds are those of the whole command, beside other "
+        "programs; processor time is that of all its threads.\n\n"
+        "| training | clips seen | top-1 | mAP | seconds | processor time |\n|---|---:|---:|---:|---:|---:|\n"
+        f"| one command, frozen backbone | {TrainConfig().n_clips_seen} | {figures['top1']:.3f} | "
+        f"{figures['mAP']:.3f} | {figures['seconds']:.0f} | {figures['cpu_seconds']:.0f} s |\n"
+        f"| full, recipe esc50 | {config['n_clips_seen']} | {full['top1']:.3f} | {full['mAP']:.3f} | "
+        f"{record['result']['last']['seconds']:.0f} | - |\n"
+    )
 
 
 def _spread(values: list[float]) -> str:
