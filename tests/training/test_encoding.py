@@ -26,7 +26,7 @@ from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.head import Head
 from earmark.model.network import Network, NetworkConfig
-from earmark.training import TrainConfig
+from earmark.training import TrainConfig, train
 from earmark.training.encoding import EncodeConfig, encode
 from tests.networks import graphs_made_once
 from tests.training.tones import LABELS, in_files, record_of, run, tones, with_broken
@@ -265,6 +265,17 @@ def test_a_failed_run_with_a_frozen_backbone_can_be_repeated(checkpoint, tmp_pat
         run(tmp_path, config, with_broken(tones(n_clips=8), 1))
     run(tmp_path, replace(config, skip_bad=True), with_broken(tones(n_clips=8), 1))
     assert [clip["id"] for clip in record_of(tmp_path)["skipped"]] == ["broken-0"]
+
+
+def test_an_exported_encoder_is_not_joined_and_the_user_learns_why(exported, tmp_path, capfd):
+    encode(tones(n_clips=8), str(exported), tmp_path / "s", CONFIG)
+    result = train(TINY, open_data(f"segments:{tmp_path / 's'}"), tmp_path / "run", progress=True)
+    assert "tagger.onnx: an exported encoder has no weights to join" in capfd.readouterr().err
+    assert isinstance(load_stages(result.last), Head)
+    with pytest.raises(CheckpointError, match=r"without the encoder .* \(tagger.onnx\); it cannot score recordings"):
+        load(result.last)
+    with pytest.raises(CheckpointError, match=r"expected a .safetensors checkpoint; an exported network only tags"):
+        run(tmp_path / "b", replace(TINY, init=str(exported), freeze="backbone"), tones(n_clips=8))
 
 
 @pytest.mark.parametrize(
