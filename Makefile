@@ -25,6 +25,7 @@ bench: $(STAMP)  ## speed, on this machine, with nothing else running
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python benchmarks/bench_loop.py
 	$(BIN)/python benchmarks/bench_loading.py
+	$(BIN)/python benchmarks/bench_heads.py
 	$(BIN)/python benchmarks/bench_scale.py
 	$(BIN)/python benchmarks/bench_recipes.py
 	$(BIN)/python benchmarks/bench_inference.py

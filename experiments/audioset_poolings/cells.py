@@ -39,6 +39,7 @@ EMBEDDING: Final = OTHERS[: -len(INSTANCE)]
 
 BASE: Final = replace(
     recipe("audioset-features"),
+    n_clips_seen=15 * 22_160,
     perceptron_layers=1,
     perceptron_norm=True,
     block_dropout=0.2,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from earmark.audio.recording import Audio
 from earmark.data import open_data
 from earmark.data.segments import segments_of
 from earmark.errors import CheckpointError, ConfigError, DataError
@@ -19,13 +20,15 @@ from earmark.evaluation.calibration import apply, calibrate
 from earmark.evaluation.report import evaluate
 from earmark.export.onnx_file import export
 from earmark.hub import load, load_stages
+from earmark.inference.tagger import Tagger
 from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.head import Head
 from earmark.model.network import Network, NetworkConfig
-from earmark.training import TrainConfig
+from earmark.training import TrainConfig, train
 from earmark.training.encoding import EncodeConfig, encode
+from tests.networks import graphs_made_once
 from tests.training.tones import LABELS, in_files, record_of, run, tones, with_broken
 
 CONFIG = EncodeConfig(clips_per_shard=3)
@@ -157,19 +160,64 @@ def test_a_clip_has_several_crops_and_the_first_is_whole(store, checkpoint, tmp_
     assert segments.table.lengths.min() == 1
 
 
-def test_the_joined_network_scores_recordings_as_the_store(exact, store, tmp_path):
+@pytest.fixture(scope="module", params=["gmap", "decision_attention"])
+def joined(request, exact, tmp_path_factory, write_once) -> Path:
+    """A head at the embedding level, and one at the instance level, joined with the encoder: folder of a checkpoint."""
+    folder = tmp_path_factory.mktemp(request.param)
+    result = run(folder / "run", replace(TINY, pooling=request.param), open_data(f"segments:{exact}"))
+    result.last.rename(folder / "a.safetensors")
+    with graphs_made_once(write_once):
+        export(Network.load(folder / "a.safetensors"), folder / "a.onnx")
+    return folder
+
+
+@pytest.fixture(params=["a.safetensors", "a.onnx"])
+def tagger(joined, request) -> Tagger:
+    return load(joined / request.param)
+
+
+def test_the_joined_network_scores_recordings_as_the_store(joined, tagger, exact, store):
     data = tones(n_clips=8)
-    result = run(tmp_path / "run", TINY, open_data(f"segments:{exact}"))
-    network = load_stages(result.last)
-    assert isinstance(network, Network) and network.labels == LABELS and network.config.pooling == "attention"
+    network = load_stages(joined / "a.safetensors")
+    assert isinstance(network, Network) and network.labels == LABELS
     from_store = evaluate(network, open_data(f"segments:{exact}"))
     np.testing.assert_allclose(evaluate(network, data).scores, from_store.scores, rtol=0, atol=1e-5)
     # half precision changes the segments, and with them the scores, but little
     np.testing.assert_allclose(evaluate(network, open_data(f"segments:{store}")).scores, from_store.scores, atol=1e-3)
-    export(network, tmp_path / "a.onnx")
-    tagger = load(tmp_path / "a.onnx")
     scores = [tagger.score(clip.load(16000)).scores for clip in data]
     np.testing.assert_allclose(scores, from_store.scores, rtol=0, atol=1e-5)
+
+
+def test_the_joined_network_gives_timelines_streams_and_evidence(joined, tagger):
+    recording = Audio(np.concatenate([clip.load(16000).waveform for clip in tones(n_clips=6)]), 16000)
+    network = Network.load(joined / "a.safetensors")
+    with torch.inference_mode():
+        segments = network.encode(torch.from_numpy(recording.waveform)[None])
+        windows = [network.classify(segments[:, first : first + 2])[0].sigmoid().numpy() for first in range(12)]
+    timeline = tagger.timeline(recording, window=0.8, hop=0.4, context=0.0)
+    np.testing.assert_allclose(timeline.scores, windows, rtol=0, atol=1e-5)
+
+    threshold = np.median(timeline.scores, axis=0).tolist()
+    stream = tagger.stream(16000, window=0.8, hop=0.4, context=0.0, threshold=threshold)
+    blocks = np.split(recording.waveform, range(5000, len(recording.waveform), 5000))
+    found = [event for block in blocks for event in stream.push(block)] + stream.finish()
+    expected = timeline.events(threshold)
+    assert len(expected) >= 3
+    ours, theirs = ({(e.label, round(e.onset, 4), round(e.offset, 4)) for e in events} for events in (found, expected))
+    assert ours == theirs
+    np.testing.assert_allclose(stream.scores, timeline.scores[-1], rtol=0, atol=1e-5)
+
+    whole = tagger.score(recording).scores
+    label = LABELS.names[1]
+    evidence = tagger.evidence(recording, label)
+    assert evidence.score == pytest.approx(whole[1], abs=1e-5)
+    with torch.inference_mode():
+        alone = network.classify(segments[0][:, None]).mean(dim=0)[1].item()
+        logit = network.classify(segments)[0, 1].item()
+        attention = network.attention(segments)[0].numpy()
+    assert evidence.weights.sum() == pytest.approx(logit - alone, abs=1e-4)
+    of_label = attention[[1]] if network.pooling.level == "instance" else attention
+    np.testing.assert_allclose(evidence.attention, of_label, rtol=0, atol=1e-5)
 
 
 def test_the_head_alone_gives_the_scores_of_the_joined_network(store, tmp_path):
@@ -217,6 +265,17 @@ def test_a_failed_run_with_a_frozen_backbone_can_be_repeated(checkpoint, tmp_pat
         run(tmp_path, config, with_broken(tones(n_clips=8), 1))
     run(tmp_path, replace(config, skip_bad=True), with_broken(tones(n_clips=8), 1))
     assert [clip["id"] for clip in record_of(tmp_path)["skipped"]] == ["broken-0"]
+
+
+def test_an_exported_encoder_is_not_joined_and_the_user_learns_why(exported, tmp_path, capfd):
+    encode(tones(n_clips=8), str(exported), tmp_path / "s", CONFIG)
+    result = train(TINY, open_data(f"segments:{tmp_path / 's'}"), tmp_path / "run", progress=True)
+    assert "tagger.onnx: an exported encoder has no weights to join" in capfd.readouterr().err
+    assert isinstance(load_stages(result.last), Head)
+    with pytest.raises(CheckpointError, match=r"without the encoder .* \(tagger.onnx\); it cannot score recordings"):
+        load(result.last)
+    with pytest.raises(CheckpointError, match=r"expected a .safetensors checkpoint; an exported network only tags"):
+        run(tmp_path / "b", replace(TINY, init=str(exported), freeze="backbone"), tones(n_clips=8))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Recipes: their descriptions, and training on clips with AudioSet's labels."""
 
 import csv
+import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +90,17 @@ def test_the_papers_recipe_is_the_papers_network_trained_like_panns():
     assert config.spec_augment and config.balanced
     assert config.schedule == "constant" and config.ema_decay == 0
     assert 9 < config.n_clips_seen / N_AUDIOSET_CLIPS < 11
+
+
+def test_the_recipe_of_the_released_features_is_one_that_the_search_chose():
+    log = Path(__file__).parents[2] / "results" / "audioset" / "search.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    of_gmap = [line for line in lines if line["cell"] == "gmap"]
+    budget = {"n_clips_seen": 3 * 22_160, "clips_per_epoch": 22_160, "device": "auto", "precision": "auto"}
+    same = [
+        line for line in of_gmap if TrainConfig.from_json({**line["settings"], **budget}) == recipe("audioset-features")
+    ]
+    assert same and max(line["mAP"] for line in of_gmap) - same[0]["mAP"] < 0.001
 
 
 @pytest.mark.parametrize("name", ["paper", "fine", "light"])

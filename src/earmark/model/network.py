@@ -256,9 +256,11 @@ class Network(Stages):
         """
         stages = load_stages(path)
         if not isinstance(stages, Network):
+            name = (stages.extra.get("encoder") or {}).get("name", "their encoder")
             raise CheckpointError(
                 f"{path}: a head for segments of {stages.config.n_channels} channels without the encoder that makes "
-                "them; it cannot score recordings, only encoded segments such as those of audioset-features:DIR"
+                f"them ({name}); it cannot score recordings, only encoded segments: segments:DIR or "
+                "audioset-features:DIR. A store that a .safetensors checkpoint encoded gives a model of recordings"
             )
         return stages
 

@@ -45,6 +45,11 @@ def initial_stages(
         head = Head(config.head_config(segments.encoder.n_channels), data.labels)
     _start_at_share(head, data)
     head.extra["encoder"] = asdict(segments.encoder)
+    if (folder := segments.table.folder) is not None and not (folder / ENCODER).exists():
+        show(
+            f"{segments.encoder.name}: an exported encoder has no weights to join, so the result scores encoded "
+            "segments only; to tag recordings, encode with the .safetensors checkpoint"
+        )
     if source is not None:
         taken, fresh, names = _take_over(head, source)
         record["init"] = {"model": config.init, "sha256": digest, "taken": taken, "labels": names}
