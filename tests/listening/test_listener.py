@@ -90,6 +90,22 @@ def test_it_gives_up_after_the_attempts_that_are_allowed(levels, listening):
     assert [message.type for message in messages] == ["started", "lost"]
 
 
+def test_a_gap_is_no_sound_that_shows_a_stable_connection(levels, listening):
+    short = levels(*[0.0] * 5).waveform
+    player = Player(*[short] * 6, lost=20.0, ends=False)
+    messages: list[Message] = []
+    with pytest.raises(AudioError, match="closed"):
+        collect(messages, listening(player, retries=3).messages(Event()))
+    assert player.n_opened == 4
+
+
+def test_a_stable_connection_renews_the_attempts(levels, listening):
+    player = Player(*[levels(*[0.0] * 26).waveform] * 6, lost=20.0, ends=False)  # 10.4 s each
+    with pytest.raises(AudioError, match="nobody answers"):
+        list(listening(player, retries=1).messages(Event()))
+    assert player.n_opened == 7
+
+
 def collect(found: list[Message], messages: Iterator[Message]) -> None:
     """Collects the messages before an error too."""
     for message in messages:

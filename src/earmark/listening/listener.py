@@ -129,21 +129,20 @@ class Listener:
         n_failed, wait = 0, _FIRST_WAIT
         while True:
             error: Exception | None = None
-            began_at = self._position
             with closing(Reader(self._open_source, self._clock)) as reader:
                 while not stop.is_set() and not isinstance(item := reader.next(), Ended):
                     yield from self._take(item)
                 if not stop.is_set() and isinstance(item, Ended):
                     error = item.error
-            was_open = self._piece is not None and self._piece.is_placed
+            seconds = self._piece.duration if self._piece is not None and self._piece.is_placed else None
             yield from self._finish_piece()
             if stop.is_set() or error is None:
                 break
             if not isinstance(error, AudioError) or not self._is_live or self._arrived is None:
                 raise error
-            if was_open:
+            if seconds is not None:
                 yield self._message("lost", self._position, reason=str(error))
-                if self._position - began_at >= _STABLE:
+                if seconds >= _STABLE:
                     n_failed, wait = 0, _FIRST_WAIT
             if self._config.retries is not None and n_failed >= self._config.retries:
                 raise error
@@ -225,9 +224,14 @@ class _Piece:
         self._base, self._start, self.is_placed = base, start, True
 
     @property
+    def duration(self) -> float:
+        """Seconds of sound so far."""
+        return self._stream.duration
+
+    @property
     def position(self) -> float:
         """Seconds at which the sound so far ends."""
-        return self._base + self._stream.duration
+        return self._base + self.duration
 
     def push(self, samples: np.ndarray) -> Iterator[Message]:
         """Messages of these samples."""
