@@ -1,5 +1,6 @@
 """Writes results/listen-hour.md and .json: an hour of sound through a pipe and through a stream with interruptions."""
 
+import itertools
 import json
 import os
 import re
@@ -13,7 +14,6 @@ import wave
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,20 +150,23 @@ def through_pipe(hour: Path, speed: float) -> dict[str, Any]:
         command = [sys.executable, "-m", "earmark", "listen", "-", "--sample-rate", str(RATE), *_flags(), "--quiet"]
         command += ["--mqtt", f"mqtt://127.0.0.1:{port}", "--topic", _TOPIC]
         lines, memory = hour.with_suffix(".jsonl"), []
-        with lines.open("w") as output, wave.open(str(hour)) as file:
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output) as process:
-                if process.stdin is None:
-                    raise EarmarkError("a pipe was expected")
-                started = time.monotonic()
-                while data := file.readframes(RATE):
-                    process.stdin.write(data)  # waits where the command is slower
-                    position = file.tell() / RATE
-                    if not memory or position - memory[-1][0] >= SAMPLED:
-                        memory.append((position, resident_mebibytes(process.pid)))
-                    time.sleep(max(0.0, started + position / speed - time.monotonic()))
-                process.stdin.close()
-                process.wait()
-                seconds = time.monotonic() - started
+        started = time.monotonic()
+        with (
+            lines.open("w") as output,
+            wave.open(str(hour)) as file,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output) as process,
+        ):
+            if process.stdin is None:
+                raise EarmarkError("a pipe was expected")
+            while data := file.readframes(RATE):
+                process.stdin.write(data)  # waits where the command is slower
+                position = file.tell() / RATE
+                if not memory or position - memory[-1][0] >= SAMPLED:
+                    memory.append((position, resident_mebibytes(process.pid)))
+                time.sleep(max(0.0, started + position / speed - time.monotonic()))
+            process.stdin.close()
+            process.wait()
+        seconds = time.monotonic() - started
         if process.returncode:
             raise EarmarkError(f"`earmark listen` ended with status {process.returncode}")
         while not counts["offline"]:  # the last message of the command
@@ -219,7 +222,7 @@ def through_http(
     return {
         "took": seconds,
         "n_events": sum(map(len, found)),
-        "lost": [piece[0] - before[1] for before, piece in zip(pieces, pieces[1:], strict=False)],
+        "lost": [piece[0] - before[1] for before, piece in itertools.pairwise(pieces)],
         "late": late,
         "n_different": n_wrong,
         "n_outside": len(outside(whole, pieces)),
@@ -235,7 +238,7 @@ def _moved(events: Sequence[Found], seconds: float) -> list[Found]:
 
 def outside(events: Sequence[Found], pieces: Sequence[tuple[float, float]]) -> list[Found]:
     """The events that are at least `MARGIN` away from all interruptions."""
-    gaps = [(before[1] - MARGIN, piece[0] + MARGIN) for before, piece in zip(pieces, pieces[1:], strict=False)]
+    gaps = [(before[1] - MARGIN, piece[0] + MARGIN) for before, piece in itertools.pairwise(pieces)]
     return [event for event in events if not any(event[1] < end and event[2] > begin for begin, end in gaps)]
 
 
@@ -323,8 +326,8 @@ def page(figures: dict[str, Any]) -> str:
     sent, received = (", ".join(f"{n} {kind}" for kind, n in pipe[who].items()) for who in ("messages", "mqtt"))
     return (
         "# An hour of live sound\n\n"
-        f"Written by `python -m experiments listen-hour ESC-50`, commit {figures['commit']}. {figures['n_clips']} clips "
-        f"of ESC-50 with silence between them, {figures['seconds'] / 60:g} minutes, are played at most "
+        f"Written by `python -m experiments listen-hour ESC-50`, commit {figures['commit']}. {figures['n_clips']} "
+        f"clips of ESC-50 with silence between them, {figures['seconds'] / 60:g} minutes, are played at most "
         f"{figures['speed']:g} times as fast; where the machine is slower, the source waits. `earmark detect` finds "
         f"{figures['n_events']} events in the recording.\n\n"
         f"- **Pipe**, `earmark listen -`: {pipe['n_different']} events differ from those of `detect`, in label or by "

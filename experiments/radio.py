@@ -16,8 +16,8 @@ from earmark.audio.live import LiveSource
 
 BLOCK: Final = 0.1
 """Seconds of sound that are sent at once."""
-AHEAD: Final = 0.5
-"""Seconds of sound by which the station is ahead of its listener at most."""
+AHEAD: Final = 5.0
+"""Seconds of sound by which the station is ahead of its listener at most; FFmpeg reads some before it gives any."""
 
 
 class Station:
@@ -67,12 +67,12 @@ class Station:
             while (n_samples := round(min(BLOCK, end - begin - sent) * file.getframerate())) > 0:
                 time.sleep(max(0.0, started + sent / self._speed - time.monotonic()))
                 with self._has_received:
-                    while not self._has_received.wait_for(lambda: sent - self._received <= AHEAD, timeout=1.0):
-                        pass  # the listener is slower
+                    while sent - self._received > AHEAD:
+                        self._has_received.wait()
                 data = file.readframes(n_samples)
                 sent += n_samples / file.getframerate()
                 self.position = begin + sent
-                yield data
+                yield (np.frombuffer(data, "<i2") / np.float32(32768)).astype("<f4").tobytes()
         self._off_since = time.monotonic()
 
 
@@ -124,6 +124,7 @@ def on_air(station: Station, sample_rate: int) -> Iterator[str]:
 
 
 def _endless_header(sample_rate: int) -> bytes:
+    # floats: of integers FFmpeg reads 64 KiB first, to see whether they are encoded sound
     unknown = 2**32 - 1
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, sample_rate, 4 * sample_rate, 4, 32)
     return struct.pack("<4sI4s", b"RIFF", unknown, b"WAVE") + form + struct.pack("<4sI", b"data", unknown)
