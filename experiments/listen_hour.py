@@ -24,7 +24,7 @@ from earmark.annotations.formats import FORMATS
 from earmark.audio.live_media import MediaStream
 from earmark.audio.recording import load_audio, pcm16
 from earmark.data import FileAudio, open_data
-from earmark.errors import DataError, EarmarkError
+from earmark.errors import ConfigError, DataError, EarmarkError
 from earmark.inference.events import EventSettings
 from earmark.listening.listener import ListenConfig, Listener
 from experiments.radio import AHEAD, Receiver, Station, on_air
@@ -45,6 +45,8 @@ _GRID: Final = 2.0
 """Pieces of the stream begin at multiples of so many seconds, a multiple of the hop and of the segments."""
 _EXACT: Final = 0.0015
 """Seconds; times are written in milliseconds."""
+_SHORTEST: Final = 10.0
+"""Seconds of a piece at least."""
 _TOPIC: Final = "earmark/hour"
 
 Found = tuple[str, float, float]
@@ -83,9 +85,10 @@ def measure(bank: Path, folder: Path, seconds: float, speed: float) -> dict[str,
     pieces = cut(seconds)
     for number, (begin, end) in enumerate(pieces):
         _copy_part(hour, folder / f"piece{number}.wav", begin, end)
-    whole = detected(hour)
+    found = detected(folder)
+    whole, alone = found[hour.name], [found[f"piece{number}.wav"] for number in range(len(pieces))]
     pipe = through_pipe(hour, speed)
-    http = through_http(hour, pieces, [detected(folder / f"piece{i}.wav") for i in range(len(pieces))], whole, speed)
+    http = through_http(hour, pieces, alone, whole, speed)
     pipe["n_different"] = n_different(pipe.pop("found"), whole, _EXACT)
     about = {"commit": commit(), "seconds": seconds, "speed": speed, "n_clips": n_clips, "n_events": len(whole)}
     return {**about, "pipe": pipe, "http": http}
@@ -114,11 +117,18 @@ def join_clips(bank: Path, path: Path, seconds: float) -> int:
 
 
 def cut(seconds: float) -> list[tuple[float, float]]:
-    """First and last second of each piece of the stream; between them it loses `LOST`."""
+    """First and last second of each piece of the stream; between them it loses `LOST`.
+
+    Raises:
+        ConfigError: A piece would be too short.
+    """
     length = seconds / (len(LOST) + 1)
     begins = [0.0, *(round(length * (i + 1) / _GRID) * _GRID for i in range(len(LOST)))]
     ends = [*(begin - lost for begin, lost in zip(begins[1:], LOST, strict=True)), seconds]
-    return list(zip(begins, ends, strict=True))
+    pieces = list(zip(begins, ends, strict=True))
+    if any(end - begin < _SHORTEST for begin, end in pieces):
+        raise ConfigError(f"more than {seconds / 60:g} was expected: the interruptions leave too little", "minutes")
+    return pieces
 
 
 def _copy_part(source: Path, target: Path, begin: float, end: float) -> None:
@@ -128,15 +138,18 @@ def _copy_part(source: Path, target: Path, begin: float, end: float) -> None:
         written.writeframes(read.readframes(round((end - begin) * RATE)))
 
 
-def detected(path: Path) -> list[Found]:
-    """Events of a recording by `earmark detect`."""
-    table = path.with_suffix(".csv")
-    command = [sys.executable, "-m", "earmark", "detect", str(path), *_flags(), "--out", str(table), "--quiet"]
+def detected(folder: Path) -> dict[str, list[Found]]:
+    """Events of the recordings of a folder by `earmark detect`, by file name."""
+    table = folder / "events.csv"
+    command = [sys.executable, "-m", "earmark", "detect", str(folder), *_flags(), "--out", str(table), "--quiet"]
     subprocess.run(command, check=True)
     read = FORMATS["csv"].read
     if read is None:
         raise EarmarkError("a format that is read was expected")
-    return [(event.label, event.onset, event.offset) for file in read(table) for event in file.events]
+    found: dict[str, list[Found]] = {path.name: [] for path in folder.glob("*.wav")}
+    for file in read(table):
+        found[Path(file.file).name] += [(event.label, event.onset, event.offset) for event in file.events]
+    return found
 
 
 def _flags() -> list[str]:
