@@ -29,7 +29,7 @@ def test_each_connection_gets_a_piece_and_the_clock_is_the_position(recording: P
         for begin, end in ((0.0, 0.5), (2.0, 3.0)):
             source = connected(url, station)
             blocks = []
-            with pytest.raises(AudioError, match="lost|closed"):
+            with pytest.raises(AudioError, match=r"lost|closed"):
                 while (samples := source.read()) is not None:
                     blocks.append(samples)
             source.close()

@@ -68,6 +68,13 @@ def test_a_lost_source_is_opened_again_and_times_count_the_gap(levels, tagger, l
     assert events(messages) == sorted(expected)
 
 
+def test_seconds_that_opening_takes_do_not_add_up(levels, listening):
+    piece = levels(*[0.0] * 20).waveform  # 8 s
+    player = Player(*[piece] * 5, lost=5.0, opening=3.0)
+    messages = list(listening(player).messages(Event()))
+    assert [m.offset for m in messages if m.type == "gap"] == [pytest.approx(13 * n) for n in range(1, 5)]
+
+
 def test_events_that_last_when_the_source_is_lost_end_there(levels, listening):
     loud = levels(*[0.5] * 10).waveform
     messages = list(listening(Player(loud, loud, lost=2.0)).messages(Event()))
