@@ -6,7 +6,7 @@ of the fifty sounds (speech, music) is an example of nothing, in training and in
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,10 +59,10 @@ STUDENT: Final[Mapping[str, Any]] = {
     "skip_bad": True,
 }
 """Settings of both students."""
-N_CLIPS: Final = {"audioset": 240_000, "head": 60_000, "esc50": 240_000}
+N_CLIPS: Final = {"audioset": 200_000, "head": 40_000, "esc50": 200_000}
 """Budget of each training, in clips."""
 HEAD: Final = ("--freeze", "backbone", "--allow-unlabelled", "--no-balanced")
-N_CROPS: Final = 4
+N_CROPS: Final = 2
 """Crops of each clip that the head of the teacher is trained on."""
 SOUNDSCAPES: Final = {"sparse5": (6, "0.3", "1", 300), "dense5": (5, "1", "4", 300), "mixed5": (7, "0.3", "4", 600)}
 """Seed, shortest and longest event, and number of the soundscapes of fold 5."""
@@ -77,7 +77,7 @@ def distilled_models(
     share: float = 1.0,
     seed: int = 0,
 ) -> None:
-    """Train, calibrate and measure both students.
+    """Train, calibrate and measure both students; the figures of other seeds stay on the page.
 
     Args:
         bank: Folder of ESC-50.
@@ -91,7 +91,9 @@ def distilled_models(
     if bank is not None and audio is not None and teacher is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
         results = _Models(bank.resolve(), read_index(audio.resolve()), teacher.resolve(), work.resolve(), share, seed)
-        write_json(KEPT, results.all_figures())
+        found = results.all_figures()
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
+        write_json(KEPT, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
     elif any(path is not None for path in given):
         raise CycloptsError("BANK, AUDIO, TEACHER and WORK were expected, or none of them to write the page again")
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
@@ -225,24 +227,33 @@ def false_tags(tagger: Tagger, recordings: Iterable[Recording]) -> dict[str, dic
     return {kind: {"n": len(own), "tags": float(np.mean(own))} for kind, own in counts.items() if own}
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The page of both students."""
-    own, found = results["audioset"], results["esc50"]
-    text = f"# Students of {results['teacher']}\n\nWritten by `python -m experiments distilled-models`, "
-    text += f"seed {results['seed']}, with {results['share']:g} of each budget.\n\n## AudioSet's labels\n\n"
-    text += f"On {own['n_clips']} held-out recordings: mAP {own['mAP']:.3f} over the {own['n_labels']} labels that the "
-    text += f"teacher scores {own['threshold']:g} or more; mean absolute difference of scores "
-    text += f"{own['mean_absolute_difference']:.4f}. {len(own['known'])} labels reach {LOWEST:g} and have thresholds. "
-    text += f"{own['n_bytes'] / 1e6:.1f} MB in 8 bits. Trained on {', '.join(own['sources'])}.\n\n"
-    text += "| kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|\n"
-    for kind, row in own["kinds"].items():
-        shown = "-" if row["mAP"] is None else f"{row['mAP']:.3f}"
-        text += f"| {kind} | {row['n_labels']} | {shown} | {row['mean_absolute_difference']:.4f} |\n"
-    text += "\n## ESC-50's labels, folds 1 to 3\n\n"
-    text += "| fold 5 | n | top-1 | mAP |\n|---|---|---|---|\n"
-    for name in ("clips", "sparse5", "dense5"):
-        top1 = "-" if found[name]["top1"] is None else f"{found[name]['top1']:.3f}"
-        text += f"| {name} | {found[name]['n_clips']} | {top1} | {found[name]['mAP']:.3f} |\n"
-    text += f"\n{table(found['degraded'])}\nFalse tags a recording at the model's own thresholds, on held-out groups: "
-    rows = (f"{kind} {row['tags']:.2f} ({row['n']} recordings)" for kind, row in found["false_tags"].items())
-    return text + "; ".join(rows) + f".\n\n{found['n_parameters']:,} parameters.\n"
+def page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The page of both students of all seeds."""
+    text = f"# Students of {runs[0]['teacher']}\n\nWritten by `python -m experiments distilled-models`"
+    text += "".join(f"; seed {run['seed']}: {run['share']:g} of each budget, commit {run['commit']}" for run in runs)
+    text += f".\n\n## AudioSet's labels\n\nTrained on {', '.join(runs[0]['audioset']['sources'])}.\n\n"
+    for run in runs:
+        own = run["audioset"]
+        text += f"Seed {run['seed']}, on {own['n_clips']} held-out recordings: mAP {own['mAP']:.3f} over the "
+        text += f"{own['n_labels']} labels that the teacher scores {own['threshold']:g} or more; mean absolute "
+        text += f"difference of scores {own['mean_absolute_difference']:.4f}. {len(own['known'])} labels reach "
+        text += f"{LOWEST:g} and have thresholds. {own['n_bytes'] / 1e6:.1f} MB in 8 bits.\n\n"
+    text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"
+    for run in runs:
+        for kind, row in run["audioset"]["kinds"].items():
+            shown = "-" if row["mAP"] is None else f"{row['mAP']:.3f}"
+            difference = row["mean_absolute_difference"]
+            text += f"| {run['seed']} | {kind} | {row['n_labels']} | {shown} | {difference:.4f} |\n"
+    text += "\n## ESC-50's labels, folds 1 to 3\n\n| seed | fold 5 | n | top-1 | mAP |\n|---|---|---|---|---|\n"
+    for run in runs:
+        for name in ("clips", "sparse5", "dense5"):
+            row = run["esc50"][name]
+            top1 = "-" if row["top1"] is None else f"{row['top1']:.3f}"
+            text += f"| {run['seed']} | {name} | {row['n_clips']} | {top1} | {row['mAP']:.3f} |\n"
+    for run in runs:
+        found = run["esc50"]
+        text += f"\nSeed {run['seed']}, {found['n_parameters']:,} parameters:\n\n{table(found['degraded'])}\n"
+        text += "False tags a recording at the model's own thresholds, on held-out groups: "
+        rows = (f"{kind} {row['tags']:.2f} ({row['n']} recordings)" for kind, row in found["false_tags"].items())
+        text += "; ".join(rows) + ".\n"
+    return text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from earmark.cli.event_flags import EventFlags, threshold_of
+from earmark.cli.event_flags import EventFlags, labels_of, threshold_of
 from earmark.errors import ConfigError, DataError
 from earmark.inference.events import EventSettings
 from earmark.labels import LabelSet
@@ -39,6 +39,12 @@ def test_a_label_is_no_file_of_the_same_name(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     Path("dog").write_text("rain\n")
     assert EventFlags(labels="dog").settings(LABELS).labels == ("dog",)
+
+
+def test_a_list_of_labels_may_be_longer_than_any_path() -> None:
+    assert labels_of(",".join(["dog", "rain"] * 1000), LABELS) == ("dog", "rain") * 1000
+    with pytest.raises(DataError, match="unknown label 'rian': did you mean 'rain'"):
+        labels_of("dog,rian", LABELS)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), Path("gone.csv")])

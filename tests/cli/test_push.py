@@ -44,8 +44,9 @@ def test_out_writes_the_files_and_uploads_nothing(hugging_face: Hub, tmp_path: P
     [
         (["a.onnx", "anna/a", "--onnx"], 2, "--onnx exports a checkpoint, and MODEL is an exported file already"),
         (["earmark-esc50", "anna/a", "--out", "OUT", "--private"], 2, "--private and --revision are for uploads"),
-        (["gone.safetensors", "anna/a", "--out", "OUT"], 1, "--licence: the licence of the weights was expected"),
-        (["gone.safetensors", "anna/a", "--out", "OUT", "--licence", "mit"], 1, "gone.safetensors: no such file"),
+        (["gone.safetensors", "anna/a", "--out", "OUT"], 1, "gone.safetensors: no such file"),
+        (["unicorn", "anna/a", "--out", "OUT"], 1, "unknown model 'unicorn'; this version has"),
+        (["mine.onnx", "anna/a", "--out", "OUT"], 1, "--licence: the licence of the weights was expected"),
         (["earmark-esc50", "a", "--out", "OUT"], 1, "a: the name of a repository, OWNER/NAME, was expected"),
         (["earmark-esc50", "anna/a", "--out", "OUT", "--report", "notes.txt"], 1, "notes.txt: report.json of"),
     ],
@@ -55,6 +56,7 @@ def test_wrong_words_are_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("no JSON")
+    Path("mine.onnx").touch()
     assert cli.main(["push", *words]) == status
     captured = capfd.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1 and message in captured.err

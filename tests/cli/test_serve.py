@@ -42,6 +42,7 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
         (["--token", ""], "--token: a word of ASCII"),
         (["--token", "for bidden"], "--token: a word of ASCII"),
         (["--token", "geheimnís"], "--token: a word of ASCII"),
+        (["--device", "tpu"], "--device: auto, cpu, cuda, cuda:N or mps was expected, not 'tpu'"),
         (["--queue", "-1"], "--queue: at least 0"),
         (["--model", "earmark-esc50", "--model", "earmark-esc50"], "another model is named earmark-esc50"),
     ],

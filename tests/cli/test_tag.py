@@ -89,6 +89,17 @@ def test_tag_prints_a_table_that_takes_labels_literally(model: str, recordings: 
     assert "━━━" in printed
 
 
+def test_tag_takes_only_the_chosen_labels(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    words = ["tag", str(recordings / "c.flac"), "--model", model, "--json", "--labels"]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dog\n")
+    for given, expected in ((f"dog,{LABELS[2]}", {"dog", LABELS[2]}), (str(labels), {"dog"})):
+        assert cli.main([*words, given, "--top", "2"]) == 0
+        assert {tag["label"] for tag in json.loads(capfd.readouterr().out)["tags"]} == expected
+    assert cli.main([*words, "dgo"]) == 1
+    assert "unknown label 'dgo': did you mean 'dog'" in capfd.readouterr().err
+
+
 def test_tag_reports_that_nothing_reaches_the_threshold(model: str, recordings: Path, capfd: Capture) -> None:
     assert cli.main(["tag", str(recordings / "c.flac"), "--model", model, "--threshold", "1"]) == 0
     assert "nothing reaches the threshold" in capfd.readouterr().out
@@ -278,8 +289,9 @@ def test_resume_after_a_kill_loses_nothing(
         assert not out.exists() and journal.read_text().count('"file"') == 4
     assert process.returncode == 130
     assert told == "error: interrupted; results are kept, the same command with --resume continues\n"
-    assert cli.main([*words, "--resume", "--top", "1"]) == 1
-    assert "had another model or other settings" in capfd.readouterr().err
+    for other in (["--top", "1"], ["--labels", "dog"]):
+        assert cli.main([*words, "--resume", *other]) == 1
+        assert "had another model or other settings" in capfd.readouterr().err
     (folder / "5.wav").unlink()
     (folder / "5.flac").write_bytes((recordings / "c.flac").read_bytes())
     assert cli.main([*words, "--resume"]) == 0

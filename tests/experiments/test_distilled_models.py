@@ -38,9 +38,10 @@ def test_the_page_shows_the_figures() -> None:
     own["kinds"] = {"music": {"n_labels": 2, "mAP": 0.25, "mean_absolute_difference": 0.02}}
     found = {"clips": row, "sparse5": {**row, "top1": None}, "dense5": row, "degraded": degraded, "n_parameters": 12}
     found["false_tags"] = {"music": {"n": 4, "tags": 0.25}}
-    text = page({"teacher": "mn04", "seed": 0, "share": 0.1, "audioset": own, "esc50": found})
-    assert "mAP 0.700 over the 3 labels" in text and "| sparse5 | 397 | - | 0.600 |" in text
-    assert "1 labels reach 0.5" in text and "2.1 MB in 8 bits" in text and "| music | 2 | 0.250 | 0.0200 |" in text
+    run = {"teacher": "mn04", "share": 0.1, "commit": "0123456789", "audioset": own, "esc50": found}
+    text = page([{**run, "seed": 0}, {**run, "seed": 1}])
+    assert "mAP 0.700 over the 3 labels" in text and "| 1 | sparse5 | 397 | - | 0.600 |" in text
+    assert "1 labels reach 0.5" in text and "2.1 MB in 8 bits" in text and "| 0 | music | 2 | 0.250 | 0.0200 |" in text
     assert "music 0.25 (4 recordings)" in text and "| telephone | 397 | 0.400 | +0.000 |" in text
 
 

@@ -47,6 +47,10 @@ def test_without_a_network_the_cached_version_is_taken(birds: Hub, monkeypatch: 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
+        ("hf://", "hf://OWNER/NAME@REVISION or"),
+        ("hf:/", "hf://OWNER/NAME@REVISION or"),
+        ("hf:", "hf://OWNER/NAME@REVISION or"),
+        ("hf:///anna/birds", "hf://OWNER/NAME@REVISION or"),
         ("hf://anna", "hf://OWNER/NAME@REVISION or"),
         ("hf://anna/birds/weights.pt", r"a \.safetensors or \.onnx file was expected; others may hold code"),
         ("hf://anna/birds/../../birds.onnx", "others may hold code"),

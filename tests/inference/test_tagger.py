@@ -79,6 +79,15 @@ def test_extreme_logits_neither_overflow_nor_vanish(mean_engine: Any, levels: Le
     np.testing.assert_allclose([tag.score for tag in tags], [1.0, np.exp(-50), 0.0], rtol=1e-6)
 
 
+def test_only_the_chosen_labels_become_tags(tagger: Tagger, levels: Levels) -> None:
+    scores = tagger.score(levels(0.1, 0.3))
+    assert [tag.label for tag in scores.tags(labels=["never", "high"], top=1)] == ["high"]
+    assert [tag.label for tag in scores.tags(labels=["never", "high"])] == ["high", "never"]
+    assert scores.tags(labels=["never"], threshold=0.5) == []
+    with pytest.raises(DataError, match="unknown label 'lo'"):
+        scores.tags(labels=["lo"])
+
+
 def test_invalid_settings_are_refused(tagger: Tagger, levels: Levels) -> None:
     with pytest.raises(ConfigError, match="top: expected either a number of tags or a threshold"):
         tagger.tag(levels(0.0), top=3, threshold=0.5)

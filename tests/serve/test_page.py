@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from earmark.audio.recording import Audio, save_audio
+from earmark.audio.recording import Audio, load_audio, save_audio
 from tests.serve.browser import chromium, find_chromium
+from tests.serve.conftest import RATE
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,32 @@ def test_the_microphone_shows_scores_and_events_and_becomes_a_recording(page):
     page.wait("document.querySelectorAll('#live-events li').length > 0")
     page.wait("document.querySelector('#name').textContent.startsWith('microphone-')")
     page.wait("document.querySelectorAll('.event').length > 0")
+
+
+def test_a_lost_connection_keeps_what_the_microphone_recorded(page, tmp_path, wait_until):
+    remember = "constructor(...given) { super(...given); window.line = this; }"
+    page.evaluate(f"window.WebSocket = class extends WebSocket {{ {remember} }}; 0")
+    page.click("#listen")
+    for is_saved in (True, False):
+        if not is_saved:
+            page.evaluate("XMLHttpRequest.prototype.send = function () { this.onerror(); }; 0")
+        page.click("#live-start")
+        page.wait("document.querySelector('#live-start').textContent === 'Stop' && window.line.readyState === 1")
+        page.wait("document.querySelectorAll('#live-scores li').length === 3")
+        page.evaluate("document.querySelector('#live-scores').replaceChildren(); window.line.close()")
+        page.wait("document.querySelector('#message').textContent === 'The server closed the connection.'")
+        if is_saved:
+            page.wait(
+                "document.querySelector('#files .open').textContent === document.querySelector('#name').textContent"
+            )
+            assert page.evaluate("document.querySelector('#files a').hidden")
+    page.wait("document.querySelectorAll('#files small.bad').length === 1")
+    assert page.text("#files small.bad") == "The upload was interrupted; try again."
+    page.click("#files a:not([hidden])")
+    folder = tmp_path / "downloads"
+    wait_until(lambda: folder.exists() and any(path.suffix == ".wav" for path in folder.iterdir()))
+    (path,) = folder.iterdir()
+    assert path.name.startswith("microphone-") and load_audio(path, RATE).duration > 0
 
 
 def test_the_page_asks_for_the_token_once(browser, serve, recording):

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 
 from earmark.annotations.formats import FORMATS
 from earmark.errors import ConfigError
+from earmark.inference.merged_calls import MergedCalls
 from earmark.inference.tagger import Tagger
 from earmark.serve.access import check_open
 from earmark.serve.application import application
@@ -76,6 +78,36 @@ class TestResults:
         assert evidence["label"] == "low" and len(evidence["attention"]) == 2
         embedding = client.post("/api/embed", content=sound).json()["embedding"]
         np.testing.assert_allclose(embedding, tagger.embed(path), atol=1e-6)
+
+    def test_requests_at_the_same_time_share_a_batch(self, open_client, sound, mean_engine, wait_until):
+        sizes, goes_on = [], threading.Event()
+
+        class Merging(mean_engine):
+            batch_size = 3
+
+            def __init__(self):
+                super().__init__()
+                self.merged = MergedCalls(self.run, self.batch_size)
+
+            def run(self, waveforms):
+                sizes.append(len(waveforms))
+                goes_on.wait()
+                return super().encode(waveforms)
+
+            def encode(self, waveforms):
+                return self.merged(waveforms)
+
+        engine = Merging()
+        client = open_client(engine, jobs=4)
+        with ThreadPoolExecutor(3) as pool:
+            answers = []
+            for number in range(3):
+                answers.append(pool.submit(client.post, "/api/tag", content=sound))
+                wait_until(lambda number=number: len(sizes) == 1 and len(engine.merged._waiting) == number)
+            goes_on.set()
+            results = [answer.result().json() for answer in answers]
+        assert sizes == [1, 2], "those that arrived during the first call are one batch"
+        assert results[0] == results[1] == results[2] and results[0][0]["label"] == "low"
 
     def test_a_request_chooses_among_the_models_by_name(self, sound, mean_engine):
         taggers = {"first": Tagger(mean_engine()), "second": Tagger(mean_engine(thresholds=(0.9, 0.9, 0.9)))}
@@ -260,6 +292,7 @@ class TestRefusals:
             ({"json": {"inputs": "%%%"}}, 400),
             ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
             ({"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400),
+            ({"content": b'"' + bytes(16_000_000), "headers": {"Content-Type": "application/json"}}, 413),
             ({"data": {"a": "b"}, "files": {}}, 422),
             ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
             ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400),
@@ -269,6 +302,10 @@ class TestRefusals:
     def test_bodies_without_a_recording_are_refused(self, client, given, status):
         answer = client.post("/api/tag", **given)
         assert answer.status_code == status and answer.json()["error"]
+
+    def test_parameters_beside_a_recording_are_short(self, client):
+        answer = client.post("/api/tag", json={"inputs": "AAAA", "parameters": {"top_k": "1" * 4000}})
+        assert answer.status_code == 400 and answer.json()["error"].startswith("parameters: JSON of up to 4000 char")
 
     def test_a_cut_off_recording_is_refused(self, client, sound):
         answer = client.post("/api/tag", content=sound[: len(sound) // 2])

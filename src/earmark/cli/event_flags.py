@@ -1,5 +1,6 @@
 """Flags of events, the same for every command that finds them."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -47,18 +48,34 @@ class EventFlags:
         Raises:
             DataError: A file cannot be read, or a label is unknown.
         """
-        chosen = None
-        if self.labels is not None:
-            path = Path(self.labels)
-            if self.labels not in labels and path.is_file():
-                chosen = read_labels(path)
-                check_labels(path, chosen, labels)
-            elif self.labels not in labels and path.suffix.lower() in _TABLES:
-                raise DataError(f"labels: {path}: no such file")
-            else:
-                chosen = labels_in(self.labels, labels)
+        chosen = labels_of(self.labels, labels)
         times = {name: value for name, value in asdict(self).items() if name not in _FILES}
         return EventSettings(labels=chosen, threshold=threshold_of(self.threshold, labels), **times)
+
+
+def labels_of(text: str | None, labels: LabelSet) -> tuple[str, ...] | None:
+    """The labels that --labels chooses among those of a model; None where it is missing.
+
+    Raises:
+        DataError: The file cannot be read, or a label is unknown.
+    """
+    if text is None:
+        return None
+    if text not in labels and names_file(text):
+        chosen = read_labels(Path(text))
+        check_labels(Path(text), chosen, labels)
+        return chosen
+    if text not in labels and Path(text).suffix.lower() in _TABLES:
+        raise DataError(f"labels: {text}: no such file")
+    chosen = labels_in(text, labels)
+    for label in chosen:
+        labels.index(label)
+    return chosen
+
+
+def names_file(text: str) -> bool:
+    """Whether the value of --labels is the path of a file; a list may be longer than any path."""
+    return os.path.isfile(text)  # noqa: PTH113 (never raises)
 
 
 def check_threshold(threshold: ThresholdOrFile) -> None:

@@ -14,7 +14,7 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli import screen
-from earmark.cli.flags import DecodeTimeout, Engine, Model, Overlap, Quiet
+from earmark.cli.flags import DecodeTimeout, Device, Engine, Model, Overlap, Quiet
 from earmark.errors import ConfigError, EarmarkWarning
 from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.parallel.processors import n_processors
@@ -32,6 +32,7 @@ def serve(
     *,
     model: Annotated[Sequence[Model] | None, Parameter(negative="")] = None,
     engine: Engine = "auto",
+    device: Device = "auto",
     overlap: Overlap = None,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -66,7 +67,7 @@ def serve(
         if name in taggers:
             raise CycloptsError(f"--model {name_or_path}: another model is named {name}; rename the file")
         with screen.usage_errors():
-            taggers[name] = hub.load(name_or_path, n_threads=n_threads, engine=engine, overlap=overlap)
+            taggers[name] = hub.load(name_or_path, n_threads, engine=engine, overlap=overlap, device=device)
     warnings.simplefilter("ignore", EarmarkWarning)  # notes about the recordings of others
     app = application(taggers, settings, token=token, local=is_local(host), keep=keep, origins=cors or ())
     with _listening(host, port) as listener:

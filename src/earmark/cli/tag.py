@@ -1,5 +1,6 @@
 """`earmark tag`: tags of many recordings."""
 
+import hashlib
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.audio.time_limit import set_time_limit
 from earmark.cli import screen
-from earmark.cli.event_flags import check_threshold, threshold_of
+from earmark.cli.event_flags import check_threshold, labels_of, names_file, threshold_of
 from earmark.cli.flags import (
     DecodeTimeout,
     Device,
@@ -57,6 +58,7 @@ def tag(
     overlap: Overlap = None,
     top: Top = None,
     threshold: TagThreshold = None,
+    labels: str | None = None,
     format: Literal["table", "json", "csv", "parquet"] | None = None,
     out: OutFile = None,
     precision: Literal["float32", "bf16"] = "float32",
@@ -71,6 +73,7 @@ def tag(
 
     Args:
         files: Recordings, folders of recordings, and - for standard input.
+        labels: Tag only with these labels: names or ids joined by commas, or a file with one a line; by default all.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
         precision: bf16 needs PyTorch and is faster on processors with instructions for it; the third digit changes.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
@@ -85,18 +88,20 @@ def tag(
     screen.refuse_overwriting(out, [model, *(recording.file for recording in found)])
     by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
     settings = {"precision": precision, "top": top, "threshold": by_label, "track": track, "overlap": overlap}
+    settings["labels"] = _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
     journal = _journal(out, model, engine, settings)
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [recording for recording in found if text(recording.file) not in known]
     n_jobs, n_threads = jobs_for(jobs, len(todo))
     with screen.usage_errors():
         tagger = hub.load(model, n_threads, precision, engine, overlap, device)
-    chosen = threshold_of(threshold, tagger.labels)
+    chosen, only = threshold_of(threshold, tagger.labels), labels_of(labels, tagger.labels)
     label_thresholds(chosen, tagger.thresholds, tagger.labels)  # fails before the work
 
     def score(path: Path, recording: Recording, cancel: threading.Event) -> FileResult:
         scores = tagger.score(path, track=track, cancel=cancel)
-        return FileResult(recording.file, scores.duration, tuple(scores.tags(top=top, threshold=chosen)))
+        tags = scores.tags(top=top, threshold=chosen, labels=only)
+        return FileResult(recording.file, scores.duration, tuple(tags))
 
     tally: Tally[FileResult] = Tally("tagged", len(todo), len(found) - len(todo))
     hidden = quiet or (out is None and sys.stdout.isatty())
@@ -116,6 +121,10 @@ def _journal(
         return None
     checksum = fingerprint(model, engine if settings["precision"] == "float32" else "torch")
     return ResultsJournal(out, "tag", {"model": checksum, **settings}, FileResult.from_json)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check(form: str, out: Path | None, resume: bool) -> None:

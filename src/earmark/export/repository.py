@@ -46,6 +46,8 @@ def write_repository(
         ModuleNotFoundError: A package that the model or the export needs is not installed.
     """
     check_repository(repository)
+    is_exported = model.endswith(".onnx")
+    path = hub.find_checkpoint(model, "auto" if is_exported else "torch")  # an unknown model needs no licence
     licence = licence_of(model, licence)
     if report is not None:
         figures_of(report)  # fails before the export
@@ -53,28 +55,26 @@ def write_repository(
     dead = leftovers(folder) if folder.is_dir() else []
     if folder.is_dir() and set(folder.iterdir()) - {folder / name for name in known} - set(dead):
         raise ConfigError(f"{folder}: a new folder was expected, or one with {', '.join(known)} only", "out")
-    is_exported = model.endswith(".onnx")
     names = [EXPORTED] if is_exported else [CHECKPOINT, *([EXPORTED] if onnx else [])]
-    tagger, facts, network = _copy(model, folder) if is_exported else _save(model, folder, onnx)
+    tagger, facts, network = _copy(path, folder) if is_exported else _save(path, folder, onnx)
     extras = "hub" if EXPORTED in names else "hub,train"
     text = card(tagger, repository, licence, extras, facts, network, report)
     with atomic_write(folder / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    for path in (*dead, *(folder / name for name in (CHECKPOINT, EXPORTED) if name not in names)):
-        path.unlink(missing_ok=True)  # of an earlier call
+    for earlier in (*dead, *(folder / name for name in (CHECKPOINT, EXPORTED) if name not in names)):
+        earlier.unlink(missing_ok=True)
     return [CARD, *names]
 
 
-def _copy(model: str, folder: Path) -> _Written:
-    path = hub.find_checkpoint(model)
+def _copy(path: Path, folder: Path) -> _Written:
     engine = OnnxEngine(path)
     with atomic_write(folder / EXPORTED) as temporary:
         shutil.copyfile(path, temporary)
     return Tagger(engine), engine.extra, engine.config
 
 
-def _save(model: str, folder: Path, onnx: bool) -> _Written:
-    network = hub.load_network(model)
+def _save(path: Path, folder: Path, onnx: bool) -> _Written:
+    network = hub.load_network(path)
     # imported late: pushing an .onnx file works without PyTorch
     from earmark.inference.torch_engine import TorchEngine
 

@@ -53,8 +53,9 @@ def address_of(name: str | os.PathLike[str]) -> HubAddress | None:
     Raises:
         CheckpointError: The address is incomplete, or its file is of a kind that is not read.
     """
-    url = url_of(name)
-    if url is None or not url.startswith("hf://"):
+    text = os.fspath(name)
+    url = url_of(text) or text  # only a text with something after the slashes is a URL
+    if not url.startswith("hf:") or Path(text).exists():
         return None
     found = _ADDRESS.fullmatch(url)
     if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -56,19 +56,24 @@ class Scores:
     thresholds: tuple[float, ...] | None
     """The checkpoint's threshold of each label; None where it has none."""
 
-    def tags(self, *, top: int | None = None, threshold: Threshold = None) -> list[Tag]:
+    def tags(
+        self, *, top: int | None = None, threshold: Threshold = None, labels: Sequence[str] | None = None
+    ) -> list[Tag]:
         """Tags by falling score.
 
         Args:
             top: Number of tags, whatever their scores; 5 unless a threshold is given.
             threshold: Return all tags that score this or more: one score for all labels, one per label or a mapping
                 of labels; `auto` takes each label's threshold from the checkpoint.
+            labels: Names or ids of the labels that may become tags; all when missing.
 
         Raises:
-            ConfigError: `top` and `threshold` are both given, or one of them is invalid.
+            ConfigError: `top` and `threshold` are both given, or a setting is invalid.
+            DataError: A label is unknown.
         """
         n_tags, thresholds = _choice(top, threshold, self.thresholds, self.labels)
-        order = np.argsort(-self.scores, kind="stable")[:n_tags].tolist()
+        columns = EventSettings(labels=labels).columns(self.labels)
+        order = columns[np.argsort(-self.scores[columns], kind="stable")[:n_tags]].tolist()
         names = self.labels.names
         return [Tag(names[i], float(self.scores[i])) for i in order if self.scores[i] >= thresholds[i]]
 
@@ -205,18 +210,9 @@ class Tagger:
         for segments, is_last in _with_last(chunks):
             logits = windows.finish(segments, source.duration) if is_last else windows.push(segments)
             scores.append(sigmoid(logits))
-        onsets = np.arange(windows.n_windows) * hop
-        return Timeline(
-            onsets,
-            np.concatenate(scores),
-            self.labels.names,
-            window,
-            hop,
-            source.duration,
-            self.thresholds,
-            self.labels.ids,
-            context,
-        )
+        onsets, rows = np.arange(windows.n_windows) * hop, np.concatenate(scores)
+        names, ids = self.labels.names, self.labels.ids
+        return Timeline(onsets, rows, names, window, hop, source.duration, self.thresholds, ids, context)
 
     def evidence(self, audio: Recording, label: str, *, track: Track = None) -> Evidence:
         """Contribution of each segment of a recording to one tag: its Shapley value, with a standard error.

@@ -6,7 +6,8 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from earmark.serve.measures import Measures
 from earmark.serve.queries import EvidenceQuery, ScoresQuery, Source, TagQuery, TimelineQuery, read
 from earmark.serve.recordings import Recording, Shelf
 from earmark.serve.settings import ServeSettings
-from earmark.serve.uploads import read_json, save
+from earmark.serve.uploads import parsed, save
 from earmark.serve.work import Work
 
 _Value = TypeVar("_Value")
@@ -42,6 +43,8 @@ class Server:
     work: Work
     shelf: Shelf
     measures: Measures
+    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a JSON body is parsed and used."""
 
     def tagger(self, name: str | None) -> tuple[str, Tagger]:
         """A model by name.
@@ -168,7 +171,8 @@ async def embed(request: Request) -> Response:
 async def export(request: Request) -> Response:
     """Events as a file of annotations."""
     (query,) = read(request.query_params, ExportQuery)
-    body, name, kind = await asyncio.to_thread(exported, await read_json(request), query.format)
+    use = partial(exported, name=query.format)
+    body, name, kind = await parsed(request, _server(request).parsing, use)
     return Response(body, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
@@ -280,7 +284,7 @@ async def _received(request: Request, server: Server) -> Recording:
     """The recording in the body; parameters in the body are added to those of the address."""
     recording = server.shelf.new()
     try:
-        recording.name, parameters = await save(request, recording.path)
+        recording.name, parameters = await save(request, recording.path, server.parsing)
         request.state.parameters = parameters
         await asyncio.to_thread(server.shelf.keep, recording)
         return recording

@@ -5,10 +5,12 @@ import base64
 import binascii
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -18,11 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from earmark.errors import AudioError
 from earmark.serve.settings import ServeSettings
 
+_Result = TypeVar("_Result")
 MB: Final = 1_000_000
 _SLOWEST: Final = 10_000
 """Bytes per second that an upload must reach on average."""
-_LARGEST_JSON: Final = 64 * MB
-"""Bytes of a JSON body, which is in memory."""
+_LARGEST_JSON: Final = 16 * MB
+"""Bytes of a JSON body; its values fill up to some 30 times as much memory."""
+_LARGEST_PARAMETERS: Final = 4000
+"""Characters of the parameters beside a recording, as JSON."""
+_IN_MEMORY: Final = 1 << 16
+"""Bytes of a JSON body in memory while it comes; the rest is on disk."""
 _LONGEST_NAME: Final = 120
 
 
@@ -74,11 +81,16 @@ def _refusal(status: int, text: str) -> HTTPException:
     return HTTPException(status, text, {"Connection": "close"})
 
 
-async def save(request: Request, path: Path) -> tuple[str, dict[str, Any]]:
+async def save(request: Request, path: Path, parsing: asyncio.Lock) -> tuple[str, dict[str, Any]]:
     """Writes the recording in a body to a new file; returns its name, a mere label, and parameters beside it.
 
     The body is the recording itself, a multipart form with one file, or JSON as Hugging Face's clients send it:
     `{"inputs": BASE64, "parameters": {...}}`.
+
+    Args:
+        request: The request.
+        path: The file.
+        parsing: As for `parsed`.
 
     Raises:
         HTTPException: The body is none of these, empty, too large or too slow.
@@ -88,7 +100,7 @@ async def save(request: Request, path: Path) -> tuple[str, dict[str, Any]]:
     if kind == "multipart/form-data":
         name = await _save_form(request, path) or name
     elif kind == "application/json":
-        parameters = await _save_json(request, path)
+        parameters = await parsed(request, parsing, partial(_save_json, path))
     else:
         with path.open("xb") as file:
             async for piece in request.stream():
@@ -108,11 +120,12 @@ async def _save_form(request: Request, path: Path) -> str:
         return file.filename or ""
 
 
-async def _save_json(request: Request, path: Path) -> dict[str, Any]:
-    value = await read_json(request)
+def _save_json(path: Path, value: Any) -> dict[str, Any]:
     inputs, parameters = (value.get("inputs"), value.get("parameters")) if isinstance(value, dict) else (None, None)
     if not isinstance(inputs, str) or not isinstance(parameters, dict | None):
         raise HTTPException(400, 'JSON of the form {"inputs": BASE64, "parameters": {...}} was expected')
+    if len(json.dumps(parameters)) > _LARGEST_PARAMETERS:
+        raise HTTPException(400, f"parameters: JSON of up to {_LARGEST_PARAMETERS} characters was expected")
     try:
         path.write_bytes(base64.b64decode(inputs, validate=True))
     except (binascii.Error, ValueError) as error:
@@ -120,22 +133,35 @@ async def _save_json(request: Request, path: Path) -> dict[str, Any]:
     return parameters or {}
 
 
-async def read_json(request: Request) -> Any:
-    """The value of a JSON body.
+async def parsed(request: Request, parsing: asyncio.Lock, use: Callable[[Any], _Result]) -> _Result:
+    """The result of a function of the value of a JSON body, called in a thread.
+
+    Args:
+        request: The request.
+        parsing: Lock of the server: one value at a time is in memory.
+        use: The function; its result must not hold the value.
 
     Raises:
         HTTPException: The body is no JSON, or too large.
     """
-    pieces, n_bytes = [], 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        n_bytes += len(piece)
-        if n_bytes > _LARGEST_JSON:
-            raise _refusal(413, f"JSON of up to {_LARGEST_JSON // MB} MB was expected; send the bytes as the body")
+    with SpooledTemporaryFile(_IN_MEMORY) as body:
+        n_bytes = 0
+        async for piece in request.stream():
+            n_bytes += len(piece)
+            if n_bytes > _LARGEST_JSON:
+                raise _refusal(413, f"JSON of up to {_LARGEST_JSON // MB} MB was expected; send the bytes as the body")
+            body.write(piece)
+        body.seek(0)
+        async with parsing:
+            return await asyncio.to_thread(_used, body, use)
+
+
+def _used(body: IO[bytes], use: Callable[[Any], _Result]) -> _Result:
     try:
-        return json.loads(b"".join(pieces))
+        value = json.load(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"JSON was expected as the body ({error})") from error
+    return use(value)
 
 
 def label(name: str) -> str:

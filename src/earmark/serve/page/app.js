@@ -1,6 +1,6 @@
 // The page: files, the recording that is shown, corrections, export.
 
-import { json, call } from "./api.js";
+import { ApiError, json, call } from "./api.js";
 import { Lanes } from "./lanes.js";
 import { Live } from "./live.js";
 import { Player } from "./player.js";
@@ -57,16 +57,21 @@ function moved(time) {
 
 // files
 
-function add(files) {
+/** Sends files to the server; of sound of the microphone, the page has the only copy. */
+function add(files, isOnlyCopy = false) {
   say("");
   for (const file of files) {
-    if (file.size > server.limits.max_size * 1e6) {
-      say(`${file.name}: up to ${server.limits.max_size} MB were expected, not ${Math.round(file.size / 1e6)}`);
+    const excess = file.size > server.limits.max_size * 1e6 &&
+      `${file.name}: up to ${server.limits.max_size} MB were expected, not ${Math.round(file.size / 1e6)}`;
+    if (excess && !isOnlyCopy) {
+      say(excess);
       continue;
     }
     const recording = new Recording(file, file.name, byId("model").value, changed);
+    recording.isOnlyCopy = isOnlyCopy;
     recordings.push(recording);
-    queue = queue.then(() => recordings.includes(recording) && recording.run());
+    if (excess) recording.fail(new ApiError(excess, 413));
+    else queue = queue.then(() => recordings.includes(recording) && recording.run());
   }
   listFiles();
 }
@@ -83,12 +88,14 @@ function changed(recording) {
 function listFiles() {
   byId("files").replaceChildren(...recordings.map((recording) => {
     recording.item ??= fileItem(recording);
-    const { open: button, note, bar } = recording.item;
+    const { open: button, note, bar, save } = recording.item;
     button.disabled = recording.state !== "ready";
     button.ariaCurrent = String(recording === shown);
     note.className = recording.state === "failed" ? "bad" : "";
     note.textContent = recording.state === "ready" ? clock(recording.duration, 0) : recording.error || STATES[recording.state];
     bar.hidden = recording.state === "ready" || recording.state === "failed";
+    save.hidden = !isUnsaved(recording);
+    if (!save.hidden) save.href ||= URL.createObjectURL(recording.file);
     if (recording.share) bar.value = recording.share;
     else bar.removeAttribute("value");
     return recording.item.root;
@@ -96,22 +103,27 @@ function listFiles() {
   byId("welcome").hidden = recordings.length > 0 || !byId("live").hidden;
 }
 
+/** Whether a recording would be lost with the page. */
+const isUnsaved = (recording) => recording.isOnlyCopy && recording.state === "failed";
+
 function fileItem(recording) {
   const root = document.createElement("li");
   root.innerHTML = `<button type="button" class="open"></button><button type="button" class="remove">×</button>
-    <progress max="1"></progress><small></small>`;
-  const [button, remove, bar, note] = root.children;
+    <progress max="1"></progress><small></small><a>Save this recording</a>`;
+  const [button, remove, bar, note, save] = root.children;
+  save.download = recording.name;
   button.textContent = recording.name;
   button.addEventListener("click", () => open(recording));
   remove.ariaLabel = `Remove ${recording.name}`;
   bar.ariaLabel = `Progress of ${recording.name}`;
   remove.addEventListener("click", () => drop(recording));
-  return { root, open: button, note, bar };
+  return { root, open: button, note, bar, save };
 }
 
 function drop(recording) {
   recordings.splice(recordings.indexOf(recording), 1);
   recording.remove();
+  URL.revokeObjectURL(recording.item.save.href);
   if (shown === recording) {
     player.audio.pause();
     shown = null;
@@ -307,13 +319,13 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   lanes.draw();
 });
 addEventListener("beforeunload", (event) => {
-  if (recordings.some(({ events }) => events.marks.length)) event.preventDefault();
+  if (recordings.some((recording) => recording.events.marks.length || isUnsaved(recording))) event.preventDefault();
 });
 addEventListener("pagehide", () => recordings.forEach((recording) => recording.remove()));
 
 new Live({
   model: () => byId("model").value,
-  recorded: (file) => add([file]),
+  recorded: (file) => add([file], true),
   say,
   toggled: listFiles,
 });

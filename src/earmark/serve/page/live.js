@@ -17,6 +17,7 @@ const byId = (id) => document.getElementById(id);
 export class Live {
   constructor(page) {
     this.page = page;
+    this.pieces = [];
     byId("listen").addEventListener("click", () => this.toggle());
     byId("live-start").addEventListener("click", () => (this.socket ? this.stop() : this.start().catch((error) => this.fail(error))));
     addEventListener("pagehide", () => this.release());
@@ -127,18 +128,24 @@ export class Live {
     this.socket.send(JSON.stringify({ type: "finish" }));
   }
 
-  /** The last events have come: what was recorded becomes a file. */
+  /** The last events have come. */
   finish() {
-    const { sampleRate } = this.context;
     this.release();
-    if (this.pieces.length) {
-      const name = `microphone-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.wav`;
-      this.page.recorded(wav(this.pieces, sampleRate, name));
-    }
+    this.keep();
+  }
+
+  /** What was recorded becomes a file, once. */
+  keep() {
+    const pieces = this.pieces;
+    this.pieces = [];
+    if (!pieces.length) return;
+    const name = `microphone-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.wav`;
+    this.page.recorded(wav(pieces, this.context.sampleRate, name));
   }
 
   fail(error) {
     this.release();
+    this.keep();
     this.page.say(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone." : error);
   }
 
