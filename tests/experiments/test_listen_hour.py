@@ -56,8 +56,8 @@ def test_an_event_that_only_one_list_has_is_different() -> None:
 
 
 def test_events_near_an_interruption_are_left_out() -> None:
-    assert outside(EVENTS, [(0.0, 100.0), (110.0, 300.0)]) == EVENTS[:1] + EVENTS[2:]
-    assert outside(EVENTS, [(0.0, 100.5), (110.0, 300.0)]) == EVENTS
+    assert outside(EVENTS, [(0.0, 99.9), (110.0, 300.0)]) == EVENTS[:1] + EVENTS[2:]
+    assert outside(EVENTS, [(0.0, 100.0), (110.0, 300.0)]) == EVENTS
 
 
 def test_clips_are_joined_with_silence(tmp_path: Path) -> None:
