@@ -157,6 +157,15 @@ COMMANDS: Final = {
         "Prints the numbers of events and errors. The exit status is 1 if a byte differs.",
         "detect-and-resume work --n-files 2000 --n-damaged 3 --jobs 2",
     ),
+    "listen-hour": (
+        "Listen to an hour of sound played fast, through a pipe and through a stream with interruptions.",
+        "Writes results/listen-hour.md and .json. Needs mosquitto. The exit status is 1 if events differ from those of "
+        "detect or a message is missing at the broker. Without BANK it writes the page again from "
+        "results/listen-hour.json.",
+        "listen-hour ESC-50",
+        "listen-hour ESC-50 --minutes 5 --out trial.json",
+        "listen-hour",
+    ),
 }
 """Each command: one line for the list, more for its own help, examples."""
 

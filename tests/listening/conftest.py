@@ -15,11 +15,16 @@ RATE = 1000
 
 
 class Player:
-    """A live source that plays pieces of a waveform; between them it is lost for some seconds of its clock."""
+    """A live source that plays pieces of a waveform; between them it is lost for some seconds of its clock.
 
-    def __init__(self, *pieces: np.ndarray, lost: float = 0.0, block: int = 150, ends: bool = True) -> None:
+    To open it takes some seconds, whose sound then comes at once.
+    """
+
+    def __init__(
+        self, *pieces: np.ndarray, lost: float = 0.0, block: int = 150, ends: bool = True, opening: float = 0.0
+    ) -> None:
         self._pieces, self._lost, self._block, self._ends = list(pieces), lost, block, ends
-        self.seconds = 100.0
+        self.seconds, self.opening = 100.0, opening
         self.n_opened = 0
 
     def clock(self) -> float:
@@ -39,6 +44,8 @@ class _Piece:
 
     def __init__(self, player: Player, waveform: np.ndarray, block: int, is_last: bool) -> None:
         self._player, self._waveform, self._block, self._is_last = player, waveform, block, is_last
+        self._early = player.opening
+        player.seconds += player.opening
 
     def read(self) -> np.ndarray | None:
         samples, self._waveform = self._waveform[: self._block], self._waveform[self._block :]
@@ -46,7 +53,8 @@ class _Piece:
             if self._is_last:
                 return None
             raise AudioError("radio: the connection was closed")
-        self._player.seconds += len(samples) / RATE
+        self._player.seconds += max(0.0, len(samples) / RATE - self._early)
+        self._early = max(0.0, self._early - len(samples) / RATE)
         return samples[None]
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Commands and webhooks about events."""
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from earmark.listening import alerts
 from earmark.listening.alerts import Alerts, command, webhook
 from earmark.listening.listener import Message
 
+PATIENCE = 60.0
 EVENT = Message("event", 12.5, 14.0, "$(touch x); dog", 0.75)
 
 
@@ -67,6 +69,28 @@ def test_failures_are_reported_once_without_secrets_and_later_alerts_are_tried()
     with closing(Alerts("exec", command("/nowhere/program"), lines.append)) as sent:
         sent.offer(EVENT)
     assert lines == ["exec: an alert failed (No such file or directory); later ones are tried"]
+
+
+def test_a_malformed_reply_is_a_failure_like_others() -> None:
+    lines: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/hook"
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"this is no HTTP\r\n\r\n")
+
+        answering = threading.Thread(target=answer, daemon=True)
+        answering.start()
+        with closing(Alerts("webhook", webhook(url), lines.append)) as sent:
+            sent.offer(EVENT)
+            sent.offer(EVENT)
+        answering.join(PATIENCE)
+        assert not answering.is_alive(), "the second alert was never sent"
+    assert lines == ["webhook: an alert failed (BadStatusLine); later ones are tried"]
 
 
 def test_too_many_alerts_are_dropped_with_a_note_and_nothing_waits() -> None:

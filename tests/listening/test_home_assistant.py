@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +18,59 @@ BROKER = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 EVENT = Message("event", 12.5, 14.0, "Dog bark", 0.75)
 
 paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (extra live)")
+from earmark.listening import home_assistant  # noqa: E402
 from earmark.listening.home_assistant import Mqtt  # noqa: E402
 
 
 @pytest.fixture
-def broker(tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[int]:
-    """The port of a broker that anyone may use."""
+def port() -> int:
+    """A free port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def broker(port: int, folder: Path, wait_until: Callable[..., None]) -> Iterator[None]:
+    """A broker that anyone may use."""
     if BROKER is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (tmp_path / "conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with subprocess.Popen([BROKER, "-c", str(tmp_path / "conf")], stderr=subprocess.DEVNULL) as process:
+    (folder / "conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with subprocess.Popen([BROKER, "-c", str(folder / "conf")], stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, process)
-            yield port
+            yield
         finally:
             process.terminate()
 
 
-def test_a_subscriber_gets_messages_states_and_descriptions(broker: int, wait_until: Callable[..., None]) -> None:
+@contextmanager
+def subscribed(port: int, wait_until: Callable[..., None]) -> Iterator[list[tuple[str, str]]]:
+    """Topics and texts that a subscriber of all topics receives."""
     received: list[tuple[str, str]] = []
     subscriber: Any = paho.Client(paho.CallbackAPIVersion.VERSION2)
     subscriber.on_message = lambda client, data, message: received.append((message.topic, message.payload.decode()))
-    subscribed: list[object] = []
-    subscriber.on_subscribe = lambda *words: subscribed.append(words)
-    subscriber.connect("127.0.0.1", broker)
+    confirmed: list[object] = []
+    subscriber.on_subscribe = lambda *words: confirmed.append(words)
+    subscriber.connect("127.0.0.1", port)
     subscriber.subscribe("#", qos=1)
     subscriber.loop_start()
-    wait_until(lambda: subscribed)
-    with closing(Mqtt(f"mqtt://127.0.0.1:{broker}", "home/garden", ["rain"], pytest.fail)) as mqtt:
-        mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
-        mqtt.offer(EVENT, set())
-        wait_until(lambda: ("home/garden/dog_bark/state", "OFF") in received)
-    wait_until(lambda: ("home/garden/status", "offline") in received)
-    subscriber.disconnect()
-    subscriber.loop_stop()
+    wait_until(lambda: confirmed)
+    try:
+        yield received
+    finally:
+        subscriber.disconnect()
+        subscriber.loop_stop()
+
+
+def test_a_subscriber_gets_messages_states_and_descriptions(
+    port: int, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "home/garden", ["rain"], pytest.fail)) as mqtt:
+            mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
+            mqtt.offer(EVENT, set())
+            wait_until(lambda: ("home/garden/dog_bark/state", "OFF") in received)
+        wait_until(lambda: ("home/garden/status", "offline") in received)
     by_topic: dict[str, list[str]] = {}
     for topic, text in received:
         by_topic.setdefault(topic, []).append(text)
@@ -66,6 +83,24 @@ def test_a_subscriber_gets_messages_states_and_descriptions(broker: int, wait_un
     assert described["state_topic"] == "home/garden/dog_bark/state"
     assert described["availability_topic"] == "home/garden/status"
     assert "homeassistant/binary_sensor/home_garden/rain/config" in by_topic
+
+
+def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
+    port: int, tmp_path: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_assistant, "_QUEUED", 10)
+    lines: list[str] = []
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], lines.append)) as mqtt:
+        mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
+        for _ in range(10):
+            mqtt.offer(Message("began", 13.0, label="Rain", score=0.5), {"Dog bark", "Rain"})
+        mqtt.offer(EVENT, {"Rain"})
+        assert lines == ["mqtt: 10 messages wait already; new ones are dropped"]
+        with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+            wait_until(lambda: ("garden/dog_bark/state", "OFF") in received)
+            wait_until(lambda: ("garden/rain/state", "ON") in received)
+            assert ("garden/dog_bark/state", "ON") not in received[received.index(("garden/dog_bark/state", "OFF")) :]
+            assert any("rain/config" in topic for topic, _ in received)
 
 
 def test_without_a_broker_nothing_waits() -> None:

@@ -68,6 +68,13 @@ def test_a_lost_source_is_opened_again_and_times_count_the_gap(levels, tagger, l
     assert events(messages) == sorted(expected)
 
 
+def test_seconds_that_opening_takes_do_not_add_up(levels, listening):
+    piece = levels(*[0.0] * 20).waveform  # 8 s
+    player = Player(*[piece] * 5, lost=5.0, opening=3.0)
+    messages = list(listening(player).messages(Event()))
+    assert [m.offset for m in messages if m.type == "gap"] == [pytest.approx(13 * n) for n in range(1, 5)]
+
+
 def test_events_that_last_when_the_source_is_lost_end_there(levels, listening):
     loud = levels(*[0.5] * 10).waveform
     messages = list(listening(Player(loud, loud, lost=2.0)).messages(Event()))
@@ -88,6 +95,22 @@ def test_it_gives_up_after_the_attempts_that_are_allowed(levels, listening):
         collect(messages, listening(player, retries=2).messages(Event()))
     assert player.n_opened == 3
     assert [message.type for message in messages] == ["started", "lost"]
+
+
+def test_a_gap_is_no_sound_that_shows_a_stable_connection(levels, listening):
+    short = levels(*[0.0] * 5).waveform
+    player = Player(*[short] * 6, lost=20.0, ends=False)
+    messages: list[Message] = []
+    with pytest.raises(AudioError, match="closed"):
+        collect(messages, listening(player, retries=3).messages(Event()))
+    assert player.n_opened == 4
+
+
+def test_a_stable_connection_renews_the_attempts(levels, listening):
+    player = Player(*[levels(*[0.0] * 26).waveform] * 6, lost=20.0, ends=False)  # 10.4 s each
+    with pytest.raises(AudioError, match="nobody answers"):
+        list(listening(player, retries=1).messages(Event()))
+    assert player.n_opened == 7
 
 
 def collect(found: list[Message], messages: Iterator[Message]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from earmark.audio import media
+from earmark.audio.clock import TrackClock
 from earmark.errors import AudioError
 
 _PROTOCOLS: Final = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtmpt,rtp,rtsp,srt,tcp,tls,udp"
@@ -15,12 +16,16 @@ _FORMATS: Final = f"{media.DETECTED},hls,rtp,rtsp,sdp"
 _SECONDS_TO_OPEN: Final = 20.0
 _MAX_DAMAGED: Final = 50
 """Damaged packets in a row that are skipped: a stream may begin in the middle of one."""
+_SILENT_SAMPLES: Final = 16384
+"""Silent samples in a block at most: a gap may be long."""
 _END_SLACK: Final = 1.0
 """Seconds by which a finished recording may be shorter than it states."""
 
 
 class MediaStream:
     """The first sound track of a stream in any format that FFmpeg knows.
+
+    Where its timestamps leave a gap, as behind damaged packets, silence is put in (`TrackClock`).
 
     Args:
         source: A URL, or an unbuffered stream of bytes such as a pipe.
@@ -36,7 +41,7 @@ class MediaStream:
             import av
         except ModuleNotFoundError as error:
             raise AudioError(f"{name}: reading streams needs the extra: {media.INSTALL}") from error
-        self._name, self._n_samples = name, 0
+        self._name = name
         self._errors = (av.FFmpegError, ValueError, OverflowError)
         self._is_url = isinstance(source, str)
         options = {"format_whitelist": _FORMATS if self._is_url else media.DETECTED}
@@ -53,13 +58,18 @@ class MediaStream:
                     raise AudioError(f"{name}: it has no sound; name a stream with a sound track")
                 self._end = container.duration / 1e6 if container.duration else None
                 self._frames = self._decoded(container)
-                self._first = next(self._frames, None)
+                first = next(self._frames, None)
             except self._errors as error:
                 raise AudioError(f"{name}: cannot be opened ({media.reason_of(error)})") from error
-            if self._first is None:
+            if first is None:
                 raise AudioError(f"{name}: no sound comes from it")
-            self.sample_rate: int = self._first.sample_rate
-            self.n_channels: int = self._first.layout.nb_channels
+            self.sample_rate: int = first.sample_rate
+            self.n_channels: int = first.layout.nb_channels
+            self._clock = TrackClock(self.sample_rate)
+            self._zero: float | None = None
+            self._held: Any = first
+            self._n_silent = 0
+            self._sound: np.ndarray | None = None
             self._opened = opened.pop_all()
 
     def read(self) -> np.ndarray | None:
@@ -68,24 +78,50 @@ class MediaStream:
         Raises:
             AudioError: The connection is lost, or the form of the sound changes.
         """
-        frame, self._first = self._first, None
-        try:
-            frame = frame or next(self._frames, None)
-        except self._errors as error:
-            raise AudioError(f"{self._name}: lost ({media.reason_of(error)})") from error
+        if self._n_silent:
+            n_samples = min(self._n_silent, _SILENT_SAMPLES)
+            self._n_silent -= n_samples
+            return np.zeros((self.n_channels, n_samples), np.float32)
+        if self._sound is not None:
+            samples, self._sound = self._sound, None
+            return samples
+        frame, self._held = self._held or self._decode(), None
+        if isinstance(frame, Exception):
+            raise AudioError(f"{self._name}: lost ({media.reason_of(frame)})") from frame
         if frame is None:
-            seconds = self._n_samples / self.sample_rate
+            seconds = self._clock.n_samples / self.sample_rate
             if self._is_url and (self._end is None or seconds < self._end - _END_SLACK):
                 raise AudioError(f"{self._name}: the connection was closed")
             return None
         if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.n_channels):
             raise AudioError(f"{self._name}: its sample rate or number of channels has changed")
-        self._n_samples += frame.samples
-        return media.frame_samples(frame).T
+        self._sound = media.frame_samples(frame).T
+        self._n_silent = self._clock.add(self._position(frame), frame.samples, self._following)
+        return self.read()
 
     def close(self) -> None:
         """As in `LiveSource`."""
         self._opened.close()
+
+    def _decode(self) -> Any:
+        """The next frame, None at the end, or an error."""
+        try:
+            return next(self._frames, None)
+        except self._errors as error:
+            return error
+
+    def _following(self) -> int | None:
+        """Timestamp of the next frame, which is kept."""
+        self._held = self._decode()
+        return None if self._held is None or isinstance(self._held, Exception) else self._position(self._held)
+
+    def _position(self, frame: Any) -> int | None:
+        """Timestamp of a frame in samples since the first sound."""
+        if frame.time is None:
+            return None
+        if self._zero is None:
+            self._zero = frame.time - self._clock.n_samples / self.sample_rate
+        return round((frame.time - self._zero) * self.sample_rate)
 
     def _decoded(self, container: Any) -> Iterator[Any]:
         import av

@@ -47,7 +47,11 @@ class Microphone:
                 dtype="float32",
                 callback=self._take,
             )
-            self._stream.start()
+            try:
+                self._stream.start()
+            except BaseException:
+                self._stream.close()
+                raise
         except (sounddevice.PortAudioError, ValueError) as error:
             raise AudioError(
                 f"{self._name}: cannot be used ({' '.join(str(error).split())}); `python -m sounddevice` lists devices"

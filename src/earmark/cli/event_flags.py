@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from earmark.cli.flags import ThresholdOrFile
 from earmark.cli.labels import check_labels, labels_in, read_labels, read_thresholds
 from earmark.errors import ConfigError, DataError, Limit, check_settings
-from earmark.inference.events import EventSettings, Threshold
+from earmark.inference.events import SECONDS_PER_HOUR, EventSettings, Threshold
 from earmark.labels import LabelSet
 
 _FILES: Final = ("labels", "threshold")
@@ -29,11 +29,11 @@ class EventFlags:
     """Lowest score of an event: a number, auto (the model's), or a file of `earmark thresholds`; else auto or 0.5."""
     release: Annotated[float, Limit(above=0, at_most=1)] = 0.8
     """Fraction of the threshold at which an event ends."""
-    max_gap: Annotated[float, Limit(at_least=0)] = 0.0
+    max_gap: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Join events of a label that are at most this many seconds apart."""
-    min_duration: Annotated[float, Limit(at_least=0)] = 0.0
+    min_duration: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Drop events shorter than this many seconds, after joining."""
-    pad: Annotated[float, Limit(at_least=0)] = 0.0
+    pad: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Add this many seconds before and after each event; events that then touch become one."""
     per_hour: Annotated[int | None, Limit(at_least=1)] = None
     """Keep only this many events in each hour of a recording: those with the highest scores."""

@@ -67,11 +67,11 @@ class EventSettings:
 
     1 ends it as soon as the score falls below the threshold.
     """
-    min_duration: Annotated[float, Limit(at_least=0)] = 0.0
+    min_duration: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Seconds that an event lasts at least, before padding."""
-    max_gap: Annotated[float, Limit(at_least=0)] = 0.0
+    max_gap: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Seconds between two events of one label that are bridged."""
-    pad: Annotated[float, Limit(at_least=0)] = 0.0
+    pad: Annotated[float, Limit(at_least=0, at_most=SECONDS_PER_HOUR)] = 0.0
     """Seconds added before and after each event."""
     per_hour: Annotated[int | None, Limit(at_least=1)] = None
     """Number of events kept in each hour of the recording: those with the highest scores; all when None.

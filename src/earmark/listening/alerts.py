@@ -27,7 +27,7 @@ class Alerts:
 
     Args:
         name: The kind of alert, in lines about it.
-        deliver: Delivers one message; an OSError or a ValueError is a failure.
+        deliver: Delivers one message; any exception is a failure.
         report: Takes a line.
     """
 
@@ -61,7 +61,7 @@ class Alerts:
             try:
                 self._deliver(message)
                 self._is_failing = False
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
+            except Exception as error:  # also a malformed reply; the thread delivers later alerts
                 if not self._is_failing:
                     self._report(f"{self._name}: an alert failed ({_reason(error)}); later ones are tried")
                 self._is_failing = True

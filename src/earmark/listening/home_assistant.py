@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from threading import Lock
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -49,6 +50,8 @@ class Mqtt:
         self._topic, self._report = topic.strip("/"), report
         self._described: set[str] = set()
         self._sounding: set[str] = set()
+        self._shown: set[str] = set()  # differs from the line above where the queue was too full for a state
+        self._lock = Lock()
         self._is_full = False
         self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_QUEUED)
@@ -58,6 +61,7 @@ class Mqtt:
         if address.scheme == "mqtts":
             self._client.tls_set()
         self._client.on_connect = self._connected
+        self._client.on_publish = self._published
         for label in labels:
             self._describe(label)
         try:
@@ -74,24 +78,28 @@ class Mqtt:
             sounding: The labels that sound now.
         """
         text = json.dumps(message.to_json())
-        self._publish("messages", text)
-        if message.type == "event" and message.label is not None:
-            self._describe(message.label)
-            self._publish(f"{slug(message.label)}/event", text, retain=True)
-        self._show(sounding)
+        with self._lock:
+            self._sounding = set(sounding)
+            self._publish("messages", text)
+            if message.type == "event" and message.label is not None:
+                self._describe(message.label)
+                self._publish(f"{slug(message.label)}/event", text, retain=True)
+            self._show()
 
-    def _show(self, sounding: set[str]) -> None:
-        for label in sorted(sounding - self._sounding):
+    def _show(self) -> None:
+        """Publishes the states that have changed; one that the queue drops is tried again."""
+        for label in sorted(self._sounding ^ self._shown):
             self._describe(label)
-            self._publish(f"{slug(label)}/state", "ON", retain=True)
-        for label in sorted(self._sounding - sounding):
-            self._publish(f"{slug(label)}/state", "OFF", retain=True)
-        self._sounding = set(sounding)
+            state = "ON" if label in self._sounding else "OFF"
+            if self._publish(f"{slug(label)}/state", state, retain=True).rc != _QUEUE_IS_FULL:
+                self._shown ^= {label}
 
     def close(self) -> None:
         """Publishes that nothing sounds and nobody listens, and disconnects."""
-        self._show(set())
-        last = self._publish("status", "offline", retain=True)
+        with self._lock:
+            self._sounding = set()
+            self._show()
+            last = self._publish("status", "offline", retain=True)
         with suppress(RuntimeError, ValueError):  # the broker has not been reached
             last.wait_for_publish(_SECONDS_TO_END)
         self._client.disconnect()
@@ -102,6 +110,15 @@ class Mqtt:
             self._report(f"mqtt: the broker refuses the connection ({reason}); it is tried again")
             return
         client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+
+    def _published(self, client: Any, userdata: object, mid: int, reason: Any, properties: object) -> None:
+        """The queue has room again."""
+        # no waiting: this thread has a lock of paho, and the other one waits for that lock while it publishes
+        if self._lock.acquire(blocking=False):
+            try:
+                self._show()
+            finally:
+                self._lock.release()
 
     def _publish(self, name: str, text: str, *, retain: bool = False) -> Any:
         return self._send(f"{self._topic}/{name}", text, retain)
@@ -118,7 +135,6 @@ class Mqtt:
         """Describes a label to Home Assistant, once."""
         if label in self._described:
             return
-        self._described.add(label)
         node, name = slug(self._topic), slug(label)
         described = {
             "name": label,
@@ -130,7 +146,9 @@ class Mqtt:
             "device": {"identifiers": [node], "name": self._topic, "model": "earmark", "manufacturer": "earmark"},
             "origin": {"name": "earmark"},
         }
-        self._send(f"homeassistant/binary_sensor/{node}/{name}/config", json.dumps(described), retain=True)
+        topic = f"homeassistant/binary_sensor/{node}/{name}/config"
+        if self._send(topic, json.dumps(described), retain=True).rc != _QUEUE_IS_FULL:
+            self._described.add(label)
 
 
 def slug(text: str) -> str:

@@ -111,7 +111,7 @@ class Listener:
         self._open_source, self._tagger, self._events, self._config = open_source, tagger, events, config
         self._is_live, self._start, self._clips, self._clock = is_live, start, clips, clock
         self._piece: _Piece | None = None
-        self._arrived: float | None = None
+        self._origin: float | None = None  # of the clock; all pieces count from it, so that no error adds up
         self._position = 0.0
         self._new_stream(16000)  # an invalid setting is an error before the source is opened
 
@@ -129,21 +129,20 @@ class Listener:
         n_failed, wait = 0, _FIRST_WAIT
         while True:
             error: Exception | None = None
-            began_at = self._position
             with closing(Reader(self._open_source, self._clock)) as reader:
                 while not stop.is_set() and not isinstance(item := reader.next(), Ended):
                     yield from self._take(item)
                 if not stop.is_set() and isinstance(item, Ended):
                     error = item.error
-            was_open = self._piece is not None and self._piece.is_placed
+            seconds = self._piece.duration if self._piece is not None and self._piece.is_placed else None
             yield from self._finish_piece()
             if stop.is_set() or error is None:
                 break
-            if not isinstance(error, AudioError) or not self._is_live or self._arrived is None:
+            if not isinstance(error, AudioError) or not self._is_live or self._origin is None:
                 raise error
-            if was_open:
+            if seconds is not None:
                 yield self._message("lost", self._position, reason=str(error))
-                if self._position - began_at >= _STABLE:
+                if seconds >= _STABLE:
                     n_failed, wait = 0, _FIRST_WAIT
             if self._config.retries is not None and n_failed >= self._config.retries:
                 raise error
@@ -174,18 +173,19 @@ class Listener:
                 yield self._place(item, self._piece)
             for message in self._piece.push(item.samples):
                 yield self._dated(message)
-            self._arrived, self._position = item.time, self._piece.position
+            self._position = self._piece.position
 
     def _place(self, first: Block, piece: "_Piece") -> Message:
         """Gives a connection its place in time by its first block, which ends when it comes."""
         length = first.samples.shape[1] / piece.sample_rate
-        if self._arrived is None:
+        if self._origin is None:
+            self._origin = first.time - length
             if self._is_live and self._start is None:
                 self._start = datetime.now().astimezone() - timedelta(seconds=length)
             piece.place(0.0, self._start)
             return self._message("started", 0.0)
         onset = self._position
-        offset = onset + max(0.0, first.time - length - self._arrived)
+        offset = max(onset, first.time - length - self._origin)
         piece.place(offset, self._start)
         return self._message("gap", onset, offset)
 
@@ -225,9 +225,14 @@ class _Piece:
         self._base, self._start, self.is_placed = base, start, True
 
     @property
+    def duration(self) -> float:
+        """Seconds of sound so far."""
+        return self._stream.duration
+
+    @property
     def position(self) -> float:
         """Seconds at which the sound so far ends."""
-        return self._base + self._stream.duration
+        return self._base + self.duration
 
     def push(self, samples: np.ndarray) -> Iterator[Message]:
         """Messages of these samples."""
