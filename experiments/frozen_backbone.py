@@ -92,7 +92,7 @@ def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
         return dict(json.loads(kept.read_text()))
     shutil.rmtree(out, ignore_errors=True)  # its seconds are those of a whole run
     words = ["--split", ",".join(_TRAIN), "--valid-split", ",".join(_TEST)]
-    words += ["--init", model.resolve(), "--freeze", "backbone", "--out", out.resolve(), "--quiet"]
+    words += ["--init", str(model.resolve()), "--freeze", "backbone", "--out", str(out.resolve()), "--quiet"]
     wall, before = time.monotonic(), os.times()
     earmark("train", f"esc50:{bank.resolve()}", *words, folder=work)
     seconds, after = time.monotonic() - wall, os.times()
@@ -100,7 +100,8 @@ def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
     report = evaluate(
         hub.load_stages(out / "last.safetensors"), open_data(f"segments:{out / 'segments' / 'validation'}")
     )
-    figures = {"top1": report.top1, "mAP": report.mAP, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
+    figures: dict[str, Any] = {"top1": report.top1, "mAP": report.mAP}
+    figures |= {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
     figures |= {"commit": commit(), "machine": f"{platform.machine()}, {os.cpu_count()} processors"}
     kept.write_text(json.dumps(figures), encoding="utf-8")
     return figures

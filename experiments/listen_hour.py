@@ -162,7 +162,7 @@ def through_pipe(hour: Path, speed: float) -> dict[str, Any]:
     with broker() as port, subscribed(port) as counts:
         command = [sys.executable, "-m", "earmark", "listen", "-", "--sample-rate", str(RATE), *_flags(), "--quiet"]
         command += ["--mqtt", f"mqtt://127.0.0.1:{port}", "--topic", _TOPIC]
-        lines, memory = hour.with_suffix(".jsonl"), []
+        lines, memory = hour.with_suffix(".jsonl"), list[tuple[float, float]]()
         started = time.monotonic()
         with (
             lines.open("w") as output,

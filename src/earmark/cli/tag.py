@@ -87,8 +87,9 @@ def tag(
     found = find_recordings(files)
     screen.refuse_overwriting(out, [model, *(recording.file for recording in found)])
     by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
-    settings = {"precision": precision, "top": top, "threshold": by_label, "track": track, "overlap": overlap}
-    settings["labels"] = _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
+    label_list = _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
+    settings = {"precision": precision, "top": top, "threshold": by_label, "labels": label_list}
+    settings |= {"track": track, "overlap": overlap}
     journal = _journal(out, model, engine, settings)
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [recording for recording in found if text(recording.file) not in known]
