@@ -152,7 +152,7 @@ class _Models:
     def esc50(self, folds: tuple[str, ...]) -> dict[str, Any]:
         """Trains a student with ESC-50's labels on some folds; its figures if fold 5 is not among them."""
         name = "".join(folds)
-        n_clips = max(20, round(2400 * self.share))
+        n_clips = max(20, round(600 * self.share))
         lengths = ("--event-duration", "0.3", "4", "--sample-rate", 16000)
         mixed = ("--split", ",".join(folds), "--n-clips", n_clips, "--seed", 3, *lengths)
         earmark("soundscapes", f"esc50:{self.bank}", f"mixed{name}", *mixed, folder=self.work)
@@ -164,7 +164,7 @@ class _Models:
         self._run("train", f"csv:labelled{name}.csv", "--split", "train", *head, out=f"head{name}", settings={})
         words = (f"head{name}/last.safetensors", f"csv:all{name}.csv", "--split", "train", "--label-weight", 0.5)
         start = ("--init", "audioset/last.safetensors")
-        self._run("distill", *words, *start, out=f"esc50-{name}", settings=STUDENT)
+        self._run("distill", *words, *start, out=f"esc50-{name}", settings={**STUDENT, "balanced": True})
         if folds == SHIPPED:
             like = ("--like", "three-folds.safetensors", "--out", "earmark-esc50.safetensors")
             earmark("calibrate", f"esc50-{name}/last.safetensors", *like, folder=self.work)
