@@ -178,7 +178,8 @@ def test_memory_does_not_grow(listening):
     finally:
         tracemalloc.stop()
     assert n_events > 140
-    assert source.held[-1] - source.held[1] < 50_000
+    # one block kept for each read would be 720,000 bytes; some wait for the listener at any time
+    assert source.held[-1] - source.held[1] < 300_000
 
 
 def test_to_json_has_what_is_known():

@@ -86,11 +86,8 @@ def tag(
     set_time_limit(decode_timeout)
     found = find_recordings(files)
     screen.refuse_overwriting(out, [model, *(recording.file for recording in found)])
-    by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
-    label_list = _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
-    settings = {"precision": precision, "top": top, "threshold": by_label, "labels": label_list}
-    settings |= {"track": track, "overlap": overlap}
-    journal = _journal(out, model, engine, settings)
+    settings = {"precision": precision, "top": top, "track": track, "overlap": overlap, "labels": _identity(labels)}
+    journal = _journal(out, model, engine, threshold, settings)
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [recording for recording in found if text(recording.file) not in known]
     n_jobs, n_threads = jobs_for(jobs, len(todo))
@@ -101,8 +98,7 @@ def tag(
 
     def score(path: Path, recording: Recording, cancel: threading.Event) -> FileResult:
         scores = tagger.score(path, track=track, cancel=cancel)
-        tags = scores.tags(top=top, threshold=chosen, labels=only)
-        return FileResult(recording.file, scores.duration, tuple(tags))
+        return FileResult(recording.file, scores.duration, tuple(scores.tags(top=top, threshold=chosen, labels=only)))
 
     tally: Tally[FileResult] = Tally("tagged", len(todo), len(found) - len(todo))
     hidden = quiet or (out is None and sys.stdout.isatty())
@@ -115,13 +111,15 @@ def tag(
 
 
 def _journal(
-    out: Path | None, model: str, engine: hub.EngineName, settings: Mapping[str, Any]
+    out: Path | None, model: str, engine: hub.EngineName, threshold: TagThreshold, settings: Mapping[str, Any]
 ) -> ResultsJournal[FileResult] | None:
     """The journal of results beside the output file; None where the results go into a stream."""
     if out is None or is_stream(out):
         return None
     checksum = fingerprint(model, engine if settings["precision"] == "float32" else "torch")
-    return ResultsJournal(out, "tag", {"model": checksum, **settings}, FileResult.from_json)
+    by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
+    settings = {"model": checksum, **settings, "threshold": by_label}
+    return ResultsJournal(out, "tag", settings, FileResult.from_json)
 
 
 def _checksum(path: Path) -> str:
@@ -141,3 +139,8 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
 def _known(out: Path, journal: ResultsJournal[FileResult] | None, found: Sequence[Recording]) -> dict[str, FileResult]:
     earlier = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
     return known_results(found, earlier)
+
+
+def _identity(labels: str | None) -> str | None:
+    """Labels as the journal knows them: their names, or the checksum of their file."""
+    return _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
