@@ -37,36 +37,50 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
-class _Rows(torch.autograd.Function):
-    """Some rows of a matrix; PyTorch's own gradient would add rows one by one."""
+class _RealFrames(torch.autograd.Function):
+    """The frames of a batch with these numbers, as one long clip; PyTorch's own gradient would add them one by one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.length = len(x)
-        return x.index_select(0, rows)
+    def forward(ctx: Any, x: Tensor, real: Tensor) -> Tensor:
+        ctx.save_for_backward(real)
+        ctx.shape = x.shape
+        return _frames(x, real)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (rows,) = ctx.saved_tensors
-        return _put(gradients[0], rows, ctx.length), None
+        (real,) = ctx.saved_tensors
+        return _put(gradients[0], real, ctx.shape), None
 
 
-class _PutRows(torch.autograd.Function):
-    """A matrix with these rows at these places and zeros elsewhere: the inverse of `_Rows`."""
+class _PutFrames(torch.autograd.Function):
+    """A batch with these frames at these places and zeros elsewhere: the inverse of `_RealFrames`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, length: int) -> Tensor:
-        ctx.save_for_backward(rows)
-        return _put(x, rows, length)
+    def forward(ctx: Any, frames: Tensor, real: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(real)
+        return _put(frames, real, shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
+        (real,) = ctx.saved_tensors
+        return _frames(gradients[0], real), None, None
 
 
-def _put(x: Tensor, rows: Tensor, length: int) -> Tensor:
-    return x.new_zeros(length, x.shape[1]).index_copy_(0, rows, x)
+def _frames(x: Float[Tensor, "batch channel frame mel"], real: Int[Tensor, " real"]) -> Tensor:
+    """The frames with these numbers, (1, channel, real, mel) and channels last."""
+    n_clips, n_channels, n_frames, n_mels = x.shape
+    # rows are frames: a view where x is channels last
+    rows = x.permute(0, 2, 3, 1).reshape(n_clips * n_frames, n_mels * n_channels).index_select(0, real)
+    return rows.view(1, len(real), n_mels, n_channels).permute(0, 3, 1, 2)
+
+
+def _put(frames: Tensor, real: Int[Tensor, " real"], shape: torch.Size) -> Tensor:
+    """A batch of this shape, channels last, with the frames at their places; the inverse of `_frames`."""
+    n_clips, n_channels, n_frames, n_mels = shape
+    x = torch.empty(shape, dtype=frames.dtype, memory_format=torch.channels_last).zero_()
+    rows = x.permute(0, 2, 3, 1).view(n_clips * n_frames, n_mels * n_channels)
+    rows.index_copy_(0, real, frames.permute(0, 2, 3, 1).reshape(len(real), n_mels * n_channels))
+    return x
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
@@ -120,15 +134,9 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         On the CPU this takes a fraction of the time and memory of the sums in `_normalized`; on a GPU it would wait for
         the number of real frames.
         """
-        n_clips, n_channels, n_frames, n_mels = x.shape
         real = mask.flatten().nonzero().flatten()
-        # rows are frames: (clip and frame, mel and channel), a view where x is channels last
-        rows = x.permute(0, 2, 3, 1).reshape(n_clips * n_frames, n_mels * n_channels)
-        rows = _Rows.apply(rows, real)  # type: ignore[no-untyped-call]
-        frames = rows.view(1, len(real), n_mels, n_channels).permute(0, 3, 1, 2)
-        rows = super().forward(frames).permute(0, 2, 3, 1).reshape(len(real), n_mels * n_channels)
-        rows = _PutRows.apply(rows, real, n_clips * n_frames)  # type: ignore[no-untyped-call]
-        y: Tensor = rows.view(n_clips, n_frames, n_mels, n_channels).permute(0, 3, 1, 2)
+        frames = super().forward(_RealFrames.apply(x, real))  # type: ignore[no-untyped-call]
+        y: Tensor = _PutFrames.apply(frames, real, x.shape)  # type: ignore[no-untyped-call]
         return y
 
     def _normalized(self, x: Tensor, weight: Tensor) -> Tensor:
