@@ -29,6 +29,13 @@ COMMANDS: Final = {
         "figure3 --out table1",
         "figure3 --out table1 --difficulty dense --seed 1",
     ),
+    "pooling-search": (
+        "Search what decides between GMAP and attentive statistics on the soundscapes of a table1.",
+        "TABLE, the folder of a finished table1, receives one line for each finished run (search.jsonl) and search.md. "
+        "Interrupted, the same command resumes.",
+        "pooling-search table1 --jobs 2",
+        "pooling-search table1 --pages-only",
+    ),
     "audioset": (
         "Compare all poolings on AudioSet's released features, and the systems of the literature.",
         "OUT receives one line for each finished run (search.jsonl, runs.jsonl), figures by label, README.md, "
