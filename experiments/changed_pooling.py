@@ -14,7 +14,7 @@ from earmark.model.pooling import POOLINGS, AttentionPooling
 
 @dataclass(frozen=True)
 class PoolingChange:
-    """What is changed in an attention pooling; the defaults change nothing.
+    """Changes of an attention pooling; the defaults change nothing.
 
     A rate multiplies the steps that Adam takes on a weight.
     """
@@ -43,7 +43,7 @@ class Faster(nn.Module):
         return self.rate * learned
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is learned, for a weight."""
+        """The learned tensor that gives this weight."""
         return weight / self.rate
 
 
