@@ -85,7 +85,7 @@ def test_a_pipe_has_the_samples_of_the_file(starts: Sequence[int]) -> None:
     assert max(lengths) <= 16384
 
 
-def test_later_sound_keeps_its_time_behind_damaged_packets() -> None:
+def test_sound_after_damaged_packets_keeps_its_time() -> None:
     whole, _ = read_all(Pipe(encoded("libopus", range(50))))
     damaged, _ = read_all(Pipe(encoded("libopus", range(50), lambda i, data: b"\x03\x00" if 10 <= i < 20 else data)))
     late = damaged.shape[1] - whole.shape[1]
@@ -100,6 +100,6 @@ def test_a_stream_of_damaged_packets_alone_is_an_error() -> None:
         MediaStream(Pipe(data), "camera")
 
 
-def test_what_is_no_sound_is_an_error() -> None:
+def test_data_without_sound_is_an_error() -> None:
     with pytest.raises(AudioError, match="camera: cannot be opened"):
         MediaStream(Pipe(b"no sound" * 100), "camera")

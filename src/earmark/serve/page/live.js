@@ -134,7 +134,7 @@ export class Live {
     this.keep();
   }
 
-  /** What was recorded becomes a file, once. */
+  /** Turns the recorded sound into a file, once. */
   keep() {
     const pieces = this.pieces;
     this.pieces = [];
