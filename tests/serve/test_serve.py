@@ -145,7 +145,7 @@ class TestResults:
     def test_the_description_covers_every_path_and_parameter(self, client):
         described = client.get("/api/openapi.json").json()
         operations = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
-        assert operations == {(entry.method, entry.path.replace(":int", "")) for entry in OPERATIONS}
+        assert operations == {(entry.method, entry.path) for entry in OPERATIONS}
         parameters = {entry["name"]: entry for entry in described["paths"]["/api/events"]["post"]["parameters"]}
         assert {"model", "recording", "window", "hop", "threshold", "release"} <= parameters.keys()
         assert all(entry["description"] for entry in parameters.values())
@@ -178,10 +178,10 @@ class TestHeldRecordings:
         drawn = state["spectrogram"]
         tile = np.frombuffer(client.get(f"{address}/spectrogram/0/0").content, np.uint8).reshape(-1, drawn["n_mels"])
         assert len(tile) == pytest.approx(4 * drawn["columns_per_second"], abs=1)
-        for path in ("spectrogram/0/1", "spectrogram/9/0", "spectrogram/0/999999999999"):
+        for path in ("spectrogram/0/1", "spectrogram/9/0", "spectrogram/0/999999999999", f"spectrogram/0/{'9' * 5000}"):
             assert client.get(f"{address}/{path}").status_code == 404
 
-    def test_it_is_removed_on_request_and_by_time_and_room(self, open_client, sound, wait_until):
+    def test_it_is_removed_on_request_and_by_time_and_room(self, open_client, sound, wait_until, monkeypatch):
         client = open_client(max_held=0.5)
         first, second = ready(client, sound), ready(client, sound)
         client.app.state.server.shelf.tidy()
@@ -189,6 +189,11 @@ class TestHeldRecordings:
         assert client.delete(f"/api/recordings/{second['id']}").status_code == 204
         assert client.post("/api/tag", params={"recording": second["id"]}).status_code == 404
         assert private_files(client) == []
+        monkeypatch.setattr("earmark.serve.recordings._MOST_HELD", 1)
+        client = open_client()
+        first, second = ready(client, sound), ready(client, sound)
+        assert client.get(f"/api/recordings/{first['id']}").status_code == 404
+        assert client.get(f"/api/recordings/{second['id']}").status_code == 200
         client = open_client(hold=1e-9)
         client.post("/api/recordings", content=sound)
         client.app.state.server.shelf.tidy()
@@ -250,6 +255,17 @@ class TestUploads:
         client.post("/api/tag", files={"file": ("../../evil.wav", sound)})
         (kept,) = (tmp_path / "kept").iterdir()
         assert kept.suffix == ".wav" and "evil" not in kept.name and kept.read_bytes() == sound
+
+    def test_a_copy_that_cannot_be_completed_is_not_kept(self, open_client, sound, tmp_path, monkeypatch):
+        def full(source, target):
+            Path(target).write_bytes(sound[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        client = open_client(keep=tmp_path / "kept")
+        client._transport.raise_server_exceptions = False
+        monkeypatch.setattr("earmark.serve.recordings.shutil.copyfile", full)
+        assert client.post("/api/tag", content=sound).status_code == 500
+        assert list((tmp_path / "kept").iterdir()) == [] == private_files(client)
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "..\\..\\x", "a\0b\nc", "..", "", "/", "x" * 9999])
     def test_a_file_name_is_a_label(self, client, name):
@@ -389,6 +405,25 @@ class TestRefusals:
         goes_on.set()
         assert answer.status_code == 503 and "no result after 0.05 s" in answer.json()["error"]
 
+    def test_scores_over_time_stop_too(self, open_client, sound, mean_engine, wait_until):
+        goes_on = threading.Event()
+
+        class Waiting(mean_engine):
+            n_classified = 0
+
+            def classify(self, segments, mask=None):
+                self.n_classified += 1
+                goes_on.wait()
+                return super().classify(segments, mask)
+
+        engine = Waiting()
+        client = open_client(engine, time_limit=0.05)
+        # two calls: one for the windows and one for their contexts
+        answer = client.post("/api/timeline?window=0.4&context=2", content=sound)
+        goes_on.set()
+        wait_until(lambda: client.app.state.server.work.n_running == 0)
+        assert (answer.status_code, engine.n_classified) == (503, 1)
+
     def test_a_fault_of_the_server_is_no_riddle(self, open_client, sound, mean_engine):
         class Broken(mean_engine):
             def encode(self, waveform):
@@ -524,6 +559,8 @@ class TestExport:
             ({"files": [{"name": "a", "events": [{"label": "x", "onset": -1, "offset": 2}]}]}, "csv"),
             ({"files": [{"name": "a", "events": [{"label": "x", "onset": "nan", "offset": 2}]}]}, "csv"),
             ({"files": [{"name": "a", "events": []}, {"name": "b", "events": []}]}, "audacity"),
+            ({"files": [{"name": "a", "duration": "inf", "events": []}]}, "label-studio"),
+            ({"files": [{"name": "a", "duration": -1, "events": []}]}, "csv"),
             (FILES, "../etc"),
         ],
     )

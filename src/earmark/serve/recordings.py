@@ -24,11 +24,14 @@ from earmark.inference.timeline import Timeline
 from earmark.serve.pyramid import Pyramid
 from earmark.serve.queries import TimelineQuery
 from earmark.serve.uploads import MB, named
+from earmark.storage.files import atomic_write
 from earmark.storage.recent_values import RecentValues
 
 _LOG: Final = logging.getLogger(__name__)
 _TIMELINES: Final = 4
 """Timelines kept of a recording."""
+_MOST_HELD: Final = 500
+"""Recordings held at most, for those of a few bytes would never take too much room."""
 
 
 class Recording:
@@ -199,12 +202,13 @@ class Shelf:
         """Drops recordings that nobody has used for long, and the oldest if they take too much room."""
         now = time.monotonic()
         by_use = sorted(self._held.values(), key=lambda recording: recording.used)
-        total = sum(recording.n_bytes for recording in by_use)
+        total, n_left = sum(recording.n_bytes for recording in by_use), len(by_use)
         for recording in by_use:
             is_last = recording is by_use[-1]
-            if now - recording.used <= self._hold and (is_last or total <= self._max_held * MB):
+            has_room = total <= self._max_held * MB and n_left <= _MOST_HELD
+            if now - recording.used <= self._hold and (is_last or has_room):
                 break
-            total -= recording.n_bytes
+            total, n_left = total - recording.n_bytes, n_left - 1
             self._forget(recording.id)
 
     def _forget(self, name: str) -> None:
@@ -224,12 +228,11 @@ class Shelf:
         suffix = Path(recording.name).suffix.lower()
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         target = self._keep / f"{moment}-{secrets.token_hex(4)}{suffix if suffix in AUDIO_SUFFIXES else ''}"
-        self._keep.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recording.path, target)
+        with atomic_write(target) as temporary:
+            shutil.copyfile(recording.path, temporary)
 
     def close(self) -> None:
         """Removes everything."""
-        for recording in self._held.values():
-            recording.remove()
-        self._held.clear()
+        for name in list(self._held):
+            self._forget(name)
         self._root.cleanup()
