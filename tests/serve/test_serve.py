@@ -238,6 +238,26 @@ class TestHeldRecordings:
         )
         assert client.post("/api/timeline", content=sound).status_code == 200
 
+    def test_timelines_of_all_recordings_have_one_limit(self, open_client, sound, mean_engine, monkeypatch):
+        class Counting(mean_engine):
+            n_classified = 0
+
+            def classify(self, segments, mask=None):
+                self.n_classified += 1
+                return super().classify(segments, mask)
+
+        def n_computed(client, engine):
+            ids = [ready(client, sound)["id"] for _ in range(2)]
+            for recording in (*ids, *ids):
+                assert client.post("/api/events?context=0", params={"recording": recording}).status_code == 200
+            return engine.n_classified
+
+        engine = Counting()
+        n_of_both = n_computed(open_client(engine), engine)
+        monkeypatch.setattr("earmark.serve.recordings._TIMELINE_BYTES", 1)
+        engine = Counting()
+        assert n_computed(open_client(engine), engine) == 2 * n_of_both
+
     def test_one_that_cannot_be_read_says_why(self, client):
         state = ready(client, b"no sound" * 100, "../../etc/passwd")
         assert state["state"] == "failed" and state["error"].startswith("passwd: cannot be read")

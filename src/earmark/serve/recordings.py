@@ -28,10 +28,14 @@ from earmark.storage.files import atomic_write
 from earmark.storage.recent_values import RecentValues
 
 _LOG: Final = logging.getLogger(__name__)
-_TIMELINES: Final = 4
-"""Timelines kept of a recording."""
+_TIMELINE_BYTES: Final = 256 * MB
+"""Size of the scores of all timelines that are kept; the latest one stays."""
 _MOST_HELD: Final = 500
 """Recordings held at most, for those of a few bytes would never take too much room."""
+
+
+Timelines = RecentValues[tuple[str, str, TimelineQuery], Timeline]
+"""Timelines by recording, model and settings."""
 
 
 class Recording:
@@ -40,9 +44,10 @@ class Recording:
     Args:
         folder: The folder, which `remove` deletes.
         max_duration: Seconds; decoding stops there.
+        timelines: Keeps timelines of all recordings.
     """
 
-    def __init__(self, folder: Path, max_duration: float) -> None:
+    def __init__(self, folder: Path, max_duration: float, timelines: Timelines) -> None:
         self.folder, self.path = folder, folder / "recording"
         self.id = secrets.token_urlsafe(16)
         self.name = "recording"
@@ -55,7 +60,7 @@ class Recording:
         self._max_duration = max_duration
         self._lock = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
-        self._timelines: RecentValues[tuple[str, TimelineQuery], Timeline] = RecentValues(_TIMELINES)
+        self._timelines = timelines
         self._removed = threading.Event()
 
     @property
@@ -97,11 +102,12 @@ class Recording:
         Raises:
             Exception: As `encoded`, and what `Tagger.timeline` raises.
         """
-        key = (model, query)
+        key = (self.id, model, query)
         known = self._timelines.get(key)
         if known is not None:
             return known
-        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
+        made = tagger.timeline(self.encoded(model, tagger, stop), **asdict(query))
+        return self._timelines.add(key, made, made.scores.nbytes)
 
     def show(self, stop: threading.Event) -> None:
         """Decodes the recording for the page and sets `pyramid` or `error`.
@@ -164,13 +170,14 @@ class Shelf:
         self._max_duration, self._hold, self._max_held, self._keep = max_duration, hold, max_held, keep
         self._root = tempfile.TemporaryDirectory(prefix="earmark-serve-", ignore_cleanup_errors=True)
         self._held: dict[str, Recording] = {}
+        self._timelines: Timelines = RecentValues(n_bytes=_TIMELINE_BYTES)
 
     def __len__(self) -> int:
         return len(self._held)
 
     def new(self) -> Recording:
         """A recording in a folder of its own; its file is still missing."""
-        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration)
+        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration, self._timelines)
 
     def hold(self, recording: Recording) -> None:
         """Holds a recording; drops the least recently used ones if they take too much room."""
