@@ -218,6 +218,30 @@ class TestHeldRecordings:
         thread.join()
         assert answers[0].status_code == 503 and "the recording was removed" in answers[0].json()["error"]
 
+    def test_scores_over_time_stop_with_it(self, open_client, sound, mean_engine):
+        begun, goes_on = threading.Event(), threading.Event()
+
+        class Waiting(mean_engine):
+            n_classified = 0
+
+            def classify(self, segments, mask=None):
+                self.n_classified += 1
+                begun.set()
+                goes_on.wait()
+                return super().classify(segments, mask)
+
+        engine = Waiting()
+        client, answers = open_client(engine), []
+        # two calls: one for the windows, and one for their contexts
+        asked = {"recording": ready(client, sound)["id"], "window": 0.4, "context": 2}
+        thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
+        thread.start()
+        begun.wait()
+        assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
+        goes_on.set()
+        thread.join()
+        assert (answers[0].status_code, engine.n_classified) == (503, 1)
+
     def test_a_failure_of_the_server_ends_the_wait_for_it(self, client, sound, monkeypatch, caplog):
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -424,25 +448,6 @@ class TestRefusals:
         answer = open_client(Waiting(), time_limit=0.05).post("/api/tag", content=sound)
         goes_on.set()
         assert answer.status_code == 503 and "no result after 0.05 s" in answer.json()["error"]
-
-    def test_scores_over_time_stop_too(self, open_client, sound, mean_engine, wait_until):
-        goes_on = threading.Event()
-
-        class Waiting(mean_engine):
-            n_classified = 0
-
-            def classify(self, segments, mask=None):
-                self.n_classified += 1
-                goes_on.wait()
-                return super().classify(segments, mask)
-
-        engine = Waiting()
-        client = open_client(engine, time_limit=0.05)
-        # two calls: one for the windows and one for their contexts
-        answer = client.post("/api/timeline?window=0.4&context=2", content=sound)
-        goes_on.set()
-        wait_until(lambda: client.app.state.server.work.n_running == 0)
-        assert (answer.status_code, engine.n_classified) == (503, 1)
 
     def test_a_fault_of_the_server_is_no_riddle(self, open_client, sound, mean_engine):
         class Broken(mean_engine):
