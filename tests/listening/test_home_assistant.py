@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -103,10 +104,24 @@ def test_a_broker_that_has_forgotten_all_is_told_again(
             assert "garden/messages" not in topics, "what has arrived is not sent twice"
 
 
-def test_messages_of_a_short_listening_arrive(port: int, tmp_path: Path, wait_until: Callable[..., None]) -> None:
+def test_the_last_messages_wait_for_a_connection_that_is_being_made(
+    port: int, tmp_path: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ending = Event()
+    publish, connect = Mqtt._publish, paho.Client._create_socket
+
+    def noted(self: Mqtt, name: str, *words: Any, **options: Any) -> Any:
+        sent = publish(self, name, *words, **options)
+        if name == "status":
+            is_ending.set()
+        return sent
+
+    monkeypatch.setattr(Mqtt, "_publish", noted)
     with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+        monkeypatch.setattr(paho.Client, "_create_socket", lambda self: is_ending.wait() and connect(self))
         with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], pytest.fail)) as mqtt:
             mqtt.offer(EVENT, set())
+        assert is_ending.is_set()
         wait_until(lambda: ("garden/messages", json.dumps(EVENT.to_json())) in received)
 
 
