@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def write_sounds(folder: Path) -> None:
-    """Writes a long recording, and two folders of clips with two labels: all of 10 s, and of 2 to 10 s."""
+    """Writes a long recording, and two folders of clips with two labels: clips of 10 s, and clips of 2 to 10 s."""
     rng = np.random.default_rng(0)
     soundfile.write(folder / "long.wav", (0.1 * rng.standard_normal(20 * 60 * RATE)).clip(-1, 1), RATE)
     for label in ("low", "high"):

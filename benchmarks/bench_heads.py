@@ -1,13 +1,13 @@
-"""Stores of encoded clips: the time to open one of AudioSet's size, and to train a head on a small one.
+"""Times to open a store of encoded clips of AudioSet's size, and to train a head on a small store.
 
 python benchmarks/bench_heads.py [--features DIR] [--clips 2000] [--labels 50]
 
 The first store holds AudioSet's released features, if a folder of them is given, or random segments in the same shape:
-22,160 clips of 10 segments of 128 channels with 527 labels. Opening is `open_data`; opening the released files, which
-verifies their checksums, stands beside it. The second store holds random clips in the shape of mn04's segments of 10 s:
-32 segments of 384 channels. `earmark train segments:STORE --pooling gmap` trains on it with default settings; all of
-the command is measured, its start included. The stores are in 16 bits and still in the page cache. Processor time is
-that of all threads; other programs distort it less than the wall time.
+22,160 clips of 10 segments of 128 channels with 527 labels. `open_data` opens it, and for comparison the released
+files, whose checksums it verifies. The second store holds random clips in the shape of mn04's segments of 10 s: 32
+segments of 384 channels. `earmark train segments:STORE --pooling gmap` trains on it with default settings; the time is
+that of the whole command, its start included. The stores are in 16 bits, and in the page cache because they have just
+been written. Processor time is that of all threads; other programs distort it less than the wall time.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def random_clips(encoder: Encoder, n_clips: int, n_segments: int, labels: LabelS
 
 
 def write_store(data: Dataset, folder: Path) -> str:
-    """A store of clips that have segments already, as `earmark encode` writes it; returns its specification."""
+    """Writes clips with segments as a store, like `earmark encode`; returns the specification of the store."""
     segments = segments_of(data)
     if segments is None:
         raise SystemExit(f"{data.name}: clips with segments were expected")
@@ -84,7 +84,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, str]:
 
 
 def opening(features: Path | None, folder: Path) -> Iterator[str]:
-    """Lines on the store of AudioSet's size."""
+    """A line for each way to open clips in the number of AudioSet's."""
     if features is None:
         data = random_clips(VGGISH, 22_160, 10, LabelSet.audioset(), 3)
     else:
@@ -100,7 +100,7 @@ def opening(features: Path | None, folder: Path) -> Iterator[str]:
 
 
 def training(n_clips: int, n_labels: int, folder: Path) -> Iterator[str]:
-    """Lines on the head."""
+    """A line about the training of a head."""
     labels = LabelSet(tuple(f"sound {number}" for number in range(n_labels)))
     store = write_store(random_clips(MN04, n_clips, 32, labels, 1), folder / "own")
     command = [sys.executable, "-m", "earmark", "train", store, "--pooling", "gmap", "--out", str(folder / "run")]

@@ -30,7 +30,7 @@ COMMANDS: Final = {
         "figure3 --out table1 --difficulty dense --seed 1",
     ),
     "pooling-search": (
-        "Search what decides between GMAP and attentive statistics on the soundscapes of a table1.",
+        "Search for what decides between GMAP and attentive statistics on the soundscapes of a table1.",
         "TABLE, the folder of a finished table1, receives one line for each finished run (search.jsonl) and search.md. "
         "Interrupted, the same command resumes.",
         "pooling-search table1 --jobs 2",
@@ -165,9 +165,9 @@ COMMANDS: Final = {
         "detect-and-resume work --n-files 2000 --n-damaged 3 --jobs 2",
     ),
     "listen-hour": (
-        "Listen to an hour of sound played fast, through a pipe and through a stream with interruptions.",
+        "Listen to an hour of sound, played fast through a pipe and through a stream with interruptions.",
         "Writes results/listen-hour.md and .json. Needs mosquitto. The exit status is 1 if events differ from those of "
-        "detect or a message is missing at the broker. Without BANK it writes the page again from "
+        "detect, or if a message does not reach the broker. Without BANK it writes the page again from "
         "results/listen-hour.json.",
         "listen-hour ESC-50",
         "listen-hour ESC-50 --minutes 5 --out trial.json",

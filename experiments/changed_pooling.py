@@ -1,4 +1,4 @@
-"""Attention poolings that start or learn in another way; what they compute is the same."""
+"""Attention poolings with other initial weights, learning rates or regularisation; their equations stay the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,14 @@ from earmark.model.pooling import POOLINGS, AttentionPooling
 
 @dataclass(frozen=True)
 class PoolingChange:
-    """Changes of an attention pooling; the defaults change nothing.
-
-    A rate multiplies the steps that Adam takes on a weight.
-    """
+    """Changes of an attention pooling; the defaults change nothing. A rate is a factor of Adam's steps on a weight."""
 
     query_scale: float = 1.0
-    """Factor of the random queries at the start."""
+    """Factor of the initial random queries."""
     query_rate: float = 1.0
     gate_rate: float = 1.0
     gate_bias: float = 0.0
-    """Bias of the gate at the start: sigmoid(2) = 0.88 lets more through than sigmoid(0) = 0.5."""
+    """Initial bias of the gate: sigmoid(2) = 0.88 lets more through than sigmoid(0) = 0.5."""
     gate_decay: float = 0.0
     """Share of the gate's weights that each step removes."""
     gate_dropout: float = 0.0
@@ -32,7 +29,7 @@ class PoolingChange:
 
 
 class Faster(nn.Module):
-    """A weight as a multiple of what is learned: Adam's steps on the weight are `rate` times as long."""
+    """A weight as `rate` times a learned tensor, so that Adam's steps on the weight are `rate` times as long."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -49,7 +46,7 @@ class Faster(nn.Module):
 
 @contextmanager
 def in_place_of(pooling: str, change: PoolingChange) -> Iterator[None]:
-    """Networks that are made in the block have the changed pooling where they ask for this one.
+    """Context in which new networks get the changed pooling under the name of this one.
 
     >>> with in_place_of("gmap", PoolingChange(gate_bias=2.0)):
     ...     POOLINGS["gmap"](8).gate.bias.tolist()[:2]

@@ -1,8 +1,8 @@
 """Writes results/distilled-models.md and .json: two students of a published network, trained, calibrated and measured.
 
 The first student has AudioSet's labels and learns from freely licensed recordings alone. The second has ESC-50's: its
-teacher is a head on the published network's segments, and its backbone starts from the first student's. What is neither
-of the fifty sounds (speech, music) is an example of nothing, in training and in calibration.
+teacher is a head on the published network's segments, and its backbone starts from the first student's. Recordings
+of other sounds than the fifty (speech, music) are examples without any label, in training and in calibration.
 """
 
 import json
@@ -77,7 +77,7 @@ def distilled_models(
     share: float = 1.0,
     seed: int = 0,
 ) -> None:
-    """Train, calibrate and measure both students; the figures of other seeds stay on the page.
+    """Train, calibrate and measure both students; the page keeps the figures of other seeds.
 
     Args:
         bank: Folder of ESC-50.
@@ -228,7 +228,7 @@ def false_tags(tagger: Tagger, recordings: Iterable[Recording]) -> dict[str, dic
 
 
 def page(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The page of both students of all seeds."""
+    """The page about both students, with all seeds."""
     text = f"# Students of {runs[0]['teacher']}\n\nWritten by `python -m experiments distilled-models`"
     text += "".join(f"; seed {run['seed']}: {run['share']:g} of each budget, commit {run['commit']}" for run in runs)
     text += f".\n\n## AudioSet's labels\n\nTrained on {', '.join(runs[0]['audioset']['sources'])}.\n\n"

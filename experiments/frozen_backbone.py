@@ -62,7 +62,7 @@ def frozen_backbone(
         work: Folder for soundscapes, encoded clips and runs; an interrupted command continues there.
         model: Weights of a published network, such as mn04_as_mAP_432.pt.
         n_mixed: Soundscapes to train on; a fifth of them to test on.
-        command_only: Measure only the one command on single clips again, and keep the other figures.
+        command_only: Measure only the one command on single clips, and keep the other figures.
     """
     if bank is not None and work is not None and model is not None:
         work.mkdir(parents=True, exist_ok=True)
@@ -86,11 +86,11 @@ def _heads(bank: Path, work: Path, model: Path, n_mixed: int) -> dict[str, Any]:
 
 
 def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
-    """The figures of one command that encodes, trains and joins, with default settings; it is measured once."""
+    """The figures of one command that encodes, trains and joins with default settings; they are measured once."""
     kept, out = work / "one-command.json", work / "one-command"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
-    shutil.rmtree(out, ignore_errors=True)  # its seconds are those of a whole run
+    shutil.rmtree(out, ignore_errors=True)  # an interrupted run would shorten the measured time
     words = ["--split", ",".join(_TRAIN), "--valid-split", ",".join(_TEST)]
     words += ["--init", str(model.resolve()), "--freeze", "backbone", "--out", str(out.resolve()), "--quiet"]
     wall, before = time.monotonic(), os.times()
@@ -187,7 +187,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _beside_full_training(figures: dict[str, Any]) -> str:
-    """The section on the one command, with the training of earmark-esc50 on the same clips."""
+    """The section that compares the one command with the full training of earmark-esc50 on the same clips."""
     full = json.loads(esc50_model.KEPT.read_text(encoding="utf-8"))["as they are"]
     record = json.loads((esc50_model.RUNS / "run.json").read_text(encoding="utf-8"))
     config = record["config"]
@@ -197,8 +197,8 @@ def _beside_full_training(figures: dict[str, Any]) -> str:
         "the clips, trains a head with default settings and joins both "
         f"(commit {figures['commit']}, {figures['machine']}). Full training made [earmark-esc50](esc50-model.md): "
         "all layers, from random weights, on the same clips. The frozen network was trained on AudioSet before, so the "
-        "rows compare two ways to a tagger, not two networks. Seconds are those of the whole command, beside other "
-        "programs; processor time is that of all its threads.\n\n"
+        "rows compare two ways to get a tagger, not two networks. Seconds are those of the whole command while other "
+        "programs ran; processor time is that of all its threads.\n\n"
         "| training | clips seen | top-1 | mAP | seconds | processor time |\n|---|---:|---:|---:|---:|---:|\n"
         f"| one command, frozen backbone | {TrainConfig().n_clips_seen} | {figures['top1']:.3f} | "
         f"{figures['mAP']:.3f} | {figures['seconds']:.0f} | {figures['cpu_seconds']:.0f} s |\n"

@@ -36,17 +36,17 @@ RULES: Final = EventSettings(max_gap=0.4, min_duration=0.4, pad=0.1)
 LOST: Final = (6.0, 12.0, 4.0, 20.0, 8.0)
 """Seconds of sound that each interruption of the stream loses."""
 MARGIN: Final = 10.0
-"""Seconds around an interruption whose events are compared with those of the piece alone."""
+"""Seconds around an interruption whose events are not compared with those of the whole recording."""
 SAMPLED: Final = 30.0
-"""Seconds of sound between two samples of the memory."""
+"""Seconds of sound between two measurements of the memory."""
 _CLIP: Final = (0.5, 4.0)
 """Shortest and longest silence between two clips, in seconds."""
 _GRID: Final = 2.0
-"""Pieces of the stream begin at multiples of so many seconds, a multiple of the hop and of the segments."""
+"""Pieces of the stream begin at multiples of this, a multiple of the hop and of the length of a segment."""
 _EXACT: Final = 0.0015
-"""Seconds; times are written in milliseconds."""
+"""Largest difference of equal times in seconds: times are written in milliseconds."""
 _SHORTEST: Final = 10.0
-"""Seconds of a piece at least."""
+"""Minimum seconds of a piece."""
 _TOPIC: Final = "earmark/hour"
 
 Found = tuple[str, float, float]
@@ -54,12 +54,12 @@ Found = tuple[str, float, float]
 
 
 def listen_hour(bank: Path | None = None, *, minutes: float = 60.0, speed: float = 20.0, out: Path = KEPT) -> int:
-    """Listen to an hour of sound played fast, through a pipe and through an HTTP stream with interruptions.
+    """Listen to an hour of sound, played fast through a pipe and through an HTTP stream with interruptions.
 
     Args:
         bank: Folder of ESC-50.
         minutes: Length of the sound.
-        speed: Seconds of sound in a second at most; a slower machine takes longer.
+        speed: Maximum seconds of sound per second; a slower machine takes longer.
         out: The file with the figures; the page lies beside it.
     """
     if bank is not None:
@@ -127,7 +127,9 @@ def cut(seconds: float) -> list[tuple[float, float]]:
     ends = [*(begin - lost for begin, lost in zip(begins[1:], LOST, strict=True)), seconds]
     pieces = list(zip(begins, ends, strict=True))
     if any(end - begin < _SHORTEST for begin, end in pieces):
-        raise ConfigError(f"more than {seconds / 60:g} was expected: the interruptions leave too little", "minutes")
+        raise ConfigError(
+            f"more than {seconds / 60:g} was expected: the interruptions leave too little sound", "minutes"
+        )
     return pieces
 
 
@@ -145,7 +147,7 @@ def detected(folder: Path) -> dict[str, list[Found]]:
     subprocess.run(command, check=True)
     read = FORMATS["csv"].read
     if read is None:
-        raise EarmarkError("a format that is read was expected")
+        raise EarmarkError("a format that can be read was expected")
     found: dict[str, list[Found]] = {path.name: [] for path in folder.glob("*.wav")}
     for file in read(table):
         found[Path(file.file).name] += [(event.label, event.onset, event.offset) for event in file.events]
@@ -158,7 +160,7 @@ def _flags() -> list[str]:
 
 
 def through_pipe(hour: Path, speed: float) -> dict[str, Any]:
-    """Plays the recording into `earmark listen -`, whose messages a subscriber of a broker counts."""
+    """Figures of `earmark listen -`, which gets the recording through a pipe and publishes to a broker."""
     with broker() as port, subscribed(port) as counts:
         command = [sys.executable, "-m", "earmark", "listen", "-", "--sample-rate", str(RATE), *_flags(), "--quiet"]
         command += ["--mqtt", f"mqtt://127.0.0.1:{port}", "--topic", _TOPIC]
@@ -194,14 +196,14 @@ def through_pipe(hour: Path, speed: float) -> dict[str, Any]:
 def through_http(
     hour: Path, pieces: list[tuple[float, float]], alone: list[list[Found]], whole: list[Found], speed: float
 ) -> dict[str, Any]:
-    """Listens to a station that is off the air between the pieces.
+    """Figures of a `Listener` to a station that is off the air between the pieces.
 
     Args:
         hour: The recording.
         pieces: First and last second of each piece.
         alone: Events of each piece by `earmark detect`.
         whole: Events of the recording by `earmark detect`.
-        speed: Seconds of sound in a second.
+        speed: Maximum seconds of sound per second.
     """
     station = Station(hour, pieces, speed)
     found: list[list[Found]] = []
@@ -265,12 +267,12 @@ def without_partner(events: Sequence[Found], others: Sequence[Found], tolerance:
 
 
 def n_different(events: Sequence[Found], others: Sequence[Found], tolerance: float) -> int:
-    """The number of events that only one of the two lists has."""
+    """The number of events that only one of two lists has."""
     return len(without_partner(events, others, tolerance)) + len(without_partner(others, events, tolerance))
 
 
 def resident_mebibytes(process: int) -> float:
-    """Resident memory of a process; only on Linux."""
+    """Resident memory of a process in MiB; only on Linux."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     return round(int(found[1]) / 1024, 1) if found else 0.0
 
@@ -303,7 +305,7 @@ def broker() -> Iterator[int]:
 
 @contextmanager
 def subscribed(port: int) -> Iterator[Counter[str]]:
-    """Counts the messages of each type that a subscriber of the broker receives, and `offline`."""
+    """Numbers of messages by type that a subscriber of the broker receives; `offline` is the last one of a client."""
     from paho.mqtt import client as paho
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -341,17 +343,18 @@ def page(figures: dict[str, Any]) -> str:
         "# An hour of live sound\n\n"
         f"Written by `python -m experiments listen-hour ESC-50`, commit {figures['commit']}. {figures['n_clips']} "
         f"clips of ESC-50 with silence between them, {figures['seconds'] / 60:g} minutes, are played at most "
-        f"{figures['speed']:g} times as fast; where the machine is slower, the source waits. `earmark detect` finds "
-        f"{figures['n_events']} events in the recording.\n\n"
+        f"{figures['speed']:g} times as fast as recorded; where the machine is slower, the source waits. "
+        f"`earmark detect` finds {figures['n_events']} events in the recording.\n\n"
         f"- **Pipe**, `earmark listen -`: {pipe['n_different']} events differ from those of `detect`, in label or by "
         f"more than 1 ms. It took {pipe['took']:.0f} s, {figures['seconds'] / pipe['took']:.1f} times as fast as the "
         "sound.\n"
         f"- **MQTT**: the command wrote {sent}; a subscriber of the broker received {received}.\n"
         f"- **HTTP stream**, `Listener` with the station's clock: {len(http['lost'])} interruptions lost {lost} s. Of "
         f"{http['n_events']} events, {http['n_different']} differ from those of `detect` on the sound between two "
-        f"interruptions. The clock places a piece behind an interruption {late:.2f} s wrong at most: the station is up "
-        f"to {AHEAD:g} s ahead of its listener. Without this shift, {http['n_different_hour']} events differ from the "
-        f"{http['n_outside']} events of the whole recording that are {MARGIN:g} s away from the interruptions. It took "
+        f"interruptions. After an interruption, the clock places the sound {late:.2f} s wrong at most, because the "
+        f"station is up to {AHEAD:g} s ahead of its listener. When this shift is removed, "
+        f"{http['n_different_hour']} events differ from the {http['n_outside']} events of the whole recording that are "
+        f"at least {MARGIN:g} s away from the interruptions. It took "
         f"{http['took']:.0f} s.\n\n"
         f"Resident memory in MiB, of the command and of a process that also has the station:\n\n"
         "| minutes of sound | pipe | HTTP |\n|---:|---:|---:|\n"
@@ -362,6 +365,6 @@ def page(figures: dict[str, Any]) -> str:
 
 
 def _at_shares(pipe: list[list[float]], http: list[list[float]]) -> Iterator[tuple[list[float], float]]:
-    """Every tenth of the samples of the pipe, each with the nearest sample of the stream."""
+    """Evenly spread samples of the pipe, up to eleven, each with the nearest sample of the stream."""
     for at in sorted({round(share * (len(pipe) - 1)) for share in np.linspace(0, 1, 11)}):
         yield pipe[at], min(http, key=lambda sample: abs(sample[0] - pipe[at][0]))[1]

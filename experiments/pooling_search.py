@@ -1,8 +1,9 @@
 """Writes search.md and search.jsonl beside a Table 1: what decides between GMAP and attentive statistics.
 
-Both poolings get the same trials, as far as both have what a trial changes. Trials are shorter than the runs of the
-table and are judged by the validation soundscapes alone. The best trial of each pooling is then trained like the runs
-of the table, with the same seeds, and measured once on its test soundscapes.
+Both poolings get the same trials; those of heads and gate are for GMAP alone, because its rival has one head and no
+gate. Trials are shorter than the runs of the table and are judged by the validation soundscapes alone. The best trial
+of each pooling is then trained like the runs of the table, with the same seeds, and measured once on its test
+soundscapes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ UNCHANGED: Final = "unchanged"
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings of a training, and a change of its pooling."""
+    """Settings of a training that differ from those of the table, and a change of its pooling."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     change: PoolingChange = field(default_factory=PoolingChange)
@@ -72,7 +73,7 @@ ONLY_GMAP: Final[Mapping[str, Trial]] = {
     "gate's weights decay by 0.0001 a step": Trial(change=PoolingChange(gate_decay=1e-4)),
     "gate sees 70 % of the features": Trial(change=PoolingChange(gate_dropout=0.3)),
 }
-"""Trials of what the rival does not have."""
+"""Trials of the number of heads and of the gate, for GMAP alone."""
 
 
 def trials(pooling: str) -> dict[str, Trial]:
@@ -91,7 +92,7 @@ class TrialRun:
     """Whether it is trained and measured like the runs of the table."""
 
     def name(self) -> str:
-        """Name of its folder: the trials of a pooling are numbered."""
+        """Name of its folder, with the number of the trial among those of its pooling."""
         number = list(trials(self.pooling)).index(self.trial)
         return f"{'final' if self.is_final else 'trial'}-{self.pooling}-{number}-{self.seed}"
 
@@ -112,7 +113,7 @@ class Line:
 def pooling_search(
     table: Path, *, jobs: int = 1, n_seeds: int = 2, n_finals: int = 5, pages_only: bool = False
 ) -> None:
-    """Search what decides between GMAP and attentive statistics, and measure the best of both.
+    """Search for what decides between GMAP and attentive statistics, and measure the best trial of each.
 
     Args:
         table: Folder of a finished Table 1, with its soundscapes, log-mels, runs and scores.
@@ -176,7 +177,7 @@ def _perform_all(table: Path, runs: Sequence[TrialRun], n_jobs: int) -> None:
 
 
 def perform(run: TrialRun, table: Path) -> Line:
-    """Trains or resumes one run and measures its best epoch; a final run leaves its test scores."""
+    """The line of a run, which is trained or resumed first; a final run also saves its test scores."""
     plan, trial = read_plan(table), trials(run.pooling)[run.trial]
     config = replace(plan.config(Run(DIFFICULTY, run.pooling, run.seed)), **trial.settings)
     if not run.is_final:
@@ -203,7 +204,7 @@ def _scores(table: Path, run: TrialRun) -> Path:
 
 
 def _comparisons(table: Path, lines: Sequence[Line]) -> dict[str, Comparison]:
-    """The best GMAP against the best rival, and each best against the unchanged pooling; by text."""
+    """Comparisons of the best trials and the unchanged poolings on the test soundscapes, by description."""
     best = best_trials(lines)
     sides = {
         "best GMAP minus best attentive statistics": (
@@ -239,22 +240,22 @@ def _resampled(table: Path, side: tuple[str, str], seeds: Sequence[int]) -> Resa
 
 
 def page(lines: Sequence[Line], compared: Mapping[str, Comparison]) -> str:
-    """The page of the search."""
+    """The page about the search."""
     searched = [line for line in lines if not line.run.is_final]
     seeds = sorted({line.run.seed for line in searched})
     best = best_trials(lines)
     text = "# What decides between GMAP and attentive statistics\n\nWritten by `python -m experiments pooling-search`"
+    text += f", commit {', '.join(sorted({line.commit for line in lines}))}. Each trial is the training of the "
     text += (
-        f", commit {', '.join(sorted({line.commit for line in lines}))}. Each trial changes one thing in the training "
+        f"[table](table1.md) with one change and {N_CLIPS_SEEN:,} clips. Its figure is the best mAP on the validation "
     )
-    text += f"of the [table](table1.md), saw {N_CLIPS_SEEN:,} clips, and is judged by its best epoch on the validation "
     text += f"soundscapes: mean of seeds {', '.join(map(str, seeds))}"
     text += ", with the standard deviation.\n\n" if len(seeds) > 1 else ".\n\n"
     text += "| trial | GMAP, 4 heads | attentive statistics |\n|---|---|---|\n"
     for name in trials(POOLINGS[0]):
         cells = (_cell(searched, pooling, name, best[pooling] == name) for pooling in POOLINGS)
         text += f"| {name} | {' | '.join(cells)} |\n"
-    text += "\nBold is the best of a pooling. It was then trained and measured like the runs of the table.\n\n"
+    text += "\nThe best trial of each pooling is bold. It was then trained and measured like the runs of the table.\n\n"
     text += "| test soundscapes | difference of mAP | 95 % interval | p | seeds |\n|---|---|---|---|---|\n"
     for what, found in compared.items():
         low, high = found.interval

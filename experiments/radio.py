@@ -17,7 +17,7 @@ from earmark.audio.live import LiveSource
 BLOCK: Final = 0.1
 """Seconds of sound that are sent at once."""
 AHEAD: Final = 5.0
-"""Seconds of sound by which the station is ahead of its listener at most; FFmpeg reads some before it gives any."""
+"""Maximum seconds of sound that the station is ahead of its listener; FFmpeg reads some before it gives any."""
 
 
 class Station:
@@ -29,12 +29,12 @@ class Station:
     Args:
         path: The recording, a WAV file.
         pieces: First and last second of each piece.
-        speed: Seconds of sound in a second.
+        speed: Maximum seconds of sound per second.
     """
 
     def __init__(self, path: Path, pieces: Sequence[tuple[float, float]], speed: float) -> None:
         self.ended = Event()
-        """Is set by the first connection after the last piece."""
+        """Set by the first connection after the last piece."""
         self.position = 0.0
         """Seconds of the recording that have been played or left out."""
         self._path, self._speed = path, speed
@@ -44,7 +44,7 @@ class Station:
         self._off_since = time.monotonic()
 
     def received(self, seconds: float) -> None:
-        """Notes that the listener has read so many seconds more."""
+        """Notes that the listener has read this many more seconds."""
         with self._has_received:
             self._received += seconds
             self._has_received.notify_all()
@@ -77,7 +77,7 @@ class Station:
 
 
 class Receiver:
-    """A source that notes at the station what has been read."""
+    """A source that reports to the station how much has been read."""
 
     def __init__(self, source: LiveSource, station: Station) -> None:
         self.sample_rate, self.n_channels = source.sample_rate, source.n_channels
@@ -124,7 +124,7 @@ def on_air(station: Station, sample_rate: int) -> Iterator[str]:
 
 
 def _endless_header(sample_rate: int) -> bytes:
-    # floats: of integers FFmpeg reads 64 KiB first, to see whether they are encoded sound
+    # floats, because FFmpeg first reads 64 KiB of integers to see whether they are encoded sound
     unknown = 2**32 - 1
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, sample_rate, 4 * sample_rate, 4, 32)
     return struct.pack("<4sI4s", b"RIFF", unknown, b"WAVE") + form + struct.pack("<4sI", b"data", unknown)

@@ -13,7 +13,7 @@ from earmark.errors import AudioError, ConfigError
 
 
 class Pipe(io.FileIO):
-    """Gives so many bytes at a time."""
+    """A pipe whose reads return these numbers of bytes in turn."""
 
     def __init__(self, data: bytes, *sizes: int) -> None:
         super().__init__(os.devnull)

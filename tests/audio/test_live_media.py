@@ -87,7 +87,7 @@ def test_a_pipe_has_the_samples_of_the_file(starts: Sequence[int]) -> None:
     assert max(lengths) <= 16384
 
 
-def test_later_sound_keeps_its_time_behind_damaged_packets() -> None:
+def test_sound_after_damaged_packets_keeps_its_time() -> None:
     whole, _ = read_all(Pipe(encoded("libopus", range(50))))
     damaged, _ = read_all(Pipe(encoded("libopus", range(50), lambda i, data: b"\x03\x00" if 10 <= i < 20 else data)))
     late = damaged.shape[1] - whole.shape[1]
@@ -113,7 +113,7 @@ def test_a_clock_that_a_camera_sets_is_no_gap(seconds: int, n_silent: int) -> No
         answering.start()
         stream = MediaStream(f"http://127.0.0.1:{server.server_address[1]}/live", "camera")
         n_samples = 0
-        with pytest.raises(AudioError, match="the connection was closed"):
+        with pytest.raises(AudioError, match="camera: (lost|the connection was closed)"):
             while (samples := stream.read()) is not None:
                 n_samples += samples.shape[1]
         stream.close()
@@ -127,6 +127,6 @@ def test_a_stream_of_damaged_packets_alone_is_an_error() -> None:
         MediaStream(Pipe(data), "camera")
 
 
-def test_what_is_no_sound_is_an_error() -> None:
+def test_data_without_sound_is_an_error() -> None:
     with pytest.raises(AudioError, match="camera: cannot be opened"):
         MediaStream(Pipe(b"no sound" * 100), "camera")

@@ -1,4 +1,4 @@
-"""A microphone, with a sound card that is not there."""
+"""A microphone, with a fake sound card."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -14,7 +14,7 @@ QUIET = SimpleNamespace(input_overflow=False)
 
 
 class Card(ModuleType):
-    """The part of sounddevice that is used."""
+    """A fake of the part of sounddevice that is used."""
 
     class PortAudioError(Exception):
         pass

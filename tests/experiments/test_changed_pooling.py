@@ -71,6 +71,6 @@ def test_the_gate_sees_a_share_of_the_features_in_training_alone():
     assert torch.allclose(pooling(segments), made()(segments))
 
 
-def test_a_copy_learns_as_fast():
+def test_a_copy_keeps_the_rate():
     pooling = copy.deepcopy(made(query_rate=5.0))
     assert isinstance(pooling.parametrizations.query[0], Faster)

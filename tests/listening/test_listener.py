@@ -68,7 +68,7 @@ def test_a_lost_source_is_opened_again_and_times_count_the_gap(levels, tagger, l
     assert events(messages) == sorted(expected)
 
 
-def test_seconds_that_opening_takes_do_not_add_up(levels, listening):
+def test_delays_of_opening_the_source_do_not_add_up(levels, listening):
     piece = levels(*[0.0] * 20).waveform  # 8 s
     player = Player(*[piece] * 5, lost=5.0, opening=3.0)
     messages = list(listening(player).messages(Event()))
@@ -117,7 +117,7 @@ def test_it_gives_up_after_the_attempts_that_are_allowed(levels, listening):
     assert [message.type for message in messages] == ["started", "lost"]
 
 
-def test_a_gap_is_no_sound_that_shows_a_stable_connection(levels, listening):
+def test_a_gap_does_not_count_as_sound_of_a_stable_connection(levels, listening):
     short = levels(*[0.0] * 5).waveform
     player = Player(*[short] * 6, lost=20.0, ends=False)
     messages: list[Message] = []

@@ -12,15 +12,15 @@ from earmark.audio.clock import LONGEST_GAP, TrackClock
 from earmark.errors import AudioError
 
 _PROTOCOLS: Final = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtmpt,rtp,rtsp,srt,tcp,tls,udp"
-"""Protocols of a stream, which may name other addresses; a file is none of them."""
+"""Protocols that a stream may use, also for addresses that it names itself; local files are not allowed."""
 _FORMATS: Final = f"{media.DETECTED},hls,rtp,rtsp,sdp"
 _SECONDS_TO_OPEN: Final = 20.0
 _MAX_DAMAGED: Final = 50
 """Damaged packets in a row that are skipped: a stream may begin in the middle of one."""
 _SILENT_SAMPLES: Final = 16384
-"""Silent samples in a block at most: a gap may be long."""
+"""Maximum silent samples in a block: a gap may be long."""
 _BUFFERED: Final = 30.0
-"""Seconds of sound that may have waited in buffers and come at once."""
+"""Maximum seconds of sound that buffers hold, so that it comes at once."""
 _END_SLACK: Final = 1.0
 """Seconds by which a finished recording may be shorter than it states."""
 
@@ -28,7 +28,7 @@ _END_SLACK: Final = 1.0
 class MediaStream:
     """The first sound track of a stream in any format that FFmpeg knows.
 
-    Where its timestamps leave a gap, as behind damaged packets, silence is put in (`TrackClock`).
+    Gaps in its timestamps, as after damaged packets, become silence (`TrackClock`).
 
     Args:
         source: A URL, or an unbuffered stream of bytes such as a pipe.
@@ -120,7 +120,7 @@ class MediaStream:
             return error
 
     def _following(self) -> int | None:
-        """Timestamp of the next frame, which is kept."""
+        """Timestamp of the next frame, which is decoded and kept."""
         self._held = self._decode()
         return None if self._held is None or isinstance(self._held, Exception) else self._position(self._held)
 

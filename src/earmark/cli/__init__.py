@@ -85,7 +85,7 @@ _COMMANDS: Final = {
     ),
     "evidence": (
         "Show which moments of a recording a tag comes from.",
-        "Prints how far the logit of the label falls when a moment is left out. A recording longer than the training "
+        "Prints how far each segment raises or lowers the logit of the label. A recording longer than the training "
         "clips is examined in the part of that length where the label scores highest.",
         "earmark evidence street.wav dog",
     ),

@@ -54,7 +54,7 @@ class EventFlags:
 
 
 def labels_of(text: str | None, labels: LabelSet) -> tuple[str, ...] | None:
-    """The labels that --labels chooses among those of a model; None where it is missing.
+    """The labels of a model that --labels chooses; None without --labels.
 
     Raises:
         DataError: The file cannot be read, or a label is unknown.
@@ -74,7 +74,7 @@ def labels_of(text: str | None, labels: LabelSet) -> tuple[str, ...] | None:
 
 
 def names_file(text: str) -> bool:
-    """Whether the value of --labels is the path of a file; a list may be longer than any path."""
+    """Whether the value of --labels is the path of a file; a list of labels may be longer than a path can be."""
     return os.path.isfile(text)  # noqa: PTH113 (never raises)
 
 

@@ -36,7 +36,7 @@ def export(
         model: A .safetensors checkpoint, weights of a published model, or a name; it is not changed.
         out: The .onnx file to write.
         float16: Store the weights in half precision: half the size, scores differ by some 0.001.
-        int8: Convolutions in 8 bits, other weights in 16: faster, slightly different scores; needs --calibrate.
+        int8: Run convolutions in 8 bits, store other weights in 16: faster, scores differ slightly; needs --calibrate.
         calibrate: Folders of typical recordings, or sources and paths such as esc50:DIR.
         split: Calibrate with these splits, joined by commas, of each source; otherwise with all clips.
         n_clips: Clips of each source to calibrate with, evenly spread.

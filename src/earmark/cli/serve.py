@@ -48,7 +48,7 @@ def serve(
 
     Args:
         model: A model; may be repeated, and requests then choose by name. By default earmark-esc50.
-        host: Address to listen at; 0.0.0.0 for all of this machine.
+        host: Address to listen at; 0.0.0.0 for all addresses of this machine.
         port: Port to listen at; 0 for a free one.
         token: Word that requests must send as `Authorization: Bearer TOKEN`; the page asks for it.
         insecure: Let other machines use the server without a token.
@@ -105,7 +105,7 @@ def _listening(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # who reads the address may connect at once
+        listener.listen()  # clients may connect as soon as the address is printed
     except (OSError, OverflowError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot listen at {host}:{port}: {text}; choose another --port", "port") from error
@@ -124,7 +124,7 @@ def _run(app: Any, listener: socket.socket, settings: ServeSettings) -> None:
         timeout_graceful_shutdown=_SECONDS_TO_STOP,
         server_header=False,
     )
-    # to end a server so is no failure
+    # Ctrl-C and SIGTERM end a server without failure
     try:
         with sigterm_as_interrupt():
             uvicorn.Server(config).run(sockets=[listener])

@@ -142,5 +142,5 @@ def _known(out: Path, journal: ResultsJournal[FileResult] | None, found: Sequenc
 
 
 def _identity(labels: str | None) -> str | None:
-    """Labels as the journal knows them: their names, or the checksum of their file."""
+    """Identity of --labels for the journal: the names, or the checksum of the file."""
     return _checksum(Path(labels)) if labels is not None and names_file(labels) else labels

@@ -61,7 +61,7 @@ def export(
         network: The network; it is set to evaluation mode.
         path: The file to write.
         calibration: Recordings (sample,) at the network's rate, whose activations determine the scales of an int8
-            backbone, whose other weights are stored in half precision; None keeps float32.
+            backbone; the other weights are then stored in half precision. None keeps float32.
         float16: Store the weights in half precision, which halves the file; not with `calibration`.
 
     Raises:

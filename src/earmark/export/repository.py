@@ -47,7 +47,9 @@ def write_repository(
     """
     check_repository(repository)
     is_exported = model.endswith(".onnx")
-    path = hub.find_checkpoint(model, "auto" if is_exported else "torch")  # an unknown model needs no licence
+    path = hub.find_checkpoint(
+        model, "auto" if is_exported else "torch"
+    )  # an unknown model is an error before a missing licence
     licence = licence_of(model, licence)
     if report is not None:
         figures_of(report)  # fails before the export

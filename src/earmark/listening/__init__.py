@@ -1,1 +1,1 @@
-"""Live sound watched for hours: events as messages, gaps, clips and alerts."""
+"""Live sound, watched for hours: messages about events and gaps, clips, alerts."""

@@ -1,4 +1,4 @@
-"""Alerts about events: commands and webhooks, each in a thread of its own, so that the sound never waits for them."""
+"""Alerts about events by commands and webhooks; each kind has a thread, so that the sound never waits for alerts."""
 
 import json
 import shlex
@@ -18,15 +18,15 @@ from earmark.errors import ConfigError
 from earmark.listening.listener import Message
 
 _QUEUED: Final = 100
-"""Alerts that wait at most."""
+"""Maximum alerts that wait."""
 _WEBHOOK_SECONDS: Final = 10.0
 _COMMAND_SECONDS: Final = 60.0
 _SECONDS_TO_END: Final = 10.0
-"""Seconds that remaining alerts have at the end."""
+"""Seconds left for the remaining alerts at the end."""
 
 
 class Alerts:
-    """Delivers messages in a thread. When too many wait, or deliveries fail, a line says so, once until it works again.
+    """Delivers messages in a thread; reports once when too many wait or deliveries fail, and again after a success.
 
     Args:
         name: The kind of alert, in lines about it.
@@ -72,7 +72,7 @@ class Alerts:
 
 
 def _reason(error: Exception) -> str:
-    """One line without the address or the words of the command, which may hold secrets."""
+    """The reason in one line, without the address or the words of the command, which may hold secrets."""
     if isinstance(error, subprocess.CalledProcessError):
         return f"exit status {error.returncode}"
     if isinstance(error, subprocess.TimeoutExpired):
@@ -125,7 +125,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def command(words: str) -> Callable[[Message], object]:
     """A function that runs a command without a shell, with label, onset, offset, score, time and clip as arguments.
 
-    What is unknown is an empty argument. The output of the command is discarded.
+    Unknown values are empty arguments. The output of the command is discarded.
 
     Raises:
         ConfigError: The command is empty, or a quote in it is not closed.

@@ -1,4 +1,4 @@
-"""The number of clips or alerts in an hour."""
+"""A limit on the clips or alerts in an hour."""
 
 from collections import deque
 
@@ -6,14 +6,14 @@ from earmark.inference.events import SECONDS_PER_HOUR
 
 
 class Budget:
-    """At most so many in any 60 minutes; the first ones count.
+    """A limit on clips or alerts in any 60 minutes; the first ones are taken.
 
     >>> budget = Budget(1)
     >>> budget.take(0.0), budget.take(10.0), budget.take(3600.0)
     (True, False, True)
 
     Args:
-        per_hour: The number; None for no limit.
+        per_hour: Maximum number in 60 minutes; None for no limit.
     """
 
     def __init__(self, per_hour: int | None) -> None:
@@ -21,7 +21,7 @@ class Budget:
         self._taken: deque[float] = deque()
 
     def take(self, seconds: float) -> bool:
-        """Whether there is one left at this time; takes it."""
+        """Whether one is left at this time; if so, it is taken."""
         if self._per_hour is None:
             return True
         while self._taken and seconds - self._taken[0] >= SECONDS_PER_HOUR:

@@ -1,4 +1,4 @@
-"""Clips of live events: the recent sound in memory, and a folder for the parts that are kept."""
+"""Clips of live events: the recent sound in memory, and the folder where clips are saved."""
 
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from earmark.listening.budget import Budget
 from earmark.review.names import clip_names, folder_of
 
 _SLACK: Final = 15.0
-"""Seconds kept beyond those that a clip needs: blocks of a network that encodes windows come late."""
+"""Seconds kept beyond those that a clip needs, because a network that encodes windows gives events late."""
 _MAX_CHANNELS: Final = 8
 """Channels of a FLAC file."""
 
@@ -28,7 +28,7 @@ class ClipConfig:
     pre_roll: Annotated[float, Limit(at_least=0, at_most=600)] = 2.0
     """Seconds of sound before the event."""
     longest_clip: Annotated[float, Limit(above=0, at_most=600)] = 30.0
-    """Seconds of an event that are saved at most."""
+    """Maximum seconds of an event that are saved."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -39,7 +39,7 @@ class RecentSound:
 
     Args:
         sample_rate: Hz.
-        seconds: Seconds that are kept at least.
+        seconds: Minimum seconds that are kept.
     """
 
     def __init__(self, sample_rate: int, seconds: float) -> None:
@@ -79,8 +79,8 @@ class ClipFolder:
 
     Args:
         folder: The folder.
-        config: What a clip holds.
-        budget: Number of clips in an hour.
+        config: Extent of a clip.
+        budget: Limit on the clips in an hour.
         report: Takes a line about a clip that could not be saved.
         recording: Name of the recording.
     """
@@ -102,7 +102,7 @@ class ClipFolder:
         return self._config.pre_roll + self._config.longest_clip + delay + _SLACK
 
     def save(self, sound: RecentSound, event: Event, base: float, time: datetime | None) -> str | None:
-        """The path of the event's clip; None if the hour has enough, or the clip cannot be saved.
+        """The path of the event's clip; None if the hour's clips are used up, or the clip cannot be saved.
 
         Args:
             sound: The recent sound.

@@ -13,17 +13,17 @@ from earmark.errors import ConfigError
 from earmark.listening.listener import Message
 
 _QUEUED: Final = 1000
-"""Messages that wait at most while the broker cannot be reached."""
+"""Maximum messages that wait while the broker cannot be reached."""
 _SECONDS_TO_END: Final = 5.0
 _SLICE: Final = 0.02
 """Seconds between two looks at whether the last message has been delivered."""
 _QUEUE_IS_FULL: Final = 15
-"""The code of paho for a message that it has dropped."""
+"""paho's code for a message that it has dropped."""
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 class Mqtt:
-    """Publishes messages to a broker; it connects again by itself and never blocks.
+    """Publishes messages to a broker; reconnects by itself and never blocks.
 
     `TOPIC/messages` has every message, `TOPIC/status` online or offline, `TOPIC/LABEL/state` ON while the label sounds,
     and `TOPIC/LABEL/event` its latest event. A label is described to Home Assistant as a binary sensor when it first
@@ -32,8 +32,8 @@ class Mqtt:
     Args:
         url: The broker, as `mqtt://USER:PASSWORD@HOST:PORT`, or mqtts for TLS.
         topic: Prefix of the topics.
-        labels: Labels that are described at once.
-        report: Takes a line.
+        labels: Labels that are described at the start.
+        report: Takes a line about trouble with the broker.
 
     Raises:
         ConfigError: The URL or the topic is invalid.
@@ -51,7 +51,7 @@ class Mqtt:
         self._described: set[str] = set()
         self._unknown = set(labels)  # to be described and shown, for the broker may not know them or their states
         self._sounding: set[str] = set()
-        self._shown: set[str] = set()  # differs from the line above where the queue was too full for a state
+        self._shown: set[str] = set()  # labels whose published state is ON; a full queue drops changes of state
         self._lock = Lock()
         self._is_full = self._is_lost = self._was_connected = False
         self._delivered: int | None = None  # the latest message that the broker has confirmed
@@ -87,7 +87,7 @@ class Mqtt:
             self._show()
 
     def _show(self) -> None:
-        """Publishes the states that have changed or are unknown; one that the queue drops is tried again."""
+        """Publishes the states that have changed or are unknown; a state that the queue drops is tried again later."""
         for label in sorted((self._sounding ^ self._shown) | self._unknown):
             if label in self._unknown:
                 self._described.discard(label)
@@ -131,9 +131,9 @@ class Mqtt:
         self._is_lost = True
 
     def _published(self, client: Any, userdata: object, mid: int, reason: Any, properties: object) -> None:
-        """The queue has room again, and messages arrive."""
+        """Notes the delivery, and publishes the states that a full queue has dropped, now that it has room."""
         self._delivered = mid
-        # no waiting: this thread has a lock of paho, and the other one waits for that lock while it publishes
+        # never waits: this thread holds a lock of paho, for which the other thread waits while it publishes
         if self._lock.acquire(blocking=False):
             try:
                 self._show()

@@ -24,7 +24,7 @@ _FIRST_WAIT: Final = 1.0
 """Seconds before the first attempt to connect again; each later wait is twice as long."""
 _SLACK: Final = 1e-6
 _STABLE: Final = 10.0
-"""Seconds of sound after which a connection counts as good, so that the waits begin again."""
+"""Seconds of sound after which a connection counts as stable, so that the next waits are short again."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class ListenConfig:
     step: float | None = None
     """Seconds of sound per run of the network, by default one segment; more needs less computing and adds latency."""
     retries: Annotated[int | None, Limit(at_least=0)] = None
-    """Attempts in a row to reach a lost source before giving up; by default without end."""
+    """Attempts in a row to reach a lost source before giving up; by default no limit."""
     longest_wait: Annotated[float, Limit(above=0)] = 60.0
-    """Seconds between two attempts at most; the waits begin with 1 s and double."""
+    """Longest wait between two attempts, in seconds; the waits begin with 1 s and double."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -50,7 +50,7 @@ class ListenConfig:
 
 @dataclass(frozen=True)
 class Message:
-    """A line about the sound. Times are seconds since the listening began; gaps count."""
+    """A line about the sound. Times are seconds since the listening began, gaps included."""
 
     type: Literal["started", "began", "event", "lost", "gap", "finished"]
     """`began` is provisional: the event may still grow; `event` is final. `lost` begins a gap, `gap` ends it."""
@@ -82,19 +82,18 @@ def seconds_since_start() -> float:
 
 
 class Listener:
-    """Watches one source, for ever if it does not end. Its memory is constant.
+    """Watches one source until it ends, in constant memory.
 
-    Where the source is lost, the running events end and the stream starts again behind the gap, whose length is that
-    of the clock.
+    When the source is lost, the running events end. A new stream begins after the gap, whose length the clock measures.
 
     Args:
         open_source: Opens the source; called again after each loss.
         tagger: The model.
         events: Rules of the events; without `per_hour`.
         config: Other settings.
-        is_live: Whether a lost source is opened again, and its sound has the time of day at which it comes.
+        is_live: Whether a lost source is opened again, and its sound dates from when it arrives.
         start: Time of day of the first sample; by default now where the source is live.
-        clips: Where the sound of events is saved.
+        clips: Saves the sound of events; None saves none.
         clock: Returns seconds; measures gaps.
 
     Raises:
@@ -117,7 +116,7 @@ class Listener:
         self._open_source, self._tagger, self._events, self._config = open_source, tagger, events, config
         self._is_live, self._start, self._clips, self._clock = is_live, start, clips, clock
         self._piece: _Piece | None = None
-        self._origin: float | None = None  # of the clock; all pieces count from it, so that no error adds up
+        self._origin: float | None = None  # clock at the start; all pieces count from it, so that errors do not add up
         self._position = 0.0
         self._new_stream(16000)  # an invalid setting is an error before the source is opened
 
@@ -185,7 +184,7 @@ class Listener:
             self._position = self._piece.position
 
     def _place(self, first: Block, piece: "_Piece") -> Message:
-        """Gives a connection its place in time by its first block, which ends when it comes."""
+        """The message about where a connection begins in time: its first block ends when it arrives."""
         length = first.samples.shape[1] / piece.sample_rate
         if self._origin is None:
             self._origin = first.time - length
@@ -230,7 +229,7 @@ class _Piece:
         self._saved: dict[str, tuple[float, str | None]] = {}  # clips of events that still last, by label
 
     def place(self, base: float, start: datetime | None) -> None:
-        """Sets the seconds at which the sound begins."""
+        """Sets when the sound begins, in seconds since the listening began, and the time of day of second 0."""
         self._base, self._start, self.is_placed = base, start, True
 
     @property
@@ -244,7 +243,7 @@ class _Piece:
         return self._base + self.duration
 
     def push(self, samples: np.ndarray) -> Iterator[Message]:
-        """Messages of these samples."""
+        """Takes samples and yields the messages that they cause."""
         if self._sound is not None:
             self._sound.push(samples)
         final = self._stream.push(samples)

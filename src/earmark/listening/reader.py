@@ -13,9 +13,9 @@ import numpy as np
 from earmark.audio.live import LiveSource
 
 _QUEUED: Final = 32
-"""Blocks that wait at most; the source then waits too."""
+"""Maximum blocks that wait; then the source waits too."""
 _SLICE: Final = 0.2
-"""Seconds after which a waiting thread looks whether it is to end."""
+"""Seconds after which a waiting thread checks whether it must end."""
 
 _SECONDS_TO_CLOSE: Final = 0.5
 
@@ -30,7 +30,7 @@ class Opened:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Samples, and the time of the clock when they came."""
+    """Samples, and the clock's time when they arrived."""
 
     samples: np.ndarray
     time: float
@@ -44,7 +44,7 @@ class Ended:
 
 
 class Reader:
-    """Reads a source in a thread: no call of a network or a device can keep the program from ending.
+    """Reads a source in a thread, so that a blocked network or device cannot keep the program from ending.
 
     Args:
         open_source: Opens the source.

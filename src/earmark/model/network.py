@@ -260,7 +260,7 @@ class Network(Stages):
             raise CheckpointError(
                 f"{path}: a head for segments of {stages.config.n_channels} channels without the encoder that makes "
                 f"them ({name}); it cannot score recordings, only encoded segments: segments:DIR or "
-                "audioset-features:DIR. A store that a .safetensors checkpoint encoded gives a model of recordings"
+                "audioset-features:DIR. To tag recordings, encode clips with a .safetensors checkpoint and train again"
             )
         return stages
 

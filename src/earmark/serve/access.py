@@ -24,14 +24,14 @@ def is_local(host: str) -> bool:
 
 
 def check_open(host: str, token: str | None, insecure: bool) -> None:
-    """Refuses to listen beyond this machine without a token.
+    """Checks the token, and that a server without one serves this machine alone or is marked as insecure.
 
     Raises:
-        ConfigError: Other machines could use the server.
+        ConfigError: A header cannot hold the token, or other machines could use the server.
     """
     # a header has no other characters, and loses blanks at its ends
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise ConfigError("a word of ASCII letters, digits and signs was expected, without blanks", "token")
+        raise ConfigError("a word of ASCII letters, digits and punctuation, without blanks, was expected", "token")
     if not (is_local(host) or token or insecure):
         raise ConfigError(
             f"other machines could use a server at {host} without a token; give --token, or --insecure if the network "
@@ -43,7 +43,8 @@ def check_open(host: str, token: str | None, insecure: bool) -> None:
 class Access:
     """Middleware that refuses requests without the token (401) and from pages of other sites (403).
 
-    Without a token, requests must name this machine, for otherwise a site could give its own name this address.
+    Without a token, a server for this machine alone also refuses requests whose header `Host` names another machine:
+    a site could give its own name the address 127.0.0.1 (DNS rebinding).
 
     Args:
         app: The application.
@@ -71,7 +72,7 @@ class Access:
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if self._local and self._token is None and _host_name(host) not in _LOCAL:
-            return 403, "a request to localhost was expected; start the server with --token to give it another name"
+            return 403, "a request to localhost was expected; to use another name, start the server with --token"
         origin = headers.get("origin")
         if origin is not None and _netloc(origin) != host and origin not in self._origins:
             return 403, "pages of other sites may not call this server; its --cors names those that may"

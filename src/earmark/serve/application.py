@@ -41,7 +41,7 @@ _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Headers of every answer: the page loads nothing from elsewhere."""
+"""Headers of every answer; they let the page load nothing from elsewhere."""
 
 
 def application(
@@ -68,7 +68,7 @@ def application(
     work = Work(settings.jobs or n_processors(), settings.queue, settings.time_limit)
     server = Server(taggers, settings, work, shelf, measures)
     streams = Streams(server, token)
-    measures.watch("running", "Requests in work.", lambda: work.n_running)
+    measures.watch("running", "Requests that are computed.", lambda: work.n_running)
     measures.watch("waiting", "Requests that wait.", lambda: work.n_waiting)
     measures.watch("held_recordings", "Held recordings.", lambda: len(shelf))
     measures.watch("streams", "Open live streams.", lambda: streams.n_open)
@@ -130,8 +130,8 @@ async def _tidy(shelf: Shelf) -> None:
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
     whole = {**scope, "root_path": ""}
     if any(route.matches(whole)[0] is Match.PARTIAL for route in http_routes()):
-        raise HTTPException(405, f"{scope['method']} is no method of this path; /api/openapi.json lists those that are")
-    raise HTTPException(404, "no such path; /api/openapi.json lists them")
+        raise HTTPException(405, f"{scope['method']} is no method of this path; /api/openapi.json lists its methods")
+    raise HTTPException(404, "no such path; /api/openapi.json lists all paths")
 
 
 def _http_error(_: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the interface, made of the table of its operations."""
+"""The OpenAPI description of the interface, made from the table of its operations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/api/evidence",
-        "How far the logit of a label falls without each segment, and the attention of each head.",
+        "How far each segment raises the logit of a label (Shapley value), and the attention of each head.",
         routes.evidence,
         _object(
             **_NAMED,
@@ -173,7 +173,7 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/api/recordings",
-        "Hold a recording for a while, to ask for several results by its id.",
+        "Hold a recording for a while, so that requests can name it by its id.",
         routes.hold,
         _STATE,
         (Source,),
@@ -191,7 +191,7 @@ OPERATIONS: Final = (
         "application/octet-stream",
     ),
     Operation("GET", "/healthz", "Whether the server answers.", routes.health, _object(status=_TEXT)),
-    Operation("GET", "/metrics", "Measures for Prometheus.", routes.metrics, "text/plain"),
+    Operation("GET", "/metrics", "Metrics for Prometheus.", routes.metrics, "text/plain"),
 )
 """All operations but the WebSocket `/api/stream`, which OpenAPI does not cover."""
 

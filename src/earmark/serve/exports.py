@@ -1,4 +1,4 @@
-"""Events that a page or a program sends, as a file in a format of annotations."""
+"""Export of events, which a page or a program sends, as a file in a format of annotations."""
 
 import math
 import tempfile
@@ -49,7 +49,7 @@ BODY: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class ExportQuery:
-    """The format."""
+    """Choice of the format."""
 
     format: str = "csv"
     """Name of a format, as `/api/models` lists them."""
@@ -67,7 +67,7 @@ def exported(value: Any, name: str) -> tuple[bytes, str, str]:
         name: Name of the format.
 
     Raises:
-        HTTPException: The body is not as described.
+        HTTPException: The body is not as described, or has too many events.
         DataError: An event is invalid, or the format cannot hold the recordings.
     """
     try:

@@ -1,4 +1,4 @@
-"""Live sound over a WebSocket: samples in, events out when they end, equal to those of the whole recording.
+"""Live sound over a WebSocket: samples in, final events out, equal to those of the whole recording.
 
 The client sends a JSON object with the settings first, then samples in binary messages of any size, and
 `{"type": "finish"}` at the end. The server answers with JSON objects whose `type` is ready, event, scores (on request),
@@ -31,7 +31,7 @@ from earmark.serve.routes import Server, event_values
 INVALID: Final = 1008
 """Close code for messages that are not as described."""
 BUSY: Final = 1013
-"""Close code when too many streams are open, or no samples come."""
+"""Close code when too many streams are open, or no samples arrive."""
 FAULT: Final = 1011
 """Close code when the server fails."""
 _LOG: Final = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ _TYPES: Final = {"int16": "<i2", "float32": "<f4"}
 _LONGEST_REASON: Final = 120
 """Bytes of a reason in a close frame."""
 _SCORES_EVERY: Final = 0.2
-"""Seconds between messages with scores; a client that sends faster than real time gets fewer."""
+"""Minimum seconds between messages with scores, however fast the samples arrive."""
 
 
 @dataclass(frozen=True)
 class StreamQuery:
-    """The samples of a stream."""
+    """Settings of a stream: its samples, model and messages."""
 
     sample_rate: Annotated[int, Limit(at_least=1000, at_most=384_000)]
     """Hz."""
@@ -55,7 +55,7 @@ class StreamQuery:
     model: str | None = None
     """Name of a model; by default the first."""
     scores: Annotated[int, Limit(at_least=0)] = 0
-    """Number of scores in messages about the latest window; 0 for no such messages."""
+    """Number of labels, the best ones, whose latest scores are sent; 0 sends no scores."""
     token: str | None = None
     """The token, which a page cannot send as a header."""
 
@@ -71,7 +71,7 @@ class Streams:
     """The live streams of a server.
 
     Args:
-        server: What requests share.
+        server: Models, settings and counters.
         token: The token; None for none.
     """
 
@@ -162,7 +162,7 @@ class Streams:
         return values
 
     async def _begin(self, socket: WebSocket, values: Mapping[str, Any]) -> tuple[StreamQuery, Stream, Tagger]:
-        """Makes the stream with these settings, and answers that it is ready.
+        """Makes a stream with these settings; returns it with its parameters and the model.
 
         Raises:
             EarmarkError: A setting is invalid.
@@ -217,7 +217,7 @@ class Streams:
 
 
 def _as_parameters(values: Mapping[str, Any]) -> QueryParams:
-    """The object of the first message as parameters: a list repeats one, an object gives LABEL:SCORE."""
+    """The first message as parameters: a list repeats a parameter, an object becomes LABEL:SCORE."""
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Measures of the server for Prometheus."""
+"""Metrics of the server for Prometheus."""
 
 import re
 import time
@@ -27,16 +27,16 @@ class Measures:
         self.events = Counter("earmark_events", "Events returned.", registry=self._registry)
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Adds a number that is read when it is asked for."""
+        """Adds a gauge whose value is read for each answer to Prometheus."""
         Gauge(f"earmark_{name}", text, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All measures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class Measured:
-    """Middleware that counts requests and their times.
+    """Middleware that counts requests and measures their times.
 
     Args:
         app: The application.
@@ -61,7 +61,7 @@ class Measured:
         try:
             await self._app(scope, receive, noting)
         finally:
-            # a label of its own for every path that a client makes up would fill the memory
+            # a metric for every path that a client makes up would fill the memory
             found = _PATHS.match(scope["path"])
             path = found[1] if found else "page"
             self._measures.requests.labels(path, status).inc()

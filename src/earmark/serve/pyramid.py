@@ -19,7 +19,7 @@ COLUMNS: Final = 512
 COLUMNS_PER_SECOND: Final = 50
 """Columns of the finest level; each further level has half as many."""
 FLOOR_DB: Final = -80.0
-_TOP_DB: Final = 50.0  # that of a loud tone: powers are not divided by the size of the window
+_TOP_DB: Final = 50.0  # a loud tone has more than 0 dB, because powers are not divided by the size of the window
 _BLOCK_SECONDS: Final = 10.0
 _MEL: Final = FrontendConfig(
     SAMPLE_RATE, n_fft=1024, hop_length=SAMPLE_RATE // COLUMNS_PER_SECOND, n_mels=96, f_min=50.0, f_max=15000.0
@@ -80,7 +80,7 @@ class Pyramid:
         return cls(sound, samples_to_seconds(n_samples, SAMPLE_RATE), tuple(levels), _drawn(histogram))
 
     def tile(self, level: int, index: int) -> bytes | None:
-        """The columns of a tile, each `n_mels` bytes from low to high; None where there is no such tile."""
+        """The columns of a tile, each `n_mels` bytes from low to high pitch; None where there is no such tile."""
         if not (0 <= level < len(self.levels) and index >= 0):
             return None
         n_bytes, path = COLUMNS * _MEL.n_mels, self.levels[level]
@@ -91,7 +91,7 @@ class Pyramid:
             return file.read(n_bytes)
 
     def description(self) -> dict[str, object]:
-        """The numbers that the page draws by."""
+        """The numbers that the page needs to draw the spectrogram."""
         return {
             "n_mels": _MEL.n_mels,
             "columns_per_second": COLUMNS_PER_SECOND,
@@ -116,7 +116,7 @@ def _drawn(histogram: np.ndarray) -> tuple[int, int]:
 
 
 def _halved(path: Path, target: Path) -> Path:
-    """Columns of half the number: of two, the louder value, so that a short sound stays visible."""
+    """The file of the next level: the maximum of every two columns, so that a short sound stays visible."""
     n_bytes = 2 * COLUMNS * _MEL.n_mels
     with path.open("rb") as source, target.open("xb") as file:
         while data := source.read(64 * n_bytes):

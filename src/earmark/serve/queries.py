@@ -1,4 +1,4 @@
-"""Parameters of the interface: dataclasses, from which reading, checks and the description follow."""
+"""Parameters of the interface as dataclasses; they define reading, checks and the description."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -21,7 +21,7 @@ class Source:
     recording: str | None = None
     """Id of a recording that the server holds (`/api/recordings`), instead of a body."""
     name: str | None = None
-    """Name of the recording in results and errors; a label, never a path."""
+    """Name of the recording in results and errors; never used as a path."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TimelineQuery:
     hop: Annotated[float, Limit(at_least=0.01)] = HOP
     """Seconds from one row to the next."""
     context: Annotated[float | None, Limit(at_least=0, at_most=3600)] = None
-    """Seconds around a row whose scores limit its own; by default half a training clip; 0: none."""
+    """Seconds of the longer window that limits the scores of a row; by default half a training clip; 0: none."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -57,7 +57,7 @@ class ScoresQuery:
     """Choice of the labels in a timeline."""
 
     least: Annotated[float, Limit(at_least=0, at_most=1)] = 0.0
-    """Leave out labels that never score this much."""
+    """Leave out labels whose scores are all lower."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -99,7 +99,7 @@ def read(given: QueryParams, *kinds: type[Any]) -> list[Any]:
 
 
 def label(text: str) -> str:
-    """The text without control characters, for errors."""
+    """The beginning of a text without control characters, for errors."""
     return "".join(c if c.isprintable() else " " for c in text)[:60]
 
 

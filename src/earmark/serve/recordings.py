@@ -1,4 +1,4 @@
-"""Recordings on the server: of one request, or held for a page that looks at them."""
+"""Recordings on the server: each serves one request, or is held for a page."""
 
 import logging
 import secrets
@@ -100,7 +100,7 @@ class Recording:
         """The timeline; the most recent ones are kept.
 
         Raises:
-            Exception: As `encoded`, and what `Tagger.timeline` raises.
+            Exception: One of those of `encoded` or `Tagger.timeline`.
         """
         key = (self.id, model, query)
         known = self._timelines.get(key)
@@ -132,7 +132,7 @@ class Recording:
             _LOG.exception("a recording cannot be decoded")
 
     def check_goes_on(self, stop: threading.Event) -> None:
-        """Raises CancelledError if nobody waits for the work any more."""
+        """Raises CancelledError if nobody waits for the work any longer."""
         if stop.is_set() or self._removed.is_set():
             raise CancelledError
 
@@ -157,7 +157,7 @@ class Recording:
 
 
 class Shelf:
-    """The recordings that the server has.
+    """The uploads of the server, and those that it holds.
 
     Args:
         max_duration: Seconds; decoding stops there.
@@ -176,23 +176,23 @@ class Shelf:
         return len(self._held)
 
     def new(self) -> Recording:
-        """A recording in a folder of its own; its file is still missing."""
+        """A recording in a new folder; the caller writes its file."""
         return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration, self._timelines)
 
     def hold(self, recording: Recording) -> None:
-        """Holds a recording; drops the least recently used ones if they take too much room."""
+        """Holds a recording; drops the least recently used ones if all take too much space."""
         self._held[recording.id] = recording
         self.tidy()
 
     def held(self, name: str) -> Recording:
-        """The recording with this id.
+        """The held recording with this id.
 
         Raises:
-            HTTPException: There is none.
+            HTTPException: No held recording has this id.
         """
         recording = self._held.get(name)
         if recording is None:
-            raise HTTPException(404, f"no recording has this id; recordings are dropped {self._hold:g} s after use")
+            raise HTTPException(404, f"no recording has this id; it is dropped {self._hold:g} s after its last use")
         recording.used = time.monotonic()
         return recording
 
@@ -200,13 +200,13 @@ class Shelf:
         """Removes a held recording.
 
         Raises:
-            HTTPException: There is none.
+            HTTPException: No held recording has this id.
         """
         self.held(name)
         self._forget(name)
 
     def tidy(self) -> None:
-        """Drops recordings that nobody has used for long, and the oldest if they take too much room."""
+        """Drops recordings unused for long, and the least recently used ones if the rest take too much space."""
         now = time.monotonic()
         by_use = sorted(self._held.values(), key=lambda recording: recording.used)
         total, n_left = sum(recording.n_bytes for recording in by_use), len(by_use)
@@ -219,13 +219,13 @@ class Shelf:
             self._forget(recording.id)
 
     def _forget(self, name: str) -> None:
-        # a thread tidies up meanwhile
+        # a thread may tidy up at the same time
         recording = self._held.pop(name, None)
         if recording is not None:
             recording.remove()
 
     def keep(self, recording: Recording) -> None:
-        """Copies an upload to the folder that keeps all, under a new name.
+        """Copies an upload under a new name into the folder `keep`, if there is one.
 
         Raises:
             OSError: The copy cannot be written.
@@ -239,7 +239,7 @@ class Shelf:
             shutil.copyfile(recording.path, temporary)
 
     def close(self) -> None:
-        """Removes everything."""
+        """Removes all recordings and their folder."""
         for name in list(self._held):
             self._forget(name)
         self._root.cleanup()

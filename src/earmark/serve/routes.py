@@ -1,4 +1,4 @@
-"""Answers of the interface, a function for each path."""
+"""Answers of the interface: a function for each operation."""
 
 import asyncio
 import json
@@ -32,12 +32,12 @@ from earmark.serve.work import Work
 
 _Value = TypeVar("_Value")
 _MOST_SCORES: Final = 5_000_000
-"""Scores of a timeline with a shorter hop than the default; more would fill the memory."""
+"""Maximum scores of a timeline whose hop is shorter than the default; more would fill the memory."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """All that requests share."""
+    """Models, settings, recordings and counters, which all requests share."""
 
     taggers: Mapping[str, Tagger]
     """By name; the first is the default."""
@@ -46,7 +46,7 @@ class Server:
     shelf: Shelf
     measures: Measures
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a JSON body is parsed and used."""
+    """Lock that is held while a JSON body is parsed and used."""
 
     def tagger(self, name: str | None) -> tuple[str, Tagger]:
         """A model by name.
@@ -152,7 +152,7 @@ async def events(request: Request) -> Response:
 
 
 async def evidence(request: Request) -> Response:
-    """How far the logit of a label falls without each segment."""
+    """How far each segment raises the logit of a label."""
 
     def analyse(analysis: _Analysis, query: EvidenceQuery) -> dict[str, Any]:
         analysis.tagger.labels.index(query.label)  # refuse an unknown label before the work
@@ -215,7 +215,7 @@ async def models(request: Request) -> Response:
 
 
 async def hold(request: Request) -> Response:
-    """Takes a recording for the page."""
+    """State of a recording that the server holds from now on."""
     server = _server(request)
     read(request.query_params, Source)
     recording = await _received(request, server)
@@ -243,7 +243,7 @@ async def audio(request: Request) -> Response:
     """A held recording as WAV."""
     pyramid = _held(request).pyramid
     if pyramid is None:
-        raise HTTPException(409, "the recording is still being decoded; ask again when its state says ready")
+        raise HTTPException(409, "the recording is not decoded; ask for its state, which is decoding, ready or failed")
     return FileResponse(pyramid.sound, media_type="audio/wav", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -269,7 +269,7 @@ async def metrics(request: Request) -> Response:
 
 
 def event_values(event: Event) -> dict[str, Any]:
-    """An event as JSON has it."""
+    """The values of an event in JSON."""
     return {
         "label": event.label,
         "onset": _rounded(event.onset),
@@ -315,7 +315,7 @@ async def _received(request: Request, server: Server) -> Recording:
 
 @asynccontextmanager
 async def _source(request: Request, server: Server, recording_id: str | None) -> AsyncIterator[Recording]:
-    """The held recording, or that of the body, which is removed in the end."""
+    """The held recording, or the one in the body, which is removed after the block."""
     if recording_id is not None:
         yield server.shelf.held(recording_id)
         return
@@ -327,7 +327,7 @@ async def _source(request: Request, server: Server, recording_id: str | None) ->
 
 
 async def _analysed(request: Request, analyse: Callable[..., Any], *kinds: type[Any]) -> Response:
-    """The JSON of what `analyse` makes of the recording, with the parameters of these kinds."""
+    """The answer with the result of `analyse` as JSON; it gets the recording and the parameters of these kinds."""
     server = _server(request)
     read(request.query_params, Source, *kinds)  # refuse invalid parameters before the body
     asked = request.query_params.get("recording")
@@ -347,7 +347,7 @@ async def _analysed(request: Request, analyse: Callable[..., Any], *kinds: type[
 
 
 def _with_body(request: Request) -> QueryParams:
-    """The parameters of the address and of a JSON body, of which `function_to_apply` may only name what is applied."""
+    """The parameters of the address and of a JSON body; `function_to_apply` may only be sigmoid."""
     more = dict(getattr(request.state, "parameters", {}))
     applied = more.pop("function_to_apply", None)
     if applied not in (None, "sigmoid"):
@@ -358,7 +358,7 @@ def _with_body(request: Request) -> QueryParams:
 
 
 def _rounded(values: Any) -> Any:
-    """Numbers with six decimals, as JSON has them."""
+    """Numbers for JSON, rounded to six decimals."""
     return np.round(np.asarray(values, np.float64), 6).tolist()
 
 

@@ -31,7 +31,7 @@ class ServeSettings:
     hold: Annotated[float, Limit(above=0)] = 1800.0
     """Seconds after its last use for which a recording of the page is held."""
     max_held: Annotated[float, Limit(above=0)] = 4096.0
-    """MB on disk of all held recordings; beyond it the least recently used is dropped."""
+    """MB on disk of all held recordings; beyond it, the least recently used ones are dropped."""
 
     def __post_init__(self) -> None:
         check_settings(self)

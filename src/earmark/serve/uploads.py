@@ -1,4 +1,4 @@
-"""Uploads: the body of a request, in any of three forms, into a private file."""
+"""Uploads: the body of a request, in one of three forms, is written to a private file."""
 
 import asyncio
 import base64
@@ -25,11 +25,11 @@ MB: Final = 1_000_000
 _SLOWEST: Final = 10_000
 """Bytes per second that an upload must reach on average."""
 _LARGEST_JSON: Final = 16 * MB
-"""Bytes of a JSON body; its values fill up to some 30 times as much memory."""
+"""Maximum bytes of a JSON body; its values fill up to some 30 times as much memory."""
 _LARGEST_PARAMETERS: Final = 4000
-"""Characters of the parameters beside a recording, as JSON."""
+"""Maximum characters of the parameters beside a recording, as JSON."""
 _IN_MEMORY: Final = 1 << 16
-"""Bytes of a JSON body in memory while it comes; the rest is on disk."""
+"""Bytes up to which a JSON body stays in memory while it arrives; a larger one is on disk."""
 _LONGEST_NAME: Final = 120
 
 
@@ -82,14 +82,14 @@ def _refusal(status: int, text: str) -> HTTPException:
 
 
 async def save(request: Request, path: Path, parsing: asyncio.Lock) -> tuple[str, dict[str, Any]]:
-    """Writes the recording in a body to a new file; returns its name, a mere label, and parameters beside it.
+    """Writes the recording in a body to a new file; returns the name that the client gives it, and its parameters.
 
     The body is the recording itself, a multipart form with one file, or JSON as Hugging Face's clients send it:
     `{"inputs": BASE64, "parameters": {...}}`.
 
     Args:
         request: The request.
-        path: The file.
+        path: The new file.
         parsing: As for `parsed`.
 
     Raises:
@@ -134,12 +134,12 @@ def _save_json(path: Path, value: Any) -> dict[str, Any]:
 
 
 async def parsed(request: Request, parsing: asyncio.Lock, use: Callable[[Any], _Result]) -> _Result:
-    """The result of a function of the value of a JSON body, called in a thread.
+    """The result of `use` for the value of a JSON body; a thread parses the body and calls `use`.
 
     Args:
         request: The request.
-        parsing: Lock of the server: one value at a time is in memory.
-        use: The function; its result must not hold the value.
+        parsing: Lock of the server, so that one value at a time is in memory.
+        use: Function of the value; its result must not hold the value.
 
     Raises:
         HTTPException: The body is no JSON, or too large.
@@ -165,7 +165,7 @@ def _used(body: IO[bytes], use: Callable[[Any], _Result]) -> _Result:
 
 
 def label(name: str) -> str:
-    r"""A file name from a client as a label: without folders and control characters, never a path.
+    r"""The last part of a file name from a client, without control characters; for people, never a path.
 
     >>> label("..\\..\\etc/passwd"), label("")
     ('passwd', 'recording')
@@ -177,7 +177,7 @@ def label(name: str) -> str:
 
 @contextmanager
 def named(path: Path, name: str) -> Iterator[None]:
-    """In the block, errors about the file name the client's label instead of the path."""
+    """Context in which errors about the file give the client's name for it instead of the path."""
     try:
         yield
     except AudioError as error:

@@ -1,4 +1,4 @@
-"""The queue of requests: a few threads compute, and the work of a client that has left stops."""
+"""The queue of requests: a few threads compute; when a client leaves, its work stops."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 _Value = TypeVar("_Value")
 Task = Callable[[threading.Event], _Value]
-"""Work that ends with CancelledError soon after the event is set."""
+"""Function that raises CancelledError soon after the event is set."""
 
 
 class Work:
@@ -95,7 +95,7 @@ class Work:
 def _result(answer: asyncio.Future[_Value]) -> _Value:
     try:
         return answer.result()
-    except asyncio.CancelledError as error:  # the task's: if the request itself is cancelled, nobody waits here
+    except asyncio.CancelledError as error:  # of the task: if the request itself is cancelled, nobody waits here
         text = "the work was stopped, because the recording was removed or the server ends; send the recording again"
         raise HTTPException(503, text) from error
 

@@ -154,7 +154,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "audioset-features": Recipe(
         description="AudioSet's released features: pooling and classifier behind a perceptron of one layer",
         cost="66,480 clips, 3 passes over the balanced set: about a minute on a processor core",
-        # chosen on validation clips (results/audioset/search.md); other poolings than GMAP need the low dropout
+        # chosen on validation clips (results/audioset/search.md); most poolings other than GMAP need the low dropout
         config=replace(
             _RELEASED,
             perceptron_layers=1,

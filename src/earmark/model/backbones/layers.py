@@ -38,7 +38,7 @@ def _channels_last(x: Tensor) -> bool:
 
 
 class _RealFrames(torch.autograd.Function):
-    """The frames of a batch with these numbers, as one long clip; PyTorch's own gradient would add them one by one."""
+    """Chosen frames of a batch as one long clip; PyTorch's own gradient would add them one by one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, real: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class _RealFrames(torch.autograd.Function):
 
 
 class _PutFrames(torch.autograd.Function):
-    """A batch with these frames at these places and zeros elsewhere: the inverse of `_RealFrames`."""
+    """A batch with given frames at their places and zeros elsewhere: the inverse of `_RealFrames`."""
 
     @staticmethod
     def forward(ctx: Any, frames: Tensor, real: Tensor, shape: torch.Size) -> Tensor:
@@ -129,7 +129,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return total
 
     def _normalized_apart(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The same as `_normalized`: PyTorch's own kernel normalises the real frames, copied out and back.
+        """The result of `_normalized`, by PyTorch's own kernel on a copy of the real frames.
 
         On the CPU this takes a fraction of the time and memory of the sums in `_normalized`; on a GPU it would wait for
         the number of real frames.

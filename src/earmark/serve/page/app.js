@@ -57,7 +57,7 @@ function moved(time) {
 
 // files
 
-/** Sends files to the server; of sound of the microphone, the page has the only copy. */
+/** Sends files to the server. The page has the only copy of a recording from the microphone. */
 function add(files, isOnlyCopy = false) {
   say("");
   for (const file of files) {
@@ -299,7 +299,7 @@ on("export", "submit", (event) => {
 });
 on("model", "change", () => {
   if (!shown) return;
-  const [recording, model] = [shown, byId("model").value]; // another recording may be in view in the end
+  const [recording, model] = [shown, byId("model").value]; // another recording may be shown when this one is ready
   recording.model = model;
   recording.thresholds.clear();
   recording.isWanted = true;

@@ -34,7 +34,7 @@ export class Live {
 
   async start() {
     this.page.say("");
-    if (!navigator.mediaDevices) throw new Error("The browser gives the microphone to https pages and to localhost alone.");
+    if (!navigator.mediaDevices) throw new Error("The browser gives the microphone only to https pages and to localhost.");
     byId("live-start").disabled = true;
     const processing = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     this.microphone = await navigator.mediaDevices.getUserMedia({ audio: processing });
@@ -83,7 +83,7 @@ export class Live {
   take(message) {
     if (message.type === "ready") {
       const seconds = (message.window + message.latency).toFixed(1);
-      byId("live-latency").textContent = `A score looks at ${message.window} s of sound and comes at most ${message.latency.toFixed(1)} s ` +
+      byId("live-latency").textContent = `A score covers ${message.window} s of sound and comes at most ${message.latency.toFixed(1)} s ` +
         `later. An event is listed when it has ended, up to ${seconds} s after its sound. Sound stays on this server.`;
     } else if (message.type === "event") {
       const item = document.createElement("li");
@@ -134,7 +134,7 @@ export class Live {
     this.keep();
   }
 
-  /** What was recorded becomes a file, once. */
+  /** Turns the recorded sound into a file, once. */
   keep() {
     const pieces = this.pieces;
     this.pieces = [];
