@@ -113,7 +113,7 @@ def test_a_clock_that_a_camera_sets_is_no_gap(seconds: int, n_silent: int) -> No
         answering.start()
         stream = MediaStream(f"http://127.0.0.1:{server.server_address[1]}/live", "camera")
         n_samples = 0
-        with pytest.raises(AudioError, match="camera: (lost|the connection was closed)"):
+        with pytest.raises(AudioError, match=r"camera: (lost|the connection was closed)"):
             while (samples := stream.read()) is not None:
                 n_samples += samples.shape[1]
         stream.close()
