@@ -87,7 +87,7 @@ def test_a_subscriber_gets_messages_states_and_descriptions(
     assert by_topic["home/garden/rain/state"] == ["OFF"], "a state of an earlier run may be ON still"
 
 
-def test_a_broker_that_has_forgotten_all_is_told_again(
+def test_a_broker_that_has_forgotten_all_gets_it_again(
     port: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     lines: list[str] = []

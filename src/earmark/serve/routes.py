@@ -81,7 +81,7 @@ class _Analysis:
 
 
 class _Stoppable:
-    """An engine that first asks whether the work goes on; what `check` raises ends the work.
+    """An engine whose calls first check that somebody still wants them; what `check` raises ends the work.
 
     Args:
         engine: The engine.
