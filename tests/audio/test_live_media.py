@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO, FileIO
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, (2, 50 * FRAME)).astype(np.float
 
 
 def encoded(codec: str, starts: Sequence[int], spoil: Callable[[int, bytes], bytes] = lambda i, data: data) -> bytes:
-    """A Matroska file whose frames begin at these multiples of 20 ms.
+    """A Matroska stream, without a stated length, whose frames begin at these multiples of 20 ms.
 
     Args:
         codec: The codec.
@@ -28,7 +30,7 @@ def encoded(codec: str, starts: Sequence[int], spoil: Callable[[int, bytes], byt
         spoil: Changes the bytes of a packet.
     """
     buffer = BytesIO()
-    with av.open(buffer, "w", format="matroska") as container:
+    with av.open(buffer, "w", format="matroska", options={"live": "1"}) as container:
         stream = container.add_stream(codec, rate=RATE, layout="stereo")
         packets: list[Any] = []
         for i, start in enumerate(starts):
@@ -92,6 +94,31 @@ def test_sound_after_damaged_packets_keeps_its_time() -> None:
     assert abs(late) <= RATE / 1000, "the timestamps are rounded to milliseconds"
     assert np.abs(damaged[:, 11 * FRAME : 18 * FRAME]).max() == 0
     assert np.abs(damaged[:, 40 * FRAME + late :] - whole[:, 40 * FRAME :]).max() < 0.05
+
+
+@pytest.mark.parametrize(("seconds", "n_silent"), [(2, 100), (120, 0)])
+def test_a_clock_that_a_camera_sets_is_no_gap(seconds: int, n_silent: int) -> None:
+    data = encoded("pcm_s16le", [*range(25), *range(25 + 50 * seconds, 50 + 50 * seconds)])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        answering = Thread(target=server.handle_request)
+        answering.start()
+        stream = MediaStream(f"http://127.0.0.1:{server.server_address[1]}/live", "camera")
+        n_samples = 0
+        with pytest.raises(AudioError, match=r"camera: (lost|the connection was closed)"):
+            while (samples := stream.read()) is not None:
+                n_samples += samples.shape[1]
+        stream.close()
+        answering.join()
+    assert n_samples == (50 + n_silent) * FRAME
 
 
 def test_a_stream_of_damaged_packets_alone_is_an_error() -> None:

@@ -8,6 +8,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from earmark.cli.live_sources import named_source
+from earmark.errors import AudioError, EarmarkError
 
 
 def named(source, sample_rate=None, channels=None):
@@ -19,6 +20,17 @@ def standard_input(monkeypatch):
     with Path(os.devnull).open() as empty:
         monkeypatch.setattr(sys, "stdin", empty)
         yield
+
+
+def test_an_input_that_has_ended_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "sound"
+    path.write_bytes(b"no sound" * 100)
+    with path.open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        source = named("-")
+        with pytest.raises(EarmarkError, match="standard input: cannot be opened") as error:
+            source.open()
+    assert not isinstance(error.value, AudioError), "a lost source is opened again"
 
 
 def test_a_url_is_shown_without_its_secrets():

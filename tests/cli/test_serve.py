@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from earmark import cli
 
@@ -27,6 +28,11 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
             )
             with urllib.request.urlopen(request) as answer:
                 assert json.load(answer)["models"][0]["name"] == "earmark-esc50"
+            with connect(
+                f"{line.split()[2].replace('http', 'ws')}/api/stream",
+                additional_headers={"Authorization": "Bearer secret"},
+            ) as stream:
+                assert stream.protocol.extensions == [], "a short message could unpack to a very long one"
             assert len(list(tmp_path.glob("earmark-serve-*"))) == 1
             process.send_signal(signal.SIGTERM)
             assert (process.wait(), process.stderr.read()) == (0, "")

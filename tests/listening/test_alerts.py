@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,16 +21,27 @@ PATIENCE = 60.0
 EVENT = Message("event", 12.5, 14.0, "$(touch x); dog", 0.75)
 
 
+keys: list[str | None] = []
+"""The header Authorization of each request."""
+
+
 @contextmanager
 def receiver(status: int = 204) -> Iterator[tuple[str, list[tuple[str, object]]]]:
     """A web server, and what was posted to it."""
     received: list[tuple[str, object]] = []
+    keys.clear()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.headers["Content-Type"], json.loads(body)))
+            keys.append(self.headers["Authorization"])
             self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *words: object) -> None: ...
@@ -56,6 +68,29 @@ def test_a_webhook_gets_the_event_as_json() -> None:
     with receiver() as (url, received), closing(Alerts("webhook", webhook(url), pytest.fail)) as sent:
         sent.offer(EVENT)
     assert received == [("application/json", EVENT.to_json())]
+
+
+def test_a_user_and_a_password_in_the_address_are_a_header() -> None:
+    with receiver() as (url, received):
+        with closing(Alerts("webhook", webhook(url.replace("://", "://me:s%40fe@")), pytest.fail)) as sent:
+            sent.offer(EVENT)
+        assert (len(received), keys) == (1, [f"Basic {b64encode(b'me:s@fe').decode()}"])
+
+
+def test_a_redirection_that_would_lose_the_event_is_a_failure() -> None:
+    lines: list[str] = []
+    with receiver(301) as (url, _), closing(Alerts("webhook", webhook(url), lines.append)) as sent:
+        sent.offer(EVENT)
+    assert lines == ["webhook: an alert failed (HTTP status 301); later ones are tried"]
+
+
+def test_alerts_that_the_end_cuts_off_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "_SECONDS_TO_END", 0.01)
+    go, lines = threading.Event(), []
+    with closing(Alerts("slow", lambda message: go.wait(), lines.append)) as sent:
+        sent.offer(EVENT)
+    go.set()
+    assert lines == ["slow: some alerts were not sent before the end"]
 
 
 def test_failures_are_reported_once_without_secrets_and_later_alerts_are_tried() -> None:
@@ -109,7 +144,10 @@ def test_invalid_commands_are_refused(words: str) -> None:
         command(words)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "example.org/hook", "http://"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "example.org/hook", "http://", "http://[::1", "http://u:pa/ss@host"]
+)
 def test_invalid_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"webhook: .*http://"):
+    with pytest.raises(ConfigError, match=r"webhook: .*http://") as error:
         webhook(url)
+    assert "pa" not in str(error.value)

@@ -64,6 +64,14 @@ def test_a_clip_that_cannot_be_saved_is_reported_and_the_listening_continues(lev
     assert len(lines) == 1 and str(tmp_path / "low") in lines[0]
 
 
+def test_clips_of_recordings_without_a_time_do_not_replace_each_other(levels, listening, tmp_path):
+    waveform = levels(-0.1, 0.5, -0.1).waveform
+    for recording in ("day 1/street.wav", "day 1/garden.wav"):
+        clips = ClipFolder(tmp_path, ClipConfig(), Budget(None), pytest.fail, recording)
+        assert list(listening(Player(waveform), is_live=False, clips=clips).messages(Event()))
+    assert sorted(path.name.split("_")[0] for path in tmp_path.rglob("*.flac")) == ["garden", "street"]
+
+
 def test_labels_and_names_stay_inside_the_folder(tmp_path):
     sound = RecentSound(RATE, 10.0)
     sound.push(np.zeros((1, 3000), np.float32))

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -83,6 +84,57 @@ def test_a_subscriber_gets_messages_states_and_descriptions(
     assert described["state_topic"] == "home/garden/dog_bark/state"
     assert described["availability_topic"] == "home/garden/status"
     assert "homeassistant/binary_sensor/home_garden/rain/config" in by_topic
+    assert by_topic["home/garden/rain/state"] == ["OFF"], "a state of an earlier run may be ON still"
+
+
+def test_a_broker_that_has_forgotten_all_gets_it_again(
+    port: int, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    lines: list[str] = []
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", ["Rain"], lines.append)) as mqtt:
+        with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+            mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
+            wait_until(lambda: ("garden/dog_bark/state", "ON") in received)
+        wait_until(lambda: lines and "the connection to the broker is lost" in lines[-1])
+        with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+            wait_until(lambda: ("garden/dog_bark/state", "ON") in received)
+            wait_until(lambda: ("garden/rain/state", "OFF") in received)
+            topics = [topic for topic, _ in received]
+            assert sum("/config" in topic for topic in topics) == 2
+            assert "garden/messages" not in topics, "what has arrived is not sent twice"
+
+
+def test_the_last_messages_wait_for_a_connection_that_is_being_made(
+    port: int, tmp_path: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ending = Event()
+    publish, connect = Mqtt._publish, paho.Client._create_socket
+
+    def noted(self: Mqtt, name: str, *words: Any, **options: Any) -> Any:
+        sent = publish(self, name, *words, **options)
+        if name == "status":
+            is_ending.set()
+        return sent
+
+    monkeypatch.setattr(Mqtt, "_publish", noted)
+    with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+        monkeypatch.setattr(paho.Client, "_create_socket", lambda self: is_ending.wait() and connect(self))
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], pytest.fail)) as mqtt:
+            mqtt.offer(EVENT, set())
+        assert is_ending.is_set()
+        wait_until(lambda: ("garden/messages", json.dumps(EVENT.to_json())) in received)
+
+
+def test_a_broker_that_cannot_be_reached_is_reported_once(
+    port: int, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paho.Client, "_reconnect_wait", lambda self: None)
+    lines: list[str] = []
+    attempts: list[object] = []
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], lines.append)) as mqtt:
+        mqtt._client.on_pre_connect = lambda *words: attempts.append(words)
+        wait_until(lambda: len(attempts) > 3)
+    assert lines == ["mqtt: the broker cannot be reached; it is tried again"]
 
 
 def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
@@ -95,7 +147,7 @@ def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
         for _ in range(10):
             mqtt.offer(Message("began", 13.0, label="Rain", score=0.5), {"Dog bark", "Rain"})
         mqtt.offer(EVENT, {"Rain"})
-        assert lines == ["mqtt: 10 messages wait already; new ones are dropped"]
+        assert lines.count("mqtt: 10 messages wait already; new ones are dropped") == 1
         with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
             wait_until(lambda: ("garden/dog_bark/state", "OFF") in received)
             wait_until(lambda: ("garden/rain/state", "ON") in received)
@@ -104,7 +156,7 @@ def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
 
 
 def test_without_a_broker_nothing_waits() -> None:
-    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], pytest.fail)) as mqtt:
+    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], lambda line: None)) as mqtt:
         mqtt.offer(EVENT, {"Dog bark"})
 
 
@@ -113,6 +165,9 @@ def test_without_a_broker_nothing_waits() -> None:
     [
         ("http://broker", "earmark", "mqtt: an address"),
         ("mqtt://", "earmark", "mqtt: an address"),
+        ("mqtt://broker..local", "earmark", "mqtt: an address"),
+        ("mqtt://[::1", "earmark", "mqtt: an address"),
+        ("mqtt://me:pa/ss@broker", "earmark", "mqtt: an address"),
         ("mqtt://broker", "a/#", "topic: a topic without"),
         ("mqtt://broker", "", "topic: a topic without"),
     ],

@@ -17,7 +17,7 @@ from earmark.audio.recording import Audio
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.events import EventSettings
 from earmark.inference.tagger import Tagger
-from earmark.listening.listener import ListenConfig, Listener, Message
+from earmark.listening.listener import ListenConfig, Listener, Message, seconds_since_start
 from tests.listening.conftest import RATE, Player
 
 RULES = EventSettings(max_gap=0.5, min_duration=0.3, pad=0.1)
@@ -73,6 +73,26 @@ def test_delays_of_opening_the_source_do_not_add_up(levels, listening):
     player = Player(*[piece] * 5, lost=5.0, opening=3.0)
     messages = list(listening(player).messages(Event()))
     assert [m.offset for m in messages if m.type == "gap"] == [pytest.approx(13 * n) for n in range(1, 5)]
+
+
+def test_sound_that_cannot_be_analysed_is_a_loss_and_at_the_start_an_error(levels, listening):
+    broken = levels(*[0.5] * 20).waveform.copy()
+    broken[6000:] = np.nan
+    messages = list(listening(Player(broken, levels(*[0.0] * 5).waveform, lost=3.0)).messages(Event()))
+    assert [m.type for m in messages if not m.label] == ["started", "lost", "gap", "finished"]
+    assert "NaN" in next(m.reason for m in messages if m.type == "lost")
+    assert [e[1:3] for e in events(messages)] == [(0, 6)], "the running event ends and is not lost"
+    player = Player(broken[6000:], broken[6000:])
+    with pytest.raises(AudioError, match="NaN"):
+        list(listening(player).messages(Event()))
+    assert player.n_opened == 1
+
+
+def test_seconds_asleep_are_a_gap(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("time.CLOCK_BOOTTIME", 7, raising=False)
+    monkeypatch.setattr("time.clock_gettime", lambda clock: 1e6 if clock == 7 else 0.0, raising=False)
+    assert seconds_since_start() == 1e6
 
 
 def test_events_that_last_when_the_source_is_lost_end_there(levels, listening):

@@ -56,6 +56,21 @@ def test_a_source_that_cannot_be_opened_is_the_end():
     assert found == [] and "nobody answers" in str(ended.error)
 
 
+def test_a_source_that_cannot_be_closed_has_ended():
+    release = Event()
+
+    class Stuck(Source):
+        def close(self):
+            release.wait()
+
+    with closing(Reader(lambda: Stuck(error=AudioError("microphone: gone")))) as reader:
+        found = [reader.next()]
+        while not isinstance(found[-1], Ended) and found.count(None) < 100:
+            found.append(reader.next())
+        release.set()
+    assert isinstance(found[-1], Ended) and "gone" in str(found[-1].error)
+
+
 def test_a_source_that_never_answers_does_not_keep_the_reader_from_closing():
     release = Event()
     with closing(Reader(lambda: Source(wait=release))) as reader:

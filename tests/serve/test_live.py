@@ -3,10 +3,12 @@
 import io
 import json
 import socket
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import soundfile
+from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -94,6 +96,7 @@ def test_scores_of_the_moment_come_on_request(client, tone):
         ('{"sample_rate": 99}', "sample_rate: from 1000"),
         ('{"sample_rate": 8000, "format": "mp3"}', "format: one of int16, float32"),
         ('{"sample_rate": 8000, "n_channels": 999}', "n_channels: from 1 to 16"),
+        ('{"sample_rate": 8000, "scores": -1}', "scores: at least 0"),
         ('{"sample_rate": 8000, "colour": 1}', "colour: one of the parameters"),
         ('{"sample_rate": 8000, "threshold": {"cat": 0.5}}', "cat"),
         ('{"sample_rate": 8000, "model": "../x"}', "model: one of mean"),
@@ -146,6 +149,50 @@ def test_more_streams_than_allowed_and_silent_ones_are_closed(open_client):
                 second.receive_text()
         assert closed.value.code == 1013
         assert "no samples for 0.3 s" in json.loads(first.receive_text())["error"]
+
+
+def test_a_client_without_the_token_takes_no_stream(open_client):
+    client = open_client(token="secret", streams=1, connections=2)
+    with client.websocket_connect(STREAM), client.websocket_connect(STREAM) as second:
+        second.send_text(json.dumps(settings(token="secret")))
+        assert json.loads(second.receive_text())["type"] == "ready"
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(STREAM):
+            pass
+        assert denied.value.status_code == 503 and "no more than 2 connections" in denied.value.json()["error"]
+
+
+def test_a_client_that_reads_nothing_loses_its_stream(serve, wait_until):
+    server = serve(stream_timeout=1.0)
+    measures = server.app.state.server.measures
+    loud = (np.arange(100_000) // 400 % 2 - 0.5).astype(np.float32).tobytes()
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        raw.connect((server.host, server.port))
+        options = {"sock": raw, "max_queue": 1, "compression": None, "close_timeout": 0.1}
+        with connect(f"ws://{server.address}/api/stream", **options) as stream:
+            stream.send(json.dumps(settings(threshold=0.6, window=0.4, context=0)))
+            stream.recv()
+            assert b"earmark_streams 1.0" in measures.text()
+            with suppress(ConnectionClosed, TimeoutError):
+                raw.settimeout(5.0)
+                while b"earmark_streams 1.0" in measures.text():
+                    stream.send(loud)
+            wait_until(lambda: b"earmark_streams 0.0" in measures.text())
+
+
+def test_a_failing_network_is_an_error_and_logged(open_client, mean_engine, caplog):
+    class Broken(mean_engine):
+        def encode(self, waveform):
+            raise RuntimeError("boom")
+
+    with open_client(Broken()).websocket_connect(STREAM) as stream:
+        stream.send_text(json.dumps(settings()))
+        stream.receive_text()
+        stream.send_bytes(bytes(40_000))
+        assert json.loads(stream.receive_text()) == {"type": "error", "error": "the server failed; its log says why"}
+        with pytest.raises(WebSocketDisconnect) as closed:
+            stream.receive_text()
+    assert closed.value.code == 1011 and "boom" in caplog.text
 
 
 def test_a_flood_is_slowed_down_and_huge_messages_are_refused(serve):

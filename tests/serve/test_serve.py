@@ -145,7 +145,7 @@ class TestResults:
     def test_the_description_covers_every_path_and_parameter(self, client):
         described = client.get("/api/openapi.json").json()
         operations = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
-        assert operations == {(entry.method, entry.path.replace(":int", "")) for entry in OPERATIONS}
+        assert operations == {(entry.method, entry.path) for entry in OPERATIONS}
         parameters = {entry["name"]: entry for entry in described["paths"]["/api/events"]["post"]["parameters"]}
         assert {"model", "recording", "window", "hop", "threshold", "release"} <= parameters.keys()
         assert all(entry["description"] for entry in parameters.values())
@@ -178,10 +178,10 @@ class TestHeldRecordings:
         drawn = state["spectrogram"]
         tile = np.frombuffer(client.get(f"{address}/spectrogram/0/0").content, np.uint8).reshape(-1, drawn["n_mels"])
         assert len(tile) == pytest.approx(4 * drawn["columns_per_second"], abs=1)
-        for path in ("spectrogram/0/1", "spectrogram/9/0", "spectrogram/0/999999999999"):
+        for path in ("spectrogram/0/1", "spectrogram/9/0", "spectrogram/0/999999999999", f"spectrogram/0/{'9' * 5000}"):
             assert client.get(f"{address}/{path}").status_code == 404
 
-    def test_it_is_removed_on_request_and_by_time_and_room(self, open_client, sound, wait_until):
+    def test_it_is_removed_on_request_and_by_time_and_room(self, open_client, sound, wait_until, monkeypatch):
         client = open_client(max_held=0.5)
         first, second = ready(client, sound), ready(client, sound)
         client.app.state.server.shelf.tidy()
@@ -189,6 +189,11 @@ class TestHeldRecordings:
         assert client.delete(f"/api/recordings/{second['id']}").status_code == 204
         assert client.post("/api/tag", params={"recording": second["id"]}).status_code == 404
         assert private_files(client) == []
+        monkeypatch.setattr("earmark.serve.recordings._MOST_HELD", 1)
+        client = open_client()
+        first, second = ready(client, sound), ready(client, sound)
+        assert client.get(f"/api/recordings/{first['id']}").status_code == 404
+        assert client.get(f"/api/recordings/{second['id']}").status_code == 200
         client = open_client(hold=1e-9)
         client.post("/api/recordings", content=sound)
         client.app.state.server.shelf.tidy()
@@ -213,6 +218,30 @@ class TestHeldRecordings:
         thread.join()
         assert answers[0].status_code == 503 and "the recording was removed" in answers[0].json()["error"]
 
+    def test_scores_over_time_stop_with_it(self, open_client, sound, mean_engine):
+        begun, goes_on = threading.Event(), threading.Event()
+
+        class Waiting(mean_engine):
+            n_classified = 0
+
+            def classify(self, segments, mask=None):
+                self.n_classified += 1
+                begun.set()
+                goes_on.wait()
+                return super().classify(segments, mask)
+
+        engine = Waiting()
+        client, answers = open_client(engine), []
+        # two calls: one for the windows, and one for their contexts
+        asked = {"recording": ready(client, sound)["id"], "window": 0.4, "context": 2}
+        thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
+        thread.start()
+        begun.wait()
+        assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
+        goes_on.set()
+        thread.join()
+        assert (answers[0].status_code, engine.n_classified) == (503, 1)
+
     def test_a_failure_of_the_server_ends_the_wait_for_it(self, client, sound, monkeypatch, caplog):
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -233,6 +262,26 @@ class TestHeldRecordings:
         )
         assert client.post("/api/timeline", content=sound).status_code == 200
 
+    def test_timelines_of_all_recordings_have_one_limit(self, open_client, sound, mean_engine, monkeypatch):
+        class Counting(mean_engine):
+            n_classified = 0
+
+            def classify(self, segments, mask=None):
+                self.n_classified += 1
+                return super().classify(segments, mask)
+
+        def n_computed(client, engine):
+            ids = [ready(client, sound)["id"] for _ in range(2)]
+            for recording in (*ids, *ids):
+                assert client.post("/api/events?context=0", params={"recording": recording}).status_code == 200
+            return engine.n_classified
+
+        engine = Counting()
+        n_of_both = n_computed(open_client(engine), engine)
+        monkeypatch.setattr("earmark.serve.recordings._TIMELINE_BYTES", 1)
+        engine = Counting()
+        assert n_computed(open_client(engine), engine) == 2 * n_of_both
+
     def test_one_that_cannot_be_read_says_why(self, client):
         state = ready(client, b"no sound" * 100, "../../etc/passwd")
         assert state["state"] == "failed" and state["error"].startswith("passwd: cannot be read")
@@ -250,6 +299,17 @@ class TestUploads:
         client.post("/api/tag", files={"file": ("../../evil.wav", sound)})
         (kept,) = (tmp_path / "kept").iterdir()
         assert kept.suffix == ".wav" and "evil" not in kept.name and kept.read_bytes() == sound
+
+    def test_a_copy_that_cannot_be_completed_is_not_kept(self, open_client, sound, tmp_path, monkeypatch):
+        def full(source, target):
+            Path(target).write_bytes(sound[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        client = open_client(keep=tmp_path / "kept")
+        client._transport.raise_server_exceptions = False
+        monkeypatch.setattr("earmark.serve.recordings.shutil.copyfile", full)
+        assert client.post("/api/tag", content=sound).status_code == 500
+        assert list((tmp_path / "kept").iterdir()) == [] == private_files(client)
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "..\\..\\x", "a\0b\nc", "..", "", "/", "x" * 9999])
     def test_a_file_name_is_a_label(self, client, name):
@@ -524,6 +584,8 @@ class TestExport:
             ({"files": [{"name": "a", "events": [{"label": "x", "onset": -1, "offset": 2}]}]}, "csv"),
             ({"files": [{"name": "a", "events": [{"label": "x", "onset": "nan", "offset": 2}]}]}, "csv"),
             ({"files": [{"name": "a", "events": []}, {"name": "b", "events": []}]}, "audacity"),
+            ({"files": [{"name": "a", "duration": "inf", "events": []}]}, "label-studio"),
+            ({"files": [{"name": "a", "duration": -1, "events": []}]}, "csv"),
             (FILES, "../etc"),
         ],
     )

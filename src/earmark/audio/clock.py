@@ -30,6 +30,8 @@ class TrackClock:
 
     def __init__(self, sample_rate: int, end: float | None = None) -> None:
         self._rate = sample_rate
+        self.longest_gap = LONGEST_GAP
+        """Seconds of the longest silence that is put in now."""
         self._end = None if end is None else round(end * sample_rate)
         self._tolerance = round(TOLERANCE * sample_rate)
         self._shift = 0
@@ -72,7 +74,7 @@ class TrackClock:
 
     def _is_believed(self, gap: int) -> bool:
         latest = self.n_samples + gap - self._rate  # a second of slack: stated lengths are rounded
-        return 0 < gap <= LONGEST_GAP * self._rate and (self._end is None or latest <= self._end)
+        return 0 < gap <= self.longest_gap * self._rate and (self._end is None or latest <= self._end)
 
     def _note_silence(self, gap: int) -> None:
         if self.n_samples == 0:

@@ -1,5 +1,6 @@
 """Live sound by FFmpeg: network streams of cameras and radios, and encoded sound from a pipe."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Final
@@ -7,7 +8,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from earmark.audio import media
-from earmark.audio.clock import TrackClock
+from earmark.audio.clock import LONGEST_GAP, TrackClock
 from earmark.errors import AudioError
 
 _PROTOCOLS: Final = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtmpt,rtp,rtsp,srt,tcp,tls,udp"
@@ -18,6 +19,8 @@ _MAX_DAMAGED: Final = 50
 """Damaged packets in a row that are skipped: a stream may begin in the middle of one."""
 _SILENT_SAMPLES: Final = 16384
 """Maximum silent samples in a block: a gap may be long."""
+_BUFFERED: Final = 30.0
+"""Maximum seconds of sound that buffers hold, so that it comes at once."""
 _END_SLACK: Final = 1.0
 """Seconds by which a finished recording may be shorter than it states."""
 
@@ -66,6 +69,7 @@ class MediaStream:
             self.sample_rate: int = first.sample_rate
             self.n_channels: int = first.layout.nb_channels
             self._clock = TrackClock(self.sample_rate)
+            self._latest = time.monotonic()
             self._zero: float | None = None
             self._held: Any = first
             self._n_silent = 0
@@ -96,6 +100,11 @@ class MediaStream:
         if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.n_channels):
             raise AudioError(f"{self._name}: its sample rate or number of channels has changed")
         self._sound = media.frame_samples(frame).T
+        now = time.monotonic()
+        if self._is_url and self._end is None:
+            # what comes at once is no gap of minutes: a camera has set its clock
+            self._clock.longest_gap = min(LONGEST_GAP, now - self._latest + _BUFFERED)
+        self._latest = now
         self._n_silent = self._clock.add(self._position(frame), frame.samples, self._following)
         return self.read()
 

@@ -86,7 +86,8 @@ def listen(
         tagger = hub.load(model, engine=engine, overlap=overlap)
     rules = replace(events.settings(tagger.labels), per_hour=None)
     label_thresholds(rules.threshold, tagger.thresholds, tagger.labels)  # fails before the work
-    folder = None if save_clips is None else ClipFolder(save_clips, clips, Budget(events.per_hour), report)
+    budget = Budget(events.per_hour)
+    folder = None if save_clips is None else ClipFolder(save_clips, clips, budget, report, chosen.recording)
     start = None if chosen.recording is None else StartTimes().of(chosen.recording)
     with screen.usage_errors():
         listener = Listener(chosen.open, tagger, rules, listening, is_live=chosen.is_live, start=start, clips=folder)

@@ -10,6 +10,7 @@ from cyclopts import CycloptsError
 
 from earmark.audio.live import Encoding, LiveSource, RawSamples, RecordedSound
 from earmark.audio.live_media import MediaStream
+from earmark.errors import AudioError, EarmarkError
 from earmark.storage.remote import is_url
 
 
@@ -55,7 +56,7 @@ def named_source(
         stream: BinaryIO = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         if sample_rate is None:
             _refuse_raw("encoded sound; give --sample-rate too", None, channels)
-            return NamedSource(lambda: MediaStream(stream, "standard input"), "standard input")
+            return NamedSource(lambda: _encoded_input(stream), "standard input")
         raw = RawSamples(stream, sample_rate, channels or 1, encoding)
         return NamedSource(lambda: raw, "standard input")
     if source is not None and Path(source).name != source:
@@ -64,6 +65,21 @@ def named_source(
 
     name = f"microphone {source}" if source else "the microphone"
     return NamedSource(lambda: Microphone(source, sample_rate, channels or 1, timeout), name)
+
+
+def _encoded_input(stream: BinaryIO) -> MediaStream:
+    """Encoded sound from standard input.
+
+    Raises:
+        AudioError: It cannot be opened; what follows may be readable.
+        EarmarkError: It cannot be opened, and nothing follows.
+    """
+    try:
+        return MediaStream(stream, "standard input")
+    except AudioError as error:
+        if not stream.read(1):
+            raise EarmarkError(str(error)) from error
+        raise
 
 
 def _refuse_raw(what: str, sample_rate: int | None, channels: int | None) -> None:

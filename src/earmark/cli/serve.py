@@ -120,6 +120,7 @@ def _run(app: Any, listener: socket.socket, settings: ServeSettings) -> None:
         limit_concurrency=settings.connections,
         ws="websockets-sansio",
         ws_max_size=_LARGEST_MESSAGE,
+        ws_per_message_deflate=False,  # a short message could unpack to the largest, hundreds of them at a time
         timeout_graceful_shutdown=_SECONDS_TO_STOP,
         server_header=False,
     )

@@ -3,13 +3,16 @@
 import json
 import shlex
 import subprocess
+import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Full, Queue
 from threading import Thread
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from earmark.errors import ConfigError
 from earmark.listening.listener import Message
@@ -50,11 +53,12 @@ class Alerts:
 
     def close(self) -> None:
         """Ends the thread after the waiting messages, or after some seconds."""
-        try:
+        until = time.monotonic() + _SECONDS_TO_END
+        with suppress(Full):
             self._queue.put(None, timeout=_SECONDS_TO_END)
-        except Full:
-            return
-        self._thread.join(_SECONDS_TO_END)
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            self._report(f"{self._name}: some alerts were not sent before the end")
 
     def _run(self) -> None:
         while (message := self._queue.get()) is not None:
@@ -79,21 +83,43 @@ def _reason(error: Exception) -> str:
 
 
 def webhook(url: str) -> Callable[[Message], object]:
-    """A function that posts a message as JSON.
+    """A function that posts a message as JSON; a user and a password in the address become a header.
 
     Raises:
         ConfigError: The address is no http or https URL.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise ConfigError("an address that begins with http:// or https:// was expected", "webhook")
+    parts = _web_address(url)
+    headers = {"Content-Type": "application/json"}
+    user, at, host = parts.netloc.rpartition("@")
+    if at:
+        headers["Authorization"] = f"Basic {b64encode(unquote(user).encode()).decode()}"
+    address = urlunsplit(parts._replace(netloc=host))
+    opener = urllib.request.build_opener(_NoRedirects)
 
     def post(message: Message) -> None:
         body = json.dumps(message.to_json()).encode()
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=_WEBHOOK_SECONDS):
+        request = urllib.request.Request(address, body, headers)
+        with opener.open(request, timeout=_WEBHOOK_SECONDS):
             pass
 
     return post
+
+
+def _web_address(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass  # its text may hold a part of the password
+    raise ConfigError("an address that begins with http:// or https:// was expected", "webhook")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes a redirection a failure: the request that follows it would be a GET without the event."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def command(words: str) -> Callable[[Message], object]:

@@ -75,16 +75,25 @@ def _as_float(samples: np.ndarray) -> np.ndarray:
 
 
 class ClipFolder:
-    """Saves clips as `FOLDER/LABEL/TIME_ONSET_SCORE.flac`.
+    """Saves clips as `FOLDER/LABEL/TIME_ONSET_SCORE.flac`, with the name of the recording where the time is unknown.
 
     Args:
         folder: The folder.
         config: Extent of a clip.
         budget: Limit on the clips in an hour.
         report: Takes a line about a clip that could not be saved.
+        recording: Name of the recording.
     """
 
-    def __init__(self, folder: Path, config: ClipConfig, budget: Budget, report: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: ClipConfig,
+        budget: Budget,
+        report: Callable[[str], object],
+        recording: str | None = None,
+    ) -> None:
+        self._name = recording or "clip"
         self.longest_clip = config.longest_clip
         self._folder, self._config, self._budget, self._report = folder, config, budget, report
 
@@ -105,7 +114,7 @@ class ClipFolder:
         samples = sound.cut(event.onset - self._config.pre_roll, offset)
         if samples.shape[1] <= samples.shape[0] or not self._budget.take(base + event.onset):
             return None
-        stamp = "clip" if time is None else time.strftime("%Y%m%dT%H%M%S%z")
+        stamp = self._name if time is None else time.strftime("%Y%m%dT%H%M%S%z")
         name = clip_names([(stamp, base + event.onset, event.score)], ".flac")[0]
         try:
             path = self._folder / folder_of(event.label) / name

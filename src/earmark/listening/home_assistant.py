@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from threading import Lock
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from earmark.errors import ConfigError
 from earmark.listening.listener import Message
@@ -15,6 +15,8 @@ from earmark.listening.listener import Message
 _QUEUED: Final = 1000
 """Maximum messages that wait while the broker cannot be reached."""
 _SECONDS_TO_END: Final = 5.0
+_SLICE: Final = 0.02
+"""Seconds between two looks at whether the last message has been delivered."""
 _QUEUE_IS_FULL: Final = 15
 """paho's code for a message that it has dropped."""
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -39,9 +41,7 @@ class Mqtt:
     """
 
     def __init__(self, url: str, topic: str, labels: Iterable[str], report: Callable[[str], object]) -> None:
-        address = urlsplit(url)
-        if address.scheme not in _PORTS or not address.hostname:
-            raise ConfigError("an address such as mqtt://HOST or mqtts://USER:PASSWORD@HOST was expected", "mqtt")
+        host, port, address = _parts(url)
         if not topic.strip("/") or re.search(r"[+#\0]", topic):
             raise ConfigError(f"a topic without + and # was expected, not {topic!r}", "topic")
         from paho.mqtt import client as paho
@@ -49,10 +49,12 @@ class Mqtt:
 
         self._topic, self._report = topic.strip("/"), report
         self._described: set[str] = set()
+        self._unknown = set(labels)  # to be described and shown, for the broker may not know them or their states
         self._sounding: set[str] = set()
         self._shown: set[str] = set()  # labels whose published state is ON; a full queue drops changes of state
         self._lock = Lock()
-        self._is_full = False
+        self._is_full = self._is_lost = self._was_connected = False
+        self._delivered: int | None = None  # the latest message that the broker has confirmed
         self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_QUEUED)
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
@@ -61,13 +63,11 @@ class Mqtt:
         if address.scheme == "mqtts":
             self._client.tls_set()
         self._client.on_connect = self._connected
+        self._client.on_connect_fail = lambda client, userdata: self._lose("the broker cannot be reached")
+        self._client.on_disconnect = self._disconnected
         self._client.on_publish = self._published
-        for label in labels:
-            self._describe(label)
-        try:
-            self._client.connect_async(address.hostname, address.port or _PORTS[address.scheme])
-        except ValueError as error:
-            raise ConfigError(f"the address of a broker was expected ({error})", "mqtt") from error
+        self._show()
+        self._client.connect_async(host, port)
         self._client.loop_start()
 
     def offer(self, message: Message, sounding: set[str]) -> None:
@@ -87,12 +87,15 @@ class Mqtt:
             self._show()
 
     def _show(self) -> None:
-        """Publishes the states that have changed; a state that the queue drops is tried again later."""
-        for label in sorted(self._sounding ^ self._shown):
+        """Publishes the states that have changed or are unknown; a state that the queue drops is tried again later."""
+        for label in sorted((self._sounding ^ self._shown) | self._unknown):
+            if label in self._unknown:
+                self._described.discard(label)
             self._describe(label)
             state = "ON" if label in self._sounding else "OFF"
             if self._publish(f"{slug(label)}/state", state, retain=True).rc != _QUEUE_IS_FULL:
-                self._shown ^= {label}
+                self._shown = self._shown - {label} | self._sounding & {label}
+                self._unknown.discard(label)
 
     def close(self) -> None:
         """Publishes that nothing sounds and nobody listens, and disconnects."""
@@ -100,19 +103,36 @@ class Mqtt:
             self._sounding = set()
             self._show()
             last = self._publish("status", "offline", retain=True)
-        with suppress(RuntimeError, ValueError):  # the broker has not been reached
-            last.wait_for_publish(_SECONDS_TO_END)
+        until = time.monotonic() + _SECONDS_TO_END
+        # a connection that is being made delivers what waits
+        while self._delivered != last.mid and not self._is_lost and time.monotonic() < until:
+            time.sleep(_SLICE)
         self._client.disconnect()
         self._client.loop_stop()
 
     def _connected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
         if reason.is_failure:
-            self._report(f"mqtt: the broker refuses the connection ({reason}); it is tried again")
+            self._lose(f"the broker refuses the connection ({reason})")
             return
+        self._is_lost = False
+        if self._was_connected:  # a broker that has been started again may have forgotten all
+            self._unknown = set(self._described)
+        self._was_connected = True
         client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
 
+    def _disconnected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
+        if reason.is_failure:
+            self._lose(f"the connection to the broker is lost ({reason})")
+
+    def _lose(self, what: str) -> None:
+        """Reports a failure, once until the broker is reached again."""
+        if not self._is_lost:
+            self._report(f"mqtt: {what}; it is tried again")
+        self._is_lost = True
+
     def _published(self, client: Any, userdata: object, mid: int, reason: Any, properties: object) -> None:
-        """Publishes the states that a full queue has dropped, now that it has room."""
+        """Notes the delivery, and publishes the states that a full queue has dropped, now that it has room."""
+        self._delivered = mid
         # never waits: this thread holds a lock of paho, for which the other thread waits while it publishes
         if self._lock.acquire(blocking=False):
             try:
@@ -149,6 +169,24 @@ class Mqtt:
         topic = f"homeassistant/binary_sensor/{node}/{name}/config"
         if self._send(topic, json.dumps(described), retain=True).rc != _QUEUE_IS_FULL:
             self._described.add(label)
+
+
+def _parts(url: str) -> tuple[str, int, SplitResult]:
+    """Host and port of a broker, and the whole address.
+
+    Raises:
+        ConfigError: It is no address of a broker.
+    """
+    try:
+        address = urlsplit(url)
+        port = address.port or _PORTS[address.scheme]
+        host = (address.hostname or "").encode("idna").decode()
+        if host:
+            return host, port, address
+    except (KeyError, ValueError):
+        pass  # their texts may hold a part of the password
+    example = "mqtt://HOST or mqtts://USER:PASSWORD@HOST"
+    raise ConfigError(f"an address such as {example} was expected (a password with / as %2F, # as %23)", "mqtt")
 
 
 def slug(text: str) -> str:

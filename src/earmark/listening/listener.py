@@ -1,5 +1,6 @@
 """`Listener`: live sound -> messages about events and gaps."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -75,6 +76,11 @@ class Message:
         return values
 
 
+def seconds_since_start() -> float:
+    """Seconds since the computer started; those asleep count, which `time.monotonic` leaves out on Linux."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+
+
 class Listener:
     """Watches one source until it ends, in constant memory.
 
@@ -105,7 +111,7 @@ class Listener:
         is_live: bool = True,
         start: datetime | None = None,
         clips: ClipFolder | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = seconds_since_start,
     ) -> None:
         self._open_source, self._tagger, self._events, self._config = open_source, tagger, events, config
         self._is_live, self._start, self._clips, self._clock = is_live, start, clips, clock
@@ -129,15 +135,18 @@ class Listener:
         while True:
             error: Exception | None = None
             with closing(Reader(self._open_source, self._clock)) as reader:
-                while not stop.is_set() and not isinstance(item := reader.next(), Ended):
-                    yield from self._take(item)
-                if not stop.is_set() and isinstance(item, Ended):
-                    error = item.error
+                try:
+                    while not stop.is_set() and not isinstance(item := reader.next(), Ended):
+                        yield from self._take(item)
+                    if not stop.is_set() and isinstance(item, Ended):
+                        error = item.error
+                except AudioError as raised:  # sound that cannot be analysed, such as NaN of a damaged packet
+                    error = raised
             seconds = self._piece.duration if self._piece is not None and self._piece.is_placed else None
             yield from self._finish_piece()
             if stop.is_set() or error is None:
                 break
-            if not isinstance(error, AudioError) or not self._is_live or self._origin is None:
+            if not isinstance(error, AudioError) or not self._is_live or not self._position:
                 raise error
             if seconds is not None:
                 yield self._message("lost", self._position, reason=str(error))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -70,18 +71,19 @@ class Reader:
         self._thread.join(_SECONDS_TO_CLOSE)
 
     def _run(self) -> None:
-        error = None
+        source, error = None, None
         try:
             source = self._open_source()
-            try:
-                self._put(Opened(source.sample_rate, source.n_channels))
-                while not self._is_closed.is_set() and (samples := source.read()) is not None:
-                    self._put(Block(samples, self._clock()))
-            finally:
-                source.close()
+            self._put(Opened(source.sample_rate, source.n_channels))
+            while not self._is_closed.is_set() and (samples := source.read()) is not None:
+                self._put(Block(samples, self._clock()))
         except Exception as raised:  # the listener raises it
             error = raised
+        # before the source is closed: a device that has been pulled out may never let go
         self._put(Ended(error))
+        if source is not None:
+            with suppress(Exception):  # it has ended, however it closes
+                source.close()
 
     def _put(self, item: Opened | Block | Ended) -> None:
         while not self._is_closed.is_set():

@@ -185,7 +185,7 @@ OPERATIONS: Final = (
     Operation("GET", "/api/recordings/{id}/audio", "A held recording as WAV.", routes.audio, "audio/wav"),
     Operation(
         "GET",
-        "/api/recordings/{id}/spectrogram/{level:int}/{index:int}",
+        "/api/recordings/{id}/spectrogram/{level}/{index}",
         "A tile of the spectrogram: a byte for each mel bin of each column.",
         routes.tile,
         "application/octet-stream",
@@ -205,8 +205,7 @@ def openapi() -> dict[str, Any]:
     """The description in OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for entry in OPERATIONS:
-        path = entry.path.replace(":int", "")
-        paths.setdefault(path, {})[entry.method.lower()] = _operation(entry, path)
+        paths.setdefault(entry.path, {})[entry.method.lower()] = _operation(entry)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -223,10 +222,10 @@ def openapi() -> dict[str, Any]:
     }
 
 
-def _operation(entry: Operation, path: str) -> dict[str, Any]:
+def _operation(entry: Operation) -> dict[str, Any]:
     parameters = [parameter for kind in entry.parameters for parameter in describe(kind)]
     for name in ("id", "level", "index"):
-        if f"{{{name}}}" in path:
+        if f"{{{name}}}" in entry.path:
             schema = _TEXT if name == "id" else {"type": "integer"}
             parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
     result: dict[str, Any] = {"description": "The result."}

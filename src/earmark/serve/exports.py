@@ -1,5 +1,6 @@
 """Export of events, which a page or a program sends, as a file in a format of annotations."""
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def exported(value: Any, name: str) -> tuple[bytes, str, str]:
 
 def _file(value: Mapping[str, Any]) -> FileEvents:
     duration = value.get("duration")
+    if duration is not None and not 0 <= float(duration) < math.inf:
+        raise ValueError(f"a duration is a finite number of seconds, not {duration}")
     events = tuple(_event(entry) for entry in value["events"])
     return FileEvents(label(str(value["name"])), events, None if duration is None else float(duration))
 

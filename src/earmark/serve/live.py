@@ -7,14 +7,17 @@ error or finished.
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from starlette.datastructures import QueryParams
+from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from earmark.errors import EarmarkError, Limit, check_settings
@@ -29,6 +32,9 @@ INVALID: Final = 1008
 """Close code for messages that are not as described."""
 BUSY: Final = 1013
 """Close code when too many streams are open, or no samples arrive."""
+FAULT: Final = 1011
+"""Close code when the server fails."""
+_LOG: Final = logging.getLogger(__name__)
 _TYPES: Final = {"int16": "<i2", "float32": "<f4"}
 _LONGEST_REASON: Final = 120
 """Bytes of a reason in a close frame."""
@@ -48,13 +54,17 @@ class StreamQuery:
     """Channels, interleaved; their mean is analysed."""
     model: str | None = None
     """Name of a model; by default the first."""
-    scores: int = 0
+    scores: Annotated[int, Limit(at_least=0)] = 0
     """Number of labels, the best ones, whose latest scores are sent; 0 sends no scores."""
     token: str | None = None
     """The token, which a page cannot send as a header."""
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+class _NoRoom(Exception):
+    """Too many streams are open."""
 
 
 class Streams:
@@ -70,6 +80,7 @@ class Streams:
         self._pool = ThreadPoolExecutor(server.settings.streams, "stream")
         self.n_open = 0
         """Number of open streams."""
+        self._n_sockets = 0
 
     def close(self) -> None:
         """Ends the threads."""
@@ -77,24 +88,45 @@ class Streams:
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one stream."""
-        await socket.accept()
-        if self.n_open >= self._server.settings.streams:
-            await _refuse(socket, BUSY, f"no more than {self.n_open} open streams were expected; try again later")
+        if self._n_sockets >= self._server.settings.connections:
+            error = {"error": f"no more than {self._n_sockets} connections were expected; try again later"}
+            await socket.send_denial_response(JSONResponse(error, 503))
             return
+        self._n_sockets += 1
+        try:
+            await socket.accept()
+            await self._serve(socket)
+        except WebSocketDisconnect:
+            pass
+        except TimeoutError:
+            await self._refuse(socket, BUSY, f"no samples for {self._server.settings.stream_timeout:g} s")
+        except _NoRoom as error:
+            await self._refuse(socket, BUSY, str(error))
+        except (EarmarkError, ValueError) as error:
+            await self._refuse(socket, INVALID, " ".join(str(error).split()))
+        except Exception:
+            _LOG.exception("a stream cannot be analysed")
+            await self._refuse(socket, FAULT, "the server failed; its log says why")
+        finally:
+            self._n_sockets -= 1
+
+    async def _serve(self, socket: WebSocket) -> None:
+        values = None
+        if self._token is not None and "authorization" not in socket.headers:
+            # before the token is known, a client takes no room for a stream
+            values = await self._first(socket)
+            if not is_token(self._token, values.get("token")):
+                raise ValueError("the token is wrong or missing in the first message")
+        if self.n_open >= self._server.settings.streams:
+            raise _NoRoom(f"no more than {self.n_open} open streams were expected; try again later")
         self.n_open += 1
         try:
-            await self._serve(socket)
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # the client has left, possibly while a message was sent
-        except TimeoutError:
-            await _refuse(socket, BUSY, f"no samples for {self._server.settings.stream_timeout:g} s")
-        except (EarmarkError, ValueError) as error:
-            await _refuse(socket, INVALID, " ".join(str(error).split()))
+            await self._analyse(socket, await self._first(socket) if values is None else values)
         finally:
             self.n_open -= 1
 
-    async def _serve(self, socket: WebSocket) -> None:
-        query, stream, tagger = await self._begin(socket)
+    async def _analyse(self, socket: WebSocket, values: Mapping[str, Any]) -> None:
+        query, stream, tagger = await self._begin(socket, values)
         frame = np.dtype(_TYPES[query.format]).itemsize * query.n_channels
         rest, sent_at, loop = b"", 0.0, asyncio.get_running_loop()
         while True:
@@ -107,31 +139,34 @@ class Streams:
             data, rest = data[:whole], data[whole:]
             events = await loop.run_in_executor(self._pool, stream.push, _samples(data, query))
             for event in events:
-                await _send(socket, {"type": "event", **event_values(event)})
+                await self._send(socket, {"type": "event", **event_values(event)})
             self._server.measures.events.inc(len(events))
             if query.scores and time.monotonic() - sent_at >= _SCORES_EVERY:
                 sent_at = time.monotonic()
-                await _send(socket, _scores(stream, tagger, query.scores))
+                await self._send(socket, _scores(stream, tagger, query.scores))
         for event in await loop.run_in_executor(self._pool, stream.finish):
-            await _send(socket, {"type": "event", **event_values(event)})
+            await self._send(socket, {"type": "event", **event_values(event)})
         self._server.measures.audio.inc(stream.duration)
-        await _send(socket, {"type": "finished", "duration": round(stream.duration, 6)})
+        await self._send(socket, {"type": "finished", "duration": round(stream.duration, 6)})
         await socket.close()
 
-    async def _begin(self, socket: WebSocket) -> tuple[StreamQuery, Stream, Tagger]:
-        """Reads the settings; returns them with the stream and the model.
+    async def _first(self, socket: WebSocket) -> Mapping[str, Any]:
+        """The settings in the first message.
+
+        Raises:
+            ValueError: The message is no JSON object.
+        """
+        values = _json_object((await self._receive(socket)).get("text"))
+        if values is None:
+            raise ValueError("a JSON object with the settings was expected first")
+        return values
+
+    async def _begin(self, socket: WebSocket, values: Mapping[str, Any]) -> tuple[StreamQuery, Stream, Tagger]:
+        """Makes a stream with these settings; returns it with its parameters and the model.
 
         Raises:
             EarmarkError: A setting is invalid.
-            ValueError: The first message is no JSON object, or its token is wrong.
         """
-        message = await self._receive(socket)
-        values = _json_object(message.get("text"))
-        if values is None:
-            raise ValueError("a JSON object with the settings was expected first")
-        may_call = "authorization" in socket.headers or is_token(self._token, values.get("token"))
-        if not may_call:
-            raise ValueError("the token is wrong or missing in the first message")
         query, windows, rules = read(_as_parameters(values), StreamQuery, TimelineQuery, EventSettings)
         model, tagger = self._server.tagger(query.model)
         stream = tagger.stream(
@@ -140,7 +175,7 @@ class Streams:
             **asdict(windows),
             settings=rules,
         )
-        await _send(
+        await self._send(
             socket,
             {
                 "type": "ready",
@@ -159,6 +194,26 @@ class Streams:
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1006))
         return message
+
+    async def _send(self, socket: WebSocket, value: Mapping[str, Any]) -> None:
+        """Sends an object.
+
+        Raises:
+            WebSocketDisconnect: The client has left, or reads nothing.
+        """
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        try:
+            async with asyncio.timeout(self._server.settings.stream_timeout):
+                await socket.send_text(text)
+        except (RuntimeError, TimeoutError) as error:
+            raise WebSocketDisconnect(1006) from error
+
+    async def _refuse(self, socket: WebSocket, code: int, reason: str) -> None:
+        # the client may have left already
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            await self._send(socket, {"type": "error", "error": reason})
+            async with asyncio.timeout(self._server.settings.stream_timeout):
+                await socket.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
 
 
 def _as_parameters(values: Mapping[str, Any]) -> QueryParams:
@@ -203,15 +258,3 @@ def _scores(stream: Stream, tagger: Tagger, n: int) -> dict[str, Any]:
         "scores": [] if scores is None else [[tagger.labels.names[i], round(float(scores[i]), 6)] for i in best],
         "sounding": [event_values(event) for event in stream.sounding],
     }
-
-
-async def _send(socket: WebSocket, value: Mapping[str, Any]) -> None:
-    await socket.send_text(json.dumps(value, allow_nan=False, ensure_ascii=False))
-
-
-async def _refuse(socket: WebSocket, code: int, reason: str) -> None:
-    try:
-        await _send(socket, {"type": "error", "error": reason})
-        await socket.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
-    except (WebSocketDisconnect, RuntimeError):
-        pass  # the client has left already

@@ -24,11 +24,18 @@ from earmark.inference.timeline import Timeline
 from earmark.serve.pyramid import Pyramid
 from earmark.serve.queries import TimelineQuery
 from earmark.serve.uploads import MB, named
+from earmark.storage.files import atomic_write
 from earmark.storage.recent_values import RecentValues
 
 _LOG: Final = logging.getLogger(__name__)
-_TIMELINES: Final = 4
-"""Number of timelines kept for each recording."""
+_TIMELINE_BYTES: Final = 256 * MB
+"""Size of the scores of all timelines that are kept; the latest one stays."""
+_MOST_HELD: Final = 500
+"""Recordings held at most, for those of a few bytes would never take too much room."""
+
+
+Timelines = RecentValues[tuple[str, str, TimelineQuery], Timeline]
+"""Timelines by recording, model and settings."""
 
 
 class Recording:
@@ -37,9 +44,10 @@ class Recording:
     Args:
         folder: The folder, which `remove` deletes.
         max_duration: Seconds; decoding stops there.
+        timelines: Keeps timelines of all recordings.
     """
 
-    def __init__(self, folder: Path, max_duration: float) -> None:
+    def __init__(self, folder: Path, max_duration: float, timelines: Timelines) -> None:
         self.folder, self.path = folder, folder / "recording"
         self.id = secrets.token_urlsafe(16)
         self.name = "recording"
@@ -52,7 +60,7 @@ class Recording:
         self._max_duration = max_duration
         self._lock = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
-        self._timelines: RecentValues[tuple[str, TimelineQuery], Timeline] = RecentValues(_TIMELINES)
+        self._timelines = timelines
         self._removed = threading.Event()
 
     @property
@@ -94,11 +102,12 @@ class Recording:
         Raises:
             Exception: One of those of `encoded` or `Tagger.timeline`.
         """
-        key = (model, query)
+        key = (self.id, model, query)
         known = self._timelines.get(key)
         if known is not None:
             return known
-        return self._timelines.add(key, tagger.timeline(self.encoded(model, tagger, stop), **asdict(query)))
+        made = tagger.timeline(self.encoded(model, tagger, stop), **asdict(query))
+        return self._timelines.add(key, made, made.scores.nbytes)
 
     def show(self, stop: threading.Event) -> None:
         """Decodes the recording for the page and sets `pyramid` or `error`.
@@ -161,13 +170,14 @@ class Shelf:
         self._max_duration, self._hold, self._max_held, self._keep = max_duration, hold, max_held, keep
         self._root = tempfile.TemporaryDirectory(prefix="earmark-serve-", ignore_cleanup_errors=True)
         self._held: dict[str, Recording] = {}
+        self._timelines: Timelines = RecentValues(n_bytes=_TIMELINE_BYTES)
 
     def __len__(self) -> int:
         return len(self._held)
 
     def new(self) -> Recording:
         """A recording in a new folder; the caller writes its file."""
-        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration)
+        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration, self._timelines)
 
     def hold(self, recording: Recording) -> None:
         """Holds a recording; drops the least recently used ones if all take too much space."""
@@ -199,12 +209,13 @@ class Shelf:
         """Drops recordings unused for long, and the least recently used ones if the rest take too much space."""
         now = time.monotonic()
         by_use = sorted(self._held.values(), key=lambda recording: recording.used)
-        total = sum(recording.n_bytes for recording in by_use)
+        total, n_left = sum(recording.n_bytes for recording in by_use), len(by_use)
         for recording in by_use:
             is_last = recording is by_use[-1]
-            if now - recording.used <= self._hold and (is_last or total <= self._max_held * MB):
+            has_room = total <= self._max_held * MB and n_left <= _MOST_HELD
+            if now - recording.used <= self._hold and (is_last or has_room):
                 break
-            total -= recording.n_bytes
+            total, n_left = total - recording.n_bytes, n_left - 1
             self._forget(recording.id)
 
     def _forget(self, name: str) -> None:
@@ -224,12 +235,11 @@ class Shelf:
         suffix = Path(recording.name).suffix.lower()
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         target = self._keep / f"{moment}-{secrets.token_hex(4)}{suffix if suffix in AUDIO_SUFFIXES else ''}"
-        self._keep.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recording.path, target)
+        with atomic_write(target) as temporary:
+            shutil.copyfile(recording.path, temporary)
 
     def close(self) -> None:
         """Removes all recordings and their folder."""
-        for recording in self._held.values():
-            recording.remove()
-        self._held.clear()
+        for name in list(self._held):
+            self._forget(name)
         self._root.cleanup()

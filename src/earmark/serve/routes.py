@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from starlette.responses import FileResponse, Response
 
 from earmark.annotations.formats import FORMATS
 from earmark.errors import ConfigError
+from earmark.inference.engine import Engine
 from earmark.inference.events import Event, EventSettings
 from earmark.inference.tagger import Tagger
 from earmark.serve.exports import ExportQuery, exported
@@ -76,6 +78,22 @@ class _Analysis:
             least = math.ceil(1000 * min(seconds, TimelineQuery.hop)) / 1000
             raise ConfigError(f"at least {least:g} s was expected for this recording, not {query.hop:g}", "hop")
         return self.recording.timeline(self.model, self.tagger, query, self.stop)
+
+
+class _Stoppable:
+    """An engine whose calls first check that somebody still wants them; what `check` raises ends the work.
+
+    Args:
+        engine: The engine.
+        check: Is called before each call of the engine.
+    """
+
+    def __init__(self, engine: Engine, check: Callable[[], None]) -> None:
+        self._engine, self._check = engine, check
+
+    def __getattr__(self, name: str) -> Any:
+        self._check()
+        return getattr(self._engine, name)
 
 
 async def tag(request: Request) -> Response:
@@ -232,7 +250,9 @@ async def audio(request: Request) -> Response:
 async def tile(request: Request) -> Response:
     """A piece of the spectrogram of a held recording."""
     pyramid = _held(request).pyramid
-    data = None if pyramid is None else pyramid.tile(request.path_params["level"], request.path_params["index"])
+    level, index = request.path_params["level"], request.path_params["index"]
+    is_number = all(re.fullmatch("[0-9]{1,9}", text) for text in (level, index))
+    data = None if pyramid is None or not is_number else pyramid.tile(int(level), int(index))
     if data is None:
         raise HTTPException(404, "no such tile")
     return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "private, max-age=3600"})
@@ -317,7 +337,8 @@ async def _analysed(request: Request, analyse: Callable[..., Any], *kinds: type[
         model, tagger = server.tagger(source.model)
 
         def task(stop: threading.Event) -> bytes:
-            result = analyse(_Analysis(recording, model, tagger, stop), *queries)
+            stoppable = Tagger(_Stoppable(tagger.engine, lambda: recording.check_goes_on(stop)))
+            result = analyse(_Analysis(recording, model, stoppable, stop), *queries)
             return _json(result)
 
         answer = await server.work.run(request, task)
