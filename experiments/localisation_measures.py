@@ -5,7 +5,7 @@ figures are measured on the test soundscapes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,7 @@ from earmark.inference.windows import SlidingWindows, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.storage.json_files import json_value
+from experiments.evidence_methods import without_each
 from experiments.pointing import Pointing, pointing
 from experiments.table1.soundscapes import true_events
 
@@ -53,7 +54,10 @@ _CHOICES: Final[Mapping[str, Callable[[Sequence[ScoredRecording]], float]]] = {
 
 
 class _Spot(NamedTuple):
-    """A soundscape with one event: its onset and offset, and the evidence for its label."""
+    """A soundscape with one event: its onset and offset, and the evidence for its label.
+
+    The weights of the evidence are how far the label's logit falls without each segment, not Shapley values.
+    """
 
     event: tuple[float, float]
     evidence: Evidence
@@ -170,7 +174,9 @@ def _run_network(
             curves[window].append(_curve(timeline, network.labels, events))
         logits.append(engine.classify(segments[None])[0])
         if len(events) == 1:
-            evidence = explain(engine, segments, network.labels.index(events[0].label), duration=duration)
+            label = network.labels.index(events[0].label)
+            evidence = explain(engine, segments, label, duration=duration)
+            evidence = replace(evidence, weights=without_each(engine, segments, label, np.random.default_rng(0)))
             spots.append(_Spot((events[0].onset, events[0].offset), evidence))
         advance(len(logits))
     target = np.stack([network.labels.encode(clip.labels) for clip in clips])
