@@ -117,12 +117,18 @@ def describe_error(error: BaseException) -> str:
     return text if isinstance(error, EarmarkError) else f"{type(error).__name__}: {text}"
 
 
+def _shown(value: int | float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 @dataclass(frozen=True)
 class Limit:
     """Limits of a number, declared beside a field.
 
     >>> str(Limit(at_least=0, below=1))
     'at least 0 and below 1'
+    >>> str(Limit(at_least=0, at_most=3600.0))
+    'from 0 to 3600'
     """
 
     at_least: int | float | None = None
@@ -133,7 +139,7 @@ class Limit:
 
     def __str__(self) -> str:
         if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
+            return f"from {_shown(self.at_least)} to {_shown(self.at_most)}"
         named = {
             "at least": self.at_least,
             "above": self.above,
@@ -141,7 +147,7 @@ class Limit:
             "below": self.below,
             "a multiple of": self.multiple_of,
         }
-        return " and ".join(f"{words} {value}" for words, value in named.items() if value is not None)
+        return " and ".join(f"{words} {_shown(value)}" for words, value in named.items() if value is not None)
 
     def allows(self, value: int | float) -> bool:
         """Whether the number is within the limits."""
