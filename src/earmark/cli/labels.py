@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from earmark.cli.flags import split_words
-from earmark.data.tables import read_table
 from earmark.errors import DataError
 from earmark.labels import LabelSet, normal_label
 from earmark.storage.text_files import read_lines
@@ -43,6 +42,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: The file cannot be read, or holds no label.
     """
+    from earmark.data.tables import read_table
+
     lines = [line.strip() for line in read_lines(path)]
     first = lines[0] if lines else ""
     separator = next((mark for mark in _SEPARATORS if mark in first), None)
@@ -64,6 +65,8 @@ def read_thresholds(path: Path) -> dict[str, float]:
     Raises:
         DataError: The file cannot be read, a label is repeated, or a threshold is no score; the text names the line.
     """
+    from earmark.data.tables import read_table
+
     thresholds: dict[str, float] = {}
     for number, row in read_table(path, _COLUMNS, separators=_SEPARATORS):
         label, text = (row[name] for name in _COLUMNS)
