@@ -119,10 +119,10 @@ def test_importing_earmark_is_light():
     assert python(f"import earmark, sys; print({heavy} & set(sys.modules))") == "set()"
 
 
-def test_tagging_starts_without_the_modules_of_data_sets():
-    """jaxtyping imports unittest and asyncio: a tenth of a second."""
+def test_tagging_starts_without_data_sets_and_downloads():
+    """jaxtyping imports unittest and asyncio, http.client TLS and email: more than a tenth of a second."""
     code = "import sys, earmark.cli.tag, earmark.cli.timeline, earmark.cli.detect, earmark.hub.loading"
-    assert python(f"{code}; print({{'earmark.data', 'jaxtyping'}} & set(sys.modules))") == "set()"
+    assert python(f"{code}; print({{'earmark.data', 'jaxtyping', 'http.client'}} & set(sys.modules))") == "set()"
 
 
 def test_audio_labels_data_metrics_and_tagger_need_no_torch():

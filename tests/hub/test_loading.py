@@ -15,7 +15,7 @@ from earmark.hub import loading as hub
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from earmark.storage.download import PublishedFile
+from earmark.storage.cache_folder import PublishedFile
 
 LABELS = LabelSet(("dog", "rain"))
 

@@ -11,7 +11,8 @@ import pytest
 
 from earmark.errors import CheckpointError
 from earmark.storage import download
-from earmark.storage.download import PublishedFile, cache_folder, fetch
+from earmark.storage.cache_folder import PublishedFile
+from earmark.storage.download import fetch
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -236,24 +237,3 @@ def test_a_cache_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> No
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CheckpointError, match=r"cannot be written \(.*\); set EARMARK_CACHE to use another folder"):
         fetch(site.published("/file"))
-
-
-@pytest.mark.parametrize(
-    ("platform", "variables", "folder"),
-    [
-        ("linux", {}, "home/.cache/earmark"),
-        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/earmark"),
-        ("linux", {"XDG_CACHE_HOME": "xdg", "EARMARK_CACHE": "mine"}, "mine"),
-        ("darwin", {}, "home/Library/Caches/earmark"),
-        ("win32", {"LOCALAPPDATA": "local"}, "local/earmark/Cache"),
-    ],
-)
-def test_the_cache_folder_follows_the_system_and_the_environment(
-    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], folder: str
-) -> None:
-    for name in ("XDG_CACHE_HOME", "EARMARK_CACHE", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "home", **variables}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(download.sys, "platform", platform)
-    assert cache_folder() == Path(folder)

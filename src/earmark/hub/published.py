@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from earmark.storage.download import PublishedFile, cached_path
+from earmark.storage.cache_folder import PublishedFile, cached_path
 
 _ZENODO: Final = "https://zenodo.org/record/3987831"
 _RELEASE: Final = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"

@@ -2,11 +2,9 @@
 
 import hashlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, Final
@@ -14,49 +12,16 @@ from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from earmark.errors import CheckpointError
+from earmark.storage.cache_folder import CACHE_VARIABLE, PublishedFile, cached_path
 from earmark.storage.files import atomic_write
 from earmark.storage.locks import lock_file
 
-CACHE_VARIABLE: Final = "EARMARK_CACHE"
-"""Environment variable that names the cache folder."""
 _TIMEOUT: Final = 30.0
 """Seconds to wait for a connection or for more data."""
 _CHUNK_BYTES: Final = 1 << 18
 _WAIT: Final = 0.2
 """Seconds between two looks at a download of another process."""
 _SCHEME: Final = "https"
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file that its publisher never changes."""
-
-    url: str
-    """An https URL; redirections to other https URLs are followed."""
-    name: str
-    """File name in the cache folder."""
-    n_bytes: int | None = None
-    """None: not published."""
-    checksum: str | None = None
-    """The publisher's, as `md5:...` or `sha256:...`; None: not published, the first download counts."""
-
-
-def cache_folder() -> Path:
-    """The folder of downloads: `EARMARK_CACHE` if set, else a folder in the system's place for caches."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "earmark"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "earmark"
-    if sys.platform == "win32" and (chosen := os.environ.get("LOCALAPPDATA")):
-        return Path(chosen) / "earmark" / "Cache"
-    return Path.home() / ".cache" / "earmark"
-
-
-def cached_path(published: PublishedFile) -> Path:
-    """The path of the file in the cache folder, whether it is there or not."""
-    return cache_folder() / published.name
 
 
 def fetch(published: PublishedFile) -> Path:
