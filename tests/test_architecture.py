@@ -120,7 +120,7 @@ def test_importing_earmark_is_light():
 
 
 def test_tagging_starts_without_data_sets_and_downloads():
-    """jaxtyping imports unittest and asyncio, http.client TLS and email: more than a tenth of a second."""
+    """They take more than a tenth of a second: jaxtyping needs unittest and asyncio, http.client email and ssl."""
     code = "import sys, earmark.cli.tag, earmark.cli.timeline, earmark.cli.detect, earmark.hub.loading"
     assert python(f"{code}; print({{'earmark.data', 'jaxtyping', 'http.client'}} & set(sys.modules))") == "set()"
 

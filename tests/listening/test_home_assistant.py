@@ -156,8 +156,10 @@ def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
 
 
 def test_without_a_broker_nothing_waits() -> None:
-    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], lambda line: None)) as mqtt:
+    lines: list[str] = []
+    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], lines.append)) as mqtt:
         mqtt.offer(EVENT, {"Dog bark"})
+    assert lines == ["mqtt: the broker cannot be reached; it is tried again"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,18 @@ def ready(client, sound, name="sound.wav"):
     return state
 
 
+def answer_after_removal(client, asked, begun, goes_on):
+    """The answer to a timeline whose recording is removed once the work has `begun`; `goes_on` then lets it go on."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
+    thread.start()
+    begun.wait()
+    assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
+    goes_on.set()
+    thread.join()
+    return answers[0]
+
+
 class TestResults:
     def test_tags_have_the_schema_of_hugging_face(self, client, sound):
         tags = client.post("/api/tag", content=sound).json()
@@ -208,15 +220,9 @@ class TestHeldRecordings:
                 goes_on.wait()
                 return super().encode(waveform)
 
-        client, answers = open_client(Waiting()), []
-        asked = {"recording": ready(client, sound)["id"]}
-        thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
-        thread.start()
-        begun.wait()
-        assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
-        goes_on.set()
-        thread.join()
-        assert answers[0].status_code == 503 and "the recording was removed" in answers[0].json()["error"]
+        client = open_client(Waiting())
+        answer = answer_after_removal(client, {"recording": ready(client, sound)["id"]}, begun, goes_on)
+        assert answer.status_code == 503 and "the recording was removed" in answer.json()["error"]
 
     def test_scores_over_time_stop_with_it(self, open_client, sound, mean_engine):
         begun, goes_on = threading.Event(), threading.Event()
@@ -231,16 +237,11 @@ class TestHeldRecordings:
                 return super().classify(segments, mask)
 
         engine = Waiting()
-        client, answers = open_client(engine), []
+        client = open_client(engine)
         # two calls: one for the windows, and one for their contexts
         asked = {"recording": ready(client, sound)["id"], "window": 0.4, "context": 2}
-        thread = threading.Thread(target=lambda: answers.append(client.post("/api/timeline", params=asked)))
-        thread.start()
-        begun.wait()
-        assert client.delete(f"/api/recordings/{asked['recording']}").status_code == 204
-        goes_on.set()
-        thread.join()
-        assert (answers[0].status_code, engine.n_classified) == (503, 1)
+        answer = answer_after_removal(client, asked, begun, goes_on)
+        assert (answer.status_code, engine.n_classified) == (503, 1)
 
     def test_a_failure_of_the_server_ends_the_wait_for_it(self, client, sound, monkeypatch, caplog):
         def full(*_):

@@ -22,7 +22,7 @@ class Annotation:
     """Seconds from the start of the recording; a point has its onset here."""
     label: str
     score: float | None = None
-    """Score of a tagger; None where nobody states one."""
+    """Score of a tagger; None where the annotation has none."""
     time: datetime | None = None
     """Time of day of the onset; None where the recording's start is unknown."""
 

@@ -77,7 +77,7 @@ def label_studio_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
 
 
 def _events(task: Mapping[str, Any]) -> list[Annotation] | None:
-    """The events of a task; None where nobody has annotated it."""
+    """The events of a task; None where the task has no annotation."""
     if "data" not in task:  # JSON-MIN: the regions stand beside the data, under the name of the control
         lists = [value for value in task.values() if isinstance(value, list)]
         regions = [region for value in lists for region in value if isinstance(region, Mapping) and "labels" in region]

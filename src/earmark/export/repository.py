@@ -47,9 +47,8 @@ def write_repository(
     """
     check_repository(repository)
     is_exported = model.endswith(".onnx")
-    path = hub.find_checkpoint(
-        model, "auto" if is_exported else "torch"
-    )  # an unknown model is an error before a missing licence
+    # an unknown model is an error before a missing licence
+    path = hub.find_checkpoint(model, "auto" if is_exported else "torch")
     licence = licence_of(model, licence)
     if report is not None:
         figures_of(report)  # fails before the export

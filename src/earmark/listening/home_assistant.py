@@ -98,7 +98,7 @@ class Mqtt:
                 self._unknown.discard(label)
 
     def close(self) -> None:
-        """Publishes that nothing sounds and nobody listens, and disconnects."""
+        """Publishes OFF for each label that sounds and the status offline, then disconnects."""
         with self._lock:
             self._sounding = set()
             self._show()

@@ -68,7 +68,7 @@ def application(
     work = Work(settings.jobs or n_processors(), settings.queue, settings.time_limit)
     server = Server(taggers, settings, work, shelf, measures)
     streams = Streams(server, token)
-    measures.watch("running", "Requests that are computed.", lambda: work.n_running)
+    measures.watch("running", "Requests being computed.", lambda: work.n_running)
     measures.watch("waiting", "Requests that wait.", lambda: work.n_waiting)
     measures.watch("held_recordings", "Held recordings.", lambda: len(shelf))
     measures.watch("streams", "Open live streams.", lambda: streams.n_open)

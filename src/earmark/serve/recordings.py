@@ -31,7 +31,7 @@ _LOG: Final = logging.getLogger(__name__)
 _TIMELINE_BYTES: Final = 256 * MB
 """Size of the scores of all timelines that are kept; the latest one stays."""
 _MOST_HELD: Final = 500
-"""Recordings held at most, for those of a few bytes would never take too much room."""
+"""Maximum number of held recordings: short ones would never reach the limit in bytes."""
 
 
 Timelines = RecentValues[tuple[str, str, TimelineQuery], Timeline]
@@ -132,7 +132,7 @@ class Recording:
             _LOG.exception("a recording cannot be decoded")
 
     def check_goes_on(self, stop: threading.Event) -> None:
-        """Raises CancelledError if nobody waits for the work any longer."""
+        """Raises CancelledError if the request has ended or the recording is removed."""
         if stop.is_set() or self._removed.is_set():
             raise CancelledError
 

@@ -81,11 +81,11 @@ class _Analysis:
 
 
 class _Stoppable:
-    """An engine whose calls first check that somebody still wants them; what `check` raises ends the work.
+    """An engine that calls `check` before each use; an error that `check` raises ends the work.
 
     Args:
         engine: The engine.
-        check: Is called before each call of the engine.
+        check: Raises an error if the result is no longer wanted.
     """
 
     def __init__(self, engine: Engine, check: Callable[[], None]) -> None:
