@@ -1,5 +1,6 @@
 """The exported network has the same segments, logits and scores, for all poolings and lengths."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -209,7 +210,7 @@ def test_the_file_describes_itself(gmap: Pair) -> None:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert sorted(metadata) == ["earmark", "earmark.classify"]
     about = json.loads(metadata["earmark"])
-    assert about["format"] == 1 and about["earmark"] == earmark.__version__ and about["precision"] == "float32"
+    assert about["format"] == 2 and about["earmark"] == earmark.__version__ and about["precision"] == "float32"
     assert NetworkConfig.from_json(about["network"]) == gmap.torch.network.config
     engine = gmap.onnx
     assert (engine.labels, engine.thresholds, engine.clip_duration) == (LABELS, (0.25, 0.5, 0.75), 5.0)
@@ -219,6 +220,19 @@ def test_the_file_describes_itself(gmap: Pair) -> None:
     assert 0 < gmap.exported.difference < 1e-4
     # readable by older versions of ONNX Runtime
     assert model.ir_version <= 10 and [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+
+
+def test_large_weights_are_stored_once(gmap: Pair) -> None:
+    content, large = (
+        gmap.path.read_bytes(),
+        [w for w in onnx.load(gmap.path).graph.initializer if len(w.raw_data) > 1023],
+    )
+    shared = json.loads(onnxruntime.InferenceSession(gmap.path).get_modelmeta().custom_metadata_map["earmark"])[
+        "shared"
+    ]
+    assert {f"classify.{name}" for name in shared} == {w.name for w in large if w.name.startswith("classify.")} != set()
+    assert all(content.count(weight.raw_data) == 1 for weight in large)
+    assert all(base64.b64encode(weight.raw_data)[4:-4] not in content for weight in large)
 
 
 def test_the_file_holds_no_paths_of_this_machine(gmap: Pair) -> None:

@@ -5,6 +5,7 @@ The graph of the file is the whole network, for ONNX Runtime in any language: fr
 `OnnxEngine`: from `segments (bag, segment, channel)` and `mask (bag, segment)` to `logits (bag, label)`,
 `clip (bag, feature)` and, for poolings with attention, `attention (bag, head, segment)` or, at the instance level,
 `label_attention (bag, label, segment)`. ONNX Runtime cannot run half of a graph, and two files would get separated.
+Large weights of the second graph are stored once, in the first.
 """
 
 import base64
@@ -25,7 +26,7 @@ import earmark
 from earmark.data.synthetic import synthetic_bank
 from earmark.errors import CheckpointError, ConfigError
 from earmark.export.encoders import encoder_of
-from earmark.inference.onnx_engine import ATTENTION, CLASSIFY, DESCRIPTION, FORMAT, OnnxEngine
+from earmark.inference.onnx_engine import ATTENTION, CLASSIFY, DESCRIPTION, FORMAT, SHARED_PREFIX, OnnxEngine
 from earmark.inference.torch_engine import TorchEngine
 from earmark.inference.windows import sigmoid
 from earmark.model.network import Network
@@ -38,6 +39,8 @@ TOLERANCE: Final = 1e-4
 """Maximum difference between the scores of a network and of its float32 export."""
 _TOLERANCES: Final = {"float32": TOLERANCE, "float16": 0.01, "int8": 1.0}
 _OPSET: Final = 18
+_MIN_SHARED: Final = 1024
+"""Bytes from which a weight of the second graph is stored only once."""
 _FLOAT_ONLY: Final = ("resnet38", "wavegram", "mobilenetv1", "mobilenetv2")
 """Backbones whose activations between the convolutions have no 8-bit form here."""
 
@@ -181,7 +184,7 @@ def _join_graphs(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
     from onnx import TensorProto, compose, helper
 
     whole, n_labels = copy.deepcopy(encode), classify.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    after = compose.add_prefix(classify, "classify.", rename_inputs=False, rename_outputs=False)
+    after = compose.add_prefix(classify, SHARED_PREFIX, rename_inputs=False, rename_outputs=False)
     true = helper.make_tensor("true", TensorProto.BOOL, [1], [True])
     whole.graph.node.extend(
         [
@@ -197,7 +200,7 @@ def _join_graphs(encode: "ModelProto", classify: "ModelProto") -> "ModelProto":
 
 
 def _add_metadata(whole: "ModelProto", classify: "ModelProto", network: Network, precision: str) -> None:
-    """Adds the metadata that `OnnxEngine` reads: a description and the second graph."""
+    """Adds the metadata that `OnnxEngine` reads: a description, and the second graph without the weights it shares."""
     engine = TorchEngine(network)
     about = {
         "format": FORMAT,
@@ -209,6 +212,7 @@ def _add_metadata(whole: "ModelProto", classify: "ModelProto", network: Network,
         "sample_rate": engine.sample_rate,
         "samples_per_segment": engine.samples_per_segment,
         "halo": engine.halo,
+        "shared": _take_out_weights(classify, whole),
         "network": network.config.to_json(),
         "extra": network.extra,
     }
@@ -216,6 +220,22 @@ def _add_metadata(whole: "ModelProto", classify: "ModelProto", network: Network,
     for key, value in ((DESCRIPTION, json.dumps(about)), (CLASSIFY, graph)):
         whole.metadata_props.add(key=key, value=value)
     whole.producer_name, whole.producer_version = "earmark", earmark.__version__
+
+
+def _take_out_weights(classify: "ModelProto", whole: "ModelProto") -> list[str]:
+    """Removes the values of the large weights that the whole network has too; returns the names of these weights."""
+    from onnx import TensorProto
+
+    there = {tensor.name: tensor.raw_data for tensor in whole.graph.initializer}
+    taken = []
+    for tensor in classify.graph.initializer:
+        if len(tensor.raw_data) >= _MIN_SHARED and there.get(SHARED_PREFIX + tensor.name) == tensor.raw_data:
+            tensor.ClearField("raw_data")
+            # ONNX Runtime asks for a place; OnnxEngine hands the values over
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="shared")
+            taken.append(tensor.name)
+    return taken
 
 
 def _export_module(

@@ -16,6 +16,7 @@ import numpy as np
 from earmark.errors import CheckpointError, ConfigError, DataError
 from earmark.inference.engine import BATCH_SIZE, OVERLAP, check_device_name
 from earmark.inference.merged_calls import MergedCalls
+from earmark.inference.onnx_weights import read_weights
 from earmark.labels import LabelSet
 from earmark.storage.files import utf8_name
 
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from onnxruntime import InferenceSession
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Format number of exported files; a reader refuses a higher one."""
 DESCRIPTION: Final = "earmark"
 """Metadata key of labels, thresholds and config, as JSON."""
 CLASSIFY: Final = "earmark.classify"
 """Metadata key of the graph of pooling and classifier, a separate model in base64."""
+SHARED_PREFIX: Final = "classify."
+"""A weight `w` that the second graph shares is `classify.w` in the whole network, and is stored only there."""
 ATTENTION: Final[Mapping[str, str]] = {"embedding": "attention", "instance": "label_attention"}
 """Output of that graph with the attention, by the level of the pooling; at the instance level each label has a head."""
 _CPU: Final = "CPUExecutionProvider"
@@ -65,6 +68,9 @@ class OnnxEngine:
             self._encode = _read(path, name, "not a readable .onnx file", n_threads, device)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
+        foreign = f"{path}: its graphs do not have earmark's inputs and outputs; export it again"
+        if _names(self._encode) != ({"waveform"}, {"segments", "scores"}):
+            raise CheckpointError(foreign)
         try:
             self.labels = LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
             thresholds, seconds = about["thresholds"], about["clip_duration"]
@@ -78,14 +84,17 @@ class OnnxEngine:
             self.extra: dict[str, Any] = dict(about["extra"])
             self.precision = str(about["precision"])
             graph = base64.b64decode(metadata[CLASSIFY], validate=True)
+            shared = read_weights(path, [SHARED_PREFIX + name for name in about["shared"]])
         except (KeyError, TypeError, ValueError, DataError, binascii.Error) as error:
             raise CheckpointError(f"{path}: its metadata is damaged ({error!r}); export it again") from error
-        self._classify = _read(path, graph, "its graph `classify` is damaged; export it again", n_threads)
-        found = _names(self._encode), _names(self._classify)
-        if found[0] != ({"waveform"}, {"segments", "scores"}) or not found[1][1] >= {"logits", "clip"}:
-            raise CheckpointError(f"{path}: its graphs do not have earmark's inputs and outputs; export it again")
+        self._weights = {name.removeprefix(SHARED_PREFIX): weight for name, weight in shared.items()}
+        complaint = "its graph `classify` is damaged; export it again"
+        self._classify = _read(path, graph, complaint, n_threads, weights=self._weights)
+        outputs = _names(self._classify)[1]
+        if not outputs >= {"logits", "clip"}:
+            raise CheckpointError(foreign)
         self._n_channels = self._classify.get_inputs()[0].shape[2]
-        self._attention = next((name for name in ATTENTION.values() if name in found[1][1]), None)
+        self._attention = next((name for name in ATTENTION.values() if name in outputs), None)
         is_gpu = self._encode.get_providers()[0] != _CPU
         self.batch_size = BATCH_SIZE if is_gpu else 1
         self._run_encode = MergedCalls(self._segments, BATCH_SIZE) if is_gpu else self._segments
@@ -156,8 +165,19 @@ def has_device(device: str) -> bool:
     return len(_providers(device)) > 1 or device in ("auto", "cpu")
 
 
-def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu") -> InferenceSession:
+def session(
+    model: str | bytes,
+    n_threads: int | None = None,
+    device: str = "cpu",
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> InferenceSession:
     """A session of ONNX Runtime for a graph, given by its path or its bytes; it prints no warnings.
+
+    Args:
+        model: Path or bytes of the graph.
+        n_threads: Threads of ONNX Runtime; by default its own choice.
+        device: As in `OnnxEngine`.
+        weights: Weights by name that the graph declares and does not hold; they must outlive the session.
 
     Raises:
         ConfigError: ONNX Runtime does not have the device, or cannot use it; `auto` takes the CPU then.
@@ -176,6 +196,9 @@ def session(model: str | bytes, n_threads: int | None = None, device: str = "cpu
     options.log_severity_level = _FATAL
     if n_threads is not None:
         options.intra_op_num_threads = n_threads
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights.values()]
+        options.add_external_initializers(list(weights), values)
     # the two sessions of an engine take turns: spinning threads of one would slow the other down
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     made: InferenceSession = onnxruntime.InferenceSession(model, options, providers=_providers(device))
@@ -196,10 +219,15 @@ def _providers(device: str) -> list[Any]:
 
 
 def _read(
-    path: Path, model: str | bytes, complaint: str, n_threads: int | None, device: str = "cpu"
+    path: Path,
+    model: str | bytes,
+    complaint: str,
+    n_threads: int | None,
+    device: str = "cpu",
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> InferenceSession:
     try:
-        return session(model, n_threads, device)
+        return session(model, n_threads, device, weights)
     except (ModuleNotFoundError, ConfigError):
         raise
     except Exception as error:  # the exceptions of ONNX Runtime have no other common base class
