@@ -36,6 +36,14 @@ COMMANDS: Final = {
         "pooling-search table1 --jobs 2",
         "pooling-search table1 --pages-only",
     ),
+    "audioset-pooling-search": (
+        "Search for what decides between GMAP and attentive statistics on AudioSet's released features.",
+        "OUT receives one line for each finished run (search.jsonl), figures by label and README.md. Starts from the "
+        "settings and the final runs in results/audioset. Interrupted, the same command resumes. Without FEATURES it "
+        "writes the page again.",
+        "audioset-pooling-search features --jobs 2",
+        "audioset-pooling-search",
+    ),
     "audioset": (
         "Compare all poolings on AudioSet's released features, and the systems of the literature.",
         "OUT receives one line for each finished run (search.jsonl, runs.jsonl), figures by label, README.md, "

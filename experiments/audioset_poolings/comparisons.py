@@ -78,7 +78,7 @@ class Results:
         """
         if ours == theirs or not (seeds := self.seeds(ours, theirs)):
             return None
-        return compare(*(_resampled([self.figures[cell, seed] for seed in seeds], group) for cell in (ours, theirs)))
+        return compare(*(resampled([self.figures[cell, seed] for seed in seeds], group) for cell in (ours, theirs)))
 
     def family(self, ours: str, cells: Iterable[str], group: str | None = None) -> dict[str, Against]:
         """One cell against each of others, corrected for the number of these comparisons."""
@@ -87,7 +87,7 @@ class Results:
         return {cell: Against(result, p) for (cell, result), p in zip(found.items(), corrected, strict=True)}
 
 
-def _resampled(figures: Sequence[Figures], group: str | None) -> ResampledRuns:
+def resampled(figures: Sequence[Figures], group: str | None) -> ResampledRuns:
     measured, resampled = [], []
     for own in figures:
         chosen = np.array([name == group if group else name.startswith(BY_FREQUENCY) for name in own.groups])

@@ -5,8 +5,10 @@ import pytest
 
 from earmark.errors import ConfigError
 from experiments import pooling_search as search
+from experiments import pooling_trials
 from experiments.changed_pooling import PoolingChange
-from experiments.pooling_search import Line, Trial, TrialRun, best_trials, page, trials
+from experiments.pooling_search import TRIALS
+from experiments.pooling_trials import HEADS_AND_GATE, UNCHANGED, Line, Trial, TrialRun, best_trials, page
 from experiments.table1.table import make_table
 
 
@@ -17,16 +19,15 @@ def line(pooling, trial, seed=0, valid=0.5, is_final=False):
 def all_lines(**best):
     return [
         line(pooling, trial, seed, 0.9 if best.get(pooling) == trial else 0.5)
-        for pooling in search.POOLINGS
-        for trial in trials(pooling)
+        for pooling in TRIALS
+        for trial in TRIALS[pooling]
         for seed in (0, 1)
     ]
 
 
 def test_the_rival_has_all_trials_that_do_not_need_heads_or_a_gate():
-    assert set(trials("attentive_stats")) == set(search.BOTH)
-    assert set(trials("gmap")) - set(search.BOTH) == set(search.ONLY_GMAP)
-    for trial in search.BOTH.values():
+    assert set(TRIALS["gmap"]) - set(TRIALS["attentive_stats"]) == set(HEADS_AND_GATE)
+    for trial in TRIALS["attentive_stats"].values():
         assert not {"n_heads", "gate"} & set(trial.settings)
         assert replace(trial.change, query_scale=1.0, query_rate=1.0) == PoolingChange()
 
@@ -34,8 +35,8 @@ def test_the_rival_has_all_trials_that_do_not_need_heads_or_a_gate():
 def test_runs_have_folders_of_their_own():
     runs = [
         TrialRun(pooling, trial, seed, is_final)
-        for pooling in search.POOLINGS
-        for trial in trials(pooling)
+        for pooling in TRIALS
+        for trial in TRIALS[pooling]
         for seed in (0, 1)
         for is_final in (False, True)
     ]
@@ -44,31 +45,31 @@ def test_runs_have_folders_of_their_own():
 
 def test_the_best_trial_has_the_highest_mean_on_validation():
     lines = all_lines(gmap="no gate", attentive_stats="weight decay 0.05")
-    assert best_trials(lines) == {"gmap": "no gate", "attentive_stats": "weight decay 0.05"}
+    assert best_trials(lines, TRIALS) == {"gmap": "no gate", "attentive_stats": "weight decay 0.05"}
 
 
 def test_a_seed_that_some_trials_lack_does_not_count():
     lines = [*all_lines(gmap="no gate"), line("gmap", "2 heads", seed=2, valid=1.0)]
-    assert best_trials(lines)["gmap"] == "no gate"
+    assert best_trials(lines, TRIALS)["gmap"] == "no gate"
 
 
 def test_a_missing_trial_is_named():
     lines = [one for one in all_lines() if one.run.trial != "no gate"]
     with pytest.raises(ConfigError, match="gmap: all trials were expected, 1 failed: no gate"):
-        best_trials(lines)
+        best_trials(lines, TRIALS)
 
 
 def test_the_page_has_a_row_for_each_trial_and_marks_the_best():
-    text = page(all_lines(gmap="no gate"), {})
-    assert text.count("\n| ") == len(trials("gmap")) + 2
+    text = page("pooling-search", "Each is short.", all_lines(gmap="no gate"), TRIALS, {})
+    assert text.count("\n| ") == len(TRIALS["gmap"]) + 2
     assert "| no gate | **0.9000 ± 0.0000** | - |" in text
 
 
 def test_search_and_finals_on_a_tiny_table(planned, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(search, "N_CLIPS_SEEN", 8)
-    monkeypatch.setattr(search, "BOTH", {search.UNCHANGED: Trial(), "fast": Trial(change=PoolingChange(query_rate=5))})
-    monkeypatch.setattr(search, "ONLY_GMAP", {"1 head": Trial({"n_heads": 1})})
-    monkeypatch.setattr(search, "side_by_side", _in_turn)
+    both = {UNCHANGED: Trial(), "fast": Trial(change=PoolingChange(query_rate=5))}
+    monkeypatch.setattr(search, "TRIALS", {"gmap": {**both, "1 head": Trial({"n_heads": 1})}, "attentive_stats": both})
+    monkeypatch.setattr(pooling_trials, "side_by_side", _in_turn)
     plan, bank = planned()
     runs = plan.runs(["gmap", "attentive_stats"])
     make_table(tmp_path, plan, bank, runs)
