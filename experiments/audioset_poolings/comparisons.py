@@ -88,14 +88,14 @@ class Results:
 
 
 def resampled(figures: Sequence[Figures], group: str | None) -> ResampledRuns:
-    measured, resampled = [], []
+    measured, moved = [], []
     for own in figures:
         chosen = np.array([name == group if group else name.startswith(BY_FREQUENCY) for name in own.groups])
         chosen &= own.n_labels > 0
         weights = own.n_labels[chosen] / own.n_labels[chosen].sum()
         measured.append(weights @ own.mAP[chosen])
-        resampled.append(measured[-1] + weights @ own.moved[chosen])
-    return ResampledRuns(np.array(measured), np.stack(resampled))
+        moved.append(measured[-1] + weights @ own.moved[chosen])
+    return ResampledRuns(np.array(measured), np.stack(moved))
 
 
 def holm(p: Sequence[float]) -> list[float]:
