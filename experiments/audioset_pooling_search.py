@@ -42,12 +42,19 @@ TRIALS: Final = trials_of_both({"weight decay 0.05": Trial({"weight_decay": 0.05
 
 
 def audioset_pooling_search(
-    features: Path | None = None, *, out: Path = OUT, jobs: int = 1, n_seeds: int = 3, n_finals: int = 10
+    features: Path | None = None,
+    *,
+    test_split: str = "eval_half",
+    out: Path = OUT,
+    jobs: int = 1,
+    n_seeds: int = 3,
+    n_finals: int = 10,
 ) -> None:
     """Search for what decides between GMAP and attentive statistics on AudioSet, and measure the best trial of each.
 
     Args:
         features: Folder of AudioSet's released features; without it, only the page is written again.
+        test_split: Folder of the test clips in `features`.
         out: Folder of search.jsonl, figures by label and README.md.
         jobs: Number of runs at a time, which share the processors.
         n_seeds: Runs of each trial.
@@ -55,7 +62,7 @@ def audioset_pooling_search(
     """
     if features is not None:
         out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(out, Places(features, test_split="eval_half"), Protocol(), jobs)
+        bench = Bench(out, Places(features, test_split=test_split), Protocol(), jobs)
         search(out, TRIALS, partial(perform, bench=bench), n_seeds=n_seeds, n_finals=n_finals, jobs=jobs)
     lines = read_lines(out)
     how = (
