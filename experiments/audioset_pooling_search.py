@@ -63,7 +63,15 @@ def audioset_pooling_search(
     if features is not None:
         out.mkdir(parents=True, exist_ok=True)
         bench = Bench(out, Places(features, test_split=test_split), Protocol(), jobs)
-        search(out, TRIALS, partial(perform, bench=bench), n_seeds=n_seeds, n_finals=n_finals, jobs=jobs)
+        search(
+            out,
+            TRIALS,
+            partial(perform, bench=bench),
+            n_seeds=n_seeds,
+            n_finals=n_finals,
+            jobs=jobs,
+            is_renewed=False,
+        )
     lines = read_lines(out)
     how = (
         "Each trial changes one thing in the settings of the [comparison of all poolings](../README.md). It is judged "

@@ -94,6 +94,7 @@ def search(
     n_seeds: int,
     n_finals: int,
     jobs: int,
+    is_renewed: bool = True,
 ) -> None:
     """Does the runs that search.jsonl lacks: all trials, then the best one of each pooling; UNCHANGED has its runs.
 
@@ -104,6 +105,7 @@ def search(
         n_seeds: Runs of each trial.
         n_finals: Final runs of the best trial of each pooling.
         jobs: Number of runs at a time, which share the processors.
+        is_renewed: Start a new process for each run; otherwise processes keep the clips they have read.
 
     Raises:
         ConfigError: All runs of a trial have failed.
@@ -116,7 +118,7 @@ def search(
             for pooling in trials
             for trial in trials[pooling]
         ]
-        _perform_all(folder, searched, perform, jobs)
+        _perform_all(folder, searched, perform, jobs, is_renewed)
         best = best_trials(read_lines(folder), trials)
         finals = [
             TrialRun(pooling, trial, seed, True)
@@ -124,7 +126,7 @@ def search(
             for pooling, trial in best.items()
             if trial != UNCHANGED
         ]
-        _perform_all(folder, finals, perform, jobs)
+        _perform_all(folder, finals, perform, jobs, is_renewed)
 
 
 def read_lines(folder: Path) -> list[Line]:
@@ -147,10 +149,12 @@ def best_trials(lines: Sequence[Line], trials: Trials) -> dict[str, str]:
     return best
 
 
-def _perform_all(folder: Path, runs: Sequence[TrialRun], perform: Callable[[TrialRun], Line], n_jobs: int) -> None:
+def _perform_all(
+    folder: Path, runs: Sequence[TrialRun], perform: Callable[[TrialRun], Line], n_jobs: int, is_renewed: bool
+) -> None:
     done = {line.run for line in read_lines(folder)}
     todo = [run for run in runs if run not in done]
-    for number, (run, line) in enumerate(side_by_side(perform, todo, n_jobs, print), 1):
+    for number, (run, line) in enumerate(side_by_side(perform, todo, n_jobs, print, is_renewed=is_renewed), 1):
         if isinstance(line, str):
             print(f"{run.name()}: {line}")
             continue

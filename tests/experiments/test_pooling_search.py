@@ -86,6 +86,6 @@ def test_search_and_finals_on_a_tiny_table(planned, tmp_path, monkeypatch, capsy
     assert (tmp_path / "search.md").read_text() == text
 
 
-def _in_turn(perform, runs, n_jobs, note):
+def _in_turn(perform, runs, n_jobs, note, *, is_renewed):
     for run in runs:
         yield run, perform(run)

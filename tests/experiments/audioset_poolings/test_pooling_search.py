@@ -52,6 +52,6 @@ def test_the_page_is_written_again_without_features(started):
     assert (out / "README.md").read_text() == text
 
 
-def _in_turn(perform, runs, n_jobs, note):
+def _in_turn(perform, runs, n_jobs, note, *, is_renewed):
     for run in runs:
         yield run, perform(run)
