@@ -305,6 +305,20 @@ def plain_mn(width: int, files: list[Path]) -> Callable[[], None]:
     return run
 
 
+def only_decoded(files: list[Path], n_jobs: int) -> Callable[[], None]:
+    """Returns a function that decodes and resamples files to 32 kHz, several at a time, and does nothing else."""
+
+    def decode(file: Path) -> None:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        soxr.resample(average_channels(samples), rate, 32000)
+
+    def run() -> None:
+        with ThreadPoolExecutor(n_jobs) as pool:
+            list(pool.map(decode, files))
+
+    return run
+
+
 def mn_pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: float) -> None:
     """Prints the speed of mn04 beside the paper's network and beside the published definition, whole pipeline."""
     files = [folder / f"mn{number}.flac" for number in range(n_files)]
@@ -318,6 +332,7 @@ def mn_pipeline(folder: Path, paths: dict[str, str], n_files: int, seconds: floa
         "paper's network, PyTorch, float32": tagged(paths["torch"], files),
         "mn04, PyTorch, float32": tagged(str(folder / "mn04.safetensors"), files),
         "mn04, ONNX Runtime, float32": tagged(str(folder / "mn04.onnx"), files),
+        "decoding and resampling alone": only_decoded(files, n_processors()),
     }
     took = median_seconds(runs, 3)
     definition, paper = list(took.values())[:2]

@@ -64,6 +64,21 @@ def test_a_clip_that_cannot_be_saved_is_reported_and_the_listening_continues(lev
     assert len(lines) == 1 and str(tmp_path / "low") in lines[0]
 
 
+def test_a_clip_that_cannot_be_saved_does_not_count_for_the_hour(levels, listening, tmp_path):
+    levels_of_three = levels(-0.1, 0.5, -0.1, 0.5, -0.1).waveform
+    obstacle, lines = tmp_path / "low", []
+    obstacle.write_text("no folder")
+
+    def remove(line: str) -> None:
+        lines.append(line)
+        obstacle.unlink()
+
+    found = clips(
+        listening(Player(levels_of_three), clips=folder(tmp_path, report=remove, per_hour=1)).messages(Event())
+    )
+    assert len(lines) == 1 and [clip is None for clip in found] == [True, False]
+
+
 def test_clips_of_recordings_without_a_time_do_not_replace_each_other(levels, listening, tmp_path):
     waveform = levels(-0.1, 0.5, -0.1).waveform
     for recording in ("day 1/street.wav", "day 1/garden.wav"):

@@ -286,6 +286,8 @@ class TestHeldRecordings:
     def test_one_that_cannot_be_read_says_why(self, client):
         state = ready(client, b"no sound" * 100, "../../etc/passwd")
         assert state["state"] == "failed" and state["error"].startswith("passwd: cannot be read")
+        answer = client.get(f"/api/recordings/{state['id']}/audio")
+        assert (answer.status_code, answer.json()["error"]) == (422, state["error"])
 
 
 class TestUploads:

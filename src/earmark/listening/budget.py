@@ -30,3 +30,8 @@ class Budget:
             return False
         self._taken.append(seconds)
         return True
+
+    def give_back(self) -> None:
+        """Returns what was taken last: it was not needed."""
+        if self._taken:
+            self._taken.pop()

@@ -120,6 +120,7 @@ class ClipFolder:
             path = self._folder / folder_of(event.label) / name
             save_audio(path, Audio(samples, sound.sample_rate))
         except (AudioError, DataError) as error:
+            self._budget.give_back()
             self._report(f"{error}; the listening continues")
             return None
         return str(path)

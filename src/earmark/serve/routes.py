@@ -241,9 +241,12 @@ async def drop(request: Request) -> Response:
 
 async def audio(request: Request) -> Response:
     """A held recording as WAV."""
-    pyramid = _held(request).pyramid
+    recording = _held(request)
+    if recording.error:
+        raise HTTPException(422, recording.error)
+    pyramid = recording.pyramid
     if pyramid is None:
-        raise HTTPException(409, "the recording is not decoded; ask for its state, which is decoding, ready or failed")
+        raise HTTPException(409, "the recording is being decoded; ask for its state, which is then ready or failed")
     return FileResponse(pyramid.sound, media_type="audio/wav", headers={"Cache-Control": "private, max-age=3600"})
 
 
