@@ -6,7 +6,7 @@ of other sounds than the fifty (speech, music) are examples without any label, i
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,18 +172,8 @@ class _Models:
         return self._measured(f"esc50-{name}/last.safetensors")
 
     def labelled(self, folds: tuple[str, ...]) -> Iterable[tuple[Path, str, str, str]]:
-        """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which nothing sounds.
-
-        Half of the held-out recordings have the split 5: the model is calibrated on them together with fold 5.
-        """
-        for clip in open_data(f"esc50:{self.bank}"):
-            split = "train" if clip.split in folds else clip.split or ""
-            yield _path(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
-        for clip in open_data(f"soundscapes:{self.work / ('mixed' + ''.join(folds))}"):
-            yield _path(clip), ";".join(clip.labels), "train", f"mixed {clip.id}"
-        for row in self.recordings:
-            if row.kind in NOTHING:
-                yield row.path, "", "5" if row.split == "valid" else row.split, row.group
+        """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which nothing sounds."""
+        return labelled_clips(self.bank, self.work / ("mixed" + "".join(folds)), self.recordings, folds)
 
     def _measured(self, model: str) -> dict[str, Any]:
         """Calibrates a model that does not know fold 5, and measures it there."""
@@ -210,6 +200,24 @@ class _Models:
         write_json(self.work / f"{out}.json", {**settings, **budget})
         flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
         earmark(command, *words, *flags, folder=self.work)
+
+
+def labelled_clips(
+    bank: Path, mixed: Path, recordings: Iterable[Recording], folds: tuple[str, ...]
+) -> Iterator[tuple[Path, str, str, str]]:
+    """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which none of its sounds is expected.
+
+    Clips of the folds have the split `train`. Half of the held-out recordings have the split 5: a model is calibrated
+    on them together with fold 5.
+    """
+    for clip in open_data(f"esc50:{bank}"):
+        split = "train" if clip.split in folds else clip.split or ""
+        yield _path(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
+    for clip in open_data(f"soundscapes:{mixed}"):
+        yield _path(clip), ";".join(clip.labels), "train", f"mixed {clip.id}"
+    for row in recordings:
+        if row.kind in NOTHING:
+            yield row.path, "", "5" if row.split == "valid" else row.split, row.group
 
 
 def _path(clip: Clip) -> Path:
