@@ -173,7 +173,11 @@ class _Models:
 
     def labelled(self, folds: tuple[str, ...]) -> Iterable[tuple[Path, str, str, str]]:
         """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which nothing sounds."""
-        return labelled_clips(self.bank, self.work / ("mixed" + "".join(folds)), self.recordings, folds)
+        for clip in open_data(f"esc50:{self.bank}"):
+            split = "train" if clip.split in folds else clip.split or ""
+            yield _path(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
+        yield from soundscape_rows(self.work / ("mixed" + "".join(folds)))
+        yield from nothing_rows(self.recordings)
 
     def _measured(self, model: str) -> dict[str, Any]:
         """Calibrates a model that does not know fold 5, and measures it there."""
@@ -202,19 +206,17 @@ class _Models:
         earmark(command, *words, *flags, folder=self.work)
 
 
-def labelled_clips(
-    bank: Path, mixed: Path, recordings: Iterable[Recording], folds: tuple[str, ...]
-) -> Iterator[tuple[Path, str, str, str]]:
-    """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which none of its sounds is expected.
-
-    Clips of the folds have the split `train`. Half of the held-out recordings have the split 5: a model is calibrated
-    on them together with fold 5.
-    """
-    for clip in open_data(f"esc50:{bank}"):
-        split = "train" if clip.split in folds else clip.split or ""
-        yield _path(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
+def soundscape_rows(mixed: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """Rows of soundscapes, with the split `train`."""
     for clip in open_data(f"soundscapes:{mixed}"):
         yield _path(clip), ";".join(clip.labels), "train", f"mixed {clip.id}"
+
+
+def nothing_rows(recordings: Iterable[Recording]) -> Iterator[tuple[Path, str, str, str]]:
+    """Rows of recordings in which none of ESC-50's sounds is expected.
+
+    Half of the held-out ones have the split 5: a model is calibrated on them together with fold 5.
+    """
     for row in recordings:
         if row.kind in NOTHING:
             yield row.path, "", "5" if row.split == "valid" else row.split, row.group

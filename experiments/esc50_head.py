@@ -21,7 +21,15 @@ from earmark.data import open_data
 from earmark.evaluation.report import evaluate
 from earmark.storage.json_files import write_json
 from experiments.degraded import measures
-from experiments.distilled_models import FIGURES, NOTHING, SHIPPED, SOUNDSCAPES, false_tags, labelled_clips
+from experiments.distilled_models import (
+    FIGURES,
+    NOTHING,
+    SHIPPED,
+    SOUNDSCAPES,
+    false_tags,
+    nothing_rows,
+    soundscape_rows,
+)
 from experiments.free_audio import Recording, read_index, write_clips
 from experiments.steps import RESULTS, commit, earmark, resume
 
@@ -86,15 +94,12 @@ class _Steps:
         self._tables(FIGURES)
         for name, (seed, shortest, longest, n_clips) in SOUNDSCAPES.items():
             self._soundscapes(name, "5", n_clips, seed, shortest, longest)
-        clips = f"esc50:{self.bank}"
-        known = f"csv:{self._table(FIGURES, with_nothing=True)}"
-        before = {AS_TRAINED: clips, THRESHOLDS: known}
-        rows = [self._measured(name, self.backbone, data, 0) for name, data in before.items()]
+        rows = [self._measured(name, self.backbone, 0) for name in (AS_TRAINED, THRESHOLDS)]
         for seed in seeds:
             for name in (AGAIN, WITH_NOTHING):
                 head = self._head(self.backbone, FIGURES, seed, with_nothing=name == WITH_NOTHING)
-                rows.append(self._measured(name, head, known, seed))
-        kinds = {kind: len(self._split(kind, "train")) for kind in NOTHING}
+                rows.append(self._measured(name, head, seed))
+        kinds = {kind: sum(self._is_example(row) and row.kind == kind for row in self.recordings) for kind in NOTHING}
         sources = sorted({f"{row.source} ({row.licence})" for row in self.recordings if self._is_example(row)})
         return {"commit": commit(), "settings": dict(SETTINGS), "trained on": kinds, "sources": sources, "rows": rows}
 
@@ -109,43 +114,44 @@ class _Steps:
     def _is_example(self, row: Recording) -> bool:
         return row.kind in NOTHING and row.split == "train"
 
-    def _split(self, kind: str, split: str) -> list[Recording]:
-        return [row for row in self.recordings if row.kind == kind and row.split == split]
-
     def _soundscapes(self, name: str, splits: str, n_clips: int, seed: int, shortest: str, longest: str) -> None:
         lengths = ("--event-duration", shortest, longest, "--sample-rate", 16000)
         mixed = ("--split", splits, "--n-clips", n_clips, "--seed", seed, *lengths)
         earmark("soundscapes", f"esc50:{self.bank}", name, *mixed, folder=self.work)
 
     def _tables(self, folds: tuple[str, ...]) -> None:
-        """The tables of clips to train on, with and without recordings of nothing."""
+        """Tables of soundscapes; of these and recordings of nothing; of these and held-out recordings."""
         mixed = self.work / f"mixed{''.join(folds)}"
         self._soundscapes(mixed.name, ",".join(folds), 600, 3, "0.3", "4")
-        for with_nothing in (True, False):
-            nothing = self.recordings if with_nothing else []
-            rows = list(labelled_clips(self.bank, mixed, nothing, folds))
-            write_clips(rows, self.work / self._table(folds, with_nothing))
+        scapes = list(soundscape_rows(mixed))
+        nothing = list(nothing_rows(self.recordings))
+        train = [row for row in nothing if row[2] == "train"]
+        for kind, rows in (("again", scapes), ("nothing", [*scapes, *train]), ("held-out", [*scapes, *nothing])):
+            write_clips(rows, self.work / self._table(folds, kind))
 
-    def _table(self, folds: tuple[str, ...], with_nothing: bool) -> str:
-        return f"clips{''.join(folds)}{'-nothing' if with_nothing else ''}.csv"
+    def _table(self, folds: tuple[str, ...], kind: str) -> str:
+        return f"{kind}{''.join(folds)}.csv"
 
     def _head(self, backbone: str, folds: tuple[str, ...], seed: int, *, with_nothing: bool) -> str:
         """The model with a new head, whose training is resumed or skipped if it has been started or is done."""
-        out = f"head{''.join(folds)}-{'nothing' if with_nothing else 'again'}-{seed}"
+        kind = "nothing" if with_nothing else "again"
+        out = f"head{''.join(folds)}-{kind}-{seed}"
         write_json(self.work / f"{out}.json", {**SETTINGS, "seed": seed})
-        words = ("--split", "train", "--init", backbone, "--freeze", "backbone", "--allow-unlabelled")
+        data = (f"esc50:{self.bank}", "--split", ",".join(folds), "--add", f"csv:{self._table(folds, kind)}")
+        words = ("--init", backbone, "--freeze", "backbone", "--allow-unlabelled")
         flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
-        earmark("train", f"csv:{self._table(folds, with_nothing)}", *words, *flags, folder=self.work)
+        earmark("train", *data, *words, *flags, folder=self.work)
         return f"{out}/last.safetensors"
 
     def _calibrated(self, variant: str, seed: int) -> str:
         return f"{variant.replace(' ', '-').replace(',', '')}-{seed}.safetensors"
 
-    def _measured(self, variant: str, model: str, known: str, seed: int) -> dict[str, Any]:
-        """Calibrates a model on fold 5 and the held-out recordings of `known`, and measures it."""
+    def _measured(self, variant: str, model: str, seed: int) -> dict[str, Any]:
+        """Calibrates a model on fold 5 and, but for `AS_TRAINED`, on held-out recordings of nothing; measures it."""
         out = self._calibrated(variant, seed)
-        words = (model, known, "soundscapes:mixed5", "--split", 5, "--out", out)
-        earmark("calibrate", *words, folder=self.work)
+        held_out = () if variant == AS_TRAINED else (f"csv:{self._table(FIGURES, 'held-out')}",)
+        known = (f"esc50:{self.bank}", "soundscapes:mixed5", *held_out, "--split", 5)
+        earmark("calibrate", model, *known, "--out", out, folder=self.work)
         network = hub.load_network(self.work / out)
         clips = open_data(f"esc50:{self.bank}").select(splits=("5",))
         report = evaluate(network, clips)
