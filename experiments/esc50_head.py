@@ -35,13 +35,14 @@ from experiments.steps import RESULTS, commit, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-head.json"
 SETTINGS: Final[Mapping[str, Any]] = {
-    "encoded_crops": 2,
     "balanced": False,
     "n_clips_seen": 40_000,
     "learning_rate": 1e-3,
     "dropout": 0.1,
 }
 """Settings of the head's training that differ from their defaults."""
+N_CROPS: Final = 2
+"""Crops of each clip that the head is trained on."""
 AS_TRAINED: Final = "as trained"
 THRESHOLDS: Final = "thresholds alone"
 AGAIN: Final = "head trained again, without speech and music"
@@ -101,7 +102,13 @@ class _Steps:
                 rows.append(self._measured(name, head, seed))
         kinds = {kind: sum(self._is_example(row) and row.kind == kind for row in self.recordings) for kind in NOTHING}
         sources = sorted({f"{row.source} ({row.licence})" for row in self.recordings if self._is_example(row)})
-        return {"commit": commit(), "settings": dict(SETTINGS), "trained on": kinds, "sources": sources, "rows": rows}
+        return {
+            "commit": commit(),
+            "settings": {**SETTINGS, "encoded_crops": N_CROPS},
+            "trained on": kinds,
+            "sources": sources,
+            "rows": rows,
+        }
 
     def ship(self, model: str) -> None:
         """Trains the head of the model that ships; WORK receives earmark-esc50.safetensors and .onnx."""
@@ -138,7 +145,7 @@ class _Steps:
         out = f"head{''.join(folds)}-{kind}-{seed}"
         write_json(self.work / f"{out}.json", {**SETTINGS, "seed": seed})
         data = (f"esc50:{self.bank}", "--split", ",".join(folds), "--add", f"csv:{self._table(folds, kind)}")
-        words = ("--init", backbone, "--freeze", "backbone", "--allow-unlabelled")
+        words = ("--init", backbone, "--freeze", "backbone", "--encoded-crops", N_CROPS, "--allow-unlabelled")
         flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
         earmark("train", *data, *words, *flags, folder=self.work)
         return f"{out}/last.safetensors"
