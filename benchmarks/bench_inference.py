@@ -308,13 +308,9 @@ def plain_mn(width: int, files: list[Path]) -> Callable[[], None]:
 def only_decoded(files: list[Path], n_jobs: int) -> Callable[[], None]:
     """Returns a function that decodes and resamples files to 32 kHz, several at a time, and does nothing else."""
 
-    def decode(file: Path) -> None:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        soxr.resample(average_channels(samples), rate, 32000)
-
     def run() -> None:
         with ThreadPoolExecutor(n_jobs) as pool:
-            list(pool.map(decode, files))
+            list(pool.map(lambda file: sum(map(len, load_blocks(file, 32000, 10.0))), files))
 
     return run
 

@@ -75,9 +75,9 @@ COMMANDS: Final = {
         "esc50-model",
     ),
     "esc50-head": (
-        "Train the head of the shipped model again, with speech and music as examples of nothing.",
+        "Train the head of the shipped model further, with speech and music as examples of nothing.",
         "Writes results/esc50-head.md and .json. AUDIO has an index.csv with the columns file, source, licence, label "
-        "and group. BACKBONE is a model of the recipe esc50, trained on folds 1 to 3. WORK receives "
+        "and group. MODEL is one of the recipe esc50, trained on folds 1 to 3. WORK receives "
         "earmark-esc50.safetensors and .onnx, the model that ships. Interrupted, the same command resumes. Without "
         "arguments it writes the page again from results/esc50-head.json.",
         "esc50-head ESC-50 recordings three/last.safetensors work",

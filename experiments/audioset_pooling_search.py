@@ -5,12 +5,14 @@ They are trained without the validation part of the training clips and judged by
 pooling is then trained on all training clips and measured once on the test clips, like the runs of the comparison.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from earmark.errors import ConfigError
 from earmark.storage.files import atomic_write
 from experiments.audioset_poolings import lines as audioset_lines
 from experiments.audioset_poolings import runs as audioset_runs
@@ -27,9 +29,9 @@ from experiments.pooling_trials import (
     TrialRun,
     best_trials,
     page,
+    pairs,
     read_lines,
     search,
-    sides,
     trials_of_both,
 )
 from experiments.steps import RESULTS, commit
@@ -63,6 +65,7 @@ def audioset_pooling_search(
     if features is not None:
         out.mkdir(parents=True, exist_ok=True)
         bench = Bench(out, Places(features, test_split=test_split), Protocol(), jobs)
+        _check_clips(bench)
         search(
             out,
             TRIALS,
@@ -84,6 +87,18 @@ def audioset_pooling_search(
         )
 
 
+def _check_clips(bench: Bench) -> None:
+    """Raises ConfigError unless the clips are those of the comparison."""
+    clips = open_clips(bench.places).facts()
+    compared = json.loads((COMPARED / "plan.json").read_text(encoding="utf-8"))["clips"]
+    for part in ("train", "test"):
+        if clips[part]["fingerprint"] != compared[part]["fingerprint"]:
+            raise ConfigError(
+                f"the {part} clips of {COMPARED} were expected, {compared[part]['name']}, not others "
+                f"({clips[part]['name']}): the figures would not be comparable"
+            )
+
+
 def perform(run: TrialRun, bench: Bench) -> Line:
     """The line of a run, which is trained or resumed first; a final run also writes its figures by label."""
     trial, protocol, clips = TRIALS[run.pooling][run.trial], bench.protocol, open_clips(bench.places)
@@ -97,13 +112,13 @@ def perform(run: TrialRun, bench: Bench) -> Line:
     return Line(run, valid, test, line.n_clips_seen, line.seconds, line.commit or commit())
 
 
-def _comparisons(out: Path, lines: Sequence[Line], n_seeds: int) -> dict[str, Comparison]:
+def _comparisons(out: Path, lines: Sequence[Line], n_finals: int) -> dict[str, Comparison]:
     """Comparisons of the best trials and the unchanged poolings on the test clips, by description."""
     found = {}
-    for text, pair in sides(best_trials(lines, TRIALS)).items():
+    for text, pair in pairs(best_trials(lines, TRIALS)).items():
         files = [
             [figures_file(COMPARED if trial == UNCHANGED else out, pooling, seed) for pooling, trial in pair]
-            for seed in range(n_seeds)
+            for seed in range(n_finals)
         ]
         whole = [both for both in files if all(file.is_file() for file in both)]
         if whole:

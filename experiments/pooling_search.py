@@ -26,9 +26,9 @@ from experiments.pooling_trials import (
     TrialRun,
     best_trials,
     page,
+    pairs,
     read_lines,
     search,
-    sides,
     trials_of_both,
 )
 from experiments.steps import commit
@@ -106,7 +106,7 @@ def _scores(table: Path, run: TrialRun) -> Path:
 def _comparisons(table: Path, lines: Sequence[Line]) -> dict[str, Comparison]:
     """Comparisons of the best trials and the unchanged poolings on the test soundscapes, by description."""
     found = {}
-    for text, (ours, theirs) in sides(best_trials(lines, TRIALS)).items():
+    for text, (ours, theirs) in pairs(best_trials(lines, TRIALS)).items():
         seeds = [
             seed
             for seed in range(read_plan(table).n_seeds)

@@ -96,7 +96,9 @@ def search(
     jobs: int,
     is_renewed: bool = True,
 ) -> None:
-    """Does the runs that search.jsonl lacks: all trials, then the best one of each pooling; UNCHANGED has its runs.
+    """Does the runs that search.jsonl lacks: all trials, then the best one of each pooling.
+
+    The unchanged training needs no final run: the comparison has it.
 
     Args:
         folder: Folder of search.jsonl.
@@ -140,10 +142,13 @@ def best_trials(lines: Sequence[Line], trials: Trials) -> dict[str, str]:
     for pooling, own in trials.items():
         found: dict[str, dict[int, float]] = {}
         for line in lines:
-            if line.run.pooling == pooling and not line.run.is_final and line.valid_mAP is not None:
-                found.setdefault(line.run.trial, {})[line.run.seed] = line.valid_mAP
+            if line.run.pooling == pooling and not line.run.is_final:
+                mAP = -1.0 if line.valid_mAP is None else line.valid_mAP
+                found.setdefault(line.run.trial, {})[line.run.seed] = mAP
         if missing := [name for name in own if name not in found]:
-            raise ConfigError(f"{pooling}: all trials were expected, {len(missing)} failed: {', '.join(missing)}")
+            raise ConfigError(
+                f"{pooling}: all trials were expected, {len(missing)} have no finished run: {', '.join(missing)}"
+            )
         seeds = set.intersection(*(set(values) for values in found.values()))
         best[pooling] = max(own, key=lambda name: fmean(found[name][seed] for seed in seeds))
     return best
@@ -161,10 +166,11 @@ def _perform_all(
         with open_journal(folder / "search.jsonl", is_synced=True) as journal:
             journal.append(asdict(line))
         mAP = line.test_mAP if line.valid_mAP is None else line.valid_mAP
-        print(f"{number}/{len(todo)} {run.pooling}, {run.trial}, seed {run.seed}: {mAP:.4f}", flush=True)
+        shown = "no mAP" if mAP is None else f"{mAP:.4f}"
+        print(f"{number}/{len(todo)} {run.pooling}, {run.trial}, seed {run.seed}: {shown}", flush=True)
 
 
-def sides(best: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+def pairs(best: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
     """The comparisons of best and unchanged trials by description; each side is a pooling and its trial."""
     ours, theirs = ((pooling, best[pooling]) for pooling in POOLINGS)
     unchanged, rival = ((pooling, UNCHANGED) for pooling in POOLINGS)
@@ -204,7 +210,8 @@ def page(
     for name in trials[POOLINGS[0]]:
         cells = (_cell(searched, pooling, name, best[pooling] == name) for pooling in POOLINGS)
         text += f"| {name} | {' | '.join(cells)} |\n"
-    text += "\nThe best trial of each pooling is bold. It was then trained and measured like the runs of the table.\n\n"
+    text += "\nThe best trial of each pooling is bold. If it changes anything, it was trained and measured once more, "
+    text += "as the runs of the comparison were.\n\n"
     text += "| test clips | difference of mAP | 95 % interval | p | seeds |\n|---|---|---|---|---|\n"
     for what, found in compared.items():
         low, high = found.interval

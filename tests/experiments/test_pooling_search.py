@@ -55,7 +55,7 @@ def test_a_seed_that_some_trials_lack_does_not_count():
 
 def test_a_missing_trial_is_named():
     lines = [one for one in all_lines() if one.run.trial != "no gate"]
-    with pytest.raises(ConfigError, match="gmap: all trials were expected, 1 failed: no gate"):
+    with pytest.raises(ConfigError, match="gmap: all trials were expected, 1 have no finished run: no gate"):
         best_trials(lines, TRIALS)
 
 

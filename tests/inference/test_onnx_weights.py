@@ -57,12 +57,38 @@ def test_other_weights_are_refused(path: Path, name: str, text: str) -> None:
         read_weights(path, [name])
 
 
-def test_a_damaged_file_is_refused_wherever_it_is_cut(path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_wherever_it_is_cut(
+    path: Path, weights: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     content, cut = path.read_bytes(), tmp_path / "cut.onnx"
-    for length in range(1, len(content) - 40, 97):
+    start = content.index(weights["matrix"].tobytes())
+    for length in range(1, start + weights["matrix"].nbytes, 97):
         cut.write_bytes(content[:length])
-        with pytest.raises(ValueError):
-            read_weights(cut, ["typed"])
+        with pytest.raises(ValueError, match="cut off within"):
+            read_weights(cut, ["matrix"])
     cut.write_bytes(bytes(range(3, 256)) * 4)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="a field of kind 3"):
         read_weights(cut, ["matrix"])
+
+
+def message(number: int, content: bytes) -> bytes:
+    """A field whose value is a message."""
+    length, digits = len(content), []
+    while True:
+        length, digit = divmod(length, 128)
+        digits.append(digit | (128 if length else 0))
+        if not length:
+            return bytes([number << 3 | 2, *digits]) + content
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (message(8, b"w") + message(1, bytes([1]) * 1000), "the weight 'w' has more than 8 dimensions"),
+        (message(8, b"w") + bytes([2 << 3, 1]) * 100_001, "more than 100,000 fields in a message"),
+    ],
+)
+def test_a_hostile_file_takes_no_memory(tmp_path: Path, tensor: bytes, text: str) -> None:
+    (tmp_path / "hostile.onnx").write_bytes(message(7, message(5, tensor)))
+    with pytest.raises(ValueError, match=text):
+        read_weights(tmp_path / "hostile.onnx", ["w"])

@@ -40,7 +40,7 @@ TOLERANCE: Final = 1e-4
 _TOLERANCES: Final = {"float32": TOLERANCE, "float16": 0.01, "int8": 1.0}
 _OPSET: Final = 18
 _MIN_SHARED: Final = 1024
-"""Bytes from which a weight of the second graph is stored only once."""
+"""Minimum bytes of a shared weight."""
 _FLOAT_ONLY: Final = ("resnet38", "wavegram", "mobilenetv1", "mobilenetv2")
 """Backbones whose activations between the convolutions have no 8-bit form here."""
 
@@ -226,10 +226,13 @@ def _take_out_weights(classify: "ModelProto", whole: "ModelProto") -> list[str]:
     """Removes the values of the large weights that the whole network has too; returns the names of these weights."""
     from onnx import TensorProto
 
-    there = {tensor.name: tensor.raw_data for tensor in whole.graph.initializer}
+    there = {
+        tensor.name: tensor.raw_data for tensor in whole.graph.initializer if tensor.name.startswith(SHARED_PREFIX)
+    }
     taken = []
     for tensor in classify.graph.initializer:
-        if len(tensor.raw_data) >= _MIN_SHARED and there.get(SHARED_PREFIX + tensor.name) == tensor.raw_data:
+        is_read = tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and len(tensor.raw_data) >= _MIN_SHARED
+        if is_read and there.get(SHARED_PREFIX + tensor.name) == tensor.raw_data:
             tensor.ClearField("raw_data")
             # ONNX Runtime asks for a place; OnnxEngine hands the values over
             tensor.data_location = TensorProto.EXTERNAL

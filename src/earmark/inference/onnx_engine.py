@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FORMAT: Final = 2
-"""Format number of exported files; a reader refuses a higher one."""
+"""Format number of exported files; other numbers are refused."""
 DESCRIPTION: Final = "earmark"
 """Metadata key of labels, thresholds and config, as JSON."""
 CLASSIFY: Final = "earmark.classify"
@@ -68,9 +67,9 @@ class OnnxEngine:
             self._encode = _read(path, name, "not a readable .onnx file", n_threads, device)
         metadata = self._encode.get_modelmeta().custom_metadata_map
         about = _description(path, metadata.get(DESCRIPTION))
-        foreign = f"{path}: its graphs do not have earmark's inputs and outputs; export it again"
+        complaint = f"{path}: its graphs do not have earmark's inputs and outputs; export it again"
         if _names(self._encode) != ({"waveform"}, {"segments", "scores"}):
-            raise CheckpointError(foreign)
+            raise CheckpointError(complaint)
         try:
             self.labels = LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
             thresholds, seconds = about["thresholds"], about["clip_duration"]
@@ -85,14 +84,14 @@ class OnnxEngine:
             self.precision = str(about["precision"])
             graph = base64.b64decode(metadata[CLASSIFY], validate=True)
             shared = read_weights(path, [SHARED_PREFIX + name for name in about["shared"]])
-        except (KeyError, TypeError, ValueError, DataError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError, DataError) as error:
             raise CheckpointError(f"{path}: its metadata is damaged ({error!r}); export it again") from error
         self._weights = {name.removeprefix(SHARED_PREFIX): weight for name, weight in shared.items()}
-        complaint = "its graph `classify` is damaged; export it again"
-        self._classify = _read(path, graph, complaint, n_threads, weights=self._weights)
+        damaged = "its graph `classify` is damaged; export it again"
+        self._classify = _read(path, graph, damaged, n_threads, weights=self._weights)
         outputs = _names(self._classify)[1]
         if not outputs >= {"logits", "clip"}:
-            raise CheckpointError(foreign)
+            raise CheckpointError(complaint)
         self._n_channels = self._classify.get_inputs()[0].shape[2]
         self._attention = next((name for name in ATTENTION.values() if name in outputs), None)
         is_gpu = self._encode.get_providers()[0] != _CPU
@@ -249,8 +248,9 @@ def _description(path: Path, text: str | None) -> dict[str, Any]:
         number = about["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error!r}); export it again") from error
-    if not isinstance(number, int) or number > FORMAT:
+    if number != FORMAT:
+        remedy = "update earmark" if not isinstance(number, int) or number > FORMAT else "export it again"
         raise CheckpointError(
-            f"{path}: format {number} of exported files, this version of earmark reads up to {FORMAT}; update earmark"
+            f"{path}: format {number} of exported files, this version of earmark reads format {FORMAT}; {remedy}"
         )
     return dict(about)

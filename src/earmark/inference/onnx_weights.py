@@ -1,10 +1,11 @@
 """Weights read straight from an `.onnx` file, for a second graph that shares them with the first.
 
 ONNX Runtime gives no access to the weights of a graph that it has loaded, and the package onnx is not needed to tag. An
-`.onnx` file is a Protocol Buffers message, of which five fields are needed here.
+`.onnx` file is a Protocol Buffers message, of which six fields are needed here.
 """
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,10 @@ _DTYPES: Final[dict[int, np.dtype[Any]]] = {1: np.dtype("<f4"), 10: np.dtype("<f
 """Data types by their number in ONNX: single and half precision."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Kinds of fields in Protocol Buffers."""
-Value = int | memoryview
+_MOST_FIELDS: Final = 100_000
+"""Fields of the largest message that is read: a graph has one for each node and each weight."""
+_MOST_DIMS: Final = 8
+_Value = int | memoryview
 """A number, or the bytes of a text, an array or a message."""
 
 
@@ -32,35 +36,39 @@ def read_weights(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
         names: Names of initializers in single or half precision, stored as raw data.
 
     Raises:
+        OSError: The file cannot be read.
         ValueError: The file is not a readable model, or a weight is missing or of another type.
     """
+    wanted = {name.encode(): name for name in names}
+    if not wanted:
+        return {}
     found = {}
-    for graph in _select(np.memmap(path, np.uint8, "r").data, _GRAPH):
+    for graph in _select(memoryview(path.read_bytes()), _GRAPH):
         for tensor in _select(graph, _INITIALIZER):
-            fields = list(_fields(tensor))
-            name = _last(fields, _NAME)
-            if isinstance(name, memoryview) and (text := str(name, "utf-8")) in names:
-                found[text] = _array(fields, text)
+            name = next((value for number, value in _fields(tensor) if number == _NAME), None)
+            if isinstance(name, memoryview) and (text := wanted.get(bytes(name))) is not None:
+                found[text] = _array(tensor, text)
     if missing := sorted(set(names) - set(found)):
         raise ValueError(f"the weight {missing[0]!r} is missing")
     return found
 
 
-def _array(fields: list[tuple[int, Value]], name: str) -> np.ndarray:
-    kind, raw = _last(fields, _DATA_TYPE), _last(fields, _RAW_DATA)
-    dtype = _DTYPES.get(kind) if isinstance(kind, int) else None
-    if dtype is None or not isinstance(raw, memoryview):
-        raise ValueError(f"the weight {name!r} is not stored as raw data in single or half precision")
+def _array(tensor: memoryview, name: str) -> np.ndarray:
+    dtype: np.dtype[Any] | None = None
+    raw: memoryview | None = None
     shape: list[int] = []
-    for number, value in fields:
+    for number, value in _fields(tensor):
         if number == _DIMS:
-            shape.extend([value] if isinstance(value, int) else _varints(value))
+            shape += [value] if isinstance(value, int) else islice(_varints(value), _MOST_DIMS + 1)
+            if len(shape) > _MOST_DIMS:
+                raise ValueError(f"the weight {name!r} has more than {_MOST_DIMS} dimensions")
+        elif number == _DATA_TYPE and isinstance(value, int):
+            dtype = _DTYPES.get(value)
+        elif number == _RAW_DATA and isinstance(value, memoryview):
+            raw = value
+    if dtype is None or raw is None:
+        raise ValueError(f"the weight {name!r} is not stored as raw data in single or half precision")
     return np.frombuffer(raw, dtype).reshape(shape).copy()
-
-
-def _last(fields: list[tuple[int, Value]], number: int) -> Value | None:
-    """The value of a field that is not repeated."""
-    return next((value for at, value in reversed(fields) if at == number), None)
 
 
 def _select(message: memoryview, number: int) -> Iterator[memoryview]:
@@ -69,14 +77,16 @@ def _select(message: memoryview, number: int) -> Iterator[memoryview]:
             yield value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, Value]]:
+def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
     """Number and value of each field of a message.
 
     >>> [number for number, value in _fields(memoryview(b"\\x08\\x96\\x01\\x12\\x02hi"))]
     [1, 2]
     """
     place = 0
-    while place < len(message):
+    for _ in range(_MOST_FIELDS):
+        if place == len(message):
+            return
         key, place = _varint(message, place)
         kind = key & 7
         if kind == _VARINT:
@@ -93,6 +103,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             raise ValueError("cut off within a field")
         yield key >> 3, message[place : place + length]
         place += length
+    raise ValueError(f"more than {_MOST_FIELDS:,} fields in a message")
 
 
 def _varints(packed: memoryview) -> Iterator[int]:

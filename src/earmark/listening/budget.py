@@ -32,6 +32,11 @@ class Budget:
         return True
 
     def give_back(self) -> None:
-        """Returns what was taken last: it was not needed."""
+        """Cancels the latest `take`.
+
+        >>> budget = Budget(1)
+        >>> budget.take(0.0), budget.give_back(), budget.take(10.0)
+        (True, None, True)
+        """
         if self._taken:
             self._taken.pop()

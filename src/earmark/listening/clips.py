@@ -81,7 +81,7 @@ class ClipFolder:
         folder: The folder.
         config: Extent of a clip.
         budget: Limit on the clips in an hour.
-        report: Takes a line about a clip that could not be saved.
+        report: Takes a line about a clip that could not be saved, at most one in an hour.
         recording: Name of the recording.
     """
 
@@ -96,6 +96,7 @@ class ClipFolder:
         self._name = recording or "clip"
         self.longest_clip = config.longest_clip
         self._folder, self._config, self._budget, self._report = folder, config, budget, report
+        self._reports = Budget(1)
 
     def seconds(self, delay: float) -> float:
         """Seconds of sound that must be kept if events come `delay` seconds late."""
@@ -121,6 +122,7 @@ class ClipFolder:
             save_audio(path, Audio(samples, sound.sample_rate))
         except (AudioError, DataError) as error:
             self._budget.give_back()
-            self._report(f"{error}; the listening continues")
+            if self._reports.take(base + event.onset):
+                self._report(f"{error}; the listening continues")
             return None
         return str(path)

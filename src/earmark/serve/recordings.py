@@ -54,6 +54,8 @@ class Recording:
         self.used = time.monotonic()
         self.pyramid: Pyramid | None = None
         self.error: str | None = None
+        self.error_status = 422
+        """HTTP status of `error`."""
         """Why the recording cannot be shown."""
         self.seconds = {"decoded": 0.0, "encoded": 0.0}
         """Progress."""
@@ -122,13 +124,13 @@ class Recording:
         except AudioError as error:
             self.error = str(error)
         except HTTPException as error:
-            self.error = error.detail
+            self.error, self.error_status = error.detail, error.status_code
         except CancelledError:
             raise
         except Exception:
             self.check_goes_on(stop)
             # a page that asks for the state must not wait forever
-            self.error = f"{self.name}: the server failed to decode it; its log says why"
+            self.error, self.error_status = f"{self.name}: the server failed to decode it; its log says why", 500
             _LOG.exception("a recording cannot be decoded")
 
     def check_goes_on(self, stop: threading.Event) -> None:

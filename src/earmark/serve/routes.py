@@ -243,10 +243,10 @@ async def audio(request: Request) -> Response:
     """A held recording as WAV."""
     recording = _held(request)
     if recording.error:
-        raise HTTPException(422, recording.error)
+        raise HTTPException(recording.error_status, recording.error)
     pyramid = recording.pyramid
     if pyramid is None:
-        raise HTTPException(409, "the recording is being decoded; ask for its state, which is then ready or failed")
+        raise HTTPException(409, "the recording is not decoded yet; ask for its state until it is ready or failed")
     return FileResponse(pyramid.sound, media_type="audio/wav", headers={"Cache-Control": "private, max-age=3600"})
 
 
