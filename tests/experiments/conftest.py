@@ -1,4 +1,4 @@
-"""A bank with folds on disk, and a profile that takes seconds."""
+"""A bank with folds on disk, made-up released features, and experiments that take seconds."""
 
 import csv
 from dataclasses import replace
@@ -9,8 +9,13 @@ import pytest
 from earmark.audio.recording import Audio, save_audio
 from earmark.data.synthetic import synthetic_bank
 from earmark.training import TrainConfig
+from experiments.audioset_poolings.cells import BASE
+from experiments.audioset_poolings.clips import Places
+from experiments.audioset_poolings.plan import Protocol
+from experiments.audioset_poolings.runs import Bench
 from experiments.table1.plan import make_plan
 from experiments.table1.profiles import Profile
+from tests.tfrecords import released_clips, write_features
 
 KINDS = ("bell", "buzz", "hiss", "siren", "whistle")
 FOLDS = ("1", "1", "2", "2", "3", "3", "5", "5")
@@ -108,3 +113,56 @@ def line_of():
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+TINY_HEAD = replace(BASE, perceptron_layers=1, perceptron_width=8, batch_size=16)
+EVENTS = """video_id\tonset\toffset\tevent_label\tlabel_ids\tsource
+{long}\t0.0\t5.0\tSpeech\t/m/09x0r\thome
+{long}\t8.0\t9.9\tTalk\t/m/05zppz;/m/02zsn\thome
+{short}\t0.1\t0.5\tSpeech\t/m/09x0r\thome
+{short}\t1.0\t1.5\tTalk\t/m/05zppz;/m/02zsn\thome
+{other}\t0.0\t9.0\tSpeech\t/m/09x0r\tstreet
+{another}\t1.0\t10.0\tSpeech\t/m/09x0r\tstreet
+unknown\t0.0\t0.5\tSpeech\t/m/09x0r\thome
+"""
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """60 training clips, 40 test clips and the events of four of these by two sources."""
+    root = tmp_path_factory.mktemp("audioset")
+    write_features(root / "bal_train", released_clips(60, seed=0), per_file=30)
+    test = released_clips(40, seed=1)
+    write_features(root / "eval", test, per_file=20)
+    long, short, other, another = (test[number][0] for number in (9, 4, 19, 29))
+    (root / "strong.tsv").write_text(EVENTS.format(long=long, short=short, other=other, another=another))
+    listed = [
+        (long, "home"),
+        (short, "home"),
+        (test[8][0], "home"),
+        (other, "street"),
+        (another, "street"),
+        ("unknown", "home"),
+    ]
+    (root / "strong_clips.tsv").write_text("video_id\tsource\n" + "".join(f"{a}\t{b}\n" for a, b in listed))
+    return Places(root, strong=root)
+
+
+@pytest.fixture
+def protocol() -> Protocol:
+    return Protocol(
+        base=TINY_HEAD,
+        common={"short": {"passes": 1}, "long": {"passes": 2}},
+        common_cells=("mean", "gmap"),
+        trials={"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 0.02}},
+        systems={},
+        valid_share=0.3,
+        n_resamples=10,
+        n_seeds_first=1,
+        n_seeds=1,
+    )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, places: Places, protocol: Protocol) -> Bench:
+    return Bench(tmp_path / "out", places, protocol)

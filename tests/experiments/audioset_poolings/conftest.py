@@ -1,31 +1,15 @@
-"""Made-up released features with strong labels, and a protocol that takes seconds."""
+"""Made-up finished runs."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.audioset_poolings.cells import BASE
-from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH, Places
+from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
 from experiments.audioset_poolings.comparisons import Results
 from experiments.audioset_poolings.lines import Line
 from experiments.audioset_poolings.measures import figures_of
-from experiments.audioset_poolings.plan import Protocol, figures_file
-from experiments.audioset_poolings.runs import Bench
-from tests.tfrecords import released_clips, write_features
-
-TINY = replace(BASE, perceptron_layers=1, perceptron_width=8, batch_size=16)
-EVENTS = """video_id\tonset\toffset\tevent_label\tlabel_ids\tsource
-{long}\t0.0\t5.0\tSpeech\t/m/09x0r\thome
-{long}\t8.0\t9.9\tTalk\t/m/05zppz;/m/02zsn\thome
-{short}\t0.1\t0.5\tSpeech\t/m/09x0r\thome
-{short}\t1.0\t1.5\tTalk\t/m/05zppz;/m/02zsn\thome
-{other}\t0.0\t9.0\tSpeech\t/m/09x0r\tstreet
-{another}\t1.0\t10.0\tSpeech\t/m/09x0r\tstreet
-unknown\t0.0\t0.5\tSpeech\t/m/09x0r\thome
-"""
-
+from experiments.audioset_poolings.plan import figures_file
 
 TARGET = np.random.default_rng(0).random((150, 6)) < 0.3
 GROUPS = {
@@ -33,47 +17,6 @@ GROUPS = {
     f"{BY_FREQUENCY}frequent": np.arange(4, 6),
     f"{BY_LENGTH}short": np.array([0, 5]),
 }
-
-
-@pytest.fixture(scope="session")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """60 training clips, 40 test clips and the events of four of these by two sources."""
-    root = tmp_path_factory.mktemp("audioset")
-    write_features(root / "bal_train", released_clips(60, seed=0), per_file=30)
-    test = released_clips(40, seed=1)
-    write_features(root / "eval", test, per_file=20)
-    long, short, other, another = (test[number][0] for number in (9, 4, 19, 29))
-    (root / "strong.tsv").write_text(EVENTS.format(long=long, short=short, other=other, another=another))
-    listed = [
-        (long, "home"),
-        (short, "home"),
-        (test[8][0], "home"),
-        (other, "street"),
-        (another, "street"),
-        ("unknown", "home"),
-    ]
-    (root / "strong_clips.tsv").write_text("video_id\tsource\n" + "".join(f"{a}\t{b}\n" for a, b in listed))
-    return Places(root, strong=root)
-
-
-@pytest.fixture
-def protocol() -> Protocol:
-    return Protocol(
-        base=TINY,
-        common={"short": {"passes": 1}, "long": {"passes": 2}},
-        common_cells=("mean", "gmap"),
-        trials={"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 0.02}},
-        systems={},
-        valid_share=0.3,
-        n_resamples=10,
-        n_seeds_first=1,
-        n_seeds=1,
-    )
-
-
-@pytest.fixture
-def bench(tmp_path: Path, places: Places, protocol: Protocol) -> Bench:
-    return Bench(tmp_path / "out", places, protocol)
 
 
 @pytest.fixture
