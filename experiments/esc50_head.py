@@ -59,10 +59,10 @@ def esc50_head(
     bank: Path | None = None,
     audio: Path | None = None,
     model: Path | None = None,
+    shipped: Path | None = None,
     work: Path | None = None,
     *,
     n_seeds: int = 2,
-    shipped: Path | None = None,
 ) -> None:
     """Train the head of the shipped model further, with speech and music as examples of nothing.
 
@@ -70,18 +70,20 @@ def esc50_head(
         bank: Folder of ESC-50.
         audio: Folder of freely licensed recordings with their index.csv.
         model: Model of the recipe esc50, trained on folds 1 to 3.
+        shipped: The same, trained on folds 1, 2, 3 and 5; its head is trained further and ships.
         work: Folder for tables, soundscapes, runs and models.
         n_seeds: Runs of each training of a head.
-        shipped: Model of the recipe esc50, trained on folds 1, 2, 3 and 5; by default earmark-esc50.
     """
-    given = (bank, audio, model, work)
-    if bank is not None and audio is not None and model is not None and work is not None:
+    given = (bank, audio, model, shipped, work)
+    if bank is not None and audio is not None and model is not None and shipped is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
         steps = _Steps(bank.resolve(), read_index(audio.resolve()), str(model.resolve()), work.resolve())
         write_json(KEPT, steps.figures(range(n_seeds)))
-        steps.ship("earmark-esc50" if shipped is None else str(shipped.resolve()))
+        steps.ship(str(shipped.resolve()))
     elif any(value is not None for value in given):
-        raise CycloptsError("BANK, AUDIO, MODEL and WORK were expected, or none of them to write the page again")
+        raise CycloptsError(
+            "BANK, AUDIO, MODEL, SHIPPED and WORK were expected, or none of them to write the page again"
+        )
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
 
 
@@ -221,11 +223,10 @@ def page(found: Mapping[str, Any]) -> str:
         values = [[row[key] for row in own] for key in ("top1", "mAP", "precision", "recall", "sparse5", "dense5")]
         values += [[row["false_tags"][kind]["tags"] for row in own] for kind in n_clips]
         text += f"| {variant} | {' | '.join(map(_cell, values))} |\n"
-    text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark timeline`, "
-    text += "on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder of events]"
-    text += (
-        "(event-decoder.md).\n\n| | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
-    )
+    text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of "
+    text += "`earmark timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in "
+    text += "[decoder of events](event-decoder.md).\n\n"
+    text += "| | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
     text += "|---|---|---|---|---|---|---|\n"
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row["events"] for row in rows if row["variant"] == variant]

@@ -38,4 +38,4 @@ def test_the_page_shows_means_and_spread_of_the_seeds() -> None:
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-head", str(tmp_path)]) == 2
-    assert "BANK, AUDIO, MODEL and WORK were expected" in capfd.readouterr().err
+    assert "BANK, AUDIO, MODEL, SHIPPED and WORK were expected" in capfd.readouterr().err
