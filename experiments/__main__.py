@@ -75,11 +75,11 @@ COMMANDS: Final = {
         "esc50-model",
     ),
     "esc50-head": (
-        "Train the head of the shipped model further, with speech and music as examples of nothing.",
+        "Train the head of the shipped model further, with speech and music that have none of its labels.",
         "Writes results/esc50-head.md and .json. AUDIO has an index.csv with the columns file, source, licence, label "
-        "and group. MODEL is one of the recipe esc50, trained on folds 1 to 3, SHIPPED the same for folds 1, 2, 3 and "
-        "5, such as run/last.safetensors and final/last.safetensors of esc50-model. WORK receives "
-        "earmark-esc50.safetensors and .onnx, the model that ships. Interrupted, the same command resumes. Without "
+        "and group. MODEL was trained by the recipe esc50 on folds 1 to 3, such as run/last.safetensors of "
+        "esc50-model; SHIPPED on folds 1, 2, 3 and 5, such as final/last.safetensors. WORK receives the model that "
+        "ships, earmark-esc50.safetensors and .onnx. Interrupted, the same command resumes. Without "
         "arguments it writes the page again from results/esc50-head.json.",
         "esc50-head ESC-50 recordings work1/run/last.safetensors work1/final/last.safetensors work2",
         "esc50-head",

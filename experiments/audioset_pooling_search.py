@@ -1,7 +1,7 @@
 """Writes search.jsonl and a page: what decides between GMAP and attentive statistics on AudioSet's released features.
 
 The trials change one thing in the settings that the comparison of all poolings (`audioset`) has chosen for a pooling.
-They are trained without the validation part of the training clips and judged by it alone. The best trial of each
+They are trained without the validation part of the training clips and judged by that part alone. The best trial of each
 pooling is then trained on all training clips and measured once on the test clips, like the runs of the comparison.
 """
 

@@ -1,9 +1,9 @@
 """Writes results/esc50-head.md and .json: the head of earmark-esc50, trained further with speech and music.
 
-The backbone stays as the recipe `esc50` trained it. Pooling and classifier are trained further on its segments: of
-ESC-50's clips, of soundscapes from them, and of recordings of speech and music, which have none of its labels. The
-figures are those of a model that was trained on folds 1 to 3. Then the head of the model that ships is trained further
-on folds 1, 2, 3 and 5; it takes the calibration of the head for folds 1 to 3.
+The backbone stays as the recipe `esc50` trained it. It encodes ESC-50's clips, soundscapes from them, and
+recordings of speech and music, which have none of its labels. Pooling and classifier are trained further on these
+segments. The figures are those of a model that was trained on folds 1 to 3. Then the head of the model that ships is
+trained further on folds 1, 2, 3 and 5. Its calibration is copied from the model of folds 1 to 3.
 """
 
 import json
@@ -64,13 +64,13 @@ def esc50_head(
     *,
     n_seeds: int = 2,
 ) -> None:
-    """Train the head of the shipped model further, with speech and music as examples of nothing.
+    """Train the head of the shipped model further, with speech and music that have none of its labels.
 
     Args:
         bank: Folder of ESC-50.
         audio: Folder of freely licensed recordings with their index.csv.
         model: Model of the recipe esc50, trained on folds 1 to 3.
-        shipped: The same, trained on folds 1, 2, 3 and 5; its head is trained further and ships.
+        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5; with its head trained further, it ships.
         work: Folder for tables, soundscapes, runs and models.
         n_seeds: Runs of each training of a head.
     """
@@ -89,7 +89,7 @@ def esc50_head(
 
 @dataclass(frozen=True)
 class _Steps:
-    """The steps; each command continues or skips what an earlier call has done."""
+    """The steps; each command resumes an interrupted earlier call and skips a finished one."""
 
     bank: Path
     recordings: list[Recording]
@@ -128,10 +128,10 @@ class _Steps:
         earmark("soundscapes", f"esc50:{self.bank}", name, *mixed, folder=self.work)
 
     def _tables(self, folds: tuple[str, ...]) -> None:
-        """Tables of soundscapes; of these and recordings of nothing; of these and held-out recordings."""
+        """Writes tables: soundscapes alone, with training recordings of speech and music, and with all of them."""
         mixed = self.work / f"mixed{''.join(folds)}"
         self._soundscapes(mixed.name, ",".join(folds), 600, 3, "0.3", "4")
-        # they give each table all labels; `--split 5` leaves them out of the held-out clips
+        # with soundscapes every table has all labels; `--split 5` leaves them out of the held-out clips
         scapes = list(soundscape_rows(mixed))
         # a share-alike licence would pass to the model
         nothing = list(nothing_rows(row for row in self.recordings if "SA" not in row.licence))
@@ -143,7 +143,7 @@ class _Steps:
         return f"{kind}{''.join(folds)}.csv"
 
     def _head(self, model: str, folds: tuple[str, ...], seed: int, *, with_nothing: bool) -> str:
-        """The model after its head's further training; a started training is resumed, a finished one is taken."""
+        """The model after its head's further training; an interrupted training is resumed, a finished one reused."""
         kind = "nothing" if with_nothing else "further"
         out = f"head{''.join(folds)}-{kind}-{seed}"
         write_json(self.work / f"{out}.json", {**SETTINGS, "seed": seed})
@@ -154,7 +154,7 @@ class _Steps:
         return f"{out}/last.safetensors"
 
     def _measured(self, variant: str, model: str, seed: int) -> dict[str, Any]:
-        """Calibrates a model on fold 5 and, but for `AS_TRAINED`, on held-out recordings of nothing; measures it."""
+        """Calibrates a model on fold 5 and, except `AS_TRAINED`, on held-out speech and music; measures it."""
         out = _calibrated(variant, seed)
         held_out = () if variant == AS_TRAINED else (f"csv:{self._table(FIGURES, 'held-out')}",)
         known = (f"esc50:{self.bank}", "soundscapes:mixed5", *held_out, "--split", 5)

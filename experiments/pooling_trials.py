@@ -1,6 +1,6 @@
 """Trials of GMAP and of attentive statistics: the same changes for both, judged by validation clips alone.
 
-Trials of heads and gate are for GMAP alone, because its rival has one head and no gate.
+Trials of heads and gate are for GMAP alone, because attentive statistics has one head and no gate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ from experiments.jobs import side_by_side
 from experiments.table1.statistics import Comparison
 
 POOLINGS: Final = ("gmap", "attentive_stats")
-"""GMAP and its rival."""
+"""The two poolings that are compared."""
 UNCHANGED: Final = "unchanged"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings of a training that differ from the usual ones, and a change of its pooling."""
+    """Settings of a training that differ from those of the comparison, and a change of its pooling."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     change: PoolingChange = field(default_factory=PoolingChange)
@@ -51,7 +51,7 @@ HEADS_AND_GATE: Final[Mapping[str, Trial]] = {
 
 
 def trials_of_both(others: Mapping[str, Trial]) -> Trials:
-    """The unchanged training, those of the queries and others for both poolings; those of heads and gate for GMAP."""
+    """Trials of each pooling: the unchanged training, queries and `others` for both; heads and gate for GMAP alone."""
     both = {UNCHANGED: Trial(), **QUERIES, **others}
     return {POOLINGS[0]: {**both, **HEADS_AND_GATE}, POOLINGS[1]: both}
 
@@ -64,10 +64,10 @@ class TrialRun:
     trial: str
     seed: int
     is_final: bool
-    """Whether it is trained like the runs that are compared, and measured on the test clips."""
+    """Whether it is trained like the runs of the comparison and measured on the test clips."""
 
     def name(self) -> str:
-        """A name for its folder."""
+        """Name of its folder."""
         trial = "".join(letter if letter.isalnum() or letter == "." else "_" for letter in self.trial)
         return f"{'final' if self.is_final else 'trial'}-{self.pooling}-{trial}-{self.seed}"
 
@@ -78,7 +78,7 @@ class Line:
 
     run: TrialRun
     valid_mAP: float | None
-    """None in a final run that has seen the validation clips."""
+    """None in a final run that was trained on the validation clips."""
     test_mAP: float | None
     """None in the search."""
     n_clips_seen: int
@@ -96,7 +96,7 @@ def search(
     jobs: int,
     is_renewed: bool = True,
 ) -> None:
-    """Does the runs that search.jsonl lacks: all trials, then the best one of each pooling.
+    """Performs the runs that search.jsonl lacks: all trials, then final runs of the best trial of each pooling.
 
     The unchanged training needs no final run: the comparison has it.
 
@@ -111,7 +111,7 @@ def search(
 
     Raises:
         ConfigError: All runs of a trial have failed.
-        DataError: Another process is at work in the folder, or search.jsonl is damaged.
+        DataError: Another process uses the folder, or search.jsonl is damaged.
     """
     with alone(folder):
         searched = [

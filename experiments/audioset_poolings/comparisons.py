@@ -88,6 +88,7 @@ class Results:
 
 
 def resampled(figures: Sequence[Figures], group: str | None) -> ResampledRuns:
+    """mAP of runs and of their resamples: over the labels of one group, or of all groups by frequency."""
     measured, moved = [], []
     for own in figures:
         chosen = np.array([name == group if group else name.startswith(BY_FREQUENCY) for name in own.groups])

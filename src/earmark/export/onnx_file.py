@@ -223,7 +223,7 @@ def _add_metadata(whole: "ModelProto", classify: "ModelProto", network: Network,
 
 
 def _take_out_weights(classify: "ModelProto", whole: "ModelProto") -> list[str]:
-    """Removes the values of the large weights that the whole network has too; returns the names of these weights."""
+    """Removes the values of large weights that the whole network also has; returns the names of these weights."""
     from onnx import TensorProto
 
     there = {
@@ -234,7 +234,7 @@ def _take_out_weights(classify: "ModelProto", whole: "ModelProto") -> list[str]:
         is_read = tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and len(tensor.raw_data) >= _MIN_SHARED
         if is_read and there.get(SHARED_PREFIX + tensor.name) == tensor.raw_data:
             tensor.ClearField("raw_data")
-            # ONNX Runtime asks for a place; OnnxEngine hands the values over
+            # ONNX Runtime requires a location; OnnxEngine passes the values
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="shared")
             taken.append(tensor.name)

@@ -30,7 +30,7 @@ DESCRIPTION: Final = "earmark"
 CLASSIFY: Final = "earmark.classify"
 """Metadata key of the graph of pooling and classifier, a separate model in base64."""
 SHARED_PREFIX: Final = "classify."
-"""A weight `w` that the second graph shares is `classify.w` in the whole network, and is stored only there."""
+"""Prefix in the whole network: a weight `w` that the second graph shares is stored only there, as `classify.w`."""
 ATTENTION: Final[Mapping[str, str]] = {"embedding": "attention", "instance": "label_attention"}
 """Output of that graph with the attention, by the level of the pooling; at the instance level each label has a head."""
 _CPU: Final = "CPUExecutionProvider"
@@ -176,7 +176,7 @@ def session(
         model: Path or bytes of the graph.
         n_threads: Threads of ONNX Runtime; by default its own choice.
         device: As in `OnnxEngine`.
-        weights: Weights by name that the graph declares and does not hold; they must outlive the session.
+        weights: Weights by name that the graph declares but does not contain; they must outlive the session.
 
     Raises:
         ConfigError: ONNX Runtime does not have the device, or cannot use it; `auto` takes the CPU then.

@@ -22,7 +22,7 @@ _DTYPES: Final[dict[int, np.dtype[Any]]] = {1: np.dtype("<f4"), 10: np.dtype("<f
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Kinds of fields in Protocol Buffers."""
 _MOST_FIELDS: Final = 100_000
-"""Fields of the largest message that is read: a graph has one for each node and each weight."""
+"""Maximum number of fields in a message; a graph has one for each node and each weight."""
 _MOST_DIMS: Final = 8
 _Value = int | memoryview
 """A number, or the bytes of a text, an array or a message."""
@@ -114,7 +114,7 @@ def _varints(packed: memoryview) -> Iterator[int]:
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """The number that begins at a place, in groups of seven bits, and the place after it."""
+    """Decodes the number at a place, stored in groups of seven bits; returns it and the place after it."""
     number = shift = 0
     while place < len(message) and shift < 64:
         byte = message[place]

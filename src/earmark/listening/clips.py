@@ -81,7 +81,7 @@ class ClipFolder:
         folder: The folder.
         config: Extent of a clip.
         budget: Limit on the clips in an hour.
-        report: Takes a line about a clip that could not be saved, at most one in an hour.
+        report: Receives a line about a clip that could not be saved, at most once an hour.
         recording: Name of the recording.
     """
 

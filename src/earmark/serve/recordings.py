@@ -54,9 +54,9 @@ class Recording:
         self.used = time.monotonic()
         self.pyramid: Pyramid | None = None
         self.error: str | None = None
+        """Why the recording cannot be shown."""
         self.error_status = 422
         """HTTP status of `error`."""
-        """Why the recording cannot be shown."""
         self.seconds = {"decoded": 0.0, "encoded": 0.0}
         """Progress."""
         self._max_duration = max_duration
