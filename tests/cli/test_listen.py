@@ -32,13 +32,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_recording_and_a_pipe_have_the_events_of_detect(sound: Path, tmp_path: Path, capfd) -> None:
-    assert cli.main(["detect", str(sound), "--threshold", "0.3", "--out", str(tmp_path / "e.csv"), "--quiet"]) == 0
+    assert cli.main(["detect", str(sound), "--threshold", "0.05", "--out", str(tmp_path / "e.csv"), "--quiet"]) == 0
     (expected,) = FORMATS["csv"].read(tmp_path / "e.csv")
     wanted = sorted((event.label, round(event.onset, 3), round(event.offset, 3)) for event in expected.events)
     assert wanted
     capfd.readouterr()
     clips = tmp_path / "clips"
-    assert cli.main(["listen", str(sound), "--threshold", "0.3", "--save-clips", str(clips), "--quiet"]) == 0
+    assert cli.main(["listen", str(sound), "--threshold", "0.05", "--save-clips", str(clips), "--quiet"]) == 0
     found = lines(capfd.readouterr().out)
     events = [line for line in found if line["type"] == "event"]
     assert sorted((line["label"], line["onset"], line["offset"]) for line in events) == wanted
@@ -47,7 +47,7 @@ def test_a_recording_and_a_pipe_have_the_events_of_detect(sound: Path, tmp_path:
     assert all(Path(line["clip"]).is_file() for line in events)
     raw = (np.frombuffer(sound.read_bytes()[44:], "<i2")).tobytes()
     piped = subprocess.run(
-        [*COMMAND, "-", "--sample-rate", "16000", "--threshold", "0.3", "--quiet"],
+        [*COMMAND, "-", "--sample-rate", "16000", "--threshold", "0.05", "--quiet"],
         input=raw,
         capture_output=True,
         check=True,
