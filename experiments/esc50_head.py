@@ -120,6 +120,10 @@ class _Steps:
         head = self._head(model, SHIPPED, 0, with_nothing=True)
         like = _calibrated(WITH_NOTHING, 0)
         earmark("calibrate", head, "--like", like, "--out", "earmark-esc50.safetensors", folder=self.work)
+        # windows and the latency of live events stay those of the backbone's clips, 5 s; soundscapes are longer
+        network = hub.load_network(self.work / "earmark-esc50.safetensors")
+        network.extra["clip_duration"] = hub.load_network(model).extra["clip_duration"]
+        network.save(self.work / "earmark-esc50.safetensors")
         earmark("export", "earmark-esc50.safetensors", "earmark-esc50.onnx", "--float16", folder=self.work)
 
     def _soundscapes(self, name: str, splits: str, n_clips: int, seed: int, shortest: str, longest: str) -> None:
