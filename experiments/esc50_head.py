@@ -120,10 +120,6 @@ class _Steps:
         head = self._head(model, SHIPPED, 0, with_nothing=True)
         like = _calibrated(WITH_NOTHING, 0)
         earmark("calibrate", head, "--like", like, "--out", "earmark-esc50.safetensors", folder=self.work)
-        # windows and the latency of live events stay those of the backbone's clips, 5 s; soundscapes are longer
-        network = hub.load_network(self.work / "earmark-esc50.safetensors")
-        network.extra["clip_duration"] = hub.load_network(model).extra["clip_duration"]
-        network.save(self.work / "earmark-esc50.safetensors")
         earmark("export", "earmark-esc50.safetensors", "earmark-esc50.onnx", "--float16", folder=self.work)
 
     def _soundscapes(self, name: str, splits: str, n_clips: int, seed: int, shortest: str, longest: str) -> None:
@@ -147,7 +143,10 @@ class _Steps:
         return f"{kind}{''.join(folds)}.csv"
 
     def _head(self, model: str, folds: tuple[str, ...], seed: int, *, with_nothing: bool) -> str:
-        """The model after its head's further training; an interrupted training is resumed, a finished one reused."""
+        """The model after its head's further training; an interrupted training is resumed, a finished one reused.
+
+        Its windows stay those of the backbone's clips (5 s), although the head also learns from longer soundscapes.
+        """
         kind = "nothing" if with_nothing else "further"
         out = f"head{''.join(folds)}-{kind}-{seed}"
         write_json(self.work / f"{out}.json", {**SETTINGS, "seed": seed})
@@ -155,7 +154,10 @@ class _Steps:
         words = ("--init", model, "--freeze", "backbone", "--encoded-crops", N_CROPS, "--allow-unlabelled")
         flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
         earmark("train", *data, *words, *flags, folder=self.work)
-        return f"{out}/last.safetensors"
+        network = hub.load_network(self.work / out / "last.safetensors")
+        network.extra["clip_duration"] = hub.load_network(model).extra["clip_duration"]
+        network.save(self.work / f"{out}.safetensors")
+        return f"{out}.safetensors"
 
     def _measured(self, variant: str, model: str, seed: int) -> dict[str, Any]:
         """Calibrates a model on fold 5 and, except `AS_TRAINED`, on held-out speech and music; measures it."""
