@@ -82,9 +82,7 @@ def audioset_pooling_search(
     )
     compared = _comparisons(out, lines, n_finals)
     with atomic_write(out / "README.md") as path:
-        path.write_text(
-            page("audioset-pooling-search FEATURES --jobs 2", how, lines, TRIALS, compared), encoding="utf-8"
-        )
+        path.write_text(page("audioset-pooling-search FEATURES", how, lines, TRIALS, compared), encoding="utf-8")
 
 
 def _check_clips(bench: Bench) -> None:
@@ -94,8 +92,8 @@ def _check_clips(bench: Bench) -> None:
     for part in ("train", "test"):
         if clips[part]["fingerprint"] != compared[part]["fingerprint"]:
             raise ConfigError(
-                f"the {part} clips of {COMPARED} were expected, {compared[part]['name']}, not others "
-                f"({clips[part]['name']}): the figures would not be comparable"
+                f"the {part} clips of {COMPARED} were expected ({compared[part]['name']}), not other clips "
+                f"({clips[part]['name']}): figures of different clips cannot be compared"
             )
 
 

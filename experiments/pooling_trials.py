@@ -210,8 +210,8 @@ def page(
     for name in trials[POOLINGS[0]]:
         cells = (_cell(searched, pooling, name, best[pooling] == name) for pooling in POOLINGS)
         text += f"| {name} | {' | '.join(cells)} |\n"
-    text += "\nThe best trial of each pooling is bold. If it changes anything, it was trained and measured once more, "
-    text += "as the runs of the comparison were.\n\n"
+    text += "\nThe best trial of each pooling is bold. Unless it is the unchanged one, it was then trained like the "
+    text += "runs of the comparison and measured on the test clips.\n\n"
     text += "| test clips | difference of mAP | 95 % interval | p | seeds |\n|---|---|---|---|---|\n"
     for what, found in compared.items():
         low, high = found.interval

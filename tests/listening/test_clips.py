@@ -65,7 +65,7 @@ def test_a_clip_that_cannot_be_saved_is_reported_and_the_listening_continues(lev
 
 
 def test_a_clip_that_cannot_be_saved_does_not_count_for_the_hour(levels, listening, tmp_path):
-    levels_of_three = levels(-0.1, 0.5, -0.1, 0.5, -0.1).waveform
+    waveform = levels(-0.1, 0.5, -0.1, 0.5, -0.1).waveform
     obstacle, lines = tmp_path / "low", []
     obstacle.write_text("no folder")
 
@@ -73,10 +73,16 @@ def test_a_clip_that_cannot_be_saved_does_not_count_for_the_hour(levels, listeni
         lines.append(line)
         obstacle.unlink()
 
-    found = clips(
-        listening(Player(levels_of_three), clips=folder(tmp_path, report=remove, per_hour=1)).messages(Event())
-    )
+    found = clips(listening(Player(waveform), clips=folder(tmp_path, report=remove, per_hour=1)).messages(Event()))
     assert len(lines) == 1 and [clip is None for clip in found] == [True, False]
+
+
+def test_clips_that_cannot_be_saved_are_reported_once_an_hour(levels, listening, tmp_path):
+    (tmp_path / "low").write_text("no folder")
+    lines = []
+    waveform = levels(-0.1, 0.5, -0.1, 0.5, -0.1).waveform
+    found = clips(listening(Player(waveform), clips=folder(tmp_path, report=lines.append)).messages(Event()))
+    assert found == [None, None] and len(lines) == 1
 
 
 def test_clips_of_recordings_without_a_time_do_not_replace_each_other(levels, listening, tmp_path):
