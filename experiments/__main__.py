@@ -84,6 +84,14 @@ COMMANDS: Final = {
         "esc50-head ESC-50 recordings work1/run/last.safetensors work1/final/last.safetensors work2",
         "esc50-head",
     ),
+    "esc50-student": (
+        "Train the network of earmark-esc50 further, with a published network as teacher.",
+        "Writes results/esc50-student.md and .json. AUDIO, MODEL and SHIPPED are those of esc50-head. WORK receives the "
+        "model that ships, earmark-esc50.safetensors and .onnx, in a folder of its own. Interrupted, the same command "
+        "resumes. Without arguments it writes the page again from results/esc50-student.json.",
+        "esc50-student ESC-50 recordings mn04_as_mAP_432.pt work1/run/last.safetensors work1/final/last.safetensors work3",
+        "esc50-student",
+    ),
     "degraded": (
         "Measure a model on degraded clips: noise, rooms, codecs, devices, clipping, level.",
         "Prints a table of top-1 and mAP for each degradation. MODEL must not have been trained on the split.",

@@ -6,25 +6,23 @@ of other sounds than the fifty (speech, music) are examples without any label, i
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.data import open_data
-from earmark.data.clips import Clip, FileAudio
 from earmark.evaluation.report import evaluate
-from earmark.inference.tagger import Tagger
 from earmark.model.network import Network
 from earmark.storage.json_files import write_json
 from earmark.training.teacher import POSITIVE
 from experiments.audioset_student import LOWEST, by_kind, known_labels, without_thresholds
 from experiments.degraded import measures, table
 from experiments.esc50_model import figures
-from experiments.free_audio import Recording, read_index, write_clips
+from experiments.free_audio import NOTHING, Recording, false_tags, nothing_rows, read_index, write_clips
+from experiments.scenes import path_of, soundscape_rows
 from experiments.steps import RESULTS, commit, earmark, resume
 
 KEPT: Final = RESULTS / "distilled-models.json"
@@ -32,8 +30,6 @@ FIGURES: Final = ("1", "2", "3")
 """Folds of the training whose model is measured."""
 SHIPPED: Final = ("1", "2", "3", "5")
 """Folds of the training whose model ships."""
-NOTHING: Final = ("speech", "music")
-"""Kinds of recordings in which none of ESC-50's sounds is expected."""
 STUDENT: Final[Mapping[str, Any]] = {
     "sample_rate": 16000,
     "backbone": "cnn",
@@ -175,7 +171,7 @@ class _Models:
         """Rows of ESC-50, of soundscapes from the same folds, and of recordings in which nothing sounds."""
         for clip in open_data(f"esc50:{self.bank}"):
             split = "train" if clip.split in folds else clip.split or ""
-            yield _path(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
+            yield path_of(clip), ";".join(clip.labels), split, f"esc50 {clip.group}"
         yield from soundscape_rows(self.work / ("mixed" + "".join(folds)))
         yield from nothing_rows(self.recordings)
 
@@ -204,37 +200,6 @@ class _Models:
         write_json(self.work / f"{out}.json", {**settings, **budget})
         flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
         earmark(command, *words, *flags, folder=self.work)
-
-
-def soundscape_rows(mixed: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """Rows of soundscapes, with the split `train`."""
-    for clip in open_data(f"soundscapes:{mixed}"):
-        yield _path(clip), ";".join(clip.labels), "train", f"mixed {clip.id}"
-
-
-def nothing_rows(recordings: Iterable[Recording]) -> Iterator[tuple[Path, str, str, str]]:
-    """Rows of recordings in which none of ESC-50's sounds is expected.
-
-    Half of the held-out ones have the split 5: a model is calibrated on them together with fold 5.
-    """
-    for row in recordings:
-        if row.kind in NOTHING:
-            yield row.path, "", "5" if row.split == "valid" else row.split, row.group
-
-
-def _path(clip: Clip) -> Path:
-    if not isinstance(clip.audio, FileAudio):
-        raise TypeError(f"{clip.id}: a clip in a file was expected")
-    return clip.audio.path.resolve()
-
-
-def false_tags(tagger: Tagger, recordings: Iterable[Recording]) -> dict[str, dict[str, float]]:
-    """Tags a recording at the model's own thresholds, on test recordings in which none of its sounds is expected."""
-    counts: dict[str, list[int]] = {kind: [] for kind in NOTHING}
-    for row in recordings:
-        if row.split == "test" and row.kind in NOTHING:
-            counts[row.kind].append(len(tagger.tag(row.path, threshold="auto")))
-    return {kind: {"n": len(own), "tags": float(np.mean(own))} for kind, own in counts.items() if own}
 
 
 def page(runs: Sequence[Mapping[str, Any]]) -> str:

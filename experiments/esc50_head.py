@@ -25,18 +25,10 @@ from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
 from earmark.storage.json_files import write_json
 from experiments.decoders import measure, product
 from experiments.degraded import measures
-from experiments.distilled_models import (
-    FIGURES,
-    NOTHING,
-    SHIPPED,
-    SOUNDSCAPES,
-    false_tags,
-    nothing_rows,
-    soundscape_rows,
-)
+from experiments.distilled_models import FIGURES, SHIPPED, SOUNDSCAPES
 from experiments.event_decoder import SHORT
-from experiments.free_audio import Recording, read_index, write_clips
-from experiments.scenes import encode, known_thresholds, mix
+from experiments.free_audio import NOTHING, Recording, false_tags, nothing_rows, read_index, write_clips
+from experiments.scenes import encode, known_thresholds, mix, soundscape_rows
 from experiments.steps import RESULTS, commit, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-head.json"
@@ -77,7 +69,7 @@ def esc50_head(
     given = (bank, audio, model, shipped, work)
     if bank is not None and audio is not None and model is not None and shipped is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
-        steps = _Steps(bank.resolve(), read_index(audio.resolve()), str(model.resolve()), work.resolve())
+        steps = HeadSteps(bank.resolve(), read_index(audio.resolve()), str(model.resolve()), work.resolve())
         write_json(KEPT, steps.figures(range(n_seeds)))
         steps.ship(str(shipped.resolve()))
     elif any(value is not None for value in given):
@@ -88,7 +80,7 @@ def esc50_head(
 
 
 @dataclass(frozen=True)
-class _Steps:
+class HeadSteps:
     """The steps; each command resumes an interrupted earlier call and skips a finished one."""
 
     bank: Path
@@ -96,14 +88,16 @@ class _Steps:
     model: str
     work: Path
 
-    def figures(self, seeds: Sequence[int]) -> dict[str, Any]:
+    def figures(
+        self, seeds: Sequence[int], variants: Sequence[str] = (AS_TRAINED, THRESHOLDS, FURTHER, WITH_NOTHING)
+    ) -> dict[str, Any]:
         """The figures of each variant on fold 5."""
         self._tables(FIGURES)
         for name, (seed, shortest, longest, n_clips) in SOUNDSCAPES.items():
             self._soundscapes(name, "5", n_clips, seed, shortest, longest)
-        rows = [self._measured(name, self.model, 0) for name in (AS_TRAINED, THRESHOLDS)]
+        rows = [self._measured(name, self.model, 0) for name in variants if name in (AS_TRAINED, THRESHOLDS)]
         for seed in seeds:
-            for name in (FURTHER, WITH_NOTHING):
+            for name in (name for name in variants if name in (FURTHER, WITH_NOTHING)):
                 head = self._head(self.model, FIGURES, seed, with_nothing=name == WITH_NOTHING)
                 rows.append(self._measured(name, head, seed))
         free = (row for row in self.recordings if "SA" not in row.licence)

@@ -2,12 +2,18 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+
+from earmark.inference.tagger import Tagger
+
 SPLITS: Final = {"test": 0.075, "valid": 0.15, "train": 1.0}
 """Shares of the groups, each counted from 0 on: half of what is held out is for calibration, half for tests."""
+NOTHING: Final = ("speech", "music")
+"""Kinds of recordings in which none of ESC-50's sounds is expected."""
 _SPEECH: Final = ("picovoice_intent", "picovoice_wakeword")
 _MUSIC: Final = ("salamander_piano", "sonicpi_samples")
 _LABELS_OF_MUSIC: Final = ("music", "trumpet")
@@ -63,3 +69,22 @@ def write_clips(rows: list[tuple[Path, str, str, str]], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(("path", "labels", "split", "group"))
         writer.writerows(rows)
+
+
+def nothing_rows(recordings: Iterable[Recording]) -> Iterator[tuple[Path, str, str, str]]:
+    """Rows of recordings in which none of ESC-50's sounds is expected.
+
+    Half of the held-out ones have the split 5: a model is calibrated on them together with fold 5.
+    """
+    for row in recordings:
+        if row.kind in NOTHING:
+            yield row.path, "", "5" if row.split == "valid" else row.split, row.group
+
+
+def false_tags(tagger: Tagger, recordings: Iterable[Recording]) -> dict[str, dict[str, float]]:
+    """Tags a recording at the model's own thresholds, on test recordings in which none of its sounds is expected."""
+    counts: dict[str, list[int]] = {kind: [] for kind in NOTHING}
+    for row in recordings:
+        if row.split == "test" and row.kind in NOTHING:
+            counts[row.kind].append(len(tagger.tag(row.path, threshold="auto")))
+    return {kind: {"n": len(own), "tags": float(np.mean(own))} for kind, own in counts.items() if own}

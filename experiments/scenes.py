@@ -1,7 +1,7 @@
 """Soundscapes with known events, encoded once by a network; their segments are kept in a file."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from earmark import hub
 from earmark.audio.recording import load_blocks
 from earmark.data import FileAudio, open_data
+from earmark.data.clips import Clip
 from earmark.evaluation.localisation import TrueEvent
 from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
@@ -106,3 +107,20 @@ def encode(model: str, folder: Path, work: Path) -> Scenes:
 def _segments(tagger: Tagger, file: str) -> np.ndarray:
     blocks: Iterable[np.ndarray] = load_blocks(file, tagger.sample_rate, 10.0)
     return np.concatenate(list(encode_blocks(tagger.engine, blocks)))
+
+
+def soundscape_rows(mixed: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """Rows of soundscapes, with the split `train`."""
+    for clip in open_data(f"soundscapes:{mixed}"):
+        yield path_of(clip), ";".join(clip.labels), "train", f"mixed {clip.id}"
+
+
+def path_of(clip: Clip) -> Path:
+    """The file of a clip.
+
+    Raises:
+        TypeError: The clip is not in a file of its own.
+    """
+    if not isinstance(clip.audio, FileAudio):
+        raise TypeError(f"{clip.id}: a clip in a file was expected")
+    return clip.audio.path.resolve()
