@@ -86,10 +86,10 @@ COMMANDS: Final = {
     ),
     "esc50-student": (
         "Train the network of earmark-esc50 further, with a published network as teacher.",
-        "Writes results/esc50-student.md and .json. AUDIO, MODEL and SHIPPED are those of esc50-head. WORK receives the "
-        "model that ships, earmark-esc50.safetensors and .onnx, in a folder of its own. Interrupted, the same command "
-        "resumes. Without arguments it writes the page again from results/esc50-student.json.",
-        "esc50-student ESC-50 recordings mn04_as_mAP_432.pt work1/run/last.safetensors work1/final/last.safetensors work3",
+        "Writes results/esc50-student.md and .json. AUDIO, MODEL and SHIPPED are those of esc50-head. WORK receives "
+        "the model that ships, earmark-esc50.safetensors and .onnx, in a folder of its own. Interrupted, the same "
+        "command resumes. Without arguments it writes the page again from results/esc50-student.json.",
+        "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work1/final/last.safetensors work3",
         "esc50-student",
     ),
     "degraded": (
@@ -105,13 +105,13 @@ COMMANDS: Final = {
         "conditions ESC-50 work",
         "conditions ESC-50 work --all-labels --width 32 --n-clips-seen 480000",
     ),
-    "distilled-models": (
-        "Train, calibrate and measure two students of a published network: AudioSet's labels, and ESC-50's.",
-        "Writes results/distilled-models.md and .json. WORK receives audioset/, three-folds.safetensors, which the "
-        "figures are about, and earmark-esc50.safetensors. Interrupted, the same command resumes. Without arguments it "
-        "writes the page again from results/distilled-models.json.",
-        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt work",
-        "distilled-models ESC-50 recordings mn04_as_mAP_432.pt trial --share 0.01",
+    "audioset-student": (
+        "Train a small student of a published network on freely licensed recordings, with AudioSet's labels.",
+        "Writes results/audioset-student.md and .json. AUDIO has an index.csv with the columns file, source, licence, "
+        "label and group. WORK receives earmark-audioset.safetensors and .onnx. Interrupted, the same command resumes. "
+        "Without arguments it writes the page again from results/audioset-student.json.",
+        "audioset-student recordings mn04_as_mAP_432.pt work",
+        "audioset-student recordings mn04_as_mAP_432.pt trial --share 0.01",
     ),
     "long-recordings": (
         "Compare ways to score recordings of 10 s to 10 minutes.",

@@ -1,14 +1,53 @@
-"""A student with AudioSet's labels: agreement by kind of sound, and thresholds for the labels that it knows."""
+"""Writes results/audioset-student.md and .json: a small student of a published network, with AudioSet's labels.
+
+It learns from freely licensed recordings alone, so that its weights have no other restriction than theirs. Labels on
+which it agrees too little with its teacher have no threshold.
+"""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from cyclopts import CycloptsError
 
+from earmark import hub
 from earmark.labels import LabelSet
 from earmark.model.network import Network
+from earmark.storage.json_files import write_json
+from earmark.training.teacher import POSITIVE
+from experiments.free_audio import Recording, read_index, write_clips
+from experiments.steps import RESULTS, commit, earmark, resume
 
+KEPT: Final = RESULTS / "audioset-student.json"
+STUDENT: Final[Mapping[str, Any]] = {
+    "sample_rate": 16000,
+    "backbone": "cnn",
+    "width": 32,
+    "clip_duration": 5.0,
+    "balanced": True,
+    "n_clips_seen": 200_000,
+    "learning_rate": 2e-3,
+    "weight_decay": 0.01,
+    "ema_decay": 0.998,
+    "mixup_alpha": 0.0,
+    "time_width": 16,
+    "random_shift_stretch": True,
+    "time_stretch": 0.1,
+    "mel_shift": 2.0,
+    "shortest_crop": 0.5,
+    "mix_clips": 0.3,
+    "gain_db": 20.0,
+    "equalizer_db": 6.0,
+    "block_dropout": 0.0,
+    "dropout": 0.1,
+    "n_variants": 1,
+    "mix_share": 0.3,
+    "skip_bad": True,
+}
+"""Settings of the training."""
 LOWEST: Final = 0.5
 """Average precision against the teacher from which a label has a threshold."""
 FEWEST: Final = 3
@@ -23,6 +62,84 @@ _STARTS: Final = {
 }
 """First label of each kind: AudioSet's labels are in the order of its ontology."""
 _NEVER: Final = 1.0
+
+
+def audioset_student(
+    audio: Path | None = None,
+    teacher: Path | None = None,
+    work: Path | None = None,
+    *,
+    share: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Train, calibrate and measure a student with AudioSet's labels; the page keeps the figures of other seeds.
+
+    Args:
+        audio: Folder of freely licensed recordings with their index.csv.
+        teacher: Published network with AudioSet's labels, such as mn04_as_mAP_432.pt.
+        work: Folder for tables, the run and the models.
+        share: Share of the budget to spend; for a trial.
+        seed: Seed of the training.
+    """
+    if audio is not None and teacher is not None and work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        # a share-alike licence would pass to the model
+        recordings = [row for row in read_index(audio.resolve()) if "SA" not in row.licence]
+        found = _Student(recordings, teacher.resolve(), work.resolve(), share, seed).figures()
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
+        write_json(KEPT, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
+    elif any(path is not None for path in (audio, teacher, work)):
+        raise CycloptsError("AUDIO, TEACHER and WORK were expected, or none of them to write the page again")
+    KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+
+
+class _Student:
+    """The steps; each command continues or skips what an earlier call has done."""
+
+    def __init__(self, recordings: list[Recording], teacher: Path, work: Path, share: float, seed: int) -> None:
+        self.recordings, self.teacher, self.work = recordings, teacher, work
+        self.share, self.seed = share, seed
+
+    def figures(self) -> dict[str, Any]:
+        """Trains the student; its agreement with the teacher."""
+        rows = [(row.path, row.label.replace(";", " "), row.split, row.group) for row in self.recordings]
+        write_clips(rows, self.work / "recordings.csv")
+        budget = {"n_clips_seen": max(64, round(STUDENT["n_clips_seen"] * self.share)), "seed": self.seed}
+        write_json(self.work / "student.json", {**STUDENT, **budget})
+        words = (self.teacher, "csv:recordings.csv", "--split", "train", "--valid-split", "valid,test")
+        flags = ("--out", "run", "--config", "student.json", *resume(self.work / "run"))
+        earmark("distill", *words, *flags, folder=self.work)
+        found = json.loads((self.work / "run" / "agreement.json").read_text())
+        network, known = self._with_thresholds(), known_labels(found)
+        without_thresholds(network, known).save(self.work / "earmark-audioset.safetensors")
+        out, typical = "earmark-audioset.onnx", ("--int8", "--calibrate", "csv:recordings.csv", "--split", "valid")
+        earmark("export", "earmark-audioset.safetensors", out, *typical, folder=self.work)
+        kept = ("n_clips", "threshold", "mAP", "n_labels", "mean_absolute_difference")
+        return {
+            "commit": commit(),
+            "teacher": self.teacher.name,
+            "share": self.share,
+            "seed": self.seed,
+            **{name: found[name] for name in kept},
+            "kinds": by_kind(found, network.labels),
+            "known": known,
+            "n_parameters": network.n_parameters,
+            "n_bytes": (self.work / out).stat().st_size,
+            "sources": sorted({f"{row.source} ({row.licence})" for row in self.recordings if row.split == "train"}),
+        }
+
+    def _with_thresholds(self) -> Network:
+        """The student calibrated to the teacher's tags of held-out recordings, as if they were true."""
+        held_out = [row for row in self.recordings if row.split == "valid"]
+        tagger = hub.load(self.teacher)
+        rows = []
+        for row in held_out:
+            tags = tagger.tag(row.path, threshold=POSITIVE)
+            rows.append((row.path, ";".join(tag.label for tag in tags), "valid", row.group))
+        write_clips(rows, self.work / "tagged.csv")
+        words = ("run/best.safetensors", "csv:tagged.csv", "--out", "audioset-calibrated.safetensors")
+        earmark("calibrate", *words, folder=self.work)
+        return hub.load_network(self.work / "audioset-calibrated.safetensors")
 
 
 def kind_of_labels(labels: LabelSet) -> list[str]:
@@ -68,3 +185,24 @@ def without_thresholds(network: Network, known: Sequence[str]) -> Network:
     changed.thresholds = tuple(value if name in known else _NEVER for name, value in zip(names, before, strict=True))
     changed.extra["labels_without_threshold"] = [name for name in names if name not in known]
     return changed
+
+
+def page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The page about the student, with all seeds."""
+    text = f"# A student of {runs[0]['teacher']} with AudioSet's labels\n\nWritten by `python -m experiments "
+    text += "audioset-student`"
+    text += "".join(f"; seed {run['seed']}: {run['share']:g} of the budget, commit {run['commit']}" for run in runs)
+    text += f". Trained on {', '.join(runs[0]['sources'])}.\n\n"
+    for run in runs:
+        text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that it did not learn from: mAP "
+        text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
+        text += f"more; mean absolute difference of scores {run['mean_absolute_difference']:.4f}. "
+        text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits. {len(run['known'])} "
+        text += f"labels reach {LOWEST:g} and have thresholds: {', '.join(run['known'])}.\n\n"
+    text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"
+    for run in runs:
+        for kind, row in run["kinds"].items():
+            shown = "-" if row["mAP"] is None else f"{row['mAP']:.3f}"
+            difference = row["mean_absolute_difference"]
+            text += f"| {run['seed']} | {kind} | {row['n_labels']} | {shown} | {difference:.4f} |\n"
+    return text

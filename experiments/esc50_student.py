@@ -17,16 +17,15 @@ from cyclopts import CycloptsError
 
 from earmark.data import open_data
 from earmark.storage.json_files import write_json
-from experiments.distilled_models import FIGURES, SHIPPED
-from experiments.esc50_head import AS_TRAINED, WITH_NOTHING, HeadSteps
+from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, WITH_NOTHING, HeadSteps
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
 from experiments.scenes import path_of
 from experiments.steps import RESULTS, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
-RECIPE: Final = ("--config", "esc50", "--n-clips-seen", 120_000, "--learning-rate", 1e-3)
+RECIPE: Final[tuple[object, ...]] = ("--config", "esc50", "--n-clips-seen", 120_000, "--learning-rate", 1e-3)
 """Settings of both further trainings."""
-STUDENT: Final = ("--balanced", "--n-variants", 1)
+STUDENT: Final[tuple[object, ...]] = ("--balanced", "--n-variants", 1)
 """Further settings of the student."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
@@ -121,12 +120,11 @@ class _Steps:
         out = self.work / which
         flags = ("--init", start, *RECIPE, "--out", out, *resume(out))
         if which == "control":
-            data = (f"esc50:{self.bank}", "--split", ",".join(folds))
-            earmark("train", *data, *flags, folder=self.work)
+            earmark("train", f"esc50:{self.bank}", "--split", ",".join(folds), *flags, folder=self.work)
         else:
             head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
-            data = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT, *STUDENT)
-            earmark("distill", *data, *flags, folder=self.work)
+            words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT, *STUDENT)
+            earmark("distill", *words, *flags, folder=self.work)
         return out / "last.safetensors"
 
     def _head_of_teacher(self, folds: tuple[str, ...]) -> str:
