@@ -92,6 +92,8 @@ class HeadSteps:
     recordings: list[Recording]
     model: str
     work: Path
+    n_variants: int = 0
+    """Variants of each clip, under other recording conditions, that the head also learns from."""
 
     def figures(
         self, seeds: Sequence[int], variants: Sequence[str] = (AS_TRAINED, THRESHOLDS, FURTHER, WITH_NOTHING)
@@ -151,7 +153,8 @@ class HeadSteps:
         write_json(self.work / f"{out}.json", {**SETTINGS, "seed": seed})
         data = (f"esc50:{self.bank}", "--split", ",".join(folds), "--add", f"csv:{self._table(folds, kind)}")
         words = ("--init", model, "--freeze", "backbone", "--encoded-crops", N_CROPS, "--allow-unlabelled")
-        flags = ("--out", out, "--config", f"{out}.json", *resume(self.work / out))
+        more = ("--n-variants", self.n_variants) if self.n_variants else ()
+        flags = ("--out", out, "--config", f"{out}.json", *more, *resume(self.work / out))
         earmark("train", *data, *words, *flags, folder=self.work)
         network = hub.load_network(self.work / out / "last.safetensors")
         network.extra["clip_duration"] = hub.load_network(model).extra["clip_duration"]

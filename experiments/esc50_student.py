@@ -17,7 +17,7 @@ from cyclopts import CycloptsError
 
 from earmark.data import open_data
 from earmark.storage.json_files import write_json
-from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, WITH_NOTHING, HeadSteps
+from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
 from experiments.scenes import path_of
 from experiments.steps import RESULTS, earmark, resume
@@ -33,10 +33,13 @@ N_CROPS: Final = 2
 """Crops of each clip that the head of the teacher is trained on."""
 SHARE_OF_NOTHING: Final = 3
 """The student has one of so many recordings of speech and music."""
-BEFORE: Final = "recipe esc50"
-CONTROL: Final = "trained further with labels alone"
-DISTILLED: Final = "trained further with a teacher"
-TRAININGS: Final = ("student", "control", "shipped")
+NAMES: Final = {
+    "before": "recipe esc50",
+    "control": "trained further with labels alone",
+    "student": "trained further with a teacher",
+    "teacher": "the teacher",
+}
+"""The measured networks, by the words for `--only`."""
 
 
 def esc50_student(
@@ -58,11 +61,12 @@ def esc50_student(
         model: Model of the recipe esc50, trained on folds 1 to 3.
         shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5.
         work: Folder for tables, soundscapes, runs and models.
-        only: Do one training, `student`, `control` or `shipped`, and stop; two processes can share the work that way.
+        only: Train and measure one network, `before`, `control`, `student` or `teacher`, or train `shipped`, and stop;
+            so two processes can share the work.
     """
     given = (bank, audio, teacher, model, shipped, work)
-    if only is not None and only not in TRAININGS:
-        raise CycloptsError(f"one of {', '.join(TRAININGS)} was expected for --only, not {only}")
+    if only is not None and only not in (*NAMES, "shipped"):
+        raise CycloptsError(f"one of {', '.join(NAMES)}, shipped was expected for --only, not {only}")
     if (
         bank is not None
         and audio is not None
@@ -77,10 +81,13 @@ def esc50_student(
         steps = _Steps(
             bank.resolve(), recordings, teacher.resolve(), model.resolve(), shipped.resolve(), work.resolve()
         )
-        if only is not None:
-            steps.train(only)
+        if only == "shipped":
+            steps.network("shipped")
             return
-        write_json(KEPT, steps.figures())
+        if only is not None:
+            steps.figures(only)
+            return
+        write_json(KEPT, steps.all_figures())
         steps.ship()
     elif any(value is not None for value in given):
         raise CycloptsError(
@@ -100,26 +107,35 @@ class _Steps:
     shipped: Path
     work: Path
 
-    def figures(self) -> dict[str, Any]:
-        """The figures of each network on fold 5, as it was trained and with the head that ships."""
-        found: dict[str, Any] = {"teacher": self.teacher.name, "networks": {}}
-        for name, path in ((BEFORE, self.model), (CONTROL, self.train("control")), (DISTILLED, self.train("student"))):
-            found["networks"][name] = self._heads(name, path).figures((0,), (AS_TRAINED, WITH_NOTHING))
-        others = [row for row in self.recordings if row.split == "train" and row.kind not in NOTHING]
-        found["others"] = len(others)
-        found["sources"] = dict(sorted(Counter(f"{row.source} ({row.licence})" for row in others).items()))
+    def all_figures(self) -> dict[str, Any]:
+        """The figures of all networks on fold 5, and what the student learned from beside ESC-50."""
+        sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
+        facts = {"teacher": self.teacher.name, "n_others": sources.total(), "sources": sorted(sources)}
+        return {**facts, "networks": {name: self.figures(name) for name in NAMES}}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """The figures of one network on fold 5, as it was trained and with its head trained further; kept in WORK."""
+        kept = self.work / f"{name}-figures.json"
+        if not kept.exists():
+            variants = (AS_TRAINED, THRESHOLDS if name == "teacher" else WITH_NOTHING)
+            write_json(kept, self._heads(name).figures((0,), variants))
+        found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
     def ship(self) -> None:
-        """Trains the head of the student that ships; WORK receives earmark-esc50.safetensors and .onnx."""
-        self._heads(DISTILLED, self.train("student")).ship(str(self.train("shipped")))
+        """Trains the head of the student that ships; its folder receives earmark-esc50.safetensors and .onnx."""
+        self._heads("student").ship(str(self.network("shipped")))
 
-    def train(self, which: str) -> Path:
-        """The student or the control of folds 1 to 3, or the student that ships, after its training."""
-        folds, start = (SHIPPED, self.shipped) if which == "shipped" else (FIGURES, self.model)
-        out = self.work / which
-        flags = ("--init", start, *RECIPE, "--out", out, *resume(out))
-        if which == "control":
+    def network(self, name: str) -> Path:
+        """The model of a network, after its training."""
+        folds = SHIPPED if name == "shipped" else FIGURES
+        if name == "before":
+            return self.model
+        if name == "teacher":
+            return self.work / self._head_of_teacher(folds)
+        out = self.work / name
+        flags = ("--init", self.shipped if name == "shipped" else self.model, *RECIPE, "--out", out, *resume(out))
+        if name == "control":
             earmark("train", f"esc50:{self.bank}", "--split", ",".join(folds), *flags, folder=self.work)
         else:
             head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
@@ -140,10 +156,9 @@ class _Steps:
         return f"teacher{name}/last.safetensors"
 
     def _clips_of_student(self, folds: tuple[str, ...]) -> str:
-        """Writes the table of the student's clips: all but ESC-50's without labels."""
-        nothing = self._nothing()[::SHARE_OF_NOTHING]
-        others = [row for row in self.recordings if row.split == "train" and row.kind not in NOTHING]
-        unlabelled = [(row.path, "", "train", row.group) for row in (*others, *nothing)]
+        """Writes the table of the student's clips; only ESC-50's have labels."""
+        recordings = (*self._others(), *self._nothing()[::SHARE_OF_NOTHING])
+        unlabelled = [(row.path, "", "train", row.group) for row in recordings]
         table = f"student{''.join(folds)}.csv"
         write_clips([*self._labelled(folds), *unlabelled], self.work / table)
         return table
@@ -155,12 +170,57 @@ class _Steps:
     def _nothing(self) -> list[Recording]:
         return [row for row in self.recordings if row.split == "train" and row.kind in NOTHING]
 
-    def _heads(self, name: str, model: Path) -> HeadSteps:
-        work = self.work / name.replace(" ", "-")
+    def _others(self) -> list[Recording]:
+        return [row for row in self.recordings if row.split == "train" and row.kind not in NOTHING]
+
+    def _heads(self, name: str) -> HeadSteps:
+        work = self.work / f"{name}-head"
         work.mkdir(exist_ok=True)
-        return HeadSteps(self.bank, self.recordings, str(model), work)
+        return HeadSteps(self.bank, self.recordings, str(self.network(name)), work, n_variants=1)
 
 
 def page(found: Mapping[str, Any]) -> str:
     """The page about the student."""
-    raise NotImplementedError
+    networks = found["networks"]
+    rows = {(name, row["variant"]): row for name, own in networks.items() for row in own["rows"]}
+    first = next(iter(rows.values()))
+    n_clips = {kind: own["n"] for kind, own in first["false_tags"].items()}
+    student = networks["student"]
+    text = "# The network of earmark-esc50, trained further with a teacher\n\nWritten by `python -m experiments "
+    text += f"esc50-student`, commit {student['commit']}. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
+    text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
+    text += f"- {NAMES['control']}: {networks['control']['clips seen by the model']:,} more, with the true labels.\n"
+    text += f"- {NAMES['student']}: {student['clips seen by the model']:,} more. The targets are "
+    text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
+    text += f"{found['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
+    text += "speech and music, and a variant of each under other recording conditions.\n"
+    text += f"- {NAMES['teacher']}: {found['teacher']} with a head for ESC-50's labels.\n\n"
+    text += "A head that was trained further learned from soundscapes, from speech and music as nothing, and from a "
+    text += "variant of each clip ([the steps](esc50-head.md)). Its thresholds were fitted to fold 5 and to held-out "
+    text += (
+        "speech and music, those of the other rows of the same network to fold 5 alone. Precision and recall are on "
+    )
+    text += "the same clips of fold 5 and therefore optimistic. False tags a recording are those at the model's own "
+    text += "thresholds, on other held-out recordings: " + " and ".join(f"{n} of {k}" for k, n in n_clips.items())
+    text += ". One seed.\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
+    text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
+    for (name, variant), row in rows.items():
+        values = [row[key] for key in ("top1", "mAP", "precision", "recall", "sparse5", "dense5")]
+        values += [row["false_tags"][kind]["tags"] for kind in n_clips]
+        text += f"| {NAMES[name]} | {variant} | {' | '.join(f'{value:.3f}' for value in values)} |\n"
+    text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark "
+    text += "timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder "
+    text += "of events](event-decoder.md).\n\n| network | head | F1 of 0.1 s cells | event F1 | onset error | offset "
+    text += "error | events found | true |\n|---|---|---|---|---|---|---|---|\n"
+    for (name, variant), row in rows.items():
+        own = row["events"]
+        values = [own[key] for key in ("F1", "event_F1", "onset", "offset")]
+        text += f"| {NAMES[name]} | {variant} | {' | '.join(f'{value:.3f}' for value in values)} "
+        text += f"| {own['n_detected']} | {own['n_events']} |\n"
+    shown = {key: row["degraded"] for key, row in rows.items() if "degraded" in row}
+    text += "\n## Top-1 on degraded clips of fold 5\n\n"
+    text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
+    text += "|---" * (1 + len(shown)) + "|\n"
+    for change in next(iter(shown.values())):
+        text += f"| {change} | {' | '.join(format(row[change]['top1'], '.3f') for row in shown.values())} |\n"
+    return text + f"\nOther sounds came from {', '.join(found['sources'])}.\n"

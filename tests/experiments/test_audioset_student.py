@@ -1,12 +1,15 @@
 """Agreement of a student by kind of sound, and its thresholds."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from experiments.audioset_student import by_kind, kind_of_labels, known_labels, without_thresholds
+from experiments.__main__ import main
+from experiments.audioset_student import by_kind, kind_of_labels, known_labels, page, without_thresholds
 
 LABELS = LabelSet.audioset()
 
@@ -42,3 +45,18 @@ def test_a_label_without_agreement_is_never_a_tag() -> None:
     changed = without_thresholds(network, known)
     assert changed.thresholds == (1.0, 0.75) and network.thresholds == (0.25, 0.75)
     assert changed.extra["labels_without_threshold"] == ["Cat"]
+
+
+def test_the_page_shows_the_agreement_of_each_seed() -> None:
+    run = {"teacher": "mn04", "share": 0.1, "commit": "0123456789", "n_clips": 9, "mAP": 0.7, "n_labels": 3}
+    run |= {"threshold": 0.5, "mean_absolute_difference": 0.01, "known": ["Dog"], "n_bytes": 2_100_000}
+    run |= {"n_parameters": 1200, "sources": ["berklee (CC BY 3.0)"]}
+    run["kinds"] = {"music": {"n_labels": 2, "mAP": 0.25, "mean_absolute_difference": 0.02}}
+    text = page([{**run, "seed": 0}, {**run, "seed": 1}])
+    assert "mAP 0.700 over the 3 labels" in text and "1,200 parameters, 2.1 MB in 8 bits" in text
+    assert "1 labels reach 0.5 and have thresholds: Dog." in text and "| 1 | music | 2 | 0.250 | 0.0200 |" in text
+
+
+def test_a_missing_folder_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["audioset-student", str(tmp_path)]) == 2
+    assert "AUDIO, TEACHER and WORK were expected" in capfd.readouterr().err

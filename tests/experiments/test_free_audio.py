@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from experiments.free_audio import read_index, write_clips
+import numpy as np
+import torch
+
+from earmark import hub
+from earmark.audio.recording import Audio, save_audio
+from earmark.labels import LabelSet
+from earmark.model.frontend import FrontendConfig
+from earmark.model.network import Network, NetworkConfig
+from experiments.free_audio import Recording, false_tags, read_index, write_clips
 
 
 def test_a_list_of_recordings_keeps_groups_together(tmp_path: Path) -> None:
@@ -16,3 +24,16 @@ def test_a_list_of_recordings_keeps_groups_together(tmp_path: Path) -> None:
     assert all(len({row.split for row in found if row.group == f"g{i}"}) == 1 for i in range(50))
     write_clips([(found[0].path, "dog", "train", "g")], tmp_path / "clips.csv")
     assert (tmp_path / "clips.csv").read_text().splitlines()[1].endswith("a/0.ogg,dog,train,g")
+
+
+def test_false_tags_are_counted_on_test_recordings_of_speech_and_music(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Network(NetworkConfig(FrontendConfig.at_16k(), width=2, n_heads=2), LabelSet(("dog", "cat", "rain")))
+    network.thresholds = (0.0, 0.0, 1.0)
+    network.save(tmp_path / "model.safetensors")
+    noise = (0.1 * np.random.default_rng(0).standard_normal(8000)).astype(np.float32)
+    save_audio(tmp_path / "a.wav", Audio(noise, 16000))
+    rows = [("speech", "test"), ("speech", "test"), ("speech", "train"), ("music", "valid"), ("other", "test")]
+    recordings = [Recording(tmp_path / "a.wav", "s", "CC0", "x", "g", split, kind) for kind, split in rows]
+    found = false_tags(hub.load(tmp_path / "model.safetensors"), recordings)
+    assert found == {"speech": {"n": 2, "tags": 2.0}}

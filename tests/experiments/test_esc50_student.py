@@ -1,0 +1,46 @@
+"""The network of earmark-esc50 with a teacher: the page and wrong usage."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.degraded import DEGRADATIONS
+from experiments.esc50_head import AS_TRAINED, THRESHOLDS, WITH_NOTHING
+from experiments.esc50_student import NAMES, page
+
+
+def row(variant: str, top1: float) -> dict[str, object]:
+    false_tags = {"speech": {"n": 3, "tags": 1.5}, "music": {"n": 4, "tags": 0.25}}
+    values = {"mAP": 0.6, "precision": 0.7, "recall": 0.8, "sparse5": 0.3, "dense5": 0.4, "false_tags": false_tags}
+    values["events"] = {"F1": 0.2, "event_F1": 0.1, "onset": 0.3, "offset": 0.4, "n_detected": 50, "n_events": 60}
+    found = {"variant": variant, "top1": top1, **values}
+    if variant != THRESHOLDS:
+        found["degraded"] = {name: {"top1": top1 / 2} for name in DEGRADATIONS}
+    return found
+
+
+def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_further() -> None:
+    networks = {}
+    for place, name in enumerate(NAMES):
+        other = THRESHOLDS if name == "teacher" else WITH_NOTHING
+        own = [row(AS_TRAINED, 0.5 + place / 100), row(other, 0.6)]
+        networks[name] = {"rows": own, "commit": "0123456789", "clips seen by the model": 1000 + place}
+    text = page({"teacher": "mn04.pt", "n_others": 1769, "sources": ["a (CC0)", "b (CC BY 3.0)"], "networks": networks})
+    shown = "0.510 | 0.600 | 0.700 | 0.800 | 0.300 | 0.400 | 1.500 | 0.250"
+    assert f"| trained further with labels alone | {AS_TRAINED} | {shown} |" in text
+    assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
+    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 | 0.300 | 0.265 |" in text
+    assert "1,769 freely licensed recordings" in text and text.endswith(
+        "Other sounds came from a (CC0), b (CC BY 3.0).\n"
+    )
+
+
+def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["esc50-student", str(tmp_path)]) == 2
+    assert "TEACHER, MODEL, SHIPPED and WORK were expected" in capfd.readouterr().err
+
+
+def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["esc50-student", "--only", "pupil"]) == 2
+    assert "one of before, control, student, teacher, shipped was expected" in capfd.readouterr().err
