@@ -92,6 +92,13 @@ COMMANDS: Final = {
         "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work1/final/last.safetensors work3",
         "esc50-student",
     ),
+    "strangers": (
+        "Count right first tags on recordings of other projects, whose names say what they are.",
+        "Writes results/strangers.md and .json. AUDIO is that of esc50-head. Without arguments it writes the page "
+        "again from results/strangers.json.",
+        "strangers recordings earmark-esc50 mn04_as_mAP_432.pt",
+        "strangers",
+    ),
     "degraded": (
         "Measure a model on degraded clips: noise, rooms, codecs, devices, clipping, level.",
         "Prints a table of top-1 and mAP for each degradation. MODEL must not have been trained on the split.",
