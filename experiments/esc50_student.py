@@ -3,7 +3,7 @@
 The teacher is a head with ESC-50's labels on a frozen published network. Recordings of speech and music taught it that
 they have none of these labels. Its student starts from a model of the recipe `esc50`. It learns from the same clips,
 from freely licensed recordings of other sounds, and from a variant of each of them under other recording conditions.
-A control is trained further with the true labels alone. Then each network gets a head by the steps of `esc50-head`.
+Each network also gets a head by the steps of `esc50-head`.
 """
 
 import json
@@ -23,10 +23,18 @@ from experiments.scenes import path_of
 from experiments.steps import RESULTS, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
-RECIPE: Final[tuple[object, ...]] = ("--config", "esc50", "--n-clips-seen", 120_000, "--learning-rate", 1e-3)
-"""Settings of both further trainings."""
-STUDENT: Final[tuple[object, ...]] = ("--balanced", "--n-variants", 1)
-"""Further settings of the student."""
+RECIPE: Final[tuple[object, ...]] = (
+    "--config",
+    "esc50",
+    "--n-clips-seen",
+    120_000,
+    "--learning-rate",
+    1e-3,
+    "--balanced",
+    "--n-variants",
+    1,
+)
+"""Settings of the further training."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
 N_CROPS: Final = 2
@@ -35,7 +43,6 @@ SHARE_OF_NOTHING: Final = 3
 """The student has one of so many recordings of speech and music."""
 NAMES: Final = {
     "before": "recipe esc50",
-    "control": "trained further with labels alone",
     "student": "trained further with a teacher",
     "teacher": "the teacher",
 }
@@ -61,7 +68,7 @@ def esc50_student(
         model: Model of the recipe esc50, trained on folds 1 to 3.
         shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5.
         work: Folder for tables, soundscapes, runs and models.
-        only: Train and measure one network, `before`, `control`, `student` or `teacher`, or train `shipped`, and stop;
+        only: Train and measure one network, `before`, `student` or `teacher`, or train `shipped`, and stop;
             so two processes can share the work.
     """
     given = (bank, audio, teacher, model, shipped, work)
@@ -135,12 +142,9 @@ class _Steps:
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
         flags = ("--init", self.shipped if name == "shipped" else self.model, *RECIPE, "--out", out, *resume(out))
-        if name == "control":
-            earmark("train", f"esc50:{self.bank}", "--split", ",".join(folds), *flags, folder=self.work)
-        else:
-            head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
-            words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT, *STUDENT)
-            earmark("distill", *words, *flags, folder=self.work)
+        head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
+        words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
+        earmark("distill", *words, *flags, folder=self.work)
         return out / "last.safetensors"
 
     def _head_of_teacher(self, folds: tuple[str, ...]) -> str:
@@ -189,7 +193,6 @@ def page(found: Mapping[str, Any]) -> str:
     text = "# The network of earmark-esc50, trained further with a teacher\n\nWritten by `python -m experiments "
     text += f"esc50-student`, commit {student['commit']}. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
     text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
-    text += f"- {NAMES['control']}: {networks['control']['clips seen by the model']:,} more, with the true labels.\n"
     text += f"- {NAMES['student']}: {student['clips seen by the model']:,} more. The targets are "
     text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
     text += f"{found['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "

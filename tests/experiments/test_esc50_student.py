@@ -28,9 +28,9 @@ def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_fu
         networks[name] = {"rows": own, "commit": "0123456789", "clips seen by the model": 1000 + place}
     text = page({"teacher": "mn04.pt", "n_others": 1769, "sources": ["a (CC0)", "b (CC BY 3.0)"], "networks": networks})
     shown = "0.510 | 0.600 | 0.700 | 0.800 | 0.300 | 0.400 | 1.500 | 0.250"
-    assert f"| trained further with labels alone | {AS_TRAINED} | {shown} |" in text
+    assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
-    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 | 0.300 | 0.265 |" in text
+    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text
     assert "1,769 freely licensed recordings" in text and text.endswith(
         "Other sounds came from a (CC0), b (CC BY 3.0).\n"
     )
@@ -43,4 +43,4 @@ def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.Capture
 
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
-    assert "one of before, control, student, teacher, shipped was expected" in capfd.readouterr().err
+    assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
