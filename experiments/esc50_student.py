@@ -23,7 +23,17 @@ from experiments.scenes import path_of
 from experiments.steps import RESULTS, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
-RECIPE: Final = "--config esc50 --n-clips-seen 120000 --learning-rate 0.001 --balanced --n-variants 1".split()
+RECIPE: Final = [
+    "--config",
+    "esc50",
+    "--n-clips-seen",
+    "120000",
+    "--learning-rate",
+    "0.001",
+    "--balanced",
+    "--n-variants",
+    "1",
+]
 """Settings of the further training."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
