@@ -124,14 +124,16 @@ class Recording:
         except AudioError as error:
             self.error = str(error)
         except HTTPException as error:
-            self.error, self.error_status = error.detail, error.status_code
+            self.error_status = error.status_code
+            self.error = error.detail
         except CancelledError:
             raise
         except Exception:
             self.check_goes_on(stop)
-            # a page that asks for the state must not wait forever
-            self.error, self.error_status = f"{self.name}: the server failed to decode it; its log says why", 500
             _LOG.exception("a recording cannot be decoded")
+            # a page that asks for the state must not wait forever; the error ends its wait, so it is set last
+            self.error_status = 500
+            self.error = f"{self.name}: the server failed to decode it; its log says why"
 
     def check_goes_on(self, stop: threading.Event) -> None:
         """Raises CancelledError if the request has ended or the recording is removed."""
