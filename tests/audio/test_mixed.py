@@ -161,6 +161,11 @@ def test_an_id3_tag_before_any_format(name: str) -> None:
     assert not notes
 
 
+def test_a_file_of_id3_tags_alone_is_refused() -> None:
+    with pytest.raises(AudioError):
+        decode_audio(3000 * b"ID3\x03\0\0\0\0\0\0", RATE, "x.mp3")
+
+
 def test_flac_in_ogg_beside_another_link(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     path = tmp_path / "a.ogg"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from earmark.audio import mp3
-from earmark.audio.containers import Source, id3_size, media_format, open_stream, part_of, size_in_bytes
+from earmark.audio.containers import ASF_HEADER, Source, id3_bytes, media_format, open_stream, part_of, size_in_bytes
 
 MAX_SEARCHED: Final = 1 << 28
 """Bytes of a file that are searched; a search of larger ones takes long."""
@@ -15,11 +15,13 @@ _MIN_BYTES: Final = 40
 """Bytes of the shortest beginning that is recognized."""
 _MAX_TAG: Final = 1 << 24
 """Bytes of a tag with pictures before the sound."""
+_MAX_TAGS: Final = 100
+"""Tags that are skipped one after the other; a damaged file may hold endless ones."""
 _BOXES: Final = frozenset(
     {b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"styp", b"sidx", b"meta", b"pdin"}
 )
-_W64: Final = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
-_ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+W64_RIFF: Final = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+"""First bytes of a W64 file."""
 _WTV: Final = bytes.fromhex("b7d800203749da11a64e0007e95ead8d")
 _OGG_CODECS: Final = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ", b"fishead\0", b"\x80theora", b"PCM     ")
 
@@ -91,7 +93,7 @@ _MARKS: Final = (
     *(_Mark(name, 0, "chunks", _is_wave) for name in (b"RIFF", b"RIFX", b"RF64", b"BW64")),
     _Mark(b"FORM", 0, "chunks", _is_aiff),
     _Mark(b"caff\0\1", 0, "chunks", lambda head: head[8:12] == b"desc"),
-    _Mark(_W64, 0, "chunks", _is_any),
+    _Mark(W64_RIFF, 0, "chunks", _is_any),
     *(_Mark(name, 0, "chunks", _is_au) for name in (b".snd", b"dns.")),
     _Mark(b"RIFF", 0, "avi", lambda head: head[8:16] == b"AVI LIST"),
     _Mark(b"fLaC\0\0\0\x22", 0, "flac", _is_any),
@@ -99,7 +101,7 @@ _MARKS: Final = (
     _Mark(b"OggS\0\2", 0, "ogg", _is_ogg),
     _Mark(b"ftyp", 4, "mov", _is_mov),
     _Mark(b"\x1a\x45\xdf\xa3", 0, "matroska", _is_matroska),
-    _Mark(_ASF, 0, "asf", _is_any),
+    _Mark(ASF_HEADER, 0, "asf", _is_any),
     _Mark(_WTV, 0, "wtv", _is_any),
     _Mark(b"FLV\x01", 0, "flv", lambda head: head[5:13] == b"\0\0\0\x09\0\0\0\0"),
     _Mark(b"#!AMR", 0, "amr", lambda head: head[5:6] == b"\n" or head[5:9] == b"-WB\n"),
@@ -121,13 +123,19 @@ _BY_WANTED: Final = {mark.wanted: [each for each in _MARKS if each.wanted == mar
 
 def at(source: Source, position: int) -> str | None:
     """The family of the file that begins at an offset where another one ends; None if none does."""
-    rest = part_of(source, position, size_in_bytes(source))
-    with open_stream(rest) as stream:
+    with open_stream(source) as stream:
+        stream.seek(position)
         head = stream.read(_HEAD_BYTES)
+        for _ in range(_MAX_TAGS):
+            if _family(head) is not None or not (n_tag := id3_bytes(head)):
+                break
+            position += n_tag
+            stream.seek(position)
+            head = stream.read(_HEAD_BYTES)
     family = _family(head)
     if family is None and head:
-        n_tag = id3_size(rest)
-        family = at(source, position + n_tag) if n_tag else media_format(rest)
+        rest = part_of(source, position, size_in_bytes(source))
+        family = media_format(rest)
         if family is None and mp3.frame_bytes(head[:4]) and mp3.start_of(rest) == 0:
             family = "mp3"
     return family
@@ -194,8 +202,7 @@ def _candidates(data: bytes, n_bytes: int) -> list[tuple[int, str | None]]:
     for start in _offsets(data, _TAG):
         head = data[start : start + 10]
         is_tag = len(head) == 10 and 2 <= head[3] <= 4 and not head[5] & 15 and max(head[6:]) < 128
-        n_tag = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-        if start < n_bytes and is_tag and n_tag < _MAX_TAG:
+        if start < n_bytes and is_tag and id3_bytes(head) < 10 + _MAX_TAG:
             found.append((start, None))
     return sorted(found, key=lambda each: each[0])
 

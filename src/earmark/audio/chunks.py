@@ -14,7 +14,6 @@ _ENDLESS: Final = 1 << 62
 """A size of 64 bits from which on libsndfile refuses a file."""
 _MAX_CHUNKS: Final = 1000
 """Damaged files may hold endless chunks of size 0."""
-_W64_RIFF: Final = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 _W64_DATA: Final = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 _TAGS: Final = (b"TAG", b"ID3", b"APETAG")
 _AU_MAGICS: Final = (b".snd", b"dns.")
@@ -138,7 +137,7 @@ def _layout(stream: BufferedIOBase, start: int) -> _Layout | None:
         return _AIFF
     if magic == b"caff":
         return _CAF
-    return _W64 if head[:16] == _W64_RIFF else None
+    return _W64 if head[:16] == beginnings.W64_RIFF else None
 
 
 def _is_au(stream: BufferedIOBase, start: int) -> bool:

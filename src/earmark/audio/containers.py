@@ -24,7 +24,8 @@ class Span:
 
 Source = Path | bytes | Span
 """A recording: the path of a file, all its bytes, or a part of a file."""
-_ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+"""First bytes of a Windows Media file."""
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 _SIGNATURES: Final = (
@@ -33,7 +34,7 @@ _SIGNATURES: Final = (
     (4, b"mdat", "mov"),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
     (8, b"AVI ", "avi"),
-    (0, _ASF_HEADER, "asf"),
+    (0, ASF_HEADER, "asf"),
     (0, b"FLV\x01", "flv"),
     (0, b"#!AMR", "amr"),
     (0, b"wvpk", "wv"),
@@ -219,6 +220,13 @@ def _file_starts(source: Source, file_format: str) -> Iterator[int]:
                 seen.add(name)
 
 
+def id3_bytes(head: bytes) -> int:
+    """Size in bytes of the ID3 tag that begins with these bytes; 0 without one."""
+    # the size is stored in four bytes of seven bits each
+    n_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+    return 10 + n_bytes if head[:3] == b"ID3" else 0
+
+
 def id3_size(source: Source) -> int:
     """Size in bytes of the ID3 tag at the beginning; 0 without one."""
     with open_stream(source) as stream:
@@ -250,10 +258,7 @@ def media_format(source: Source) -> str | None:
 
 def _skip_id3(stream: BufferedIOBase) -> None:
     """Seeks past the ID3 tag at the beginning, if there is one."""
-    head = stream.read(10)
-    # the size is stored in four bytes of seven bits each
-    n_tag = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-    stream.seek(10 + n_tag if head[:3] == b"ID3" else 0)
+    stream.seek(id3_bytes(stream.read(10)))
 
 
 def _boxes(stream: BufferedIOBase) -> Iterator[tuple[int, bytes, int, int]]:

@@ -5,7 +5,7 @@ from io import BufferedIOBase
 from typing import Final
 
 from earmark.audio import beginnings
-from earmark.audio.containers import Source, find_all, open_stream, size_in_bytes
+from earmark.audio.containers import Source, find_all, id3_bytes, open_stream, size_in_bytes
 
 _MARKERS: Final = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 """The beginning of a file, with the head of its first block of metadata."""
@@ -215,10 +215,7 @@ def with_rate(source: Source, part: FlacPart) -> dict[int, bytes]:
 
 
 def _first_marker(stream: BufferedIOBase) -> int | None:
-    head = stream.read(10)
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
+    start = id3_bytes(stream.read(10))
     stream.seek(start)
     return start if stream.read(8) in _MARKERS else None
 

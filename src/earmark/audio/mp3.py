@@ -5,7 +5,7 @@ from functools import cache
 from io import BufferedIOBase
 from typing import Final
 
-from earmark.audio.containers import Source, id3_size, open_stream, size_in_bytes
+from earmark.audio.containers import Source, id3_bytes, id3_size, open_stream, size_in_bytes
 
 _KILOBITS: Final = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -187,9 +187,7 @@ class _Frames:
         while position < self.size:
             head = self.at(position, 10)
             if head[:3] == b"ID3" and len(head) == 10:
-                position += 10 + sum(
-                    (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-                )
+                position += id3_bytes(head)
                 continue
             data = self.at(position)
             is_end = position + len(data) >= self.size
