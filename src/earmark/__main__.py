@@ -9,6 +9,7 @@ from types import FrameType
 
 def run() -> int:
     """Runs one command and returns its exit status."""
+    _open_closed_streams()
     # the import takes a quarter of a second; a KeyboardInterrupt within it might be printed or lost by any module
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:
@@ -20,6 +21,17 @@ def run() -> int:
     status = main()
     gc.freeze()  # otherwise Python searches all objects for unreachable ones when it exits, which takes 0.1 s
     return status
+
+
+def _open_closed_streams() -> None:
+    """Opens standard streams that the caller closed, so that no file gets their descriptors and writing is no error."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

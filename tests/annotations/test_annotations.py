@@ -331,7 +331,10 @@ FAULTS = [
     ("csv", "file,onset,offset,label\na.wav,x,2,dog\n", "line 2, column onset: expected a number, got 'x'"),
     ("csv", "file,onset,offset,label\na.wav,1,2,dog,5\n", "line 2: expected 4 cells, got 5"),
     ("csv", "file,onset,offset,label,time\na,1,2,dog,5h\n", "line 2, column time: expected a time such as"),
-    ("jsonl", '{"file": "a.wav", "onset": 1}\n', "line 1: expected the values file"),
+    ("jsonl", '{"file": "a.wav", "onset": 1}\n', "line 1: needs the values file, .* lacks offset"),
+    ("jsonl", '{"file": null, "onset": 1, "offset": 2, "label": "dog"}\n', "line 1: no file name"),
+    ("jsonl", f'{{"file": "a.wav", "onset": 1{400 * "0"}, "offset": 2, "label": "dog"}}\n', "line 1: expected"),
+    ("csv", "file,onset,offset,label\n,1,2,dog\n", "line 2, column file: no file name"),
     ("jsonl", "{\n", "line 1: expected the values file"),
     ("parquet", "PAR1", "cannot be read as Parquet"),
     ("raven", RAVEN_HEADER + "1\t2\t1\tdog\n", r"line 2, column End Time \(s\): the offset 1 s is before the onset 2"),
@@ -354,6 +357,14 @@ def test_a_faulty_file_is_refused_in_one_line_with_its_place(name, text, reason,
     with pytest.raises(DataError, match=rf"a\.txt.*{reason}") as caught:
         FORMATS[name].read(tmp_path / "a.txt")
     assert "\n" not in str(caught.value)
+
+
+def test_a_raven_table_of_faulty_rows_alone_names_no_recording(tmp_path):
+    table = "Selection\tBegin Time (s)\tEnd Time (s)\tFile Offset (s)\tBegin Path\tSpecies\n1\tx\t2\t1\tr.wav\tdog\n"
+    (tmp_path / "a.txt").write_text(table)
+    faulty = []
+    assert list(FORMATS["raven"].read(tmp_path / "a.txt", faulty=faulty.append)) == []
+    assert len(faulty) == 1
 
 
 def test_the_other_rows_of_a_faulty_table_are_read(tmp_path):

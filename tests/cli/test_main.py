@@ -1,5 +1,6 @@
 """Help and exit status of commands."""
 
+import json
 import os
 import signal
 import subprocess
@@ -191,6 +192,15 @@ def test_a_closed_output_pipe_ends_the_command_quietly(exported: Path, recording
         assert process.wait() == 1
     assert "Traceback" not in told
     assert "Exception" not in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes the streams")
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-"])
+def test_closed_standard_streams_are_no_obstacle(closed: str, exported: Path, recordings: Path) -> None:
+    words = [sys.executable, "-m", "earmark", "tag", str(recordings / "c.flac"), "--model", str(exported), "--json"]
+    run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], stdout=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 0
+    assert json.loads(run.stdout)["file"].endswith("c.flac")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")

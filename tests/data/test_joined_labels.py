@@ -9,7 +9,7 @@ import pytest
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
-from earmark.data.joined_labels import likely_separator, split_cell, split_labels
+from earmark.data.joined_labels import join_labels, likely_separator, split_cell, split_labels
 from earmark.errors import ConfigError, DataError, EarmarkWarning
 from earmark.labels import LabelSet
 
@@ -86,3 +86,8 @@ def test_invalid_separators_are_refused(clips: str) -> None:
     dataset = open_data(clips, label_separator=",")
     with pytest.raises(DataError, match="its labels have ids, so none of them is joined"):
         split_labels(replace(dataset, labels=LabelSet(("dog", "rain"), ("/d", "/r"))), ",")
+
+
+@pytest.mark.parametrize("labels", [(), ("dog",), ("dog", "rain"), ("a;b", "c"), ("[bell]",), ("(x", "it's"), ("{",)])
+def test_joined_labels_come_back(labels):
+    assert split_cell(join_labels(labels)) == labels

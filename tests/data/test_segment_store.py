@@ -47,7 +47,7 @@ def test_the_checksums_of_a_shard_cover_both_files(tmp_path):
     ("name", "text", "reason"),
     [
         ("a.txt", "", "no store of encoded clips"),
-        (JOURNAL, "", "is unfinished"),
+        (JOURNAL, "", "unfinished; run the same `earmark encode` command again to finish it"),
         ("segments.json", "{}", "damaged"),
         ("segments.json", '{"kind": "segments", "format": 9}', "a store of format 1 was expected"),
     ],
@@ -55,6 +55,17 @@ def test_the_checksums_of_a_shard_cover_both_files(tmp_path):
 def test_other_folders_are_refused(tmp_path, name, text, reason):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=reason):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels", "settings", "name", "encoder", "shards"])
+def test_a_description_that_lacks_a_part_is_damaged(tmp_path, name):
+    made_store(tmp_path)
+    path = tmp_path / "segments.json"
+    about = json.loads(path.read_text())
+    del about[name]
+    path.write_text(json.dumps(about))
+    with pytest.raises(DataError, match="damaged, or no description of a store"):
         read_manifest(tmp_path)
 
 

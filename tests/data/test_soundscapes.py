@@ -309,10 +309,10 @@ def test_a_folder_of_other_files_is_refused(soundscapes, tmp_path):
         render_soundscapes(soundscapes, tmp_path)
 
 
-def test_a_label_with_a_semicolon_cannot_be_rendered(tmp_path, burst):
-    odd = mix_soundscapes(bank_of(burst(), labels=["a;b"]), replace(SMALL, n_events=(1, 1)), 1)
-    with pytest.raises(DataError, match="joins labels by `;`, but label 'a;b' contains one"):
-        render_soundscapes(odd, tmp_path)
+@pytest.mark.parametrize("label", ["a;b", "[bell]"])
+def test_odd_labels_come_back_from_the_folder(tmp_path, burst, label):
+    render_soundscapes(mix_soundscapes(bank_of(burst(), labels=[label]), replace(SMALL, n_events=(1, 1)), 1), tmp_path)
+    assert read_soundscapes(tmp_path)[0].labels == (label,)
 
 
 def test_damaged_folders_are_refused(soundscapes, tmp_path):

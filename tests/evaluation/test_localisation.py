@@ -43,6 +43,14 @@ def test_events_match_within_the_collar() -> None:
     assert np.isnan(event_f1([([], [])]).micro)
 
 
+def test_a_long_recording_with_a_regular_call_has_its_pairs() -> None:
+    true = [TrueEvent(0, 0.3 * i, 0.3 * i + 0.1) for i in range(1500)]
+    found = [TrueEvent(0, event.onset + 0.15, event.offset + 0.15) for event in true]
+    assert event_f1([(true, found)]).n_correct == 1500
+    # each event must pass its detection on to the next one
+    assert event_f1([(true[::-1], [*found[:-1], TrueEvent(0, -0.15, -0.05)])]).n_correct == 1500
+
+
 @given(st.data())
 def test_as_many_events_are_paired_as_possible(data: st.DataObject) -> None:
     times = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=4)

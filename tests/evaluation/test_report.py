@@ -320,6 +320,13 @@ def test_a_saved_report_holds_metrics_and_scores(tmp_path: Path) -> None:
         np.testing.assert_array_equal(average_precision(saved["target"], saved["scores"]), [1, 1, 1])
 
 
+def test_scores_are_saved_under_any_name(tmp_path: Path) -> None:
+    evaluate(Listener(), levels(8)).save_scores(tmp_path / "scores")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores"]
+    with np.load(tmp_path / "scores", allow_pickle=False) as saved:
+        assert len(saved["ids"]) == 8
+
+
 def test_a_label_without_positives_is_null_in_json(tmp_path: Path) -> None:
     evaluate(Listener(), levels(2)).save(tmp_path)
     figures = json.loads((tmp_path / "report.json").read_text())

@@ -85,6 +85,11 @@ def test_unknown_labels_get_suggestions(label: str, text: str) -> None:
     assert str(caught.value).startswith(text)
 
 
+def test_a_label_that_is_no_text_is_unknown(unchecked: None) -> None:
+    with pytest.raises(DataError, match="unknown label 1"):
+        LabelSet(("a", "b")).index(1)
+
+
 @pytest.mark.parametrize(
     ("names", "ids", "text"),
     [

@@ -1,12 +1,12 @@
 """DCASE's tables of events: `filename`, `onset`, `offset` and `event_label`, separated by tabs."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
 from earmark.annotations.events import FileEvents
 from earmark.annotations.rows import AnnotationError, Faulty, Located, read_rows
+from earmark.storage.text_files import row_writer
 
 _COLUMNS: Final = ("filename", "onset", "offset", "event_label")
 
@@ -16,16 +16,13 @@ def write_dcase(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -
 
     A recording without events has a row with its name alone.
     """
-    plain = csv.writer(stream, delimiter="\t", lineterminator="\n")
-    quoting = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow(_COLUMNS)
+    write = row_writer(stream, "\t")
+    write(_COLUMNS)
     for recording in files:
-        # Python 3.11 does not quote carriage returns by itself
-        writer = quoting if "\r" in recording.file else plain
         for event in recording.events:
-            writer.writerow((recording.file, f"{event.onset:.6f}", f"{event.offset:.6f}", event.label))
+            write((recording.file, f"{event.onset:.6f}", f"{event.offset:.6f}", event.label))
         if not recording.events:
-            writer.writerow((recording.file, "", "", ""))
+            write((recording.file, "", "", ""))
 
 
 def dcase_rows(path: Path, faulty: Faulty) -> Iterator[Located]:

@@ -1,6 +1,5 @@
 """earmark's own tables, a row an event: the formats csv, jsonl and parquet."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -12,7 +11,7 @@ from earmark.annotations.events import Annotation, FileEvents
 from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_rows
 from earmark.errors import DataError
 from earmark.labels import normal_label
-from earmark.storage.text_files import read_lines
+from earmark.storage.text_files import read_lines, row_writer
 
 COLUMNS: Final = ("file", "onset", "offset", "label", "score", "time")
 """Columns of the tables; `time` only where it is wanted."""
@@ -42,12 +41,10 @@ def rows_of(files: Iterable[FileEvents], with_time: bool) -> Iterator[dict[str, 
 
 def write_csv(files: Iterable[FileEvents], stream: IO[Any], with_time: bool) -> None:
     """Writes a header and the rows."""
-    plain = csv.writer(stream, lineterminator="\n")
-    quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow(COLUMNS if with_time else COLUMNS[:-1])
+    write = row_writer(stream)
+    write(COLUMNS if with_time else COLUMNS[:-1])
     for row in rows_of(files, with_time):
-        # Python 3.11 does not quote carriage returns by itself
-        (quoting if "\r" in row["file"] else plain).writerow(row.values())
+        write(row.values())
 
 
 def csv_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
@@ -58,6 +55,8 @@ def csv_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     """
     for row in read_rows(path, COLUMNS[:4], faulty, delimiters=",;\t", is_quoted=True):
         try:
+            if not row.text("file"):
+                raise row.fault("file", "no file name")
             yield Located(row.cells["file"], _event(row), f"line {row.line}", "column file")
         except AnnotationError as error:
             faulty(error)
@@ -89,7 +88,7 @@ def jsonl_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
             continue
         try:
             yield _located(json.loads(line), f"line {number}")
-        except (DataError, KeyError, TypeError, ValueError) as error:
+        except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
             faulty(AnnotationError(path, f"line {number}", _reason(error)))
 
 
@@ -131,15 +130,17 @@ def parquet_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
             for number, row in enumerate(rows, 1):
                 try:
                     yield _located(row, f"row {number}")
-                except (DataError, TypeError, ValueError) as error:
+                except (DataError, TypeError, ValueError, OverflowError) as error:
                     faulty(AnnotationError(path, f"row {number}", _reason(error)))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
 
 
 def _located(row: Any, place: str) -> Located:
+    if not isinstance(row["file"], str) or not row["file"]:
+        raise DataError("no file name")
     if row["onset"] is None and row["offset"] is None and row["label"] is None:
-        return Located(str(row["file"]), None, place)
+        return Located(row["file"], None, place)
     score, time = row.get("score"), row.get("time")
     event = Annotation(
         float(row["onset"]),
@@ -148,8 +149,12 @@ def _located(row: Any, place: str) -> Located:
         None if score is None else float(score),
         None if time is None else datetime.fromisoformat(time),
     )
-    return Located(str(row["file"]), event, place)
+    return Located(row["file"], event, place)
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DataError) else f"expected the values {', '.join(COLUMNS)} ({error})"
+    if isinstance(error, DataError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"needs the values {', '.join(COLUMNS[:4])}, lacks {error.args[0]}"
+    return f"expected the values {', '.join(COLUMNS[:4])} ({error})"

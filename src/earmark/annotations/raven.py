@@ -82,7 +82,9 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
     own = str(path.with_name(_ENDS.sub("", path.name)))
     seen: set[tuple[str, str, float, float, str]] = set()
     only: str | None = None
+    is_empty = True
     for row in read_rows(path, (_BEGIN, _END), faulty):
+        is_empty = False
         column = label_column or _label_column(row)
         if column.lower() not in row.cells:
             raise DataError(f"{path}: no column {column!r}; there are {', '.join(row.cells)}")
@@ -104,7 +106,7 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
             continue
         seen.add(key)
         yield Located(file, event, f"line {row.line}", f"column {named}" if named is not None else "")
-    if only is None and not seen:
+    if is_empty:
         yield Located(own, None, "line 1")
 
 

@@ -13,6 +13,7 @@ from earmark.cli.screen import bar, destination, print_tags, rounded, write_json
 from earmark.errors import ConfigError, DataError
 from earmark.inference.tagger import Tag
 from earmark.storage.files import atomic_write
+from earmark.storage.text_files import row_writer
 
 _ROWS_PER_GROUP: Final = 4096
 
@@ -59,12 +60,13 @@ def _write_json(results: Iterable[FileResult], stream: TextIO) -> None:
 
 
 def _write_csv(results: Iterable[FileResult], stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("file", "label", "score", "error"))
+    write = row_writer(stream)
+    write(("file", "label", "score", "error"))
     for result in results:
-        writer.writerows((result.file, tag.label, rounded(tag.score), "") for tag in result.tags)
+        for tag in result.tags:
+            write((result.file, tag.label, rounded(tag.score), ""))
         if not result.tags:  # no label reached the threshold, or the file is unreadable
-            writer.writerow((result.file, "", "", result.error or ""))
+            write((result.file, "", "", result.error or ""))
         stream.flush()
 
 

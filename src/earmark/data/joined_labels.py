@@ -39,6 +39,18 @@ def split_cell(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for part in parts if (label := part.strip())))
 
 
+def join_labels(labels: Iterable[str]) -> str:
+    """The different ones of the labels in one cell, as `split_cell` reads them.
+
+    >>> join_labels(["dog", "rain", "dog"]), join_labels(["[bell]"])
+    ('dog;rain', "['[bell]']")
+    """
+    names = list(dict.fromkeys(labels))
+    plain = ";".join(names)
+    is_plain = plain.count(";") == len(names) - 1 and not plain.startswith(("[", "(", "{"))
+    return plain if is_plain or not names else repr(names)
+
+
 def split_labels(dataset: Dataset, separator: str) -> Dataset:
     """The data set with each label split at `separator` into several.
 

@@ -104,10 +104,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if about["kind"] != "segments" or about["format"] != FORMAT:
             raise DataError(f"{path}: a store of format {FORMAT} was expected, not {about['kind']} {about['format']}")
         Encoder(**about["encoder"])
+        LabelSet(tuple(about["labels"]["names"]), tuple(about["labels"]["ids"]))
+        if not isinstance(about["name"], str) or not isinstance(about["settings"]["n_crops"], int):
+            raise TypeError("a name and a number of crops were expected")
         about["shards"] = [StoredShard.from_json(shard) for shard in about["shards"]]
     except FileNotFoundError:
-        state = "is unfinished: the `earmark encode` that began it continues it" if (folder / JOURNAL).exists() else ""
-        raise DataError(f"{folder}: {state or f'no store of encoded clips (no {MANIFEST} in it)'}") from None
+        if (folder / JOURNAL).exists():
+            text = "unfinished; run the same `earmark encode` command again to finish it"
+            raise DataError(f"{folder}: {text}") from None
+        raise DataError(f"{folder}: no store of encoded clips (no {MANIFEST} in it)") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged, or no description of a store ({error!r}); encode again") from error
     return dict(about)

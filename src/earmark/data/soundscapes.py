@@ -1,6 +1,5 @@
 """Soundscapes: weakly labelled clips mixed from a bank of single sounds; the true event times are kept separately."""
 
-import csv
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ import numpy as np
 from earmark.audio.recording import samples_to_seconds, save_audio, seconds_to_samples
 from earmark.data.clips import GROUP_SEPARATOR, Clip, Dataset, sources
 from earmark.data.damage import Damage
+from earmark.data.joined_labels import join_labels
 from earmark.data.manifest import read_listed_clips
 from earmark.data.mixing import PlacedSound, Soundscape, active_sound
 from earmark.data.tables import drop_missing, drop_outside
@@ -24,6 +24,7 @@ from earmark.parallel.processors import n_processors
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write
 from earmark.storage.json_files import json_value, write_json
+from earmark.storage.text_files import row_writer
 
 _FORMAT = 1
 TRUTH_COLUMNS = ("filename", "onset", "offset", "event_label", "gain_db")
@@ -211,8 +212,8 @@ def render_soundscapes(
 ) -> None:
     """Writes soundscapes to a folder: `audio/*.flac`, `clips.csv`, `truth.tsv` and `soundscapes.json`.
 
-    An interrupted call resumes when repeated with the same soundscapes (or more). `clips.csv` is written last, so its
-    presence means that the folder is complete.
+    An interrupted call resumes when repeated with the same soundscapes (or more). The folder is complete when
+    `clips.csv` has as many rows as `soundscapes.json` states.
 
     Args:
         soundscapes: The result of `mix_soundscapes`.
@@ -241,7 +242,7 @@ def render_soundscapes(
             if progress is not None:
                 progress(n_written, len(clips))
     _write_table(out / "truth.tsv", "\t", TRUTH_COLUMNS, soundscapes.truth)
-    rows = ((f"audio/{_filename(c)}", ";".join(c.labels), c.split or "", c.group or "") for c in clips)
+    rows = ((f"audio/{_filename(c)}", join_labels(c.labels), c.split or "", c.group or "") for c in clips)
     _write_table(out / "clips.csv", ",", _MANIFEST_COLUMNS, rows)
 
 
@@ -249,9 +250,6 @@ def _claim(soundscapes: Soundscapes, out: Path) -> None:
     # soundscapes.json marks the folder before the first sound is written
     description = out / "soundscapes.json"
     labels = soundscapes.dataset.labels
-    joined = [name for name in labels if ";" in name]
-    if joined:
-        raise DataError(f"a manifest joins labels by `;`, but label {joined[0]!r} contains one; rename it")
     mine = {
         "format": _FORMAT,
         "config": json_value(asdict(soundscapes.config)),
@@ -331,6 +329,6 @@ def _write_table(path: Path, delimiter: str, columns: tuple[str, ...], rows: Ite
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        write = row_writer(file, delimiter)
+        for row in (columns, *rows):
+            write(row)

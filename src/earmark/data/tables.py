@@ -30,7 +30,7 @@ def read_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iter
     Raises:
         DataError: The file cannot be read, or is not valid CSV.
     """
-    lines = read_lines(path, errors)
+    lines = read_lines(path, errors, newline="")
     first = next(lines, "")
     separator = next((mark for mark in separators if mark in first), separators[0])
     reader = csv.reader(chain([first], lines), delimiter=separator, skipinitialspace=True, strict=True)

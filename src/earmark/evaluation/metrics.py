@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from statistics import NormalDist
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -64,25 +64,25 @@ def roc_auc(
     return _label_values(_area, target, scores)
 
 
-@overload
-def d_prime(auc: float) -> float: ...
-@overload
-def d_prime(auc: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]: ...
-def d_prime(auc: float | Float[np.ndarray, "*shape"]) -> float | Float[np.ndarray, "*shape"]:
+def d_prime(auc: float) -> float:
     """Sensitivity index d' = sqrt(2) * ppf(AUC): distance of two unit normal score distributions with this AUC.
 
     An AUC of 1 gives inf, 0 gives -inf and nan gives nan. The literature reports the d' of the mean AUC.
 
     Raises:
-        DataError: An AUC is outside 0 to 1.
+        DataError: The AUC is outside 0 to 1.
 
     Example:
         >>> round(d_prime(0.9697), 3)
         2.654
     """
-    if isinstance(auc, np.ndarray):
-        return np.array([_d_prime(value) for value in auc.ravel().tolist()], np.float64).reshape(auc.shape)
-    return _d_prime(auc)
+    if math.isnan(auc):
+        return auc
+    if not 0 <= auc <= 1:
+        raise DataError(f"expected an AUC from 0 to 1, got {auc}")
+    if auc in (0, 1):
+        return math.inf if auc else -math.inf
+    return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
 def label_mean(values: Float[np.ndarray, " label"]) -> float:
@@ -223,16 +223,6 @@ def _area(found: _Array, at_least: _Array, above: _Array, n_clips: int) -> _Arra
     beaten = n_negative - (above - (hits - found) + at_least - hits) / 2
     with np.errstate(invalid="ignore"):  # without negatives, 0 / 0 gives the intended nan
         return np.asarray((found * beaten).sum() / (n_positive * n_negative))
-
-
-def _d_prime(auc: float) -> float:
-    if math.isnan(auc):
-        return auc
-    if not 0 <= auc <= 1:
-        raise DataError(f"expected an AUC from 0 to 1, got {auc}")
-    if auc in (0, 1):
-        return math.inf if auc else -math.inf
-    return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
 def _column_means(values: _Array) -> _Array:

@@ -178,8 +178,9 @@ class Report:
         }
         if self.known is not None:
             arrays["known"] = self.known.astype(np.uint8)
-        with atomic_write(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        # by a stream, for NumPy adds .npz to a name without it
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
 
 
 def evaluate(

@@ -113,10 +113,9 @@ class LabelSet:
         Raises:
             DataError: The label is unknown; the text suggests similar ones.
         """
-        try:
-            return self._positions[normal_label(label)]
-        except KeyError:
-            raise DataError(self._describe_unknown(label)) from None
+        if label not in self:
+            raise DataError(self._describe_unknown(label))
+        return self._positions[normal_label(label)]
 
     def _describe_unknown(self, label: str) -> str:
         folded = {name.casefold(): name for name in reversed(self.names)}

@@ -1,15 +1,16 @@
 """The data set of a review: confirmed, corrected and rejected clips, as a table that `csv:` reads."""
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from earmark.data.joined_labels import join_labels
 from earmark.errors import DataError
 from earmark.review.comparison import Verdict
 from earmark.review.manifest import CutClip, relative_path
 from earmark.storage.files import atomic_write
+from earmark.storage.text_files import row_writer
 
 _COLUMNS = ("path", "onset", "offset", "labels", "known", "group")
 
@@ -50,9 +51,10 @@ def write_corrections(path: Path, folder: Path, verdicts: Sequence[Verdict], lab
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(rows)
+        write = row_writer(stream)
+        write(_COLUMNS)
+        for row in rows:
+            write(row)
     return Written(**counts)
 
 
@@ -73,18 +75,11 @@ def _rows(
         if verdict.path is not None and verdict.kind != "aside":
             known = labels if verdict.kind == "noise" else (*verdict.labels, row.label)
             recording = os.path.realpath(root / row.recording)
-            yield relative_path(verdict.path, path.parent), "", "", _cell(verdict.labels), _cell(known), recording
+            file = relative_path(verdict.path, path.parent)
+            yield file, "", "", join_labels(verdict.labels), join_labels(known), recording
     # a clip's id is made of file and onset; the common part of clips with the same onset lacks the labels of all
     for (recording, start), rows in deleted.items():
         file = os.path.realpath(root / recording)
         end = min(row.end for row in rows)
         known = [row.label for row in rows]
-        yield relative_path(Path(file), path.parent), str(start), str(end), "", _cell(known), file
-
-
-def _cell(labels: Sequence[str]) -> str:
-    """The different ones of the labels, as `split_cell` reads them."""
-    labels = list(dict.fromkeys(labels))
-    plain = ";".join(labels)
-    is_plain = plain.count(";") == len(labels) - 1 and not plain.startswith(("[", "(", "{"))
-    return plain if is_plain or not labels else repr(labels)
+        yield relative_path(Path(file), path.parent), str(start), str(end), "", join_labels(known), file

@@ -1,6 +1,5 @@
 """`manifest.csv`: where each clip of a folder was cut, and how it was chosen."""
 
-import csv
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from typing import Any, Final
 from earmark.data.tables import parse_seconds, read_table
 from earmark.errors import DataError
 from earmark.storage.files import atomic_write
+from earmark.storage.text_files import row_writer
 
 MANIFEST: Final = "manifest.csv"
 
@@ -77,10 +77,10 @@ def write_manifest(folder: Path, rows: Iterable[CutClip]) -> None:
         atomic_write(folder / MANIFEST) as path,
         path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_READ)
+        write = row_writer(stream)
+        write(_READ)
         for row in rows:
-            writer.writerow("" if (value := getattr(row, name)) is None else value for name in _READ)
+            write("" if (value := getattr(row, name)) is None else value for name in _READ)
 
 
 def read_manifest(folder: Path) -> list[CutClip]:
@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> list[CutClip]:
     for number, cells in read_table(path, tuple(_READ), errors="surrogateescape"):
         try:
             rows.append(CutClip(**{name: read(cells[name]) for name, read in _READ.items()}))
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             raise DataError(f"{path}, row {number}: {error}; cut the clips again") from error
     _check_names(path, rows)
     return rows

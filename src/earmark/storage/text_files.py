@@ -1,9 +1,10 @@
-"""Lines of text files that other programs wrote."""
+"""Lines of text files that other programs wrote, and rows of tables."""
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Callable, Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from earmark.errors import DataError
 from earmark.storage.files import text_encoding
@@ -29,3 +30,17 @@ def read_lines(path: Path, errors: str = "strict", newline: str | None = None) -
                 yield from stream
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or NOT_UTF8}") from error
+
+
+def row_writer(stream: IO[Any], delimiter: str = ",") -> Callable[[Iterable[object]], None]:
+    """A function that writes a row of a table into a stream whose line ends are not translated."""
+    plain = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+    quoting = csv.writer(stream, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(row: Iterable[object]) -> None:
+        cells = list(row)
+        # Python 3.11 does not quote carriage returns by itself
+        has_return = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (quoting if has_return else plain).writerow(cells)
+
+    return write

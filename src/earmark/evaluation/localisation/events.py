@@ -1,6 +1,5 @@
 """Event-based F1: detected events with the right label, onset and offset."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -49,22 +48,40 @@ def event_f1(
 
 def _n_pairs(true: Sequence[TrueEvent], detected: Sequence[TrueEvent], collar: float) -> int:
     """The largest number of pairs, by augmenting paths."""
-    fitting: dict[int, list[int]] = defaultdict(list)
-    for i, event in enumerate(true):
+    onsets = np.array([found.onset for found in detected])
+    offsets = np.array([found.offset for found in detected])
+    fitting = []
+    for event in true:
         late = max(collar, OFFSET_SHARE * (event.offset - event.onset))
-        for j, found in enumerate(detected):
-            differences = np.round([abs(found.onset - event.onset), abs(found.offset - event.offset)], DECIMALS)
-            if differences[0] <= collar and differences[1] <= late:
-                fitting[i].append(j)
+        is_early = np.round(np.abs(onsets - event.onset), DECIMALS) <= collar
+        is_late = np.round(np.abs(offsets - event.offset), DECIMALS) <= late
+        fitting.append(np.flatnonzero(is_early & is_late).tolist())
     partner: dict[int, int] = {}
+    return sum(_augment(i, fitting, partner) for i in range(len(true)))
 
-    def place(i: int, seen: set[int]) -> bool:
-        for j in fitting[i]:
-            if j not in seen:
-                seen.add(j)
-                if j not in partner or place(partner[j], seen):
-                    partner[j] = i
-                    return True
-        return False
 
-    return sum(place(i, set()) for i in range(len(true)))
+def _augment(start: int, fitting: Sequence[Sequence[int]], partner: dict[int, int]) -> bool:
+    """Finds a detection for one more true event; others may change theirs for it.
+
+    Args:
+        start: The true event.
+        fitting: The detections that each true event may have.
+        partner: The true event of each detection that has one; changed where there is a detection.
+    """
+    seen: set[int] = set()
+    path = [(start, iter(fitting[start]))]
+    chosen: list[int] = []
+    """The detection that each event of the path would take."""
+    while path:
+        j = next((j for j in path[-1][1] if j not in seen), None)
+        if j is None:
+            path.pop()
+            del chosen[-1:]
+            continue
+        seen.add(j)
+        chosen.append(j)
+        if j not in partner:
+            partner.update({found: event for (event, _), found in zip(path, chosen, strict=True)})
+            return True
+        path.append((partner[j], iter(fitting[partner[j]])))
+    return False
