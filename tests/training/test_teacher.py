@@ -24,7 +24,7 @@ from earmark.training.teacher import (
     positives,
     teacher_scores,
 )
-from tests.training.tones import LABELS, SMALL, record_of, run, state_of, targets_of, tones, with_broken
+from tests.training.tones import LABELS, SMALL, in_files, record_of, run, state_of, targets_of, tones, with_broken
 
 
 def network(seed, labels=LABELS):
@@ -118,6 +118,19 @@ def test_unreadable_clips_are_an_error_or_left_out(models, tmp_path):
         scores_of(teacher(models, "one"), data, tmp_path / "scores.jsonl")
     scores = scores_of(teacher(models, "one"), data, tmp_path / "scores.jsonl", skip_bad=True)
     assert not scores[0].any() and scores[1:].all()
+
+
+def test_a_clip_that_could_not_be_read_is_tried_again(models, tmp_path):
+    taught, path, data = teacher(models, "one"), tmp_path / "scores.jsonl", in_files(tones(n_clips=2), tmp_path)
+    sound = data[0].audio.path
+    whole = sound.read_bytes()
+    sound.write_bytes(b"damaged")
+    done = []
+    assert not scores_of(taught, data, path, skip_bad=True, advance=done.append)[0].any()
+    sound.write_bytes(whole)
+    repaired = scores_of(taught, data, path, skip_bad=True, advance=done.append)
+    assert done == [0, 1, 1, 1, 1]
+    assert repaired == pytest.approx(np.array([taught.score(clip.load(16000)) for clip in data]), abs=1e-3)
 
 
 def test_a_live_teacher_scores_the_crops_of_the_step(models):

@@ -129,7 +129,7 @@ def teacher_scores(
 ) -> Float32[np.ndarray, "clip label"]:
     """The teacher's scores of all clips, kept in a journal: after a kill the same call computes those that are left.
 
-    The scores of a clip that cannot be read are zero; reading the clip again reports why.
+    The scores of a clip that cannot be read are zero and are not kept, so that each call tries it again.
 
     Args:
         data: Clips to score, each whole.
@@ -160,11 +160,11 @@ def teacher_scores(
         for number, audio in zip(left, loaded, strict=True):
             if isinstance(audio, Audio):
                 scores[number] = teacher.score(audio)
+                journal.append((number, base64.b64encode(scores[number].astype("<f2").tobytes()).decode()))
             elif not skip_bad:
                 raise DataError(
                     f"{data[number].id}: {audio}; repair or remove it, or train without it", remedy={"skip_bad": True}
                 )
-            journal.append((number, base64.b64encode(scores[number].astype("<f2").tobytes()).decode()))
             advance(1)
     return scores.astype(np.float32)
 
