@@ -58,6 +58,22 @@ def test_errors_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("has_data", [True, False])
+def test_the_settings_of_a_training_are_taken(
+    has_data: bool, clips: Path, model: str, tmp_path: Path, capfd: Capture
+) -> None:
+    trained, run = tmp_path / "trained", tmp_path / "run"
+    assert cli.main(["train", f"folder:{clips}", "--split", "train", "--out", str(trained), *SMALL, *SHORT]) == 0
+    record = json.loads((trained / "run.json").read_text())
+    request = {**record["request"], **({"labels": "bell"} if has_data else {})}
+    (trained / "run.json").write_text(json.dumps({**record, "request": request}))
+    words = ["--teacher", model, *([f"--data=folder:{clips}"] if has_data else []), "--out", str(run), "-q"]
+    assert cli.main(["distill", *words, "--config", str(trained / "run.json")]) == 0, capfd.readouterr().err
+    made = json.loads((run / "run.json").read_text())
+    assert made["config"] == record["config"]
+    assert made["request"]["split"] == (None if has_data else "train")
+
+
 def test_a_plain_folder_of_recordings_is_enough(clips: Path, model: str, tmp_path: Path, capfd: Capture) -> None:
     run = tmp_path / "run"
     words = ["distill", model, str(clips / "train" / "bell"), "--valid", str(clips / "test"), "--out", str(run)]
