@@ -79,8 +79,15 @@ def text(name: str) -> str:
 
 
 def find_recordings(paths: Iterable[Path]) -> list[Recording]:
-    """The recordings of folders, and single files; a folder that holds none or cannot be read gives an error."""
-    return [recording for path in paths for recording in _below(path)]
+    """The recordings of folders, and single files, each once: the tags or events of a file must not count twice.
+
+    A folder that holds none or cannot be read gives an error.
+    """
+    first: dict[str, Recording] = {}
+    for path in paths:
+        for recording in _below(path):
+            first.setdefault(recording.file, recording)
+    return list(first.values())
 
 
 def _below(path: Path) -> list[Recording]:
