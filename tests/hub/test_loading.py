@@ -142,6 +142,17 @@ def test_an_installed_package_says_where_its_checkpoint_is(tmp_path: Path, monke
             load("earmark-esc50")
 
 
+def test_pytorch_is_chosen_where_onnx_runtime_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    name = "earmark-esc50"
+    assert [hub.choose_engine(name, device=device) for device in ("auto", "cpu", "cuda")] == ["auto", "auto", "torch"]
+    assert hub.choose_engine(name, "bf16") == "torch"
+    assert hub.choose_engine(name, engine="onnx", device="cuda") == "onnx"
+    assert hub.choose_engine("tagger.onnx", "bf16", device="cuda") == "auto", "it runs nowhere else"
+    with pytest.raises(ConfigError, match="not 'tpu'"):
+        hub.choose_engine(name, device="tpu")
+
+
 def test_a_device_that_is_not_there_is_refused_by_both_engines(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

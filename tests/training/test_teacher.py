@@ -1,5 +1,6 @@
 """Soft targets: what a student is trained on when other taggers score its clips."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from earmark import hub
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
@@ -64,6 +66,15 @@ def test_teachers_need_the_same_labels(models):
         teacher(models, "one", "other")
     with pytest.raises(ConfigError, match="at least one tagger"):
         TeacherConfig(())
+
+
+def test_the_record_has_the_checksum_of_the_file_that_runs(monkeypatch):
+    load = hub.load
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("earmark.hub.load", lambda name, device: load(name))  # a GPU is not needed
+    for device, engine in (("cpu", "onnx"), ("cuda", "torch")):
+        expected = hashlib.sha256(hub.find_checkpoint("earmark-esc50", engine).read_bytes()).hexdigest()
+        assert Teacher(TeacherConfig(("earmark-esc50",)), device).facts()["sha256"] == [expected]
 
 
 def test_the_student_has_the_teachers_labels(models):

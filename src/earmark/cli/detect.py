@@ -104,7 +104,7 @@ def detect(
 
     if per_file:
         return _run(found, find, FilePerRecording(found, style, out, resume), n_jobs, quiet, quiet)
-    journal = table_journal(out, {"model": fingerprint(model, engine), **rules})
+    journal = table_journal(out, {"model": fingerprint(model, "float32", engine, device), **rules})
     hidden = quiet or (out is None and sys.stdout.isatty())
     return _run(found, find, OneTable(found, style, out, journal, resume, quiet), n_jobs, quiet, hidden)
 

@@ -238,8 +238,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def fingerprint(model: str, engine: hub.EngineName) -> str:
-    """SHA-256 of the file that runs."""
+def fingerprint(model: str, precision: str, engine: hub.EngineName, device: str) -> str:
+    """SHA-256 of the file that `hub.load` runs with these settings."""
+    engine = hub.choose_engine(model, precision, engine, device)
     with hub.find_checkpoint(model, engine).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -66,10 +66,7 @@ def load(
         ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed (`pip install 'earmark[train]'`), or
             huggingface_hub, which the Hub needs (`pip install 'earmark[hub]'`).
     """
-    check_device_name(device)
-    needs_torch = precision != "float32" or not _has_onnx_device(device)
-    if engine == "auto" and needs_torch and not os.fspath(name_or_path).endswith(".onnx"):
-        engine = "torch"
+    engine = choose_engine(name_or_path, precision, engine, device)
     if engine == "torch":
         import earmark.inference.torch_engine  # noqa: F401 (a missing PyTorch is named before a missing file)
     path = find_checkpoint(name_or_path, engine)
@@ -94,6 +91,27 @@ def load(
 
     network = _read_network(path).to(torch_device(device))
     return _tagger(TorchEngine(network, n_threads, precision), overlap)
+
+
+def choose_engine(
+    name_or_path: str | os.PathLike[str],
+    precision: str = "float32",
+    engine: EngineName = "auto",
+    device: str = "auto",
+) -> EngineName:
+    """The engine for which `load` looks for a file: PyTorch where `auto` cannot be ONNX Runtime, else as given.
+
+    Args:
+        name_or_path: As for `load`, like the other arguments.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    check_device_name(device)
+    needs_torch = precision != "float32" or not _has_onnx_device(device)
+    if engine == "auto" and needs_torch and not os.fspath(name_or_path).endswith(".onnx"):
+        return "torch"
+    return engine
 
 
 def _has_onnx_device(device: str) -> bool:

@@ -58,7 +58,7 @@ class Teacher:
     """
 
     def __init__(self, config: TeacherConfig, device: str = "auto") -> None:
-        self.config = config
+        self.config, self._device = config, device
         self._taggers = [hub.load(name, device=device) for name in config.models]
         self.labels = self._taggers[0].labels
         """Labels of the scores, in the first tagger's order."""
@@ -83,10 +83,11 @@ class Teacher:
         return np.stack(scores).mean(0)
 
     def facts(self) -> dict[str, Any]:
-        """The entry of the teacher in `run.json`: each tagger by name and the SHA-256 of its file."""
+        """The entry of the teacher in `run.json`: each tagger by name and the SHA-256 of the file that runs."""
         names, digests = [], []
         for name in self.config.models:
-            with hub.find_checkpoint(name).open("rb") as file:
+            engine = hub.choose_engine(name, device=self._device)
+            with hub.find_checkpoint(name, engine).open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
             names.append(Path(name).name)
         return {"models": names, "sha256": digests, "label_weight": self.config.label_weight}
