@@ -81,6 +81,12 @@ def test_a_published_model_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_pa
         hub.load("panns-cnn10")
 
 
+def test_a_published_model_is_refused_by_onnx_runtime_before_its_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.storage.download.fetch", lambda file: pytest.fail("downloaded"))
+    with pytest.raises(ConfigError, match=r"engine: cnn14: ONNX Runtime needs an \.onnx file; `earmark export cnn14"):
+        hub.load("cnn14", engine="onnx")
+
+
 def test_the_error_about_a_folder_names_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=rf"got a folder; did you mean {checkpoint}\?"):
         hub.load(tmp_path)

@@ -83,9 +83,7 @@ def load(
             )
         return _tagger(OnnxEngine(path, n_threads, device), overlap)
     if engine == "onnx":
-        raise ConfigError(
-            f"{path}: ONNX Runtime needs an .onnx file; `earmark export {path} OUT.onnx` writes it", "engine"
-        )
+        raise _needs_export(path)
     # imported late: tagging with an .onnx file works without PyTorch
     from earmark.inference.torch_engine import TorchEngine, torch_device
 
@@ -163,6 +161,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
 
     Raises:
         CheckpointError: As for `load`.
+        ConfigError: The engine is `onnx`, and the published model has no `.onnx` file.
     """
     name = os.fspath(name_or_path)
     if (address := hugging_face.address_of(name)) is not None:
@@ -183,6 +182,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
             )
         return shipped
     if (published := PUBLISHED.get(name)) is not None and published.file is not None:
+        if engine == "onnx":
+            raise _needs_export(name)
         import torch  # noqa: F401  # a missing PyTorch is an error before the download, not after it
 
         from earmark.storage.download import fetch
@@ -191,6 +192,12 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
     if path.suffix in (".safetensors", ".onnx", *_TORCH) or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*SHIPPED, *PUBLISHED))}; {_ADVICE}")
+
+
+def _needs_export(model: Path | str) -> ConfigError:
+    return ConfigError(
+        f"{model}: ONNX Runtime needs an .onnx file; `earmark export {model} OUT.onnx` writes it", "engine"
+    )
 
 
 def _find_trainable(name_or_path: str | os.PathLike[str]) -> Path:
