@@ -180,6 +180,14 @@ class TestHeldRecordings:
         assert client.post("/api/evidence", params={**asked, "label": "low"}).status_code == 200
         assert engine.n_encoded == 1
 
+    def test_its_sound_counts_once_for_each_model(self, sound, mean_engine):
+        taggers = {name: Tagger(mean_engine()) for name in ("first", "second")}
+        with TestClient(application(taggers, ServeSettings()), base_url="http://localhost") as client:
+            asked = {"recording": ready(client, sound)["id"]}
+            for model, seconds in (("first", 4), ("first", 4), ("second", 8)):
+                assert client.post("/api/tag", params={**asked, "model": model}).status_code == 200
+                assert f"earmark_audio_seconds_total {seconds:.1f}\n" in client.get("/metrics").text
+
     def test_its_sound_and_spectrogram_are_shown(self, client, sound, tmp_path):
         state = ready(client, sound)
         address = f"/api/recordings/{state['id']}"
