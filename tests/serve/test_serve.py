@@ -22,6 +22,7 @@ from earmark.inference.tagger import Tagger
 from earmark.serve.access import check_open
 from earmark.serve.application import application
 from earmark.serve.description import OPERATIONS
+from earmark.serve.pyramid import SAMPLE_RATE
 from earmark.serve.settings import ServeSettings
 from earmark.serve.uploads import label
 
@@ -423,6 +424,12 @@ class TestRefusals:
         answer = client.post("/api/tag?name=silence.flac", content=bytes(data))
         assert answer.status_code == 413 and "silence.flac: a recording of up to 60 s" in answer.json()["error"]
         assert engine.n_encoded <= 2
+
+    def test_recordings_are_no_longer_than_the_wav_file_of_the_page_can_be(self):
+        longest = ServeSettings(max_duration=64_800.0).max_duration
+        assert 2 * SAMPLE_RATE * longest + 36 < 1 << 32, "its head has 32 bits for the number of bytes"
+        with pytest.raises(ConfigError, match=r"max_duration: .*at most 64800 was expected"):
+            ServeSettings(max_duration=longest + 1)
 
     def test_more_requests_than_may_wait_are_refused(self, open_client, sound, mean_engine, wait_until):
         goes_on = threading.Event()
