@@ -43,6 +43,7 @@ class AlertFlags:
     def outlets(
         self,
         labels: Sequence[str],
+        names: Sequence[str],
         per_hour: int | None,
         sounding: Callable[[], set[str]],
         report: Callable[[str], object],
@@ -50,7 +51,8 @@ class AlertFlags:
         """Opens the outlets, and closes them at the end.
 
         Args:
-            labels: Labels that Home Assistant receives.
+            labels: Labels that Home Assistant receives at the start.
+            names: All labels of the tagger.
             per_hour: Alerts of each kind in 60 minutes; None for no limit.
             sounding: Returns the labels that sound now.
             report: Takes a line about alerts that fail.
@@ -67,7 +69,7 @@ class AlertFlags:
             if self.mqtt is not None:
                 from earmark.listening.home_assistant import Mqtt
 
-                broker = opened.enter_context(closing(Mqtt(self.mqtt, self.topic, labels, report)))
+                broker = opened.enter_context(closing(Mqtt(self.mqtt, self.topic, labels, names, report)))
                 outlets.append(lambda message: broker.offer(message, sounding()))
             yield outlets
 

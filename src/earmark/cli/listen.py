@@ -91,11 +91,13 @@ def listen(
     start = None if chosen.recording is None else StartTimes().of(chosen.recording)
     with screen.usage_errors():
         listener = Listener(chosen.open, tagger, rules, listening, is_live=chosen.is_live, start=start, clips=folder)
-    labels = [tagger.labels.names[tagger.labels.index(label)] for label in rules.labels or ()]
+    names = tagger.labels.names
+    labels = [names[tagger.labels.index(label)] for label in rules.labels or ()]
     with ExitStack() as opened:
         stop = opened.enter_context(_stopping())
         with screen.usage_errors():
-            outlets = opened.enter_context(alerts.outlets(labels, events.per_hour, lambda: listener.sounding, report))
+            opening = alerts.outlets(labels, names, events.per_hour, lambda: listener.sounding, report)
+            outlets = opened.enter_context(opening)
         screen.note(f"listening to {chosen.name} (Ctrl-C stops)", quiet)
         for message in listener.messages(stop):
             screen.write_json(message.to_json())
