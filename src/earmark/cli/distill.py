@@ -120,7 +120,7 @@ def _agreement(
             Teacher(teacher, settings.device),
             RunFolder(out).teacher / "validation.jsonl",
             threshold=threshold,
-            n_readers=2 if settings.n_workers is None else max(1, settings.n_workers),
+            n_readers=settings.n_readers,
             device=str(torch_device(settings.device)),
             progress=show,
         )

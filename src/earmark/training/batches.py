@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from earmark.audio.recording import Audio
 from earmark.data.clips import Clip
 from earmark.data.segments import ClipSegments
 from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
@@ -294,6 +295,14 @@ def _leave_signals_to_the_parent(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # each worker reads the same recordings again and again
     warnings.simplefilter("ignore", EarmarkWarning)
+
+
+def sound_or_error(clip: Clip, sample_rate: int) -> Audio | str:
+    """The clip's sound, or the text of the error that prevents it."""
+    try:
+        return clip.load(sample_rate)
+    except (EarmarkError, OSError) as error:
+        return str(error)
 
 
 def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int | None = None) -> DataError:

@@ -278,6 +278,11 @@ class TrainConfig(RecordingConditions):
                 raise ConfigError(f"a setting of TrainConfig was expected, not {key!r}; {advice}")
         return cls(**values)
 
+    @property
+    def n_readers(self) -> int:
+        """Threads that decode the clips that are read once, before the training."""
+        return 2 if self.n_workers is None else max(1, self.n_workers)
+
     def network_config(self, start: "NetworkConfig | None" = None) -> "NetworkConfig":
         """The config of the network.
 

@@ -17,12 +17,12 @@ from earmark import hub
 from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings, first_few
+from earmark.errors import ConfigError, DataError, Limit, check_settings, first_few
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
 from earmark.storage.journal import open_journal
-from earmark.training.batches import AnyTargets, Batch
+from earmark.training.batches import AnyTargets, Batch, sound_or_error
 from earmark.training.provenance import exact_sha256
 
 POSITIVE: Final = 0.5
@@ -156,7 +156,7 @@ def teacher_scores(
             scores[number], done[number] = np.frombuffer(text, "<f2"), True
         advance(int(done.sum()))
         left = np.flatnonzero(~done).tolist()
-        read = partial(_audio, sample_rate=teacher.sample_rate)
+        read = partial(sound_or_error, sample_rate=teacher.sample_rate)
         loaded = in_threads(read, (data[number] for number in left), max(1, n_readers), 2 * n_readers + 1)
         for number, audio in zip(left, loaded, strict=True):
             if isinstance(audio, Audio):
@@ -168,14 +168,6 @@ def teacher_scores(
                 )
             advance(1)
     return scores.astype(np.float32)
-
-
-def _audio(clip: Clip, sample_rate: int) -> Audio | str:
-    """The clip's sound, or the error's text."""
-    try:
-        return clip.load(sample_rate)
-    except (EarmarkError, OSError) as error:
-        return str(error)
 
 
 def blended(
