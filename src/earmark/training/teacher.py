@@ -17,7 +17,7 @@ from earmark import hub
 from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError, DataError, Limit, check_settings, first_few
+from earmark.errors import ConfigError, DataError, Limit, check_settings, counted, first_few
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
@@ -104,8 +104,9 @@ def for_student(data: Dataset, teacher: Teacher) -> Dataset:
         used = dict.fromkeys(label for clip in data for label in clip.labels)
         if unknown := [label for label in used if label not in labels]:
             raise DataError(
-                f"{data.name}: {len(unknown)} labels are not among the teacher's {len(labels)}: {first_few(unknown)}; "
-                "rename or remove them, or give the labels no weight",
+                f"{data.name}: the teacher ({counted(len(labels), 'label')}) lacks "
+                f"{counted(len(unknown), 'label')} of the clips: {first_few(unknown)}; rename or remove them, or give "
+                "the labels no weight",
                 remedy={"label_weight": 0},
             )
     clips = (_relabelled(clip, labels, is_kept) for clip in data)
