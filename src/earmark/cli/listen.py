@@ -107,7 +107,7 @@ def listen(
 
 @contextmanager
 def _stopping() -> Iterator[Event]:
-    """Is set by Ctrl-C or SIGTERM; the second one interrupts at once."""
+    """Yields a flag that Ctrl-C or SIGTERM sets; the second signal interrupts at once."""
     stop = Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
