@@ -12,7 +12,7 @@ from earmark.listening.budget import Budget
 from earmark.listening.listener import Message
 
 Outlet = Callable[[Message], None]
-"""Takes each message, and sends an alert where it is one to send."""
+"""Receives every message; sends those that are alerts."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class AlertFlags:
 
 
 def _within(budget: Budget, kind: str, offer: Outlet) -> Outlet:
-    """Offers the messages of one kind, as far as the hour has any left."""
+    """Offers messages of one kind within the hour's budget."""
 
     def limited(message: Message) -> None:
         if message.type == kind and budget.take(message.onset):

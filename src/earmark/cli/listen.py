@@ -69,7 +69,7 @@ def listen(
     """Watch live sound.
 
     Args:
-        source: Number or part of the name of a microphone, URL, file or - (standard input); else the default one.
+        source: Microphone (number or part of its name), URL, file or - (standard input); else the default microphone.
         sample_rate: Rate in Hz. With it, standard input has raw samples; without, a format that names its own rate.
         channels: Number of channels of raw samples or of the microphone; 1 by default.
         encoding: Type of raw samples, little-endian.

@@ -75,7 +75,7 @@ def tag(
         files: Recordings, folders of recordings, and - for standard input.
         labels: Tag only with these labels: names or ids joined by commas, or a file with one a line; by default all.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
-        precision: bf16 needs PyTorch and is faster on processors with instructions for it; the third digit changes.
+        precision: bf16 is faster on processors that support it and changes scores in the third digit; needs PyTorch.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
     """
