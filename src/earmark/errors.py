@@ -117,7 +117,12 @@ def describe_error(error: BaseException) -> str:
     return text if isinstance(error, EarmarkError) else f"{type(error).__name__}: {text}"
 
 
-def _shown(value: int | float) -> str:
+def shown(value: int | float) -> str:
+    """The number, a float in six digits at most.
+
+    >>> shown(1234567), shown(0.1 + 0.2), shown(3600.0)
+    ('1234567', '0.3', '3600')
+    """
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -139,7 +144,7 @@ class Limit:
 
     def __str__(self) -> str:
         if self.at_least is not None and self.at_most is not None:
-            return f"from {_shown(self.at_least)} to {_shown(self.at_most)}"
+            return f"from {shown(self.at_least)} to {shown(self.at_most)}"
         named = {
             "at least": self.at_least,
             "above": self.above,
@@ -147,7 +152,7 @@ class Limit:
             "below": self.below,
             "a multiple of": self.multiple_of,
         }
-        return " and ".join(f"{words} {_shown(value)}" for words, value in named.items() if value is not None)
+        return " and ".join(f"{words} {shown(value)}" for words, value in named.items() if value is not None)
 
     def allows(self, value: int | float) -> bool:
         """Whether the number is within the limits."""

@@ -18,7 +18,7 @@ def test_the_command_gets_the_chosen_events_within_the_budget(tmp_path: Path, al
     script, out = tmp_path / "alert.py", tmp_path / "alerts.txt"
     script.write_text(WRITE)
     flags = AlertFlags(exec=f"'{sys.executable}' '{script}' '{out}'", alert_at=alert_at)
-    with flags.outlets([], 2, set, pytest.fail) as outlets:
+    with flags.outlets([], [], 2, set, pytest.fail) as outlets:
         for onset in (1.0, 2.0, 3.0):
             for each in ("began", "event"):
                 for offer in outlets:

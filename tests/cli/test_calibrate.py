@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
+from earmark.data import Dataset, open_data
 from earmark.model.network import Network
 
 Capture = pytest.CaptureFixture[str]
@@ -136,3 +138,18 @@ def test_like_copies_a_calibration(model: str, noises: Path, tmp_path: Path, cap
     shown = capfd.readouterr().err.splitlines()
     assert "expected either DATA to calibrate on, or --like" in shown[0] and shown[0] == shown[1]
     assert "run `earmark calibrate` on it first" in shown[2]
+
+
+def test_each_data_set_is_opened_once(
+    model: str, noises: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    opened: list[str] = []
+
+    def counted(spec: str, *words: Any, **options: Any) -> Dataset:
+        opened.append(spec)
+        return open_data(spec, *words, **options)
+
+    for module in ("calibrate", "selection"):
+        monkeypatch.setattr(f"earmark.cli.{module}.open_data", counted)
+    assert cli.main(words(model, noises, tmp_path / "new.safetensors", "--split", "valid", "--quiet")) == 0
+    assert opened == [f"csv:{noises}/split.csv", f"csv:{noises}/plain.csv"]

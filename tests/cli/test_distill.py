@@ -45,7 +45,7 @@ def test_a_student_learns_on_clips_of_other_labels(clips: Path, model: str, tmp_
         (["--resume"], 1, "no run to resume there"),
         (["MODEL,unknown", "folder:CLIPS"], 1, "unknown model 'unknown'"),
         (["MODEL", "folder:CLIPS", "--label-weight", "2"], 2, "from 0 to 1"),
-        (["MODEL", "folder:CLIPS", "--label-weight", "0.5"], 1, "not among the teacher's 3"),
+        (["MODEL", "folder:CLIPS", "--label-weight", "0.5"], 1, "the teacher (3 labels) lacks"),
     ],
 )
 def test_errors_are_one_line(
@@ -56,6 +56,22 @@ def test_errors_are_one_line(
     error = capfd.readouterr().err
     assert text in error and len(error.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("has_data", [True, False])
+def test_the_settings_of_a_training_are_taken(
+    has_data: bool, clips: Path, model: str, tmp_path: Path, capfd: Capture
+) -> None:
+    trained, run = tmp_path / "trained", tmp_path / "run"
+    assert cli.main(["train", f"folder:{clips}", "--split", "train", "--out", str(trained), *SMALL, *SHORT]) == 0
+    record = json.loads((trained / "run.json").read_text())
+    request = {**record["request"], **({"labels": "bell"} if has_data else {})}
+    (trained / "run.json").write_text(json.dumps({**record, "request": request}))
+    words = ["--teacher", model, *([f"--data=folder:{clips}"] if has_data else []), "--out", str(run), "-q"]
+    assert cli.main(["distill", *words, "--config", str(trained / "run.json")]) == 0, capfd.readouterr().err
+    made = json.loads((run / "run.json").read_text())
+    assert made["config"] == record["config"]
+    assert made["request"]["split"] == (None if has_data else "train")
 
 
 def test_a_plain_folder_of_recordings_is_enough(clips: Path, model: str, tmp_path: Path, capfd: Capture) -> None:

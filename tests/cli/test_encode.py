@@ -35,6 +35,6 @@ def test_encode_reports_what_it_leaves_out(clips: Path, model: str, tmp_path: Pa
     (folder / "b.wav").write_bytes(b"nothing")
     words = ["encode", f"folder:{tmp_path / 'clips'}", "--model", model, "--out", str(tmp_path / "store")]
     assert main(words) == 1
-    assert "1 clips cannot be read" in capfd.readouterr().err
+    assert ": 1 clip cannot be read" in capfd.readouterr().err
     assert main([*words, "--skip-bad"]) == 0
-    assert "1 clips could not be read and are left out" in capfd.readouterr().err
+    assert "left out 1 unreadable clip," in capfd.readouterr().err

@@ -43,3 +43,8 @@ def test_limits_are_in_the_help_of_every_command(
     assert cli.main([command, "--help"]) == 0
     printed = " ".join(capfd.readouterr().out.replace("│", " ").split())
     assert all(limit in printed for limit in limits)
+
+
+def test_a_value_outside_its_limits_is_shown_in_full(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tag", "a.wav", "--top", "-1234567"]) == 2
+    assert "Expected at least 1, got -1234567" in capfd.readouterr().err

@@ -1,17 +1,20 @@
 """Commands on many recordings: found, worked on in parallel, in order, and kept in a journal."""
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from earmark import hub
 from earmark.cli.recordings import (
     Recording,
     ResultsJournal,
     Tally,
     Work,
     find_recordings,
+    fingerprint,
     in_order,
     jobs_for,
     known_results,
@@ -59,11 +62,22 @@ def test_a_damaged_journal_is_reported(tmp_path: Path, content: bytes) -> None:
 
 def test_recordings_of_folders_keep_their_path_below_the_folder(recordings: Path, tmp_path: Path) -> None:
     found = find_recordings([recordings, recordings / "c.flac", tmp_path, Path("https://example.org/a.wav")])
-    assert [(recording.file, str(recording.within)) for recording in found[:5]] == [
-        (str(recordings / name), name) for name in ("a.wav", "b.wav", "c.flac", "d/e.ogg", "c.flac")
-    ]
-    assert [recording.error is None for recording in found] == [True] * 5 + [False] * 2
-    assert "no recording in this folder" in str(found[5].error) and "not a URL" in str(found[6].error)
+    assert [(recording.file, str(recording.within)) for recording in found[:4]] == [
+        (str(recordings / name), name) for name in ("a.wav", "b.wav", "c.flac", "d/e.ogg")
+    ], "c.flac counts once"
+    assert [recording.error is None for recording in found] == [True] * 4 + [False] * 2
+    assert "no recording in this folder" in str(found[4].error) and "not a URL" in str(found[5].error)
+
+
+def test_the_fingerprint_is_of_the_file_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    for precision, device, engine in (
+        ("float32", "cpu", "onnx"),
+        ("float32", "cuda", "torch"),
+        ("bf16", "cpu", "torch"),
+    ):
+        expected = hashlib.sha256(hub.find_checkpoint("earmark-esc50", engine).read_bytes()).hexdigest()
+        assert fingerprint("earmark-esc50", precision, "auto", device) == expected
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])

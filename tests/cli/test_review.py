@@ -69,6 +69,7 @@ def test_only_labels_that_were_listened_to_count(
         (["review", "out"], 1, "earmark clips"),
         (["review", "out", "--precision", "0"], 2, "above 0"),
         (["review", "out", "--out", "corrected"], 2, "a .csv file was expected"),
+        (["review", "out", "--out", "new.csv", "--thresholds", "new.csv"], 2, "itself, which would be lost"),
     ],
 )
 def test_wrong_words_are_one_line(

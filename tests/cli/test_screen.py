@@ -143,6 +143,11 @@ def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     for out in (recording, link):
         with pytest.raises(CycloptsError, match=r"is .*a\.wav itself, which would be lost; give another name"):
             screen.refuse_overwriting(out, [tmp_path / "gone", recording])
+    (tmp_path / "folder").symlink_to(tmp_path)
+    with pytest.raises(CycloptsError, match=r"--out .*new\.csv is .*folder.new\.csv itself"):
+        screen.refuse_overwriting(tmp_path / "new.csv", [tmp_path / "folder" / "new.csv"])  # neither exists yet
+    with pytest.raises(CycloptsError, match=r"--plot .*new\.png is .*folder.new\.png itself, which would be lost"):
+        screen.check_files(tmp_path / "folder" / "new.png", tmp_path / "new.png", [recording])
 
 
 def test_no_help_text_spans_lines_of_its_source() -> None:

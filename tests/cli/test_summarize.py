@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from earmark import cli
+from earmark.annotations.summary import Count, Summary
 
 Capture = pytest.CaptureFixture[str]
 EVENTS = """file,onset,offset,label,score,time
@@ -46,6 +47,13 @@ def test_by_hour_for_people_spreadsheets_and_programs(events: Path, capfd: Captu
         "files": 2,
         "best_score": 0.9,
     }
+
+
+def test_large_counts_are_whole_numbers(events: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = Summary((Count("", "dog", 1_234_567, 2.5, 3_000_000, 0.9),), 0)
+    monkeypatch.setattr("earmark.cli.summarize.count_events", lambda files, by, zone: summary)
+    assert cli.main(["summarize", str(events), "--by", "label", "--quiet"]) == 0
+    assert capfd.readouterr().out.splitlines()[1].split() == ["dog", "1234567", "2.5", "3000000", "0.9"]
 
 
 def test_days_in_a_zone_and_a_picture(events: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -203,8 +203,9 @@ def test_threshold_auto_takes_those_of_the_model(model: str, recordings: Path, t
         assert "--threshold" in capfd.readouterr().err
 
 
-def test_tag_in_parallel_keeps_the_order(model: str, recordings: Path, capfd: Capture) -> None:
-    words = ["tag", *[str(recordings)] * 5, "--model", model, "--json", "--quiet"]
+def test_tag_in_parallel_keeps_the_order(model: str, recordings: Path, tmp_path: Path, capfd: Capture) -> None:
+    folders = [str(shutil.copytree(recordings, tmp_path / name)) for name in "cadbe"]
+    words = ["tag", *folders, "--model", model, "--json", "--quiet"]
     outputs = []
     for jobs in ("1", "3"):
         assert cli.main([*words, "--jobs", jobs]) == 1
@@ -261,6 +262,16 @@ def test_resume_tags_only_files_without_results(
     assert cli.main(words) == 0
     assert resumed == out.read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["r", name])
+
+
+def test_a_recording_given_twice_keeps_its_tags(model: str, recordings: Path, tmp_path: Path) -> None:
+    out, given = tmp_path / "t.csv", [str(recordings / "d"), str(recordings / "d" / "e.ogg")]
+    words = ["tag", *given, "--model", model, "--out", str(out), "-q"]
+    assert cli.main(words) == 0
+    written = out.read_bytes()
+    assert len(written.splitlines()) == 4, "the names of the columns and three labels"
+    assert cli.main([*words, "--resume"]) == 0
+    assert out.read_bytes() == written
 
 
 def test_resume_after_a_kill_loses_nothing(
@@ -348,7 +359,8 @@ def test_a_long_recording_does_not_hold_up_the_others(
         return score(self, audio, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Tagger, "score", slow)
-    words = [str(recordings / "a.wav"), *[str(recordings / "c.flac")] * 12]
+    words = [str(recordings / "a.wav")]
+    words += [str(shutil.copy(recordings / "c.flac", tmp_path / f"{number}.flac")) for number in range(12)]
     assert cli.main(["tag", *words, "--model", model, "--jobs", "2", "--out", str(out), "--quiet"]) == 0
     assert kept == 12
     assert [json.loads(line)["file"] for line in out.read_text().splitlines()] == words

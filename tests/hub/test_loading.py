@@ -81,6 +81,12 @@ def test_a_published_model_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_pa
         hub.load("panns-cnn10")
 
 
+def test_a_published_model_is_refused_by_onnx_runtime_before_its_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.storage.download.fetch", lambda file: pytest.fail("downloaded"))
+    with pytest.raises(ConfigError, match=r"engine: cnn14: ONNX Runtime needs an \.onnx file; `earmark export cnn14"):
+        hub.load("cnn14", engine="onnx")
+
+
 def test_the_error_about_a_folder_names_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=rf"got a folder; did you mean {checkpoint}\?"):
         hub.load(tmp_path)
@@ -140,6 +146,17 @@ def test_an_installed_package_says_where_its_checkpoint_is(tmp_path: Path, monke
             CheckpointError, match=r"not in the installed package.* src/earmark/hub/earmark-esc50\.safet"
         ):
             load("earmark-esc50")
+
+
+def test_pytorch_is_chosen_where_onnx_runtime_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    name = "earmark-esc50"
+    assert [hub.choose_engine(name, device=device) for device in ("auto", "cpu", "cuda")] == ["auto", "auto", "torch"]
+    assert hub.choose_engine(name, "bf16") == "torch"
+    assert hub.choose_engine(name, engine="onnx", device="cuda") == "onnx"
+    assert hub.choose_engine("tagger.onnx", "bf16", device="cuda") == "auto", "it runs nowhere else"
+    with pytest.raises(ConfigError, match="not 'tpu'"):
+        hub.choose_engine(name, device="tpu")
 
 
 def test_a_device_that_is_not_there_is_refused_by_both_engines(

@@ -67,7 +67,7 @@ def test_a_subscriber_gets_messages_states_and_descriptions(
     port: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
-        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "home/garden", ["rain"], pytest.fail)) as mqtt:
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "home/garden", ["rain"], [], pytest.fail)) as mqtt:
             mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
             mqtt.offer(EVENT, set())
             wait_until(lambda: ("home/garden/dog_bark/state", "OFF") in received)
@@ -87,11 +87,27 @@ def test_a_subscriber_gets_messages_states_and_descriptions(
     assert by_topic["home/garden/rain/state"] == ["OFF"], "a state of an earlier run may be ON still"
 
 
+def test_labels_that_differ_in_a_blank_have_topics_apart(
+    port: int, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    names = ["dog bark", "dog_bark", "rain"]
+    slugs = home_assistant.slugs(names)
+    assert slugs["rain"] == "rain" and len({*slugs.values()}) == 3
+    with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", names, names, pytest.fail)) as mqtt:
+            mqtt.offer(Message("began", 1.0, label="dog_bark", score=0.5), {"dog_bark"})
+            wait_until(lambda: (f"garden/{slugs['dog_bark']}/state", "ON") in received)
+        wait_until(lambda: ("garden/status", "offline") in received)
+    assert (f"garden/{slugs['dog bark']}/state", "ON") not in received
+    described = [json.loads(text) for topic, text in received if topic.endswith("/config")]
+    assert len({text["unique_id"] for text in described}) == len(names)
+
+
 def test_a_broker_that_has_forgotten_all_gets_it_again(
     port: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     lines: list[str] = []
-    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", ["Rain"], lines.append)) as mqtt:
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", ["Rain"], [], lines.append)) as mqtt:
         with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
             mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
             wait_until(lambda: ("garden/dog_bark/state", "ON") in received)
@@ -119,7 +135,7 @@ def test_the_last_messages_wait_for_a_connection_that_is_being_made(
     monkeypatch.setattr(Mqtt, "_publish", noted)
     with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
         monkeypatch.setattr(paho.Client, "_create_socket", lambda self: is_ending.wait() and connect(self))
-        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], pytest.fail)) as mqtt:
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], [], pytest.fail)) as mqtt:
             mqtt.offer(EVENT, set())
         assert is_ending.is_set()
         wait_until(lambda: ("garden/messages", json.dumps(EVENT.to_json())) in received)
@@ -131,7 +147,7 @@ def test_a_broker_that_cannot_be_reached_is_reported_once(
     monkeypatch.setattr(paho.Client, "_reconnect_wait", lambda self: None)
     lines: list[str] = []
     attempts: list[object] = []
-    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], lines.append)) as mqtt:
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], [], lines.append)) as mqtt:
         mqtt._client.on_pre_connect = lambda *words: attempts.append(words)
         wait_until(lambda: len(attempts) > 3)
     assert lines == ["mqtt: the broker cannot be reached; it is tried again"]
@@ -142,7 +158,7 @@ def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
 ) -> None:
     monkeypatch.setattr(home_assistant, "_QUEUED", 10)
     lines: list[str] = []
-    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], lines.append)) as mqtt:
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], [], lines.append)) as mqtt:
         mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
         for _ in range(10):
             mqtt.offer(Message("began", 13.0, label="Rain", score=0.5), {"Dog bark", "Rain"})
@@ -157,7 +173,7 @@ def test_states_that_a_full_queue_has_dropped_follow_when_there_is_room(
 
 def test_without_a_broker_nothing_waits() -> None:
     lines: list[str] = []
-    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], lines.append)) as mqtt:
+    with closing(Mqtt("mqtt://127.0.0.1:9", "earmark", [], [], lines.append)) as mqtt:
         mqtt.offer(EVENT, {"Dog bark"})
     assert lines == ["mqtt: the broker cannot be reached; it is tried again"]
 
@@ -176,4 +192,4 @@ def test_without_a_broker_nothing_waits() -> None:
 )
 def test_invalid_addresses_and_topics_are_refused(url: str, topic: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        Mqtt(url, topic, [], pytest.fail)
+        Mqtt(url, topic, [], [], pytest.fail)

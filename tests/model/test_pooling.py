@@ -151,6 +151,14 @@ def test_attention_sums_to_one_over_real_segments_or_is_none(name):
         assert (attention.transpose(1, 2)[~mask] == 0).all()
 
 
+@pytest.mark.parametrize("name", WITH_ATTENTION)
+def test_attention_is_the_same_under_autocast(name):
+    pooling, bags = build(name), segments()
+    exact = pooling.attention(bags)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(pooling.attention(bags), exact)
+
+
 @pytest.mark.parametrize("name", ["attention", "attentive_stats", "gmap", *VARIANTS])
 def test_the_pooled_mean_is_weighted_by_the_attention(name):
     pooling, bags = build(name), segments()

@@ -22,6 +22,7 @@ from earmark.inference.tagger import Tagger
 from earmark.serve.access import check_open
 from earmark.serve.application import application
 from earmark.serve.description import OPERATIONS
+from earmark.serve.pyramid import SAMPLE_RATE
 from earmark.serve.settings import ServeSettings
 from earmark.serve.uploads import label
 
@@ -179,6 +180,14 @@ class TestHeldRecordings:
         assert client.post("/api/timeline", params=asked).json()["name"] == "sound.wav"
         assert client.post("/api/evidence", params={**asked, "label": "low"}).status_code == 200
         assert engine.n_encoded == 1
+
+    def test_its_sound_counts_once_for_each_model(self, sound, mean_engine):
+        taggers = {name: Tagger(mean_engine()) for name in ("first", "second")}
+        with TestClient(application(taggers, ServeSettings()), base_url="http://localhost") as client:
+            asked = {"recording": ready(client, sound)["id"]}
+            for model, seconds in (("first", 4), ("first", 4), ("second", 8)):
+                assert client.post("/api/tag", params={**asked, "model": model}).status_code == 200
+                assert f"earmark_audio_seconds_total {seconds:.1f}\n" in client.get("/metrics").text
 
     def test_its_sound_and_spectrogram_are_shown(self, client, sound, tmp_path):
         state = ready(client, sound)
@@ -415,6 +424,12 @@ class TestRefusals:
         answer = client.post("/api/tag?name=silence.flac", content=bytes(data))
         assert answer.status_code == 413 and "silence.flac: a recording of up to 60 s" in answer.json()["error"]
         assert engine.n_encoded <= 2
+
+    def test_recordings_are_no_longer_than_the_wav_file_of_the_page_can_be(self):
+        longest = ServeSettings(max_duration=64_800.0).max_duration
+        assert 2 * SAMPLE_RATE * longest + 36 < 1 << 32, "its head has 32 bits for the number of bytes"
+        with pytest.raises(ConfigError, match=r"max_duration: .*at most 64800 was expected"):
+            ServeSettings(max_duration=longest + 1)
 
     def test_more_requests_than_may_wait_are_refused(self, open_client, sound, mean_engine, wait_until):
         goes_on = threading.Event()

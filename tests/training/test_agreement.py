@@ -38,3 +38,6 @@ def test_a_teacher_agrees_with_itself(tmp_path):
     )
     assert found.n_clips == 6 and found.mean_absolute_difference < 1e-3
     assert shown[-1] == (7, 7)
+    kept = (tmp_path / "s.jsonl").read_text()
+    again = agreement(network, data, teacher, tmp_path / "s.jsonl", threshold=0.4)
+    assert again == found and (tmp_path / "s.jsonl").read_text() == kept

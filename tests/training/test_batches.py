@@ -15,7 +15,7 @@ from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
 from earmark.errors import EarmarkError
 from earmark.model.frontend import FLOOR_DB
-from earmark.training.batches import ValidBatches, Waveforms, batches_of_workers, load_batches
+from earmark.training.batches import ValidBatches, Waveforms, batches_of_workers, load_batches, sound_or_error
 from tests.training.tones import (
     LABELS,
     SMALL,
@@ -27,6 +27,7 @@ from tests.training.tones import (
     state_of,
     targets_of,
     tones,
+    with_broken,
 )
 
 
@@ -180,3 +181,10 @@ def test_an_end_of_file_in_the_data_does_not_count_as_a_killed_worker():
     batches = ValidBatches(Cut((), 16000), Targets([("low",)], LABELS), ["a"], 1)
     with pytest.raises(EOFError, match="of the data"):
         next(iter(load_batches(batches, range(1), n_workers=0)))
+
+
+def test_a_clip_is_its_sound_or_the_text_of_its_error():
+    clips = with_broken(tones(n_clips=1), 1)
+    assert sound_or_error(clips[0], 16000) == "broken.wav: damaged"
+    sound = sound_or_error(clips[1], 8000)
+    assert sound.sample_rate == 8000 and np.array_equal(sound.waveform, clips[1].load(8000).waveform)

@@ -95,6 +95,10 @@ def test_every_setting_is_documented_and_every_pooling_can_be_set():
     assert choices.BackboneName.__args__ == tuple(BACKBONES)
 
 
+def test_clips_that_are_read_once_have_a_reader_without_workers():
+    assert [TrainConfig(n_workers=n).n_readers for n in (None, 0, 1, 5)] == [2, 1, 1, 5]
+
+
 def test_settings_need_no_torch():
     code = "import sys, earmark.training as t; t.TrainConfig(); print({'torch', 'tensorboard'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

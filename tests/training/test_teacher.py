@@ -1,5 +1,6 @@
 """Soft targets: what a student is trained on when other taggers score its clips."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from earmark import hub
 from earmark.errors import ConfigError, DataError
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
@@ -24,7 +26,7 @@ from earmark.training.teacher import (
     positives,
     teacher_scores,
 )
-from tests.training.tones import LABELS, SMALL, record_of, run, state_of, targets_of, tones, with_broken
+from tests.training.tones import LABELS, SMALL, in_files, record_of, run, state_of, targets_of, tones, with_broken
 
 
 def network(seed, labels=LABELS):
@@ -66,11 +68,20 @@ def test_teachers_need_the_same_labels(models):
         TeacherConfig(())
 
 
+def test_the_record_has_the_checksum_of_the_file_that_runs(monkeypatch):
+    load = hub.load
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("earmark.hub.load", lambda name, device: load(name))  # a GPU is not needed
+    for device, engine in (("cpu", "onnx"), ("cuda", "torch")):
+        expected = hashlib.sha256(hub.find_checkpoint("earmark-esc50", engine).read_bytes()).hexdigest()
+        assert Teacher(TeacherConfig(("earmark-esc50",)), device).facts()["sha256"] == [expected]
+
+
 def test_the_student_has_the_teachers_labels(models):
     assert {clip.labels for clip in for_student(tones(), teacher(models, "two"))} == {()}
     kept = for_student(tones(), teacher(models, "two", label_weight=0.5))
     assert kept.labels.names == ("high", "mid", "low") and [c.labels for c in kept] == [c.labels for c in tones()]
-    with pytest.raises(DataError, match=r"3 labels are not among the teacher's 2.*label_weight=0"):
+    with pytest.raises(DataError, match=r"the teacher \(2 labels\) lacks 3 labels.*label_weight=0"):
         for_student(tones(), teacher(models, "other", label_weight=0.5))
 
 
@@ -118,6 +129,19 @@ def test_unreadable_clips_are_an_error_or_left_out(models, tmp_path):
         scores_of(teacher(models, "one"), data, tmp_path / "scores.jsonl")
     scores = scores_of(teacher(models, "one"), data, tmp_path / "scores.jsonl", skip_bad=True)
     assert not scores[0].any() and scores[1:].all()
+
+
+def test_a_clip_that_could_not_be_read_is_tried_again(models, tmp_path):
+    taught, path, data = teacher(models, "one"), tmp_path / "scores.jsonl", in_files(tones(n_clips=2), tmp_path)
+    sound = data[0].audio.path
+    whole = sound.read_bytes()
+    sound.write_bytes(b"damaged")
+    done = []
+    assert not scores_of(taught, data, path, skip_bad=True, advance=done.append)[0].any()
+    sound.write_bytes(whole)
+    repaired = scores_of(taught, data, path, skip_bad=True, advance=done.append)
+    assert done == [0, 1, 1, 1, 1]
+    assert repaired == pytest.approx(np.array([taught.score(clip.load(16000)) for clip in data]), abs=1e-3)
 
 
 def test_a_live_teacher_scores_the_crops_of_the_step(models):

@@ -69,9 +69,7 @@ def test_clips_that_cannot_be_read_leave_the_folder_free(tmp_path):
 
 def test_clips_that_were_left_out_are_reported(tmp_path):
     data = with_broken(tones(), 2)
-    with pytest.warns(
-        EarmarkWarning, match=r"2 clips could not be read and were left out: broken-0, broken-1; run.json"
-    ):
+    with pytest.warns(EarmarkWarning, match=r"left out 2 unreadable clips: broken-0, broken-1; run.json"):
         run(tmp_path, replace(SMALL, skip_bad=True, n_clips_seen=32, balanced=False), data)
 
 

@@ -117,6 +117,7 @@ def run_job(
     Results of a part exist as soon as it is finished. After an interruption the same call continues.
 
     Args:
+        job: Input, model and settings, as `make_job` returns them.
         out: Folder of the results, a path or a URL: new, or begun by the same job.
         fleet: The workers; one for each processor when None.
         progress: Called with the state of the job before the workers start and after each part.

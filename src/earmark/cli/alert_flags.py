@@ -12,7 +12,7 @@ from earmark.listening.budget import Budget
 from earmark.listening.listener import Message
 
 Outlet = Callable[[Message], None]
-"""Takes each message, and sends an alert where it is one to send."""
+"""Receives every message; sends those that are alerts."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class AlertFlags:
     def outlets(
         self,
         labels: Sequence[str],
+        names: Sequence[str],
         per_hour: int | None,
         sounding: Callable[[], set[str]],
         report: Callable[[str], object],
@@ -50,7 +51,8 @@ class AlertFlags:
         """Opens the outlets, and closes them at the end.
 
         Args:
-            labels: Labels that Home Assistant receives.
+            labels: Labels that Home Assistant receives at the start.
+            names: All labels of the tagger.
             per_hour: Alerts of each kind in 60 minutes; None for no limit.
             sounding: Returns the labels that sound now.
             report: Takes a line about alerts that fail.
@@ -67,13 +69,13 @@ class AlertFlags:
             if self.mqtt is not None:
                 from earmark.listening.home_assistant import Mqtt
 
-                broker = opened.enter_context(closing(Mqtt(self.mqtt, self.topic, labels, report)))
+                broker = opened.enter_context(closing(Mqtt(self.mqtt, self.topic, labels, names, report)))
                 outlets.append(lambda message: broker.offer(message, sounding()))
             yield outlets
 
 
 def _within(budget: Budget, kind: str, offer: Outlet) -> Outlet:
-    """Offers the messages of one kind, as far as the hour has any left."""
+    """Offers messages of one kind within the hour's budget."""
 
     def limited(message: Message) -> None:
         if message.type == kind and budget.take(message.onset):

@@ -9,7 +9,7 @@ from cyclopts import CycloptsError
 from earmark import hub
 from earmark.cli.flags import AsJson, BatchSize, Count, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
-from earmark.cli.selection import ClipsOfEvents, check_annotated, select
+from earmark.cli.selection import ClipsOfEvents, check_annotated, choose_clips
 from earmark.data import Dataset, EventClips, open_data
 from earmark.errors import DataError, counted
 
@@ -100,10 +100,7 @@ def _select(data: list[str], splits: str | None, label_separator: str | None, ev
         return datasets
     if not any(dataset.splits for dataset in datasets):
         raise DataError(f"--split {splits}: none of {', '.join(data)} has splits; leave it out")
-    return [
-        select(spec, splits, label_separator=label_separator, event_clips=event_clips) if dataset.splits else dataset
-        for spec, dataset in zip(data, datasets, strict=True)
-    ]
+    return [choose_clips(dataset, splits) if dataset.splits else dataset for dataset in datasets]
 
 
 def _print(calibration: "Calibration") -> None:

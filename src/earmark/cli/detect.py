@@ -88,7 +88,7 @@ def detect(
     given = "csv" if per_file and format is None and not json else format
     form = event_form(given, "jsonl" if json else None, out, per_file=per_file)
     set_time_limit(decode_timeout)
-    found = [_nameable(recording, form) for recording in _once(find_recordings(files))]
+    found = [_nameable(recording, form) for recording in find_recordings(files)]
     _check(found, form, out, per_file, resume, model)
     style = Style(form, times, _with_time(found, times, time_format or time_zone, quiet))
     n_jobs, n_threads = jobs_for(jobs, len(found))
@@ -104,7 +104,7 @@ def detect(
 
     if per_file:
         return _run(found, find, FilePerRecording(found, style, out, resume), n_jobs, quiet, quiet)
-    journal = table_journal(out, {"model": fingerprint(model, engine), **rules})
+    journal = table_journal(out, {"model": fingerprint(model, "float32", engine, device), **rules})
     hidden = quiet or (out is None and sys.stdout.isatty())
     return _run(found, find, OneTable(found, style, out, journal, resume, quiet), n_jobs, quiet, hidden)
 
@@ -124,14 +124,6 @@ def _run(
         output.write(tally.counted(Work(find, FileDetections.failed, keep).results(todo, n_jobs), show))
     screen.note(tally.summary(), quiet)
     return 1 if tally.n_failed else 0
-
-
-def _once(recordings: Iterable[Recording]) -> list[Recording]:
-    """The recordings without those that were given before: an event must not count twice."""
-    first: dict[str, Recording] = {}
-    for recording in recordings:
-        first.setdefault(recording.file, recording)
-    return list(first.values())
 
 
 def _nameable(recording: Recording, form: str) -> Recording:

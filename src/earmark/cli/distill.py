@@ -10,7 +10,7 @@ from earmark.cli.screen import progress, say, write_json
 from earmark.cli.selection import select
 from earmark.cli.train import CONFIG_HELP, is_first_process
 from earmark.data.recordings import read_recordings
-from earmark.errors import ConfigError, Limit
+from earmark.errors import ConfigError, Limit, counted
 from earmark.training import TrainConfig
 from earmark.training.choices import Topic
 
@@ -81,8 +81,9 @@ def distill(
     say(f"{result.best}  (epoch {result.best_epoch.epoch} of {len(result.history)})")
     if found is not None:
         say(
-            f"agreement on {found.n_clips} held-out clips: mAP {found.mAP:.3f} over the {found.n_labels} labels that "
-            f"the teacher scores {threshold:g} or more; mean absolute difference {found.mean_absolute_difference:.4f}"
+            f"agreement on {counted(found.n_clips, 'held-out clip')}: mAP {found.mAP:.3f} over the "
+            f"{counted(found.n_labels, 'label')} that the teacher scores {threshold:g} or more; "
+            f"mean absolute difference {found.mean_absolute_difference:.4f}"
         )
 
 
@@ -120,7 +121,7 @@ def _agreement(
             Teacher(teacher, settings.device),
             RunFolder(out).teacher / "validation.jsonl",
             threshold=threshold,
-            n_readers=2 if settings.n_workers is None else max(1, settings.n_workers),
+            n_readers=settings.n_readers,
             device=str(torch_device(settings.device)),
             progress=show,
         )

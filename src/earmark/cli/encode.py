@@ -10,6 +10,7 @@ from earmark import hub
 from earmark.cli.flags import FOLDER, AsJson, Data, Device, Labels, Model, Quiet, Split
 from earmark.cli.screen import note, progress, rounded, say, write_json
 from earmark.cli.selection import published, select
+from earmark.errors import counted
 from earmark.training.encoding import EncodeConfig
 from earmark.training.encoding import encode as run_encoding
 
@@ -58,10 +59,11 @@ def encode(
         return
     encoder = about["encoder"]
     note(
-        f"{about['n_clips']} clips, {n_segments} segments of {encoder['seconds_per_segment']:g} s with "
-        f"{encoder['n_channels']} channels, {n_bytes / 1e6:.1f} MB, {time.monotonic() - started:.0f} s",
+        f"{counted(about['n_clips'], 'clip')}, {counted(n_segments, 'segment')} of "
+        f"{encoder['seconds_per_segment']:g} s with {counted(encoder['n_channels'], 'channel')}, "
+        f"{n_bytes / 1e6:.1f} MB, {time.monotonic() - started:.0f} s",
         quiet,
     )
     if skipped:
-        note(f"note: {len(skipped)} clips could not be read and are left out, such as {skipped[0]['id']}", quiet)
+        note(f"note: left out {counted(len(skipped), 'unreadable clip')}, such as {skipped[0]['id']}", quiet)
     say(f"segments:{out}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 
-from earmark.errors import Limit
+from earmark.errors import Limit, shown
 
 _WHICH = Group(validator=validators.mutually_exclusive, show=False)
 FOLDER: Final = Parameter(validator=validators.Path(file_okay=False))
@@ -160,7 +160,7 @@ def _set_of_words(type_: Any, tokens: Sequence[Token]) -> frozenset[str]:
 
 def _check(limit: Limit, type_: Any, value: object) -> None:
     if isinstance(value, int | float) and not limit.allows(value):
-        raise ValueError(f"Expected {limit}, got {value:g}")
+        raise ValueError(f"Expected {limit}, got {shown(value)}")
 
 
 def deferred(path: str) -> Callable[[], None]:

@@ -69,7 +69,7 @@ def listen(
     """Watch live sound.
 
     Args:
-        source: Number or part of the name of a microphone, URL, file or - (standard input); else the default one.
+        source: Microphone (number or part of its name), URL, file or - (standard input); else the default microphone.
         sample_rate: Rate in Hz. With it, standard input has raw samples; without, a format that names its own rate.
         channels: Number of channels of raw samples or of the microphone; 1 by default.
         encoding: Type of raw samples, little-endian.
@@ -91,11 +91,13 @@ def listen(
     start = None if chosen.recording is None else StartTimes().of(chosen.recording)
     with screen.usage_errors():
         listener = Listener(chosen.open, tagger, rules, listening, is_live=chosen.is_live, start=start, clips=folder)
-    labels = [tagger.labels.names[tagger.labels.index(label)] for label in rules.labels or ()]
+    names = tagger.labels.names
+    labels = [names[tagger.labels.index(label)] for label in rules.labels or ()]
     with ExitStack() as opened:
         stop = opened.enter_context(_stopping())
         with screen.usage_errors():
-            outlets = opened.enter_context(alerts.outlets(labels, events.per_hour, lambda: listener.sounding, report))
+            opening = alerts.outlets(labels, names, events.per_hour, lambda: listener.sounding, report)
+            outlets = opened.enter_context(opening)
         screen.note(f"listening to {chosen.name} (Ctrl-C stops)", quiet)
         for message in listener.messages(stop):
             screen.write_json(message.to_json())
@@ -105,7 +107,7 @@ def listen(
 
 @contextmanager
 def _stopping() -> Iterator[Event]:
-    """Is set by Ctrl-C or SIGTERM; the second one interrupts at once."""
+    """Yields a flag that Ctrl-C or SIGTERM sets; the second signal interrupts at once."""
     stop = Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -79,8 +79,15 @@ def text(name: str) -> str:
 
 
 def find_recordings(paths: Iterable[Path]) -> list[Recording]:
-    """The recordings of folders, and single files; a folder that holds none or cannot be read gives an error."""
-    return [recording for path in paths for recording in _below(path)]
+    """The recordings of folders, and single files, each once: the tags or events of a file must not count twice.
+
+    A folder that holds none or cannot be read gives an error.
+    """
+    first: dict[str, Recording] = {}
+    for path in paths:
+        for recording in _below(path):
+            first.setdefault(recording.file, recording)
+    return list(first.values())
 
 
 def _below(path: Path) -> list[Recording]:
@@ -231,8 +238,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def fingerprint(model: str, engine: hub.EngineName) -> str:
-    """SHA-256 of the file that runs."""
+def fingerprint(model: str, precision: str, engine: hub.EngineName, device: str) -> str:
+    """SHA-256 of the file that `hub.load` runs with these settings."""
+    engine = hub.choose_engine(model, precision, engine, device)
     with hub.find_checkpoint(model, engine).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -75,7 +75,7 @@ def review(
         counts = ", ".join(f"{n} {kind}" for kind, n in written._asdict().items() if kind != "missing")
         note(f"{out}: {counts}", quiet)
         if written.missing:
-            note(f"note: {written.missing} deleted clips are left out, as their recordings are gone", quiet)
+            note(f"note: left out {counted(written.missing, 'deleted clip')} without a recording", quiet)
 
 
 def _of_labels(compared: Comparison, labels: str | None) -> list[Verdict]:

@@ -201,19 +201,29 @@ def refuse_overwriting(out: Path | None, inputs: Iterable[Path | str]) -> None:
     Raises:
         CycloptsError: The files are the same.
     """
-    if out is None or not out.exists():
-        return
-    for path in inputs:
-        with suppress(OSError):  # a missing file is reported when it is read
-            if out.samefile(path):
-                raise CycloptsError(f"--out {out} is {path} itself, which would be lost; give another name")
+    if out is not None:
+        _refuse("--out", out, inputs)
+
+
+def _refuse(written: str, file: Path, others: Iterable[Path | str]) -> None:
+    for other in others:
+        if _is_same(file, other):
+            raise CycloptsError(f"{written} {file} is {other} itself, which would be lost; give another name")
+
+
+def _is_same(file: Path, other: Path | str) -> bool:
+    """Whether both are one file, which may not exist yet."""
+    with suppress(OSError):  # a file that does not exist yet
+        if file.samefile(other):
+            return True
+    return os.path.realpath(file) == os.path.realpath(other)
 
 
 def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str]) -> None:
     """Checks --out and --plot before the work starts.
 
     Raises:
-        CycloptsError: The suffix of --plot is not of a picture, or a file is read or written otherwise.
+        CycloptsError: The suffix of --plot is not of a picture, --out or --plot is an input, or both are the same file.
         EarmarkError: matplotlib is not installed.
     """
     refuse_overwriting(out, inputs)
@@ -221,9 +231,7 @@ def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str
         return
     if plot.suffix.lower() not in _PICTURES:
         raise CycloptsError(f"--plot {plot}: a file that ends in {', '.join(_PICTURES)} was expected")
-    for other in [*inputs, *([out] if out is not None else [])]:
-        if Path(other).resolve() == plot.resolve():
-            raise CycloptsError(f"--plot {plot} is {other} itself, which would be lost; give another name")
+    _refuse("--plot", plot, [*inputs, *([out] if out is not None else [])])
     from earmark.plots import require_matplotlib
 
     require_matplotlib()

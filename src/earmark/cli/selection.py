@@ -53,6 +53,19 @@ def select(
         if lenient:  # called by the doctor
             raise
         raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
+    return choose_clips(dataset, splits, labels)
+
+
+def choose_clips(dataset: Dataset, splits: str | None = None, labels: str | None = None) -> Dataset:
+    """The clips of an open data set in given splits, with at least one of the given labels.
+
+    Args:
+        dataset: All clips.
+        splits: As in `select`, like `labels`.
+
+    Raises:
+        DataError: A split or label does not exist, or no clip is left.
+    """
     if splits is None and labels is None:
         return dataset
     names = ESC10 if labels == "esc10" else None if labels is None else labels_in(labels, dataset.labels)

@@ -14,7 +14,7 @@ from earmark.annotations.summary import summarize as count_events
 from earmark.cli import screen
 from earmark.cli.detections import ReadForm, reader_of
 from earmark.cli.flags import FormatJson, OutFile, Quiet
-from earmark.errors import DataError, counted
+from earmark.errors import DataError, counted, shown
 
 _MAX_DAYS = 400
 """Days of a picture without gaps; beyond it only days with events have a column."""
@@ -88,7 +88,7 @@ def _write_table(rows: Sequence[dict[str, Any]], columns: Sequence[str], stream:
     from rich.text import Text
 
     cells = [
-        ["" if row[name] is None else row[name] if isinstance(row[name], str) else f"{row[name]:g}" for name in columns]
+        ["" if row[name] is None else row[name] if isinstance(row[name], str) else shown(row[name]) for name in columns]
         for row in rows
     ]
     table = screen.table([[Text(cell) for cell in row] for row in cells], *columns)

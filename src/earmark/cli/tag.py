@@ -75,7 +75,7 @@ def tag(
         files: Recordings, folders of recordings, and - for standard input.
         labels: Tag only with these labels: names or ids joined by commas, or a file with one a line; by default all.
         format: Table for people, JSON with one object a line, CSV or Parquet; by default the suffix of --out decides.
-        precision: bf16 needs PyTorch and is faster on processors with instructions for it; the third digit changes.
+        precision: bf16 is faster on processors that support it and changes scores in the third digit; needs PyTorch.
         jobs: Number of files tagged at the same time; they share the processors. Default: the number of processors.
         resume: Continue a stopped command with the same settings: skip the files whose results OUT already has.
     """
@@ -87,7 +87,7 @@ def tag(
     found = find_recordings(files)
     screen.refuse_overwriting(out, [model, *(recording.file for recording in found)])
     settings = {"precision": precision, "top": top, "track": track, "overlap": overlap, "labels": _identity(labels)}
-    journal = _journal(out, model, engine, threshold, settings)
+    journal = _journal(out, model, engine, device, threshold, settings)
     known = _known(out, journal, found) if resume and out is not None else {}
     todo = [recording for recording in found if text(recording.file) not in known]
     n_jobs, n_threads = jobs_for(jobs, len(todo))
@@ -111,12 +111,18 @@ def tag(
 
 
 def _journal(
-    out: Path | None, model: str, engine: hub.EngineName, threshold: TagThreshold, settings: Mapping[str, Any]
+    out: Path | None,
+    model: str,
+    engine: hub.EngineName,
+    device: str,
+    threshold: TagThreshold,
+    settings: Mapping[str, Any],
 ) -> ResultsJournal[FileResult] | None:
     """The journal of results beside the output file; None where the results go into a stream."""
     if out is None or is_stream(out):
         return None
-    checksum = fingerprint(model, engine if settings["precision"] == "float32" else "torch")
+    with screen.usage_errors():
+        checksum = fingerprint(model, settings["precision"], engine, device)
     by_label = read_thresholds(threshold) if isinstance(threshold, Path) else threshold
     settings = {"model": checksum, **settings, "threshold": by_label}
     return ResultsJournal(out, "tag", settings, FileResult.from_json)

@@ -151,10 +151,13 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
             return  # the missing run is reported later
     if path is None:
         return
-    settings, request = _read(path, _request_names(commands))
-    if given["data"]:
-        # splits and labels of a file belong to the data of that file
-        request = {name: value for name, value in request.items() if name in ("teacher", "label_weight")}
+    names = _request_names(commands)
+    settings, request = _read(path, names)
+    # splits and labels of a file belong to the data of that file, even those that only another command has
+    replaced = set(_REQUEST) if given["data"] else set()
+    request = {name: value for name, value in request.items() if value is not None and name not in replaced - {*names}}
+    _check(path, settings, request, names)
+    request = {name: value for name, value in request.items() if name not in replaced}
     values = {name: value for name, value in {**settings, **request}.items() if value is not None}
     Dict(data=values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
@@ -192,13 +195,12 @@ def _read(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str,
     else:
         settings = {name: value for name, value in content.items() if name not in names}
         request = {name: value for name, value in content.items() if name in names}
-    _check(path, settings, request, names)
     return settings, request
 
 
 def _check(path: Path, settings: Mapping[str, Any], request: Mapping[str, Any], names: tuple[str, ...]) -> None:
     try:
-        TrainConfig.from_json({**asdict(_DEFAULTS), **settings})
+        TrainConfig.from_json(settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for name, value in request.items():

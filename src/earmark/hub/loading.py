@@ -66,10 +66,7 @@ def load(
         ModuleNotFoundError: PyTorch, which a checkpoint needs, is not installed (`pip install 'earmark[train]'`), or
             huggingface_hub, which the Hub needs (`pip install 'earmark[hub]'`).
     """
-    check_device_name(device)
-    needs_torch = precision != "float32" or not _has_onnx_device(device)
-    if engine == "auto" and needs_torch and not os.fspath(name_or_path).endswith(".onnx"):
-        engine = "torch"
+    engine = choose_engine(name_or_path, precision, engine, device)
     if engine == "torch":
         import earmark.inference.torch_engine  # noqa: F401 (a missing PyTorch is named before a missing file)
     path = find_checkpoint(name_or_path, engine)
@@ -86,14 +83,33 @@ def load(
             )
         return _tagger(OnnxEngine(path, n_threads, device), overlap)
     if engine == "onnx":
-        raise ConfigError(
-            f"{path}: ONNX Runtime needs an .onnx file; `earmark export {path} OUT.onnx` writes it", "engine"
-        )
+        raise _needs_export(path)
     # imported late: tagging with an .onnx file works without PyTorch
     from earmark.inference.torch_engine import TorchEngine, torch_device
 
     network = _read_network(path).to(torch_device(device))
     return _tagger(TorchEngine(network, n_threads, precision), overlap)
+
+
+def choose_engine(
+    name_or_path: str | os.PathLike[str],
+    precision: str = "float32",
+    engine: EngineName = "auto",
+    device: str = "auto",
+) -> EngineName:
+    """The engine for which `load` looks for a file: PyTorch where `auto` cannot be ONNX Runtime, else as given.
+
+    Args:
+        name_or_path: As for `load`, like the other arguments.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    check_device_name(device)
+    needs_torch = precision != "float32" or not _has_onnx_device(device)
+    if engine == "auto" and needs_torch and not os.fspath(name_or_path).endswith(".onnx"):
+        return "torch"
+    return engine
 
 
 def _has_onnx_device(device: str) -> bool:
@@ -145,6 +161,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
 
     Raises:
         CheckpointError: As for `load`.
+        ConfigError: The engine is `onnx`, and the published model has no `.onnx` file.
     """
     name = os.fspath(name_or_path)
     if (address := hugging_face.address_of(name)) is not None:
@@ -165,6 +182,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
             )
         return shipped
     if (published := PUBLISHED.get(name)) is not None and published.file is not None:
+        if engine == "onnx":
+            raise _needs_export(name)
         import torch  # noqa: F401  # a missing PyTorch is an error before the download, not after it
 
         from earmark.storage.download import fetch
@@ -173,6 +192,12 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
     if path.suffix in (".safetensors", ".onnx", *_TORCH) or len(path.parts) > 1:
         raise CheckpointError(f"{name}: no such file; {_ADVICE}")
     raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*SHIPPED, *PUBLISHED))}; {_ADVICE}")
+
+
+def _needs_export(model: Path | str) -> ConfigError:
+    return ConfigError(
+        f"{model}: ONNX Runtime needs an .onnx file; `earmark export {model} OUT.onnx` writes it", "engine"
+    )
 
 
 def _find_trainable(name_or_path: str | os.PathLike[str]) -> Path:

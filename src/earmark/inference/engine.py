@@ -20,7 +20,7 @@ CHUNK_SECONDS: Final = 40.0
 CLIP_SECONDS: Final = 10.0
 """Length of the training clips if the checkpoint does not state it: that of AudioSet's clips."""
 BATCH_SIZE: Final = 8
-"""Chunks per call on a GPU, some 300 s of audio: no measurement, but a few GB of memory at most."""
+"""Chunks per call on a GPU, some 300 s of audio. Not measured; chosen to need a few GB at most."""
 OVERLAP: Final = 0.25
 """Overlap of neighbouring windows, as a share of a window, where a segment depends on its whole window."""
 

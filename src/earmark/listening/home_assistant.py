@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Final
@@ -33,6 +34,7 @@ class Mqtt:
         url: The broker, as `mqtt://USER:PASSWORD@HOST:PORT`, or mqtts for TLS.
         topic: Prefix of the topics.
         labels: Labels that are described at the start.
+        names: All labels that may sound; those that would share a topic get a part of a hash.
         report: Takes a line about trouble with the broker.
 
     Raises:
@@ -40,7 +42,9 @@ class Mqtt:
         ModuleNotFoundError: paho-mqtt is not installed.
     """
 
-    def __init__(self, url: str, topic: str, labels: Iterable[str], report: Callable[[str], object]) -> None:
+    def __init__(
+        self, url: str, topic: str, labels: Iterable[str], names: Iterable[str], report: Callable[[str], object]
+    ) -> None:
         host, port, address = _parts(url)
         if not topic.strip("/") or re.search(r"[+#\0]", topic):
             raise ConfigError(f"a topic without + and # was expected, not {topic!r}", "topic")
@@ -48,6 +52,7 @@ class Mqtt:
         from paho.mqtt.enums import CallbackAPIVersion
 
         self._topic, self._report = topic.strip("/"), report
+        self._slugs = slugs(names)
         self._described: set[str] = set()
         self._unknown = set(labels)  # to be described and shown, for the broker may not know them or their states
         self._sounding: set[str] = set()
@@ -83,7 +88,7 @@ class Mqtt:
             self._publish("messages", text)
             if message.type == "event" and message.label is not None:
                 self._describe(message.label)
-                self._publish(f"{slug(message.label)}/event", text, retain=True)
+                self._publish(f"{self._slug(message.label)}/event", text, retain=True)
             self._show()
 
     def _show(self) -> None:
@@ -93,7 +98,7 @@ class Mqtt:
                 self._described.discard(label)
             self._describe(label)
             state = "ON" if label in self._sounding else "OFF"
-            if self._publish(f"{slug(label)}/state", state, retain=True).rc != _QUEUE_IS_FULL:
+            if self._publish(f"{self._slug(label)}/state", state, retain=True).rc != _QUEUE_IS_FULL:
                 self._shown = self._shown - {label} | self._sounding & {label}
                 self._unknown.discard(label)
 
@@ -140,6 +145,9 @@ class Mqtt:
             finally:
                 self._lock.release()
 
+    def _slug(self, label: str) -> str:
+        return self._slugs.get(label) or slug(label)
+
     def _publish(self, name: str, text: str, *, retain: bool = False) -> Any:
         return self._send(f"{self._topic}/{name}", text, retain)
 
@@ -155,7 +163,7 @@ class Mqtt:
         """Describes a label to Home Assistant, once."""
         if label in self._described:
             return
-        node, name = slug(self._topic), slug(label)
+        node, name = slug(self._topic), self._slug(label)
         described = {
             "name": label,
             "unique_id": f"{node}_{name}",
@@ -198,5 +206,20 @@ def slug(text: str) -> str:
     ('g_nse_48b05d', '1e82f9')
     """
     found = re.sub(r"[^a-z0-9-]+", "_", text.lower()).strip("_")
-    kept_apart = "" if text.isascii() and found else hashlib.sha256(text.encode()).hexdigest()[:6]
-    return "_".join(part for part in (found, kept_apart) if part)
+    return found if text.isascii() and found else _with_hash(found, text)
+
+
+def slugs(texts: Iterable[str]) -> dict[str, str]:
+    """The slug of each text; those that would share one get a part of a hash.
+
+    >>> slugs(["dog bark", "dog_bark", "Rain"])
+    {'dog bark': 'dog_bark_e929d0', 'dog_bark': 'dog_bark_b17abb', 'Rain': 'rain'}
+    """
+    found = {text: slug(text) for text in texts}
+    counts = Counter(found.values())
+    return {text: one if counts[one] == 1 else _with_hash(one, text) for text, one in found.items()}
+
+
+def _with_hash(found: str, text: str) -> str:
+    part = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{found}_{part}" if found else part

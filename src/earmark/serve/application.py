@@ -64,7 +64,7 @@ def application(
         origins: Sites whose pages may call.
     """
     measures = Measures()
-    shelf = Shelf(settings.max_duration, settings.hold, settings.max_held, keep)
+    shelf = Shelf(settings.max_duration, settings.hold, settings.max_held, measures.audio.inc, keep)
     work = Work(settings.jobs or n_processors(), settings.queue, settings.time_limit)
     server = Server(taggers, settings, work, shelf, measures)
     streams = Streams(server, token)

@@ -45,9 +45,12 @@ class Recording:
         folder: The folder, which `remove` deletes.
         max_duration: Seconds; decoding stops there.
         timelines: Keeps timelines of all recordings.
+        count: Called with the seconds of sound that a model has encoded.
     """
 
-    def __init__(self, folder: Path, max_duration: float, timelines: Timelines) -> None:
+    def __init__(
+        self, folder: Path, max_duration: float, timelines: Timelines, count: Callable[[float], object]
+    ) -> None:
         self.folder, self.path = folder, folder / "recording"
         self.id = secrets.token_urlsafe(16)
         self.name = "recording"
@@ -62,7 +65,7 @@ class Recording:
         self._max_duration = max_duration
         self._lock = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
-        self._timelines = timelines
+        self._timelines, self._count = timelines, count
         self._removed = threading.Event()
 
     @property
@@ -96,6 +99,7 @@ class Recording:
                 self.check_length()
                 with named(self.path, self.name):
                     self._encoded[model] = tagger.encode(self.path, progress=self._progress("encoded", stop))
+                self._count(self._encoded[model].duration)
             return self._encoded[model]
 
     def timeline(self, model: str, tagger: Tagger, query: TimelineQuery, stop: threading.Event) -> Timeline:
@@ -167,11 +171,20 @@ class Shelf:
         max_duration: Seconds; decoding stops there.
         hold: Seconds after their last use for which recordings are held.
         max_held: MB on disk of all held recordings.
+        count: Called with the seconds of sound that a model has encoded.
         keep: Folder that receives a copy of every upload; None for none.
     """
 
-    def __init__(self, max_duration: float, hold: float, max_held: float, keep: Path | None = None) -> None:
-        self._max_duration, self._hold, self._max_held, self._keep = max_duration, hold, max_held, keep
+    def __init__(
+        self,
+        max_duration: float,
+        hold: float,
+        max_held: float,
+        count: Callable[[float], object],
+        keep: Path | None = None,
+    ) -> None:
+        self._max_duration, self._hold, self._max_held = max_duration, hold, max_held
+        self._count, self._keep = count, keep
         self._root = tempfile.TemporaryDirectory(prefix="earmark-serve-", ignore_cleanup_errors=True)
         self._held: dict[str, Recording] = {}
         self._timelines: Timelines = RecentValues(n_bytes=_TIMELINE_BYTES)
@@ -181,7 +194,8 @@ class Shelf:
 
     def new(self) -> Recording:
         """A recording in a new folder; the caller writes its file."""
-        return Recording(Path(tempfile.mkdtemp(dir=self._root.name)), self._max_duration, self._timelines)
+        folder = Path(tempfile.mkdtemp(dir=self._root.name))
+        return Recording(folder, self._max_duration, self._timelines, self._count)
 
     def hold(self, recording: Recording) -> None:
         """Holds a recording; drops the least recently used ones if all take too much space."""

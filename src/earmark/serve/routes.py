@@ -344,9 +344,7 @@ async def _analysed(request: Request, analyse: Callable[..., Any], *kinds: type[
             result = analyse(_Analysis(recording, model, stoppable, stop), *queries)
             return _json(result)
 
-        answer = await server.work.run(request, task)
-        server.measures.audio.inc(recording.seconds["encoded"] if asked is None else 0.0)
-        return Response(answer, media_type="application/json")
+        return Response(await server.work.run(request, task), media_type="application/json")
 
 
 def _with_body(request: Request) -> QueryParams:

@@ -16,8 +16,8 @@ class ServeSettings:
     """Requests that may wait for their turn; further ones are refused with status 503."""
     max_size: Annotated[float, Limit(above=0)] = 512.0
     """Largest upload in MB."""
-    max_duration: Annotated[float, Limit(above=0)] = 7200.0
-    """Longest recording in seconds; decoding stops there."""
+    max_duration: Annotated[float, Limit(above=0, at_most=64_800)] = 7200.0
+    """Longest recording in seconds; decoding stops there. The page's WAV file holds 18 hours."""
     time_limit: Annotated[float, Limit(above=0)] = 600.0
     """Seconds that a request may wait and compute."""
     upload_timeout: Annotated[float, Limit(above=0)] = 20.0

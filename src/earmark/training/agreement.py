@@ -1,4 +1,4 @@
-"""Agreement of a student with its teacher on clips that neither was trained on together."""
+"""Agreement of a student with its teacher on held-out clips."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -13,9 +13,10 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from earmark.audio.recording import Audio
 from earmark.data.clips import Clip
 from earmark.data.segments import ClipSegments
-from earmark.errors import DataError, EarmarkError, EarmarkWarning, first_few
+from earmark.errors import DataError, EarmarkError, EarmarkWarning, counted, first_few
 from earmark.model.frontend import FLOOR_DB
 from earmark.training.plan import Plan
 from earmark.training.ranks import ALONE, Rank
@@ -296,11 +297,20 @@ def _leave_signals_to_the_parent(_: int) -> None:
     warnings.simplefilter("ignore", EarmarkWarning)
 
 
+def sound_or_error(clip: Clip, sample_rate: int) -> Audio | str:
+    """The clip's sound, or the text of the error that prevents it."""
+    try:
+        return clip.load(sample_rate)
+    except (EarmarkError, OSError) as error:
+        return str(error)
+
+
 def unreadable_clips(failed: Sequence[tuple[str, str]], where: str, n_clips: int | None = None) -> DataError:
     """The error for any number of clips that cannot be read."""
     shown = first_few([f"{name} ({reason})" for name, reason in failed], separator="; ")
-    count = len(failed) if n_clips is None else f"{len(failed)} of {n_clips}"
+    count = counted(len(failed), "clip") if n_clips is None else f"{len(failed)} of {counted(n_clips, 'clip')}"
+    them = "it" if len(failed) == 1 else "them"
     return DataError(
-        f"{where}: {count} clips cannot be read: {shown}; repair or remove them, or train without them",
+        f"{where}: {count} cannot be read: {shown}; repair or remove {them}, or train without {them}",
         remedy={"skip_bad": True},
     )

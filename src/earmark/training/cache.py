@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.errors import DataError, EarmarkError
 from earmark.model.frontend import FrontendConfig, LogMel
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.files import atomic_write
+from earmark.training.batches import sound_or_error
 from earmark.training.provenance import exact_sha256
 
 _CLIPS_PER_TRANSFORM: Final = 8
@@ -53,18 +55,19 @@ def log_mels(
         return _read(path, len(dataset), frontend.config.n_mels), []
     result: list[LogMelOrNone] = []
     failed: list[tuple[str, str]] = []
-    read = partial(_waveform, sample_rate=frontend.config.sample_rate)
-    waveforms = in_threads(read, dataset.clips, max(1, n_readers), 2 * _CLIPS_PER_TRANSFORM + n_readers)
-    pairs = zip(dataset.clips, waveforms, strict=True)
+    read = partial(sound_or_error, sample_rate=frontend.config.sample_rate)
+    sounds = in_threads(read, dataset.clips, max(1, n_readers), 2 * _CLIPS_PER_TRANSFORM + n_readers)
+    pairs = zip(dataset.clips, sounds, strict=True)
     # only clips of one length go together: without padding each gives exactly what it gives alone
-    for length, group in groupby(pairs, lambda pair: -1 if isinstance(pair[1], str) else len(pair[1])):
+    for length, group in groupby(pairs, lambda pair: -1 if isinstance(pair[1], str) else len(pair[1].waveform)):
         while batch := list(islice(group, _CLIPS_PER_TRANSFORM)):
             if length < 0:
                 result += [None] * len(batch)
                 failed += [(clip.id, str(error)) for clip, error in batch]
             else:
+                waveforms = [sound.waveform for _, sound in batch if isinstance(sound, Audio)]
                 with torch.inference_mode():
-                    features = frontend(torch.from_numpy(np.stack([waveform for _, waveform in batch])))
+                    features = frontend(torch.from_numpy(np.stack(waveforms)))
                 # copies, so that no clip keeps its whole batch alive
                 result += [np.array(one) for one in features.numpy()]
             advance(len(batch))
@@ -72,14 +75,6 @@ def log_mels(
         _write(path, [one for one in result if one is not None])
         result = _read(path, len(dataset), frontend.config.n_mels)
     return result, failed
-
-
-def _waveform(clip: Clip, sample_rate: int) -> np.ndarray | str:
-    """The clip's waveform, or the error's text."""
-    try:
-        return clip.load(sample_rate).waveform
-    except (EarmarkError, OSError) as error:
-        return str(error)
 
 
 def _path(folder: Path, dataset: Dataset, frontend: FrontendConfig) -> Path | None:

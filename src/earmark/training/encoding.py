@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 
 from earmark import hub
-from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset
 from earmark.data.segment_store import (
     ENCODER,
@@ -26,7 +25,7 @@ from earmark.data.segment_store import (
     write_shard,
 )
 from earmark.data.segments import Encoder, segments_of
-from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings
+from earmark.errors import ConfigError, DataError, Limit, check_settings
 from earmark.inference.engine import Engine, encode_clips
 from earmark.inference.torch_engine import TorchEngine, torch_device
 from earmark.labels import LabelSet
@@ -36,7 +35,7 @@ from earmark.storage.differences import differences
 from earmark.storage.files import leftovers
 from earmark.storage.journal import open_journal
 from earmark.storage.json_files import write_json
-from earmark.training.batches import unreadable_clips
+from earmark.training.batches import sound_or_error, unreadable_clips
 
 _CROPS: Final = 0x63726F70
 """Sets the numbers of crops apart from other uses of the seed."""
@@ -166,7 +165,7 @@ def _encode_shard(
     failed: list[tuple[str, str]] = []
 
     def crops() -> Iterator[np.ndarray]:
-        load = partial(_load, sample_rate=engine.sample_rate)
+        load = partial(sound_or_error, sample_rate=engine.sample_rate)
         loaded = in_threads(load, clips, max(1, n_readers), 2 * n_readers + 1)
         for position, (clip, audio) in enumerate(zip(clips, loaded, strict=True), 1):
             if isinstance(audio, str):
@@ -187,14 +186,6 @@ def _encode_shard(
         raise unreadable_clips(failed, str(out))
     crops_of_clips = [encoded[first : first + config.n_crops] for first in range(0, len(encoded), config.n_crops)]
     return write_shard(out, number, read, crops_of_clips, labels, failed)
-
-
-def _load(clip: Clip, sample_rate: int) -> Audio | str:
-    """The clip's sound, or the error's text."""
-    try:
-        return clip.load(sample_rate)
-    except (EarmarkError, OSError) as error:
-        return str(error)
 
 
 def _crops(waveform: np.ndarray, config: EncodeConfig, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from earmark.data.clips import Clip, Dataset, check_disjoint
 from earmark.data.segments import segments_of
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError, DataError, EarmarkWarning, first_few
+from earmark.errors import ConfigError, DataError, EarmarkWarning, counted, first_few
 from earmark.labels import LabelSet
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
@@ -36,15 +36,17 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None, is_tau
         if dataset is not None and not is_taught:
             _check_labelled(dataset, part, config.allow_unlabelled)
     if not is_taught and (bare := data.labels_without_clips()):
-        text = f"{len(bare)} of {len(data.labels)} labels have no training clip and are not learned: {first_few(bare)}"
+        lacking = f"{len(bare)} of {counted(len(data.labels), 'label')}"
+        text = f"training clips are missing for {lacking}, which the network cannot learn: {first_few(bare)}"
         warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:
         return
     used = {label for clip in valid for label in clip.labels}
     if unknown := sorted(used - set(data.labels.names)):
         raise DataError(
-            f"{valid.name}: {len(unknown)} labels of the validation clips are not among the {len(data.labels)} of the "
-            f"training set: {first_few(unknown)}; select the labels that both have"
+            f"{valid.name}: the training set ({counted(len(data.labels), 'label')}) lacks "
+            f"{counted(len(unknown), 'label')} of the validation clips: {first_few(unknown)}; select the labels that "
+            "both have"
         )
     check_disjoint(data, valid)
 
@@ -108,8 +110,8 @@ def _check_labelled(dataset: Dataset, part: str, allowed: bool) -> None:
         raise DataError(f"{dataset.name}: none of the {len(dataset)} {part} clips has a label; label them first")
     if bare and not allowed:
         raise DataError(
-            f"{dataset.name}: {len(bare)} of {len(dataset)} {part} clips have no label: {first_few(bare)}; label or "
-            "remove them, or allow them if none of the labels sounds in them",
+            f"{dataset.name}: no label in {len(bare)} of {counted(len(dataset), f'{part} clip')}: {first_few(bare)}; "
+            "label or remove them, or allow them if none of the labels sounds in them",
             remedy={"allow_unlabelled": True},
         )
 

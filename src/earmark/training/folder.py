@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from earmark.errors import CheckpointError, ConfigError, DataError, first_few
+from earmark.errors import CheckpointError, ConfigError, DataError, counted, first_few
 from earmark.storage.differences import differences
 from earmark.storage.files import atomic_write, leftovers, utf8_name
 from earmark.storage.json_files import json_value, write_json
@@ -276,7 +276,7 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _brief(facts: Mapping[str, Any] | None) -> str:
-    return f"{facts['n_clips']} clips of {facts['name']}" if facts else "none"
+    return f"{counted(facts['n_clips'], 'clip')} of {facts['name']}" if facts else "none"
 
 
 def figures(history: Sequence[Epoch]) -> dict[str, Any]:

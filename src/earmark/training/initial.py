@@ -12,7 +12,7 @@ from earmark import hub
 from earmark.data.clips import Dataset
 from earmark.data.segment_store import ENCODER
 from earmark.data.segments import segments_of
-from earmark.errors import CheckpointError
+from earmark.errors import CheckpointError, counted
 from earmark.labels import LabelSet
 from earmark.model.head import Head, Stages
 from earmark.model.network import Network, NetworkConfig
@@ -210,7 +210,7 @@ def _parts(network: Stages, taken: Sequence[str], fresh: Sequence[str], n_labels
     n_all = len(network.labels)
     taken = [*taken, *([f"{n_labels} of {n_all} labels"] if n_labels else [])]
     n_new = n_all - n_labels
-    fresh = [*fresh, *([f"{n_new} label{'s' if n_new > 1 else ''}"] if n_new else [])]
+    fresh = [*fresh, *([counted(n_new, "label")] if n_new else [])]
     rest = f"; {_listed(fresh)} start with random weights" if fresh else ""
     return f"{_listed(taken) if taken else 'nothing'} taken over{rest}"
 

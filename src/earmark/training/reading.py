@@ -33,7 +33,6 @@ def encoded(
         task = bar.add_task(f"encoding {part} clips", total=len(dataset), note="")
         n_crops = config.encoded_crops if part == "training" else 1
         settings = EncodeConfig(n_crops=n_crops, seed=config.seed if n_crops > 1 else 0)
-        n_readers = 2 if config.n_workers is None else max(1, config.n_workers)
 
         def show(n_done: int, _: int, task: TaskID = task) -> None:
             bar.update(task, completed=n_done)
@@ -47,7 +46,7 @@ def encoded(
                     settings,
                     skip_bad=config.skip_bad,
                     device=str(device),
-                    n_readers=n_readers,
+                    n_readers=config.n_readers,
                     progress=show,
                 )
         shards = read_manifest(folder / part)["shards"]
@@ -129,13 +128,12 @@ def softened(
         is_live: Whether the training clips are scored in each step, and not here.
     """
     columns = list(read.columns)
-    n_readers = 2 if config.n_workers is None else max(1, config.n_workers)
     for place, (part, dataset) in enumerate(zip(("training", "validation"), datasets, strict=False)):
         is_training = part == "training"
         if is_live if is_training else any(clip.labels for clip in dataset):
             continue
         task = bar.add_task(f"teacher scores {part} clips", total=len(dataset), note="")
-        score = partial(teacher_scores, dataset, teacher, folder / f"{part}.jsonl", n_readers, config.skip_bad)
+        score = partial(teacher_scores, dataset, teacher, folder / f"{part}.jsonl", config.n_readers, config.skip_bad)
         scores = rank.from_first(partial(score, partial(bar.advance, task)))
         features, truth, ids = columns[place]
         rows = {clip.id: row for row, clip in enumerate(dataset)}

@@ -91,7 +91,7 @@ class TrainConfig(RecordingConditions):
     encoded_crops: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
     """With a frozen backbone, crops of each clip to encode: the whole clip, then random ones of half of it or more."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
-    """Pooling of a clip's segments: into one vector that is classified, from instance_max on into one score a label."""
+    """Segments are pooled, then classified; from instance_max on, they are classified, then pooled."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
@@ -277,6 +277,11 @@ class TrainConfig(RecordingConditions):
                 advice = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(names)}"
                 raise ConfigError(f"a setting of TrainConfig was expected, not {key!r}; {advice}")
         return cls(**values)
+
+    @property
+    def n_readers(self) -> int:
+        """Threads that decode the clips that are read once, before the training."""
+        return 2 if self.n_workers is None else max(1, self.n_workers)
 
     def network_config(self, start: "NetworkConfig | None" = None) -> "NetworkConfig":
         """The config of the network.

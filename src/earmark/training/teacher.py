@@ -17,12 +17,12 @@ from earmark import hub
 from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset
 from earmark.data.targets import Targets
-from earmark.errors import ConfigError, DataError, EarmarkError, Limit, check_settings, first_few
+from earmark.errors import ConfigError, DataError, Limit, check_settings, counted, first_few
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
 from earmark.storage.journal import open_journal
-from earmark.training.batches import AnyTargets, Batch
+from earmark.training.batches import AnyTargets, Batch, sound_or_error
 from earmark.training.provenance import exact_sha256
 
 POSITIVE: Final = 0.5
@@ -58,7 +58,7 @@ class Teacher:
     """
 
     def __init__(self, config: TeacherConfig, device: str = "auto") -> None:
-        self.config = config
+        self.config, self._device = config, device
         self._taggers = [hub.load(name, device=device) for name in config.models]
         self.labels = self._taggers[0].labels
         """Labels of the scores, in the first tagger's order."""
@@ -83,10 +83,11 @@ class Teacher:
         return np.stack(scores).mean(0)
 
     def facts(self) -> dict[str, Any]:
-        """The entry of the teacher in `run.json`: each tagger by name and the SHA-256 of its file."""
+        """The entry of the teacher in `run.json`: each tagger by name and the SHA-256 of the file that runs."""
         names, digests = [], []
         for name in self.config.models:
-            with hub.find_checkpoint(name).open("rb") as file:
+            engine = hub.choose_engine(name, device=self._device)
+            with hub.find_checkpoint(name, engine).open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
             names.append(Path(name).name)
         return {"models": names, "sha256": digests, "label_weight": self.config.label_weight}
@@ -103,8 +104,9 @@ def for_student(data: Dataset, teacher: Teacher) -> Dataset:
         used = dict.fromkeys(label for clip in data for label in clip.labels)
         if unknown := [label for label in used if label not in labels]:
             raise DataError(
-                f"{data.name}: {len(unknown)} labels are not among the teacher's {len(labels)}: {first_few(unknown)}; "
-                "rename or remove them, or give the labels no weight",
+                f"{data.name}: the teacher ({counted(len(labels), 'label')}) lacks "
+                f"{counted(len(unknown), 'label')} of the clips: {first_few(unknown)}; rename or remove them, or give "
+                "the labels no weight",
                 remedy={"label_weight": 0},
             )
     clips = (_relabelled(clip, labels, is_kept) for clip in data)
@@ -129,7 +131,7 @@ def teacher_scores(
 ) -> Float32[np.ndarray, "clip label"]:
     """The teacher's scores of all clips, kept in a journal: after a kill the same call computes those that are left.
 
-    The scores of a clip that cannot be read are zero; reading the clip again reports why.
+    The scores of a clip that cannot be read are zero and are not kept, so that each call tries it again.
 
     Args:
         data: Clips to score, each whole.
@@ -155,26 +157,18 @@ def teacher_scores(
             scores[number], done[number] = np.frombuffer(text, "<f2"), True
         advance(int(done.sum()))
         left = np.flatnonzero(~done).tolist()
-        read = partial(_audio, sample_rate=teacher.sample_rate)
+        read = partial(sound_or_error, sample_rate=teacher.sample_rate)
         loaded = in_threads(read, (data[number] for number in left), max(1, n_readers), 2 * n_readers + 1)
         for number, audio in zip(left, loaded, strict=True):
             if isinstance(audio, Audio):
                 scores[number] = teacher.score(audio)
+                journal.append((number, base64.b64encode(scores[number].astype("<f2").tobytes()).decode()))
             elif not skip_bad:
                 raise DataError(
                     f"{data[number].id}: {audio}; repair or remove it, or train without it", remedy={"skip_bad": True}
                 )
-            journal.append((number, base64.b64encode(scores[number].astype("<f2").tobytes()).decode()))
             advance(1)
     return scores.astype(np.float32)
-
-
-def _audio(clip: Clip, sample_rate: int) -> Audio | str:
-    """The clip's sound, or the error's text."""
-    try:
-        return clip.load(sample_rate)
-    except (EarmarkError, OSError) as error:
-        return str(error)
 
 
 def blended(

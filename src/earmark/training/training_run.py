@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from earmark.data.clips import Dataset
-from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, first_few
+from earmark.errors import ConfigError, EarmarkError, EarmarkWarning, counted, first_few
 from earmark.model.network import Network
 from earmark.training.batches import Order, TrainBatches, ValidBatches, killed_worker_reported
 from earmark.training.features import check_data, check_waveforms, segment_features
@@ -288,7 +288,7 @@ def _finish(folder: RunFolder, loop: "Loop") -> None:
     folder.note("interrupted" if loop.stopped else "finished", skipped=_skipped(loop), **result)
     if loop.bad_clips and folder.is_writer:
         shown = first_few(sorted(loop.bad_clips))
-        text = f"{len(loop.bad_clips)} clips could not be read and were left out: {shown}; run.json says why"
+        text = f"left out {counted(len(loop.bad_clips), 'unreadable clip')}: {shown}; run.json says why"
         warnings.warn(f"{folder.path}: {text}", EarmarkWarning, stacklevel=2)
     if loop.stopped:
         how = f"stopped after step {loop.n_steps_done} of {loop.plan.n_steps}"

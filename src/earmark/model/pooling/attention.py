@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from earmark.errors import ConfigError
-from earmark.model.pooling.law import Attention, Clip, Mask, Pooling, Segments, checked
+from earmark.model.pooling.law import Attention, Clip, Mask, Pooling, Segments, checked, segment_weights
 from earmark.model.pooling.moments import VARIANCE_FLOOR, Moments, merge_moments, weighted_moments
 
 
@@ -54,12 +54,7 @@ class AttentionPooling(Pooling[Moments]):
         Raises:
             ConfigError: As for `summarize`.
         """
-        with torch.autocast(segments.device.type, enabled=False):
-            segments, mask = checked(segments, mask, self.n_channels)
-            scores = self._scores(self._split(segments))
-            if mask is not None:
-                scores = scores.masked_fill(~mask[..., None], -torch.inf)
-            return scores.softmax(1).transpose(1, 2)
+        return segment_weights(segments, mask, self.n_channels, lambda bags: self._scores(self._split(bags)))
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> Moments:
         segments, mask = checked(segments, mask, self.n_channels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from earmark.errors import ConfigError
-from earmark.model.pooling.law import Attention, Clip, Mask, Pooling, Segments, checked
+from earmark.model.pooling.law import Attention, Clip, Mask, Pooling, Segments, checked, segment_weights
 from earmark.model.pooling.moments import WeightedMean, merge_means, weighted_mean
 from earmark.model.pooling.odds import AttentionFunction, log_attention
 
@@ -28,12 +28,7 @@ class LayeredAttentionPooling(Pooling[WeightedMean]):
         Raises:
             ConfigError: As for `summarize`.
         """
-        with torch.autocast(segments.device.type, enabled=False):
-            segments, mask = checked(segments, mask, self.n_channels)
-            scores = self.scores(segments)
-            if mask is not None:
-                scores = scores.masked_fill(~mask[..., None], -torch.inf)
-            return scores.softmax(1).transpose(1, 2)
+        return segment_weights(segments, mask, self.n_channels, self.scores)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> WeightedMean:
         segments, mask = checked(segments, mask, self.n_channels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from earmark.errors import ConfigError
-from earmark.model.pooling.law import Attention, Clip, Level, Mask, Pooling, Segments, checked
+from earmark.model.pooling.law import Attention, Clip, Level, Mask, Pooling, Segments, checked, segment_weights
 from earmark.model.pooling.max_mean import MaxPooling
 from earmark.model.pooling.odds import (
     AttentionFunction,
@@ -180,11 +180,11 @@ class DecisionAttentionPooling(Pooling[Odds]):
         Raises:
             ConfigError: As for `summarize`.
         """
-        segments, mask = checked(segments, mask, self.n_channels)
-        scores = log_attention(segments[..., self.n_features :], self.attention_function)
-        if mask is not None:
-            scores = scores.masked_fill(~mask[..., None], -torch.inf)
-        return scores.softmax(1).transpose(1, 2)
+
+        def scores(bags: Tensor) -> Tensor:
+            return log_attention(bags[..., self.n_features :], self.attention_function)
+
+        return segment_weights(segments, mask, self.n_channels, scores)
 
     def summarize(self, segments: Segments, mask: Mask | None = None) -> Odds:
         segments, mask = checked(segments, mask, self.n_channels)

@@ -1,5 +1,6 @@
 """The law that every pooling obeys: summarize segments, merge the states of two pieces, finalize the state."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -119,6 +120,28 @@ def checked(segments: Segments, mask: Mask | None, n_channels: int) -> tuple[Ten
         segments = segments.float()
     # masked values, NaN included, must not affect the result
     return (segments if mask is None else segments.masked_fill(~mask[..., None], 0.0)), mask
+
+
+def segment_weights(
+    segments: Segments, mask: Mask | None, n_channels: int, scores: Callable[[Tensor], Tensor]
+) -> Attention:
+    """Softmax of scores over the real segments of each clip, in at least single precision; 0 elsewhere.
+
+    Args:
+        segments: The segments of each clip.
+        mask: True = a real segment.
+        n_channels: Expected width of a segment.
+        scores: Returns the logarithm of each weight before it is normalised, (batch, segment, head).
+
+    Raises:
+        ConfigError: As for `checked`.
+    """
+    with torch.autocast(segments.device.type, enabled=False):
+        segments, mask = checked(segments, mask, n_channels)
+        values = scores(segments)
+        if mask is not None:
+            values = values.masked_fill(~mask[..., None], -torch.inf)
+        return values.softmax(1).transpose(1, 2)
 
 
 def _described(tensor: Tensor) -> str:
