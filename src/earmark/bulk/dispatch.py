@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.util import find_spec
 from typing import Literal
 
@@ -16,6 +15,7 @@ from earmark.bulk.cluster import Fleet, do_parts
 from earmark.bulk.job import Done, Job, Settings, finished
 from earmark.bulk.parts import ROWS_PER_PART, read_input
 from earmark.errors import DataError
+from earmark.storage.files import sha256_of
 from earmark.storage.remote import RemotePath
 
 
@@ -101,7 +101,7 @@ def make_job(
     silence = Audio(np.zeros(tagger.sample_rate, np.float32), tagger.sample_rate)
     tagger.score(silence).tags(top=top, threshold=threshold)
     settings = Settings(top, threshold, len(tagger.embed(silence)) if embed else None, track, overlap)
-    fingerprint = sha256(hub.find_checkpoint(model).read_bytes()).hexdigest()
+    fingerprint = sha256_of(hub.find_checkpoint(model))
     return Job(read_input(source, rows_per_part), model, fingerprint, settings, rows_per_part)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import hashlib
 import json
 import os
 import threading
@@ -22,7 +21,7 @@ from earmark.audio.recording import find_audio
 from earmark.cli import screen
 from earmark.errors import AudioError, ConfigError, DataError, EarmarkError, counted
 from earmark.parallel.processors import n_processors
-from earmark.storage.files import atomic_write, in_either_form
+from earmark.storage.files import atomic_write, in_either_form, sha256_of
 from earmark.storage.journal import open_journal, read_journal
 from earmark.storage.remote import url_of
 
@@ -241,8 +240,7 @@ def _duration(seconds: float) -> str:
 def fingerprint(model: str, precision: str, engine: hub.EngineName, device: str) -> str:
     """SHA-256 of the file that `hub.load` runs with these settings."""
     engine = hub.choose_engine(model, precision, engine, device)
-    with hub.find_checkpoint(model, engine).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(hub.find_checkpoint(model, engine))
 
 
 class ResultsJournal(Generic[AnyResult]):

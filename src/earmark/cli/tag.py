@@ -1,6 +1,5 @@
 """`earmark tag`: tags of many recordings."""
 
-import hashlib
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -45,7 +44,7 @@ from earmark.cli.recordings import (
 from earmark.cli.results import FORMS, FileResult, read, write
 from earmark.errors import Limit
 from earmark.inference.events import label_thresholds
-from earmark.storage.files import is_stream
+from earmark.storage.files import is_stream, sha256_of
 
 
 def tag(
@@ -128,10 +127,6 @@ def _journal(
     return ResultsJournal(out, "tag", settings, FileResult.from_json)
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _check(form: str, out: Path | None, resume: bool) -> None:
     if form == "parquet" and out is None:
         raise CycloptsError("--format parquet is for files: name one by --out")
@@ -149,4 +144,4 @@ def _known(out: Path, journal: ResultsJournal[FileResult] | None, found: Sequenc
 
 def _identity(labels: str | None) -> str | None:
     """Identity of --labels for the journal: the names, or the checksum of the file."""
-    return _checksum(Path(labels)) if labels is not None and names_file(labels) else labels
+    return sha256_of(Path(labels)) if labels is not None and names_file(labels) else labels

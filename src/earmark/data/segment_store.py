@@ -13,7 +13,7 @@ from earmark.data.clips import Clip, Dataset
 from earmark.data.segments import Encoder, SegmentedClip, SegmentTable
 from earmark.errors import DataError
 from earmark.labels import LabelSet
-from earmark.storage.files import atomic_write
+from earmark.storage.files import atomic_write, sha256_of
 
 FORMAT: Final = 1
 MANIFEST: Final = "segments.json"
@@ -89,7 +89,7 @@ def write_shard(
     with atomic_write(clips_file) as path:
         path.write_text(json.dumps(columns), encoding="utf-8")
     n_segments = sum(map(len, rows))
-    return StoredShard(file, len(clips), n_segments, _sha256(folder / file), _sha256(clips_file), tuple(skipped))
+    return StoredShard(file, len(clips), n_segments, sha256_of(folder / file), sha256_of(clips_file), tuple(skipped))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def open_table(folder: Path) -> SegmentTable:
 def is_whole(folder: Path, shard: StoredShard) -> bool:
     """Whether the files of a shard are there and have their checksums."""
     files = {folder / shard.file: shard.sha256, _clips_file(folder, shard.file): shard.clips_sha256}
-    return all(path.is_file() and _sha256(path) == expected for path, expected in files.items())
+    return all(path.is_file() and sha256_of(path) == expected for path, expected in files.items())
 
 
 def _clips_file(folder: Path, file: str) -> Path:
@@ -188,11 +188,6 @@ def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if block.shape != shape:
         raise DataError(f"{path}: segments of shape {shape} were expected, not {block.shape}; encode again")
     return block
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest(plan: Mapping[str, Any], shards: Sequence[StoredShard]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Verdicts of a person on the clips of a folder: confirmed, corrected, noise, deleted or set aside."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from earmark.errors import DataError
 from earmark.review.cutting import read_description
 from earmark.review.manifest import CutClip, read_manifest
 from earmark.review.names import NOISE, PLOTS, label_of
-from earmark.storage.files import walk
+from earmark.storage.files import sha256_of, walk
 
 Kind = Literal["confirmed", "corrected", "noise", "deleted", "aside"]
 
@@ -86,7 +85,7 @@ def _places(folder: Path, rows: list[CutClip]) -> tuple[dict[str, list[tuple[str
             by_content[row.sha256].append(row.name)
     others = []
     for top, path in unknown:
-        waiting = by_content.get(hashlib.sha256(path.read_bytes()).hexdigest())
+        waiting = by_content.get(sha256_of(path))
         if waiting:
             places[waiting.pop(0)].append((top, path))
         else:

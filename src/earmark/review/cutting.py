@@ -23,7 +23,7 @@ from earmark.review.manifest import CutClip, read_manifest, relative_path, write
 from earmark.review.names import clip_names, folder_of
 from earmark.review.sampling import band_of, by_key, sample
 from earmark.storage.differences import differences
-from earmark.storage.files import in_either_form, leftovers
+from earmark.storage.files import in_either_form, leftovers, sha256_of
 from earmark.storage.journal import Journal, open_journal
 from earmark.storage.json_files import write_json
 
@@ -247,8 +247,8 @@ def _cut_recording(
             results.append({"error": describe_error(error)})
             continue
         save_audio(out / row.clip, audio)  # a full disk ends the command, which then continues
-        digest = hashlib.sha256((out / row.clip).read_bytes()).hexdigest()
-        results.append({"recording": recording, "end": round(row.start + audio.duration, 6), "sha256": digest})
+        end = round(row.start + audio.duration, 6)
+        results.append({"recording": recording, "end": end, "sha256": sha256_of(out / row.clip)})
     return results
 
 

@@ -32,7 +32,7 @@ from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
-from earmark.storage.files import leftovers
+from earmark.storage.files import leftovers, sha256_of
 from earmark.storage.journal import open_journal
 from earmark.storage.json_files import write_json
 from earmark.training.batches import sound_or_error, unreadable_clips
@@ -138,9 +138,7 @@ def _engine(model: str | Network, device: str) -> tuple[Engine, Encoder, Network
     if isinstance(model, str) and model.endswith(".onnx"):
         path = hub.find_checkpoint(model)
         engine: Engine = hub.load(path, device=device).engine
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        network, name = None, path.name
+        sha256, network, name = sha256_of(path), None, path.name
     else:
         network = copy.deepcopy(model) if isinstance(model, Network) else hub.load_network(model)
         engine = TorchEngine(network.to(torch_device(device)))

@@ -1,6 +1,5 @@
 """Initial weights of a run: random, or from a checkpoint."""
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from earmark.errors import CheckpointError, counted
 from earmark.labels import LabelSet
 from earmark.model.head import Head, Stages
 from earmark.model.network import Network, NetworkConfig
+from earmark.storage.files import sha256_of
 from earmark.training.batches import WEIGHTS, derived_seed
 from earmark.training.settings import TrainConfig
 
@@ -132,8 +132,7 @@ def _source(config: TrainConfig, record: dict[str, Any], is_new: bool) -> tuple[
     if config.init is None or not (is_new or known is None):
         return None, ""
     path = hub.find_checkpoint(config.init, "torch")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     if known is not None and known["sha256"] != digest:
         raise CheckpointError(
             f"{config.init}: the run was started with another file (SHA-256 {known['sha256']}), this one has "

@@ -1,7 +1,6 @@
 """Soft targets: the scores that other taggers give the training clips."""
 
 import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from earmark.errors import ConfigError, DataError, Limit, check_settings, counte
 from earmark.labels import LabelSet
 from earmark.parallel.prefetch import in_threads
 from earmark.storage.differences import differences
+from earmark.storage.files import sha256_of
 from earmark.storage.journal import open_journal
 from earmark.training.batches import AnyTargets, Batch, sound_or_error
 from earmark.training.provenance import exact_sha256
@@ -87,8 +87,7 @@ class Teacher:
         names, digests = [], []
         for name in self.config.models:
             engine = hub.choose_engine(name, device=self._device)
-            with hub.find_checkpoint(name, engine).open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            digests.append(sha256_of(hub.find_checkpoint(name, engine)))
             names.append(Path(name).name)
         return {"models": names, "sha256": digests, "label_weight": self.config.label_weight}
 
