@@ -67,7 +67,10 @@ class StartTimes:
         self._zone = None if time_zone is None else zone_of(time_zone)
 
     def of(self, file: str) -> datetime | None:
-        """The start of a recording; None if its name has no valid stamp. Only the last part of the path counts."""
+        """The start of a recording; None if its name has no valid stamp.
+
+        The last part of the path counts; where the format contains a slash, the whole path.
+        """
         name = PurePath(file.replace("\\", "/"))
         time = self._stamp(name)
         if time is None or time.tzinfo is not None:

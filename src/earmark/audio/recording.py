@@ -1,4 +1,4 @@
-"""Recordings: decoding, resampling, and the only place where seconds meet samples."""
+"""Recordings: decoding, resampling, and the conversion of seconds to samples."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_CHANNELS = 1024
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
-    """The nearest sample; halves are rounded up. All times are rounded here.
+    """The nearest sample; halves are rounded up.
 
     >>> seconds_to_samples(2.5, 44100)
     110250

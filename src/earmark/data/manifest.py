@@ -46,11 +46,11 @@ def read_csv(path: Path | str, lenient: bool = False) -> Dataset:
     """The clips of a CSV file with the columns `path` and `labels`, and some optional ones.
 
     `path` is relative to the CSV file; `labels` are joined by `;`, or a printed list, and may be empty (no label
-    applies). Optional:
-    `onset` with `offset` or `duration`, in seconds, select a part of the file; `split`; `group`, the source that clips
-    share; `known`, the labels that somebody looked for in the clip (the others are unknown; empty means all). Other
-    columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id is its path, followed
-    by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a column `splt`.
+    applies). Optional are `onset` with `offset` or `duration`, in seconds, which select a part of the file; `split`;
+    `group`, the source that clips share; and `known`, the labels that somebody looked for in the clip (the others are
+    unknown; empty means all). Other columns are ignored. Commas, semicolons or tabs separate the columns. A clip's id
+    is its path, followed by `@` and the onset if there is one. An `EarmarkWarning` reports likely typos, such as a
+    column `splt`.
 
     Args:
         path: The CSV file.

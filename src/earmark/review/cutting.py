@@ -207,8 +207,10 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder / DESCRIPTION}: clips of format {FORMAT} were expected")
         return dict(about)
     except FileNotFoundError:
-        state = "are unfinished: the `earmark clips` that began them continues" if (folder / JOURNAL).exists() else ""
-        raise DataError(f"{folder}: {f'its clips {state}' if state else 'no folder of `earmark clips`'}") from None
+        if (folder / JOURNAL).exists():
+            text = "unfinished; run the same `earmark clips` command again to finish it"
+            raise DataError(f"{folder}: {text}") from None
+        raise DataError(f"{folder}: no folder of `earmark clips`") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / DESCRIPTION}: damaged ({error!r}); cut the clips again") from error
 
