@@ -334,6 +334,7 @@ FAULTS = [
     ("jsonl", '{"file": "a.wav", "onset": 1}\n', "line 1: needs the values file, .* lacks offset"),
     ("jsonl", '{"file": null, "onset": 1, "offset": 2, "label": "dog"}\n', "line 1: no file name"),
     ("jsonl", f'{{"file": "a.wav", "onset": 1{400 * "0"}, "offset": 2, "label": "dog"}}\n', "line 1: expected"),
+    ("jsonl", '{"file": " ", "onset": null, "offset": null, "label": null}\n', "line 1: no file name"),
     ("csv", "file,onset,offset,label\n,1,2,dog\n", "line 2, column file: no file name"),
     ("jsonl", "{\n", "line 1: expected the values file"),
     ("parquet", "PAR1", "cannot be read as Parquet"),
@@ -365,6 +366,8 @@ def test_a_raven_table_of_faulty_rows_alone_names_no_recording(tmp_path):
     faulty = []
     assert list(FORMATS["raven"].read(tmp_path / "a.txt", faulty=faulty.append)) == []
     assert len(faulty) == 1
+    (tmp_path / "a.txt").write_text(f"{RAVEN_HEADER}1\t1\t2\tdog\tmore\n")
+    assert list(FORMATS["raven"].read(tmp_path / "a.txt", faulty=faulty.append)) == []
 
 
 def test_the_other_rows_of_a_faulty_table_are_read(tmp_path):

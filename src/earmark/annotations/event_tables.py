@@ -137,7 +137,7 @@ def parquet_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
 
 
 def _located(row: Any, place: str) -> Located:
-    if not isinstance(row["file"], str) or not row["file"]:
+    if not isinstance(row["file"], str) or not row["file"].strip():
         raise DataError("no file name")
     if row["onset"] is None and row["offset"] is None and row["label"] is None:
         return Located(row["file"], None, place)

@@ -83,7 +83,13 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
     seen: set[tuple[str, str, float, float, str]] = set()
     only: str | None = None
     is_empty = True
-    for row in read_rows(path, (_BEGIN, _END), faulty):
+
+    def note(error: AnnotationError) -> None:
+        nonlocal is_empty
+        is_empty = False
+        faulty(error)
+
+    for row in read_rows(path, (_BEGIN, _END), note):
         is_empty = False
         column = label_column or _label_column(row)
         if column.lower() not in row.cells:
