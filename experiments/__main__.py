@@ -88,7 +88,8 @@ COMMANDS: Final = {
         "Train the network of earmark-esc50 further, with a published network as teacher.",
         "Writes results/esc50-student.md and .json. AUDIO, MODEL and SHIPPED are those of esc50-head. WORK receives "
         "the model that ships, earmark-esc50.safetensors and .onnx, in a folder of its own. Interrupted, the same "
-        "command resumes. Without arguments it writes the page again from results/esc50-student.json.",
+        "command resumes. `--ship before` ships the network of the recipe esc50, its head trained further. Without "
+        "arguments the command writes the page again from results/esc50-student.json.",
         "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work1/final/last.safetensors work3",
         "esc50-student",
     ),

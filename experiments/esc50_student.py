@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cyclopts import CycloptsError
 
 from earmark.data import open_data
 from earmark.storage.json_files import write_json
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps
-from experiments.free_audio import NOTHING, Recording, read_index, write_clips
+from experiments.free_audio import NOTHING, SHARE_ALIKE, Recording, read_index, write_clips
 from experiments.scenes import path_of
 from experiments.steps import RESULTS, earmark, resume
 
@@ -58,6 +58,7 @@ def esc50_student(
     work: Path | None = None,
     *,
     only: str | None = None,
+    ship: Literal["before", "student"] = "student",
 ) -> None:
     """Train the network of earmark-esc50 further, with a published network as teacher.
 
@@ -70,6 +71,7 @@ def esc50_student(
         work: Folder for tables, soundscapes, runs and models.
         only: Train and measure one network, `before`, `student` or `teacher`, or train `shipped`, and stop;
             so two processes can share the work.
+        ship: Network that ships: `before`, the one of the recipe esc50, or `student`.
     """
     given = (bank, audio, teacher, model, shipped, work)
     if only is not None and only not in (*NAMES, "shipped"):
@@ -95,7 +97,7 @@ def esc50_student(
             steps.figures(only)
             return
         write_json(KEPT, steps.all_figures())
-        steps.ship()
+        steps.ship(ship)
     elif any(value is not None for value in given):
         raise CycloptsError(
             "BANK, AUDIO, TEACHER, MODEL, SHIPPED and WORK were expected, or none of them to write the page again"
@@ -129,9 +131,9 @@ class _Steps:
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
-    def ship(self) -> None:
-        """Trains the head of the student that ships; its folder receives earmark-esc50.safetensors and .onnx."""
-        self._heads("student").ship(str(self.network("shipped")))
+    def ship(self, name: str) -> None:
+        """Trains the head of the network that ships; its folder receives earmark-esc50.safetensors and .onnx."""
+        self._heads(name).ship(str(self.shipped if name == "before" else self.network("shipped")))
 
     def network(self, name: str) -> Path:
         """The model of a network, after its training."""
@@ -226,4 +228,10 @@ def page(found: Mapping[str, Any]) -> str:
     text += "|---" * (1 + len(shown)) + "|\n"
     for change in next(iter(shown.values())):
         text += f"| {change} | {' | '.join(format(row[change]['top1'], '.3f') for row in shown.values())} |\n"
-    return text + f"\nOther sounds came from {', '.join(found['sources'])}.\n"
+    text += f"\nOther sounds came from {', '.join(found['sources'])}.\n"
+    if any(source.startswith(SHARE_ALIKE) for source in found["sources"]):
+        text += (
+            f"\nThe student does not ship: it also learned from {', '.join(SHARE_ALIKE)}, which is CC BY-SA 4.0 as a "
+        )
+        text += "collection. The command now leaves these recordings out.\n"
+    return text

@@ -19,6 +19,10 @@ _MUSIC: Final = ("salamander_piano", "sonicpi_samples")
 _LABELS_OF_MUSIC: Final = ("music", "trumpet")
 
 
+SHARE_ALIKE: Final = ("cdda_ccsounds",)
+"""Sources that are CC BY-SA 4.0 as collections, whatever the list says of single recordings."""
+
+
 class Recording(NamedTuple):
     """A row of the list."""
 
@@ -42,9 +46,8 @@ def read_index(folder: Path) -> list[Recording]:
 def _recordings(folder: Path, rows: "csv.DictReader[str]") -> Iterator[Recording]:
     for row in rows:
         path = folder / row["file"]
-        yield Recording(
-            path, row["source"], row["licence"], row["label"], row["group"], split_of(row["group"]), kind_of(row)
-        )
+        licence = "CC BY-SA 4.0" if row["source"] in SHARE_ALIKE else row["licence"]
+        yield Recording(path, row["source"], licence, row["label"], row["group"], split_of(row["group"]), kind_of(row))
 
 
 def split_of(group: str) -> str:

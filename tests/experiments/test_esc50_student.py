@@ -44,3 +44,9 @@ def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.Capture
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
     assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
+
+
+def test_a_student_of_share_alike_recordings_does_not_ship() -> None:
+    networks = {name: {"rows": [row(AS_TRAINED, 0.5)], "commit": "0", "clips seen by the model": 1} for name in NAMES}
+    text = page({"teacher": "t", "n_others": 1, "sources": ["cdda_ccsounds (CC0)"], "networks": networks})
+    assert "The student does not ship: it also learned from cdda_ccsounds" in text
