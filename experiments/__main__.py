@@ -94,7 +94,7 @@ COMMANDS: Final = {
         "esc50-student",
     ),
     "strangers": (
-        "Count right first tags on recordings of other projects, whose names say what they are.",
+        "Count right first tags on recordings from other projects, labelled by their names.",
         "Writes results/strangers.md and .json. AUDIO is that of esc50-head. Without arguments it writes the page "
         "again from results/strangers.json.",
         "strangers recordings earmark-esc50 mn04_as_mAP_432.pt",

@@ -129,7 +129,7 @@ class _Student:
         }
 
     def _with_thresholds(self) -> Network:
-        """The student calibrated to the teacher's tags of held-out recordings, as if they were true."""
+        """Calibrates the student on held-out recordings; the teacher's tags count as true labels."""
         held_out = [row for row in self.recordings if row.split == "valid"]
         tagger = hub.load(self.teacher)
         rows = []
@@ -198,7 +198,10 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
         text += f"more; mean absolute difference of scores {run['mean_absolute_difference']:.4f}. "
         text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits. {len(run['known'])} "
-        text += f"labels reach {LOWEST:g} and have thresholds: {', '.join(run['known'])}.\n\n"
+        text += (
+            f"labels have an average precision of {LOWEST:g} or more against the teacher. Only these have thresholds: "
+        )
+        text += f"{', '.join(run['known'])}.\n\n"
     text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"
     for run in runs:
         for kind, row in run["kinds"].items():

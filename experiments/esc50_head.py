@@ -49,7 +49,7 @@ N_CROPS: Final = 2
 AS_TRAINED: Final = "as trained"
 THRESHOLDS: Final = "thresholds alone"
 FURTHER: Final = "head trained further, without speech and music"
-WITH_NOTHING: Final = "head trained further, speech and music as nothing"
+WITH_NOTHING: Final = "head trained further, with speech and music"
 
 
 def esc50_head(

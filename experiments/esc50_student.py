@@ -1,9 +1,9 @@
 """Writes results/esc50-student.md and .json: the network of earmark-esc50, trained further with a teacher.
 
-The teacher is a head with ESC-50's labels on a frozen published network. Recordings of speech and music taught it that
-they have none of these labels. Its student starts from a model of the recipe `esc50`. It learns from the same clips,
-from freely licensed recordings of other sounds, and from a variant of each of them under other recording conditions.
-Each network also gets a head by the steps of `esc50-head`.
+The teacher is a head with ESC-50's labels on a frozen published network. It was also trained on recordings of speech
+and music, which have none of these labels. Its student starts from a model of the recipe `esc50`. It learns from the
+same clips, from freely licensed recordings of other sounds, and from a variant of each of them under other recording
+conditions. Each network also gets a head by the steps of `esc50-head`.
 """
 
 import json
@@ -40,7 +40,7 @@ LABEL_WEIGHT: Final = 0.5
 N_CROPS: Final = 2
 """Crops of each clip that the head of the teacher is trained on."""
 SHARE_OF_NOTHING: Final = 3
-"""The student has one of so many recordings of speech and music."""
+"""Step between the recordings of speech and music that the student learns from."""
 NAMES: Final = {
     "before": "recipe esc50",
     "student": "trained further with a teacher",
@@ -85,8 +85,7 @@ def esc50_student(
         and work is not None
     ):
         work.mkdir(parents=True, exist_ok=True)
-        # a share-alike licence would pass to the model
-        recordings = [row for row in read_index(audio.resolve()) if "SA" not in row.licence]
+        recordings = read_index(audio.resolve())
         steps = _Steps(
             bank.resolve(), recordings, teacher.resolve(), model.resolve(), shipped.resolve(), work.resolve()
         )
@@ -117,7 +116,7 @@ class _Steps:
     work: Path
 
     def all_figures(self) -> dict[str, Any]:
-        """The figures of all networks on fold 5, and what the student learned from beside ESC-50."""
+        """The figures of all networks on fold 5, and the student's other sources."""
         sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
         facts = {"teacher": self.teacher.name, "n_others": sources.total(), "sources": sorted(sources)}
         return {**facts, "networks": {name: self.figures(name) for name in NAMES}}
@@ -174,10 +173,14 @@ class _Steps:
         return [(path_of(clip), ";".join(clip.labels), "train", f"esc50 {clip.group}") for clip in clips]
 
     def _nothing(self) -> list[Recording]:
-        return [row for row in self.recordings if row.split == "train" and row.kind in NOTHING]
+        return [row for row in self._free() if row.kind in NOTHING]
 
     def _others(self) -> list[Recording]:
-        return [row for row in self.recordings if row.split == "train" and row.kind not in NOTHING]
+        return [row for row in self._free() if row.kind not in NOTHING]
+
+    def _free(self) -> list[Recording]:
+        """The recordings to learn from; a share-alike licence would pass to the model."""
+        return [row for row in self.recordings if row.split == "train" and "SA" not in row.licence]
 
     def _heads(self, name: str) -> HeadSteps:
         work = self.work / f"{name}-head"
@@ -200,13 +203,20 @@ def page(found: Mapping[str, Any]) -> str:
     text += f"{found['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
     text += "speech and music, and a variant of each under other recording conditions.\n"
     text += f"- {NAMES['teacher']}: {found['teacher']} with a head for ESC-50's labels.\n\n"
-    text += "A head that was trained further learned from soundscapes, from speech and music as nothing, and from a "
-    text += "variant of each clip ([the steps](esc50-head.md)). Its thresholds were fitted to fold 5 and to held-out "
     text += (
-        "speech and music, those of the other rows of the same network to fold 5 alone. Precision and recall are on "
+        "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
     )
-    text += "the same clips of fold 5 and therefore optimistic. False tags a recording are those at the model's own "
-    text += "thresholds, on other held-out recordings: " + " and ".join(f"{n} of {k}" for k, n in n_clips.items())
+    text += (
+        "of the labels, and from a variant of each clip ([the steps](esc50-head.md)). Its thresholds were fitted to "
+    )
+    text += (
+        "fold 5 and to held-out speech and music, like those of the last row. The thresholds of the other rows were "
+    )
+    text += (
+        "fitted to fold 5 alone. Precision and recall are on the same clips of fold 5 and therefore optimistic. False "
+    )
+    text += "tags a recording are those at the model's own thresholds, on other held-out recordings: "
+    text += " and ".join(f"{n} of {kind}" for kind, n in n_clips.items())
     text += ". One seed.\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
     text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
     for (name, variant), row in rows.items():

@@ -1,4 +1,4 @@
-"""Writes results/strangers.md and .json: first tags on recordings of other projects, whose names say what they are."""
+"""Writes results/strangers.md and .json: first tags on recordings from other projects, labelled by their names."""
 
 import json
 from collections import defaultdict
@@ -21,7 +21,7 @@ from experiments.steps import RESULTS, commit
 
 KEPT: Final = RESULTS / "strangers.json"
 FEWEST: Final = 3
-"""Recordings that a label needs to count in the mean over labels."""
+"""Least number of recordings of a label in the mean over labels."""
 NAMES: Final[Mapping[str, str]] = {
     "dog": "dog; dog bark; puppy bark; village / dogbark",
     "rooster": "rooster; village / rooster",
@@ -124,16 +124,25 @@ def page(found: Mapping[str, Any]) -> str:
     """The page: means, then each label."""
     models = found["models"]
     text = "# First tags on recordings of other projects\n\nWritten by `python -m experiments strangers`, commit "
-    text += f"{found['commit']}. The recordings are freely licensed sounds of games, instruments and field recordings. "
-    text += "Their names say what they are; nobody listened to all of them. A cell is the share of recordings whose "
-    text += "first tag among ESC-50's labels is right; of networks with AudioSet's labels the nearest ones count. "
-    text += "Held-out recordings are of groups that were in no training of this project, with or without labels.\n\n"
-    text += "| model | recordings | mean over labels | of all | held out | mean over labels | of all |\n"
+    text += (
+        f"{found['commit']}. The recordings are freely licensed: sounds from games, sounds of instruments, and field "
+    )
+    text += (
+        "recordings. Their names say what they are; nobody listened to all of them. A cell is the share of recordings "
+    )
+    text += (
+        "whose first tag among ESC-50's labels is right. For networks with AudioSet's labels, the nearest labels of "
+    )
+    text += (
+        "AudioSet stand for each label of ESC-50. Held-out recordings are of groups that were in no training of this "
+    )
+    text += "project, with or without labels.\n\n| model | recordings | mean over labels | share of all "
+    text += "| held-out recordings | mean over labels | share of all |\n"
     text += "|---|---|---|---|---|---|---|\n"
     for name, groups in models.items():
         cells = [f"{count(own)} | {mean_over_labels(own):.3f} | {over_all(own):.3f}" for own in groups.values()]
         text += f"| {name} | {' | '.join(cells)} |\n"
-    text += f"\nThe mean over labels has the labels with {FEWEST} recordings or more.\n\n| label | recordings |"
+    text += f"\nThe mean over labels takes only labels with {FEWEST} recordings or more.\n\n| label | recordings |"
     text += "".join(f" {name} |" for name in models) + "\n|---|---" + "|---" * len(models) + "|\n"
     for label, row in next(iter(models.values()))["all"].items():
         shares = " | ".join(f"{groups['all'][label]['right']:.2f}" for groups in models.values())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -34,7 +35,15 @@ def _cache(typechecker: str, /, path: str, *more: Any, **options: Any) -> str:
     return cache_from_source(path, *more, **options)
 
 
+def _keep_bytecode(self: SourceFileLoader, source_path: str, cache_path: str, data: bytes) -> None:
+    # threads that import at once may undo each other's patch; then instrumented code would get the plain name, and
+    # every process without jaxtyping's hook would fail to import it
+    if ".opt-jaxtyping" in cache_path:
+        SourceFileLoader._cache_bytecode(self, source_path, cache_path, data)
+
+
 _import_hook._optimized_cache_from_source = _cache
+_import_hook._JaxtypingLoader._cache_bytecode = _keep_bytecode
 # modules that run in the light install name these shapes in annotations only and do not import them
 for _shape in ("Bool", "Float", "Float32", "Int", "Int16", "Num"):
     setattr(builtins, _shape, getattr(jaxtyping, _shape))

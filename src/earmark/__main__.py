@@ -24,7 +24,10 @@ def run() -> int:
 
 
 def _open_closed_streams() -> None:
-    """Opens standard streams that the caller closed, so that no file gets their descriptors and writing is no error."""
+    """Opens the null device for each standard stream that the caller closed.
+
+    Otherwise a file opened later would get its descriptor, and writing would fail.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)

@@ -133,7 +133,7 @@ def test_errors_name_flags_not_settings(tmp_path: Path, clips: Path, capfd: Capt
     (tmp_path / "clips" / "dog").mkdir(parents=True)
     (tmp_path / "clips" / "dog" / "1.wav").write_bytes(b"nothing")
     assert cli.main([words[0], f"folder:{tmp_path / 'clips'}", *words[2:-1], *SMALL]) == 1
-    assert "repair or remove them, or train without them (--skip-bad)" in capfd.readouterr().err
+    assert "repair or remove it, or train without it (--skip-bad)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

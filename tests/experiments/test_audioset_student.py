@@ -54,7 +54,11 @@ def test_the_page_shows_the_agreement_of_each_seed() -> None:
     run["kinds"] = {"music": {"n_labels": 2, "mAP": 0.25, "mean_absolute_difference": 0.02}}
     text = page([{**run, "seed": 0}, {**run, "seed": 1}])
     assert "mAP 0.700 over the 3 labels" in text and "1,200 parameters, 2.1 MB in 8 bits" in text
-    assert "1 labels reach 0.5 and have thresholds: Dog." in text and "| 1 | music | 2 | 0.250 | 0.0200 |" in text
+    assert (
+        "1 labels have an average precision of 0.5 or more against the teacher. Only these have thresholds: Dog."
+        in text
+        and "| 1 | music | 2 | 0.250 | 0.0200 |" in text
+    )
 
 
 def test_a_missing_folder_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

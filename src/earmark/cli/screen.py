@@ -223,7 +223,7 @@ def check_files(out: Path | None, plot: Path | None, inputs: Sequence[Path | str
     """Checks --out and --plot before the work starts.
 
     Raises:
-        CycloptsError: The suffix of --plot is not of a picture, --out or --plot is an input, or both are the same file.
+        CycloptsError: --plot has no suffix of a picture, --out or --plot is an input, or they are the same file.
         EarmarkError: matplotlib is not installed.
     """
     refuse_overwriting(out, inputs)

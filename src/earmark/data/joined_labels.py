@@ -40,7 +40,7 @@ def split_cell(text: str) -> tuple[str, ...]:
 
 
 def join_labels(labels: Iterable[str]) -> str:
-    """The different ones of the labels in one cell, as `split_cell` reads them.
+    """The labels without repetitions as the text of one cell, which `split_cell` reads.
 
     >>> join_labels(["dog", "rain", "dog"]), join_labels(["[bell]"])
     ('dog;rain', "['[bell]']")

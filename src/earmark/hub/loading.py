@@ -97,10 +97,10 @@ def choose_engine(
     engine: EngineName = "auto",
     device: str = "auto",
 ) -> EngineName:
-    """The engine for which `load` looks for a file: PyTorch where `auto` cannot be ONNX Runtime, else as given.
+    """The engine whose file `load` opens: PyTorch if `auto` cannot be ONNX Runtime with these settings, else as given.
 
     Args:
-        name_or_path: As for `load`, like the other arguments.
+        name_or_path: This and the other arguments are those of `load`.
 
     Raises:
         ConfigError: There is no such device.

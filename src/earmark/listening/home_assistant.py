@@ -34,7 +34,7 @@ class Mqtt:
         url: The broker, as `mqtt://USER:PASSWORD@HOST:PORT`, or mqtts for TLS.
         topic: Prefix of the topics.
         labels: Labels that are described at the start.
-        names: All labels that may sound; those that would share a topic get a part of a hash.
+        names: All labels that may sound; labels with the same topic get different suffixes.
         report: Takes a line about trouble with the broker.
 
     Raises:
@@ -210,7 +210,7 @@ def slug(text: str) -> str:
 
 
 def slugs(texts: Iterable[str]) -> dict[str, str]:
-    """The slug of each text; those that would share one get a part of a hash.
+    """The slug of each text; texts with the same slug get different suffixes, parts of their hashes.
 
     >>> slugs(["dog bark", "dog_bark", "Rain"])
     {'dog bark': 'dog_bark_e929d0', 'dog_bark': 'dog_bark_b17abb', 'Rain': 'rain'}

@@ -17,7 +17,7 @@ class ServeSettings:
     max_size: Annotated[float, Limit(above=0)] = 512.0
     """Largest upload in MB."""
     max_duration: Annotated[float, Limit(above=0, at_most=64_800)] = 7200.0
-    """Longest recording in seconds; decoding stops there. The page's WAV file holds 18 hours."""
+    """Longest recording in seconds; decoding stops there. At most 18 hours, as the page plays a WAV file."""
     time_limit: Annotated[float, Limit(above=0)] = 600.0
     """Seconds that a request may wait and compute."""
     upload_timeout: Annotated[float, Limit(above=0)] = 20.0

@@ -91,7 +91,7 @@ class TrainConfig(RecordingConditions):
     encoded_crops: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
     """With a frozen backbone, crops of each clip to encode: the whole clip, then random ones of half of it or more."""
     pooling: Annotated[PoolingName, Topic.NETWORK] = "gmap"
-    """Segments are pooled, then classified; from instance_max on, they are classified, then pooled."""
+    """Poolings before instance_max pool the segments, then classify; the others classify each segment, then pool."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64

@@ -53,20 +53,20 @@ def _n_pairs(true: Sequence[TrueEvent], detected: Sequence[TrueEvent], collar: f
     fitting = []
     for event in true:
         late = max(collar, OFFSET_SHARE * (event.offset - event.onset))
-        is_early = np.round(np.abs(onsets - event.onset), DECIMALS) <= collar
-        is_late = np.round(np.abs(offsets - event.offset), DECIMALS) <= late
-        fitting.append(np.flatnonzero(is_early & is_late).tolist())
+        onset_fits = np.round(np.abs(onsets - event.onset), DECIMALS) <= collar
+        offset_fits = np.round(np.abs(offsets - event.offset), DECIMALS) <= late
+        fitting.append(np.flatnonzero(onset_fits & offset_fits).tolist())
     partner: dict[int, int] = {}
     return sum(_augment(i, fitting, partner) for i in range(len(true)))
 
 
 def _augment(start: int, fitting: Sequence[Sequence[int]], partner: dict[int, int]) -> bool:
-    """Finds a detection for one more true event; others may change theirs for it.
+    """Matches one more true event to a detection; true events matched before may get another one. False: there is none.
 
     Args:
         start: The true event.
         fitting: The detections that each true event may have.
-        partner: The true event of each detection that has one; changed where there is a detection.
+        partner: The true event matched to each detection; updated on success.
     """
     seen: set[int] = set()
     path = [(start, iter(fitting[start]))]
