@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from cyclopts import CycloptsError
 
 from earmark.data import open_data
+from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps
 from experiments.free_audio import NOTHING, SHARE_ALIKE, Recording, read_index, write_clips
@@ -117,16 +118,18 @@ class _Steps:
 
     def all_figures(self) -> dict[str, Any]:
         """The figures of all networks on fold 5, and the student's other sources."""
-        sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
-        facts = {"teacher": self.teacher.name, "n_others": sources.total(), "sources": sorted(sources)}
-        return {**facts, "networks": {name: self.figures(name) for name in NAMES}}
+        networks = {name: self.figures(name) for name in NAMES}
+        facts = {name: networks["student"].pop(name) for name in ("n_others", "sources")}
+        return {"teacher": self.teacher.name, **facts, "networks": networks}
 
     def figures(self, name: str) -> dict[str, Any]:
         """The figures of one network on fold 5, as it was trained and with its head trained further; kept in WORK."""
         kept = self.work / f"{name}-figures.json"
         if not kept.exists():
             variants = (AS_TRAINED, THRESHOLDS if name == "teacher" else WITH_NOTHING)
-            write_json(kept, self._heads(name).figures((0,), variants))
+            sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
+            facts = {"n_others": sources.total(), "sources": sorted(sources)} if name == "student" else {}
+            write_json(kept, {**self._heads(name).figures((0,), variants), **facts})
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
@@ -165,7 +168,12 @@ class _Steps:
         recordings = (*self._others(), *self._nothing()[::SHARE_OF_NOTHING])
         unlabelled = [(row.path, "", "train", row.group) for row in recordings]
         table = f"student{''.join(folds)}.csv"
-        write_clips([*self._labelled(folds), *unlabelled], self.work / table)
+        path = self.work / table
+        before = path.read_bytes() if path.exists() else None
+        write_clips([*self._labelled(folds), *unlabelled], path)
+        if before is not None and before != path.read_bytes():
+            path.write_bytes(before)
+            raise ConfigError(f"{path}: lists other clips than this call would train on; take another folder", "work")
         return table
 
     def _labelled(self, folds: tuple[str, ...]) -> list[tuple[Path, str, str, str]]:

@@ -7,7 +7,8 @@ import pytest
 from experiments.__main__ import main
 from experiments.degraded import DEGRADATIONS
 from experiments.esc50_head import AS_TRAINED, THRESHOLDS, WITH_NOTHING
-from experiments.esc50_student import NAMES, page
+from experiments.esc50_student import NAMES, _Steps, page
+from experiments.free_audio import Recording
 
 
 def row(variant: str, top1: float) -> dict[str, object]:
@@ -50,3 +51,18 @@ def test_a_student_of_share_alike_recordings_does_not_ship() -> None:
     networks = {name: {"rows": [row(AS_TRAINED, 0.5)], "commit": "0", "clips seen by the model": 1} for name in NAMES}
     text = page({"teacher": "t", "n_others": 1, "sources": ["cdda_ccsounds (CC0)"], "networks": networks})
     assert "The student does not ship: it also learned from cdda_ccsounds" in text
+
+
+def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: Path) -> None:
+    rows = [("other", "train"), ("music", "train"), ("music", "test")]
+    recordings = [
+        Recording(tmp_path / "a.wav", "s", licence, "x", "g", split, kind)
+        for licence in ("CC0", "CC BY-SA 3.0")
+        for kind, split in rows
+    ]
+    steps = _Steps(tmp_path, recordings, tmp_path, tmp_path, tmp_path, tmp_path)
+    assert [(row.kind, row.licence) for row in (*steps._others(), *steps._nothing())] == [
+        ("other", "CC0"),
+        ("music", "CC0"),
+    ]
+    assert sum(row.split == "test" for row in steps.recordings) == 2

@@ -193,3 +193,8 @@ def test_without_a_broker_nothing_waits() -> None:
 def test_invalid_addresses_and_topics_are_refused(url: str, topic: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Mqtt(url, topic, [], [], pytest.fail)
+
+
+def test_slugs_differ_whatever_the_labels_are():
+    names = ["dog bark", "dog_bark", "dog_bark_e929d0", "Dog bark"]
+    assert len({*home_assistant.slugs(names).values()}) == len(names)

@@ -216,8 +216,9 @@ def slugs(texts: Iterable[str]) -> dict[str, str]:
     {'dog bark': 'dog_bark_e929d0', 'dog_bark': 'dog_bark_b17abb', 'Rain': 'rain'}
     """
     found = {text: slug(text) for text in texts}
-    counts = Counter(found.values())
-    return {text: one if counts[one] == 1 else _with_hash(one, text) for text, one in found.items()}
+    while repeated := {one for one, count in Counter(found.values()).items() if count > 1}:
+        found = {text: _with_hash(one, text) if one in repeated else one for text, one in found.items()}
+    return found
 
 
 def _with_hash(found: str, text: str) -> str:
