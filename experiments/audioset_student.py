@@ -49,9 +49,9 @@ STUDENT: Final[Mapping[str, Any]] = {
 }
 """Settings of the training."""
 LOWEST: Final = 0.5
-"""Average precision against the teacher from which a label has a threshold."""
+"""Least average precision against the teacher of a label that has a threshold."""
 FEWEST: Final = 3
-"""Held-out clips with a label that this takes."""
+"""Least number of held-out clips that have such a label."""
 _STARTS: Final = {
     "human sounds": "Speech",
     "animals": "Animal",

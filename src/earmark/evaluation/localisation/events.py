@@ -61,7 +61,9 @@ def _n_pairs(true: Sequence[TrueEvent], detected: Sequence[TrueEvent], collar: f
 
 
 def _augment(start: int, fitting: Sequence[Sequence[int]], partner: dict[int, int]) -> bool:
-    """Matches one more true event to a detection; true events matched before may get another one. False: there is none.
+    """Matches one more true event to a detection; true events matched before may get another one.
+
+    Returns whether it succeeded.
 
     Args:
         start: The true event.
