@@ -16,8 +16,8 @@ from cyclopts import CycloptsError, Parameter
 from earmark import hub
 from earmark.data import Dataset, open_data
 from earmark.evaluation.report import evaluate
+from earmark.model.head_settings import PoolingName
 from earmark.training import TrainConfig, train
-from earmark.training.choices import PoolingName
 from earmark.training.encoding import encode
 from experiments import esc50_model
 from experiments.steps import RESULTS, commit, earmark

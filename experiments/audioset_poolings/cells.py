@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from earmark.training.choices import PoolingName
+from earmark.model.head_settings import PoolingName
 from earmark.training.recipes import recipe
 from earmark.training.settings import TrainConfig
 from experiments.table1.profiles import ABLATIONS, POOLING_CELLS

@@ -25,13 +25,13 @@ from earmark.inference.tagger import Tagger
 from earmark.inference.timeline import Timeline
 from earmark.inference.torch_engine import TorchEngine
 from earmark.model.frontend import mel_edges
+from earmark.model.head_settings import PoolingName
 from earmark.model.network import Network
 from earmark.parallel.interrupts import sigterm_as_interrupt
 from earmark.parallel.pool import Death, Pool
 from earmark.parallel.processors import n_processors
 from earmark.plots import Span, Spectrogram, plot_scene, require_matplotlib
 from earmark.training import TrainConfig, TrainingInterrupted, train
-from earmark.training.choices import PoolingName
 
 POOLINGS: Final[Mapping[str, PoolingName]] = {"GMAP": "gmap", "mean pooling": "mean"}
 """The compared poolings: displayed name and name in `earmark.model.pooling.POOLINGS`."""

@@ -7,12 +7,13 @@ import sys
 from dataclasses import fields
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 
 from earmark.errors import ConfigError
 from earmark.model.backbones import BACKBONES
+from earmark.model.head_settings import PoolingName
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig, choices, conditions, settings
 from earmark.training.choices import Topic
@@ -91,8 +92,8 @@ def test_every_setting_is_documented_and_every_pooling_can_be_set():
         if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
     ]
     assert documented == [entry.name for entry in fields(TrainConfig)]
-    assert choices.PoolingName.__args__ == tuple(POOLINGS)
-    assert choices.BackboneName.__args__ == tuple(BACKBONES)
+    assert get_args(PoolingName) == tuple(POOLINGS)
+    assert get_args(choices.BackboneName) == tuple(BACKBONES)
 
 
 def test_clips_that_are_read_once_have_a_reader_without_workers():

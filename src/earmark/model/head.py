@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -15,56 +15,20 @@ from torch import Tensor, nn
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.labels import LabelSet
 from earmark.model.backbones.layers import dropout
-from earmark.model.pooling import POOLINGS, AttentionFunction, Pooling
+from earmark.model.head_settings import HeadSettings
+from earmark.model.pooling import POOLINGS, Pooling
 from earmark.storage.files import atomic_write
 
-ClassifierActivation = Literal["relu", "hardswish"]
 FORMAT: Final = 1
 """Format number of checkpoints; a reader refuses a higher one."""
 
 
 @dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(HeadSettings):
     """Architecture of a head; the defaults are the paper's, for segments of 512 channels."""
 
     n_channels: Annotated[int, Limit(at_least=1)] = 512
     """Width of the segments that come in."""
-    perceptron_layers: Annotated[int, Limit(at_least=0)] = 0
-    """Layers of the perceptron before the pooling; 0 is no perceptron."""
-    perceptron_width: Annotated[int, Limit(at_least=1)] = 512
-    """Width of each of these layers."""
-    perceptron_norm: bool = False
-    """Whether each of these layers has batch norm before its ReLU."""
-    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.0
-    """Dropout after each of these layers."""
-    pooling: str = "gmap"
-    """Name of the pooling, a key of `POOLINGS`."""
-    n_heads: Annotated[int, Limit(at_least=1)] = 4
-    """Number of GMAP's attention heads; other poolings ignore it."""
-    gate: bool = True
-    """Whether GMAP has its gate (eq. 11)."""
-    deviation: bool = True
-    """Whether GMAP pools deviations in addition to means (eq. 10)."""
-    attention_width: Annotated[int, Limit(at_least=1)] = 128
-    """Width of the two layers of gated attention."""
-    attention_function: AttentionFunction = "sigmoid"
-    """Function that makes the weights of decision-level, feature-level and multi-level attention."""
-    n_levels: Annotated[int, Limit(at_least=1)] = 1
-    """Layers of the perceptron, from the last one back, that multi-level attention pools."""
-    sharpness: Annotated[float, Limit(above=0)] = 5.0
-    """Sharpness of log-sum-exp pooling: near the mean if small, near the maximum if large."""
-    group_size: Annotated[int, Limit(at_least=2)] = 3
-    """Neighbouring segments in a group of hierarchical pooling."""
-    classifier_layers: Literal[1, 2] = 2
-    """Layers of the classifier; the paper has 2."""
-    classifier_norm: bool = False
-    """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
-    classifier_activation: ClassifierActivation = "relu"
-    """Activation between the classifier's two layers. hardswish has its dropout behind it, as in MobileNetV3."""
-    classifier_width: Annotated[int | None, Limit(at_least=1)] = None
-    """Width between the classifier's two layers; by default that of a segment."""
-    dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
-    """Dropout of the classifier, before its first layer, or before its last one behind hardswish."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +15,8 @@ from earmark.errors import CheckpointError, ConfigError, DataError, Limit, check
 from earmark.labels import LabelSet
 from earmark.model.backbones import BACKBONES
 from earmark.model.frontend import FrontendConfig, LogMel
-from earmark.model.head import FORMAT, ClassifierActivation, Head, HeadConfig, Stages
-from earmark.model.pooling import AttentionFunction
+from earmark.model.head import FORMAT, Head, HeadConfig, Stages
+from earmark.model.head_settings import HeadSettings
 from earmark.storage.files import utf8_name
 
 _ENCODER: Final = ("frontend.", "backbone.")
@@ -25,7 +25,7 @@ _ENCODER_SETTINGS: Final = ("frontend", "backbone", "width", "partial_segments")
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(HeadSettings):
     """Architecture of a network; the defaults are the paper's GMAP."""
 
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
@@ -36,42 +36,8 @@ class NetworkConfig:
     """Channels of the first block, of which 64 are the paper's and PANNs'; percent of MobileNetV3-Large for mn."""
     partial_segments: bool = True
     """Whether the last frames of a clip, if too few for a whole segment, form a partial one; PANNs drop them."""
-    perceptron_layers: Annotated[int, Limit(at_least=0)] = 0
-    """Layers of a perceptron between backbone and pooling; 0 is none, as in the paper."""
-    perceptron_width: Annotated[int, Limit(at_least=1)] = 512
-    """Width of each of these layers."""
-    perceptron_norm: bool = False
-    """Whether each of these layers has batch norm."""
-    pooling: str = "gmap"
-    """Name of the pooling, a key of `POOLINGS`."""
-    n_heads: Annotated[int, Limit(at_least=1)] = 4
-    """Number of GMAP's attention heads; other poolings ignore it."""
-    gate: bool = True
-    """Whether GMAP has its gate (eq. 11)."""
-    deviation: bool = True
-    """Whether GMAP pools deviations in addition to means (eq. 10)."""
-    attention_width: Annotated[int, Limit(at_least=1)] = 128
-    """Width of the two layers of gated attention."""
-    attention_function: AttentionFunction = "sigmoid"
-    """Function that makes the weights of decision-level, feature-level and multi-level attention."""
-    n_levels: Annotated[int, Limit(at_least=1)] = 1
-    """Layers of the perceptron, from the last one back, that multi-level attention pools."""
-    sharpness: Annotated[float, Limit(above=0)] = 5.0
-    """Sharpness of log-sum-exp pooling: near the mean if small, near the maximum if large."""
-    group_size: Annotated[int, Limit(at_least=2)] = 3
-    """Neighbouring segments in a group of hierarchical pooling."""
-    classifier_layers: Literal[1, 2] = 2
-    """Layers of the classifier; the paper has 2."""
-    classifier_norm: bool = False
-    """Whether the pooled clip goes through batch norm and a ReLU before it is classified."""
-    classifier_activation: ClassifierActivation = "relu"
-    """Activation between the classifier's two layers. hardswish has its dropout behind it, as in MobileNetV3."""
-    classifier_width: Annotated[int | None, Limit(at_least=1)] = None
-    """Width between the classifier's two layers; by default that of a segment."""
-    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.2
+    block_dropout: Annotated[float, Limit(at_least=0, below=1)] = field(default=0.2, kw_only=True)
     """Dropout after each block of cnn and light, and after each layer of the perceptron."""
-    dropout: Annotated[float, Limit(at_least=0, below=1)] = 0.5
-    """Dropout of the classifier, before its first layer, or before its last one behind hardswish."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -96,8 +62,7 @@ class NetworkConfig:
 
     def head_config(self, n_channels: int) -> HeadConfig:
         """The config of the stages after the backbone, for segments of this width."""
-        names = {entry.name for entry in fields(HeadConfig)} - {"n_channels"}
-        return HeadConfig(n_channels, **{name: getattr(self, name) for name in names})
+        return HeadConfig(n_channels, **{entry.name: getattr(self, entry.name) for entry in fields(HeadSettings)})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.inference.engine import check_device_name
+from earmark.model.head_settings import AttentionFunction, ClassifierActivation, HeadSettings, PoolingName
 from earmark.training.choices import (
-    AttentionFunction,
     BackboneName,
     Cache,
-    ClassifierActivation,
     Frozen,
-    PoolingName,
     Precision,
     Schedule,
     Shuffle,
@@ -25,26 +23,7 @@ if TYPE_CHECKING:
     from earmark.model.head import HeadConfig
     from earmark.model.network import NetworkConfig
 
-HEAD: Final = (
-    "perceptron_layers",
-    "perceptron_width",
-    "perceptron_norm",
-    "block_dropout",
-    "pooling",
-    "n_heads",
-    "gate",
-    "deviation",
-    "attention_width",
-    "attention_function",
-    "n_levels",
-    "sharpness",
-    "group_size",
-    "classifier_layers",
-    "classifier_norm",
-    "classifier_activation",
-    "classifier_width",
-    "dropout",
-)
+HEAD: Final = tuple(entry.name for entry in fields(HeadSettings))
 """Settings of the architecture that a head has too."""
 OF_ENCODER: Final = ("sample_rate", "backbone", "width", "n_mels", "hop_ms")
 """Settings of front end and backbone."""

@@ -23,9 +23,8 @@ from earmark.model.pooling.law import Pooling
 from earmark.model.pooling.max_mean import MaxMeanPooling, MaxPooling, MeanPooling, StatsPooling
 from earmark.model.pooling.means import LogSumExpPooling, PowerPooling
 from earmark.model.pooling.multi_level import MultiLevelAttentionPooling
-from earmark.model.pooling.odds import AttentionFunction
 
-__all__ = ["POOLINGS", "AttentionFunction", "AttentionPooling", "Pooling"]
+__all__ = ["POOLINGS", "AttentionPooling", "Pooling"]
 
 POOLINGS: Final[dict[str, type[Pooling[Any]]]] = {
     # embedding level, the paper's Table 1

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from earmark.errors import ConfigError
+from earmark.model.head_settings import AttentionFunction
 from earmark.model.pooling.law import Attention, Clip, Mask, Pooling, Segments, checked, segment_weights
 from earmark.model.pooling.moments import WeightedMean, merge_means, weighted_mean
-from earmark.model.pooling.odds import AttentionFunction, log_attention
+from earmark.model.pooling.odds import log_attention
 
 
 class LayeredAttentionPooling(Pooling[WeightedMean]):

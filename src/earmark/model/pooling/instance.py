@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from earmark.errors import ConfigError
+from earmark.model.head_settings import AttentionFunction
 from earmark.model.pooling.law import Attention, Clip, Level, Mask, Pooling, Segments, checked, segment_weights
 from earmark.model.pooling.max_mean import MaxPooling
 from earmark.model.pooling.odds import (
-    AttentionFunction,
     Odds,
     log_attention,
     log_expm1,

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from earmark.errors import ConfigError
+from earmark.model.head_settings import AttentionFunction
 from earmark.model.pooling.law import Clip, Mask, Pooling, Segments, checked
-from earmark.model.pooling.odds import AttentionFunction, Odds, log_attention, merge_odds, weighted_odds
+from earmark.model.pooling.odds import Odds, log_attention, merge_odds, weighted_odds
 
 
 class MultiLevelAttentionPooling(Pooling[Odds]):

@@ -5,7 +5,7 @@ A weighted mean of probabilities `p = sum_t w_t p_t`, where the weights sum to 1
 cancellation, and their difference is the logit of `p`.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from earmark.errors import ConfigError
-
-AttentionFunction = Literal["sigmoid", "softmax", "exp"]
+from earmark.model.head_settings import AttentionFunction
 
 
 class Odds(NamedTuple):
