@@ -50,6 +50,8 @@ AS_TRAINED: Final = "as trained"
 THRESHOLDS: Final = "thresholds alone"
 FURTHER: Final = "head trained further, without speech and music"
 WITH_NOTHING: Final = "head trained further, with speech and music"
+_FILES: Final = {AS_TRAINED: "as-trained", THRESHOLDS: "thresholds", FURTHER: "further", WITH_NOTHING: "nothing"}
+"""Beginning of the names of the calibrated models, by the words of the page."""
 
 
 def esc50_head(
@@ -190,7 +192,7 @@ class HeadSteps:
 
 
 def _calibrated(variant: str, seed: int) -> str:
-    return f"{variant.replace(' ', '-').replace(',', '')}-{seed}.safetensors"
+    return f"calibrated-{_FILES[variant]}-{seed}.safetensors"
 
 
 def tags_right(scores: np.ndarray, target: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
