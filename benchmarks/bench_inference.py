@@ -32,6 +32,7 @@ import soundfile
 import soxr
 import torch
 import torch.nn.functional as F
+from bench_training import multiplications
 from plain_mn import PlainMn
 from torch import nn
 
@@ -390,21 +391,6 @@ def _arrays(on: TorchEngine, clips: np.ndarray) -> None:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def multiplications(network: Network) -> float:
-    """Multiplications of the convolutions and linear layers for a clip of 10 s."""
-    counts: list[int] = []
-    layers = [layer for layer in network.eval().modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [
-        layer.register_forward_hook(lambda layer, _, output: counts.append(output.numel() * layer.weight[0].numel()))
-        for layer in layers
-    ]
-    with torch.inference_mode():
-        network(torch.zeros(1, 10 * network.config.frontend.sample_rate))
-    for hook in hooks:
-        hook.remove()
-    return float(sum(counts))
 
 
 def memory(folder: Path, long: bool) -> None:

@@ -11,7 +11,7 @@ import argparse
 from dataclasses import replace
 
 import torch
-from bench_training import bare_step, fastest
+from bench_training import bare_step, fastest, multiplications
 
 from earmark.inference.torch_engine import TorchEngine
 from earmark.labels import LabelSet
@@ -57,7 +57,7 @@ def main() -> None:
         network = Network(RECIPES[name].config.network_config(), LabelSet.audioset()).to(device)
         rates = [clips_tagged(network, precision) for precision in precisions]
         rates += [clips_trained(network, precision, arguments.batch_size) for precision in precisions]
-        counts = f"{network.n_parameters:,} | {network.n_multiplications(SECONDS) / 1e6:,.0f} million"
+        counts = f"{network.n_parameters:,} | {multiplications(network) / 1e6:,.0f} million"
         print(f"| {name} | {counts} |", " | ".join(f"{rate:.1f}" for rate in rates), "|", flush=True)
 
 

@@ -87,7 +87,7 @@ def main() -> None:
     timed("balanced order of a pass", lambda: balanced_order(rows, n_clips, np.random.default_rng(0)))
     text = timed("pickled, once for all devices", lambda: pickle.dumps(data))
     print(f"{len(text) / 2**20:.0f} MiB to each process")
-    print(f"{reader_memory(data) / 2**20:.2f} GiB that each reader comes to own of the clips that it shares at first")
+    print(f"{reader_memory(data) / 2**20:.2f} GiB of the shared clips that each reader copies while it reads")
 
 
 if __name__ == "__main__":

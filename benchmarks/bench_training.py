@@ -32,6 +32,21 @@ from earmark.training.recipes import recipe
 N_LABELS = 10
 
 
+def multiplications(network: Network) -> float:
+    """Multiplications of the convolutions and linear layers for a clip of 10 s."""
+    counts: list[int] = []
+    layers = [layer for layer in network.eval().modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, output: counts.append(output.numel() * layer.weight[0].numel()))
+        for layer in layers
+    ]
+    with torch.inference_mode():
+        network(torch.zeros(1, 10 * network.config.frontend.sample_rate, device=network.device))
+    for hook in hooks:
+        hook.remove()
+    return float(sum(counts))
+
+
 def noise(folder: Path, n_clips: int, seconds: float, sample_rate: int) -> Dataset:
     """FLAC files of noise, each with two of ten labels."""
     labels = LabelSet(tuple(f"label {number}" for number in range(N_LABELS)))

@@ -23,4 +23,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     with atomic_write(Path(__file__).parent / "cli.md") as path:
-        path.write_text(page())
+        path.write_text(page(), encoding="utf-8")

@@ -36,4 +36,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     with atomic_write(Path(__file__).parent / "models.md") as path:
-        path.write_text(page())
+        path.write_text(page(), encoding="utf-8")

@@ -131,7 +131,7 @@ COMMANDS: Final = {
     ),
     "click-times": (
         "Compare where clicks in videos are found with where they were put.",
-        "Writes results/click-times.md: 32 containers and codecs, with late starts and gaps.",
+        "Writes results/click-times.md: files in many containers and codecs, with late starts and gaps.",
         "click-times",
     ),
     "zero-shot": (

@@ -14,10 +14,12 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark import hub
+from earmark.data import open_data
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.storage.json_files import write_json
-from earmark.training.teacher import POSITIVE
+from earmark.training.agreement import agreement
+from earmark.training.teacher import POSITIVE, Teacher, TeacherConfig
 from experiments.free_audio import Recording, read_index, write_clips
 from experiments.steps import RESULTS, commit, earmark, resume
 
@@ -86,11 +88,15 @@ def audioset_student(
         # a share-alike licence would pass to the model
         recordings = [row for row in read_index(audio.resolve()) if "SA" not in row.licence]
         found = _Student(recordings, teacher.resolve(), work.resolve(), share, seed).figures()
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
-        write_json(KEPT, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
+        # the figures of a trial stay in its folder
+        path = KEPT if share == 1.0 else work / KEPT.name
+        kept = json.loads(path.read_text()) if path.exists() else []
+        write_json(path, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
+        path.with_suffix(".md").write_text(page(json.loads(path.read_text())), encoding="utf-8")
     elif any(path is not None for path in (audio, teacher, work)):
         raise CycloptsError("AUDIO, TEACHER and WORK were expected, or none of them to write the page again")
-    KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+    else:
+        KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
 
 
 class _Student:
@@ -106,11 +112,12 @@ class _Student:
         write_clips(rows, self.work / "recordings.csv")
         budget = {"n_clips_seen": max(64, round(STUDENT["n_clips_seen"] * self.share)), "seed": self.seed}
         write_json(self.work / "student.json", {**STUDENT, **budget})
-        words = (self.teacher, "csv:recordings.csv", "--split", "train", "--valid-split", "valid,test")
+        words = (self.teacher, "csv:recordings.csv", "--split", "train", "--valid-split", "valid")
         flags = ("--out", "run", "--config", "student.json", *resume(self.work / "run"))
         earmark("distill", *words, *flags, folder=self.work)
-        found = json.loads((self.work / "run" / "agreement.json").read_text())
-        network, known = self._with_thresholds(), known_labels(found)
+        network = self._with_thresholds()
+        known = known_labels(json.loads((self.work / "run" / "agreement.json").read_text()))
+        found = self._agreement(network)
         without_thresholds(network, known).save(self.work / "earmark-audioset.safetensors")
         out, typical = "earmark-audioset.onnx", ("--int8", "--calibrate", "csv:recordings.csv", "--split", "valid")
         earmark("export", "earmark-audioset.safetensors", out, *typical, folder=self.work)
@@ -127,6 +134,12 @@ class _Student:
             "n_bytes": (self.work / out).stat().st_size,
             "sources": sorted({f"{row.source} ({row.licence})" for row in self.recordings if row.split == "train"}),
         }
+
+    def _agreement(self, network: Network) -> dict[str, Any]:
+        """Agreement on recordings that chose neither the epoch nor the labels with a threshold."""
+        held_out = open_data(f"csv:{self.work / 'recordings.csv'}").select(splits=("test",))
+        teacher = Teacher(TeacherConfig([str(self.teacher)]))
+        return agreement(network, held_out, teacher, self.work / "teacher-on-test").to_json()
 
     def _with_thresholds(self) -> Network:
         """Calibrates the student on held-out recordings; the teacher's tags count as true labels."""
@@ -194,13 +207,14 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     text += "".join(f"; seed {run['seed']}: {run['share']:g} of the budget, commit {run['commit']}" for run in runs)
     text += f". Trained on {', '.join(runs[0]['sources'])}.\n\n"
     for run in runs:
-        text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that it did not learn from: mAP "
+        text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that had no part in its training: mAP "
         text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
         text += f"more; mean absolute difference of scores {run['mean_absolute_difference']:.4f}. "
         text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits. {len(run['known'])} "
         text += (
-            f"labels have an average precision of {LOWEST:g} or more against the teacher. Only these have thresholds: "
+            f"labels have an average precision of {LOWEST:g} or more against the teacher on other held-out recordings. "
         )
+        text += "Only these have thresholds: "
         text += f"{', '.join(run['known'])}.\n\n"
     text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"
     for run in runs:

@@ -244,7 +244,7 @@ def audioset(
         n_seeds_first: Runs of each pooling of Table 1 and of each part of GMAP; more can be added later.
         n_seeds: Runs of each other pooling.
         n_seeds_systems: Runs of each system.
-        jobs: Number of runs at a time, one thread each if there are as many as processors.
+        jobs: Number of runs at a time, which share the processors.
         dry_run: Only print the planned work.
         tables_only: Only write the pages again from the finished runs.
     """

@@ -69,7 +69,8 @@ def conditions(
             open_data(f"esc50:{bank}").select(splits=splits, labels=labels) for splits in (("1", "2", "3"), ("5",))
         )
         facts = {"labels": 50 if all_labels else 10, "width": width, "n_clips_seen": n_clips_seen, "seed": seed}
-        write_json(KEPT, {**facts, "commit": commit(), "rows": _measured(base, data, held_out, work)})
+        folder = work / "-".join(f"{name}-{value}" for name, value in facts.items())
+        write_json(KEPT, {**facts, "commit": commit(), "rows": _measured(base, data, held_out, folder)})
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
 
 

@@ -117,7 +117,7 @@ def page(tally: Tally, n_files: int) -> str:
     """The page: outcomes by format and by kind of damage, in Markdown."""
     text = (
         "# Damaged recordings\n\nWritten by `python -m experiments damaged-files`, "
-        f"commit {commit()}, {n_processors()} cores of a {platform.machine()} processor: {n_files} damaged files of "
+        f"commit {commit()}, {n_processors()} cores ({platform.machine()}): {n_files} damaged files of "
         "one to three seconds. A file counts as read short without a note when no warning names it and it gives less "
         "sound than was in it before, or than FFmpeg decodes from it.\n\n"
     )

@@ -125,10 +125,7 @@ def product(scenes: Scenes, thresholds: Sequence[float] | None, **settings: floa
 
 def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings) -> Measures:
     """The figures of timelines and of the events in them."""
-    pairs = []
-    for scene, timeline in zip(scenes.scenes, timelines, strict=True):
-        found = timeline.events(settings=settings)
-        pairs.append((scene, [TrueEvent(LABELS.index(e.label), e.onset, e.offset) for e in found]))
+    pairs = _pairs(scenes, timelines, settings)
     errors = np.array([error for scene, found in pairs for error in _errors(scene.events, found)]).reshape(-1, 2)
     counts = event_f1((scene.events, found) for scene, found in pairs)
     recordings = [
@@ -155,11 +152,19 @@ def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettin
 
 def cell_f1(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings) -> float:
     """F1 over cells alone, for a search."""
+    pairs = _pairs(scenes, timelines, settings)
+    return _cell_f1(pairs)
+
+
+def _pairs(
+    scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings
+) -> list[tuple[Scene, list[TrueEvent]]]:
+    """Each soundscape with the events that are found in it."""
     pairs = []
     for scene, timeline in zip(scenes.scenes, timelines, strict=True):
         found = timeline.events(settings=settings)
         pairs.append((scene, [TrueEvent(LABELS.index(e.label), e.onset, e.offset) for e in found]))
-    return _cell_f1(pairs)
+    return pairs
 
 
 def _cell_f1(pairs: Iterable[tuple[Scene, Sequence[TrueEvent]]]) -> float:

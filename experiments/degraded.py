@@ -59,7 +59,7 @@ DEGRADATIONS: Final[Mapping[str, Degradation]] = {
     "clipped 15 dB below the peak": lambda waveform, *_: clipped(waveform, 15.0),
     "20 dB quieter": lambda waveform, *_: waveform * np.float32(0.1),
 }
-"""Degradations by name; each draws from the generator that it is given alone."""
+"""Degradations by name; each draws random numbers only from the generator that it gets."""
 
 
 @dataclass(frozen=True)

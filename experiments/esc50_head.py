@@ -214,7 +214,7 @@ def page(found: Mapping[str, Any]) -> str:
     rows = found["rows"]
     seeds = sorted({row["seed"] for row in rows if row["variant"] == WITH_NOTHING})
     n_clips = {kind: own["n"] for kind, own in rows[0]["false_tags"].items()}
-    text = "# The head of earmark-esc50, trained further with speech and music as nothing\n\nWritten by `python -m "
+    text = "# The head of earmark-esc50, trained further with speech and music as negatives\n\nWritten by `python -m "
     text += f"experiments esc50-head`, commit {found['commit']}. The model was trained on folds 1 to 3 by the recipe "
     text += (
         f"`esc50`, with {found['clips seen by the model']:,} clips seen. Its backbone stays as it is. Thresholds were "
@@ -248,7 +248,7 @@ def page(found: Mapping[str, Any]) -> str:
     text += f"| | {' | '.join(shown)} |\n|---|---|---|\n"
     for name in rows[0]["degraded"]:
         text += f"| {name} | {' | '.join(format(row['degraded'][name]['top1'], '.3f') for row in shown.values())} |\n"
-    text += "\nOne seed. Recordings of nothing in training: "
+    text += "\nDegraded clips: seed 0. Negatives in training: "
     text += " and ".join(f"{n} of {kind}" for kind, n in found["trained on"].items())
     text += f", from {', '.join(found['sources'])}.\n"
     return text

@@ -63,7 +63,7 @@ def train_and_measure(bank: Path, work: Path) -> None:
         earmark("calibrate", "run/last.safetensors", *known, folder=work, output=output)
     print((RUNS / "calibrate.txt").read_text(encoding="utf-8"), end="")
     results = measure(str(work / "run" / "last.safetensors"), bank, [work / "sparse5", work / "dense5"])
-    results["model"] = "earmark-esc50, before calibration,"
+    results["model"] = "earmark-esc50, trained on folds 1 to 3, before calibration,"
     KEPT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     _train(data, work, "final", "1,2,3,5")
     like = ["--like", "three-folds.safetensors", "--out", "earmark-esc50.safetensors"]
@@ -194,7 +194,8 @@ def page(results: dict[str, Any]) -> str:
             top1 = "-" if row["top1"] is None else f"{row['top1']:.3f}"
             others = f"{row['mAP']:.3f} | {low:.3f} to {high:.3f} | {row['mAUC']:.3f}"
             text += f"| {name} | {row['n_clips']} | {top1} | {others} |\n"
-    text += f"\n{results['n_parameters']:,} parameters. Cold start, from launching the program to the tags of a clip: "
+    text += "\nClips longer than 5 s are pooled whole; `earmark tag` scores them by their best windows.\n"
+    text += f"\n{results['n_parameters']:,} parameters. Start of the program to the tags of a clip, the best of three: "
     text += f"{results['cold_start_seconds']:.1f} s.\n\nMost frequent confusions (true label, predicted label, times): "
     text += "; ".join(f"{a} as {b} ({n})" for a, b, n in results["confusions"]) + ".\n\n"
     worst = sorted(results["labels"], key=lambda row: row[2])

@@ -19,9 +19,9 @@ from earmark.data import open_data
 from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps
-from experiments.free_audio import NOTHING, SHARE_ALIKE, Recording, read_index, write_clips
+from experiments.free_audio import NOTHING, Recording, read_index, write_clips
 from experiments.scenes import path_of
-from experiments.steps import RESULTS, earmark, resume
+from experiments.steps import RESULTS, check_inputs, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
 RECIPE: Final = [
@@ -86,6 +86,7 @@ def esc50_student(
         and work is not None
     ):
         work.mkdir(parents=True, exist_ok=True)
+        check_inputs(work, teacher=teacher, model=model, shipped=shipped)
         recordings = read_index(audio.resolve())
         steps = _Steps(
             bank.resolve(), recordings, teacher.resolve(), model.resolve(), shipped.resolve(), work.resolve()
@@ -204,7 +205,7 @@ def page(found: Mapping[str, Any]) -> str:
     n_clips = {kind: own["n"] for kind, own in first["false_tags"].items()}
     student = networks["student"]
     text = "# The network of earmark-esc50, trained further with a teacher\n\nWritten by `python -m experiments "
-    text += f"esc50-student`, commit {student['commit']}. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
+    text += "esc50-student`. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
     text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
     text += f"- {NAMES['student']}: {student['clips seen by the model']:,} more. The targets are "
     text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
@@ -246,10 +247,6 @@ def page(found: Mapping[str, Any]) -> str:
     text += "|---" * (1 + len(shown)) + "|\n"
     for change in next(iter(shown.values())):
         text += f"| {change} | {' | '.join(format(row[change]['top1'], '.3f') for row in shown.values())} |\n"
-    text += f"\nOther sounds came from {', '.join(found['sources'])}.\n"
-    if any(source.startswith(SHARE_ALIKE) for source in found["sources"]):
-        text += (
-            f"\nThe student does not ship: it also learned from {', '.join(SHARE_ALIKE)}, which is CC BY-SA 4.0 as a "
-        )
-        text += "collection. The command now leaves these recordings out.\n"
+    text += f"\nOther sounds came from {', '.join(found['sources'])}.\n\nCommits: "
+    text += "; ".join(f"{NAMES[name]} {own['commit']}" for name, own in networks.items()) + ".\n"
     return text

@@ -13,11 +13,12 @@ from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.audio.recording import Audio, load_audio
+from earmark.data import open_data
 from earmark.inference.engine import Engine
 from earmark.inference.evidence import N_ORDERS, masked_logits, shapley_effects
 from earmark.inference.tagger import Tagger
 from earmark.inference.windows import sigmoid
-from experiments.scenes import LABELS, Scenes, encode, mix
+from experiments.scenes import LABELS, Scenes, encode, mix, path_of
 from experiments.steps import RESULTS, commit
 
 KEPT: Final = RESULTS / "evidence.json"
@@ -114,13 +115,18 @@ def single_events(scenes: Scenes) -> list[Case]:
 def repeated_sounds(tagger: Tagger, bank: Path) -> list[Case]:
     """The same sound five times in 5 s, for the first clip of each class of fold 5."""
     cases = []
-    for number, name in enumerate(LABELS.names):
-        path = next(iter(sorted((bank / "audio").glob(f"5-*-{number}.flac"))))
-        audio = five_times(path, tagger.sample_rate)
+    for name in LABELS.names:
+        audio = five_times(first_clip(bank, name), tagger.sample_rate)
         segments = tagger.engine.encode(audio.waveform[None])[0]
         inside = _overlaps(len(segments), tagger.seconds_per_segment, [(t, t + BARK) for t in TIMES])
         cases.append(Case(segments, tagger.labels.names.index(name), inside))
     return cases
+
+
+def first_clip(bank: Path, label: str) -> Path:
+    """The first clip of a label in fold 5, by id."""
+    clips = open_data(f"esc50:{bank}").select(splits=("5",), labels=(label,))
+    return path_of(min(clips, key=lambda clip: clip.id))
 
 
 def five_times(path: Path, rate: int) -> Audio:
@@ -190,7 +196,7 @@ def curves(engine: Engine, segments: np.ndarray, label: int, weights: np.ndarray
 def five_barks(model: str, bank: Path) -> dict[str, Any]:
     """Evidence for "dog" in five equal barks of a clip of fold 5, by each method; draws the picture."""
     tagger = hub.load(model)
-    audio = five_times(next(iter(sorted((bank / "audio").glob("5-*-0.flac")))), tagger.sample_rate)
+    audio = five_times(first_clip(bank, "dog"), tagger.sample_rate)
     segments = tagger.engine.encode(audio.waveform[None])[0]
     label = tagger.labels.index("dog")
     weights = {
@@ -254,9 +260,10 @@ TITLES: Final = {
 INTRODUCTION: Final = """Pointing: share of the recordings in which the segment of most weight overlaps the sound.
 Ranking: average precision of the weights at finding all segments that the sound overlaps. Positive: share of these
 segments whose weight is positive. Deletion: mean score while the segments of most weight are removed, a tenth at a
-time; lower is better. Insertion: mean score while they are put in; higher is better. Spread: standard deviation of a
-weight between repeats with other random orders, as a fraction of the range of the weights. Milliseconds: for one label
-of one recording, on a processor that other work shared, so they compare methods of one table only roughly.
+time; lower is better. Insertion: mean score while they are put in; higher is better. Spread: mean absolute difference
+of a weight between two repeats with other random orders, divided by √2, as a fraction of the range of the weights.
+Milliseconds: for one label of one recording, on a processor that other work shared, so they compare methods of one
+table only roughly.
 
 No method is best throughout. Shapley values point best among the methods that depend on the label, on the mean of the
 six tables, and are near the best in the other columns; their weights add up, and their error is known. So they are the

@@ -76,7 +76,7 @@ def draw(out: Path, difficulty: str = "sparse", clip: str | None = None, seed: i
     truth = _truth(folder)
     name = choose_clip(out, difficulty, seed) if clip is None else _named(clip, truth, folder)
     audio = folder / "audio" / f"{name}.flac"
-    why = "the most ordinary test clip of two events, " if clip is None else ""
+    why = "the most typical test clip of two events, " if clip is None else ""
     title = f"{name}: {why}{difficulty}, seed {seed}"
     return figure3(gmap, attention, audio, truth[name], out / "figure3.png", title=title)
 

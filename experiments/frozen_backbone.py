@@ -17,6 +17,7 @@ from earmark import hub
 from earmark.data import Dataset, open_data
 from earmark.evaluation.report import evaluate
 from earmark.model.head_settings import PoolingName
+from earmark.parallel.processors import n_processors
 from earmark.training import TrainConfig, train
 from earmark.training.encoding import encode
 from experiments import esc50_model
@@ -76,18 +77,19 @@ def frozen_backbone(
 
 def _heads(bank: Path, work: Path, model: Path, n_mixed: int) -> dict[str, Any]:
     """The figures of all heads on both tasks."""
+    folder = work / f"{model.stem}-{n_mixed}"
     return {
         "model": model.name,
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "machine": f"{platform.machine()}, {n_processors()} processors",
         "n_mixed": n_mixed,
-        "tasks": {name: _task(work / name, *data, model) for name, data in _data(bank, work, n_mixed).items()},
+        "tasks": {name: _task(folder / name, *data, model) for name, data in _data(bank, work, n_mixed).items()},
     }
 
 
 def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
     """The figures of one command that encodes, trains and joins with default settings; they are measured once."""
-    kept, out = work / "one-command.json", work / "one-command"
+    kept, out = work / f"one-command-{model.stem}.json", work / f"one-command-{model.stem}"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
     shutil.rmtree(out, ignore_errors=True)  # an interrupted run would shorten the measured time
@@ -102,7 +104,7 @@ def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
     )
     figures: dict[str, Any] = {"top1": report.top1, "mAP": report.mAP}
     figures |= {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
-    figures |= {"commit": commit(), "machine": f"{platform.machine()}, {os.cpu_count()} processors"}
+    figures |= {"commit": commit(), "machine": f"{platform.machine()}, {n_processors()} processors"}
     kept.write_text(json.dumps(figures), encoding="utf-8")
     return figures
 
@@ -195,10 +197,12 @@ def _beside_full_training(figures: dict[str, Any]) -> str:
         "\n## One command beside full training\n\n"
         "`earmark train esc50:ESC-50 --split 1,2,3 --valid-split 5 --init MODEL --freeze backbone --out RUN` encodes "
         "the clips, trains a head with default settings and joins both "
-        f"(commit {figures['commit']}, {figures['machine']}). Full training made [earmark-esc50](esc50-model.md): "
-        "all layers, from random weights, on the same clips. The frozen network was trained on AudioSet before, so the "
-        "rows compare two ways to get a tagger, not two networks. Seconds are those of the whole command while other "
-        "programs ran; processor time is that of all its threads.\n\n"
+        f"(commit {figures['commit']}, {figures['machine']}). Full training is that of the recipe "
+        "`esc50` on [folds 1 to 3](esc50-model.md): all layers, from random weights, on the same clips. The "
+        "frozen network was trained on AudioSet before, so the "
+        "rows compare two ways to get a tagger, not two networks. Seconds are those of the whole "
+        "command in the first row, and of the training alone in the second, while other programs ran; processor time "
+        "is that of all threads.\n\n"
         "| training | clips seen | top-1 | mAP | seconds | processor time |\n|---|---:|---:|---:|---:|---:|\n"
         f"| one command, frozen backbone | {TrainConfig().n_clips_seen} | {figures['top1']:.3f} | "
         f"{figures['mAP']:.3f} | {figures['seconds']:.0f} | {figures['cpu_seconds']:.0f} s |\n"

@@ -10,11 +10,9 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.audio.recording import load_blocks, probe
+from earmark.audio.recording import probe
 from earmark.data import FileAudio, open_data
-from earmark.errors import AudioError
 from earmark.evaluation.metrics import average_precision, label_mean
-from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
 from earmark.inference.windows import SlidingWindows, sigmoid
 from experiments.steps import RESULTS, commit, earmark
@@ -75,10 +73,8 @@ OVER_WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def choices(tagger: Tagger, path: Path) -> dict[str, np.ndarray]:
     """Scores of a recording by each way of pooling its windows."""
     engine = tagger.engine
-    duration = probe(path).duration
-    if duration is None:
-        raise AudioError(f"{path}: a recording whose header states its length was expected")
-    segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
+    encoded = tagger.encode(path)
+    segments, duration = encoded.segments, encoded.duration
     found = {"pooled whole": sigmoid(engine.classify(segments[None]))[0]}
     for window in WINDOWS:
         scores = sigmoid(SlidingWindows(engine, window, HOP_SHARE * window).finish(segments, duration))

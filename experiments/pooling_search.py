@@ -53,19 +53,17 @@ TRIALS: Final = trials_of_both(
 )
 
 
-def pooling_search(
-    table: Path, *, jobs: int = 1, n_seeds: int = 2, n_finals: int = 5, pages_only: bool = False
-) -> None:
+def pooling_search(table: Path, *, jobs: int = 1, n_seeds: int = 2, pages_only: bool = False) -> None:
     """Search for what decides between GMAP and attentive statistics, and measure the best trial of each.
 
     Args:
         table: Folder of a finished Table 1, with its soundscapes, log-mels, runs and scores.
         jobs: Number of runs at a time, which share the processors.
         n_seeds: Runs of each trial.
-        n_finals: Runs of the best trial of each pooling.
         pages_only: Only write search.md again from the finished runs.
     """
     if not pages_only:
+        n_finals = read_plan(table).n_seeds
         search(table, TRIALS, partial(perform, table=table), n_seeds=n_seeds, n_finals=n_finals, jobs=jobs)
     lines = read_lines(table)
     how = (

@@ -14,6 +14,7 @@ from earmark.storage.journal import open_journal, read_journal
 from earmark.storage.locks import alone
 from experiments.changed_pooling import PoolingChange
 from experiments.jobs import side_by_side
+from experiments.steps import short_commit
 from experiments.table1.statistics import Comparison
 
 POOLINGS: Final = ("gmap", "attentive_stats")
@@ -203,10 +204,10 @@ def page(
     seeds = sorted({line.run.seed for line in searched})
     best = best_trials(lines, trials)
     text = f"# What decides between GMAP and attentive statistics\n\nWritten by `python -m experiments {command}`"
-    text += f", commit {', '.join(sorted({line.commit[:10] for line in lines}))}. {how} "
+    text += f", commit {', '.join(sorted({short_commit(line.commit) for line in lines}))}. {how} "
     text += f"The figures are means of seeds {', '.join(map(str, seeds))}"
     text += ", with the standard deviation.\n\n" if len(seeds) > 1 else ".\n\n"
-    text += "| trial | GMAP, 4 heads | attentive statistics |\n|---|---|---|\n"
+    text += "| trial | GMAP (4 heads) | attentive statistics |\n|---|---|---|\n"
     for name in trials[POOLINGS[0]]:
         cells = (_cell(searched, pooling, name, best[pooling] == name) for pooling in POOLINGS)
         text += f"| {name} | {' | '.join(cells)} |\n"

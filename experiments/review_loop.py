@@ -113,8 +113,7 @@ def write_bank(folder: Path, n_sounds: int, seed: int) -> None:
 
 def train(work: Path, name: str, *words: object) -> None:
     """Trains on the weakly labelled clips; a finished run is kept."""
-    started = resume(work / name)
-    earmark("train", *(started or ("soundscapes:training", *words)), "--out", name, folder=work)
+    earmark("train", "soundscapes:training", *words, "--out", name, *resume(work / name), folder=work)
 
 
 def listen(work: Path, model: str, recordings: str) -> Path:

@@ -1,21 +1,20 @@
 """Soundscapes with known events, encoded once by a network; their segments are kept in a file."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from earmark import hub
-from earmark.audio.recording import load_blocks
 from earmark.data import FileAudio, open_data
 from earmark.data.clips import Clip
 from earmark.evaluation.localisation import TrueEvent
-from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
 from earmark.inference.windows import seconds_per_segment
 from earmark.labels import LabelSet
+from earmark.storage.files import atomic_write, sha256_of
 from experiments.esc50_labels import in_esc50
 from experiments.steps import earmark
 from experiments.table1.soundscapes import true_events
@@ -88,12 +87,13 @@ def mix(bank: Path, work: Path, name: str, fold: int, *words: object) -> Path:
 def encode(model: str, folder: Path, work: Path) -> Scenes:
     """The soundscapes of a folder with the segments of a model, from `work` if they are there."""
     tagger = hub.load(model)
-    path = work / f"{Path(model).stem}-{folder.name}.npz"
+    path = work / f"{Path(model).stem}-{sha256_of(hub.find_checkpoint(model))[:12]}-{folder.name}.npz"
     clips = open_data(f"soundscapes:{folder}")
     truth = true_events(folder)
     if not path.exists():
         files = {clip.id: str(clip.audio.path) for clip in clips if isinstance(clip.audio, FileAudio)}
-        np.savez(path, allow_pickle=False, **{name: _segments(tagger, file) for name, file in files.items()})
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **{name: tagger.encode(file).segments for name, file in files.items()})
     kept = np.load(path)
     step, scenes = seconds_per_segment(tagger.engine), []
     for clip in clips:
@@ -102,11 +102,6 @@ def encode(model: str, folder: Path, work: Path) -> Scenes:
         # the soundscapes last whole seconds, and a last partial segment counts as one
         scenes.append(Scene(segments, float(np.floor(len(segments) * step + 1e-6)), tuple(events)))
     return Scenes(tagger, scenes)
-
-
-def _segments(tagger: Tagger, file: str) -> np.ndarray:
-    blocks: Iterable[np.ndarray] = load_blocks(file, tagger.sample_rate, 10.0)
-    return np.concatenate(list(encode_blocks(tagger.engine, blocks)))
 
 
 def soundscape_rows(mixed: Path) -> Iterator[tuple[Path, str, str, str]]:

@@ -1,11 +1,15 @@
-"""Steps of the scripts: run `earmark` commands as a user would, resume a run, name the commit."""
+"""Steps of the scripts: run `earmark` commands as a user would, resume a run, check inputs, name the commit."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from earmark.errors import ConfigError
+from earmark.storage.files import sha256_of
+from earmark.storage.json_files import write_json
 from earmark.training import provenance
 
 RESULTS: Final = Path(__file__).parent.parent / "results"
@@ -46,6 +50,34 @@ def resume(run_folder: Path) -> list[str]:
     return ["--resume"] if (run_folder / "run.json").exists() else []
 
 
+def check_inputs(work: Path, **files: Path) -> None:
+    """Checks that a folder's steps were begun with the same files; their hashes are kept there.
+
+    Args:
+        work: The folder.
+        files: The files by name; one that is missing so far is checked once it is there.
+
+    Raises:
+        ConfigError: Earlier steps took other files.
+    """
+    kept = work / "inputs.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    now = {name: sha256_of(path) for name, path in files.items() if path.exists()}
+    if changed := [name for name, digest in now.items() if before.get(name, digest) != digest]:
+        raise ConfigError(f"{work}: other files were expected for {', '.join(changed)}; take another folder", "work")
+    write_json(kept, {**before, **now})
+
+
 def commit() -> str:
-    """The first ten digits of the commit of earmark's source; empty without version control."""
-    return (provenance.commit() or "")[:10]
+    """The commit of earmark's source, as pages name it; empty without version control."""
+    return short_commit(provenance.commit())
+
+
+def short_commit(commit: str | None) -> str:
+    """The first ten digits of a commit, with `-dirty` if its source was edited.
+
+    >>> short_commit("0123456789abcdef-dirty")
+    '0123456789-dirty'
+    """
+    text = commit or ""
+    return text[:10] + "-dirty" * text.endswith("-dirty")

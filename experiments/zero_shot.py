@@ -1,6 +1,5 @@
 """Writes results/zero-shot.md and .json: a network with AudioSet's labels on ESC-50, and the overlap of its windows."""
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -11,15 +10,15 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.audio.recording import load_blocks
 from earmark.data import FileAudio, open_data
+from earmark.data.soundscapes import TruthEvent
 from earmark.evaluation.metrics import average_precision, label_mean
-from earmark.inference.engine import encode_blocks
 from earmark.inference.tagger import Tagger
 from earmark.inference.windows import SlidingWindows
 from earmark.labels import LabelSet
 from experiments.esc50_labels import IN_AUDIOSET, in_esc50
 from experiments.steps import RESULTS, commit, earmark
+from experiments.table1.soundscapes import read_truth
 
 KEPT: Final = RESULTS / "zero-shot.json"
 OVERLAPS: Final = (0.0, 0.25, 0.5, 0.75)
@@ -94,8 +93,7 @@ def on_soundscapes(tagger: Tagger, folder: Path) -> dict[str, dict[str, float]]:
     """
     clips = open_data(f"soundscapes:{folder}")
     paths = [Path(clip.audio.path) for clip in clips if isinstance(clip.audio, FileAudio)]
-    with (folder / "truth.tsv").open(newline="", encoding="utf-8") as file:
-        events = list(csv.DictReader(file, delimiter="\t"))
+    events = read_truth(folder)
     target = clips.targets()[:, [clips.labels.names.index(name) for name in LabelSet.esc50().names]]
     engine, results = tagger.engine, dict[str, dict[str, float]]()
     for overlap in (*OVERLAPS, None):
@@ -104,7 +102,7 @@ def on_soundscapes(tagger: Tagger, folder: Path) -> dict[str, dict[str, float]]:
             engine.clip_duration = 2.0 * SECONDS  # a window longer than the recordings
         scores: dict[float, list[np.ndarray]] = {window: [] for window in WINDOWS}
         for path in paths:
-            segments = np.concatenate(list(encode_blocks(engine, load_blocks(path, tagger.sample_rate, 10.0))))
+            segments = tagger.encode(path).segments
             for window, rows in scores.items():
                 logits = SlidingWindows(engine, window, 1.0, cut=False).finish(segments, SECONDS)
                 rows.append(in_esc50(logits, tagger.labels))
@@ -122,15 +120,15 @@ def on_soundscapes(tagger: Tagger, folder: Path) -> dict[str, dict[str, float]]:
     return results
 
 
-def active(events: Sequence[dict[str, str]], file: str, window: float) -> np.ndarray:
+def active(events: Sequence[TruthEvent], file: str, window: float) -> np.ndarray:
     """Whether each class sounds in the second around the middle of each window of a timeline: (window, class)."""
     names = LabelSet.esc50().names
     starts = np.arange(round(SECONDS - window) + 1) + window / 2 - 0.5
     truth = np.zeros((len(starts), len(names)), np.float32)
     for event in events:
-        if Path(event["filename"]).name == file:
-            sounds = (starts < float(event["offset"])) & (starts + 1 > float(event["onset"]))
-            truth[sounds, names.index(event["event_label"])] = 1
+        if Path(event.filename).name == file:
+            sounds = (starts < event.offset) & (starts + 1 > event.onset)
+            truth[sounds, names.index(event.label)] = 1
     return truth
 
 

@@ -14,13 +14,13 @@ from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
 from experiments.audioset_poolings.comparisons import LEVEL, Against, Results
 from experiments.audioset_poolings.lines import Line, read_lines
 from experiments.audioset_poolings.strong import WINDOWS
-from experiments.audioset_poolings.verdict import shown, verdict
-from experiments.table1.pages import PRINTED_MAP, listed, markdown_table, spread
+from experiments.audioset_poolings.verdict import verdict
+from experiments.steps import short_commit
+from experiments.table1.pages import PRINTED_MAP, at_a_time, listed, markdown_table, shown, spread
 from experiments.table1.statistics import Comparison
 
 POOLINGS: Final = (*TABLE1, *OTHERS)
 _MEASURES: Final = ("PSDS1", "PSDS2", "F1")
-_LINE_WIDTH: Final = 120
 
 
 def write_pages(out: Path) -> list[Path]:
@@ -86,6 +86,7 @@ def readme(results: Results, searched: Sequence[Line], clips: Mapping[str, Any])
 def _circumstances(results: Results, searched: Sequence[Line], clips: Mapping[str, Any]) -> str:
     lines = results.lines
     seeds = sorted({len(own) for own in results.by_cell.values()})
+    split = clips["test"]["name"].rpartition("(")[2].rstrip(")")
     rows = [
         ["training clips", f"{clips['train']['n_clips']:,} ({clips['train']['name']})"],
         ["test clips", f"{clips['test']['n_clips']:,} ({clips['test']['name']}), measured once"],
@@ -95,16 +96,11 @@ def _circumstances(results: Results, searched: Sequence[Line], clips: Mapping[st
         ["seeds of a cell", f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])],
         ["clips seen in a run", listed(f"{line.n_clips_seen:,}" for line in lines if line.cell not in SYSTEMS) ],
         ["common settings", _settings(next((line for line in lines if line.cell not in SYSTEMS), lines[0]))],
-        ["commit", listed(f"`{_commit(line)}`" for line in (*lines, *searched))],
-        ["machine", listed(f"{line.machine}, {line.n_beside} runs at a time" for line in lines)],
-        ["command", "`python -m experiments audioset FEATURES --strong STRONG --jobs 2`"],
+        ["commit", listed(f"`{short_commit(line.commit) or 'unknown'}`" for line in (*lines, *searched))],
+        ["machine", "; ".join(sorted({f"{line.machine}, {at_a_time(line.n_beside)}" for line in lines}))],
+        ["command", f"`python -m experiments audioset FEATURES --test-split {split} --strong STRONG --jobs 2`"],
     ]  # fmt: skip
     return "## How\n\n" + markdown_table(["what", "value"], rows)
-
-
-def _commit(line: Line) -> str:
-    commit = line.commit or "unknown"
-    return commit[:10] + "-dirty" * commit.endswith("-dirty")
 
 
 def _settings(line: Line) -> str:
@@ -261,10 +257,10 @@ def _systems_table(results: Results) -> str:
         rows.append([f"`{cell}`", f"{mAP:.3f}, {mAUC:.3f}, {d:.3f}", *_figures(lines), *_cost(lines)[:2], seen])
     head = ["recipe", "published: mAP, mAUC, d'", *_FIGURE_HEAD, *_COST_HEAD[:2], "clips seen"]
     note = """The published figures come from training on 2 million clips and from all evaluation clips, these from
-training on the balanced set, a hundredth of that, and from the test clips above: the figures cannot be compared, the
-order of the rows can. The recipes have the layers, dropout and learning rate of the papers and their code. Their
-batches are a fifth as large, as a hundredth of the clips would otherwise give too few steps, and a moving average of
-the weights stands for the papers' mean over checkpoints.
+training on the balanced set, a hundredth of that, and from the test clips above: compare the order of the rows, not
+the figures. The recipes have the layers, dropout and learning rate of the papers and their code. Their batches are a
+fifth as large, as a hundredth of the clips would otherwise give too few steps, and a moving average of the weights
+stands for the papers' mean over checkpoints.
 """
     return markdown_table(head, rows) + "\n" + note
 

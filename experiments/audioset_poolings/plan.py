@@ -95,7 +95,7 @@ class Protocol:
         """The runs in their order; the settings of a phase follow from those before it.
 
         The search of a pooling precedes its final runs. These come seed by seed, so that the table fills evenly, and
-        the poolings of Table 1 and GMAP's parts come before the others, the cheap ones of these before the dear ones.
+        the poolings of Table 1 and GMAP's parts come before the others, of which the cheap ones come first.
 
         Args:
             cells: Only the final runs of these cells, with the search that they need; all cells when missing.

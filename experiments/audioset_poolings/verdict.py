@@ -11,18 +11,13 @@ import numpy as np
 from experiments.audioset_poolings.cells import OTHERS, PARTS, REFERENCE, TABLE1
 from experiments.audioset_poolings.clips import BY_FREQUENCY, BY_LENGTH
 from experiments.audioset_poolings.comparisons import LEVEL, Against, Results
-from experiments.table1.pages import PRINTED_MAP
+from experiments.table1.pages import PRINTED_MAP, shown
 from experiments.table1.statistics import Comparison
 
 _RIVALS: Final = ("attentive_stats", "mean")
 """Poolings that the verdict compares GMAP with by group: the paper's second, and the simplest."""
 _RESOLVED: Final = 0.003
 """Difference of mAP that the experiment must be able to show."""
-
-
-def shown(cell: str) -> str:
-    """The name of a cell for readers."""
-    return "GMAP, 4 heads" if cell == REFERENCE else cell.replace("_", " + " if cell == "max_mean" else " ")
 
 
 def verdict(results: Results, poolings: Mapping[str, Against], parts: Mapping[str, Against]) -> str:
@@ -75,7 +70,7 @@ def _order(means: Mapping[str, float]) -> str:
         return ""
     kept = [(a, b) for a, b in pairs if (PRINTED_MAP[a] - PRINTED_MAP[b]) * (means[a] - means[b]) > 0]
     turned = [f"{shown(a)} and {shown(b)}" for a, b in pairs if (a, b) not in kept]
-    tail = f"; turned round: {', '.join(turned)}" if turned else ""
+    tail = f"; in the opposite order: {', '.join(turned)}" if turned else ""
     return f"Of the {len(pairs)} pairs of the paper's Table 1, {len(kept)} have the paper's order here{tail}."
 
 
@@ -91,7 +86,8 @@ def _groups(results: Results, prefix: str, what: str) -> str:
             )
             clauses.append(f"over {shown(rival)} {figures}")
     sources = {"frequency": "a label's training clips", "length": "the median length of a label's events"}
-    return f"GMAP's lead by {sources[what]}: {'; '.join(clauses)}." if clauses else ""
+    by = f"{sources[what]} (by 95 % intervals that are not corrected)"
+    return f"GMAP's lead by {by}: {'; '.join(clauses)}." if clauses else ""
 
 
 def _doubt(comparison: Comparison) -> str:
@@ -138,9 +134,9 @@ def _resolution(family: Mapping[str, Against]) -> str:
     halves = [(own.interval[1] - own.interval[0]) / 2 for own in paired]
     narrow = sum(half <= _RESOLVED for half in halves)
     return (
-        f"The 95 % intervals of the differences are ±{min(halves):.4f} to ±{max(halves):.4f} wide, in the median "
-        f"±{median(halves):.4f}; {narrow} of {len(halves)} are ±{_RESOLVED} or less, so that a difference of "
-        f"{_RESOLVED} would show."
+        f"The 95 % intervals of the differences reach {min(halves):.4f} to {max(halves):.4f} to either side (median "
+        f"{median(halves):.4f}). In {narrow} of {len(halves)} comparisons this is {_RESOLVED} or less, so that a "
+        f"larger difference is clear there."
     )
 
 

@@ -12,7 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from earmark.data.clips import ids_sha256
-from earmark.errors import DataError
+from earmark.errors import DataError, counted
+from experiments.steps import short_commit
 from experiments.table1.lines import Line
 from experiments.table1.plan import Run
 from experiments.table1.profiles import ABLATED, ABLATIONS, DIFFICULTIES, POOLING_CELLS
@@ -129,7 +130,7 @@ def table1_page(lines: Sequence[Line], compared: Compared, recordings: Mapping[s
         for cell in POOLING_CELLS:
             runs = [line for line in there if line.cell == cell]
             figures = [*_figures(runs), *_against(compared(difficulty, cell)), _parameters(runs)]
-            rows.append([_shown(cell), f"{PRINTED_MAP[cell]:.3f}", *figures])
+            rows.append([shown(cell), f"{PRINTED_MAP[cell]:.3f}", *figures])
         head = ["pooling", "paper, AudioSet: mAP", *_FIGURE_HEAD]
         parts += [
             markdown_table(head, rows),
@@ -193,15 +194,21 @@ def _header(lines: Sequence[Line]) -> str:
         ["sample rate", listed(f"{line.config['sample_rate']} Hz" for line in lines)],
         [
             "commit",
-            listed(
-                f"`{(line.commit or 'unknown')[:10]}{'-dirty' * ('-dirty' in (line.commit or ''))}`" for line in lines
-            ),
+            listed(f"`{short_commit(line.commit) or 'unknown'}`" for line in lines),
         ],
         ["earmark", listed(line.earmark for line in lines)],
-        ["machine", listed(f"{line.machine}, {line.precision}, {line.n_beside} runs at a time" for line in lines)],
+        [
+            "machine",
+            "; ".join(sorted({f"{line.machine}, {line.precision}, {at_a_time(line.n_beside)}" for line in lines})),
+        ],
         ["command", listed(f"`{line.command}`" for line in lines)],
     ]
     return markdown_table(["setting", "value"], rows)
+
+
+def at_a_time(n: int) -> str:
+    """How many runs shared the machine."""
+    return f"{counted(n, 'run')} at a time"
 
 
 def listed(values: Iterable[Any]) -> str:
@@ -260,17 +267,17 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
         for cell in POOLING_CELLS
         if (values := [line.mAP for line in lines if line.cell == cell and line.mAP is not None])
     }
-    missing = [_shown(cell) for cell in POOLING_CELLS if cell not in means]
+    missing = [shown(cell) for cell in POOLING_CELLS if cell not in means]
     if _REFERENCE not in means or len(means) < 2:
         return "too few poolings are measured yet for a ranking."
     ranked = sorted(means, key=lambda cell: -means[cell])
     place = ranked.index(_REFERENCE)
     if place == 0:
-        text = f"GMAP is first (mAP {means[_REFERENCE]:.3f}), before {_shown(ranked[1])} ({means[ranked[1]]:.3f})"
+        text = f"GMAP is first (mAP {means[_REFERENCE]:.3f}), before {shown(ranked[1])} ({means[ranked[1]]:.3f})"
     else:
         text = (
             f"GMAP is number {place + 1} (mAP {means[_REFERENCE]:.3f}); "
-            f"{_shown(ranked[0])} is first ({means[ranked[0]]:.3f})"
+            f"{shown(ranked[0])} is first ({means[ranked[0]]:.3f})"
         )
     found = {cell: comparison for cell in ranked if (comparison := compared(difficulty, cell)) is not None}
     groups = {
@@ -288,11 +295,12 @@ def _verdict(difficulty: str, lines: Sequence[Line], compared: Compared) -> str:
 
 
 def _enumerated(cells: Sequence[str]) -> str:
-    return ", ".join(_shown(cell) for cell in cells)
+    return ", ".join(shown(cell) for cell in cells)
 
 
-def _shown(cell: str) -> str:
-    return "GMAP, 4 heads" if cell == _REFERENCE else cell.replace("_", " + " if cell == "max_mean" else " ")
+def shown(cell: str) -> str:
+    """The name of a cell for readers."""
+    return "GMAP (4 heads)" if cell == _REFERENCE else cell.replace("_", " + " if cell == "max_mean" else " ")
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from earmark.data.clips import Dataset
-from earmark.errors import DataError
+from earmark.errors import DataError, counted
 from earmark.evaluation.report import Report, evaluate
 from earmark.model.frontend import LogMel
 from earmark.model.network import Network
@@ -130,4 +130,4 @@ def machine(device: torch.device) -> str:
     """The kind of machine, without its host name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {n_processors()} cores"
+    return f"{platform.machine()}, {counted(n_processors(), 'core')}"

@@ -55,7 +55,8 @@ def test_the_page_shows_the_agreement_of_each_seed() -> None:
     text = page([{**run, "seed": 0}, {**run, "seed": 1}])
     assert "mAP 0.700 over the 3 labels" in text and "1,200 parameters, 2.1 MB in 8 bits" in text
     assert (
-        "1 labels have an average precision of 0.5 or more against the teacher. Only these have thresholds: Dog."
+        "1 labels have an average precision of 0.5 or more against the teacher on other held-out recordings. Only "
+        "these have thresholds: Dog."
         in text
         and "| 1 | music | 2 | 0.250 | 0.0200 |" in text
     )

@@ -32,9 +32,8 @@ def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_fu
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
     assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text
-    assert "1,769 freely licensed recordings" in text and text.endswith(
-        "Other sounds came from a (CC0), b (CC BY 3.0).\n"
-    )
+    assert "1,769 freely licensed recordings" in text and "came from a (CC0), b (CC BY 3.0).\n" in text
+    assert text.endswith("trained further with a teacher 0123456789; the teacher 0123456789.\n")
 
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -45,12 +44,6 @@ def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.Capture
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
     assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
-
-
-def test_a_student_of_share_alike_recordings_does_not_ship() -> None:
-    networks = {name: {"rows": [row(AS_TRAINED, 0.5)], "commit": "0", "clips seen by the model": 1} for name in NAMES}
-    text = page({"teacher": "t", "n_others": 1, "sources": ["cdda_ccsounds (CC0)"], "networks": networks})
-    assert "The student does not ship: it also learned from cdda_ccsounds" in text
 
 
 def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: Path) -> None:

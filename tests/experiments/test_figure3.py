@@ -86,7 +86,7 @@ def test_the_command_draws_the_chosen_clip_with_its_truth_and_both_networks(tabl
 def test_without_a_name_the_most_typical_clip_is_drawn_and_named(table, drawn):
     draw(table)
     ((_, options),) = drawn
-    assert options["title"] == f"{choose_clip(table)}: the most ordinary test clip of two events, sparse, seed 0"
+    assert options["title"] == f"{choose_clip(table)}: the most typical test clip of two events, sparse, seed 0"
 
 
 def test_the_default_clip_is_near_the_middle_for_both_networks(table, monkeypatch):

@@ -15,7 +15,7 @@ def test_search_and_finals_on_a_tiny_table(planned, tmp_path, monkeypatch, capsy
     plan, bank = planned()
     runs = plan.runs(["gmap", "attentive_stats"])
     make_table(tmp_path, plan, bank, runs)
-    search.pooling_search(tmp_path, n_seeds=1, n_finals=1)
+    search.pooling_search(tmp_path, n_seeds=1)
     lines = [json.loads(text) for text in (tmp_path / "search.jsonl").read_text().splitlines()]
     assert [one["run"]["trial"] for one in lines[:5]] == ["unchanged", "fast", "1 head", "unchanged", "fast"]
     assert all(one["test_mAP"] is None for one in lines[:5])
@@ -23,7 +23,7 @@ def test_search_and_finals_on_a_tiny_table(planned, tmp_path, monkeypatch, capsy
     text = (tmp_path / "search.md").read_text()
     assert "unchanged GMAP minus unchanged attentive statistics" in text
     capsys.readouterr()
-    search.pooling_search(tmp_path, n_seeds=1, n_finals=1)  # all is done
+    search.pooling_search(tmp_path, n_seeds=1)  # all is done
     assert capsys.readouterr().out == ""
     assert (tmp_path / "search.md").read_text() == text
 

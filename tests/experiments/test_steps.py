@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.steps import commit, earmark, resume, run
+from earmark.errors import ConfigError
+from experiments.steps import check_inputs, commit, earmark, resume, run, short_commit
 
 
 def test_a_step_fails_with_the_status_of_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -46,4 +47,16 @@ def test_resume_and_commit(tmp_path: Path) -> None:
     assert resume(tmp_path) == []
     (tmp_path / "run.json").touch()
     assert resume(tmp_path) == ["--resume"]
-    assert re.fullmatch(r"[0-9a-f]{10}|", commit())
+    assert re.fullmatch(r"([0-9a-f]{10}(-dirty)?)?", commit())
+    assert (short_commit("0123456789abc-dirty"), short_commit(None)) == ("0123456789-dirty", "")
+
+
+def test_a_folder_takes_the_files_that_it_was_begun_with(tmp_path: Path) -> None:
+    model, later = tmp_path / "model", tmp_path / "later"
+    model.write_text("a")
+    check_inputs(tmp_path, model=model, later=later)
+    later.write_text("b")
+    check_inputs(tmp_path, model=model, later=later)
+    later.write_text("c")
+    with pytest.raises(ConfigError, match="other files were expected for later; take another folder"):
+        check_inputs(tmp_path, model=model, later=later)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from earmark.data.soundscapes import TruthEvent
 from earmark.labels import LabelSet
 from experiments.__main__ import main
 from experiments.zero_shot import KEPT, SECONDS, active, page
@@ -16,8 +17,8 @@ def test_the_page_follows_from_the_kept_figures() -> None:
 
 def test_a_second_is_active_where_an_event_reaches_into_it() -> None:
     events = [
-        {"filename": "a.flac", "onset": "2.2", "offset": "4.0", "event_label": "cat"},
-        {"filename": "b.flac", "onset": "0.0", "offset": "9.0", "event_label": "cat"},
+        TruthEvent("a.flac", 2.2, 4.0, "cat", 0.0),
+        TruthEvent("b.flac", 0.0, 9.0, "cat", 0.0),
     ]
     truth = active(events, "a.flac", 3.0)  # window k has the second from k + 1 to k + 2 in its middle
     assert truth.shape == (SECONDS - 2, 50)

@@ -61,7 +61,7 @@ def test_a_finished_experiment_is_not_done_again_and_its_pages_are(bench, perfor
     assert [path.name for path in pages] == ["README.md", "search.md", "mAP.png", "frequency.png", "localisation.png"]
     text = pages[0].read_text()
     assert "Too few" not in text and "GMAP is " in text and "Not measured yet: max" in text
-    assert "| GMAP, 4 heads | embedding | 0.417 | 0." in text and "| power | embedding |  | missing |" in text
+    assert "| GMAP (4 heads) | embedding | 0.417 | 0." in text and "| power | embedding |  | missing |" in text
     before = [path.read_bytes() for path in pages]
     assert make(bench, CELLS).n_done == 10 and len(calls) == 10
     assert [path.read_bytes() for path in write_pages(bench.out)] == before

@@ -37,7 +37,7 @@ def test_a_worse_gmap_is_said(results_of):
     text = words(results_of({"gmap": (0.3, 4), "mean": (2.0, 4), "max": (0.1, 4)}))
     assert text.startswith("- **GMAP is number 2 of 3 poolings: mAP 0.") and "behind mean (0." in text
     assert "it is worse than mean" in text
-    assert "Of the 3 pairs of the paper's Table 1, 1 have the paper's order here; turned round:" in text
+    assert "Of the 3 pairs of the paper's Table 1, 1 have the paper's order here; in the opposite order:" in text
 
 
 def test_the_page_of_some_runs_says_what_is_missing(results_of, line_of):

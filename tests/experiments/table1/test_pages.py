@@ -65,7 +65,7 @@ def test_a_row_holds_mean_spread_and_comparison(out, lines):
     expected = np.mean([line.mAP for line in found if line.cell == "gmap"]) - np.mean(values)
     assert difference.startswith(f"{expected:+.3f} [+0.")
     assert p == "< 0.0001" or 0 <= float(p) < 0.2
-    assert row(page, "GMAP, 4 heads")[-3:] == ["", "", "1,234"]
+    assert row(page, "GMAP (4 heads)")[-3:] == ["", "", "1,234"]
     assert page == page_of(out, found), "the same lines give the same page"
 
 
@@ -142,7 +142,7 @@ def test_without_scores_there_is_a_table_but_no_comparison(out, lines):
 
 def test_figures_that_are_not_finite_are_reported(out, line_of):
     page = table1_page([line_of("dense", "gmap", 0, d_prime=None)], lambda difficulty, cell: None)
-    assert row(page, "GMAP, 4 heads")[4] == "not finite"
+    assert row(page, "GMAP (4 heads)")[4] == "not finite"
 
 
 def test_runs_measured_on_different_clips_are_refused(out, line_of):
