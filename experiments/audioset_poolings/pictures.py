@@ -12,7 +12,7 @@ from earmark.storage.files import atomic_write
 from experiments.audioset_poolings.cells import INSTANCE, OTHERS, REFERENCE, TABLE1
 from experiments.audioset_poolings.clips import BY_FREQUENCY
 from experiments.audioset_poolings.comparisons import Results
-from experiments.audioset_poolings.verdict import shown
+from experiments.table1.pages import shown
 from experiments.table1.statistics import t_quantile
 
 if TYPE_CHECKING:
