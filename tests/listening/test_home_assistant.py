@@ -23,6 +23,12 @@ from earmark.listening import home_assistant  # noqa: E402
 from earmark.listening.home_assistant import Mqtt  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with other work may need long to deliver the last messages."""
+    monkeypatch.setattr(home_assistant, "_SECONDS_TO_END", 600.0)
+
+
 @pytest.fixture
 def port() -> int:
     """A free port."""
@@ -139,6 +145,35 @@ def test_the_last_messages_wait_for_a_connection_that_is_being_made(
             mqtt.offer(EVENT, set())
         assert is_ending.is_set()
         wait_until(lambda: ("garden/messages", json.dumps(EVENT.to_json())) in received)
+
+
+def test_messages_from_before_and_during_the_connection_arrive_in_order(
+    port: int, tmp_path: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_connecting, go = Event(), Event()
+    handle, create = paho.Client._handle_connack, paho.Client._create_socket
+
+    def handled(self: Any) -> Any:
+        if self._userdata is is_connecting:
+            is_connecting.set()
+            go.wait()
+        return handle(self)
+
+    with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+        monkeypatch.setattr(paho.Client, "_handle_connack", handled)
+        first = Event()
+        monkeypatch.setattr(paho.Client, "_create_socket", lambda self: first.wait() and create(self))
+        with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", [], [], pytest.fail)) as mqtt:
+            mqtt._client.user_data_set(is_connecting)
+            mqtt.offer(Message("began", 12.5, label="Dog bark", score=0.5), {"Dog bark"})
+            first.set()
+            wait_until(is_connecting.is_set)
+            mqtt.offer(EVENT, set())
+            go.set()
+            wait_until(lambda: ("garden/dog_bark/state", "OFF") in received)
+        wait_until(lambda: ("garden/status", "offline") in received)
+    assert [text for topic, text in received if topic == "garden/dog_bark/state"] == ["ON", "OFF"]
+    assert [json.loads(text)["type"] for topic, text in received if topic == "garden/messages"] == ["began", "event"]
 
 
 def test_a_broker_that_cannot_be_reached_is_reported_once(

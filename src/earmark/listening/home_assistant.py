@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Final
@@ -57,8 +57,12 @@ class Mqtt:
         self._unknown = set(labels)  # to be described and shown, for the broker may not know them or their states
         self._sounding: set[str] = set()
         self._shown: set[str] = set()  # labels whose published state is ON; a full queue drops changes of state
-        self._lock = Lock()
+        self._lock, self._sends = Lock(), Lock()
+        # paho sends at once what is published while it connects, and what was published before only after that
+        self._waiting: deque[tuple[str, str, bool]] = deque()
+        self._is_ready = False  # connected, and what paho still had is sent
         self._is_full = self._is_lost = self._was_connected = False
+        self._latest: int | None = None  # the message that was sent last
         self._delivered: int | None = None  # the latest message that the broker has confirmed
         self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_QUEUED)
@@ -98,7 +102,7 @@ class Mqtt:
                 self._described.discard(label)
             self._describe(label)
             state = "ON" if label in self._sounding else "OFF"
-            if self._publish(f"{self._slug(label)}/state", state, retain=True).rc != _QUEUE_IS_FULL:
+            if self._publish(f"{self._slug(label)}/state", state, retain=True):
                 self._shown = self._shown - {label} | self._sounding & {label}
                 self._unknown.discard(label)
 
@@ -107,13 +111,16 @@ class Mqtt:
         with self._lock:
             self._sounding = set()
             self._show()
-            last = self._publish("status", "offline", retain=True)
+            self._publish("status", "offline", retain=True)
         until = time.monotonic() + _SECONDS_TO_END
         # a connection that is being made delivers what waits
-        while self._delivered != last.mid and not self._is_lost and time.monotonic() < until:
+        while self._is_undelivered() and not self._is_lost and time.monotonic() < until:
             time.sleep(_SLICE)
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _is_undelivered(self) -> bool:
+        return bool(self._waiting) or self._delivered != self._latest
 
     def _connected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
         if reason.is_failure:
@@ -126,6 +133,7 @@ class Mqtt:
         client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
 
     def _disconnected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
+        self._is_ready = False
         if reason.is_failure:
             self._lose(f"the connection to the broker is lost ({reason})")
 
@@ -136,8 +144,9 @@ class Mqtt:
         self._is_lost = True
 
     def _published(self, client: Any, userdata: object, mid: int, reason: Any, properties: object) -> None:
-        """Notes the delivery, and publishes the states that a full queue has dropped, now that it has room."""
-        self._delivered = mid
+        """Notes the delivery; sends what waits, and the states that a full queue has dropped, now that it has room."""
+        self._delivered, self._is_ready = mid, True
+        self._send_waiting()
         # never waits: this thread holds a lock of paho, for which the other thread waits while it publishes
         if self._lock.acquire(blocking=False):
             try:
@@ -148,16 +157,34 @@ class Mqtt:
     def _slug(self, label: str) -> str:
         return self._slugs.get(label) or slug(label)
 
-    def _publish(self, name: str, text: str, *, retain: bool = False) -> Any:
+    def _publish(self, name: str, text: str, *, retain: bool = False) -> bool:
         return self._send(f"{self._topic}/{name}", text, retain)
 
-    def _send(self, topic: str, text: str, retain: bool) -> Any:
-        sent = self._client.publish(topic, text, qos=1, retain=retain)
-        is_full = sent.rc == _QUEUE_IS_FULL
+    def _send(self, topic: str, text: str, retain: bool) -> bool:
+        """Sends a message after those that wait; False if too many wait, and it is dropped."""
+        self._send_waiting()
+        is_full = len(self._waiting) >= _QUEUED
         if is_full and not self._is_full:
             self._report(f"mqtt: {_QUEUED} messages wait already; new ones are dropped")
         self._is_full = is_full
-        return sent
+        if not is_full:
+            self._waiting.append((topic, text, retain))
+            self._send_waiting()
+        return not is_full
+
+    def _send_waiting(self) -> None:
+        """Sends what waits, in order. If the other thread is about it, this one leaves it to that one."""
+        while self._is_ready and self._waiting and self._sends.acquire(blocking=False):
+            try:
+                while self._is_ready and self._waiting:
+                    topic, text, retain = self._waiting[0]
+                    sent = self._client.publish(topic, text, qos=1, retain=retain)
+                    if sent.rc == _QUEUE_IS_FULL:
+                        return  # the next delivery makes room
+                    self._latest = sent.mid
+                    self._waiting.popleft()
+            finally:
+                self._sends.release()
 
     def _describe(self, label: str) -> None:
         """Describes a label to Home Assistant, once."""
@@ -175,7 +202,7 @@ class Mqtt:
             "origin": {"name": "earmark"},
         }
         topic = f"homeassistant/binary_sensor/{node}/{name}/config"
-        if self._send(topic, json.dumps(described), retain=True).rc != _QUEUE_IS_FULL:
+        if self._send(topic, json.dumps(described), retain=True):
             self._described.add(label)
 
 
