@@ -56,8 +56,10 @@ from earmark.storage.locks import lock_file  # noqa: E402
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# no test depends on speed
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# no test depends on speed, and the same examples are tried everywhere
+settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
 settings.load_profile("unhurried")
 PATIENCE = 600.0  # seconds to wait for an event
 

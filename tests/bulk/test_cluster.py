@@ -111,6 +111,8 @@ def test_workers_are_killed_and_the_results_are_those_of_a_plain_tagger(
     model = str(exported)  # its workers start without PyTorch, which takes seconds
     job = dispatch.make_job(str(tmp_path / "list.txt"), model=model, threshold=0.0, embed=True, rows_per_part=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "600")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills workers where memory is short
     try:
         ray.init(num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False)
         with monkeypatch.context() as patched:

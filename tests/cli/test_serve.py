@@ -31,6 +31,7 @@ def test_it_prints_its_address_answers_and_ends_with_sigterm_leaving_nothing(tmp
             with connect(
                 f"{line.split()[2].replace('http', 'ws')}/api/stream",
                 additional_headers={"Authorization": "Bearer secret"},
+                open_timeout=600,
             ) as stream:
                 assert stream.protocol.extensions == [], "a short message could unpack to a very long one"
             assert len(list(tmp_path.glob("earmark-serve-*"))) == 1

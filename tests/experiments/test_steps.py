@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,16 @@ STEP = """
 import sys, time
 from pathlib import Path
 from experiments.steps import commit, earmark, resume, run
-slow = "import sys, time, pathlib; pathlib.Path('started').touch()\\ntry: time.sleep(60)\\nexcept KeyboardInterrupt:"
+slow = "import sys, time, pathlib\\ntry: pathlib.Path('started').touch(); time.sleep(60)\\nexcept KeyboardInterrupt:"
 slow += " time.sleep(1); pathlib.Path('saved').touch()"
 run([sys.executable, "-c", slow], Path(sys.argv[1]))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
-def test_an_interrupted_step_is_saved_before_the_script_ends(tmp_path: Path) -> None:
+def test_an_interrupted_step_is_saved_before_the_script_ends(tmp_path: Path, wait_until: Callable[..., None]) -> None:
     script = subprocess.Popen([sys.executable, "-c", STEP, str(tmp_path)], stderr=subprocess.DEVNULL, process_group=0)
-    while not (tmp_path / "started").exists():
-        assert script.poll() is None
+    wait_until((tmp_path / "started").exists, script)
     os.killpg(script.pid, signal.SIGINT)
     script.wait()
     assert (tmp_path / "saved").exists()

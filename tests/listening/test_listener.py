@@ -199,7 +199,7 @@ def test_memory_does_not_grow(listening):
         tracemalloc.stop()
     assert n_events > 140
     # one block kept for each read would be 720,000 bytes; some wait for the listener at any time
-    assert source.held[-1] - source.held[1] < 300_000
+    assert source.held[-1] - source.held[1] < 500_000
 
 
 def test_to_json_has_what_is_known():

@@ -14,7 +14,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 
 
 def find_chromium() -> str | None:
@@ -43,7 +43,7 @@ def chromium(program: str, profile: Path) -> Iterator["Page"]:
         request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request) as answer:
             address = json.load(answer)["webSocketDebuggerUrl"]
-        with connect(address, max_size=None) as socket:
+        with connect(address, max_size=None, open_timeout=_PATIENCE, ping_interval=None) as socket:
             yield Page(socket)
     finally:
         process.terminate()

@@ -63,7 +63,12 @@ def serve(mean_engine: type) -> Iterator[Callable[..., Any]]:
         app = application({"mean": tagger or Tagger(engine or mean_engine())}, ServeSettings(**options), **more)
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_max_size=1 << 20, timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            ws="websockets-sansio",
+            ws_max_size=1 << 20,
+            ws_ping_interval=None,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

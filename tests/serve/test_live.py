@@ -17,6 +17,7 @@ from earmark.inference.tagger import Tagger
 
 RATE = 1000
 STREAM = "ws://localhost/api/stream"
+UNHURRIED = {"open_timeout": 600, "ping_interval": None}
 
 
 def talk(socket, data, rng, start, most=4000):
@@ -138,8 +139,8 @@ def test_the_token_is_a_header_or_in_the_first_message(open_client):
             pass
 
 
-def test_more_streams_than_allowed_and_silent_ones_are_closed(open_client):
-    client = open_client(streams=1, stream_timeout=0.3)
+def test_more_streams_than_allowed_are_refused(open_client):
+    client = open_client(streams=1)
     with client.websocket_connect(STREAM) as first:
         first.send_text(json.dumps(settings()))
         first.receive_text()
@@ -148,7 +149,15 @@ def test_more_streams_than_allowed_and_silent_ones_are_closed(open_client):
             with pytest.raises(WebSocketDisconnect) as closed:
                 second.receive_text()
         assert closed.value.code == 1013
-        assert "no samples for 0.3 s" in json.loads(first.receive_text())["error"]
+
+
+def test_a_silent_stream_is_closed(open_client):
+    with open_client(stream_timeout=0.3).websocket_connect(STREAM) as stream:
+        stream.send_text(json.dumps(settings()))
+        # on a busy machine it may be closed before it is ready
+        while "error" not in (answer := json.loads(stream.receive_text())):
+            pass
+    assert "no samples for 0.3 s" in answer["error"]
 
 
 def test_a_client_without_the_token_takes_no_stream(open_client):
@@ -162,17 +171,19 @@ def test_a_client_without_the_token_takes_no_stream(open_client):
 
 
 def test_a_client_that_reads_nothing_loses_its_stream(serve, wait_until):
-    server = serve(stream_timeout=1.0)
+    server = serve()
     measures = server.app.state.server.measures
     loud = (np.arange(100_000) // 400 % 2 - 0.5).astype(np.float32).tobytes()
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         raw.connect((server.host, server.port))
-        options = {"sock": raw, "max_queue": 1, "compression": None, "close_timeout": 0.1}
+        options = {"sock": raw, "max_queue": 1, "compression": None, "close_timeout": 0.1, **UNHURRIED}
         with connect(f"ws://{server.address}/api/stream", **options) as stream:
             stream.send(json.dumps(settings(threshold=0.6, window=0.4, context=0)))
             stream.recv()
             assert b"earmark_streams 1.0" in measures.text()
+            # only now, for a busy machine may need long to get here
+            object.__setattr__(server.app.state.server.settings, "stream_timeout", 1.0)
             with suppress(ConnectionClosed, TimeoutError):
                 raw.settimeout(5.0)
                 while b"earmark_streams 1.0" in measures.text():
@@ -197,7 +208,7 @@ def test_a_failing_network_is_an_error_and_logged(open_client, mean_engine, capl
 
 def test_a_flood_is_slowed_down_and_huge_messages_are_refused(serve):
     server = serve(streams=2)
-    with connect(f"ws://{server.address}/api/stream") as stream:
+    with connect(f"ws://{server.address}/api/stream", **UNHURRIED) as stream:
         stream.send(json.dumps(settings()))
         stream.recv()
         for _ in range(3000):
@@ -206,7 +217,7 @@ def test_a_flood_is_slowed_down_and_huge_messages_are_refused(serve):
         while (answer := json.loads(stream.recv()))["type"] != "finished":
             pass
         assert answer["duration"] == 30.0
-    with connect(f"ws://{server.address}/api/stream") as stream, pytest.raises(ConnectionClosed) as closed:
+    with connect(f"ws://{server.address}/api/stream", **UNHURRIED) as stream, pytest.raises(ConnectionClosed) as closed:
         stream.send(b"\0" * (2 << 20))
         stream.recv()
     assert closed.value.rcvd.code == 1009
@@ -218,7 +229,7 @@ def test_a_flood_is_slowed_down_and_huge_messages_are_refused(serve):
 def test_a_client_that_vanishes_leaves_no_stream(serve, wait_until):
     server = serve()
     measures = server.app.state.server.measures
-    with connect(f"ws://{server.address}/api/stream") as stream:
+    with connect(f"ws://{server.address}/api/stream", **UNHURRIED) as stream:
         stream.send(json.dumps(settings()))
         stream.recv()
         assert b"earmark_streams 1.0" in measures.text()
