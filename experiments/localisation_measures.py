@@ -5,7 +5,7 @@ figures are measured on the test soundscapes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,10 +27,9 @@ from earmark.evaluation.localisation import (
     segment_f1,
 )
 from earmark.evaluation.metrics import average_precision, label_mean
-from earmark.inference.evidence import Evidence, explain
 from earmark.inference.timeline import Timeline
 from earmark.inference.torch_engine import TorchEngine
-from earmark.inference.windows import SlidingWindows, sigmoid
+from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.storage.json_files import json_value
@@ -54,13 +53,16 @@ _CHOICES: Final[Mapping[str, Callable[[Sequence[ScoredRecording]], float]]] = {
 
 
 class _Spot(NamedTuple):
-    """A soundscape with one event: its onset and offset, and the evidence for its label.
-
-    The weights of the evidence are how far the label's logit falls without each segment, not Shapley values.
-    """
+    """A soundscape with one event."""
 
     event: tuple[float, float]
-    evidence: Evidence
+    """Onset and offset."""
+    borders: Float[np.ndarray, " border"]
+    """Seconds at which segments begin, and the end of the last one."""
+    weights: Float[np.ndarray, " segment"]
+    """How far the logit of the event's label falls without each segment."""
+    attention: Float[np.ndarray, "head segment"] | None
+    """Weights of the segments by attention head; None for a pooling without attention."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +177,10 @@ def _run_network(
         logits.append(engine.classify(segments[None])[0])
         if len(events) == 1:
             label = network.labels.index(events[0].label)
-            evidence = explain(engine, segments, label, duration=duration)
-            evidence = replace(evidence, weights=without_each(engine, segments, label, np.random.default_rng(0)))
-            spots.append(_Spot((events[0].onset, events[0].offset), evidence))
+            borders = np.minimum(np.arange(len(segments) + 1) * seconds_per_segment(engine), duration)
+            weights = without_each(engine, segments, label, np.random.default_rng(0))
+            event = (events[0].onset, events[0].offset)
+            spots.append(_Spot(event, borders, weights, engine.attention(segments, label)))
         advance(len(logits))
     target = np.stack([network.labels.encode(clip.labels) for clip in clips])
     return _Outputs(curves, np.stack(logits), target, spots, clips.clip_ids_sha256())
@@ -209,7 +212,7 @@ def _curve(timeline: Timeline, labels: LabelSet, events: Sequence[TruthEvent]) -
 def _pointing(valid: Sequence[_Spot], test: Sequence[_Spot]) -> dict[str, Any]:
     if not test:
         return {"n_clips": 0}
-    by_evidence = _point(test, [spot.evidence.weights for spot in test])
+    by_evidence = _point(test, [spot.weights for spot in test])
     result: dict[str, Any] = {
         "n_clips": by_evidence.n_recordings,
         "chance": by_evidence.chance,
@@ -234,9 +237,8 @@ def _heads(spots: Sequence[_Spot]) -> list[float]:
 
 def _attention(spots: Sequence[_Spot]) -> list[Float[np.ndarray, "head segment"]]:
     """Attention weights of each soundscape; none for a pooling without attention."""
-    return [spot.evidence.attention for spot in spots if spot.evidence.attention is not None]
+    return [spot.attention for spot in spots if spot.attention is not None]
 
 
 def _point(spots: Sequence[_Spot], weights: Sequence[Float[np.ndarray, " segment"]]) -> Pointing:
-    borders = [np.append(spot.evidence.onsets, spot.evidence.offsets[-1]) for spot in spots]
-    return pointing(weights, borders, [spot.event for spot in spots])
+    return pointing(weights, [spot.borders for spot in spots], [spot.event for spot in spots])
