@@ -67,19 +67,19 @@ COMMANDS: Final = {
         "first-run",
     ),
     "esc50-model": (
-        "Train, calibrate and measure the shipped model.",
+        "Train, calibrate and measure a model by the recipe esc50.",
         "Writes results/esc50-model.md, .json and the folder esc50-model. WORK receives three-folds.safetensors, the "
-        "model that the figures are about, and earmark-esc50.safetensors, the model that ships. Interrupted, the same "
-        "command resumes. Without BANK and WORK it writes the page again from results/esc50-model.json.",
+        "model that the figures are about, and earmark-esc50.safetensors, trained on folds 1, 2, 3 and 5. Interrupted, "
+        "the same command resumes. Without BANK and WORK it writes the page again from results/esc50-model.json.",
         "esc50-model ESC-50 work",
         "esc50-model",
     ),
     "esc50-head": (
-        "Train the head of the shipped model further, with speech and music that have none of its labels.",
+        "Train the head of a model further, with speech and music that have none of its labels.",
         "Writes results/esc50-head.md and .json. AUDIO has an index.csv with the columns file, source, licence, label "
         "and group. MODEL was trained by the recipe esc50 on folds 1 to 3, such as run/last.safetensors of "
-        "esc50-model; SHIPPED on folds 1, 2, 3 and 5, such as final/last.safetensors. WORK receives the model that "
-        "ships, earmark-esc50.safetensors and .onnx. Interrupted, the same command resumes. Without "
+        "esc50-model; SHIPPED on folds 1, 2, 3 and 5, such as final/last.safetensors. WORK receives "
+        "earmark-esc50.safetensors and .onnx, SHIPPED with this head. Interrupted, the same command resumes. Without "
         "arguments it writes the page again from results/esc50-head.json.",
         "esc50-head ESC-50 recordings work1/run/last.safetensors work1/final/last.safetensors work2",
         "esc50-head",

@@ -51,7 +51,7 @@ THRESHOLDS: Final = "thresholds alone"
 FURTHER: Final = "head trained further, without speech and music"
 WITH_NOTHING: Final = "head trained further, with speech and music"
 _FILES: Final = {AS_TRAINED: "as-trained", THRESHOLDS: "thresholds", FURTHER: "further", WITH_NOTHING: "nothing"}
-"""Beginning of the names of the calibrated models, by the words of the page."""
+"""Part of a calibrated model's file name, by variant."""
 
 
 def esc50_head(

@@ -61,7 +61,8 @@ IN_AUDIOSET: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """AudioSet has no label for drinking, mouse clicks of a computer, cans and washing machines; near ones stand in.
 
-AudioSet's `Mouse` is the animal. It is here by mistake and stays: the table was written before it was measured with.
+AudioSet's `Mouse` is the animal, not the computer mouse; this mistake stays, because the table was fixed before the
+measurement.
 """
 
 

@@ -63,7 +63,7 @@ def train_and_measure(bank: Path, work: Path) -> None:
         earmark("calibrate", "run/last.safetensors", *known, folder=work, output=output)
     print((RUNS / "calibrate.txt").read_text(encoding="utf-8"), end="")
     results = measure(str(work / "run" / "last.safetensors"), bank, [work / "sparse5", work / "dense5"])
-    results["model"] = "earmark-esc50, trained on folds 1 to 3, before calibration,"
+    results["model"] = "earmark-esc50"
     KEPT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     _train(data, work, "final", "1,2,3,5")
     like = ["--like", "three-folds.safetensors", "--out", "earmark-esc50.safetensors"]
@@ -185,7 +185,7 @@ def measure(model: str, bank: Path, soundscapes: Sequence[Path], split: str = "5
 
 def page(results: dict[str, Any]) -> str:
     """The page: a Markdown table and a few sentences."""
-    text = f"# The model {results['model']} on fold {results['split']}\n\n"
+    text = f"# {results['model']} on fold {results['split']}: trained on folds 1 to 3, not calibrated\n\n"
     text += "Written by `python -m experiments esc50-model`.\n\n"
     text += "| clips | n | top-1 | mAP | 95 % interval | mAUC |\n|---|---|---|---|---|---|\n"
     for name, row in results.items():
@@ -194,9 +194,10 @@ def page(results: dict[str, Any]) -> str:
             top1 = "-" if row["top1"] is None else f"{row['top1']:.3f}"
             others = f"{row['mAP']:.3f} | {low:.3f} to {high:.3f} | {row['mAUC']:.3f}"
             text += f"| {name} | {row['n_clips']} | {top1} | {others} |\n"
-    text += "\nClips longer than 5 s are pooled whole; `earmark tag` scores them by their best windows.\n"
-    text += f"\n{results['n_parameters']:,} parameters. Start of the program to the tags of a clip, the best of three: "
-    text += f"{results['cold_start_seconds']:.1f} s.\n\nMost frequent confusions (true label, predicted label, times): "
+    text += "\nHere clips longer than 5 s are pooled whole; `earmark tag` scores them by their best windows.\n"
+    text += f"\n{results['n_parameters']:,} parameters. Time from starting the program to the tags of a clip: "
+    text += f"{results['cold_start_seconds']:.1f} s, the best of three.\n\n"
+    text += "Most frequent confusions (true label, predicted label, times): "
     text += "; ".join(f"{a} as {b} ({n})" for a, b, n in results["confusions"]) + ".\n\n"
     worst = sorted(results["labels"], key=lambda row: row[2])
     text += "Hardest: " + ", ".join(f"{name} {value:.2f}" for name, _, value in worst[:10]) + ". "

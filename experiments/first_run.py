@@ -10,7 +10,7 @@ from cyclopts import CycloptsError
 from earmark.labels import LabelSet
 from earmark.model.network import Network
 from earmark.training import TrainConfig
-from experiments.steps import RESULTS, earmark, resume
+from experiments.steps import RESULTS, earmark, resume, short_commit
 
 KEPT: Final = RESULTS / "first-run"
 RUNS: Final = (
@@ -114,5 +114,5 @@ def page() -> str:
         last = curves[name][-1]
         rate = float(last["clips_seen"]) / float(last["seconds"])
         run, seconds = runs[name], float(last["seconds"])
-        text += f"| `{name}` | `{run['commit'][:10]}` | {run['device']} | {seconds:.0f} | {rate:.0f} |\n"
+        text += f"| `{name}` | `{short_commit(run['commit'])}` | {run['device']} | {seconds:.0f} | {rate:.0f} |\n"
     return text

@@ -21,7 +21,7 @@ from earmark.parallel.processors import n_processors
 from earmark.training import TrainConfig, train
 from earmark.training.encoding import encode
 from experiments import esc50_model
-from experiments.steps import RESULTS, commit, earmark
+from experiments.steps import RESULTS, check_inputs, commit, earmark
 
 KEPT: Final = RESULTS / "frozen-backbone.json"
 HEADS: Final[dict[str, PoolingName]] = {
@@ -67,6 +67,7 @@ def frozen_backbone(
     """
     if bank is not None and work is not None and model is not None:
         work.mkdir(parents=True, exist_ok=True)
+        check_inputs(work, model=model)
         one_command = _one_command(bank, work, model)
         kept = json.loads(KEPT.read_text()) if command_only else _heads(bank, work, model, n_mixed)
         KEPT.write_text(json.dumps({**kept, "one_command": one_command}, indent=1) + "\n", encoding="utf-8")
@@ -77,7 +78,7 @@ def frozen_backbone(
 
 def _heads(bank: Path, work: Path, model: Path, n_mixed: int) -> dict[str, Any]:
     """The figures of all heads on both tasks."""
-    folder = work / f"{model.stem}-{n_mixed}"
+    folder = work / f"mixed-{n_mixed}"
     return {
         "model": model.name,
         "commit": commit(),
@@ -89,7 +90,7 @@ def _heads(bank: Path, work: Path, model: Path, n_mixed: int) -> dict[str, Any]:
 
 def _one_command(bank: Path, work: Path, model: Path) -> dict[str, Any]:
     """The figures of one command that encodes, trains and joins with default settings; they are measured once."""
-    kept, out = work / f"one-command-{model.stem}.json", work / f"one-command-{model.stem}"
+    kept, out = work / "one-command.json", work / "one-command"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
     shutil.rmtree(out, ignore_errors=True)  # an interrupted run would shorten the measured time

@@ -69,12 +69,19 @@ def check_inputs(work: Path, **files: Path) -> None:
 
 
 def commit() -> str:
-    """The commit of earmark's source, as pages name it; empty without version control."""
-    return short_commit(provenance.commit())
+    """The commit of earmark's source, as pages name it; empty without version control.
+
+    Edited files in `results/` don't count: the scripts write them.
+    """
+    found = short_commit(provenance.commit())
+    if not found.endswith("-dirty"):
+        return found
+    edited = ["git", "-C", str(RESULTS.parent), "diff", "--quiet", "HEAD", "--", ".", ":!results"]
+    return found if subprocess.run(edited, check=False).returncode else found.removesuffix("-dirty")
 
 
 def short_commit(commit: str | None) -> str:
-    """The first ten digits of a commit, with `-dirty` if its source was edited.
+    """The first ten digits of a commit, with `-dirty` if files were edited.
 
     >>> short_commit("0123456789abcdef-dirty")
     '0123456789-dirty'

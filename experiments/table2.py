@@ -84,7 +84,7 @@ LITERATURE: Final = (
         note="takes waveform and log-mel",
     ),
     Entry(
-        model="GMAP, 4 heads",
+        model="GMAP (4 heads)",
         year=2020,
         mAP=0.417,
         mAUC=0.971,

@@ -86,7 +86,7 @@ def _groups(results: Results, prefix: str, what: str) -> str:
             )
             clauses.append(f"over {shown(rival)} {figures}")
     sources = {"frequency": "a label's training clips", "length": "the median length of a label's events"}
-    by = f"{sources[what]} (by 95 % intervals that are not corrected)"
+    by = f"{sources[what]} (95 % intervals, not corrected for several comparisons)"
     return f"GMAP's lead by {by}: {'; '.join(clauses)}." if clauses else ""
 
 
@@ -134,9 +134,9 @@ def _resolution(family: Mapping[str, Against]) -> str:
     halves = [(own.interval[1] - own.interval[0]) / 2 for own in paired]
     narrow = sum(half <= _RESOLVED for half in halves)
     return (
-        f"The 95 % intervals of the differences reach {min(halves):.4f} to {max(halves):.4f} to either side (median "
-        f"{median(halves):.4f}). In {narrow} of {len(halves)} comparisons this is {_RESOLVED} or less, so that a "
-        f"larger difference is clear there."
+        f"Half the width of a 95 % interval is {min(halves):.4f} to {max(halves):.4f} (median {median(halves):.4f}). "
+        f"It is at most {_RESOLVED} in {narrow} of {len(halves)} comparisons; these can show a difference of more "
+        f"than {_RESOLVED}."
     )
 
 

@@ -22,9 +22,9 @@ def test_some_arguments_without_the_others_are_wrong_usage(capfd: pytest.Capture
 def test_finished_steps_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all steps finished, the command writes figures and page without a model or recordings."""
     one_command = {"top1": 0.75, "mAP": 0.8, "seconds": 61.0, "cpu_seconds": 55.0, "commit": "a", "machine": "b"}
-    (tmp_path / "one-command-mn04.json").write_text(json.dumps(one_command))
+    (tmp_path / "one-command.json").write_text(json.dumps(one_command))
     for task in ("clips", "soundscapes"):
-        folder = tmp_path / "mn04-10" / task
+        folder = tmp_path / "mixed-10" / task
         folder.mkdir(parents=True)
         (folder / "encoded.json").write_text('{"seconds": 1.0}')
         for head, pooling in HEADS.items():
@@ -45,7 +45,7 @@ def test_the_one_command_is_measured_without_the_heads(tmp_path: Path, monkeypat
     kept = tmp_path / "kept.json"
     kept.write_text(json.dumps(json.loads(KEPT.read_text()) | {"one_command": None}))
     one_command = {"top1": 0.75, "mAP": 0.8, "seconds": 61.0, "cpu_seconds": 55.0, "commit": "a", "machine": "b"}
-    (tmp_path / "one-command-mn04.json").write_text(json.dumps(one_command))
+    (tmp_path / "one-command.json").write_text(json.dumps(one_command))
     monkeypatch.setattr(frozen_backbone, "KEPT", kept)
     assert main(["frozen-backbone", "ESC-50", str(tmp_path), "mn04.pt", "--command-only"]) == 0
     assert json.loads(kept.read_text()) == json.loads(KEPT.read_text()) | {"one_command": one_command}

@@ -1,6 +1,7 @@
 """Messages over MQTT, received by a subscriber of a real broker."""
 
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from earmark.listening.home_assistant import Mqtt  # noqa: E402
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with other work may need long to deliver the last messages."""
-    monkeypatch.setattr(home_assistant, "_SECONDS_TO_END", 600.0)
+    monkeypatch.setattr(home_assistant, "_SECONDS_TO_END", math.inf)
 
 
 @pytest.fixture
@@ -233,3 +234,20 @@ def test_invalid_addresses_and_topics_are_refused(url: str, topic: str, words: s
 def test_slugs_differ_whatever_the_labels_are():
     names = ["dog bark", "dog_bark", "dog_bark_e929d0", "Dog bark"]
     assert len({*home_assistant.slugs(names).values()}) == len(names)
+
+
+def test_more_labels_than_the_queue_holds_are_described_once_after_the_broker_has_forgotten_all(
+    port: int, tmp_path: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_assistant, "_QUEUED", 10)
+    names = [f"label {number}" for number in range(8)]
+    with closing(Mqtt(f"mqtt://127.0.0.1:{port}", "garden", names, names, lambda line: None)) as mqtt:
+        with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+            wait_until(lambda: sum(topic.endswith("/state") for topic, _ in received) == len(names))
+        for _ in range(15):
+            mqtt.offer(EVENT, set())
+        with broker(port, tmp_path, wait_until), subscribed(port, wait_until) as received:
+            wait_until(lambda: len({topic for topic, _ in received if "/label_" in topic}) == 2 * len(names))
+            wait_until(lambda: not mqtt._is_undelivered() and not mqtt._unknown)
+            assert sum("/config" in topic for topic, _ in received) < 3 * len(names)
+            assert ("garden/status", "online") in received

@@ -120,8 +120,9 @@ def work_together(item, report):
             (folder / f"begun-{os.getpid()}").touch()
             time.sleep(60)
         except KeyboardInterrupt:
-            (folder / f"interrupted-{os.getpid()}").touch()
             if role == "hangs":
+                time.sleep(1.5)  # longer than the patience of the pool
+                (folder / f"interrupted-{os.getpid()}").touch()
                 continue
             warnings.warn("saving", EarmarkWarning)
             time.sleep(1.5)
@@ -389,7 +390,7 @@ def test_a_second_ctrl_c_kills_peers_that_hang(parent, tmp_path: Path) -> None:
     process = parent("work_together", None, 1.0, "hangs", "hangs")
     eventually(lambda: len(marks(tmp_path, "begun")) == 2, "two workers at work")
     process.send_signal(signal.SIGINT)
-    eventually(lambda: len(marks(tmp_path, "interrupted")) == 2, "two workers that know of it")
+    eventually(lambda: len(marks(tmp_path, "interrupted")) == 2, "two workers that outlive the pool's patience")
     assert process.poll() is None, "they may need long to save their work"
     process.send_signal(signal.SIGINT)
     process.communicate()

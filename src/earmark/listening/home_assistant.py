@@ -14,7 +14,7 @@ from earmark.errors import ConfigError
 from earmark.listening.listener import Message
 
 _QUEUED: Final = 1000
-"""Maximum messages that wait while the broker cannot be reached."""
+"""Maximum messages that wait here, and as many again that paho has sent without an answer."""
 _SECONDS_TO_END: Final = 5.0
 _SLICE: Final = 0.02
 """Seconds between two looks at whether the last message has been delivered."""
@@ -58,12 +58,12 @@ class Mqtt:
         self._sounding: set[str] = set()
         self._shown: set[str] = set()  # labels whose published state is ON; a full queue drops changes of state
         self._lock, self._sends = Lock(), Lock()
-        # paho sends at once what is published while it connects, and what was published before only after that
+        # while it connects, paho sends new messages ahead of older ones; so they wait here until it is ready
         self._waiting: deque[tuple[str, str, bool]] = deque()
         self._is_ready = False  # connected, and what paho still had is sent
-        self._is_full = self._is_lost = self._was_connected = False
-        self._latest: int | None = None  # the message that was sent last
-        self._delivered: int | None = None  # the latest message that the broker has confirmed
+        self._is_full = self._is_lost = self._was_connected = self._is_announced = False
+        self._latest: int | None = None  # id of the last message that paho took
+        self._delivered: int | None = None  # id of the last message that the broker has confirmed
         self._client: Any = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_QUEUED)
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
@@ -98,8 +98,6 @@ class Mqtt:
     def _show(self) -> None:
         """Publishes the states that have changed or are unknown; a state that the queue drops is tried again later."""
         for label in sorted((self._sounding ^ self._shown) | self._unknown):
-            if label in self._unknown:
-                self._described.discard(label)
             self._describe(label)
             state = "ON" if label in self._sounding else "OFF"
             if self._publish(f"{self._slug(label)}/state", state, retain=True):
@@ -111,7 +109,8 @@ class Mqtt:
         with self._lock:
             self._sounding = set()
             self._show()
-            self._publish("status", "offline", retain=True)
+            if not self._publish("status", "offline", retain=True):
+                self._waiting.append((f"{self._topic}/status", "offline", True))  # however many wait
         until = time.monotonic() + _SECONDS_TO_END
         # a connection that is being made delivers what waits
         while self._is_undelivered() and not self._is_lost and time.monotonic() < until:
@@ -128,9 +127,14 @@ class Mqtt:
             return
         self._is_lost = False
         if self._was_connected:  # a broker that has been started again may have forgotten all
-            self._unknown = set(self._described)
+            self._unknown, self._described = self._unknown | self._described, set()
         self._was_connected = True
-        client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Publishes the status online; if paho has no room, the next delivery tries it again."""
+        sent = self._client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        self._is_announced = sent.rc != _QUEUE_IS_FULL
 
     def _disconnected(self, client: Any, userdata: object, flags: object, reason: Any, properties: object) -> None:
         self._is_ready = False
@@ -146,6 +150,8 @@ class Mqtt:
     def _published(self, client: Any, userdata: object, mid: int, reason: Any, properties: object) -> None:
         """Notes the delivery; sends what waits, and the states that a full queue has dropped, now that it has room."""
         self._delivered, self._is_ready = mid, True
+        if not self._is_announced:
+            self._announce()
         self._send_waiting()
         # never waits: this thread holds a lock of paho, for which the other thread waits while it publishes
         if self._lock.acquire(blocking=False):
@@ -173,7 +179,7 @@ class Mqtt:
         return not is_full
 
     def _send_waiting(self) -> None:
-        """Sends what waits, in order. If the other thread is about it, this one leaves it to that one."""
+        """Sends what waits, in order. Returns at once while the other thread sends; that thread sends the rest."""
         while self._is_ready and self._waiting and self._sends.acquire(blocking=False):
             try:
                 while self._is_ready and self._waiting:
