@@ -397,7 +397,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     sounds = [clip.load(16000) for clip in synthetic_bank(2)]
-    for number, name in enumerate(("dog.wav", "call.wav", "recordings/a.wav", "recordings/b.flac")):
+    for number, name in enumerate(("dog.wav", "call.wav", "recordings/a.wav", "recordings/b.flac", "thunder.wav")):
         save_audio(Path(name), sounds[number])
     save_audio(Path("night/20240501_053000.wav"), sounds[8])
     save_audio(Path("street.wav"), Audio(np.concatenate([sound.waveform for sound in sounds[4:8]]), 16000))

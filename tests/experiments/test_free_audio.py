@@ -10,7 +10,7 @@ from earmark.audio.recording import Audio, save_audio
 from earmark.labels import LabelSet
 from earmark.model.frontend import FrontendConfig
 from earmark.model.network import Network, NetworkConfig
-from experiments.free_audio import EXAMPLE, Recording, false_tags, read_index, split_of, write_clips
+from experiments.free_audio import EXAMPLES, Recording, false_tags, read_index, split_of, write_clips
 
 
 def test_a_list_of_recordings_keeps_groups_together(tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_a_list_of_recordings_keeps_groups_together(tmp_path: Path) -> None:
     assert (tmp_path / "clips.csv").read_text().splitlines()[1].endswith("a/0.ogg,dog,train,g")
 
 
-def test_no_training_uses_the_example_of_the_readme() -> None:
-    assert split_of(EXAMPLE) == "test"
+def test_no_training_uses_the_examples_of_the_guides() -> None:
+    assert {split_of(group) for group in EXAMPLES} == {"test"}
 
 
 def test_false_tags_are_counted_on_test_recordings_of_speech_and_music(tmp_path: Path) -> None:
