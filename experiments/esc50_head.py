@@ -2,8 +2,8 @@
 
 The backbone stays as the recipe `esc50` trained it. It encodes ESC-50's clips, soundscapes from them, and
 recordings of speech and music, which have none of its labels. Pooling and classifier are trained further on these
-segments. The figures are those of a model that was trained on folds 1 to 3. Then the head of the model that ships is
-trained further on folds 1, 2, 3 and 5. Its calibration is copied from the model of folds 1 to 3.
+segments. The figures are those of a model that was trained on folds 1 to 3. Then the head of a model of folds 1, 2, 3
+and 5 is trained further on those folds. Its calibration is copied from the model of folds 1 to 3.
 """
 
 import json

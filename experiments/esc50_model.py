@@ -1,7 +1,7 @@
-"""Writes results/esc50-model.md and .json: trains, calibrates and measures the shipped model.
+"""Writes results/esc50-model.md and .json: trains, calibrates and measures a model by the recipe esc50.
 
-The first training uses folds 1 to 3; its model is calibrated and measured on fold 5. With the recipe fixed, the model
-that ships is trained on all four folds and takes the calibration of the first, since no fold is left to fit one to.
+The first training uses folds 1 to 3; its model is calibrated and measured on fold 5. With the recipe fixed, a second
+model is trained on folds 1, 2, 3 and 5 and takes the calibration of the first, since no fold is left to fit one to.
 """
 
 import json

@@ -180,7 +180,7 @@ Seeds: 21 and 25 for soundscapes of 10 s, 35 for those of 40 s, of folds 1 and 5
   --n-clips-seen 48000`, calibrated likewise.
 - mn04_as_mAP_432: published, with AudioSet's labels as in [zero-shot](zero-shot.md). It has no thresholds; here one
   for all labels, 0.022, with the best F1 of whole soundscapes of fold 1.
-- earmark-esc50: the shipped model before its [head was trained further](esc50-head.md). **Its training included
+- earmark-esc50: the shipped model before its [further trainings](esc50-student.md). **Its training included
   folds 1 and 5**, so its rows are those of sounds that it knows. The weights of the same network trained on
   folds 1 to 3 are not shipped.
 
