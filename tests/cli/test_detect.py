@@ -214,7 +214,7 @@ def test_a_killed_command_resumes_to_the_table_of_an_undisturbed_one(
         shutil.copy(recordings / source, folder / f"20240501_{number:02d}0000.wav")
     middle = folder / "20240501_120000.wav"
     save_audio(middle, Audio(np.zeros(100 * 3600 * 24, np.float32), 100))  # a day takes minutes
-    words = ["detect", str(folder), "--threshold", "0.1", "--jobs", "2", "--out"]
+    words = ["detect", str(folder), "--threshold", "0.001", "--jobs", "2", "--out"]
     journal = tmp_path / ".e.parquet.part"
     process = subprocess.Popen([sys.executable, "-m", "earmark", *words, str(out)], stderr=subprocess.DEVNULL)
     wait_until(lambda: journal.exists() and journal.read_text().count('"file"') == 19, process)
