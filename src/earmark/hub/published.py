@@ -67,7 +67,7 @@ SHIPPED: Final[Mapping[str, NamedModel]] = {
         "ESC-50",
         50,
         0.907,
-        "fold 5, its recipe trained on folds 1 to 3, [model card](../src/earmark/hub/MODEL_CARD.md)",
+        "fold 5, [model card](../src/earmark/hub/MODEL_CARD.md)",
         1_579_858,
         1.306e9,
         "CC BY-NC 3.0",
