@@ -36,9 +36,9 @@ def check_data(config: TrainConfig, data: Dataset, valid: Dataset | None, is_tau
         if dataset is not None and not is_taught:
             _check_labelled(dataset, part, config.allow_unlabelled)
     if not is_taught and (bare := data.labels_without_clips()):
-        without = f"{len(bare)} of {counted(len(data.labels), 'label')} without a training clip"
-        text = f"{data.name}: {without}, which the network cannot learn: {first_few(bare)}"
-        warnings.warn(text, EarmarkWarning, stacklevel=3)
+        lacking = f"{len(bare)} of {counted(len(data.labels), 'label')}"
+        text = f"there are no training clips for {lacking}, which the network cannot learn: {first_few(bare)}"
+        warnings.warn(f"{data.name}: {text}", EarmarkWarning, stacklevel=3)
     if valid is None:
         return
     used = {label for clip in valid for label in clip.labels}
