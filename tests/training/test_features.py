@@ -13,7 +13,9 @@ from tests.training.tones import LABELS, SMALL, TONES, Broken, Tone, record_of, 
 
 def test_labels_without_clips_are_named(tmp_path):
     labels = LabelSet((*TONES, "silence", "thunder"))
-    with pytest.warns(EarmarkWarning, match=r"tones: there are no training clips for 2 of 5 labels, .*: silence, thunder"):
+    with pytest.warns(
+        EarmarkWarning, match=r"tones: there are no training clips for 2 of 5 labels, .*: silence, thunder"
+    ):
         run(tmp_path, replace(SMALL, n_clips_seen=4), replace(tones(), labels=labels))
     assert record_of(tmp_path)["data"]["train"]["labels_without_clips"] == ["silence", "thunder"]
 
