@@ -86,11 +86,13 @@ COMMANDS: Final = {
     ),
     "esc50-student": (
         "Train the network of earmark-esc50 further, with a published network as teacher.",
-        "Writes results/esc50-student.md and .json. AUDIO, MODEL and SHIPPED are those of esc50-head. WORK receives "
-        "the model that ships, earmark-esc50.safetensors and .onnx, in a folder of its own. Interrupted, the same "
-        "command resumes. `--ship before` ships the network of the recipe esc50, its head trained further. Without "
-        "arguments the command writes the page again from results/esc50-student.json.",
-        "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work1/final/last.safetensors work3",
+        "Writes results/esc50-student.md and .json, which keep the figures of other seeds. AUDIO, MODEL and SHIPPED "
+        "are those of esc50-head. With --shipped, WORK receives the model that ships, earmark-esc50.safetensors and "
+        ".onnx, in a folder of its own. Interrupted, the same command resumes. `--ship before` ships the network of "
+        "the recipe esc50, its head trained further. Without arguments the command writes the page again from "
+        "results/esc50-student.json.",
+        "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 "
+        "--shipped work1/final/last.safetensors",
         "esc50-student",
     ),
     "strangers": (

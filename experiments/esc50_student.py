@@ -7,10 +7,11 @@ conditions. Each network also gets a head by the steps of `esc50-head`.
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final, Literal
 
 from cyclopts import CycloptsError
@@ -18,7 +19,7 @@ from cyclopts import CycloptsError
 from earmark.data import open_data
 from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
-from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps
+from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps, spread
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
 from experiments.scenes import path_of
 from experiments.steps import RESULTS, check_inputs, earmark, resume
@@ -55,53 +56,58 @@ def esc50_student(
     audio: Path | None = None,
     teacher: Path | None = None,
     model: Path | None = None,
-    shipped: Path | None = None,
     work: Path | None = None,
     *,
+    shipped: Path | None = None,
+    seed: int = 0,
     only: str | None = None,
     ship: Literal["before", "student"] = "student",
 ) -> None:
-    """Train the network of earmark-esc50 further, with a published network as teacher.
+    """Train the network of earmark-esc50 further, with a published network as teacher; other seeds keep their figures.
 
     Args:
         bank: Folder of ESC-50.
         audio: Folder of freely licensed recordings with their index.csv.
         teacher: Published network with AudioSet's labels, such as mn04_as_mAP_432.pt.
-        model: Model of the recipe esc50, trained on folds 1 to 3.
-        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5.
-        work: Folder for tables, soundscapes, runs and models.
+        model: Model of the recipe esc50, trained on folds 1 to 3 with the same seed.
+        work: Folder for tables, soundscapes, runs and models of this seed.
+        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5; trained further, it ships.
+        seed: Seed of the further trainings.
         only: Train and measure one network, `before`, `student` or `teacher`, or train `shipped`, and stop;
             so two processes can share the work.
         ship: Network that ships: `before`, the one of the recipe esc50, or `student`.
     """
-    given = (bank, audio, teacher, model, shipped, work)
+    given = (bank, audio, teacher, model, work)
     if only is not None and only not in (*NAMES, "shipped"):
         raise CycloptsError(f"one of {', '.join(NAMES)}, shipped was expected for --only, not {only}")
-    if (
-        bank is not None
-        and audio is not None
-        and teacher is not None
-        and model is not None
-        and shipped is not None
-        and work is not None
-    ):
+    if only == "shipped" and shipped is None:
+        raise CycloptsError("--only shipped expects --shipped, the model to train further")
+    if bank is not None and audio is not None and teacher is not None and model is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
-        check_inputs(work, teacher=teacher, model=model, shipped=shipped)
-        recordings = read_index(audio.resolve())
+        check_inputs(work, teacher=teacher, model=model, **({} if shipped is None else {"shipped": shipped}))
         steps = _Steps(
-            bank.resolve(), recordings, teacher.resolve(), model.resolve(), shipped.resolve(), work.resolve()
+            bank.resolve(),
+            read_index(audio.resolve()),
+            teacher.resolve(),
+            model.resolve(),
+            work.resolve(),
+            None if shipped is None else shipped.resolve(),
+            seed,
         )
         if only == "shipped":
             steps.network("shipped")
-            return
-        if only is not None:
+        elif only is not None:
             steps.figures(only)
+        if only is not None:
             return
-        write_json(KEPT, steps.all_figures())
-        steps.ship(ship)
-    elif any(value is not None for value in given):
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
+        runs = [run for run in kept if run["seed"] != seed] + [steps.all_figures()]
+        write_json(KEPT, sorted(runs, key=lambda run: run["seed"]))
+        if shipped is not None:
+            steps.ship(ship)
+    elif any(value is not None for value in (*given, shipped)):
         raise CycloptsError(
-            "BANK, AUDIO, TEACHER, MODEL, SHIPPED and WORK were expected, or none of them to write the page again"
+            "BANK, AUDIO, TEACHER, MODEL and WORK were expected, or none of them to write the page again"
         )
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
 
@@ -114,14 +120,15 @@ class _Steps:
     recordings: list[Recording]
     teacher: Path
     model: Path
-    shipped: Path
     work: Path
+    shipped: Path | None = None
+    seed: int = 0
 
     def all_figures(self) -> dict[str, Any]:
         """The figures of all networks on fold 5, and the student's other sources."""
         networks = {name: self.figures(name) for name in NAMES}
         facts = {name: networks["student"].pop(name) for name in ("n_others", "sources")}
-        return {"teacher": self.teacher.name, **facts, "networks": networks}
+        return {"seed": self.seed, "teacher": self.teacher.name, **facts, "networks": networks}
 
     def figures(self, name: str) -> dict[str, Any]:
         """The figures of one network on fold 5, as it was trained and with its head trained further; kept in WORK."""
@@ -130,13 +137,13 @@ class _Steps:
             variants = (AS_TRAINED, THRESHOLDS if name == "teacher" else WITH_NOTHING)
             sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
             facts = {"n_others": sources.total(), "sources": sorted(sources)} if name == "student" else {}
-            write_json(kept, {**self._heads(name).figures((0,), variants), **facts})
+            write_json(kept, {**self._heads(name).figures((self.seed,), variants), **facts})
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
     def ship(self, name: str) -> None:
         """Trains the head of the network that ships; its folder receives earmark-esc50.safetensors and .onnx."""
-        self._heads(name).ship(str(self.shipped if name == "before" else self.network("shipped")))
+        self._heads(name).ship(str(self.shipped if name == "before" else self.network("shipped")), self.seed)
 
     def network(self, name: str) -> Path:
         """The model of a network, after its training."""
@@ -146,7 +153,8 @@ class _Steps:
         if name == "teacher":
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
-        flags = ("--init", self.shipped if name == "shipped" else self.model, *RECIPE, "--out", out, *resume(out))
+        before = self.shipped if name == "shipped" else self.model
+        flags = ("--init", before, "--seed", self.seed, *RECIPE, "--out", out, *resume(out))
         head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
         words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
         earmark("distill", *words, *flags, folder=self.work)
@@ -160,7 +168,7 @@ class _Steps:
         write_clips(rows, self.work / f"taught{name}.csv")
         out = self.work / f"teacher{name}"
         words = ("--init", self.teacher, "--freeze", "backbone", "--encoded-crops", N_CROPS, "--allow-unlabelled")
-        flags = ("--no-balanced", "--out", out, *resume(out))
+        flags = ("--no-balanced", "--seed", self.seed, "--out", out, *resume(out))
         earmark("train", f"csv:taught{name}.csv", "--split", "train", *words, *flags, folder=self.work)
         return f"teacher{name}/last.safetensors"
 
@@ -197,21 +205,62 @@ class _Steps:
         return HeadSteps(self.bank, self.recordings, str(self.network(name)), work, n_variants=1)
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """The page about the student."""
-    networks = found["networks"]
-    rows = {(name, row["variant"]): row for name, own in networks.items() for row in own["rows"]}
-    first = next(iter(rows.values()))
-    n_clips = {kind: own["n"] for kind, own in first["false_tags"].items()}
-    student = networks["student"]
+def page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The page about the student: means over seeds, with the lowest and the highest."""
+    rows = defaultdict[tuple[str, str], list[Any]](list)
+    for run in runs:
+        for name, own in run["networks"].items():
+            for row in own["rows"]:
+                rows[name, row["variant"]].append(row)
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    text = _introduction(runs[0], f"Seeds {seeds}: means, lowest and highest in brackets" if runs[1:] else "One seed")
+    n_clips = {kind: own["n"] for kind, own in next(iter(rows.values()))[0]["false_tags"].items()}
+    text += "\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
+    text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
+    for (name, variant), own in rows.items():
+        values = [[row[key] for row in own] for key in ("top1", "mAP", "precision", "recall", "sparse5", "dense5")]
+        values += [[row["false_tags"][kind]["tags"] for row in own] for kind in n_clips]
+        text += f"| {NAMES[name]} | {variant} | {' | '.join(map(spread, values))} |\n"
+    text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark "
+    text += "timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder "
+    text += "of events](event-decoder.md).\n\n| network | head | F1 of 0.1 s cells | event F1 | onset error | offset "
+    text += "error | events found | true |\n|---|---|---|---|---|---|---|---|\n"
+    for (name, variant), own in rows.items():
+        events = [row["events"] for row in own]
+        cells = [spread([one[key] for one in events]) for key in ("F1", "event_F1", "onset", "offset")]
+        n_found = fmean(one["n_detected"] for one in events)
+        text += f"| {NAMES[name]} | {variant} | {' | '.join(cells)} | {n_found:.0f} | {events[0]['n_events']} |\n"
+    shown = {key: [row["degraded"] for row in own] for key, own in rows.items() if "degraded" in own[0]}
+    text += "\n## Top-1 on degraded clips of fold 5\n\n"
+    text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
+    text += "|---" * (1 + len(shown)) + "|\n"
+    for change in next(iter(shown.values()))[0]:
+        cells = [spread([row[change]["top1"] for row in own]) for own in shown.values()]
+        text += f"| {change} | {' | '.join(cells)} |\n"
+    text += f"\nOther sounds came from {', '.join(runs[0]['sources'])}.\n\nCommits: "
+    text += "; ".join(
+        f"seed {run['seed']}, {NAMES[name]} {own['commit']}" for run in runs for name, own in run["networks"].items()
+    )
+    return text + ".\n"
+
+
+def _introduction(run: Mapping[str, Any], seeds: str) -> str:
+    """The first part of the page: the networks and the measures.
+
+    Args:
+        run: The first seed.
+        seeds: Words about the seeds.
+    """
+    networks, student = run["networks"], run["networks"]["student"]
+    n_clips = {kind: own["n"] for kind, own in student["rows"][0]["false_tags"].items()}
     text = "# The network of earmark-esc50, trained further with a teacher\n\nWritten by `python -m experiments "
     text += "esc50-student`. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
     text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
     text += f"- {NAMES['student']}: {student['clips seen by the model']:,} more. The targets are "
     text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
-    text += f"{found['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
+    text += f"{run['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
     text += "speech and music, and a variant of each under other recording conditions.\n"
-    text += f"- {NAMES['teacher']}: {found['teacher']} with a head for ESC-50's labels.\n\n"
+    text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
     )
@@ -225,28 +274,4 @@ def page(found: Mapping[str, Any]) -> str:
         "fitted to fold 5 alone. Precision and recall are on the same clips of fold 5 and therefore optimistic. False "
     )
     text += "tags a recording are those at the model's own thresholds, on other held-out recordings: "
-    text += " and ".join(f"{n} of {kind}" for kind, n in n_clips.items())
-    text += ". One seed.\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
-    text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
-    for (name, variant), row in rows.items():
-        values = [row[key] for key in ("top1", "mAP", "precision", "recall", "sparse5", "dense5")]
-        values += [row["false_tags"][kind]["tags"] for kind in n_clips]
-        text += f"| {NAMES[name]} | {variant} | {' | '.join(f'{value:.3f}' for value in values)} |\n"
-    text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark "
-    text += "timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder "
-    text += "of events](event-decoder.md).\n\n| network | head | F1 of 0.1 s cells | event F1 | onset error | offset "
-    text += "error | events found | true |\n|---|---|---|---|---|---|---|---|\n"
-    for (name, variant), row in rows.items():
-        own = row["events"]
-        values = [own[key] for key in ("F1", "event_F1", "onset", "offset")]
-        text += f"| {NAMES[name]} | {variant} | {' | '.join(f'{value:.3f}' for value in values)} "
-        text += f"| {own['n_detected']} | {own['n_events']} |\n"
-    shown = {key: row["degraded"] for key, row in rows.items() if "degraded" in row}
-    text += "\n## Top-1 on degraded clips of fold 5\n\n"
-    text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
-    text += "|---" * (1 + len(shown)) + "|\n"
-    for change in next(iter(shown.values())):
-        text += f"| {change} | {' | '.join(format(row[change]['top1'], '.3f') for row in shown.values())} |\n"
-    text += f"\nOther sounds came from {', '.join(found['sources'])}.\n\nCommits: "
-    text += "; ".join(f"{NAMES[name]} {own['commit']}" for name, own in networks.items()) + ".\n"
-    return text
+    return text + " and ".join(f"{n} of {kind}" for kind, n in n_clips.items()) + f". {seeds}."

@@ -21,29 +21,47 @@ def row(variant: str, top1: float) -> dict[str, object]:
     return found
 
 
-def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_further() -> None:
+def one_run(seed: int, top1: float) -> dict[str, object]:
     networks = {}
     for place, name in enumerate(NAMES):
         other = THRESHOLDS if name == "teacher" else WITH_NOTHING
-        own = [row(AS_TRAINED, 0.5 + place / 100), row(other, 0.6)]
+        own = [row(AS_TRAINED, top1 + place / 100), row(other, 0.6)]
         networks[name] = {"rows": own, "commit": "0123456789", "clips seen by the model": 1000 + place}
-    text = page({"teacher": "mn04.pt", "n_others": 1769, "sources": ["a (CC0)", "b (CC BY 3.0)"], "networks": networks})
+    run = {"seed": seed, "teacher": "mn04.pt", "n_others": 1769, "sources": ["a (CC0)", "b (CC BY 3.0)"]}
+    return {**run, "networks": networks}
+
+
+def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_further() -> None:
+    text = page([one_run(0, 0.5)])
     shown = "0.510 | 0.600 | 0.700 | 0.800 | 0.300 | 0.400 | 1.500 | 0.250"
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
-    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text
+    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text and "One seed." in text
     assert "1,769 freely licensed recordings" in text and "came from a (CC0), b (CC BY 3.0).\n" in text
-    assert text.endswith("trained further with a teacher 0123456789; the teacher 0123456789.\n")
+    assert text.endswith("seed 0, trained further with a teacher 0123456789; seed 0, the teacher 0123456789.\n")
+
+
+def test_the_page_shows_the_spread_of_several_seeds() -> None:
+    text = page([one_run(0, 0.5), one_run(1, 0.7)])
+    shown = "0.610 (0.510 to 0.710) | 0.600 (0.600 to 0.600)"
+    assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
+    assert "| telephone | 0.300 (0.250 to 0.350) |" in text
+    assert "Seeds 0, 1: means, lowest and highest in brackets." in text
 
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", str(tmp_path)]) == 2
-    assert "TEACHER, MODEL, SHIPPED and WORK were expected" in capfd.readouterr().err
+    assert "TEACHER, MODEL and WORK were expected" in capfd.readouterr().err
 
 
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
     assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
+
+
+def test_only_the_shipped_model_needs_that_model(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["esc50-student", "--only", "shipped"]) == 2
+    assert "--only shipped expects --shipped" in capfd.readouterr().err
 
 
 def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: Path) -> None:
@@ -53,7 +71,7 @@ def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: P
         for licence in ("CC0", "CC BY-SA 3.0")
         for kind, split in rows
     ]
-    steps = _Steps(tmp_path, recordings, tmp_path, tmp_path, tmp_path, tmp_path)
+    steps = _Steps(tmp_path, recordings, tmp_path, tmp_path, tmp_path)
     assert [(row.kind, row.licence) for row in (*steps._others(), *steps._nothing())] == [
         ("other", "CC0"),
         ("music", "CC0"),
