@@ -102,6 +102,14 @@ COMMANDS: Final = {
         "strangers recordings earmark-esc50 mn04_as_mAP_432.pt",
         "strangers",
     ),
+    "model-comparison": (
+        "Compare models on fold 5 of ESC-50, its soundscapes, speech, music, and recordings of other projects.",
+        "Writes results/model-comparison.md and .json. AUDIO is that of esc50-head. MODELS have ESC-50's or AudioSet's "
+        "labels and were not trained on fold 5. Without arguments it writes the page again from "
+        "results/model-comparison.json.",
+        "model-comparison ESC-50 recordings work three-folds.safetensors mn04_as_mAP_432.pt",
+        "model-comparison",
+    ),
     "degraded": (
         "Measure a model on degraded clips: noise, rooms, codecs, devices, clipping, level.",
         "Prints a table of top-1 and mAP for each degradation. MODEL must not have been trained on the split.",

@@ -87,13 +87,18 @@ def strangers(audio: Path | None = None, models: list[str] | None = None) -> Non
             name.
     """
     if audio is not None and models:
-        labels = {name: label for label, names in NAMES.items() for name in names.split("; ")}
-        known = [(row, labels[row.label]) for row in read_index(audio) if row.label in labels]
+        known = known_recordings(read_index(audio))
         found = {Path(model).stem: first_tags(hub.load(model), known) for model in models}
         write_json(KEPT, {"commit": commit(), "models": found})
     elif audio is not None or models:
         raise CycloptsError("AUDIO and MODELS were expected, or neither to write the page again")
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+
+
+def known_recordings(recordings: Sequence[Recording]) -> list[tuple[Recording, str]]:
+    """The recordings whose names are in `NAMES`, with their labels of ESC-50."""
+    labels = {name: label for label, names in NAMES.items() for name in names.split("; ")}
+    return [(row, labels[row.label]) for row in recordings if row.label in labels]
 
 
 def first_tags(tagger: Tagger, recordings: Sequence[tuple[Recording, str]]) -> dict[str, dict[str, dict[str, float]]]:

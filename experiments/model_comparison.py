@@ -1,0 +1,185 @@
+"""Writes results/model-comparison.md and .json: models with ESC-50's or AudioSet's labels, on the same recordings.
+
+All are scored on ESC-50's classes. The highest score of the nearest labels of AudioSet stands for a class.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from cyclopts import CycloptsError
+
+from earmark import hub
+from earmark.data import open_data
+from earmark.data.clips import Dataset
+from earmark.evaluation.metrics import average_precision, label_mean
+from earmark.inference.events import EventSettings
+from earmark.inference.tagger import Tagger
+from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
+from earmark.inference.windows import sigmoid
+from earmark.labels import LabelSet
+from earmark.storage.json_files import write_json
+from experiments.decoders import measure, product
+from experiments.degraded import DEGRADATIONS, degrade
+from experiments.esc50_head import SOUNDSCAPES
+from experiments.esc50_labels import IN_AUDIOSET
+from experiments.esc50_model import cold_start
+from experiments.event_decoder import SHORT
+from experiments.free_audio import NOTHING, Recording, read_index
+from experiments.scenes import Scenes, encode, known_logits, known_thresholds, mix
+from experiments.steps import RESULTS, commit, earmark
+from experiments.strangers import first_tags, known_recordings, mean_over_labels, over_all
+
+KEPT: Final = RESULTS / "model-comparison.json"
+THRESHOLDS: Final = np.geomspace(0.005, 0.9, 60)
+"""Candidates for the threshold of a model that has none for ESC-50's classes."""
+
+
+def model_comparison(
+    bank: Path | None = None, audio: Path | None = None, work: Path | None = None, *models: str
+) -> None:
+    """Compare models on fold 5 of ESC-50, its soundscapes, speech, music, and recordings of other projects.
+
+    Args:
+        bank: Folder of ESC-50.
+        audio: Folder of freely licensed recordings with their index.csv.
+        work: Folder for soundscapes, segments and figures.
+        models: Names or checkpoints that were not trained on fold 5, with ESC-50's or AudioSet's labels.
+    """
+    if bank is not None and audio is not None and work is not None and models:
+        work.mkdir(parents=True, exist_ok=True)
+        steps = _Comparison(bank.resolve(), read_index(audio.resolve()), work.resolve())
+        write_json(KEPT, {"commit": commit(), "models": {Path(model).stem: steps.figures(model) for model in models}})
+    elif bank is not None:
+        raise CycloptsError("BANK, AUDIO, WORK and MODELS were expected, or none of them to write the page again")
+    KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The inputs of all models."""
+
+    bank: Path
+    recordings: list[Recording]
+    work: Path
+
+    def figures(self, model: str) -> dict[str, Any]:
+        """All figures of a model."""
+        path = hub.find_checkpoint(model)
+        tagger = hub.load(model)
+        clips = open_data(f"esc50:{self.bank}").select(splits=("5",))
+        found: dict[str, Any] = {"n_bytes": path.stat().st_size, "cold_start": cold_start(model, self.work)}
+        found["degraded"] = {name: on_clips(tagger, degrade(clips, name)) for name in DEGRADATIONS}
+        for name, (seed, shortest, longest, n_clips) in SOUNDSCAPES.items():
+            if name != "mixed5":
+                lengths = ("--event-duration", shortest, longest, "--sample-rate", 16000)
+                words = ("--split", 5, "--n-clips", n_clips, "--seed", seed, *lengths, "--quiet")
+                earmark("soundscapes", f"esc50:{self.bank}", name, *words, folder=self.work)
+                found[name] = on_clips(tagger, open_data(f"soundscapes:{self.work / name}"))["mAP"]
+        found["false_tags"] = false_tags_of_classes(tagger, self.recordings)
+        found["events"] = self._events(model)
+        held_out = first_tags(tagger, known_recordings(self.recordings))["held out"]
+        found["strangers"] = {"mean": mean_over_labels(held_out), "all": over_all(held_out)}
+        print(f"{model}: {found}", file=sys.stderr)
+        return found
+
+    def _events(self, model: str) -> dict[str, Any]:
+        """Figures of the events that the default decoder finds on soundscapes of one or two events of fold 5."""
+        scenes = self._scenes(model, 5, 150)
+        known = known_thresholds(scenes.tagger)
+        fitted = None if known is not None else best_threshold(self._scenes(model, 1, 300))
+        thresholds = known if known is not None else [fitted or 0.5] * len(LabelSet.esc50())
+        windows = {"window": WINDOW, "hop": HOP, "context": CONTEXT_SHARE * scenes.clip_seconds}
+        figures = asdict(measure(scenes, product(scenes, thresholds, **windows), EventSettings()))
+        kept = {name: value for name, value in figures.items() if np.isfinite(value)}
+        return {**kept, "fitted_threshold": fitted}
+
+    def _scenes(self, model: str, fold: int, n_clips: int) -> Scenes:
+        folder = mix(self.bank, self.work, f"events{fold}", fold, *SHORT, "--n-clips", n_clips, "--seed", 20 + fold)
+        return encode(model, folder, self.work)
+
+
+def on_clips(tagger: Tagger, data: Dataset) -> dict[str, float | None]:
+    """Top-1 and mAP of ESC-50's classes; top-1 is None unless every clip has one label."""
+    scores = np.stack([known_logits(tagger, tagger.score(clip.load(tagger.sample_rate)).scores) for clip in data])
+    target = data.targets()[:, [data.labels.index(name) for name in LabelSet.esc50().names]]
+    is_single = bool((target.sum(axis=1) == 1).all())
+    top1 = float((scores.argmax(axis=1) == target.argmax(axis=1)).mean()) if is_single else None
+    return {"top1": top1, "mAP": label_mean(average_precision(target, scores))}
+
+
+def false_tags_of_classes(tagger: Tagger, recordings: Sequence[Recording]) -> dict[str, float] | None:
+    """Tags a recording of ESC-50's classes at the model's own thresholds, on test recordings of speech and music.
+
+    Returns:
+        The means by kind of recording; None for a model without thresholds.
+    """
+    if tagger.thresholds is None:
+        return None
+    classes = set(LabelSet.esc50().names)
+    if not set(tagger.labels.names) >= classes:
+        classes = {label for labels in IN_AUDIOSET.values() for label in labels}
+    counts: dict[str, list[int]] = {kind: [] for kind in NOTHING}
+    for row in recordings:
+        if row.split == "test" and row.kind in NOTHING:
+            tags = tagger.tag(row.path, threshold="auto")
+            counts[row.kind].append(sum(tag.label in classes for tag in tags))
+    return {kind: float(np.mean(own)) for kind, own in counts.items() if own}
+
+
+def best_threshold(scenes: Scenes) -> float:
+    """The threshold, one for all classes, with the best F1 of the tags of whole soundscapes."""
+    logits = np.concatenate([scenes.pool(scene, [(0, len(scene.segments))]) for scene in scenes.scenes])
+    target = np.zeros(logits.shape, bool)
+    for row, scene in zip(target, scenes.scenes, strict=True):
+        row[[event.label for event in scene.events]] = True
+    return float(max(THRESHOLDS, key=lambda threshold: f1(sigmoid(logits) >= threshold, target)))
+
+
+def f1(is_tag: np.ndarray, target: np.ndarray) -> float:
+    """F1 of tags, all labels together.
+
+    >>> f1(np.array([True, True, False, False]), np.array([True, False, True, False]))
+    0.5
+    """
+    return 2 * int((is_tag & target).sum()) / max(1, int(is_tag.sum()) + int(target.sum()))
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The page: a table with a column for each model."""
+    models = found["models"]
+    text = "# Models compared on the same recordings\n\nWritten by `python -m experiments model-comparison`, commit "
+    text += f"{found['commit']}. {DESCRIPTIONS}\n| | {' | '.join(models)} |\n|---{'|---:' * len(models)}|\n"
+    rows: dict[str, list[str]] = {}
+    own = list(models.values())
+    for name in DEGRADATIONS:
+        cells = [row["degraded"][name]["top1"] for row in own]
+        rows[f"top-1, fold 5 {name}"] = [f"{value:.3f}" for value in cells]
+    rows["mAP, fold 5 as they are"] = [f"{row['degraded']['as they are']['mAP']:.3f}" for row in own]
+    rows["mAP, sparse soundscapes"] = [f"{row['sparse5']:.3f}" for row in own]
+    rows["mAP, dense soundscapes"] = [f"{row['dense5']:.3f}" for row in own]
+    for kind in NOTHING:
+        rows[f"false tags a recording, {kind}"] = [_shown((row["false_tags"] or {}).get(kind), ".2f") for row in own]
+    for name, key in (("F1 of 0.1 s cells", "F1"), ("event F1", "event_F1"), ("onset error, s", "onset")):
+        rows[f"events: {name}"] = [_shown(row["events"].get(key), ".3f") for row in own]
+    n_events = own[0]["events"]["n_events"]
+    rows[f"events: found, of {n_events}"] = [f"{row['events']['n_detected']:.0f}" for row in own]
+    rows["other projects: first tag right, mean over labels"] = [f"{row['strangers']['mean']:.3f}" for row in own]
+    rows["other projects: first tag right, all recordings"] = [f"{row['strangers']['all']:.3f}" for row in own]
+    rows["size of the file, MB"] = [f"{row['n_bytes'] / 1e6:.1f}" for row in own]
+    rows["cold start, s"] = [f"{row['cold_start']:.1f}" for row in own]
+    return text + "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows.items()) + AFTER
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+DESCRIPTIONS: Final = """No model was trained on fold 5.
+"""
+AFTER: Final = """
+"""
