@@ -11,9 +11,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, Limit
 from earmark.model.backbones import BACKBONES
-from earmark.model.head_settings import PoolingName
+from earmark.model.head_settings import HeadSettings, PoolingName
 from earmark.model.pooling import POOLINGS
 from earmark.training import TrainConfig, choices, conditions, settings
 from earmark.training.choices import Topic
@@ -77,6 +77,17 @@ def test_every_setting_has_a_topic_and_topics_are_not_mixed():
     ]
     assert [topic for topic, _ in groupby(topics)] == list(dict.fromkeys(topics))
     assert set(topics) == set(Topic)
+
+
+def test_a_head_and_its_training_have_the_same_limits():
+    limits = [
+        {
+            entry.name: [note for note in getattr(hints[entry.name], "__metadata__", ()) if isinstance(note, Limit)]
+            for entry in fields(HeadSettings)
+        }
+        for hints in (get_type_hints(kind, include_extras=True) for kind in (HeadSettings, TrainConfig))
+    ]
+    assert limits[0] == limits[1]
 
 
 def body_of(module, name):

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from earmark.errors import ConfigError, Limit, check_settings
 from earmark.inference.engine import check_device_name
-from earmark.model.head_settings import AttentionFunction, ClassifierActivation, HeadSettings, PoolingName
+from earmark.model.head_settings import (
+    AttentionFunction,
+    ClassifierActivation,
+    Count,
+    Dropout,
+    GroupSize,
+    HeadSettings,
+    OptionalWidth,
+    PerceptronLayers,
+    PoolingName,
+    Sharpness,
+)
 from earmark.training.choices import (
     BackboneName,
     Cache,
@@ -75,21 +86,21 @@ class TrainConfig(RecordingConditions):
     """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
     width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
     """Channels of the first block: 64 in the paper and PANNs, 16 for a laptop; for mn percent of MobileNetV3-Large."""
-    n_heads: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 4
+    n_heads: Annotated[Count, Topic.NETWORK] = 4
     """Attention heads of GMAP; a divisor of 8 times the width."""
     gate: Annotated[bool, Topic.NETWORK] = True
     """Use GMAP's gate (eq. 11)."""
     deviation: Annotated[bool, Topic.NETWORK] = True
     """Use GMAP's standard deviations beside the means (eq. 10)."""
-    attention_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 128
+    attention_width: Annotated[Count, Topic.NETWORK] = 128
     """Width of the layers of gated_attention."""
     attention_function: Annotated[AttentionFunction, Topic.NETWORK] = "sigmoid"
     """Function that makes the weights of decision_attention, feature_attention and multi_level_attention."""
-    n_levels: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 1
+    n_levels: Annotated[Count, Topic.NETWORK] = 1
     """Layers of the perceptron, from the last one back, that multi_level_attention pools."""
-    sharpness: Annotated[float, Limit(above=0), Topic.NETWORK] = 5.0
+    sharpness: Annotated[Sharpness, Topic.NETWORK] = 5.0
     """Sharpness of log_sum_exp: near the mean if small, near the maximum if large."""
-    group_size: Annotated[int, Limit(at_least=2), Topic.NETWORK] = 3
+    group_size: Annotated[GroupSize, Topic.NETWORK] = 3
     """Neighbouring segments in a group of hierarchical pooling."""
     classifier_layers: Annotated[Literal[1, 2], Topic.NETWORK] = 2
     """Layers of the classifier; the paper has 2."""
@@ -97,15 +108,15 @@ class TrainConfig(RecordingConditions):
     """Batch norm and a ReLU before the classifier, as in Kong et al. 2019."""
     classifier_activation: Annotated[ClassifierActivation, Topic.NETWORK] = "relu"
     """Activation between the classifier's two layers; hardswish, with the dropout behind it, is that of mn."""
-    classifier_width: Annotated[int | None, Limit(at_least=1), Topic.NETWORK] = None
+    classifier_width: Annotated[OptionalWidth, Topic.NETWORK] = None
     """Width between the classifier's two layers; by default that of a segment."""
-    block_dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.2
+    block_dropout: Annotated[Dropout, Topic.NETWORK] = 0.2
     """Dropout after each block of cnn and light, and after each layer of the perceptron."""
-    dropout: Annotated[float, Limit(at_least=0, below=1), Topic.NETWORK] = 0.5
+    dropout: Annotated[Dropout, Topic.NETWORK] = 0.5
     """Dropout of the classifier."""
-    perceptron_layers: Annotated[int, Limit(at_least=0), Topic.NETWORK] = 0
+    perceptron_layers: Annotated[PerceptronLayers, Topic.NETWORK] = 0
     """Layers of a perceptron that each segment passes before the pooling; for released features."""
-    perceptron_width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 512
+    perceptron_width: Annotated[Count, Topic.NETWORK] = 512
     """Width of these layers."""
     perceptron_norm: Annotated[bool, Topic.NETWORK] = False
     """Use batch norm in these layers."""
