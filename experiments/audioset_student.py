@@ -30,7 +30,7 @@ STUDENT: Final[Mapping[str, Any]] = {
     "width": 32,
     "clip_duration": 5.0,
     "balanced": True,
-    "n_clips_seen": 200_000,
+    "n_clips_seen": 120_000,
     "learning_rate": 2e-3,
     "weight_decay": 0.01,
     "ema_decay": 0.998,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int
 
 from earmark.data.clips import Dataset
 from earmark.data.segments import ClipSegments
-from earmark.data.tables import parse_seconds, read_table
+from earmark.data.tables import parse_seconds, read_csv_table
 from earmark.errors import DataError
 from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, psds, segment_f1
 from earmark.labels import LabelSet
@@ -57,8 +57,8 @@ def read_sources(folder: Path, segments: ClipSegments, test: Dataset) -> tuple[S
     Raises:
         DataError: A table is damaged, or none of its clips is a test clip.
     """
-    rows = [row for _, row in read_table(folder / "strong.tsv", _EVENT_COLUMNS, separators="\t")]
-    listed = [row for _, row in read_table(folder / "strong_clips.tsv", _CLIP_COLUMNS, separators="\t")]
+    rows = [row for _, row in read_csv_table(folder / "strong.tsv", _EVENT_COLUMNS, separators="\t")]
+    listed = [row for _, row in read_csv_table(folder / "strong_clips.tsv", _CLIP_COLUMNS, separators="\t")]
     place = {clip.id: number for number, clip in enumerate(test)}
     found = []
     for name in sorted({row["source"] for row in listed}):

@@ -18,7 +18,7 @@ from earmark.data.soundscapes import (
     read_soundscapes,
     render_soundscapes,
 )
-from earmark.data.tables import read_table
+from earmark.data.tables import read_csv_table
 from earmark.errors import DataError
 from experiments.table1.plan import TablePlan
 from experiments.table1.profiles import DIFFICULTIES
@@ -125,7 +125,7 @@ def read_truth(folder: Path) -> list[TruthEvent]:
     """
     path = folder / "truth.tsv"
     events = []
-    for number, row in read_table(path, TRUTH_COLUMNS, separators="\t"):
+    for number, row in read_csv_table(path, TRUTH_COLUMNS, separators="\t"):
         filename, onset, offset, label, gain_db = (row[name] for name in TRUTH_COLUMNS)
         try:
             events.append(TruthEvent(filename, float(onset), float(offset), label, float(gain_db)))

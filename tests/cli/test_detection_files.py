@@ -8,11 +8,11 @@ from cyclopts import CycloptsError
 from earmark.annotations.start_times import StartTimes
 from earmark.cli.detection_files import FilePerRecording, OneTable, Style, table_journal
 from earmark.cli.detections import FileDetections
-from earmark.cli.recordings import Recording
+from earmark.cli.recordings import GivenRecording
 from earmark.errors import ConfigError, DataError
 from earmark.inference.events import Event
 
-FOUND = [Recording("r/a.wav", Path("a.wav")), Recording("r/d/b.wav", Path("d/b.wav"))]
+FOUND = [GivenRecording("r/a.wav", Path("a.wav")), GivenRecording("r/d/b.wav", Path("d/b.wav"))]
 RESULTS = [
     FileDetections("r/a.wav", 2.0, (Event("dog", 0.5, 1.0, 0.75),)),
     FileDetections.failed("r/d/b.wav", "r/d/b.wav: damaged"),
@@ -67,8 +67,8 @@ def test_a_file_for_each_recording_mirrors_the_folder(tmp_path: Path) -> None:
 
 
 def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
-    twins = [Recording("r/a.wav", Path("a.wav")), Recording("s/a.flac", Path("a.flac"))]
+    twins = [GivenRecording("r/a.wav", Path("a.wav")), GivenRecording("s/a.flac", Path("a.flac"))]
     with pytest.raises(CycloptsError, match=r"r/a\.wav and s/a\.flac would both be written to"):
         FilePerRecording(twins, CSV, tmp_path, False)
     with pytest.raises(CycloptsError, match="not standard input"):
-        FilePerRecording([Recording("-", Path("-"))], CSV, None, False)
+        FilePerRecording([GivenRecording("-", Path("-"))], CSV, None, False)

@@ -9,7 +9,7 @@ import pytest
 
 from earmark import hub
 from earmark.cli.recordings import (
-    Recording,
+    GivenRecording,
     ResultsJournal,
     Tally,
     Work,
@@ -85,7 +85,7 @@ def test_results_have_the_order_of_the_recordings_and_errors_are_results(tmp_pat
     names = [str(tmp_path / name) for name in "abcd"]
     kept = []
 
-    def run(path: Path, recording: Recording, cancel: threading.Event) -> FileResult:
+    def run(path: Path, recording: GivenRecording, cancel: threading.Event) -> FileResult:
         if path.name == "b":
             raise AudioError("damaged")
         if path.name == "c":
@@ -93,7 +93,7 @@ def test_results_have_the_order_of_the_recordings_and_errors_are_results(tmp_pat
         return FileResult(recording.file, 1.0)
 
     work = Work(run, FileResult.failed, kept.append)
-    recordings = [*map(Recording, names), Recording("e", error="e: Permission denied")]
+    recordings = [*map(GivenRecording, names), GivenRecording("e", error="e: Permission denied")]
     results = list(work.results(recordings, n_jobs))
     assert [result.file for result in results] == [*names, "e"]
     assert [result.error for result in results] == [
@@ -107,7 +107,7 @@ def test_results_have_the_order_of_the_recordings_and_errors_are_results(tmp_pat
 
 
 def test_known_results_leave_out_what_is_done_again() -> None:
-    recordings = [Recording(name) for name in ("a.wav", "-", "b.wav")]
+    recordings = [GivenRecording(name) for name in ("a.wav", "-", "b.wav")]
     earlier = [*RESULTS, FileResult("-", 1.0)]
     known = known_results(recordings, earlier)
     assert list(known) == ["a.wav", "c, \\xff.wav"]

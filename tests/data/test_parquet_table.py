@@ -9,13 +9,13 @@ pytest.importorskip("fsspec", reason="fsspec is not installed")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from earmark.data.damage import DamageError  # noqa: E402
-from earmark.data.parquet_table import OWN, read_table  # noqa: E402
+from earmark.data.parquet_table import OWN, read_parquet_table  # noqa: E402
 
 
 def test_columns_and_positions_of_rows(tmp_path):
     rows = {"id": ["a", "b", "c"], "audio": [b"1", b"2", b"3"], "labels": ["dog; rain", "", None], "onset": [0.5] * 3}
     parquet.write_table(pa.table(rows), tmp_path / "x.parquet", row_group_size=2)
-    table = read_table(str(tmp_path), "x.parquet")
+    table = read_parquet_table(str(tmp_path), "x.parquet")
     assert (table.kind, table.id_column, table.shard.column) == (OWN, "id", "audio")
     assert table.labels.to_pylist() == [["dog", "rain"], [], None]
     assert list(table.times) == ["onset"] and table.splits is None and table.groups is None
@@ -33,7 +33,7 @@ def test_a_file_that_cannot_be_read_is_named_without_its_folder(tmp_path):
         ("y.parquet", "expected the columns audio, labels"),
     ):
         with pytest.raises(DamageError) as caught:
-            read_table(str(tmp_path), name)
+            read_parquet_table(str(tmp_path), name)
         assert str(caught.value).startswith(f"{tmp_path}/{name}: {reason}")
         assert caught.value.name == name and caught.value.reason.startswith(reason)
 
@@ -62,7 +62,7 @@ def test_numbers_of_labels_are_named_by_the_footer_of_hugging_face(tmp_path, col
     about = {} if feature is None else {"huggingface": json.dumps({"info": {"features": {column: feature}}})}
     table = pa.table({"audio": audio, column: numbers}).replace_schema_metadata(about)
     parquet.write_table(table, tmp_path / "x.parquet")
-    table = read_table(str(tmp_path), "x.parquet")
+    table = read_parquet_table(str(tmp_path), "x.parquet")
     assert table.labels.to_pylist() == labels
     assert table.ids.to_pylist() == ["0.wav", "1.wav", "2.wav", "3.wav"]
 
@@ -72,4 +72,4 @@ def test_a_number_without_a_name_is_refused(tmp_path):
     table = pa.table({"id": ["a", "b"], "audio": [b"1", b"2"], "labels": [0, 2]})
     parquet.write_table(table.replace_schema_metadata(about), tmp_path / "x.parquet")
     with pytest.raises(DamageError, match="column labels has 2, but its 2 labels are numbered from 0"):
-        read_table(str(tmp_path), "x.parquet")
+        read_parquet_table(str(tmp_path), "x.parquet")

@@ -6,7 +6,7 @@ import pytest
 
 from earmark.data.clips import Clip, FileAudio
 from earmark.data.damage import Damage, RowError
-from earmark.data.tables import parse_seconds, read_clips, read_labels, read_rows, read_table, wav_or_flac
+from earmark.data.tables import parse_seconds, read_clips, read_csv_rows, read_csv_table, read_labels, wav_or_flac
 from earmark.errors import DataError, EarmarkWarning
 
 
@@ -17,24 +17,24 @@ def write(folder: Path, text: str) -> Path:
 
 def test_rows_have_the_numbers_of_a_spreadsheet(tmp_path: Path) -> None:
     path = write(tmp_path, 'a; b\n\n"x\ny";1\n;\nz;2\n')
-    assert list(read_rows(path, ",;")) == [(1, ["a", "b"]), (3, ["x\ny", "1"]), (5, ["z", "2"])]
+    assert list(read_csv_rows(path, ",;")) == [(1, ["a", "b"]), (3, ["x\ny", "1"]), (5, ["z", "2"])]
 
 
 def test_columns_are_found_by_name_and_others_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, "Onset,colour,id,\n1,red,x,,\n")
-    assert list(read_table(path, ["id", "onset"])) == [(2, {"onset": "1", "colour": "red", "id": "x"})]
+    assert list(read_csv_table(path, ["id", "onset"])) == [(2, {"onset": "1", "colour": "red", "id": "x"})]
     with pytest.warns(EarmarkWarning, match="'colour' is ignored; if you meant 'color', rename it"):
-        assert len(list(read_table(path, ["id"], ["color"]))) == 1
+        assert len(list(read_csv_table(path, ["id"], ["color"]))) == 1
     with pytest.raises(DataError, match=r"t\.csv: needs the columns id, onsets in its first row.*'onset'"):
-        list(read_table(path, ["id", "onsets"]))
+        list(read_csv_table(path, ["id", "onsets"]))
 
 
 def test_rows_of_another_width_are_damage(tmp_path: Path) -> None:
     path = write(tmp_path, "a,b\n1\n1,2,3\n1,2\n")
     with pytest.raises(RowError, match=r"t\.csv, row 2: expected 2 columns, got 1$"):
-        list(read_table(path, ["a"]))
+        list(read_csv_table(path, ["a"]))
     damage = Damage(lenient=True)
-    assert [number for number, _ in read_table(path, ["a"], damage=damage)] == [4]
+    assert [number for number, _ in read_csv_table(path, ["a"], damage=damage)] == [4]
     assert damage.found[1] == (
         "t.csv, row 3",
         "expected 2 columns, got 3; put cells that contain the separator into quotes",

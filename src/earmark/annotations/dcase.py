@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from earmark.annotations.events import FileEvents
-from earmark.annotations.rows import AnnotationError, Faulty, Located, read_rows
+from earmark.annotations.rows import AnnotationError, Faulty, Located, read_annotation_rows
 from earmark.storage.text_files import row_writer
 
 _COLUMNS: Final = ("filename", "onset", "offset", "event_label")
@@ -31,7 +31,7 @@ def dcase_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     Raises:
         DataError: The file is no such table.
     """
-    for row in read_rows(path, _COLUMNS, faulty, is_quoted=True):
+    for row in read_annotation_rows(path, _COLUMNS, faulty, is_quoted=True):
         try:
             place = (f"line {row.line}", "column filename")
             if not row.text("filename"):

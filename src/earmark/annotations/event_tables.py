@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from earmark.annotations.events import Annotation, FileEvents
-from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_rows
+from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_annotation_rows
 from earmark.errors import DataError
 from earmark.labels import normal_label
 from earmark.storage.text_files import read_lines, row_writer
@@ -53,7 +53,7 @@ def csv_rows(path: Path, faulty: Faulty) -> Iterator[Located]:
     Raises:
         DataError: The file is no such table.
     """
-    for row in read_rows(path, COLUMNS[:4], faulty, delimiters=",;\t", is_quoted=True):
+    for row in read_annotation_rows(path, COLUMNS[:4], faulty, delimiters=",;\t", is_quoted=True):
         try:
             if not row.text("file"):
                 raise row.fault("file", "no file name")

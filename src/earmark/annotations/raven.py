@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from earmark.annotations.events import FileEvents
-from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_rows
+from earmark.annotations.rows import AnnotationError, Faulty, Located, Row, read_annotation_rows
 from earmark.errors import DataError
 from earmark.storage.text_files import read_lines
 
@@ -89,7 +89,7 @@ def raven_rows(path: Path, faulty: Faulty, label_column: str | None = None) -> I
         is_empty = False
         faulty(error)
 
-    for row in read_rows(path, (_BEGIN, _END), note):
+    for row in read_annotation_rows(path, (_BEGIN, _END), note):
         is_empty = False
         column = label_column or _label_column(row)
         if column.lower() not in row.cells:

@@ -152,7 +152,7 @@ def decoded(text: str) -> str:
         return raw.decode("latin-1")
 
 
-def read_rows(
+def read_annotation_rows(
     path: Path, required: Sequence[str], faulty: Faulty, delimiters: str = "\t", is_quoted: bool = False
 ) -> Iterator[Row]:
     """The rows below the header; empty lines are skipped.

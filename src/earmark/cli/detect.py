@@ -32,7 +32,7 @@ from earmark.cli.flags import (
     Window,
 )
 from earmark.cli.recordings import (
-    Recording,
+    GivenRecording,
     Tally,
     Work,
     check_out,
@@ -98,7 +98,7 @@ def detect(
     label_thresholds(settings.threshold, tagger.thresholds, tagger.labels)  # fails before the work
     rules = {"window": window, "hop": hop, "context": context, "track": track, "overlap": overlap, **asdict(settings)}
 
-    def find(path: Path, recording: Recording, cancel: threading.Event) -> FileDetections:
+    def find(path: Path, recording: GivenRecording, cancel: threading.Event) -> FileDetections:
         timeline = tagger.timeline(path, window=window, hop=hop, context=context, track=track, cancel=cancel)
         return FileDetections(recording.file, timeline.duration, tuple(timeline.events(settings=settings)))
 
@@ -110,8 +110,8 @@ def detect(
 
 
 def _run(
-    found: Sequence[Recording],
-    find: Callable[[Path, Recording, threading.Event], FileDetections],
+    found: Sequence[GivenRecording],
+    find: Callable[[Path, GivenRecording, threading.Event], FileDetections],
     output: OneTable | FilePerRecording,
     n_jobs: int,
     quiet: bool,
@@ -126,7 +126,7 @@ def _run(
     return 1 if tally.n_failed else 0
 
 
-def _nameable(recording: Recording, form: str) -> Recording:
+def _nameable(recording: GivenRecording, form: str) -> GivenRecording:
     """The recording, or an error where the format cannot hold its name."""
     if form == "table" or recording.error is not None:
         return recording
@@ -137,7 +137,9 @@ def _nameable(recording: Recording, form: str) -> Recording:
     return recording
 
 
-def _check(found: Sequence[Recording], form: str, out: Path | None, per_file: bool, resume: bool, model: str) -> None:
+def _check(
+    found: Sequence[GivenRecording], form: str, out: Path | None, per_file: bool, resume: bool, model: str
+) -> None:
     """Checks flags that contradict each other."""
     if per_file:
         if form == "table":
@@ -151,7 +153,7 @@ def _check(found: Sequence[Recording], form: str, out: Path | None, per_file: bo
         raise CycloptsError("--resume cannot read a table again: choose another --format")
 
 
-def _with_time(found: Sequence[Recording], times: StartTimes, flag: str | None, quiet: bool) -> bool:
+def _with_time(found: Sequence[GivenRecording], times: StartTimes, flag: str | None, quiet: bool) -> bool:
     """Whether events have a time of day; a note names a file without it."""
     missing = [recording.file for recording in found if recording.error is None and times.of(recording.file) is None]
     is_any = len(missing) < sum(recording.error is None for recording in found)

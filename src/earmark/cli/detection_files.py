@@ -13,7 +13,7 @@ from earmark.annotations.formats import FORMATS
 from earmark.annotations.start_times import StartTimes
 from earmark.cli import screen
 from earmark.cli.detections import READ_AGAIN, FileDetections, write_detections
-from earmark.cli.recordings import DAMAGE, Keep, Recording, ResultsJournal, damaged, in_order, known_results, text
+from earmark.cli.recordings import DAMAGE, GivenRecording, Keep, ResultsJournal, damaged, in_order, known_results, text
 from earmark.errors import counted
 from earmark.storage.files import is_stream
 
@@ -50,7 +50,7 @@ class OneTable:
 
     def __init__(
         self,
-        found: Sequence[Recording],
+        found: Sequence[GivenRecording],
         style: Style,
         out: Path | None,
         journal: ResultsJournal[FileDetections] | None,
@@ -94,7 +94,7 @@ class FilePerRecording:
         CycloptsError: Files exist without `resume`, two recordings have the same file, or a recording has none.
     """
 
-    def __init__(self, found: Sequence[Recording], style: Style, out: Path | None, resume: bool) -> None:
+    def __init__(self, found: Sequence[GivenRecording], style: Style, out: Path | None, resume: bool) -> None:
         self._style = style
         if out is not None and out.exists() and not out.is_dir():
             raise CycloptsError(f"--out {out}: a folder was expected with --per-file")
@@ -146,7 +146,7 @@ def _read(out: Path, form: str) -> list[FileDetections]:
         raise damaged(out, "detect", error) from error
 
 
-def _targets(found: Sequence[Recording], suffix: str, out: Path | None) -> dict[str, Path]:
+def _targets(found: Sequence[GivenRecording], suffix: str, out: Path | None) -> dict[str, Path]:
     """The file of each recording, by the recording's name."""
     targets: dict[str, Path] = {}
     taken: dict[Path, str] = {}

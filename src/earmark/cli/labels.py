@@ -42,13 +42,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: The file cannot be read, or holds no label.
     """
-    from earmark.data.tables import read_table
+    from earmark.data.tables import read_csv_table
 
     lines = [line.strip() for line in read_lines(path)]
     first = lines[0] if lines else ""
     separator = next((mark for mark in _SEPARATORS if mark in first), None)
     if separator is not None and "label" in first.lower().split(separator):
-        found = [row["label"] for _, row in read_table(path, ("label",), separators=_SEPARATORS)]
+        found = [row["label"] for _, row in read_csv_table(path, ("label",), separators=_SEPARATORS)]
     else:
         found = [line for line in lines if line and (line != first or line.lower() != "label")]
     labels = tuple(dict.fromkeys(label for label in found if label))
@@ -65,10 +65,10 @@ def read_thresholds(path: Path) -> dict[str, float]:
     Raises:
         DataError: The file cannot be read, a label is repeated, or a threshold is no score; the text names the line.
     """
-    from earmark.data.tables import read_table
+    from earmark.data.tables import read_csv_table
 
     thresholds: dict[str, float] = {}
-    for number, row in read_table(path, _COLUMNS, separators=_SEPARATORS):
+    for number, row in read_csv_table(path, _COLUMNS, separators=_SEPARATORS):
         label, text = (row[name] for name in _COLUMNS)
         try:
             score = float(text.replace(",", "."))

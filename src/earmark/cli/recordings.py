@@ -30,7 +30,7 @@ DAMAGE: Final = (DataError, ValueError, AttributeError, KeyError, TypeError, csv
 
 
 @dataclass(frozen=True)
-class Recording:
+class GivenRecording:
     """A recording that a command was given, or an error in its place."""
 
     file: str
@@ -77,34 +77,34 @@ def text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def find_recordings(paths: Iterable[Path]) -> list[Recording]:
+def find_recordings(paths: Iterable[Path]) -> list[GivenRecording]:
     """The recordings of folders, and single files, each once: the tags or events of a file must not count twice.
 
     A folder that holds none or cannot be read gives an error.
     """
-    first: dict[str, Recording] = {}
+    first: dict[str, GivenRecording] = {}
     for path in paths:
         for recording in _below(path):
             first.setdefault(recording.file, recording)
     return list(first.values())
 
 
-def _below(path: Path) -> list[Recording]:
+def _below(path: Path) -> list[GivenRecording]:
     if (url := url_of(path)) is not None:
-        return [Recording(url, error=f"{url}: {screen.NO_URL}")]
+        return [GivenRecording(url, error=f"{url}: {screen.NO_URL}")]
     path = in_either_form(path)
     if not path.is_dir():
-        return [Recording(str(path), Path(path.name))]  # a missing file is reported in its turn
-    unreadable: list[Recording] = []
+        return [GivenRecording(str(path), Path(path.name))]  # a missing file is reported in its turn
+    unreadable: list[GivenRecording] = []
 
     def keep(error: OSError) -> None:
-        unreadable.append(Recording(error.filename, error=screen.one_line(error)))
+        unreadable.append(GivenRecording(error.filename, error=screen.one_line(error)))
 
     try:
-        found = [Recording(str(file), file.relative_to(path)) for file in find_audio(path, keep)]
+        found = [GivenRecording(str(file), file.relative_to(path)) for file in find_audio(path, keep)]
         return [*found, *unreadable]
     except (EarmarkError, OSError) as error:
-        return [*unreadable, Recording(str(path), error=screen.one_line(error))]
+        return [*unreadable, GivenRecording(str(path), error=screen.one_line(error))]
 
 
 def jobs_for(jobs: int | None, n_files: int) -> tuple[int, int]:
@@ -121,21 +121,21 @@ class Work(Generic[AnyResult]):
         KeyboardInterrupt: Ctrl-C; the results so far have been kept.
     """
 
-    run: Callable[[Path, Recording, threading.Event], AnyResult]
+    run: Callable[[Path, GivenRecording, threading.Event], AnyResult]
     """The result of a recording, which lies at the path; stops early when the event is set."""
     failed: Callable[[str, str], AnyResult]
     """The result of a file that an error prevented."""
     keep: Callable[[AnyResult], None] = lambda result: None
     """Called with each result as it comes, one at a time."""
 
-    def results(self, recordings: Sequence[Recording], n_jobs: int) -> Iterator[AnyResult]:
+    def results(self, recordings: Sequence[GivenRecording], n_jobs: int) -> Iterator[AnyResult]:
         """Results in the order of the recordings, `n_jobs` of which are worked on at the same time.
 
         When the caller stops early, the recordings that have begun are cancelled.
         """
         cancel, one_at_a_time = threading.Event(), threading.Lock()
 
-        def work(recording: Recording, cancel: threading.Event) -> AnyResult:
+        def work(recording: GivenRecording, cancel: threading.Event) -> AnyResult:
             result = self._result(recording, cancel)
             with one_at_a_time:
                 self.keep(result)
@@ -150,7 +150,7 @@ class Work(Generic[AnyResult]):
             finally:
                 cancel.set()
 
-    def _result(self, recording: Recording, cancel: threading.Event) -> AnyResult:
+    def _result(self, recording: GivenRecording, cancel: threading.Event) -> AnyResult:
         name = recording.file
         if recording.error is not None:
             return self.failed(name, recording.error)
@@ -164,7 +164,7 @@ class Work(Generic[AnyResult]):
             return self.failed(name, screen.one_line(f"{name}: out of memory; fewer --jobs need less"))
 
 
-def known_results(recordings: Iterable[Recording], earlier: Iterable[AnyResult]) -> dict[str, AnyResult]:
+def known_results(recordings: Iterable[GivenRecording], earlier: Iterable[AnyResult]) -> dict[str, AnyResult]:
     """Earlier results by file. Unreadable files are tried again; standard input has other contents each time.
 
     Names are as `text` gives them.
@@ -177,7 +177,7 @@ def known_results(recordings: Iterable[Recording], earlier: Iterable[AnyResult])
 
 
 def in_order(
-    recordings: Sequence[Recording], known: Mapping[str, AnyResult], results: Iterator[AnyResult]
+    recordings: Sequence[GivenRecording], known: Mapping[str, AnyResult], results: Iterator[AnyResult]
 ) -> Iterator[AnyResult]:
     """Earlier results of other files, then all results in the order of the recordings."""
     names = [text(recording.file) for recording in recordings]

@@ -29,7 +29,7 @@ from earmark.cli.flags import (
 )
 from earmark.cli.labels import read_thresholds
 from earmark.cli.recordings import (
-    Recording,
+    GivenRecording,
     ResultsJournal,
     Tally,
     Work,
@@ -95,7 +95,7 @@ def tag(
     chosen, only = threshold_of(threshold, tagger.labels), labels_of(labels, tagger.labels)
     label_thresholds(chosen, tagger.thresholds, tagger.labels)  # fails before the work
 
-    def score(path: Path, recording: Recording, cancel: threading.Event) -> FileResult:
+    def score(path: Path, recording: GivenRecording, cancel: threading.Event) -> FileResult:
         scores = tagger.score(path, track=track, cancel=cancel)
         return FileResult(recording.file, scores.duration, tuple(scores.tags(top=top, threshold=chosen, labels=only)))
 
@@ -137,7 +137,9 @@ def _check(form: str, out: Path | None, resume: bool) -> None:
         raise CycloptsError("--resume cannot read a table again: choose another --format")
 
 
-def _known(out: Path, journal: ResultsJournal[FileResult] | None, found: Sequence[Recording]) -> dict[str, FileResult]:
+def _known(
+    out: Path, journal: ResultsJournal[FileResult] | None, found: Sequence[GivenRecording]
+) -> dict[str, FileResult]:
     earlier = [*(read(out) if out.is_file() else []), *(journal.read() if journal is not None else [])]
     return known_results(found, earlier)
 

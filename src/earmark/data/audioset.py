@@ -13,7 +13,7 @@ from earmark.audio import media
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage, RowError
 from earmark.data.segment_files import SCHEMES, SegmentFiles, list_files, match_files
-from earmark.data.tables import parse_seconds, read_labels, read_table
+from earmark.data.tables import parse_seconds, read_csv_table, read_labels
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet
 from earmark.storage.text_files import read_lines
@@ -107,7 +107,7 @@ def read_label_set(path: Path | str) -> LabelSet:
         DataError: The file is not such a table; the text names the row.
     """
     path = Path(path)
-    rows = read_table(path, _LABEL_COLUMNS)
+    rows = read_csv_table(path, _LABEL_COLUMNS)
     return read_labels(path, ((number, [row["index"], row["display_name"], row["mid"]]) for number, row in rows))
 
 
@@ -129,7 +129,7 @@ def read_strong_labels(path: Path | str) -> dict[str, list[StrongEvent]]:
     """
     path = Path(path)
     events: dict[str, list[StrongEvent]] = {}
-    for number, row in read_table(path, _STRONG_COLUMNS, separators="\t"):
+    for number, row in read_csv_table(path, _STRONG_COLUMNS, separators="\t"):
         segment_id, start, end, label_id = (row[name] for name in _STRONG_COLUMNS)
         try:
             split_segment_id(segment_id)

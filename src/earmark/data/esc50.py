@@ -4,7 +4,7 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
-from earmark.data.tables import drop_missing, drop_outside, read_clips, read_table, wav_or_flac
+from earmark.data.tables import drop_missing, drop_outside, read_clips, read_csv_table, wav_or_flac
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -32,7 +32,7 @@ def read_esc50(path: Path | str, lenient: bool = False) -> Dataset:
         raise DataError(f"{path}: not an ESC-50 folder: it has no meta/esc50.csv{hint}")
     labels = LabelSet.esc50()
     damage = Damage(lenient)
-    rows = read_table(table, _COLUMNS, damage=damage)
+    rows = read_csv_table(table, _COLUMNS, damage=damage)
     clips = list(read_clips(table, rows, lambda row: _clip(path, row, labels, lenient), damage))
     found, missing, splits = drop_missing(str(path), clips, lenient)
     within, outside = drop_outside(found, labels)

@@ -7,7 +7,7 @@ from typing import Final
 
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
-from earmark.data.tables import drop_missing, read_clips, read_labels, read_rows, read_table, wav_or_flac
+from earmark.data.tables import drop_missing, read_clips, read_csv_rows, read_csv_table, read_labels, wav_or_flac
 from earmark.errors import DataError
 from earmark.labels import LabelSet
 
@@ -36,7 +36,7 @@ def read_fsd50k(path: Path | str, lenient: bool = False) -> Dataset:
         hint = f"; is it {below[0].parent}?" if below else ""
         raise DataError(f"{path}: not an FSD50K folder: it has no {_TRUTH}{hint}")
     vocabulary = path / _TRUTH / "vocabulary.csv"
-    labels = read_labels(vocabulary, read_rows(vocabulary))
+    labels = read_labels(vocabulary, read_csv_rows(vocabulary))
     damage = Damage(lenient)
     clips: list[Clip] = []
     places: dict[str, str] = {}
@@ -50,7 +50,7 @@ def read_fsd50k(path: Path | str, lenient: bool = False) -> Dataset:
             lost_by=lost_by if lenient else None,
         )
         table = path / _TRUTH / f"{part}.csv"
-        rows = read_table(table, columns, damage=damage)
+        rows = read_csv_table(table, columns, damage=damage)
         clips += read_clips(table, rows, to_clip, damage, places)
     found, missing, splits = drop_missing(str(path), clips, lenient)
     outside = tuple((clip.id, lost_by[clip.id]) for clip in found if lost_by.get(clip.id))

@@ -16,7 +16,7 @@ from earmark.audio.recording import count_suffixes, probe, scan_audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
 from earmark.data.joined_labels import split_cell
-from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_table
+from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_csv_table
 from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.files import as_text, in_either_form
@@ -80,7 +80,7 @@ def read_listed_clips(path: Path, damage: Damage) -> Iterator[Clip]:
         DataError: As in `read_csv`, except that files may be missing.
     """
     # paths and groups may hold bytes that are not UTF-8
-    rows = read_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", errors="surrogateescape", damage=damage)
+    rows = read_csv_table(path, _REQUIRED, _OPTIONAL, separators=",;\t", errors="surrogateescape", damage=damage)
     cached_seconds = cache(stated_seconds)
 
     def to_clip(row: dict[str, str]) -> Clip:

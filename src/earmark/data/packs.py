@@ -55,7 +55,7 @@ def label_set(url: str, about: Mapping[str, Any]) -> LabelSet:
         raise DataError(f"{url}: {error}") from error
 
 
-def read_rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
+def read_parquet_rows(url: str, text: bytes, schema: Any, n_rows: int, wanted: Iterable[str]) -> Any:
     """The table of columns without audio that the footer repeats."""
     import pyarrow as pa
 

@@ -18,7 +18,7 @@ from earmark.data.clips import AudioReader, Clip, Dataset
 from earmark.data.damage import Damage, DamageError
 from earmark.data.dataset_card import DatasetCards
 from earmark.data.parquet_audio import PackedAudio, ParquetAudio
-from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_table
+from earmark.data.parquet_table import AUDIOSET, OWN, PACK, TIMES, Table, read_parquet_table
 from earmark.errors import DataError, EarmarkWarning, first_few
 from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.remote import RemotePath, join_path
@@ -97,7 +97,7 @@ def _tables(root: str, names: Sequence[str], damage: Damage) -> list[Table]:
 
     def read(name: str) -> Table | DamageError:
         try:
-            return read_table(root, name, cards)
+            return read_parquet_table(root, name, cards)
         except DamageError as error:
             return error
 

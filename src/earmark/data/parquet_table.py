@@ -58,7 +58,7 @@ class Table(NamedTuple):
         return DamageError(self.row(number), f"{self.shard.name}, row {number}", reason)
 
 
-def read_table(folder: str, name: str, cards: DatasetCards | None = None) -> Table:
+def read_parquet_table(folder: str, name: str, cards: DatasetCards | None = None) -> Table:
     """A file without its recordings.
 
     Args:
@@ -105,7 +105,7 @@ def _read_columns(folder: str, name: str, file: Any, cards: DatasetCards) -> Tab
     if rows is None:
         read = file.read(columns=sorted(wanted))
     else:
-        read = packs.read_rows(url, rows, schema, footer.num_rows, wanted)
+        read = packs.read_parquet_rows(url, rows, schema, footer.num_rows, wanted)
 
     def column(column: str | None, type_: Any) -> Any:
         if column not in wanted:

@@ -19,7 +19,7 @@ from earmark.storage.text_files import read_lines
 _Row = TypeVar("_Row")
 
 
-def read_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
     """The rows as stripped cells, numbered as in a spreadsheet; empty rows are left out.
 
     Args:
@@ -43,7 +43,7 @@ def read_rows(path: Path, separators: str = ",", errors: str = "strict") -> Iter
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
 
 
-def read_table(
+def read_csv_table(
     path: Path,
     required: Sequence[str],
     optional: Sequence[str] = (),
@@ -60,7 +60,7 @@ def read_table(
         path: The table.
         required: Columns that the table must have.
         optional: Columns that it may have.
-        separators: As in `read_rows`.
+        separators: As in `read_csv_rows`.
         errors: As in `read_lines`.
         damage: Receives the rows with a wrong number of columns; by default the first is an error.
 
@@ -68,7 +68,7 @@ def read_table(
         DataError: The file cannot be read, is not valid CSV, or lacks or repeats columns.
         RowError: A row has a wrong number of columns, and `damage` is not lenient.
     """
-    rows = read_rows(path, separators, errors)
+    rows = read_csv_rows(path, separators, errors)
     columns = [name.lower() for name in next(rows, (1, []))[1]]
     while columns and not columns[-1]:  # spreadsheets pad rows with empty columns
         columns.pop()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from earmark.data.tables import parse_seconds, read_table
+from earmark.data.tables import parse_seconds, read_csv_table
 from earmark.errors import DataError
 from earmark.storage.files import atomic_write
 from earmark.storage.text_files import row_writer
@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> list[CutClip]:
     if not path.is_file():
         raise DataError(f"{folder}: expected a folder of `earmark clips`, with a {MANIFEST} in it")
     rows = []
-    for number, cells in read_table(path, tuple(_READ), errors="surrogateescape"):
+    for number, cells in read_csv_table(path, tuple(_READ), errors="surrogateescape"):
         try:
             rows.append(CutClip(**{name: read(cells[name]) for name, read in _READ.items()}))
         except (ValueError, DataError) as error:
