@@ -1,6 +1,5 @@
 """Kills `earmark detect` with SIGKILL, resumes it, and compares its table with that of an undisturbed run."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import numpy as np
 from earmark.annotations.formats import FORMATS
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import EarmarkError
+from earmark.storage.files import sha256_of
 
 _START: Final = datetime(2024, 5, 1, tzinfo=UTC)
 _EVENTS: Final = ("--threshold", "0.2", "--max-gap", "0.5", "--min-duration", "0.5", "--pad", "0.1")
@@ -49,13 +49,14 @@ def detect_and_resume(work: Path, *, n_files: int = 2000, n_damaged: int = 3, jo
             raise EarmarkError("the command ended before it was killed; more files are needed")
         kept.append(_n_kept(killed))
     _, n_errors_after = run([*words, str(killed)])
-    is_same = digest(undisturbed) == digest(killed)
+    digests = [sha256_of(table) for table in (undisturbed, killed)]
+    is_same = digests[0] == digests[1]
     read = FORMATS["parquet"].read(killed)
     print(
         f"detect: {n_files} files and {n_damaged} damaged ones, {jobs} jobs, {seconds:.0f} s undisturbed: "
         f"{sum(len(recording.events) for recording in read)} events in {len(read)} files, {n_errors} errors\n"
         f"killed with SIGKILL when it had kept {', '.join(map(str, kept))} results, resumed: {n_errors_after} errors, "
-        f"{'byte-identical' if is_same else 'DIFFERENT'} (SHA-256 {digest(killed)[:12]})"
+        f"{'byte-identical' if is_same else 'DIFFERENT'} (SHA-256 {digests[1][:12]})"
     )
     return int(not is_same)
 
@@ -99,11 +100,6 @@ def run(arguments: list[str], table: Path | None = None, kill_at: int = 0) -> tu
     if table is None and process.returncode not in (0, 1):
         raise EarmarkError(f"`earmark {' '.join(arguments)}` ended with status {process.returncode}: {errors}")
     return time.monotonic() - start, errors.count("error: ")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _journal(table: Path) -> Path:

@@ -19,6 +19,7 @@ import numpy as np
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.errors import EarmarkError
+from earmark.storage.files import sha256_of
 
 LABELS: Final = ("dog", "rain", "bell")
 
@@ -100,5 +101,5 @@ def digest(folder: Path) -> str:
     """SHA-256 of all names and bytes in a folder."""
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        found.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
     return found.hexdigest()
