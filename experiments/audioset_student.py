@@ -132,6 +132,7 @@ class _Student:
             "known": known,
             "n_parameters": network.n_parameters,
             "n_bytes": (self.work / out).stat().st_size,
+            "exported": self._exported(out),
             "sources": sorted({f"{row.source} ({row.licence})" for row in self.recordings if row.split == "train"}),
         }
 
@@ -140,6 +141,20 @@ class _Student:
         held_out = open_data(f"csv:{self.work / 'recordings.csv'}").select(splits=("test",))
         teacher = Teacher(TeacherConfig([str(self.teacher)]))
         return agreement(network, held_out, teacher, self.work / "teacher-on-test").to_json()
+
+    def _exported(self, name: str) -> dict[str, float]:
+        """How the scores of the exported student differ from those of its checkpoint, on the same recordings."""
+        paths = [row.path for row in self.recordings if row.split == "test"]
+        models = (name, str(Path(name).with_suffix(".safetensors")))
+        exported, kept = (
+            np.stack([tagger.score(path).scores for path in paths])
+            for tagger in (hub.load(self.work / model) for model in models)
+        )
+        return {
+            "mean_absolute_difference": float(np.abs(exported - kept).mean()),
+            "largest_difference": float(np.abs(exported - kept).max()),
+            "same_first_label": float((exported.argmax(axis=1) == kept.argmax(axis=1)).mean()),
+        }
 
     def _with_thresholds(self) -> Network:
         """Calibrates the student on held-out recordings; the teacher's tags count as true labels."""
@@ -210,7 +225,13 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that had no part in its training: mAP "
         text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
         text += f"more; mean absolute difference of scores {run['mean_absolute_difference']:.4f}. "
-        text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits. {len(run['known'])} "
+        text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits; these scores differ "
+        own = run["exported"]
+        text += f"from the checkpoint's by {own['mean_absolute_difference']:.4f} on average and by "
+        text += (
+            f"{own['largest_difference']:.2f} at most, and {own['same_first_label']:.0%} of the first labels are the "
+        )
+        text += f"same. {len(run['known'])} "
         text += (
             f"labels have an average precision of {LOWEST:g} or more against the teacher on other held-out recordings. "
         )

@@ -51,9 +51,11 @@ def test_the_page_shows_the_agreement_of_each_seed() -> None:
     run = {"teacher": "mn04", "share": 0.1, "commit": "0123456789", "n_clips": 9, "mAP": 0.7, "n_labels": 3}
     run |= {"threshold": 0.5, "mean_absolute_difference": 0.01, "known": ["Dog"], "n_bytes": 2_100_000}
     run |= {"n_parameters": 1200, "sources": ["berklee (CC BY 3.0)"]}
+    run["exported"] = {"mean_absolute_difference": 0.002, "largest_difference": 0.125, "same_first_label": 0.97}
     run["kinds"] = {"music": {"n_labels": 2, "mAP": 0.25, "mean_absolute_difference": 0.02}}
     text = page([{**run, "seed": 0}, {**run, "seed": 1}])
-    assert "mAP 0.700 over the 3 labels" in text and "1,200 parameters, 2.1 MB in 8 bits" in text
+    assert "mAP 0.700 over the 3 labels" in text and "1,200 parameters, 2.1 MB in 8 bits; these" in text
+    assert "by 0.0020 on average and by 0.12 at most, and 97% of the first labels are the same." in text
     assert (
         "1 labels have an average precision of 0.5 or more against the teacher on other held-out recordings. Only "
         "these have thresholds: Dog."
