@@ -219,8 +219,7 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     """The page about the student, with all seeds."""
     text = f"# A student of {runs[0]['teacher']} with AudioSet's labels\n\nWritten by `python -m experiments "
     text += "audioset-student`"
-    text += "".join(f"; seed {run['seed']}: {run['share']:g} of the budget, commit {run['commit']}" for run in runs)
-    text += f". Trained on {', '.join(runs[0]['sources'])}.\n\n"
+    text += f" ({'; '.join(map(_origin, runs))}). Trained on {', '.join(runs[0]['sources'])}.\n\n"
     for run in runs:
         text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that had no part in its training: mAP "
         text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
@@ -244,3 +243,8 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
             difference = row["mean_absolute_difference"]
             text += f"| {run['seed']} | {kind} | {row['n_labels']} | {shown} | {difference:.4f} |\n"
     return text
+
+
+def _origin(run: Mapping[str, Any]) -> str:
+    share = "" if run["share"] == 1.0 else f"{run['share']:g} of the budget, "
+    return f"seed {run['seed']}: {share}commit {run['commit']}"
