@@ -86,10 +86,10 @@ COMMANDS: Final = {
     ),
     "esc50-student": (
         "Train the network of earmark-esc50 further, with a published network as teacher.",
-        "Writes results/esc50-student.md and .json, which keep the figures of other seeds. AUDIO, MODEL and SHIPPED "
-        "are those of esc50-head. With --shipped, WORK receives the model that ships, earmark-esc50.safetensors and "
-        ".onnx, in a folder of its own. Interrupted, the same command resumes. `--ship before` ships the network of "
-        "the recipe esc50, its head trained further. Without arguments the command writes the page again from "
+        "Writes results/esc50-student.md and .json; figures of other seeds stay in them. AUDIO, MODEL and SHIPPED "
+        "are those of esc50-head. With --shipped, a folder in WORK receives the model that ships: "
+        "earmark-esc50.safetensors and .onnx. Interrupted, the same command resumes. `--ship before` ships the network "
+        "of the recipe esc50, its head trained further. Without arguments the command writes the page again from "
         "results/esc50-student.json.",
         "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 "
         "--shipped work1/final/last.safetensors",
@@ -105,8 +105,8 @@ COMMANDS: Final = {
     "model-comparison": (
         "Compare models on fold 5 of ESC-50, its soundscapes, speech, music, and recordings of other projects.",
         "Writes results/model-comparison.md and .json. AUDIO is that of esc50-head. MODELS have ESC-50's or AudioSet's "
-        "labels and were not trained on fold 5. Without arguments it writes the page again from "
-        "results/model-comparison.json.",
+        "labels and were not trained on fold 5. Interrupted, the same command resumes. Without arguments it writes the "
+        "page again from results/model-comparison.json.",
         "model-comparison ESC-50 recordings work three-folds.safetensors mn04_as_mAP_432.pt",
         "model-comparison",
     ),

@@ -130,6 +130,8 @@ class _Student:
             **{name: found[name] for name in kept},
             "kinds": by_kind(found, network.labels),
             "known": known,
+            "n_train": sum(row.split == "train" for row in self.recordings),
+            "n_clips_seen": budget["n_clips_seen"],
             "n_parameters": network.n_parameters,
             "n_bytes": (self.work / out).stat().st_size,
             "exported": self._exported(out),
@@ -143,7 +145,7 @@ class _Student:
         return agreement(network, held_out, teacher, self.work / "teacher-on-test").to_json()
 
     def _exported(self, name: str) -> dict[str, float]:
-        """How the scores of the exported student differ from those of its checkpoint, on the same recordings."""
+        """Differences between the scores of the exported student and of its checkpoint, on the test recordings."""
         paths = [row.path for row in self.recordings if row.split == "test"]
         models = (name, str(Path(name).with_suffix(".safetensors")))
         exported, kept = (
@@ -221,21 +223,23 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     text += "audioset-student`"
     text += f" ({'; '.join(map(_origin, runs))}). Trained on {', '.join(runs[0]['sources'])}.\n\n"
     for run in runs:
-        text += f"Seed {run['seed']}, on {run['n_clips']} recordings of groups that had no part in its training: mAP "
-        text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
-        text += f"more; mean absolute difference of scores {run['mean_absolute_difference']:.4f}. "
-        text += f"{run['n_parameters']:,} parameters, {run['n_bytes'] / 1e6:.1f} MB in 8 bits; these scores differ "
-        own = run["exported"]
-        text += f"from the checkpoint's by {own['mean_absolute_difference']:.4f} on average and by "
+        own, known = run["exported"], run["known"]
+        text += f"Seed {run['seed']}, {run['n_clips_seen']:,} clips seen, from {run['n_train']:,} recordings. On "
         text += (
-            f"{own['largest_difference']:.2f} at most, and {own['same_first_label']:.0%} of the first labels are the "
+            f"{run['n_clips']} recordings of groups that had no part in its training: mAP {run['mAP']:.3f} over the "
         )
-        text += f"same. {len(run['known'])} "
         text += (
-            f"labels have an average precision of {LOWEST:g} or more against the teacher on other held-out recordings. "
+            f"{run['n_labels']} labels that the teacher scores {run['threshold']:g} or more in at least one of them; "
         )
-        text += "Only these have thresholds: "
-        text += f"{', '.join(run['known'])}.\n\n"
+        text += f"mean absolute difference of scores {run['mean_absolute_difference']:.4f}. {run['n_parameters']:,} "
+        text += (
+            f"parameters. Exported in 8 bits, the model is {run['n_bytes'] / 1e6:.1f} MB; its scores differ from the "
+        )
+        text += f"checkpoint's by {own['mean_absolute_difference']:.5f} on average and by "
+        text += f"{own['largest_difference']:.2f} at most. The first label is the same for "
+        text += f"{own['same_first_label']:.1%} of the recordings. On other held-out recordings, {len(known)} labels "
+        text += f"have {FEWEST} positives or more and an average precision of {LOWEST:g} or more against the teacher. "
+        text += f"Only these have thresholds: {', '.join(known)}.\n\n"
     text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"
     for run in runs:
         for kind, row in run["kinds"].items():

@@ -104,7 +104,7 @@ class HeadSteps:
         self._tables(FIGURES)
         for name, (seed, shortest, longest, n_clips) in SOUNDSCAPES.items():
             self._soundscapes(name, "5", n_clips, seed, shortest, longest)
-        rows = [self._measured(name, self.model, 0) for name in variants if name in (AS_TRAINED, THRESHOLDS)]
+        rows = [self._measured(name, self.model, seeds[0]) for name in variants if name in (AS_TRAINED, THRESHOLDS)]
         for seed in seeds:
             for name in (name for name in variants if name in (FURTHER, WITH_NOTHING)):
                 head = self._head(self.model, FIGURES, seed, with_nothing=name == WITH_NOTHING)

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final, Literal
 
 from cyclopts import CycloptsError
@@ -61,9 +60,11 @@ def esc50_student(
     shipped: Path | None = None,
     seed: int = 0,
     only: str | None = None,
-    ship: Literal["before", "student"] = "student",
+    ship: Literal["before", "student"] | None = None,
 ) -> None:
-    """Train the network of earmark-esc50 further, with a published network as teacher; other seeds keep their figures.
+    """Train the network of earmark-esc50 further, with a published network as teacher.
+
+    The page keeps the figures of other seeds.
 
     Args:
         bank: Folder of ESC-50.
@@ -71,10 +72,10 @@ def esc50_student(
         teacher: Published network with AudioSet's labels, such as mn04_as_mAP_432.pt.
         model: Model of the recipe esc50, trained on folds 1 to 3 with the same seed.
         work: Folder for tables, soundscapes, runs and models of this seed.
-        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5; trained further, it ships.
+        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5. It is trained further and then ships.
         seed: Seed of the further trainings.
-        only: Train and measure one network, `before`, `student` or `teacher`, or train `shipped`, and stop;
-            so two processes can share the work.
+        only: Train and measure one network alone: `before`, `student` or `teacher`; `shipped` is trained and not
+            measured. So two processes can share the work.
         ship: Network that ships: `before`, the one of the recipe esc50, or `student`.
     """
     given = (bank, audio, teacher, model, work)
@@ -82,6 +83,8 @@ def esc50_student(
         raise CycloptsError(f"one of {', '.join(NAMES)}, shipped was expected for --only, not {only}")
     if only == "shipped" and shipped is None:
         raise CycloptsError("--only shipped expects --shipped, the model to train further")
+    if ship is not None and shipped is None:
+        raise CycloptsError("--ship expects --shipped, the model to train further")
     if bank is not None and audio is not None and teacher is not None and model is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
         check_inputs(work, teacher=teacher, model=model, **({} if shipped is None else {"shipped": shipped}))
@@ -100,12 +103,13 @@ def esc50_student(
             steps.figures(only)
         if only is not None:
             return
+        found = steps.all_figures()
+        # read now: figures of another seed may have been added meanwhile
         kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
-        runs = [run for run in kept if run["seed"] != seed] + [steps.all_figures()]
-        write_json(KEPT, sorted(runs, key=lambda run: run["seed"]))
+        write_json(KEPT, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
         if shipped is not None:
-            steps.ship(ship)
-    elif any(value is not None for value in (*given, shipped)):
+            steps.ship(ship or "student")
+    elif any(value is not None for value in (*given, shipped, only)):
         raise CycloptsError(
             "BANK, AUDIO, TEACHER, MODEL and WORK were expected, or none of them to write the page again"
         )
@@ -137,8 +141,10 @@ class _Steps:
             variants = (AS_TRAINED, THRESHOLDS if name == "teacher" else WITH_NOTHING)
             sources = Counter(f"{row.source} ({row.licence})" for row in self._others())
             facts = {"n_others": sources.total(), "sources": sorted(sources)} if name == "student" else {}
-            write_json(kept, {**self._heads(name).figures((self.seed,), variants), **facts})
+            write_json(kept, {**self._heads(name).figures((self.seed,), variants), **facts, "seed": self.seed})
         found: dict[str, Any] = json.loads(kept.read_text())
+        if (seed := found.pop("seed", self.seed)) != self.seed:
+            raise ConfigError(f"{kept}: figures of seed {self.seed} were expected, not of {seed}; take another folder")
         return found
 
     def ship(self, name: str) -> None:
@@ -213,7 +219,14 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
             for row in own["rows"]:
                 rows[name, row["variant"]].append(row)
     seeds = ", ".join(str(run["seed"]) for run in runs)
-    text = _introduction(runs[0], f"Seeds {seeds}: means, lowest and highest in brackets" if runs[1:] else "One seed")
+    text = _introduction(
+        runs[0],
+        (
+            f"Figures are means over the seeds {seeds}, with the lowest and the highest in brackets"
+            if runs[1:]
+            else "All figures are of one seed"
+        ),
+    )
     n_clips = {kind: own["n"] for kind, own in next(iter(rows.values()))[0]["false_tags"].items()}
     text += "\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
     text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
@@ -228,8 +241,8 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     for (name, variant), own in rows.items():
         events = [row["events"] for row in own]
         cells = [spread([one[key] for one in events]) for key in ("F1", "event_F1", "onset", "offset")]
-        n_found = fmean(one["n_detected"] for one in events)
-        text += f"| {NAMES[name]} | {variant} | {' | '.join(cells)} | {n_found:.0f} | {events[0]['n_events']} |\n"
+        n_found = "; ".join(str(one["n_detected"]) for one in events)
+        text += f"| {NAMES[name]} | {variant} | {' | '.join(cells)} | {n_found} | {events[0]['n_events']} |\n"
     shown = {key: [row["degraded"] for row in own] for key, own in rows.items() if "degraded" in own[0]}
     text += "\n## Top-1 on degraded clips of fold 5\n\n"
     text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
@@ -248,8 +261,8 @@ def _introduction(run: Mapping[str, Any], seeds: str) -> str:
     """The first part of the page: the networks and the measures.
 
     Args:
-        run: The first seed.
-        seeds: Words about the seeds.
+        run: Figures of the first seed.
+        seeds: Sentence about the seeds, without its full stop.
     """
     networks, student = run["networks"], run["networks"]["student"]
     n_clips = {kind: own["n"] for kind, own in student["rows"][0]["false_tags"].items()}

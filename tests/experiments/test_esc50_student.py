@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from earmark.errors import ConfigError
 from experiments.__main__ import main
 from experiments.degraded import DEGRADATIONS
 from experiments.esc50_head import AS_TRAINED, THRESHOLDS, WITH_NOTHING
@@ -36,7 +37,7 @@ def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_fu
     shown = "0.510 | 0.600 | 0.700 | 0.800 | 0.300 | 0.400 | 1.500 | 0.250"
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
-    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text and "One seed." in text
+    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text and "All figures are of one seed." in text
     assert "1,769 freely licensed recordings" in text and "came from a (CC0), b (CC BY 3.0).\n" in text
     assert text.endswith("seed 0, trained further with a teacher 0123456789; seed 0, the teacher 0123456789.\n")
 
@@ -46,7 +47,7 @@ def test_the_page_shows_the_spread_of_several_seeds() -> None:
     shown = "0.610 (0.510 to 0.710) | 0.600 (0.600 to 0.600)"
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert "| telephone | 0.300 (0.250 to 0.350) |" in text
-    assert "Seeds 0, 1: means, lowest and highest in brackets." in text
+    assert "Figures are means over the seeds 0, 1, with the lowest and the highest in brackets." in text
 
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +63,18 @@ def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) ->
 def test_only_the_shipped_model_needs_that_model(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "shipped"]) == 2
     assert "--only shipped expects --shipped" in capfd.readouterr().err
+
+
+def test_shipping_needs_that_model(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["esc50-student", "--ship", "before"]) == 2
+    assert "--ship expects --shipped" in capfd.readouterr().err
+
+
+def test_figures_of_another_seed_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "before-figures.json").write_text('{"seed": 0, "rows": []}')
+    assert _Steps(tmp_path, [], tmp_path, tmp_path, tmp_path).figures("before") == {"rows": []}
+    with pytest.raises(ConfigError, match="figures of seed 1 were expected, not of 0"):
+        _Steps(tmp_path, [], tmp_path, tmp_path, tmp_path, seed=1).figures("before")
 
 
 def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from experiments.model_comparison import best_threshold, false_tags_of_classes, 
 ESC50, AUDIOSET = LabelSet.esc50(), LabelSet.audioset()
 
 
+labels_of = {"Bark": ["Dog", "Bark", "Speech"]}
+"""Tags that come together."""
+
+
 def tagger_of(label: str, labels: LabelSet) -> SimpleNamespace:
     """A tagger whose only tag is always this label."""
     scores = np.zeros(len(labels), np.float32)
@@ -27,7 +31,7 @@ def tagger_of(label: str, labels: LabelSet) -> SimpleNamespace:
         sample_rate=16000,
         thresholds=(0.5,) * len(labels),
         score=lambda _: SimpleNamespace(scores=scores),
-        tag=lambda *_, **__: [SimpleNamespace(label=label)],
+        tag=lambda *_, **__: [SimpleNamespace(label=name) for name in labels_of.get(label, [label])],
     )
 
 
@@ -80,15 +84,23 @@ def test_the_threshold_separates_the_true_labels() -> None:
 def figures(top1: float, false_tags: dict[str, float] | None) -> dict[str, object]:
     degraded = {name: {"top1": top1, "mAP": 0.6} for name in DEGRADATIONS}
     events = {"F1": 0.4, "event_F1": 0.1, "n_detected": 50, "n_events": 218, "fitted_threshold": None}
-    found = {"n_bytes": 3_800_000, "cold_start": 0.25, "degraded": degraded, "sparse5": 0.3, "dense5": 0.4}
+    found = {
+        "commit": "0123456789",
+        "n_bytes": 3_800_000,
+        "cold_start": 0.25,
+        "degraded": degraded,
+        "sparse5": 0.3,
+        "dense5": 0.4,
+    }
     return {**found, "false_tags": false_tags, "events": events, "strangers": {"mean": 0.7, "all": 0.75}}
 
 
 def test_the_page_has_a_column_for_each_model() -> None:
     models = {"student": figures(0.8, {"speech": 0.01, "music": 0.15}), "mn04": figures(0.7, None)}
-    text = page({"commit": "0123456789", "models": models})
+    text = page(models)
     assert "| | student | mn04 |" in text and "| top-1, fold 5 telephone | 0.800 | 0.700 |" in text
     assert "| false tags a recording, speech | 0.01 | - |" in text and "| size of the file, MB | 3.8 | 3.8 |" in text
+    assert "| commit | 0123456789 | 0123456789 |" in text
     # no event was found at the right place
     assert "| events: onset error, s | - | - |" in text
 
@@ -96,3 +108,9 @@ def test_the_page_has_a_column_for_each_model() -> None:
 def test_a_folder_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["model-comparison", str(tmp_path)]) == 2
     assert "BANK, AUDIO, WORK and MODELS were expected" in capfd.readouterr().err
+
+
+def test_two_models_of_one_name_are_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folders = [str(tmp_path / name) for name in ("bank", "audio", "work", "a/last.safetensors", "b/last.safetensors")]
+    assert main(["model-comparison", *folders]) == 2
+    assert "MODELS with different names were expected" in capfd.readouterr().err

@@ -30,7 +30,9 @@ PoolingName = Literal[
 AttentionFunction = Literal["sigmoid", "softmax", "exp"]
 ClassifierActivation = Literal["relu", "hardswish"]
 
+# also the types of TrainConfig's settings, so that each limit is written once
 Count = Annotated[int, Limit(at_least=1)]
+Width = Annotated[int, Limit(at_least=1)]
 OptionalWidth = Annotated[int | None, Limit(at_least=1)]
 PerceptronLayers = Annotated[int, Limit(at_least=0)]
 GroupSize = Annotated[int, Limit(at_least=2)]
@@ -44,7 +46,7 @@ class HeadSettings:
 
     perceptron_layers: PerceptronLayers = 0
     """Layers of a perceptron before the pooling; 0 is none, as in the paper."""
-    perceptron_width: Count = 512
+    perceptron_width: Width = 512
     """Width of each of these layers."""
     perceptron_norm: bool = False
     """Whether each of these layers has batch norm before its ReLU."""
@@ -58,7 +60,7 @@ class HeadSettings:
     """Whether GMAP has its gate (eq. 11)."""
     deviation: bool = True
     """Whether GMAP pools deviations in addition to means (eq. 10)."""
-    attention_width: Count = 128
+    attention_width: Width = 128
     """Width of the two layers of gated attention."""
     attention_function: AttentionFunction = "sigmoid"
     """Function that makes the weights of decision-level, feature-level and multi-level attention."""

@@ -18,6 +18,7 @@ from earmark.model.head_settings import (
     PerceptronLayers,
     PoolingName,
     Sharpness,
+    Width,
 )
 from earmark.training.choices import (
     BackboneName,
@@ -84,7 +85,7 @@ class TrainConfig(RecordingConditions):
     """Poolings before instance_max pool the segments, then classify; the others classify each segment, then pool."""
     backbone: Annotated[BackboneName, Topic.NETWORK] = "cnn"
     """The paper's CNN, a light one, MobileNetV3 (mn), or one of PANNs; wavegram takes waveforms too (`hop_ms` 10)."""
-    width: Annotated[int, Limit(at_least=1), Topic.NETWORK] = 64
+    width: Annotated[Width, Topic.NETWORK] = 64
     """Channels of the first block: 64 in the paper and PANNs, 16 for a laptop; for mn percent of MobileNetV3-Large."""
     n_heads: Annotated[Count, Topic.NETWORK] = 4
     """Attention heads of GMAP; a divisor of 8 times the width."""
@@ -92,7 +93,7 @@ class TrainConfig(RecordingConditions):
     """Use GMAP's gate (eq. 11)."""
     deviation: Annotated[bool, Topic.NETWORK] = True
     """Use GMAP's standard deviations beside the means (eq. 10)."""
-    attention_width: Annotated[Count, Topic.NETWORK] = 128
+    attention_width: Annotated[Width, Topic.NETWORK] = 128
     """Width of the layers of gated_attention."""
     attention_function: Annotated[AttentionFunction, Topic.NETWORK] = "sigmoid"
     """Function that makes the weights of decision_attention, feature_attention and multi_level_attention."""
@@ -116,7 +117,7 @@ class TrainConfig(RecordingConditions):
     """Dropout of the classifier."""
     perceptron_layers: Annotated[PerceptronLayers, Topic.NETWORK] = 0
     """Layers of a perceptron that each segment passes before the pooling; for released features."""
-    perceptron_width: Annotated[Count, Topic.NETWORK] = 512
+    perceptron_width: Annotated[Width, Topic.NETWORK] = 512
     """Width of these layers."""
     perceptron_norm: Annotated[bool, Topic.NETWORK] = False
     """Use batch norm in these layers."""

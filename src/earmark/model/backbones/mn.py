@@ -68,8 +68,8 @@ def _multiple_of_8(n_channels: int | float) -> int:
     return nearest if nearest >= 0.9 * n_channels else nearest + 8
 
 
-class StridedConvNorm(nn.Module):
-    """Convolution with a stride, batch norm, activation."""
+class MobileConvNorm(nn.Module):
+    """Convolution, batch norm, activation: the layer of MobileNetV3, with a stride over frames and mel bins."""
 
     def __init__(
         self, n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, activation: str = "none"
@@ -127,10 +127,10 @@ class InvertedResidual(nn.Module):
         super().__init__()
         n_expanded, n_out = _scaled(row.n_expanded, width), _scaled(row.n_out, width)
         activation = "hardswish" if row.is_hardswish else "relu"
-        self.expand = StridedConvNorm(n_in, n_expanded, activation=activation) if n_expanded != n_in else None
-        self.depthwise = StridedConvNorm(n_expanded, n_expanded, row.kernel, row.stride, n_expanded, activation)
+        self.expand = MobileConvNorm(n_in, n_expanded, activation=activation) if n_expanded != n_in else None
+        self.depthwise = MobileConvNorm(n_expanded, n_expanded, row.kernel, row.stride, n_expanded, activation)
         self.squeeze = Squeeze(n_expanded) if row.has_squeeze else None
-        self.project = StridedConvNorm(n_expanded, n_out)
+        self.project = MobileConvNorm(n_expanded, n_out)
         self.is_residual = row.stride == 1 and n_in == n_out
 
     def forward(
@@ -165,13 +165,13 @@ class Mn(Backbone):
     ) -> None:
         super().__init__(n_mels, width, block_dropout, partial_segments)
         n_first = n_in = _scaled(_N_FIRST, width)
-        self.first = StridedConvNorm(1, n_first, 3, 2, activation="hardswish")
+        self.first = MobileConvNorm(1, n_first, 3, 2, activation="hardswish")
         blocks = []
         for row in _ROWS:
             blocks.append(InvertedResidual(n_in, row, width))
             n_in = _scaled(row.n_out, width)
         self.blocks = nn.ModuleList(blocks)
-        self.last = StridedConvNorm(n_in, self.n_channels, activation="hardswish")
+        self.last = MobileConvNorm(n_in, self.n_channels, activation="hardswish")
 
     @staticmethod
     def channels_of(width: int) -> int:
@@ -212,7 +212,7 @@ class FoldedMn(nn.Module):
         super().__init__()
         self.backbone = copy.deepcopy(backbone).eval()
         for module in self.backbone.modules():
-            if isinstance(module, StridedConvNorm):
+            if isinstance(module, MobileConvNorm):
                 module.fold()
         self.backbone.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dtype = dtype
