@@ -79,12 +79,7 @@ def esc50_student(
         ship: Network that ships: `before`, the one of the recipe esc50, or `student`.
     """
     given = (bank, audio, teacher, model, work)
-    if only is not None and only not in (*NAMES, "shipped"):
-        raise CycloptsError(f"one of {', '.join(NAMES)}, shipped was expected for --only, not {only}")
-    if only == "shipped" and shipped is None:
-        raise CycloptsError("--only shipped expects --shipped, the model to train further")
-    if ship is not None and shipped is None:
-        raise CycloptsError("--ship expects --shipped, the model to train further")
+    _check_flags(only, ship, shipped)
     if bank is not None and audio is not None and teacher is not None and model is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
         check_inputs(work, teacher=teacher, model=model, **({} if shipped is None else {"shipped": shipped}))
@@ -103,10 +98,7 @@ def esc50_student(
             steps.figures(only)
         if only is not None:
             return
-        found = steps.all_figures()
-        # read now: figures of another seed may have been added meanwhile
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
-        write_json(KEPT, sorted([run for run in kept if run["seed"] != seed] + [found], key=lambda run: run["seed"]))
+        _keep(steps.all_figures())
         if shipped is not None:
             steps.ship(ship or "student")
     elif any(value is not None for value in (*given, shipped, only)):
@@ -114,6 +106,23 @@ def esc50_student(
             "BANK, AUDIO, TEACHER, MODEL and WORK were expected, or none of them to write the page again"
         )
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
+
+
+def _check_flags(only: str | None, ship: str | None, shipped: Path | None) -> None:
+    """Refuses an unknown network, and flags about the model that ships without that model."""
+    if only is not None and only not in (*NAMES, "shipped"):
+        raise CycloptsError(f"one of {', '.join(NAMES)}, shipped was expected for --only, not {only}")
+    if only == "shipped" and shipped is None:
+        raise CycloptsError("--only shipped expects --shipped, the model to train further")
+    if ship is not None and shipped is None:
+        raise CycloptsError("--ship expects --shipped, the model to train further")
+
+
+def _keep(found: Mapping[str, Any]) -> None:
+    """Adds the figures of a seed to those that are kept, in place of earlier ones of this seed."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
+    others = [run for run in kept if run["seed"] != found["seed"]]
+    write_json(KEPT, sorted([*others, found], key=lambda run: run["seed"]))
 
 
 @dataclass(frozen=True)
