@@ -86,11 +86,11 @@ COMMANDS: Final = {
     ),
     "esc50-student": (
         "Train the network of earmark-esc50 further, with a published network as teacher.",
-        "Writes results/esc50-student.md and .json; figures of other seeds stay in them. AUDIO, MODEL and SHIPPED "
-        "are those of esc50-head. With --shipped, a folder in WORK receives the model that ships: "
-        "earmark-esc50.safetensors and .onnx. Interrupted, the same command resumes. `--ship before` ships the network "
-        "of the recipe esc50, its head trained further. Without arguments the command writes the page again from "
-        "results/esc50-student.json.",
+        "Writes results/esc50-student.md and .json and keeps the figures of other seeds there. AUDIO, MODEL and "
+        "SHIPPED are those of esc50-head; MODEL was trained with the same --seed. With --shipped, a folder in WORK "
+        "receives the model that ships: earmark-esc50.safetensors and .onnx; `--ship before` ships the network of the "
+        "recipe esc50 with its head trained further. Interrupted, the same command resumes. Without arguments the "
+        "command writes the page again from results/esc50-student.json.",
         "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 "
         "--shipped work1/final/last.safetensors",
         "esc50-student",

@@ -224,20 +224,16 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     text += f" ({'; '.join(map(_origin, runs))}). Trained on {', '.join(runs[0]['sources'])}.\n\n"
     for run in runs:
         own, known = run["exported"], run["known"]
-        text += f"Seed {run['seed']}, {run['n_clips_seen']:,} clips seen, from {run['n_train']:,} recordings. On "
-        text += (
-            f"{run['n_clips']} recordings of groups that had no part in its training: mAP {run['mAP']:.3f} over the "
-        )
-        text += (
-            f"{run['n_labels']} labels that the teacher scores {run['threshold']:g} or more in at least one of them; "
-        )
-        text += f"mean absolute difference of scores {run['mean_absolute_difference']:.4f}. {run['n_parameters']:,} "
-        text += (
-            f"parameters. Exported in 8 bits, the model is {run['n_bytes'] / 1e6:.1f} MB; its scores differ from the "
-        )
+        text += f"With seed {run['seed']} the student saw {run['n_clips_seen']:,} clips from {run['n_train']:,} "
+        text += f"recordings. On {run['n_clips']} recordings of groups that had no part in its training, its mAP is "
+        text += f"{run['mAP']:.3f} over the {run['n_labels']} labels that the teacher scores {run['threshold']:g} or "
+        text += "more in at least one of them; these scores count as true labels. The mean absolute difference of "
+        text += f"scores is {run['mean_absolute_difference']:.4f}. The student has {run['n_parameters']:,} parameters. "
+        text += f"Exported in 8 bits, the model is {run['n_bytes'] / 1e6:.1f} MB; its scores differ from the "
         text += f"checkpoint's by {own['mean_absolute_difference']:.5f} on average and by "
-        text += f"{own['largest_difference']:.2f} at most. The first label is the same for "
-        text += f"{own['same_first_label']:.1%} of the recordings. On other held-out recordings, {len(known)} labels "
+        text += f"{own['largest_difference']:.2f} at most. The label with the highest score is the same for "
+        text += f"{100 * own['same_first_label']:.1f} % of the recordings. On other held-out recordings, {len(known)} "
+        text += "labels "
         text += f"have {FEWEST} positives or more and an average precision of {LOWEST:g} or more against the teacher. "
         text += f"Only these have thresholds: {', '.join(known)}.\n\n"
     text += "| seed | kind of sound | labels | mAP | mean absolute difference |\n|---|---|---|---|---|\n"

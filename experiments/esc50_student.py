@@ -245,8 +245,9 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         text += f"| {NAMES[name]} | {variant} | {' | '.join(map(spread, values))} |\n"
     text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark "
     text += "timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder "
-    text += "of events](event-decoder.md).\n\n| network | head | F1 of 0.1 s cells | event F1 | onset error | offset "
-    text += "error | events found | true |\n|---|---|---|---|---|---|---|---|\n"
+    text += 'of events](event-decoder.md). The column "events found" has one count for each seed.\n\n'
+    text += "| network | head | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
+    text += "|---|---|---|---|---|---|---|---|\n"
     for (name, variant), own in rows.items():
         events = [row["events"] for row in own]
         cells = [spread([one[key] for one in events]) for key in ("F1", "event_F1", "onset", "offset")]

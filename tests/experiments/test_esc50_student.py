@@ -60,12 +60,12 @@ def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) ->
     assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
 
 
-def test_only_the_shipped_model_needs_that_model(capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_shipped_needs_the_flag_shipped(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "shipped"]) == 2
     assert "--only shipped expects --shipped" in capfd.readouterr().err
 
 
-def test_shipping_needs_that_model(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ship_needs_the_flag_shipped(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--ship", "before"]) == 2
     assert "--ship expects --shipped" in capfd.readouterr().err
 

@@ -18,8 +18,8 @@ from experiments.model_comparison import best_threshold, false_tags_of_classes, 
 ESC50, AUDIOSET = LabelSet.esc50(), LabelSet.audioset()
 
 
-labels_of = {"Bark": ["Dog", "Bark", "Speech"]}
-"""Tags that come together."""
+TAGS_OF = {"Bark": ["Dog", "Bark", "Speech"]}
+"""Tags that the fake tagger returns, where they are more than its label."""
 
 
 def tagger_of(label: str, labels: LabelSet) -> SimpleNamespace:
@@ -31,7 +31,7 @@ def tagger_of(label: str, labels: LabelSet) -> SimpleNamespace:
         sample_rate=16000,
         thresholds=(0.5,) * len(labels),
         score=lambda _: SimpleNamespace(scores=scores),
-        tag=lambda *_, **__: [SimpleNamespace(label=name) for name in labels_of.get(label, [label])],
+        tag=lambda *_, **__: [SimpleNamespace(label=name) for name in TAGS_OF.get(label, [label])],
     )
 
 
@@ -59,7 +59,9 @@ def test_scores_are_those_of_esc50s_classes(label: str, labels: LabelSet, tmp_pa
     ("label", "labels", "wanted"),
     [("dog", ESC50, 1.0), ("Bark", AUDIOSET, 1.0), ("Speech", AUDIOSET, 0.0)],
 )
-def test_a_false_tag_is_one_of_the_classes(label: str, labels: LabelSet, wanted: float, recording: Path) -> None:
+def test_false_tags_count_each_class_once_and_no_other_label(
+    label: str, labels: LabelSet, wanted: float, recording: Path
+) -> None:
     rows = [
         Recording(recording, "s", "CC0", "x", "g", split, kind)
         for split in ("train", "test")
