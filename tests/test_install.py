@@ -57,6 +57,8 @@ def test_a_file_is_tagged_without_pytorch(environment: Path, tmp_path: Path) -> 
         run(environment, "python", "-c", library).stdout.strip()
         in run(environment, "earmark", "tag", str(sound)).stdout
     )
+    script = run(environment, "earmark", "completion", "bash")
+    assert script.returncode == 0 and "serve" in script.stdout and "--threshold" in script.stdout, script.stderr
     report = run(environment, "earmark", "doctor", f"folder:{tmp_path}", "--out", str(tmp_path / "report"))
     assert report.returncode in (0, 1) and "Traceback" not in report.stderr, report.stderr
     metrics = "from earmark.evaluation.metrics import average_precision as ap; print(ap([[1], [0]], [[0.9], [0.1]])[0])"

@@ -6,10 +6,15 @@ from typing import Literal
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print the completion script of a shell.
 
+    Of commands that need an extra which is not installed it completes the names alone.
+
     Args:
         shell: The shell that runs the script.
     """
     from earmark.cli import app
+    from earmark.cli.flags import commands_without_their_extras
     from earmark.cli.screen import say
 
-    say(app.generate_completion(shell=shell))
+    with commands_without_their_extras():
+        script = app.generate_completion(shell=shell)
+    say(script)

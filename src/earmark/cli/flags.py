@@ -1,6 +1,8 @@
 """Flags that commands share, and commands that are imported when they are called."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from functools import cache, partial
 from importlib import import_module
@@ -122,6 +124,19 @@ Top = Annotated[
 Window = Annotated[float, Parameter(help="Seconds pooled for one row of scores.")]
 
 
+_IS_COMPLETING: Final = ContextVar("_IS_COMPLETING", default=False)
+
+
+@contextmanager
+def commands_without_their_extras() -> Iterator[None]:
+    """In the block a command that needs an extra which is not installed has no flags, and is no error."""
+    token = _IS_COMPLETING.set(True)
+    try:
+        yield
+    finally:
+        _IS_COMPLETING.reset(token)
+
+
 class CommandApp(App):
     """A command that is imported when it is called and reads limits and headings from the annotations of its flags.
 
@@ -134,7 +149,12 @@ class CommandApp(App):
         """Imports the command and returns its flags."""
         if isinstance(self.default_command, FunctionType) and (path := vars(self.default_command).get("path")):
             module, name = path.split(":")
-            self.default_command = getattr(import_module(module), name)
+            try:
+                self.default_command = getattr(import_module(module), name)
+            except ModuleNotFoundError:
+                if not _IS_COMPLETING.get():
+                    raise
+                return ArgumentCollection()  # type: ignore[no-untyped-call]
         arguments = super().assemble_argument_collection(**options)
         for argument in arguments:
             if argument.hint == frozenset[str]:
