@@ -116,8 +116,9 @@ def test_a_run_repeated_or_resumed_from_another_folder(
         printed = capfd.readouterr().err
         assert printed.startswith("error: clips: no such folder; ")
         assert f"the paths in {record} are relative to the folder where that run was started" in printed
-    assert cli.main(["train", "folder:clips", "--out", "again", "-q"]) == 1
-    assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"
+    for words in ([], ["--config", "small"]):
+        assert cli.main(["train", "folder:clips", *words, "--out", "again", "-q"]) == 1
+        assert "are relative to" not in capfd.readouterr().err, "said of a file's data alone"
 
 
 def test_a_run_needs_its_own_folder(tmp_path: Path, clips: Path, capfd: Capture) -> None:

@@ -118,7 +118,8 @@ def _request(selection: Sequence[str | list[str] | None], event_clips: EventClip
 def _hint_of_folder(record: Path | None, *specs: str | None) -> str:
     """Advice for missing data of a run or a file of settings, whose relative paths may start elsewhere; or empty."""
     paths = [Path(spec.partition(":")[2]) for spec in specs if spec is not None]
-    if record is None or all(path.exists() or path.is_absolute() for path in paths):
+    # a recipe is no file
+    if record is None or not record.is_file() or all(path.exists() or path.is_absolute() for path in paths):
         return ""
     # run.json may be published and so holds no absolute paths
     return f"; the paths in {record} are relative to the folder where that run was started: start this one there too"
