@@ -4,6 +4,7 @@ import io
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,23 @@ def test_rows_compare_detected_and_true_events(tmp_path):
         ("hiss", "not there", "3.0 - 4.0 (0.70)", ""),
         ("siren", "not there", "", "0.0 - 2.0 (0.80)"),
     ]
+
+
+def test_the_next_command_is_one_that_this_shell_finds(monkeypatch, tmp_path):
+    result = DemoResult(
+        {}, (), {"GMAP": ()}, Path("demo/scene.flac"), tmp_path, {"GMAP": Path("demo/gmap.safetensors")}
+    )
+
+    def shown() -> str:
+        console = Console(width=200, file=io.StringIO())
+        result.show(console)
+        return console.file.getvalue()
+
+    monkeypatch.setattr("sys.argv", [".venv/bin/earmark", "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "Next: .venv/bin/earmark tag demo/scene.flac --model demo/gmap.safetensors\n" in shown()
+    (tmp_path / "earmark").touch(mode=0o755)
+    assert "Next: earmark tag demo/scene.flac" in shown()
 
 
 def test_missing_matplotlib_is_reported_before_the_work(monkeypatch, tmp_path):

@@ -1,5 +1,7 @@
 """Demo on synthetic sounds: a network learns the times of sounds from clips with labels but without times."""
 
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,6 +81,12 @@ class DemoConfig:
     """Training settings, equal for all poolings: for a short run, without mixup and SpecAugment."""
 
 
+def _program() -> str:
+    """The command as this shell finds it: by its path where its environment is not active."""
+    path = Path(sys.argv[0])
+    return "earmark" if path.name != "earmark" or shutil.which("earmark") else str(path)
+
+
 @dataclass(frozen=True, eq=False)
 class DemoResult:
     """Results of the demo, by the displayed name of the pooling."""
@@ -108,7 +116,7 @@ class DemoResult:
             scene.add_row(*row)
         console.print(scene)
         console.print(f"Picture: {self.picture}")
-        console.print(f"Next: earmark tag {self.scene} --model {next(iter(self.checkpoints.values()))}")
+        console.print(f"Next: {_program()} tag {self.scene} --model {next(iter(self.checkpoints.values()))}")
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row for each true event, then one for each label with false detections."""
