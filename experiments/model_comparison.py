@@ -203,5 +203,6 @@ fold 5 each. False tags: classes of ESC-50 that are tags at the model's own thre
 and music; a dash means that the model has no thresholds. Events: the default decoder on 150 soundscapes of fold 5 with
 one or two events. A model without thresholds for these classes has one for all, fitted to 300 soundscapes of fold 1.
 Other projects: 57 held-out recordings, as in [strangers](strangers.md). Cold start: seconds from launching the program
-to the tags of a clip of 5 s, the best of three.
+to the tags of a clip of 5 s by PyTorch, the best of three; the `.onnx` file of the package starts faster
+([speed](bench.md)). Licences: weights trained on ESC-50 are CC BY-NC 3.0, those of `mn04` MIT.
 """
