@@ -7,7 +7,7 @@ import numpy as np
 
 from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, event_f1, psds
 from earmark.inference.events import EventSettings
-from earmark.inference.timeline import Timeline
+from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW, Timeline
 from earmark.inference.windows import SlidingWindows, sigmoid
 from experiments.scenes import LABELS, Scene, Scenes, known_logits
 
@@ -121,6 +121,12 @@ def product(scenes: Scenes, thresholds: Sequence[float] | None, **settings: floa
         )
         timelines.append(row)
     return timelines
+
+
+def measure_defaults(scenes: Scenes, thresholds: Sequence[float] | None) -> Measures:
+    """The figures of the events that `earmark timeline` finds by its defaults, with these thresholds."""
+    windows = {"window": WINDOW, "hop": HOP, "context": CONTEXT_SHARE * scenes.clip_seconds}
+    return measure(scenes, product(scenes, thresholds, **windows), EventSettings())
 
 
 def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings) -> Measures:

@@ -20,10 +20,8 @@ from cyclopts import CycloptsError
 from earmark import hub
 from earmark.data import open_data
 from earmark.evaluation.report import evaluate
-from earmark.inference.events import EventSettings
-from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
 from earmark.storage.json_files import write_json
-from experiments.decoders import measure, product
+from experiments.decoders import measure_defaults
 from experiments.degraded import measures
 from experiments.event_decoder import SHORT
 from experiments.free_audio import NOTHING, Recording, false_tags, nothing_rows, read_index, write_clips
@@ -186,8 +184,7 @@ class HeadSteps:
         """Figures of the events that `earmark timeline` finds by default on soundscapes of one or two events."""
         folder = mix(self.bank, self.work, "events5", 5, *SHORT, "--n-clips", 150, "--seed", 25)
         scenes = encode(str(self.work / model), folder, self.work)
-        windows = {"window": WINDOW, "hop": HOP, "context": CONTEXT_SHARE * scenes.clip_seconds}
-        found = measure(scenes, product(scenes, known_thresholds(scenes.tagger), **windows), EventSettings())
+        found = measure_defaults(scenes, known_thresholds(scenes.tagger))
         return {name: value for name, value in asdict(found).items() if isinstance(value, int | float)}
 
 

@@ -94,9 +94,9 @@ def esc50_student(
         )
         if only == "shipped":
             steps.network("shipped")
-        elif only is not None:
-            steps.figures(only)
+            return
         if only is not None:
+            steps.figures(only)
             return
         _keep(steps.all_figures())
         if shipped is not None:

@@ -14,9 +14,9 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from earmark.inference.events import EventSettings
-from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
+from earmark.inference.timeline import CONTEXT_SHARE
 from earmark.inference.windows import CONTEXT_MARGIN
-from experiments.decoders import Decoder, cell_f1, decode, measure, product
+from experiments.decoders import Decoder, cell_f1, decode, measure, measure_defaults, product
 from experiments.scenes import Scenes, encode, known_thresholds, mix
 from experiments.steps import RESULTS, commit
 
@@ -62,11 +62,9 @@ def measure_models(bank: Path, work: Path, models: Sequence[str]) -> dict[str, A
         tables = {}
         for part in ("test", "test, 40 s"):
             scenes = encode(model, folders[part], work)
-            share = CONTEXT_SHARE * scenes.clip_seconds
-            after = {"window": WINDOW, "hop": HOP, "context": share}
             tables[part] = {
                 "before": asdict(measure(scenes, product(scenes, thresholds, **BEFORE), EventSettings(release=0.5))),
-                "after": asdict(measure(scenes, product(scenes, thresholds, **after), EventSettings())),
+                "after": asdict(measure_defaults(scenes, thresholds)),
             }
             print(name, part, tables[part], file=sys.stderr)
         results[name] = {"thresholds": own, "seconds_per_segment": choosing[name].step, "tables": tables}

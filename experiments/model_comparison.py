@@ -18,14 +18,12 @@ from earmark import hub
 from earmark.data import open_data
 from earmark.data.clips import Dataset
 from earmark.evaluation.metrics import average_precision, label_mean
-from earmark.inference.events import EventSettings
 from earmark.inference.tagger import Tagger
-from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW
 from earmark.inference.windows import sigmoid
 from earmark.labels import LabelSet
 from earmark.storage.files import sha256_of
 from earmark.storage.json_files import json_value, write_json
-from experiments.decoders import measure, product
+from experiments.decoders import measure_defaults
 from experiments.degraded import DEGRADATIONS, degrade
 from experiments.esc50_head import SOUNDSCAPES
 from experiments.esc50_labels import IN_AUDIOSET
@@ -33,7 +31,7 @@ from experiments.esc50_model import cold_start
 from experiments.event_decoder import SHORT
 from experiments.free_audio import NOTHING, Recording, read_index
 from experiments.scenes import Scenes, encode, known_logits, known_thresholds, mix
-from experiments.steps import RESULTS, commit, earmark
+from experiments.steps import RESULTS, commit
 from experiments.strangers import first_tags, known_recordings, mean_over_labels, over_all
 
 KEPT: Final = RESULTS / "model-comparison.json"
@@ -92,10 +90,9 @@ class _Comparison:
         found["degraded"] = {name: on_clips(tagger, degrade(clips, name)) for name in DEGRADATIONS}
         for name, (seed, shortest, longest, n_clips) in SOUNDSCAPES.items():
             if name != "mixed5":
-                lengths = ("--event-duration", shortest, longest, "--sample-rate", 16000)
-                words = ("--split", 5, "--n-clips", n_clips, "--seed", seed, *lengths, "--quiet")
-                earmark("soundscapes", f"esc50:{self.bank}", name, *words, folder=self.work)
-                found[name] = on_clips(tagger, open_data(f"soundscapes:{self.work / name}"))["mAP"]
+                words = ("--n-clips", n_clips, "--seed", seed, "--event-duration", shortest, longest)
+                folder = mix(self.bank, self.work, name, 5, *words, "--sample-rate", 16000)
+                found[name] = on_clips(tagger, open_data(f"soundscapes:{folder}"))["mAP"]
         found["false_tags"] = false_tags_of_classes(tagger, self.recordings)
         found["events"] = self._events(model)
         held_out = first_tags(tagger, known_recordings(self.recordings))["held out"]
@@ -110,8 +107,7 @@ class _Comparison:
         if thresholds is None:
             fitted = best_threshold(self._scenes(model, 1, 300))
             thresholds = [fitted] * len(LabelSet.esc50())
-        windows = {"window": WINDOW, "hop": HOP, "context": CONTEXT_SHARE * scenes.clip_seconds}
-        figures = asdict(measure(scenes, product(scenes, thresholds, **windows), EventSettings()))
+        figures = asdict(measure_defaults(scenes, thresholds))
         kept = {name: value for name, value in figures.items() if np.isfinite(value)}
         return {**kept, "fitted_threshold": fitted}
 

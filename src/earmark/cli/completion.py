@@ -6,7 +6,7 @@ from typing import Literal
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print the completion script of a shell.
 
-    Of commands that need an extra which is not installed it completes the names alone.
+    It completes only the names of commands whose extra is not installed.
 
     Args:
         shell: The shell that runs the script.

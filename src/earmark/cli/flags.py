@@ -129,7 +129,7 @@ _IS_COMPLETING: Final = ContextVar("_IS_COMPLETING", default=False)
 
 @contextmanager
 def commands_without_their_extras() -> Iterator[None]:
-    """In the block a command that needs an extra which is not installed has no flags, and is no error."""
+    """In the block, a command whose extra is not installed has no flags and raises no error."""
     token = _IS_COMPLETING.set(True)
     try:
         yield
