@@ -20,7 +20,7 @@ from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps, spread
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
-from experiments.scenes import path_of
+from experiments.scenes import path_of, soundscape_rows
 from experiments.steps import RESULTS, check_inputs, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
@@ -28,7 +28,7 @@ RECIPE: Final = [
     "--config",
     "esc50",
     "--n-clips-seen",
-    "120000",
+    "240000",
     "--learning-rate",
     "0.001",
     "--balanced",
@@ -36,6 +36,10 @@ RECIPE: Final = [
     "1",
 ]
 """Settings of the further training."""
+FROM_START: Final = ["--config", "esc50", "--n-clips-seen", "320000", "--balanced", "--n-variants", "1"]
+"""Settings of the training with a teacher from random weights."""
+EXCERPTS: Final = ["--duration", "2.5", "--n-events", "1", "2", "--event-duration", "0.3", "2", "--n-clips", "400"]
+"""Settings of the soundscapes that this training learns from beside the clips: mostly shorter than its crops."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
 N_CROPS: Final = 2
@@ -45,6 +49,7 @@ SHARE_OF_NOTHING: Final = 3
 NAMES: Final = {
     "before": "recipe esc50",
     "student": "trained further with a teacher",
+    "taught": "trained with a teacher from the start",
     "teacher": "the teacher",
 }
 """The measured networks, by the words for `--only`."""
@@ -169,8 +174,9 @@ class _Steps:
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
         before = self.shipped if name == "shipped" else self.model
-        flags = ("--init", before, "--seed", self.seed, *RECIPE, "--out", out, *resume(out))
-        head, table = self._head_of_teacher(folds), self._clips_of_student(folds)
+        settings = FROM_START if name == "taught" else ["--init", before, *RECIPE]
+        flags = (*settings, "--seed", self.seed, "--out", out, *resume(out))
+        head, table = self._head_of_teacher(folds), self._clips_of_student(folds, with_excerpts=name != "student")
         words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
         earmark("distill", *words, *flags, folder=self.work)
         return out / "last.safetensors"
@@ -187,11 +193,17 @@ class _Steps:
         earmark("train", f"csv:taught{name}.csv", "--split", "train", *words, *flags, folder=self.work)
         return f"teacher{name}/last.safetensors"
 
-    def _clips_of_student(self, folds: tuple[str, ...]) -> str:
-        """Writes the table of the student's clips; only ESC-50's have labels."""
+    def _clips_of_student(self, folds: tuple[str, ...], *, with_excerpts: bool) -> str:
+        """Writes the table of the student's clips; only ESC-50's and soundscapes of them have labels."""
         recordings = (*self._others(), *self._nothing()[::SHARE_OF_NOTHING])
         unlabelled = [(row.path, "", "train", row.group) for row in recordings]
         table = f"student{''.join(folds)}.csv"
+        if with_excerpts:
+            table = f"taught{''.join(folds)}-student.csv"
+            excerpts = self.work / f"excerpts{''.join(folds)}"
+            words = ("--split", ",".join(folds), "--seed", 4, "--sample-rate", 16000, *EXCERPTS)
+            earmark("soundscapes", f"esc50:{self.bank}", excerpts.name, *words, folder=self.work)
+            unlabelled += soundscape_rows(excerpts)
         path = self.work / table
         before = path.read_bytes() if path.exists() else None
         write_clips([*self._labelled(folds), *unlabelled], path)
