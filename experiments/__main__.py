@@ -85,15 +85,22 @@ COMMANDS: Final = {
         "esc50-head",
     ),
     "esc50-student": (
-        "Train the network of earmark-esc50 further, with a published network as teacher.",
+        "Train the network of earmark-esc50 with a published network as teacher.",
         "Writes results/esc50-student.md and .json and keeps the figures of other seeds there. AUDIO, MODEL and "
         "SHIPPED are those of esc50-head; MODEL was trained with the same --seed. With --shipped, a folder in WORK "
-        "receives the model that ships: earmark-esc50.safetensors and .onnx; `--ship before` ships the network of the "
-        "recipe esc50 with its head trained further. Interrupted, the same command resumes. Without arguments the "
+        "receives the model that ships: earmark-esc50.safetensors and .onnx; `--ship before` ships SHIPPED with its "
+        "head trained further. Interrupted, the same command resumes. Without arguments the "
         "command writes the page again from results/esc50-student.json.",
         "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 "
         "--shipped work1/final/last.safetensors",
         "esc50-student",
+    ),
+    "thresholds": (
+        "Compare how far the thresholds of labels are drawn to the one of all labels, on halves of fold 5.",
+        "Writes results/thresholds.md and .json. AUDIO is that of esc50-head. MODELS have ESC-50's labels and were not "
+        "trained on fold 5. Without arguments it writes the page again from results/thresholds.json.",
+        "thresholds ESC-50 recordings work three-folds.safetensors",
+        "thresholds",
     ),
     "strangers": (
         "Count right first tags on recordings from other projects, labelled by their names.",

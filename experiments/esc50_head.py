@@ -171,6 +171,7 @@ class HeadSteps:
         clips = open_data(f"esc50:{self.bank}").select(splits=("5",))
         report = evaluate(network, clips)
         row: dict[str, Any] = {"variant": variant, "seed": seed, "top1": report.top1, "mAP": report.mAP}
+        row["shrinkage"] = network.extra["calibration"]["shrinkage"]
         row |= tags_right(report.scores, report.target, np.asarray(network.thresholds))
         for name in ("sparse5", "dense5"):
             row[name] = evaluate(network, open_data(f"soundscapes:{self.work / name}")).mAP

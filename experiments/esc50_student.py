@@ -3,7 +3,8 @@
 The teacher is a head with ESC-50's labels on a frozen published network. It was also trained on recordings of speech
 and music, which have none of these labels. Its student starts from a model of the recipe `esc50`. It learns from the
 same clips, from freely licensed recordings of other sounds, and from a variant of each of them under other recording
-conditions. Each network also gets a head by the steps of `esc50-head`.
+conditions. Another student has the teacher from the start; it also learns from short soundscapes. Each network also
+gets a head by the steps of `esc50-head`.
 """
 
 import json
@@ -24,22 +25,13 @@ from experiments.scenes import path_of, soundscape_rows
 from experiments.steps import RESULTS, check_inputs, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
-RECIPE: Final = [
-    "--config",
-    "esc50",
-    "--n-clips-seen",
-    "240000",
-    "--learning-rate",
-    "0.001",
-    "--balanced",
-    "--n-variants",
-    "1",
-]
-"""Settings of the further training."""
-FROM_START: Final = ["--config", "esc50", "--n-clips-seen", "320000", "--balanced", "--n-variants", "1"]
-"""Settings of the training with a teacher from random weights."""
-EXCERPTS: Final = ["--duration", "2.5", "--n-events", "1", "2", "--event-duration", "0.3", "2", "--n-clips", "400"]
-"""Settings of the soundscapes that this training learns from beside the clips: mostly shorter than its crops."""
+RECIPE: Final = ("--config", "esc50", "--balanced", "--n-variants", 1)
+"""Settings of the trainings with a teacher."""
+FURTHER: Final = ("--learning-rate", 0.001)
+"""Settings of those that start from a trained network."""
+N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "shipped": 240_000}
+EXCERPTS: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400, "--seed", 4)
+"""Settings of short soundscapes; most crops of a training hold one whole."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
 N_CROPS: Final = 2
@@ -49,7 +41,7 @@ SHARE_OF_NOTHING: Final = 3
 NAMES: Final = {
     "before": "recipe esc50",
     "student": "trained further with a teacher",
-    "taught": "trained with a teacher from the start",
+    "taught": "with a teacher from the start",
     "teacher": "the teacher",
 }
 """The measured networks, by the words for `--only`."""
@@ -65,7 +57,7 @@ def esc50_student(
     shipped: Path | None = None,
     seed: int = 0,
     only: str | None = None,
-    ship: Literal["before", "student"] | None = None,
+    ship: Literal["before", "taught"] | None = None,
 ) -> None:
     """Train the network of earmark-esc50 further, with a published network as teacher.
 
@@ -77,11 +69,12 @@ def esc50_student(
         teacher: Published network with AudioSet's labels, such as mn04_as_mAP_432.pt.
         model: Model of the recipe esc50, trained on folds 1 to 3 with the same seed.
         work: Folder for tables, soundscapes, runs and models of this seed.
-        shipped: Model of the same recipe, trained on folds 1, 2, 3 and 5. It is trained further and then ships.
+        shipped: Model trained on folds 1, 2, 3 and 5. It is trained further, also with soundscapes, and then ships.
         seed: Seed of the further trainings.
-        only: Train and measure one network alone: `before`, `student` or `teacher`; `shipped` is trained and not
-            measured. So two processes can share the work.
-        ship: Network that ships: `before`, the one of the recipe esc50, or `student`.
+        only: Train and measure one network alone: `before`, `student`, `taught` or `teacher`; `shipped` is trained and
+            not measured. So two processes can share the work.
+        ship: Network that ships: `before`, SHIPPED as it is, or `taught`, trained further. It gets the calibration of
+            the network of that name.
     """
     given = (bank, audio, teacher, model, work)
     _check_flags(only, ship, shipped)
@@ -105,7 +98,7 @@ def esc50_student(
             return
         _keep(steps.all_figures())
         if shipped is not None:
-            steps.ship(ship or "student")
+            steps.ship(ship or "taught")
     elif any(value is not None for value in (*given, shipped, only)):
         raise CycloptsError(
             "BANK, AUDIO, TEACHER, MODEL and WORK were expected, or none of them to write the page again"
@@ -174,11 +167,11 @@ class _Steps:
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
         before = self.shipped if name == "shipped" else self.model
-        settings = FROM_START if name == "taught" else ["--init", before, *RECIPE]
-        flags = (*settings, "--seed", self.seed, "--out", out, *resume(out))
+        further = () if name == "taught" else ("--init", before, *FURTHER)
+        flags = (*RECIPE, *further, "--n-clips-seen", N_CLIPS_SEEN[name], "--seed", self.seed, "--out", out)
         head, table = self._head_of_teacher(folds), self._clips_of_student(folds, with_excerpts=name != "student")
         words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
-        earmark("distill", *words, *flags, folder=self.work)
+        earmark("distill", *words, *flags, *resume(out), folder=self.work)
         return out / "last.safetensors"
 
     def _head_of_teacher(self, folds: tuple[str, ...]) -> str:
@@ -201,7 +194,7 @@ class _Steps:
         if with_excerpts:
             table = f"taught{''.join(folds)}-student.csv"
             excerpts = self.work / f"excerpts{''.join(folds)}"
-            words = ("--split", ",".join(folds), "--seed", 4, "--sample-rate", 16000, *EXCERPTS)
+            words = ("--split", ",".join(folds), "--sample-rate", 16000, *EXCERPTS)
             earmark("soundscapes", f"esc50:{self.bank}", excerpts.name, *words, folder=self.work)
             unlabelled += soundscape_rows(excerpts)
         path = self.work / table
@@ -239,15 +232,7 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         for name, own in run["networks"].items():
             for row in own["rows"]:
                 rows[name, row["variant"]].append(row)
-    seeds = ", ".join(str(run["seed"]) for run in runs)
-    text = _introduction(
-        runs[0],
-        (
-            f"Figures are means over the seeds {seeds}, with the lowest and the highest in brackets"
-            if runs[1:]
-            else "All figures are of one seed"
-        ),
-    )
+    text = _introduction(runs)
     n_clips = {kind: own["n"] for kind, own in next(iter(rows.values()))[0]["false_tags"].items()}
     text += "\n\n| network | head | top-1 | mAP | precision | recall | sparse | dense "
     text += "".join(f"| false tags: {kind} " for kind in n_clips) + "|\n|---|---" + "|---" * (6 + len(n_clips)) + "|\n"
@@ -279,22 +264,22 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     return text + ".\n"
 
 
-def _introduction(run: Mapping[str, Any], seeds: str) -> str:
-    """The first part of the page: the networks and the measures.
-
-    Args:
-        run: Figures of the first seed.
-        seeds: Sentence about the seeds, without its full stop.
-    """
+def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The first part of the page: the networks and the measures."""
+    run = runs[0]
     networks, student = run["networks"], run["networks"]["student"]
     n_clips = {kind: own["n"] for kind, own in student["rows"][0]["false_tags"].items()}
-    text = "# The network of earmark-esc50, trained further with a teacher\n\nWritten by `python -m experiments "
+    taught = networks["taught"]
+    text = "# The network of earmark-esc50, trained with a teacher\n\nWritten by `python -m experiments "
     text += "esc50-student`. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
     text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
     text += f"- {NAMES['student']}: {student['clips seen by the model']:,} more. The targets are "
     text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
     text += f"{run['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
     text += "speech and music, and a variant of each under other recording conditions.\n"
+    text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. Also learns "
+    text += f"from {EXCERPTS[EXCERPTS.index('--n-clips') + 1]} soundscapes of 2.5 s, with one or two sounds of 0.3 to "
+    text += "2 s of the same clips, and a variant of each.\n"
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
@@ -309,4 +294,29 @@ def _introduction(run: Mapping[str, Any], seeds: str) -> str:
         "fitted to fold 5 alone. Precision and recall are on the same clips of fold 5 and therefore optimistic. False "
     )
     text += "tags a recording are those at the model's own thresholds, on other held-out recordings: "
-    return text + " and ".join(f"{n} of {kind}" for kind, n in n_clips.items()) + f". {seeds}."
+    return (
+        text
+        + " and ".join(f"{n} of {kind}" for kind, n in n_clips.items())
+        + f". {_about_thresholds(run)}{_about_seeds(runs)}"
+    )
+
+
+def _about_thresholds(run: Mapping[str, Any]) -> str:
+    """The sentence about networks that were calibrated before thresholds were shrunk; empty without any."""
+    own = [f'"{NAMES[name]}"' for name, each in run["networks"].items() if "shrinkage" not in each["rows"][0]]
+    if not own:
+        return ""
+    return (
+        f"Each label has the threshold of its best F1 in the rows of {', '.join(own)}; in the other rows it is "
+        "[drawn to the threshold of all labels](thresholds.md), which lowers false tags. "
+    )
+
+
+def _about_seeds(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The sentences about the seeds of the figures."""
+    if not runs[1:]:
+        return "All figures are of one seed."
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    text = f"Figures are means over the seeds {seeds}, with the lowest and the highest in brackets."
+    fewer = [name for name in NAMES if any(name not in run["networks"] for run in runs)]
+    return text + "".join(f' "{NAMES[name]}" has one seed.' for name in fewer)

@@ -90,7 +90,7 @@ def test_the_fit_equals_logistic_regression() -> None:
 def test_every_data_set_has_the_same_weight() -> None:
     clips, mixed = drawn(0.5, 1.0, 200, 1, SOME_LABELS), drawn(2.0, -1.0, 50, 2)
     often = reported(np.tile(mixed.target, (9, 1)), np.tile(mixed.scores, (9, 1)))
-    once, nine_times = fit([clips, mixed], LABELS, 1), fit([clips, often], LABELS, 1)
+    once, nine_times = fit([clips, mixed], LABELS, 0.0), fit([clips, often], LABELS, 0.0)
     assert nine_times.scale == pytest.approx(once.scale) and nine_times.offset == pytest.approx(once.offset)
     assert nine_times.thresholds == pytest.approx(once.thresholds)
     assert nine_times.pooled_threshold == pytest.approx(once.pooled_threshold)
@@ -202,7 +202,7 @@ def test_no_threshold_has_a_higher_f1(seed: int, n_clips: int, n_levels: int) ->
     each = np.repeat(weight, 2).reshape(-1, 2)
     better_than_chance = np.average(raw[target], weights=each[target]) > np.average(raw[~target], weights=each[~target])
     assume(better_than_chance)
-    found = fit(reports, SOME_LABELS, min_positives=1)
+    found = fit(reports, SOME_LABELS, shrinkage=0.0)
     scores = sigmoid(found.scale * raw + found.offset)
     pooled, _ = best_of_all(target.ravel(), scores.ravel(), each.ravel(), near=0.5)
     assert found.pooled_threshold == pytest.approx(pooled)
@@ -236,20 +236,23 @@ def test_ties_go_to_the_pooled_threshold_nearest_to_a_half() -> None:
     calibrated = sigmoid(found.scale * np.log(scores / (1 - scores)) + found.offset)[:, 0]
     high, low = calibrated[:2].mean(), calibrated[3:5].mean()
     assert abs(high - 0.5) < abs(low - 0.5) and high > low > 0.1
-    assert found.pooled_threshold == found.thresholds[0] == pytest.approx(high)
+    assert found.pooled_threshold == pytest.approx(high)
+    assert found.thresholds[0] == pytest.approx(found.pooled_threshold)
 
 
-def test_a_label_with_few_positives_takes_the_pooled_threshold() -> None:
+def test_few_positives_draw_a_threshold_near_the_pooled_one() -> None:
     clips = drawn(0.5, 0.0, 200, 3, LabelSet(("bell", "dog", "rain")))
     clips.target[:, 1] = False
     clips.target[:4, 1] = True
-    found = fit([clips], LABELS)
-    assert found.n_positive[1] == 4 and found.n_positive[3] == 0
-    assert found.thresholds[1] == found.thresholds[3] == found.pooled_threshold, "too few, and none at all"
-    assert found.pooled_threshold not in (found.thresholds[0], found.thresholds[2])
-    assert found.n_pooled == 2
-    lower = fit([clips], LABELS, min_positives=4)
-    assert lower.n_pooled == 1 and lower.thresholds[1] != lower.pooled_threshold
+    own, shrunk = fit([clips], LABELS, shrinkage=0.0), fit([clips], LABELS, shrinkage=10.0)
+    assert own.n_positive[1] == 4 and own.n_positive[3] == 0
+    assert own.thresholds[3] == shrunk.thresholds[3] == own.pooled_threshold == shrunk.pooled_threshold
+    assert own.n_pooled == shrunk.n_pooled == 1
+    pooled = np.log(own.pooled_threshold / (1 - own.pooled_threshold))
+    for i in range(3):
+        before, after = (np.log(each.thresholds[i] / (1 - each.thresholds[i])) for each in (own, shrunk))
+        n = own.n_positive[i]
+        assert after == pytest.approx((n * before + 10 * pooled) / (n + 10)), "the weighted mean in log-odds"
 
 
 # the network
@@ -405,10 +408,10 @@ def test_labels_that_the_network_lacks_are_refused(dataset: Dataset) -> None:
 def test_invalid_settings_are_refused(network: Network, dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="at least one data set"):
         calibrate(network, [])
-    with pytest.raises(ConfigError, match="min_positives: 1 or more was expected, not 0"):
-        calibrate(network, [dataset], min_positives=0)
-    with pytest.raises(ConfigError, match="min_positives"):
-        fit([drawn(1.0, 0.0, 50)], LABELS, min_positives=0)
+    with pytest.raises(ConfigError, match="shrinkage: 0 or more was expected, not -1"):
+        calibrate(network, [dataset], shrinkage=-1.0)
+    with pytest.raises(ConfigError, match="shrinkage: 0 or more was expected, not nan"):
+        fit([drawn(1.0, 0.0, 50)], LABELS, shrinkage=float("nan"))
 
 
 def test_a_calibration_of_other_labels_is_refused(found: Calibration) -> None:

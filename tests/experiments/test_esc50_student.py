@@ -37,9 +37,12 @@ def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_fu
     shown = "0.510 | 0.600 | 0.700 | 0.800 | 0.300 | 0.400 | 1.500 | 0.250"
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
-    assert "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 |" in text and "All figures are of one seed." in text
+    assert (
+        "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 | 0.300 | 0.265 |" in text
+        and "All figures are of one seed." in text
+    )
     assert "1,769 freely licensed recordings" in text and "came from a (CC0), b (CC BY 3.0).\n" in text
-    assert text.endswith("seed 0, trained further with a teacher 0123456789; seed 0, the teacher 0123456789.\n")
+    assert text.endswith("seed 0, with a teacher from the start 0123456789; seed 0, the teacher 0123456789.\n")
 
 
 def test_the_page_shows_the_spread_of_several_seeds() -> None:
@@ -47,7 +50,24 @@ def test_the_page_shows_the_spread_of_several_seeds() -> None:
     shown = "0.610 (0.510 to 0.710) | 0.600 (0.600 to 0.600)"
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert "| telephone | 0.300 (0.250 to 0.350) |" in text
-    assert "Figures are means over the seeds 0, 1, with the lowest and the highest in brackets." in text
+    assert "Figures are means over the seeds 0, 1, with the lowest and the highest in brackets.\n" in text
+
+
+def test_the_page_says_which_network_has_one_seed() -> None:
+    first, second = one_run(0, 0.5), one_run(1, 0.7)
+    del second["networks"]["taught"]
+    text = page([first, second])
+    assert 'in brackets. "with a teacher from the start" has one seed.\n' in text
+    assert f"| with a teacher from the start | {AS_TRAINED} | 0.520 | 0.600 |" in text
+
+
+def test_the_page_says_whose_thresholds_are_not_shrunk() -> None:
+    run = one_run(0, 0.5)
+    assert 'Each label has the threshold of its best F1 in the rows of "recipe esc50", ' in page([run])
+    for network in run["networks"].values():
+        for each in network["rows"]:
+            each["shrinkage"] = 40.0
+    assert "drawn to the threshold of all labels" not in page([run])
 
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +77,7 @@ def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.Capture
 
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
-    assert "one of before, student, teacher, shipped was expected" in capfd.readouterr().err
+    assert "one of before, student, taught, teacher, shipped was expected" in capfd.readouterr().err
 
 
 def test_only_shipped_needs_the_flag_shipped(capfd: pytest.CaptureFixture[str]) -> None:

@@ -233,7 +233,7 @@ def test_the_head_alone_gives_the_scores_of_the_joined_network(store, tmp_path):
 def test_a_store_calibrates_and_belongs_to_its_encoder(store, checkpoint, tmp_path):
     stored = open_data(f"segments:{store}")
     network = Network.load(run(tmp_path, TINY, stored).last)
-    calibrated = apply(network, calibrate(network, [stored], min_positives=1))
+    calibrated = apply(network, calibrate(network, [stored]))
     assert calibrated.thresholds is not None and calibrated.encoder_sha256() == network.encoder_sha256()
     other = Network(network.config, LABELS)
     with pytest.raises(DataError, match="another encoder"):

@@ -2,16 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import CycloptsError
 
 from earmark import hub
-from earmark.cli.flags import AsJson, BatchSize, Count, Device, LabelSeparator, Quiet
+from earmark.cli.flags import AsJson, BatchSize, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
 from earmark.cli.selection import ClipsOfEvents, check_annotated, choose_clips
 from earmark.data import Dataset, EventClips, open_data
-from earmark.errors import DataError, counted
+from earmark.errors import DataError, Limit, counted
 
 if TYPE_CHECKING:
     from earmark.evaluation.calibration import Calibration
@@ -35,7 +35,7 @@ def calibrate(
     split: str | None = None,
     label_separator: LabelSeparator = None,
     event_clips: ClipsOfEvents = _CLIPS,
-    min_positives: Count = 5,
+    shrinkage: Annotated[float, Limit(at_least=0)] = 40.0,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
     json: AsJson = False,
@@ -49,7 +49,7 @@ def calibrate(
         out: The calibrated checkpoint to write; not MODEL itself.
         like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.
         split: Use only these splits, joined by commas, of each DATA that has splits; otherwise all clips.
-        min_positives: A label with fewer clips takes the best threshold for all labels together.
+        shrinkage: Clips at which a label's own threshold weighs as much as the pooled one; 0 gives each label its own.
     """
     if out.suffix != ".safetensors" or out.is_dir():
         raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
@@ -68,9 +68,7 @@ def calibrate(
     from earmark.evaluation.calibration import calibrate as fit
 
     with progress("scoring", quiet) as show:
-        calibration = fit(
-            network, datasets, min_positives=min_positives, batch_size=batch_size, progress=show, device=device
-        )
+        calibration = fit(network, datasets, shrinkage=shrinkage, batch_size=batch_size, progress=show, device=device)
     apply(network, calibration).save(out)
     if calibration.failed:
         first = calibration.failed[0]
@@ -114,9 +112,11 @@ def _print(calibration: "Calibration") -> None:
     n_clips = " + ".join(str(clips.n_clips) for clips in calibration.data)
     low, high = min(calibration.thresholds), max(calibration.thresholds)
     console.print(f"logit' = {calibration.scale:.4g} * logit {calibration.offset:+.4g}, on {n_clips} clips")
-    console.print(f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; chosen on these clips, F1 is lower on others")
+    console.print(
+        f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; the best for all labels together is "
+        f"{calibration.pooled_threshold:.3f}; chosen on these clips, F1 is lower on others"
+    )
     if calibration.n_pooled:
         console.print(
-            f"{calibration.n_pooled} of {len(calibration.labels)} labels have fewer than {calibration.min_positives} "
-            f"clips and take the threshold {calibration.pooled_threshold:.3f}, the best for all labels together"
+            f"{calibration.n_pooled} of {len(calibration.labels)} labels have no clip and take that threshold"
         )

@@ -16,6 +16,8 @@ from earmark.evaluation.scoring import FailedClip
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
 
+SHRINKAGE: Final = 40.0
+"""Default of `fit`, chosen by measurement (results/thresholds.md)."""
 N_BINS: Final = 15
 """Equal-width bins of the expected calibration error, over scores from 0 to 1."""
 
@@ -62,8 +64,8 @@ class Calibration:
     """Best threshold for all labels together."""
     n_positive: tuple[int, ...]
     """Number of clips with each label."""
-    min_positives: int
-    """A label with fewer positives takes the pooled threshold."""
+    shrinkage: float
+    """Number of positives at which a label's own best threshold weighs as much as the pooled threshold."""
     before: CalibrationFigures
     """Metrics before calibration, at threshold 0.5."""
     after: CalibrationFigures
@@ -74,8 +76,8 @@ class Calibration:
 
     @property
     def n_pooled(self) -> int:
-        """Number of labels that take the pooled threshold."""
-        return sum(n < self.min_positives for n in self.n_positive)
+        """Number of labels without positives, which take the pooled threshold."""
+        return sum(not n for n in self.n_positive)
 
     def facts(self) -> dict[str, Any]:
         """The values that a checkpoint stores beside its thresholds, as JSON values."""
@@ -83,7 +85,7 @@ class Calibration:
             "scale": self.scale,
             "offset": self.offset,
             "pooled_threshold": self.pooled_threshold,
-            "min_positives": self.min_positives,
+            "shrinkage": self.shrinkage,
             "n_labels_pooled": self.n_pooled,
             "before": self.before._asdict(),
             "after": self.after._asdict(),
@@ -101,7 +103,7 @@ def calibrate(
     network: Stages,
     datasets: Sequence[Dataset],
     *,
-    min_positives: int = 5,
+    shrinkage: float = SHRINKAGE,
     batch_size: int = 16,
     n_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
@@ -115,7 +117,7 @@ def calibrate(
     Args:
         network: Is not changed; `apply` returns a calibrated copy.
         datasets: Held-out clips. The network needs all of their labels; they need not have all of the network's.
-        min_positives: Positives that a label needs for its own threshold.
+        shrinkage: As in `fit`.
         batch_size: As in `evaluate`.
         n_workers: As in `evaluate`.
         progress: Called with the number of clips scored so far and their total, over all data sets.
@@ -125,7 +127,7 @@ def calibrate(
         DataError: As in `evaluate` and `fit`.
         ConfigError: A setting is invalid, or there is no data set.
     """
-    _check_min_positives(min_positives)
+    _check_shrinkage(shrinkage)
     reports: list[Report] = []
     n_clips, n_before = sum(map(len, datasets)), 0
     for dataset in datasets:
@@ -141,28 +143,31 @@ def calibrate(
         )
         reports.append(report)
         n_before += len(dataset)
-    return fit(reports, network.labels, min_positives)
+    return fit(reports, network.labels, shrinkage)
 
 
-def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> Calibration:
+def fit(reports: Sequence[Report], labels: LabelSet, shrinkage: float = SHRINKAGE) -> Calibration:
     """Fits scale, offset and thresholds to scores of `evaluate`.
 
     Platt scaling (1999) with one scale and offset for all labels keeps the order of clips and of labels. It minimises
-    the mean binary cross entropy; every data set has the same weight. The threshold of a label maximises its F1 and
-    lies midway between neighbouring calibrated scores. Ties go to the threshold nearest to the pooled threshold, for
-    the pooled threshold itself to the one nearest to 0.5.
+    the mean binary cross entropy; every data set has the same weight.
+
+    The pooled threshold maximises the F1 of all tags together, a label's own threshold the F1 of the label. Both lie
+    midway between neighbouring calibrated scores. Ties go to the pooled threshold nearest to 0.5, and to the own one
+    nearest to the pooled one. Few clips determine a label's own threshold badly, so the label gets the weighted mean of
+    both, in log-odds: with `n` positives, the own one has the weight `n`, the pooled one `shrinkage`.
 
     Args:
         reports: One report of `evaluate` per data set.
         labels: The network's labels.
-        min_positives: Positives that a label needs for its own threshold.
+        shrinkage: 0 or more; with 0 each label with positives has its own threshold.
 
     Raises:
         DataError: There are no positives or no negatives; scores are no better than chance; or all positives score
             above all negatives, so that the scale would be infinite.
-        ConfigError: There is no report, or `min_positives` is less than 1.
+        ConfigError: There is no report, or `shrinkage` is negative or not finite.
     """
-    _check_min_positives(min_positives)
+    _check_shrinkage(shrinkage)
     if not reports:
         raise ConfigError("expected at least one data set to calibrate on, got none")
     pairs = _pairs(reports, labels)
@@ -171,9 +176,10 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
     n_positive = np.bincount(pairs.label[pairs.target], minlength=len(labels))
     pooled = _best_threshold(pairs.target, scores, pairs.weight, near=0.5)
     thresholds = np.full(len(labels), pooled)
-    for label in np.flatnonzero(n_positive >= min_positives):
+    for label in np.flatnonzero(n_positive):
         own = pairs.label == label
-        thresholds[label] = _best_threshold(pairs.target[own], scores[own], pairs.clip_weight[own], near=pooled)
+        best = _best_threshold(pairs.target[own], scores[own], pairs.clip_weight[own], near=pooled)
+        thresholds[label] = _shrunk(best, pooled, n_positive[label] / (n_positive[label] + shrinkage))
     return Calibration(
         labels=labels.names,
         scale=scale,
@@ -181,7 +187,7 @@ def fit(reports: Sequence[Report], labels: LabelSet, min_positives: int = 5) -> 
         thresholds=tuple(thresholds.tolist()),
         pooled_threshold=pooled,
         n_positive=tuple(n_positive.tolist()),
-        min_positives=min_positives,
+        shrinkage=shrinkage,
         before=_figures(pairs, pairs.logits, np.full(len(labels), 0.5)),
         after=_figures(pairs, scale * pairs.logits + offset, thresholds),
         data=tuple(CalibrationClips(report.data, len(report.ids), report.clip_ids_sha256) for report in reports),
@@ -237,9 +243,9 @@ def _calibrated(
     return scaled
 
 
-def _check_min_positives(min_positives: int) -> None:
-    if min_positives < 1:
-        raise ConfigError(f"1 or more was expected, not {min_positives}", "min_positives")
+def _check_shrinkage(shrinkage: float) -> None:
+    if not 0 <= shrinkage < np.inf:
+        raise ConfigError(f"0 or more was expected, not {shrinkage:g}", "shrinkage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,13 +280,13 @@ def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
     )
 
 
-def _logits(scores: Shaped[np.ndarray, "clip label"]) -> Float64[np.ndarray, "clip label"]:
+def _logits(scores: Shaped[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
     clipped = np.clip(scores.astype(np.float64), _LOWEST, _HIGHEST)
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def _sigmoid(logits: Float64[np.ndarray, " pair"]) -> Float64[np.ndarray, " pair"]:
-    scores: Float64[np.ndarray, " pair"] = np.exp(-np.logaddexp(0, -logits))  # does not overflow or lose small scores
+def _sigmoid(logits: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    scores: np.ndarray = np.exp(-np.logaddexp(0, -logits))  # does not overflow or lose small scores
     return scores
 
 
@@ -347,6 +353,14 @@ def _best_threshold(
     # tolerance: sums in another order differ by rounding
     best = midway[f1 >= f1.max() - 1e-12]
     return float(best[np.abs(best - near).argmin()])
+
+
+def _shrunk(own: float, pooled: float, weight: float) -> float:
+    """The mean of two thresholds in log-odds; the label's own has this weight."""
+    if weight == 1:
+        return own
+    logits = _logits(np.array([own, pooled]))
+    return float(_sigmoid(np.array([weight, 1 - weight]) @ logits[:, None])[0])
 
 
 def _figures(

@@ -1,0 +1,65 @@
+"""Shrinkages of thresholds, compared on halves of the clips."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.evaluation.calibration import fit
+from earmark.evaluation.report import LabelFigures, Report
+from earmark.labels import LabelSet
+from experiments.__main__ import main
+from experiments.thresholds import FIGURES, SHRINKAGES, Scored, compare, halves, measured, page, part
+
+LABELS = LabelSet(("dog", "rain", "siren"))
+
+
+def reported(n_clips: int, seed: int, share: float = 0.4) -> Report:
+    rng, nan = np.random.default_rng(seed), float("nan")
+    target = rng.random((n_clips, 3)) < share
+    scores = (1 / (1 + np.exp(2 - 2 * target - rng.standard_normal(target.shape)))).astype(np.float32)
+    figures = tuple(LabelFigures(name, int(n), nan, nan) for name, n in zip(LABELS, target.sum(0), strict=True))
+    ids = tuple(f"{seed}-{i}" for i in range(n_clips))
+    return Report("m", "made up", nan, nan, nan, (nan, nan), None, figures, ids, scores, target)
+
+
+@pytest.fixture(scope="module")
+def scored() -> Scored:
+    groups = np.array([f"g{i // 2}" for i in range(60)])
+    return Scored(LABELS, reported(60, 0), groups, reported(80, 1), reported(30, 2, 0.0), reported(30, 3, 0.0))
+
+
+def test_clips_of_a_group_are_in_the_same_half(scored: Scored) -> None:
+    place = {f"0-{i}": f"g{i // 2}" for i in range(60)}
+    for known, other in halves(scored):
+        assert {place[x] for x in known[0].ids}.isdisjoint(place[x] for x in other[0].ids)
+        assert sorted((*known[0].ids, *other[0].ids)) == sorted(scored.clips.ids)
+        assert sorted((*known[1].ids, *other[1].ids)) == sorted(scored.soundscapes.ids)
+
+
+def test_the_figures_of_tags_equal_those_of_the_calibration(scored: Scored) -> None:
+    found = fit([scored.clips], LABELS)
+    figures = measured(found, scored.clips, scored.clips, scored.other_nothing)
+    assert figures["F1"] == pytest.approx(found.after.f1_micro) == figures["soundscapes"]
+    assert figures["mean_F1"] == pytest.approx(found.after.f1_macro)
+    assert figures["F1"] == pytest.approx(2 / (1 / figures["precision"] + 1 / figures["recall"]))
+
+
+def test_the_table_has_a_row_for_each_shrinkage(scored: Scored) -> None:
+    rows = compare(scored)
+    assert [row["shrinkage"] for row in rows] == list(SHRINKAGES)
+    assert all(row[name] > 0 for row in rows for name in FIGURES)
+    text = page({"commit": "0123456789", "models": {"three-folds": rows}})
+    assert "## three-folds" in text and "| all labels alike | 0." in text
+
+
+def test_a_part_keeps_scores_with_their_clips() -> None:
+    report, rows = reported(4, 0), np.array([True, False, False, True])
+    half = part(report, rows)
+    assert half.ids == ("0-0", "0-3")
+    np.testing.assert_array_equal(half.scores, report.scores[[0, 3]])
+
+
+def test_a_folder_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["thresholds", str(tmp_path)]) == 2
+    assert "BANK, AUDIO, WORK and MODELS were expected" in capfd.readouterr().err
