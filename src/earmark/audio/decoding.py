@@ -276,7 +276,8 @@ def _decline(source: Source, name: str, error: Exception, track: Track) -> Decod
     if codec is not None and not media.is_installed():
         raise AudioError(f"{name}: its sound is in {codec}; reading it needs the extra: {media.INSTALL}") from error
     known = "" if codec is None else f" (its header names {codec})"
+    videos = ", mp4 and webm" if media.is_installed() else f" and, with the extra ({media.INSTALL}), mp4 and webm"
     raise AudioError(
         f"{name}: cannot be read as audio; it is damaged, or in a format other than wav, flac, ogg, opus, mp3, "
-        f"aiff, au, caf, w64, mp4 and webm{known}: convert it, for example to wav"
+        f"aiff, au, caf, w64{videos}{known}: convert it, for example to wav"
     ) from error

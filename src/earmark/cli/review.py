@@ -63,7 +63,12 @@ def review(
     if json:
         write_json(_values(verdicts, found, proposed, precision))
     else:
-        _print(folder, verdicts, found, proposed, precision)
+        _print(folder, verdicts, found, proposed, precision, min_clips)
+    if verdicts and all(verdict.kind == "confirmed" for verdict in verdicts):
+        note(
+            "note: no clip was moved or deleted, so all count as right; if nobody listened, the figures say nothing",
+            quiet,
+        )
     if compared.others:
         shown = first_few([str(path.relative_to(folder)) for path in compared.others])
         n_others = counted(len(compared.others), "recording")
@@ -94,6 +99,7 @@ def _print(
     found: list[LabelPrecision],
     proposed: dict[str, Proposal | None],
     precision: float,
+    min_clips: int,
 ) -> None:
     console = table_console(sys.stdout)
     n_of = Counter(verdict.kind for verdict in verdicts)
@@ -121,6 +127,8 @@ def _print(
             proposals.append((label, f"{_rounded_down(threshold):g}", *_cells(estimate), str(n_clips), f"{kept:.0%}"))
     console.print(f"lowest threshold with a precision of {precision:g}:")
     console.print(table(proposals, *_OF_PROPOSALS))
+    if None in proposed.values():
+        console.print(f"none: no score that {min_clips} clips or more reach has this precision", soft_wrap=True)
 
 
 def _rounded_down(threshold: float) -> float:

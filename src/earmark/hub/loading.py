@@ -30,7 +30,8 @@ _ON_HUB: Final[Mapping[EngineName, Sequence[str]]] = {
 }
 """Files of a model on the Hub that each engine runs, the first choice first."""
 _ADVICE: Final = (
-    "give the path of a .safetensors checkpoint; `earmark train esc50:ESC-50 --out RUN` writes RUN/best.safetensors"
+    "give the path of a .safetensors checkpoint or an .onnx file, or hf://OWNER/NAME; `earmark train esc50:ESC-50 "
+    "--out RUN` writes RUN/best.safetensors"
 )
 
 
