@@ -256,7 +256,7 @@ def test_lenient_gives_loose_recordings_no_label(tmp_path: Path) -> None:
         ("train/dog/1.wav", ("dog",), "train"),
         ("3.wav", (), None),
     ]
-    with pytest.raises(DataError, match="1 recordings lie in no sub-folder"):
+    with pytest.raises(DataError, match="no label for 1 recording outside all sub-folders"):
         read_folder(make(tmp_path / "bare", "3.wav"), lenient=True)
 
 
@@ -276,7 +276,7 @@ def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     assert refused(make(tmp_path, "a.txt") / "a.txt") == "expected a folder, got a file"
     assert refused(tmp_path).startswith("no recording in this folder; looked for .")
     bare = make(tmp_path / "bare", "dog/1.wav", "2.wav", "1.wav")
-    assert refused(bare).startswith("2 recordings lie in no sub-folder and so have no label, first 1.wav; move")
+    assert refused(bare).startswith("no label for 2 recordings outside all sub-folders, first 1.wav; move")
     mixed = make(tmp_path / "mixed", "train/dog/1.wav", "rain/1.wav")
     assert refused(mixed).startswith("sub-folders look like splits (train), but rain lies beside them; put all label")
     flat = make(tmp_path / "flat", "Train/1.wav", "Val/2.wav")

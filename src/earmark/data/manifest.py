@@ -17,7 +17,7 @@ from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.data.damage import Damage
 from earmark.data.joined_labels import split_cell
 from earmark.data.tables import drop_missing, parse_seconds, read_clips, read_csv_table
-from earmark.errors import AudioError, DataError, EarmarkWarning, first_few
+from earmark.errors import AudioError, DataError, EarmarkWarning, counted, first_few
 from earmark.labels import LabelSet, check_label, normal_label
 from earmark.storage.files import as_text, in_either_form
 from earmark.storage.text_files import NOT_UTF8
@@ -275,7 +275,7 @@ def read_folder(path: Path | str, lenient: bool = False) -> Dataset:
     files = [file for file in files if len(file.parts) > 1]
     if bare and not (lenient and files):
         raise DataError(
-            f"{path}: {len(bare)} recordings lie in no sub-folder and so have no label, first {bare[0]}; "
+            f"{path}: no label for {counted(len(bare), 'recording')} outside all sub-folders, first {bare[0]}; "
             "move them into sub-folders named by their labels"
         )
     splits = _folder_splits(path, files)
