@@ -96,7 +96,7 @@ COMMANDS: Final = {
         "esc50-student",
     ),
     "thresholds": (
-        "Compare how far the thresholds of labels are drawn to the one of all labels, on halves of fold 5.",
+        "Compare shrinkages of label thresholds, on halves of fold 5.",
         "Writes results/thresholds.md and .json. AUDIO is that of esc50-head. MODELS have ESC-50's labels and were not "
         "trained on fold 5. Without arguments it writes the page again from results/thresholds.json.",
         "thresholds ESC-50 recordings work three-folds.safetensors",

@@ -21,7 +21,7 @@ from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps, spread
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
-from experiments.scenes import path_of, soundscape_rows
+from experiments.scenes import mix, path_of, soundscape_rows
 from experiments.steps import RESULTS, check_inputs, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
@@ -30,8 +30,9 @@ RECIPE: Final = ("--config", "esc50", "--balanced", "--n-variants", 1)
 FURTHER: Final = ("--learning-rate", 0.001)
 """Settings of those that start from a trained network."""
 N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "shipped": 240_000}
-EXCERPTS: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400, "--seed", 4)
-"""Settings of short soundscapes; most crops of a training hold one whole."""
+"""Clips that each network sees in its training with a teacher."""
+SHORT_SOUNDSCAPES: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400)
+"""Settings of soundscapes; most training crops (1.25 to 5 s) hold a whole one."""
 LABEL_WEIGHT: Final = 0.5
 """Weight of the true labels in the student's targets."""
 N_CROPS: Final = 2
@@ -59,7 +60,7 @@ def esc50_student(
     only: str | None = None,
     ship: Literal["before", "taught"] | None = None,
 ) -> None:
-    """Train the network of earmark-esc50 further, with a published network as teacher.
+    """Train the network of earmark-esc50 with a published network as teacher.
 
     The page keeps the figures of other seeds.
 
@@ -70,11 +71,11 @@ def esc50_student(
         model: Model of the recipe esc50, trained on folds 1 to 3 with the same seed.
         work: Folder for tables, soundscapes, runs and models of this seed.
         shipped: Model trained on folds 1, 2, 3 and 5. It is trained further, also with soundscapes, and then ships.
-        seed: Seed of the further trainings.
+        seed: Seed of the trainings.
         only: Train and measure one network alone: `before`, `student`, `taught` or `teacher`; `shipped` is trained and
             not measured. So two processes can share the work.
-        ship: Network that ships: `before`, SHIPPED as it is, or `taught`, trained further. It gets the calibration of
-            the network of that name.
+        ship: Network whose head is trained and ships: `before` for SHIPPED itself, `taught` for SHIPPED after further
+            training. The calibration is that of the measured network of this name.
     """
     given = (bank, audio, teacher, model, work)
     _check_flags(only, ship, shipped)
@@ -113,7 +114,7 @@ def _check_flags(only: str | None, ship: str | None, shipped: Path | None) -> No
     if only == "shipped" and shipped is None:
         raise CycloptsError("--only shipped expects --shipped, the model to train further")
     if ship is not None and shipped is None:
-        raise CycloptsError("--ship expects --shipped, the model to train further")
+        raise CycloptsError("--ship expects --shipped, a model of folds 1, 2, 3 and 5")
 
 
 def _keep(found: Mapping[str, Any]) -> None:
@@ -169,7 +170,7 @@ class _Steps:
         before = self.shipped if name == "shipped" else self.model
         further = () if name == "taught" else ("--init", before, *FURTHER)
         flags = (*RECIPE, *further, "--n-clips-seen", N_CLIPS_SEEN[name], "--seed", self.seed, "--out", out)
-        head, table = self._head_of_teacher(folds), self._clips_of_student(folds, with_excerpts=name != "student")
+        head, table = self._head_of_teacher(folds), self._clips_of_student(folds, with_soundscapes=name != "student")
         words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
         earmark("distill", *words, *flags, *resume(out), folder=self.work)
         return out / "last.safetensors"
@@ -186,17 +187,16 @@ class _Steps:
         earmark("train", f"csv:taught{name}.csv", "--split", "train", *words, *flags, folder=self.work)
         return f"teacher{name}/last.safetensors"
 
-    def _clips_of_student(self, folds: tuple[str, ...], *, with_excerpts: bool) -> str:
+    def _clips_of_student(self, folds: tuple[str, ...], *, with_soundscapes: bool) -> str:
         """Writes the table of the student's clips; only ESC-50's and soundscapes of them have labels."""
         recordings = (*self._others(), *self._nothing()[::SHARE_OF_NOTHING])
         unlabelled = [(row.path, "", "train", row.group) for row in recordings]
         table = f"student{''.join(folds)}.csv"
-        if with_excerpts:
+        if with_soundscapes:
             table = f"taught{''.join(folds)}-student.csv"
-            excerpts = self.work / f"excerpts{''.join(folds)}"
-            words = ("--split", ",".join(folds), "--sample-rate", 16000, *EXCERPTS)
-            earmark("soundscapes", f"esc50:{self.bank}", excerpts.name, *words, folder=self.work)
-            unlabelled += soundscape_rows(excerpts)
+            words = ("--seed", 4, "--sample-rate", 16000, *SHORT_SOUNDSCAPES)
+            folder = mix(self.bank, self.work, f"excerpts{''.join(folds)}", ",".join(folds), *words)
+            unlabelled += soundscape_rows(folder)
         path = self.work / table
         before = path.read_bytes() if path.exists() else None
         write_clips([*self._labelled(folds), *unlabelled], path)
@@ -269,7 +269,6 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     run = runs[0]
     networks, student = run["networks"], run["networks"]["student"]
     n_clips = {kind: own["n"] for kind, own in student["rows"][0]["false_tags"].items()}
-    taught = networks["taught"]
     text = "# The network of earmark-esc50, trained with a teacher\n\nWritten by `python -m experiments "
     text += "esc50-student`. All networks were trained on folds 1 to 3 of ESC-50.\n\n"
     text += f"- {NAMES['before']}: {networks['before']['clips seen by the model']:,} clips seen.\n"
@@ -277,9 +276,10 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     text += f"{LABEL_WEIGHT:g} of the true labels and the rest of the teacher's scores. The clips are ESC-50's, "
     text += f"{run['n_others']:,} freely licensed recordings of other sounds, one in {SHARE_OF_NOTHING} of those of "
     text += "speech and music, and a variant of each under other recording conditions.\n"
-    text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. Also learns "
-    text += f"from {EXCERPTS[EXCERPTS.index('--n-clips') + 1]} soundscapes of 2.5 s, with one or two sounds of 0.3 to "
-    text += "2 s of the same clips, and a variant of each.\n"
+    if taught := next((own["networks"]["taught"] for own in runs if "taught" in own["networks"]), None):
+        text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. It also "
+        text += "learned from 400 soundscapes of 2.5 s, with one or two sounds of 0.3 to 2 s of the same clips, and a "
+        text += "variant of each.\n"
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
@@ -297,18 +297,23 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     return (
         text
         + " and ".join(f"{n} of {kind}" for kind, n in n_clips.items())
-        + f". {_about_thresholds(run)}{_about_seeds(runs)}"
+        + f". {_about_thresholds(runs)}{_about_seeds(runs)}"
     )
 
 
-def _about_thresholds(run: Mapping[str, Any]) -> str:
-    """The sentence about networks that were calibrated before thresholds were shrunk; empty without any."""
-    own = [f'"{NAMES[name]}"' for name, each in run["networks"].items() if "shrinkage" not in each["rows"][0]]
+def _about_thresholds(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence about networks whose thresholds were not shrunk; empty without any."""
+    own = {
+        f'"{NAMES[name]}"'
+        for run in runs
+        for name, each in run["networks"].items()
+        if any("shrinkage" not in row for row in each["rows"])
+    }
     if not own:
         return ""
     return (
-        f"Each label has the threshold of its best F1 in the rows of {', '.join(own)}; in the other rows it is "
-        "[drawn to the threshold of all labels](thresholds.md), which lowers false tags. "
+        f"In the rows of {', '.join(sorted(own))} each label has the threshold of its best F1, without "
+        "[shrinkage](thresholds.md), which lowers false tags. "
     )
 
 
@@ -318,5 +323,7 @@ def _about_seeds(runs: Sequence[Mapping[str, Any]]) -> str:
         return "All figures are of one seed."
     seeds = ", ".join(str(run["seed"]) for run in runs)
     text = f"Figures are means over the seeds {seeds}, with the lowest and the highest in brackets."
-    fewer = [name for name in NAMES if any(name not in run["networks"] for run in runs)]
-    return text + "".join(f' "{NAMES[name]}" has one seed.' for name in fewer)
+    for name in NAMES:
+        own = [str(run["seed"]) for run in runs if name in run["networks"]]
+        text += f' "{NAMES[name]}" was trained with seed {", ".join(own)} alone.' if len(own) < len(runs) else ""
+    return text

@@ -78,9 +78,9 @@ def known_thresholds(tagger: Tagger) -> list[float] | None:
     return [tagger.thresholds[tagger.labels.names.index(name)] for name in LABELS.names]
 
 
-def mix(bank: Path, work: Path, name: str, fold: int, *words: object) -> Path:
-    """Mixes soundscapes of a fold, unless that is done, and returns their folder."""
-    earmark("soundscapes", f"esc50:{bank}", name, "--split", fold, *words, "--jobs", 1, "--quiet", folder=work)
+def mix(bank: Path, work: Path, name: str, folds: int | str, *words: object) -> Path:
+    """Mixes soundscapes of a fold, or of several joined by commas, unless that is done, and returns their folder."""
+    earmark("soundscapes", f"esc50:{bank}", name, "--split", folds, *words, "--jobs", 1, "--quiet", folder=work)
     return work / name
 
 

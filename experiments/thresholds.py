@@ -1,4 +1,4 @@
-"""Writes results/thresholds.md and .json: how far the thresholds of labels are drawn to the threshold of all labels.
+"""Writes results/thresholds.md and .json: shrinkages of the thresholds of labels.
 
 Half of the clips fit scale, offset and thresholds, as `earmark calibrate` does; the tags of the other half are counted.
 """
@@ -16,12 +16,13 @@ from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.data import Dataset, open_data
-from earmark.evaluation.calibration import Calibration, fit
+from earmark.evaluation.calibration import Calibration, fit, logits_of
 from earmark.evaluation.report import Report, evaluate
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
 from earmark.storage.json_files import write_json
-from experiments.free_audio import nothing_rows, read_index, write_clips
+from experiments.esc50_head import SOUNDSCAPES
+from experiments.free_audio import Recording, nothing_rows, read_index, write_clips
 from experiments.scenes import mix, soundscape_rows
 from experiments.steps import RESULTS, commit
 
@@ -30,7 +31,6 @@ SHRINKAGES: Final = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 1e9)
 """Shrinkages that are compared; with the last, all labels have the pooled threshold."""
 N_SPLITS: Final = 20
 """Random splits into halves; each half fits once and is measured once."""
-MIXED: Final = ("--n-clips", 600, "--seed", 7, "--event-duration", "0.3", "4", "--sample-rate", 16000)
 FIGURES: Final = {
     "F1": "F1 of all tags",
     "mean_F1": "F1, mean over labels",
@@ -70,13 +70,15 @@ def thresholds(bank: Path | None = None, audio: Path | None = None, work: Path |
         models: Models with ESC-50's labels that were not trained on fold 5.
     """
     if bank is not None and audio is not None and work is not None and models:
+        if len({Path(model).stem for model in models}) < len(models):
+            raise CycloptsError("MODELS with different names were expected: each names a table of the page")
         work.mkdir(parents=True, exist_ok=True)
         found = {}
         for model in models:
             scored = score(hub.load_stages(model), bank.resolve(), audio.resolve(), work.resolve())
             found[Path(model).stem] = compare(scored)
         write_json(KEPT, {"commit": commit(), "models": found})
-    elif bank is not None:
+    elif models or any(value is not None for value in (bank, audio, work)):
         raise CycloptsError("BANK, AUDIO, WORK and MODELS were expected, or none of them to write the page again")
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text(encoding="utf-8"))), encoding="utf-8")
 
@@ -84,9 +86,11 @@ def thresholds(bank: Path | None = None, audio: Path | None = None, work: Path |
 def score(network: Stages, bank: Path, audio: Path, work: Path) -> Scored:
     """The reports of a model."""
     clips = open_data(f"esc50:{bank}").select(splits=("5",))
-    mixed = mix(bank, work, "mixed5", 5, *MIXED)
+    seed, *durations, n_clips = SOUNDSCAPES["mixed5"]
+    words = ("--n-clips", n_clips, "--seed", seed, "--event-duration", *durations, "--sample-rate", 16000)
+    mixed = mix(bank, work, "mixed5", 5, *words)
     # with soundscapes, which are left out below, the table has all labels
-    rows = [*soundscape_rows(mixed), *nothing_rows(row for row in read_index(audio) if row.split != "train")]
+    rows = [*soundscape_rows(mixed), *nothing_rows(row for row in read_index(audio) if fits(row))]
     write_clips(rows, work / "nothing.csv")
     nothing = open_data(f"csv:{work / 'nothing.csv'}")
 
@@ -103,6 +107,11 @@ def score(network: Stages, bank: Path, audio: Path, work: Path) -> Scored:
     )
 
 
+def fits(row: Recording) -> bool:
+    """Whether a recording has a part: held out, and not under a share-alike licence where it fits thresholds."""
+    return row.split == "test" or (row.split == "valid" and "SA" not in row.licence)
+
+
 def compare(scored: Scored) -> list[dict[str, float]]:
     """The figures of each shrinkage, means over the halves."""
     rows = []
@@ -110,7 +119,7 @@ def compare(scored: Scored) -> list[dict[str, float]]:
         each = defaultdict(list)
         for known, other in halves(scored):
             found = fit([*known, scored.known_nothing], scored.labels, shrinkage)
-            for name, value in measured(found, *other, scored.other_nothing).items():
+            for name, value in count_tags(found, *other, scored.other_nothing).items():
                 each[name].append(value)
         rows.append({"shrinkage": shrinkage, **{name: fmean(values) for name, values in each.items()}})
     return rows
@@ -135,7 +144,7 @@ def part(report: Report, rows: np.ndarray) -> Report:
     return replace(report, ids=ids, scores=report.scores[rows], target=report.target[rows])
 
 
-def measured(found: Calibration, clips: Report, soundscapes: Report, nothing: Report) -> dict[str, float]:
+def count_tags(found: Calibration, clips: Report, soundscapes: Report, nothing: Report) -> dict[str, float]:
     """Figures of the tags of clips, soundscapes and recordings in which none of the sounds is expected."""
     tags, target = tags_of(found, clips), clips.target
     n_right, used = (tags & target).sum(0), target.any(0)
@@ -153,12 +162,10 @@ def measured(found: Calibration, clips: Report, soundscapes: Report, nothing: Re
 
 def tags_of(found: Calibration, report: Report) -> np.ndarray:
     """Whether each label of each clip is a tag after calibration."""
-    # lowest and highest are those of single precision
-    scores = report.scores.astype(np.float64).clip(1e-38, 1 - 1e-7)
-    logits = found.scale * (np.log(scores) - np.log1p(-scores)) + found.offset
+    logits = found.scale * logits_of(report.scores) + found.offset
     limits = dict(zip(found.labels, found.thresholds, strict=True))
     limit = np.array([limits[figures.label] for figures in report.labels])
-    tags: np.ndarray = logits >= np.log(limit) - np.log1p(-limit)
+    tags: np.ndarray = logits >= logits_of(limit)
     return tags
 
 

@@ -71,12 +71,21 @@ def test_calibrate_prints_a_table(model: str, noises: Path, tmp_path: Path, capf
     assert lines[0].split() == ["before", "after"]
     assert [line[:13] for line in lines[1:5]] == ["expected cali", "cross entropy", "F1, mean over", "F1, all tags "]
     assert "on 40 + 20 clips" in captured.out
-    found = re.search(
-        r"thresholds from (\S+) to (\S+), 0.5 before; the best for all labels together is (\S+);", captured.out
-    )
+    found = re.search(r"thresholds from (\S+) to (\S+) .0.5 before.; pooled: (\S+)", captured.out)
     assert found is not None and len({*found.groups()}) == 1
-    assert lines[-1] == str(out)
+    assert "have no clips" not in captured.out and lines[-1] == str(out)
     assert captured.err == ""
+    assert cli.main(words(model, noises, out, "--shrinkage", "1", "--like", str(out))) == 2
+    assert "--shrinkage fits thresholds to DATA; leave it out with --like" in capfd.readouterr().err
+
+
+def test_labels_without_clips_are_counted(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
+    rows = (noises / "plain.csv").read_text().splitlines()
+    lost = hub.load(model).labels.names[0]
+    kept = [row.replace(f"{lost};", "").replace(f";{lost}", "").replace(lost, "") for row in rows]
+    (noises / "two.csv").write_text("\n".join(kept))
+    assert cli.main(["calibrate", model, f"csv:{noises}/two.csv", "--out", str(tmp_path / "c.safetensors"), "-q"]) == 0
+    assert "1 of 3 labels have no clips: theirs is the pooled one" in capfd.readouterr().out
 
 
 def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -61,8 +61,10 @@ def test_only_labels_that_were_listened_to_count(
     assert [(label["label"], label["n_events"], label["n_clips"]) for label in facts["labels"]] == [("dog", 2, 2)]
     assert cli.main(["review", str(out), "--labels", "dog"]) == 0
     shown = capfd.readouterr()
-    assert "none: no score that 10 clips or more reach has this precision" in " ".join(shown.out.split())
-    assert "note: no clip was moved or deleted, so all count as right" in shown.err
+    assert "none: no threshold that at least 10 judged clips reach has a precision of 0.9" in " ".join(
+        shown.out.split()
+    )
+    assert "note: no clip of these labels was moved or deleted, so all count as right" in shown.err
     assert cli.main(["review", str(out), "--labels", "dog,owl"]) == 1
     assert "no clip was cut for owl; the labels are a/b, dog" in capfd.readouterr().err
 

@@ -248,6 +248,8 @@ def test_few_positives_draw_a_threshold_near_the_pooled_one() -> None:
     assert own.n_positive[1] == 4 and own.n_positive[3] == 0
     assert own.thresholds[3] == shrunk.thresholds[3] == own.pooled_threshold == shrunk.pooled_threshold
     assert own.n_pooled == shrunk.n_pooled == 1
+    assert own.thresholds[1] < 0.5 * own.pooled_threshold, "four clips give a threshold far from the pooled one"
+    assert fit([clips], LABELS).thresholds == fit([clips], LABELS, shrinkage=40.0).thresholds
     pooled = np.log(own.pooled_threshold / (1 - own.pooled_threshold))
     for i in range(3):
         before, after = (np.log(each.thresholds[i] / (1 - each.thresholds[i])) for each in (own, shrunk))
@@ -408,10 +410,12 @@ def test_labels_that_the_network_lacks_are_refused(dataset: Dataset) -> None:
 def test_invalid_settings_are_refused(network: Network, dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="at least one data set"):
         calibrate(network, [])
-    with pytest.raises(ConfigError, match="shrinkage: 0 or more was expected, not -1"):
+    with pytest.raises(ConfigError, match="a finite number of 0 or more was expected, not -1"):
         calibrate(network, [dataset], shrinkage=-1.0)
-    with pytest.raises(ConfigError, match="shrinkage: 0 or more was expected, not nan"):
+    with pytest.raises(ConfigError, match="a finite number of 0 or more was expected, not nan"):
         fit([drawn(1.0, 0.0, 50)], LABELS, shrinkage=float("nan"))
+    with pytest.raises(ConfigError, match="a finite number of 0 or more was expected, not inf"):
+        fit([drawn(1.0, 0.0, 50)], LABELS, shrinkage=float("inf"))
 
 
 def test_a_calibration_of_other_labels_is_refused(found: Calibration) -> None:

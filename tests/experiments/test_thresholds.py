@@ -1,5 +1,6 @@
 """Shrinkages of thresholds, compared on halves of the clips."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from earmark.evaluation.calibration import fit
 from earmark.evaluation.report import LabelFigures, Report
 from earmark.labels import LabelSet
 from experiments.__main__ import main
-from experiments.thresholds import FIGURES, SHRINKAGES, Scored, compare, halves, measured, page, part
+from experiments.thresholds import FIGURES, SHRINKAGES, Scored, compare, count_tags, halves, page, part
 
 LABELS = LabelSet(("dog", "rain", "siren"))
 
@@ -39,9 +40,12 @@ def test_clips_of_a_group_are_in_the_same_half(scored: Scored) -> None:
 
 def test_the_figures_of_tags_equal_those_of_the_calibration(scored: Scored) -> None:
     found = fit([scored.clips], LABELS)
-    figures = measured(found, scored.clips, scored.clips, scored.other_nothing)
+    figures = count_tags(found, scored.clips, scored.clips, scored.other_nothing)
     assert figures["F1"] == pytest.approx(found.after.f1_micro) == figures["soundscapes"]
     assert figures["mean_F1"] == pytest.approx(found.after.f1_macro)
+    logits = found.scale * np.log(scored.other_nothing.scores / (1 - scored.other_nothing.scores)) + found.offset
+    tags = 1 / (1 + np.exp(-logits)) >= found.thresholds
+    assert figures["false_tags"] == pytest.approx(tags.sum(1).mean())
     assert figures["F1"] == pytest.approx(2 / (1 / figures["precision"] + 1 / figures["recall"]))
 
 
@@ -49,6 +53,15 @@ def test_the_table_has_a_row_for_each_shrinkage(scored: Scored) -> None:
     rows = compare(scored)
     assert [row["shrinkage"] for row in rows] == list(SHRINKAGES)
     assert all(row[name] > 0 for row in rows for name in FIGURES)
+    first, last = rows[0], rows[-1]
+    assert first["F1"] != last["F1"] and first["false_tags"] != last["false_tags"]
+    each = []
+    for known, other in halves(scored):
+        pooled = fit([*known, scored.known_nothing], LABELS)
+        alike = replace(pooled, thresholds=(pooled.pooled_threshold,) * 3)
+        each.append(count_tags(alike, *other, scored.other_nothing))
+    for name in FIGURES:
+        assert last[name] == pytest.approx(np.mean([row[name] for row in each])), name
     text = page({"commit": "0123456789", "models": {"three-folds": rows}})
     assert "## three-folds" in text and "| all labels alike | 0." in text
 

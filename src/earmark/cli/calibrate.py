@@ -35,7 +35,7 @@ def calibrate(
     split: str | None = None,
     label_separator: LabelSeparator = None,
     event_clips: ClipsOfEvents = _CLIPS,
-    shrinkage: Annotated[float, Limit(at_least=0)] = 40.0,
+    shrinkage: Annotated[float | None, Limit(at_least=0)] = None,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
     json: AsJson = False,
@@ -49,11 +49,14 @@ def calibrate(
         out: The calibrated checkpoint to write; not MODEL itself.
         like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.
         split: Use only these splits, joined by commas, of each DATA that has splits; otherwise all clips.
-        shrinkage: Clips at which a label's own threshold weighs as much as the pooled one; 0 gives each label its own.
+        shrinkage: Pulls a label's threshold towards the pooled one, the best for all labels together; at this number of
+            clips both weigh the same. 40 by default; 0: no pull.
     """
     if out.suffix != ".safetensors" or out.is_dir():
         raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
     refuse_overwriting(out, [model, *([like] if like is not None else [])])
+    if like is not None and shrinkage is not None:
+        raise CycloptsError("--shrinkage fits thresholds to DATA; leave it out with --like")
     if like is not None and not data:
         if split is not None:
             raise CycloptsError("--split selects clips of DATA; leave it out with --like")
@@ -64,11 +67,12 @@ def calibrate(
     check_annotated(event_clips, *data)
     datasets = _select(data, split, label_separator, event_clips)
     network = hub.load_stages(model)
-    from earmark.evaluation.calibration import apply
+    from earmark.evaluation.calibration import SHRINKAGE, apply
     from earmark.evaluation.calibration import calibrate as fit
 
     with progress("scoring", quiet) as show:
-        calibration = fit(network, datasets, shrinkage=shrinkage, batch_size=batch_size, progress=show, device=device)
+        pull = SHRINKAGE if shrinkage is None else shrinkage
+        calibration = fit(network, datasets, shrinkage=pull, batch_size=batch_size, progress=show, device=device)
     apply(network, calibration).save(out)
     if calibration.failed:
         first = calibration.failed[0]
@@ -112,11 +116,8 @@ def _print(calibration: "Calibration") -> None:
     n_clips = " + ".join(str(clips.n_clips) for clips in calibration.data)
     low, high = min(calibration.thresholds), max(calibration.thresholds)
     console.print(f"logit' = {calibration.scale:.4g} * logit {calibration.offset:+.4g}, on {n_clips} clips")
-    console.print(
-        f"thresholds from {low:.3f} to {high:.3f}, 0.5 before; the best for all labels together is "
-        f"{calibration.pooled_threshold:.3f}; chosen on these clips, F1 is lower on others"
-    )
+    console.print(f"thresholds from {low:.3f} to {high:.3f} (0.5 before); pooled: {calibration.pooled_threshold:.3f}")
     if calibration.n_pooled:
-        console.print(
-            f"{calibration.n_pooled} of {len(calibration.labels)} labels have no clip and take that threshold"
-        )
+        without = f"{calibration.n_pooled} of {len(calibration.labels)} labels have no clips"
+        console.print(f"{without}: theirs is the pooled one")
+    console.print("F1 was measured on the clips of the fit; it is lower on others")

@@ -66,7 +66,8 @@ def review(
         _print(folder, verdicts, found, proposed, precision, min_clips)
     if verdicts and all(verdict.kind == "confirmed" for verdict in verdicts):
         note(
-            "note: no clip was moved or deleted, so all count as right; if nobody listened, the figures say nothing",
+            "note: no clip of these labels was moved or deleted, so all count as right; unless somebody listened to "
+            "them, the figures mean nothing",
             quiet,
         )
     if compared.others:
@@ -128,7 +129,7 @@ def _print(
     console.print(f"lowest threshold with a precision of {precision:g}:")
     console.print(table(proposals, *_OF_PROPOSALS))
     if None in proposed.values():
-        console.print(f"none: no score that {min_clips} clips or more reach has this precision", soft_wrap=True)
+        console.print(f"none: {_no_threshold(min_clips, precision)}", soft_wrap=True)
 
 
 def _rounded_down(threshold: float) -> float:
@@ -191,5 +192,8 @@ def _write_thresholds(
         write_thresholds({**before, **found}, stream)
     note(f"{path}: {counted(len(found), 'threshold')}", quiet)
     if missing := [label for label, own in proposed.items() if own is None]:
-        why = f"no score that {min_clips} clips or more reach has a precision of {precision:g}"
-        note(f"note: {why}: {first_few(missing)}", quiet)
+        note(f"note: {_no_threshold(min_clips, precision)}: {first_few(missing)}", quiet)
+
+
+def _no_threshold(min_clips: int, precision: float) -> str:
+    return f"no threshold that at least {counted(min_clips, 'judged clip')} reach has a precision of {precision:g}"

@@ -152,10 +152,10 @@ def fit(reports: Sequence[Report], labels: LabelSet, shrinkage: float = SHRINKAG
     Platt scaling (1999) with one scale and offset for all labels keeps the order of clips and of labels. It minimises
     the mean binary cross entropy; every data set has the same weight.
 
-    The pooled threshold maximises the F1 of all tags together, a label's own threshold the F1 of the label. Both lie
-    midway between neighbouring calibrated scores. Ties go to the pooled threshold nearest to 0.5, and to the own one
-    nearest to the pooled one. Few clips determine a label's own threshold badly, so the label gets the weighted mean of
-    both, in log-odds: with `n` positives, the own one has the weight `n`, the pooled one `shrinkage`.
+    The pooled threshold has the best F1 of all tags together, a label's own threshold the best F1 of the label. Both
+    lie midway between neighbouring scores. Among equal F1, the pooled threshold nearest to 0.5 is taken, and the own
+    one nearest to the pooled one. A label's result is the mean of both in log-odds, with the weights `n` (its positives
+    in all data sets) and `shrinkage`, because few clips determine its own threshold badly.
 
     Args:
         reports: One report of `evaluate` per data set.
@@ -245,7 +245,7 @@ def _calibrated(
 
 def _check_shrinkage(shrinkage: float) -> None:
     if not 0 <= shrinkage < np.inf:
-        raise ConfigError(f"0 or more was expected, not {shrinkage:g}", "shrinkage")
+        raise ConfigError(f"a finite number of 0 or more was expected, not {shrinkage:g}", "shrinkage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +270,7 @@ def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
     # pairs of a label weigh the same in sum, however many clips know it
     clip_weights = [np.broadcast_to(1 / np.maximum(known.sum(axis=0), 1), known.shape)[known] for known in masks]
     return _Pairs(
-        logits=np.concatenate([_logits(report.scores)[known] for report, known in zip(reports, masks, strict=True)]),
+        logits=np.concatenate([logits_of(report.scores)[known] for report, known in zip(reports, masks, strict=True)]),
         target=np.concatenate([report.target[known] for report, known in zip(reports, masks, strict=True)]),
         label=np.concatenate(
             [np.broadcast_to(own, known.shape)[known] for own, known in zip(columns, masks, strict=True)]
@@ -280,7 +280,8 @@ def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
     )
 
 
-def _logits(scores: Shaped[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+def logits_of(scores: Shaped[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """Logits of scores in single precision; those that were rounded to 0 or 1 are finite too."""
     clipped = np.clip(scores.astype(np.float64), _LOWEST, _HIGHEST)
     return np.log(clipped) - np.log1p(-clipped)
 
@@ -359,7 +360,7 @@ def _shrunk(own: float, pooled: float, weight: float) -> float:
     """The mean of two thresholds in log-odds; the label's own has this weight."""
     if weight == 1:
         return own
-    logits = _logits(np.array([own, pooled]))
+    logits = logits_of(np.array([own, pooled]))
     return float(_sigmoid(np.array([weight, 1 - weight]) @ logits[:, None])[0])
 
 

@@ -29,10 +29,12 @@ _ON_HUB: Final[Mapping[EngineName, Sequence[str]]] = {
     "torch": (hugging_face.CHECKPOINT,),
 }
 """Files of a model on the Hub that each engine runs, the first choice first."""
-_ADVICE: Final = (
-    "give the path of a .safetensors checkpoint or an .onnx file, or hf://OWNER/NAME; `earmark train esc50:ESC-50 "
-    "--out RUN` writes RUN/best.safetensors"
-)
+_FILES: Final = {
+    "auto": "a .safetensors checkpoint or an .onnx file",
+    "torch": "a .safetensors checkpoint",
+    "onnx": "an .onnx file",
+}
+"""Files of models, by engine."""
 
 
 def load(
@@ -191,8 +193,16 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
 
         return fetch(published.file)
     if path.suffix in (".safetensors", ".onnx", *_TORCH) or len(path.parts) > 1:
-        raise CheckpointError(f"{name}: no such file; {_ADVICE}")
-    raise CheckpointError(f"unknown model {name!r}; this version has {', '.join((*SHIPPED, *PUBLISHED))}; {_ADVICE}")
+        raise CheckpointError(f"{name}: no such file; {_advice(engine)}")
+    known = ", ".join((*SHIPPED, *PUBLISHED))
+    raise CheckpointError(f"unknown model {name!r}; this version has {known}; {_advice(engine)}")
+
+
+def _advice(engine: EngineName) -> str:
+    return (
+        f"give the path of {_FILES[engine]}, or hf://OWNER/NAME; `earmark train esc50:ESC-50 --out RUN` writes "
+        "RUN/best.safetensors"
+    )
 
 
 def _needs_export(model: Path | str) -> ConfigError:
