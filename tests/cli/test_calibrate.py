@@ -75,7 +75,7 @@ def test_calibrate_prints_a_table(model: str, noises: Path, tmp_path: Path, capf
     assert found is not None and len({*found.groups()}) == 1
     assert "have no clips" not in captured.out and lines[-1] == str(out)
     assert captured.err == ""
-    assert cli.main(words(model, noises, out, "--shrinkage", "1", "--like", str(out))) == 2
+    assert cli.main(["calibrate", model, "--like", model, "--shrinkage", "1", "--out", str(out)]) == 2
     assert "--shrinkage fits thresholds to DATA; leave it out with --like" in capfd.readouterr().err
 
 
