@@ -148,7 +148,7 @@ def page(found: Mapping[str, Any]) -> str:
         cells = [f"{count(own)} | {mean_over_labels(own):.3f} | {over_all(own):.3f}" for own in groups.values()]
         text += f"| {name} | {' | '.join(cells)} |\n"
     if "earmark-esc50-before" in models:
-        text += "\nearmark-esc50-before: the recipe esc50, its head trained further, without a teacher.\n"
+        text += "\nearmark-esc50-before: the shipped model before its training on short soundscapes.\n"
     text += f"\nThe mean over labels takes only labels with {FEWEST} recordings or more.\n\n| label | recordings |"
     text += "".join(f" {name} |" for name in models) + "\n|---|---" + "|---" * len(models) + "|\n"
     for label, row in next(iter(models.values()))["all"].items():

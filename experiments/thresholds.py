@@ -16,8 +16,9 @@ from cyclopts import CycloptsError
 
 from earmark import hub
 from earmark.data import Dataset, open_data
-from earmark.evaluation.calibration import Calibration, fit, logits_of
+from earmark.evaluation.calibration import Calibration, fit
 from earmark.evaluation.report import Report, evaluate
+from earmark.evaluation.thresholds import logits_of
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
 from earmark.storage.json_files import write_json

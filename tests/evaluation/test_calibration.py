@@ -212,24 +212,6 @@ def test_no_threshold_has_a_higher_f1(seed: int, n_clips: int, n_levels: int) ->
         assert found.thresholds[i] == pytest.approx(threshold)
 
 
-def thresholds_of(target: list[int], scores: list[float], near: float) -> float:
-    """The best threshold of one label."""
-    weight = np.full(len(target), 1 / len(target))
-    return calibration._best_threshold(np.array(target, bool), np.array(scores), weight, near)
-
-
-def test_a_threshold_lies_midway_between_neighbours() -> None:
-    assert thresholds_of([1, 1, 0, 0], [0.9, 0.6, 0.4, 0.1], 0.5) == pytest.approx(0.5)
-    assert thresholds_of([1, 0, 1], [0.9, 0.9, 0.4], 0.5) == pytest.approx(0.2), "below all: midway to 0"
-
-
-def test_ties_go_to_the_threshold_nearest_to_the_pooled_one() -> None:
-    # F1 is 2/3 with the first alone and with the first four
-    target, scores = [1, 0, 0, 1, 0, 0], [0.9, 0.7, 0.6, 0.5, 0.3, 0.1]
-    assert thresholds_of(target, scores, near=0.9) == pytest.approx(0.8)
-    assert thresholds_of(target, scores, near=0.1) == pytest.approx(0.4)
-
-
 def test_ties_go_to_the_pooled_threshold_nearest_to_a_half() -> None:
     target, scores = [[1], [0], [0], [1], [0], [0]], np.array([[0.9], [0.7], [0.6], [0.5], [0.3], [0.1]])
     found = fit([reported(np.array(target), scores, LabelSet(("dog",)))], LabelSet(("dog",)))

@@ -7,12 +7,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64
 
 from earmark.data.clips import Dataset
 from earmark.errors import ConfigError, DataError
 from earmark.evaluation.report import Report, evaluate
 from earmark.evaluation.scoring import FailedClip
+from earmark.evaluation.thresholds import best_threshold, logits_of, shrunk, sigmoid
 from earmark.labels import LabelSet
 from earmark.model.head import Stages
 
@@ -172,14 +173,10 @@ def fit(reports: Sequence[Report], labels: LabelSet, shrinkage: float = SHRINKAG
         raise ConfigError("expected at least one data set to calibrate on, got none")
     pairs = _pairs(reports, labels)
     scale, offset = _fit_line(pairs)
-    scores = _sigmoid(scale * pairs.logits + offset)
+    scores = sigmoid(scale * pairs.logits + offset)
     n_positive = np.bincount(pairs.label[pairs.target], minlength=len(labels))
-    pooled = _best_threshold(pairs.target, scores, pairs.weight, near=0.5)
-    thresholds = np.full(len(labels), pooled)
-    for label in np.flatnonzero(n_positive):
-        own = pairs.label == label
-        best = _best_threshold(pairs.target[own], scores[own], pairs.clip_weight[own], near=pooled)
-        thresholds[label] = _shrunk(best, pooled, n_positive[label] / (n_positive[label] + shrinkage))
+    pooled = best_threshold(pairs.target, scores, pairs.weight, near=0.5)
+    thresholds = _label_thresholds(pairs, scores, n_positive, pooled, shrinkage)
     return Calibration(
         labels=labels.names,
         scale=scale,
@@ -280,17 +277,6 @@ def _pairs(reports: Sequence[Report], labels: LabelSet) -> _Pairs:
     )
 
 
-def logits_of(scores: Shaped[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """Logits of scores in single precision; those that were rounded to 0 or 1 are finite too."""
-    clipped = np.clip(scores.astype(np.float64), _LOWEST, _HIGHEST)
-    return np.log(clipped) - np.log1p(-clipped)
-
-
-def _sigmoid(logits: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    scores: np.ndarray = np.exp(-np.logaddexp(0, -logits))  # does not overflow or lose small scores
-    return scores
-
-
 def _fit_line(pairs: _Pairs) -> tuple[float, float]:
     """Scale and offset that minimise the cross entropy, by Newton's method."""
     logits, target, weight = pairs.logits, pairs.target, pairs.weight
@@ -302,7 +288,7 @@ def _fit_line(pairs: _Pairs) -> tuple[float, float]:
     # start at a constant score, where the curvature is large in every direction
     line = np.array([0.0, np.log(base_rate / (1 - base_rate))])
     for _ in range(_MAX_STEPS):
-        scores = _sigmoid(line @ inputs)
+        scores = sigmoid(line @ inputs)
         gradient = inputs @ (weight * (scores - target))
         curvature = (inputs * (weight * scores * (1 - scores))) @ inputs.T
         # regularised: if few pairs determine the fit, rounding could turn the step uphill
@@ -337,37 +323,26 @@ def _check_fit(pairs: _Pairs) -> None:
         raise DataError(f"all positives score above all negatives, so the best scale is infinite; {_TOO_CLEAN}")
 
 
-def _best_threshold(
-    target: Bool[np.ndarray, " pair"],
+def _label_thresholds(
+    pairs: _Pairs,
     scores: Float64[np.ndarray, " pair"],
-    weight: Float64[np.ndarray, " pair"],
-    near: float,
-) -> float:
-    """The threshold of best F1 among the midpoints of neighbouring scores, and of the lowest score and 0."""
-    order = np.argsort(-scores)
-    ranked = scores[order]
-    last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # of each run of equal scores
-    chosen = np.cumsum(weight[order])[last]
-    hits = np.cumsum((weight * target)[order])[last]
-    f1 = 2 * hits / (chosen + weight[target].sum())
-    midway = (ranked[last] + np.append(ranked[last[1:]], 0.0)) / 2
-    # tolerance: sums in another order differ by rounding
-    best = midway[f1 >= f1.max() - 1e-12]
-    return float(best[np.abs(best - near).argmin()])
-
-
-def _shrunk(own: float, pooled: float, weight: float) -> float:
-    """The mean of two thresholds in log-odds; the label's own has this weight."""
-    if weight == 1:
-        return own
-    logits = logits_of(np.array([own, pooled]))
-    return float(_sigmoid(np.array([weight, 1 - weight]) @ logits[:, None])[0])
+    n_positive: Int64[np.ndarray, " label"],
+    pooled: float,
+    shrinkage: float,
+) -> Float64[np.ndarray, " label"]:
+    """The shrunk threshold of each label."""
+    thresholds = np.full(len(n_positive), pooled)
+    for label in np.flatnonzero(n_positive):
+        own = pairs.label == label
+        best = best_threshold(pairs.target[own], scores[own], pairs.clip_weight[own], near=pooled)
+        thresholds[label] = shrunk(best, pooled, n_positive[label] / (n_positive[label] + shrinkage))
+    return thresholds
 
 
 def _figures(
     pairs: _Pairs, logits: Float64[np.ndarray, " pair"], thresholds: Float64[np.ndarray, " label"]
 ) -> CalibrationFigures:
-    scores = _sigmoid(logits)
+    scores = sigmoid(logits)
     chosen = scores >= thresholds[pairs.label]
     by_label = [
         _f1(pairs.target[own], chosen[own], pairs.clip_weight[own])
