@@ -242,7 +242,10 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         text += f"| {NAMES[name]} | {variant} | {' | '.join(map(spread, values))} |\n"
     text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of `earmark "
     text += "timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in [decoder "
-    text += 'of events](event-decoder.md). The column "events found" has one count for each seed.\n\n'
+    text += (
+        "of events](event-decoder.md). The thresholds were fitted to clips and other soundscapes of fold 5. The column "
+    )
+    text += '"events found" has one count for each seed.\n\n'
     text += "| network | head | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
     text += "|---|---|---|---|---|---|---|---|\n"
     for (name, variant), own in rows.items():
@@ -279,7 +282,10 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     if taught := next((own["networks"]["taught"] for own in runs if "taught" in own["networks"]), None):
         text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. It also "
         text += "learned from 400 soundscapes of 2.5 s, with one or two sounds of 0.3 to 2 s of the same clips, and a "
-        text += "variant of each.\n"
+        text += "variant of each. With seed 0, its head trained further and calibrated, it is "
+        text += (
+            "[three-folds.safetensors](esc50-student/three-folds.safetensors) (CC BY-NC 3.0), for repeating figures.\n"
+        )
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
