@@ -86,8 +86,9 @@ COMMANDS: Final = {
     ),
     "esc50-student": (
         "Train the network of earmark-esc50 with a published network as teacher.",
-        "Writes results/esc50-student.md and .json and keeps the figures of other seeds there. AUDIO, MODEL and "
-        "SHIPPED are those of esc50-head; MODEL was trained with the same --seed. With --shipped, a folder in WORK "
+        "Writes results/esc50-student.md and .json and keeps the figures of other seeds there. AUDIO and MODEL "
+        "are those of esc50-head; MODEL was trained with the same --seed. SHIPPED was trained on folds 1, 2, 3 and 5; "
+        "that of the package had already been trained once with a teacher. With --shipped, a folder in WORK "
         "receives the model that ships: earmark-esc50.safetensors and .onnx; `--ship before` ships SHIPPED with its "
         "head trained further. Interrupted, the same command resumes. Without arguments the "
         "command writes the page again from results/esc50-student.json.",

@@ -28,7 +28,7 @@ KEPT: Final = RESULTS / "esc50-student.json"
 RECIPE: Final = ("--config", "esc50", "--balanced", "--n-variants", 1)
 """Settings of the trainings with a teacher."""
 FURTHER: Final = ("--learning-rate", 0.001)
-"""Settings of those that start from a trained network."""
+"""Further settings of trainings that start from a trained network."""
 N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "shipped": 240_000}
 """Clips that each network sees in its training with a teacher."""
 SHORT_SOUNDSCAPES: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400)
@@ -74,8 +74,8 @@ def esc50_student(
         seed: Seed of the trainings.
         only: Train and measure one network alone: `before`, `student`, `taught` or `teacher`; `shipped` is trained and
             not measured. So two processes can share the work.
-        ship: Network whose head is trained and ships: `before` for SHIPPED itself, `taught` for SHIPPED after further
-            training. The calibration is that of the measured network of this name.
+        ship: Network that ships after its head was trained further: `before` is SHIPPED itself, `taught` is SHIPPED
+            trained further with a teacher. The calibration is that of the measured network of this name.
     """
     given = (bank, audio, teacher, model, work)
     _check_flags(only, ship, shipped)
@@ -281,8 +281,10 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     text += "speech and music, and a variant of each under other recording conditions.\n"
     if taught := next((own["networks"]["taught"] for own in runs if "taught" in own["networks"]), None):
         text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. It also "
-        text += "learned from 400 soundscapes of 2.5 s, with one or two sounds of 0.3 to 2 s of the same clips, and a "
-        text += "variant of each. With seed 0, its head trained further and calibrated, it is "
+        text += (
+            "learned from 400 soundscapes of 2.5 s and a variant of each. A soundscape has one or two sounds of 0.3 to "
+        )
+        text += "2 s from ESC-50's clips. With seed 0, its head trained further and calibrated, it is "
         text += (
             "[three-folds.safetensors](esc50-student/three-folds.safetensors) (CC BY-NC 3.0), for repeating figures.\n"
         )
@@ -318,8 +320,8 @@ def _about_thresholds(runs: Sequence[Mapping[str, Any]]) -> str:
     if not own:
         return ""
     return (
-        f"In the rows of {', '.join(sorted(own))} each label has the threshold of its best F1, without "
-        "[shrinkage](thresholds.md), which lowers false tags. "
+        f"In the rows of {', '.join(sorted(own))} each label has the threshold of its best F1. The other "
+        "rows have [shrunk thresholds](thresholds.md), which lowers their false tags. "
     )
 
 

@@ -267,8 +267,8 @@ table only roughly.
 
 No method is best throughout. Shapley values point best among the methods that depend on the label, on the mean of the
 six tables, and are near the best in the other columns; their weights add up, and their error is known. So they are the
-default of `earmark evidence`. The segment alone costs far less, and is better for earmark-esc50 on repeated sounds.
-Attention finds the sound that is there, whatever the label; mean pooling has none. folds-2-3 is the network of
-[the event decoder](event-decoder.md); earmark-esc50 was trained on fold 5, so its figures are those of sounds
-that it knows."""
+default of `earmark evidence`. The segment alone costs far less and ranks the segments of repeated sounds better.
+Attention finds the sound that is there, whatever the label; mean pooling has none. three-folds and three-folds-mean are
+the networks of [the event decoder](event-decoder.md); earmark-esc50 was trained on fold 5, so its figures are those of
+sounds that it knows."""
 BARKS: Final = """A made-up scene: the loudest 0.4 s of a dog of fold 5, five times (grey) in faint noise."""

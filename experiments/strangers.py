@@ -16,7 +16,7 @@ from earmark.inference.tagger import Tagger
 from earmark.labels import LabelSet
 from earmark.storage.json_files import write_json
 from experiments.esc50_labels import in_esc50
-from experiments.free_audio import Recording, read_index
+from experiments.free_audio import Recording, false_tags, read_index
 from experiments.steps import RESULTS, commit
 
 KEPT: Final = RESULTS / "strangers.json"
@@ -87,9 +87,12 @@ def strangers(audio: Path | None = None, models: list[str] | None = None) -> Non
             name.
     """
     if audio is not None and models:
-        known = known_recordings(read_index(audio))
-        found = {Path(model).stem: first_tags(hub.load(model), known) for model in models}
-        write_json(KEPT, {"commit": commit(), "models": found})
+        recordings = read_index(audio)
+        known = known_recordings(recordings)
+        taggers = {Path(model).stem: hub.load(model) for model in models}
+        found = {name: first_tags(tagger, known) for name, tagger in taggers.items()}
+        others = {name: false_tags(own, recordings) for name, own in taggers.items() if own.thresholds is not None}
+        write_json(KEPT, {"commit": commit(), "models": found, "false_tags": others})
     elif audio is not None or models:
         raise CycloptsError("AUDIO and MODELS were expected, or neither to write the page again")
     KEPT.with_suffix(".md").write_text(page(json.loads(KEPT.read_text())), encoding="utf-8")
@@ -149,6 +152,9 @@ def page(found: Mapping[str, Any]) -> str:
         text += f"| {name} | {' | '.join(cells)} |\n"
     if "earmark-esc50-before" in models:
         text += "\nearmark-esc50-before: the shipped model before its training on short soundscapes.\n"
+    for name, kinds in found.get("false_tags", {}).items():
+        shown = " and ".join(f"{own['tags']:.2f} on {own['n']:.0f} of {kind}" for kind, own in kinds.items())
+        text += f"\nFalse tags a recording of {name}, at its own thresholds, on held-out recordings: {shown}.\n"
     text += f"\nThe mean over labels takes only labels with {FEWEST} recordings or more.\n\n| label | recordings |"
     text += "".join(f" {name} |" for name in models) + "\n|---|---" + "|---" * len(models) + "|\n"
     for label, row in next(iter(models.values()))["all"].items():

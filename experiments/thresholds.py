@@ -1,6 +1,7 @@
 """Writes results/thresholds.md and .json: shrinkages of the thresholds of labels.
 
-Half of the clips fit scale, offset and thresholds, as `earmark calibrate` does; the tags of the other half are counted.
+Scale, offset and thresholds are fitted to half of the clips, as `earmark calibrate` does it; the tags of the other half
+are counted.
 """
 
 import json
@@ -109,7 +110,7 @@ def score(network: Stages, bank: Path, audio: Path, work: Path) -> Scored:
 
 
 def fits(row: Recording) -> bool:
-    """Whether a recording has a part: held out, and not under a share-alike licence where it fits thresholds."""
+    """Whether a recording is used: test recordings always; others that thresholds are fitted to, unless share-alike."""
     return row.split == "test" or (row.split == "valid" and "SA" not in row.licence)
 
 
@@ -127,7 +128,7 @@ def compare(scored: Scored) -> list[dict[str, float]]:
 
 
 def halves(scored: Scored) -> Iterator[tuple[Half, Half]]:
-    """Clips and soundscapes that fit, and the others; the same ones at each call."""
+    """Pairs of halves, one to fit and one to measure; the same at each call."""
     rng = np.random.default_rng(0)
     names = np.unique(scored.groups)
     for _ in range(N_SPLITS):
@@ -176,11 +177,13 @@ def page(found: Mapping[str, Any]) -> str:
         "# Shrinkage of thresholds\n\n"
         f"Written by `python -m experiments thresholds`, commit {found['commit']}. A label's threshold is the weighted "
         "mean, in log-odds, of the one with the best F1 of the label and of the one with the best F1 of all tags "
-        "together. The weights are the number of the label's clips and the shrinkage. Half of the clips of fold 5 and "
-        "of 600 soundscapes of it, and held-out recordings of speech and music, fitted scale, offset and thresholds; "
-        f"the other half was measured. Figures are means over {N_SPLITS} random splits, both ways. Clips of one "
-        "original recording stay together. A soundscape may contain sounds of clips in the other half, which favours "
-        "low shrinkage. False tags are those on other held-out recordings of speech and music.\n"
+        "together. The weights are the number of the label's clips and the shrinkage. Scale, offset and thresholds "
+        "were fitted to half of the clips of fold 5, half of 600 soundscapes of it, and held-out recordings of speech "
+        f"and music; the other halves were measured. Figures are means over {N_SPLITS} random splits; each half was "
+        "used once for fitting and once for measuring. Clips of one original recording stay together. A soundscape may "
+        "contain sounds of clips in the other half, which favours "
+        "low shrinkage. False tags are those on other held-out recordings of speech and music. three-folds is [the "
+        "student](esc50-student.md) with a teacher from the start, teacher the head on mn04 that taught it.\n"
     )
     for name, rows in found["models"].items():
         text += f"\n## {name}\n\n| shrinkage | {' | '.join(FIGURES.values())} |\n|---:|{'---:|' * len(FIGURES)}\n"

@@ -76,7 +76,7 @@ def test_calibrate_prints_a_table(model: str, noises: Path, tmp_path: Path, capf
     assert "have no clips" not in captured.out and lines[-1] == str(out)
     assert captured.err == ""
     assert cli.main(["calibrate", model, "--like", model, "--shrinkage", "1", "--out", str(out)]) == 2
-    assert "--shrinkage fits thresholds to DATA; leave it out with --like" in capfd.readouterr().err
+    assert "--shrinkage applies to thresholds fitted to DATA; leave it out with --like" in capfd.readouterr().err
 
 
 def test_labels_without_clips_are_counted(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:
@@ -85,7 +85,7 @@ def test_labels_without_clips_are_counted(model: str, noises: Path, tmp_path: Pa
     kept = [row.replace(f"{lost};", "").replace(f";{lost}", "").replace(lost, "") for row in rows]
     (noises / "two.csv").write_text("\n".join(kept))
     assert cli.main(["calibrate", model, f"csv:{noises}/two.csv", "--out", str(tmp_path / "c.safetensors"), "-q"]) == 0
-    assert "1 of 3 labels have no clips: theirs is the pooled one" in capfd.readouterr().out
+    assert "1 of 3 labels have no clips and get the pooled threshold" in capfd.readouterr().out
 
 
 def test_unreadable_clips_are_reported(model: str, noises: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -61,7 +61,7 @@ def test_only_labels_that_were_listened_to_count(
     assert [(label["label"], label["n_events"], label["n_clips"]) for label in facts["labels"]] == [("dog", 2, 2)]
     assert cli.main(["review", str(out), "--labels", "dog"]) == 0
     shown = capfd.readouterr()
-    assert "none: no threshold that at least 10 judged clips reach has a precision of 0.9" in " ".join(
+    assert "none: no threshold with at least 10 judged clips above it has a precision of 0.9" in " ".join(
         shown.out.split()
     )
     assert "note: no clip of these labels was moved or deleted, so all count as right" in shown.err

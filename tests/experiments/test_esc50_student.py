@@ -68,10 +68,10 @@ def test_the_page_says_whose_thresholds_are_not_shrunk() -> None:
     for name, network in run["networks"].items():
         for each in network["rows"] if name != "before" else network["rows"][:1]:
             each["shrinkage"] = 40.0
-    sentence = 'In the rows of "recipe esc50" each label has the threshold of its best F1, without [shrinkage]'
+    sentence = 'In the rows of "recipe esc50" each label has the threshold of its best F1. The other rows have [shrunk'
     assert sentence in page([run]) and sentence in page([one_run(1, 0.4) | {"networks": {**run["networks"]}}, run])
     run["networks"]["before"]["rows"][1]["shrinkage"] = 40.0
-    assert "[shrinkage]" not in page([run])
+    assert "[shrunk thresholds]" not in page([run])
 
 
 def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

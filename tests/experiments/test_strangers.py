@@ -37,6 +37,13 @@ def test_first_tags_are_counted_by_label_and_group(
     assert found["all"] == {"dog": {"n": 3, "right": 1.0}, "rain": {"n": 1, "right": 0.0}}
     assert found["held out"] == {"dog": {"n": 2, "right": 1.0}, "rain": {"n": 1, "right": 0.0}}
     text = page({"commit": "0123456789", "models": {"earmark-esc50": found}})
+    assert "False tags" not in text
+    kinds = {"speech": {"n": 149, "tags": 0.034}, "music": {"n": 40, "tags": 0.15}}
+    more = page({"commit": "0", "models": {"earmark-esc50": found}, "false_tags": {"earmark-esc50": kinds}})
+    assert (
+        "of earmark-esc50, at its own thresholds, on held-out recordings: 0.03 on 149 of speech and 0.15 on 40 of music"
+        in more
+    )
     # rain has too few recordings for the mean over labels
     assert "| earmark-esc50 | 4 | 1.000 | 0.750 | 3 | nan | 0.667 |" in text and "| rain | 1 | 0.00 |" in text
 

@@ -49,14 +49,13 @@ def calibrate(
         out: The calibrated checkpoint to write; not MODEL itself.
         like: Instead of DATA, copy the calibration of a checkpoint that was trained with the same settings.
         split: Use only these splits, joined by commas, of each DATA that has splits; otherwise all clips.
-        shrinkage: Pulls a label's threshold towards the pooled one, the best for all labels together; at this number of
-            clips both weigh the same. 40 by default; 0: no pull.
+        shrinkage: Clips of a label at which its own threshold and the pooled one weigh the same; 40 by default.
     """
     if out.suffix != ".safetensors" or out.is_dir():
         raise CycloptsError(f"--out: expected a .safetensors file, got {out}")
     refuse_overwriting(out, [model, *([like] if like is not None else [])])
     if like is not None and shrinkage is not None:
-        raise CycloptsError("--shrinkage fits thresholds to DATA; leave it out with --like")
+        raise CycloptsError("--shrinkage applies to thresholds fitted to DATA; leave it out with --like")
     if like is not None and not data:
         if split is not None:
             raise CycloptsError("--split selects clips of DATA; leave it out with --like")
@@ -119,5 +118,5 @@ def _print(calibration: "Calibration") -> None:
     console.print(f"thresholds from {low:.3f} to {high:.3f} (0.5 before); pooled: {calibration.pooled_threshold:.3f}")
     if calibration.n_pooled:
         without = f"{calibration.n_pooled} of {len(calibration.labels)} labels have no clips"
-        console.print(f"{without}: theirs is the pooled one")
-    console.print("F1 was measured on the clips of the fit; it is lower on others")
+        console.print(f"{without} and get the pooled threshold")
+    console.print("F1 was measured on the clips of the fit; on other clips it is lower")

@@ -196,4 +196,4 @@ def _write_thresholds(
 
 
 def _no_threshold(min_clips: int, precision: float) -> str:
-    return f"no threshold that at least {counted(min_clips, 'judged clip')} reach has a precision of {precision:g}"
+    return f"no threshold with at least {counted(min_clips, 'judged clip')} above it has a precision of {precision:g}"

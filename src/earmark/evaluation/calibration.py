@@ -154,9 +154,9 @@ def fit(reports: Sequence[Report], labels: LabelSet, shrinkage: float = SHRINKAG
     the mean binary cross entropy; every data set has the same weight.
 
     The pooled threshold has the best F1 of all tags together, a label's own threshold the best F1 of the label. Both
-    lie midway between neighbouring scores. Among equal F1, the pooled threshold nearest to 0.5 is taken, and the own
-    one nearest to the pooled one. A label's result is the mean of both in log-odds, with the weights `n` (its positives
-    in all data sets) and `shrinkage`, because few clips determine its own threshold badly.
+    lie midway between neighbouring scores. If several have the same F1, the pooled threshold is the one nearest to 0.5,
+    and the label's own is the one nearest to the pooled one. The label's threshold is the mean of both in log-odds,
+    weighted by `n` (its positives in all data sets) and `shrinkage`: its own one is uncertain with few positives.
 
     Args:
         reports: One report of `evaluate` per data set.

@@ -1,4 +1,4 @@
-"""Thresholds of scores: the one of best F1, and the mean of two."""
+"""Thresholds with the best F1, and their shrinkage."""
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
@@ -39,7 +39,7 @@ def best_threshold(
 
 
 def shrunk(own: float, pooled: float, weight: float) -> float:
-    """The mean of two thresholds in log-odds; the label's own has this weight."""
+    """Weighted mean of two thresholds in log-odds; `weight` is that of `own`."""
     if weight == 1:
         return own
     logits = logits_of(np.array([own, pooled]))

@@ -34,7 +34,7 @@ _FILES: Final = {
     "torch": "a .safetensors checkpoint",
     "onnx": "an .onnx file",
 }
-"""Files of models, by engine."""
+"""Model files that each engine reads."""
 
 
 def load(
