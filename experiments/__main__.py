@@ -92,15 +92,14 @@ COMMANDS: Final = {
         "receives the model that ships: earmark-esc50.safetensors and .onnx; `--ship before` ships SHIPPED with its "
         "head trained further. Interrupted, the same command resumes. Without arguments the "
         "command writes the page again from results/esc50-student.json.",
-        "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 "
-        "--shipped work1/final/last.safetensors",
+        "esc50-student ESC-50 recordings mn04.pt work1/run/last.safetensors work3 --shipped shipped/last.safetensors",
         "esc50-student",
     ),
     "thresholds": (
         "Compare shrinkages of label thresholds, on halves of fold 5.",
         "Writes results/thresholds.md and .json. AUDIO is that of esc50-head. MODELS have ESC-50's labels and were not "
         "trained on fold 5. Without arguments it writes the page again from results/thresholds.json.",
-        "thresholds ESC-50 recordings work three-folds.safetensors",
+        "thresholds ESC-50 recordings work results/esc50-student/three-folds.safetensors",
         "thresholds",
     ),
     "strangers": (
@@ -163,14 +162,14 @@ COMMANDS: Final = {
         "Compare decoders of events on soundscapes.",
         "Writes results/event-decoder.md, .json and event-decoder-search.jsonl. Fold 1 chooses and fold 5 tests; a "
         "model that was trained on them is no fair test. Without arguments it writes the page again from these files.",
-        "event-decoder ESC-50 work folds-2-3.safetensors mn04_as_mAP_432.pt",
+        "event-decoder ESC-50 work results/esc50-student/three-folds.safetensors mn04_as_mAP_432.pt",
         "event-decoder",
     ),
     "evidence-methods": (
         "Compare ways to say which segments carry a tag.",
         "Writes results/evidence.md, .json and evidence-barks.png. MODELS know ESC-50's labels; the last one draws the "
         "picture. Without arguments it writes the page again from results/evidence.json.",
-        "evidence-methods ESC-50 work folds-2-3.safetensors earmark-esc50",
+        "evidence-methods ESC-50 work results/esc50-student/three-folds.safetensors earmark-esc50",
         "evidence-methods",
     ),
     "frozen-backbone": (

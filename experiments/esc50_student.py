@@ -1,4 +1,4 @@
-"""Writes results/esc50-student.md and .json: the network of earmark-esc50, trained further with a teacher.
+"""Writes results/esc50-student.md and .json: the network of earmark-esc50, trained with a teacher.
 
 The teacher is a head with ESC-50's labels on a frozen published network. It was also trained on recordings of speech
 and music, which have none of these labels. Its student starts from a model of the recipe `esc50`. It learns from the

@@ -11,6 +11,7 @@ import pytest
 from earmark import cli, hub
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import Dataset, open_data
+from earmark.evaluation.calibration import SHRINKAGE
 from earmark.model.network import Network
 
 Capture = pytest.CaptureFixture[str]
@@ -59,6 +60,9 @@ def test_calibrate_writes_a_checkpoint_and_prints_a_summary(
     network = Network.load(out)
     assert network.thresholds == tuple(row["threshold"] for row in summary["labels"])
     assert network.extra["calibration"]["scale"] == summary["scale"]
+    assert network.extra["calibration"]["shrinkage"] == SHRINKAGE
+    assert cli.main(["calibrate", "--help"]) == 0
+    assert f"{SHRINKAGE:g} by default" in " ".join(capfd.readouterr().out.replace("│", " ").split())
     assert summary["after"]["cross_entropy"] < summary["before"]["cross_entropy"]
     assert Path(model).read_bytes() == before
 

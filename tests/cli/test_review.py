@@ -26,7 +26,9 @@ def test_from_detections_to_a_data_set(events: Path, recordings: Path, tmp_path:
     assert cli.main([*words, "--quiet"]) == 1, "the folder stays as it is"
     capfd.readouterr()
     assert cli.main(["review", str(out)]) == 0
-    lines = capfd.readouterr().out.splitlines()
+    shown = capfd.readouterr()
+    assert "no clip of these labels was moved" not in shown.err
+    lines = shown.out.splitlines()
     assert lines[0] == (
         f"{out}: 11 clips: 8 where they were cut, 1 in the folder of another label, 1 in _noise, 1 deleted"
     )

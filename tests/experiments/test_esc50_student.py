@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from earmark.errors import ConfigError
+from experiments import esc50_student
 from experiments.__main__ import main
 from experiments.degraded import DEGRADATIONS
 from experiments.esc50_head import AS_TRAINED, THRESHOLDS, WITH_NOTHING
@@ -99,6 +100,29 @@ def test_figures_of_another_seed_are_refused(tmp_path: Path) -> None:
     assert _Steps(tmp_path, [], tmp_path, tmp_path, tmp_path).figures("before") == {"rows": []}
     with pytest.raises(ConfigError, match="figures of seed 1 were expected, not of 0"):
         _Steps(tmp_path, [], tmp_path, tmp_path, tmp_path, seed=1).figures("before")
+
+
+def test_each_network_is_trained_on_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(esc50_student, "earmark", lambda *words, folder: commands.append([*map(str, words)]))
+    monkeypatch.setattr(esc50_student, "mix", lambda bank, work, name, folds, *words: tmp_path / f"{name} {folds}")
+    rows = [(tmp_path / "s.wav", "dog", "train", "mixed 1")]
+    monkeypatch.setattr(esc50_student, "soundscape_rows", lambda folder: rows)
+    monkeypatch.setattr(_Steps, "_labelled", lambda self, folds: [])
+    steps = _Steps(tmp_path, [], tmp_path / "mn04.pt", tmp_path / "model", tmp_path, tmp_path / "shipped600")
+    found = {}
+    for name in ("student", "taught", "shipped"):
+        steps.network(name)
+        words = next(own for own in commands if own[0] == "distill")
+        commands.clear()
+        table = tmp_path / words[2].removeprefix("csv:")
+        before = Path(words[words.index("--init") + 1]).name if "--init" in words else None
+        found[name] = (before, words[words.index("--n-clips-seen") + 1], "mixed 1" in table.read_text())
+    assert found == {
+        "student": ("model", "120000", False),
+        "taught": (None, "320000", True),
+        "shipped": ("shipped600", "240000", True),
+    }
 
 
 def test_share_alike_recordings_are_measured_on_but_not_learned_from(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def test_the_error_about_an_unknown_name_lists_the_models() -> None:
         hub.load("yamnet")
 
 
+def test_the_advice_names_files_that_the_engine_reads() -> None:
+    with pytest.raises(CheckpointError, match=r"give the path of an \.onnx file, .*; `earmark export MODEL OUT\.onnx`"):
+        hub.load("yamnet", engine="onnx")
+    with pytest.raises(
+        CheckpointError, match=r"give the path of a \.safetensors checkpoint, or hf://.*`earmark train "
+    ):
+        hub.load("yamnet", engine="torch")
+
+
 def test_a_published_model_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fetch(published: PublishedFile) -> Path:
         assert published.url.startswith("https://zenodo.org/record/3987831/files/Cnn10_")

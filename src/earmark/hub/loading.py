@@ -199,10 +199,10 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], engine: EngineName = "
 
 
 def _advice(engine: EngineName) -> str:
-    return (
-        f"give the path of {_FILES[engine]}, or hf://OWNER/NAME; `earmark train esc50:ESC-50 --out RUN` writes "
-        "RUN/best.safetensors"
-    )
+    files = f"give the path of {_FILES[engine]}, or hf://OWNER/NAME"
+    if engine == "onnx":
+        return f"{files}; `earmark export MODEL OUT.onnx` writes one"
+    return f"{files}; `earmark train esc50:ESC-50 --out RUN` writes RUN/best.safetensors"
 
 
 def _needs_export(model: Path | str) -> ConfigError:
