@@ -282,12 +282,15 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
     if taught := next((own["networks"]["taught"] for own in runs if "taught" in own["networks"]), None):
         text += f"- {NAMES['taught']}: {taught['clips seen by the model']:,} clips seen, from random weights. It also "
         text += (
-            "learned from 400 soundscapes of 2.5 s and a variant of each. A soundscape has one or two sounds of 0.3 to "
+            f"learned from {SHORT_SOUNDSCAPES[-1]} soundscapes of {SHORT_SOUNDSCAPES[1]} s and a variant of each. A "
         )
-        text += "2 s from ESC-50's clips. With seed 0, its head trained further and calibrated, it is "
         text += (
-            "[three-folds.safetensors](esc50-student/three-folds.safetensors) (CC BY-NC 3.0), for repeating figures.\n"
+            "soundscape has one or two sounds of 0.3 to 2 s from ESC-50's clips. With seed 0, its head trained further "
         )
+        text += (
+            "and calibrated, it is [three-folds.safetensors](esc50-student/three-folds.safetensors) (CC BY-NC 3.0), "
+        )
+        text += "for repeating figures.\n"
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
