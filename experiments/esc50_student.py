@@ -25,11 +25,13 @@ from experiments.scenes import mix, path_of, soundscape_rows
 from experiments.steps import RESULTS, check_inputs, earmark, resume
 
 KEPT: Final = RESULTS / "esc50-student.json"
-RECIPE: Final = ("--config", "esc50", "--balanced", "--n-variants", 1)
+RECIPE: Final = ("--config", "esc50", "--balanced")
 """Settings of the trainings with a teacher."""
+N_VARIANTS: Final = {"student": 1, "taught": 1, "longer": 2, "shipped": 1}
+"""Variants of each clip that each network learns from."""
 FURTHER: Final = ("--learning-rate", 0.001)
 """Further settings of trainings that start from a trained network."""
-N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "shipped": 240_000}
+N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "longer": 360_000, "shipped": 240_000}
 """Clips that each network sees in its training with a teacher."""
 SHORT_SOUNDSCAPES: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400)
 """Settings of soundscapes; most training crops (1.25 to 5 s) hold a whole one."""
@@ -43,6 +45,7 @@ NAMES: Final = {
     "before": "recipe esc50",
     "student": "trained further with a teacher",
     "taught": "with a teacher from the start",
+    "longer": "with a teacher from the start, trained further",
     "teacher": "the teacher",
 }
 """The measured networks, by the words for `--only`."""
@@ -72,8 +75,8 @@ def esc50_student(
         work: Folder for tables, soundscapes, runs and models of this seed.
         shipped: Model trained on folds 1, 2, 3 and 5. It is trained further, also with soundscapes, and then ships.
         seed: Seed of the trainings.
-        only: Train and measure one network alone: `before`, `student`, `taught` or `teacher`; `shipped` is trained and
-            not measured. So two processes can share the work.
+        only: Train and measure one network alone: `before`, `student`, `taught`, `longer` or `teacher`; `shipped` is
+            trained and not measured. So two processes can share the work.
         ship: Network that ships after its head was trained further: `before` is SHIPPED itself, `taught` is SHIPPED
             trained further with a teacher. The calibration is that of the measured network of this name.
     """
@@ -167,12 +170,13 @@ class _Steps:
         if name == "teacher":
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
-        before = self.shipped if name == "shipped" else self.model
-        further = () if name == "taught" else ("--init", before, *FURTHER)
-        flags = (*RECIPE, *further, "--n-clips-seen", N_CLIPS_SEEN[name], "--seed", self.seed, "--out", out)
+        starts = {"student": self.model, "shipped": self.shipped}
+        start = self.network("taught") if name == "longer" else starts.get(name)
+        further = () if name == "taught" else ("--init", start, *FURTHER)
+        budget = ("--n-variants", N_VARIANTS[name], "--n-clips-seen", N_CLIPS_SEEN[name], "--seed", self.seed)
         head, table = self._head_of_teacher(folds), self._clips_of_student(folds, with_soundscapes=name != "student")
         words = (head, f"csv:{table}", "--split", "train", "--label-weight", LABEL_WEIGHT)
-        earmark("distill", *words, *flags, *resume(out), folder=self.work)
+        earmark("distill", *words, *RECIPE, *further, *budget, "--out", out, *resume(out), folder=self.work)
         return out / "last.safetensors"
 
     def _head_of_teacher(self, folds: tuple[str, ...]) -> str:
