@@ -6,7 +6,7 @@ labels.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +26,9 @@ from earmark.storage.json_files import json_value, write_json
 from experiments.decoders import measure_defaults
 from experiments.degraded import DEGRADATIONS, degrade
 from experiments.esc50_head import SOUNDSCAPES
-from experiments.esc50_labels import IN_AUDIOSET
 from experiments.esc50_model import cold_start
 from experiments.event_decoder import SHORT
-from experiments.free_audio import NOTHING, Recording, read_index
+from experiments.free_audio import NOTHING, Recording, false_tags, read_index
 from experiments.scenes import Scenes, encode, known_logits, known_thresholds, mix
 from experiments.steps import RESULTS, commit
 from experiments.strangers import first_tags, known_recordings, mean_over_labels, over_all
@@ -93,7 +92,10 @@ class _Comparison:
                 words = ("--n-clips", n_clips, "--seed", seed, "--event-duration", shortest, longest)
                 folder = mix(self.bank, self.work, name, 5, *words, "--sample-rate", 16000)
                 found[name] = on_clips(tagger, open_data(f"soundscapes:{folder}"))["mAP"]
-        found["false_tags"] = false_tags_of_classes(tagger, self.recordings)
+        found["false_tags"] = None
+        if tagger.thresholds is not None:
+            kinds = false_tags(tagger, self.recordings)
+            found["false_tags"] = {kind: own["tags"] for kind, own in kinds.items()}
         found["events"] = self._events(model)
         held_out = first_tags(tagger, known_recordings(self.recordings))["held out"]
         found["strangers"] = {"mean": mean_over_labels(held_out), "all": over_all(held_out)}
@@ -123,25 +125,6 @@ def on_clips(tagger: Tagger, data: Dataset) -> dict[str, float | None]:
     is_single = bool((target.sum(axis=1) == 1).all())
     top1 = float((scores.argmax(axis=1) == target.argmax(axis=1)).mean()) if is_single else None
     return {"top1": top1, "mAP": label_mean(average_precision(target, scores))}
-
-
-def false_tags_of_classes(tagger: Tagger, recordings: Sequence[Recording]) -> dict[str, float] | None:
-    """Tagged classes of ESC-50 a recording at the model's own thresholds, on test recordings of speech and music.
-
-    Returns:
-        The means by kind of recording; None for a model without thresholds.
-    """
-    if tagger.thresholds is None:
-        return None
-    class_of = {name: name for name in LabelSet.esc50().names}
-    if not set(tagger.labels.names) >= set(class_of):
-        class_of = {label: name for name, labels in IN_AUDIOSET.items() for label in labels}
-    counts: dict[str, list[int]] = {kind: [] for kind in NOTHING}
-    for row in recordings:
-        if row.split == "test" and row.kind in NOTHING:
-            tags = tagger.tag(row.path, threshold="auto")
-            counts[row.kind].append(len({class_of[tag.label] for tag in tags if tag.label in class_of}))
-    return {kind: float(np.mean(own)) for kind, own in counts.items() if own}
 
 
 def best_threshold(scenes: Scenes) -> float:

@@ -12,8 +12,8 @@ from earmark.evaluation.localisation import TrueEvent
 from earmark.labels import LabelSet
 from experiments.__main__ import main
 from experiments.degraded import DEGRADATIONS
-from experiments.free_audio import Recording, write_clips
-from experiments.model_comparison import best_threshold, false_tags_of_classes, on_clips, page
+from experiments.free_audio import Recording, false_tags, write_clips
+from experiments.model_comparison import best_threshold, on_clips, page
 
 ESC50, AUDIOSET = LabelSet.esc50(), LabelSet.audioset()
 
@@ -67,10 +67,7 @@ def test_false_tags_count_each_class_once_and_no_other_label(
         for split in ("train", "test")
         for kind in ("speech", "other")
     ]
-    tagger = tagger_of(label, labels)
-    assert false_tags_of_classes(tagger, rows) == {"speech": wanted}
-    tagger.thresholds = None
-    assert false_tags_of_classes(tagger, rows) is None
+    assert false_tags(tagger_of(label, labels), rows) == {"speech": {"n": 1, "tags": wanted}}
 
 
 def test_the_threshold_separates_the_true_labels() -> None:
