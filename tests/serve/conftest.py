@@ -62,6 +62,8 @@ def serve(mean_engine: type) -> Iterator[Callable[..., Any]]:
         more = {name: options.pop(name) for name in ("token", "keep", "origins") if name in options}
         app = application({"mean": tagger or Tagger(engine or mean_engine())}, ServeSettings(**options), **more)
         listener = socket.create_server(("127.0.0.1", 0))
+        # connections get this size too: a client that reads nothing blocks the server after less data
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         config = uvicorn.Config(
             app,
             log_config=None,
