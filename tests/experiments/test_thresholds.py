@@ -10,7 +10,8 @@ from earmark.evaluation.calibration import fit
 from earmark.evaluation.report import LabelFigures, Report
 from earmark.labels import LabelSet
 from experiments.__main__ import main
-from experiments.thresholds import FIGURES, SHRINKAGES, Scored, compare, count_tags, halves, page, part
+from experiments.free_audio import Recording
+from experiments.thresholds import FIGURES, SHRINKAGES, Scored, compare, count_tags, fits, halves, page, part
 
 LABELS = LabelSet(("dog", "rain", "siren"))
 
@@ -71,6 +72,21 @@ def test_a_part_keeps_scores_with_their_clips() -> None:
     half = part(report, rows)
     assert half.ids == ("0-0", "0-3")
     np.testing.assert_array_equal(half.scores, report.scores[[0, 3]])
+
+
+@pytest.mark.parametrize(
+    ("split", "licence", "is_used"),
+    [
+        ("test", "CC BY-SA 4.0", True),
+        ("valid", "CC BY-SA 4.0", False),
+        ("valid", "CC BY 3.0", True),
+        ("train", "CC0", False),
+    ],
+)
+def test_share_alike_recordings_are_measured_but_no_threshold_is_fitted_to_them(
+    split: str, licence: str, is_used: bool
+) -> None:
+    assert fits(Recording(Path("a.wav"), "s", licence, "music", "g", split, "music")) == is_used
 
 
 def test_a_folder_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
