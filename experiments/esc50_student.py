@@ -31,7 +31,7 @@ N_VARIANTS: Final = {"student": 1, "taught": 1, "longer": 2, "shipped": 1}
 """Variants of each clip that each network learns from."""
 FURTHER: Final = ("--learning-rate", 0.001)
 """Further settings of trainings that start from a trained network."""
-N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "longer": 360_000, "shipped": 240_000}
+N_CLIPS_SEEN: Final = {"student": 120_000, "taught": 320_000, "longer": 300_000, "shipped": 240_000}
 """Clips that each network sees in its training with a teacher."""
 SHORT_SOUNDSCAPES: Final = ("--duration", 2.5, "--n-events", 1, 2, "--event-duration", 0.3, 2, "--n-clips", 400)
 """Settings of soundscapes; most training crops (1.25 to 5 s) hold a whole one."""
@@ -59,6 +59,7 @@ def esc50_student(
     work: Path | None = None,
     *,
     shipped: Path | None = None,
+    taught: Path | None = None,
     seed: int = 0,
     only: str | None = None,
     ship: Literal["before", "taught"] | None = None,
@@ -74,6 +75,7 @@ def esc50_student(
         model: Model of the recipe esc50, trained on folds 1 to 3 with the same seed.
         work: Folder for tables, soundscapes, runs and models of this seed.
         shipped: Model trained on folds 1, 2, 3 and 5. It is trained further, also with soundscapes, and then ships.
+        taught: Network "with a teacher from the start" of this seed, in place of its training; `longer` starts from it.
         seed: Seed of the trainings.
         only: Train and measure one network alone: `before`, `student`, `taught`, `longer` or `teacher`; `shipped` is
             trained and not measured. So two processes can share the work.
@@ -84,7 +86,8 @@ def esc50_student(
     _check_flags(only, ship, shipped)
     if bank is not None and audio is not None and teacher is not None and model is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
-        check_inputs(work, teacher=teacher, model=model, **({} if shipped is None else {"shipped": shipped}))
+        own = {name: path for name, path in (("shipped", shipped), ("taught", taught)) if path is not None}
+        check_inputs(work, teacher=teacher, model=model, **own)
         steps = _Steps(
             bank.resolve(),
             read_index(audio.resolve()),
@@ -92,6 +95,7 @@ def esc50_student(
             model.resolve(),
             work.resolve(),
             None if shipped is None else shipped.resolve(),
+            None if taught is None else taught.resolve(),
             seed,
         )
         if only == "shipped":
@@ -103,7 +107,7 @@ def esc50_student(
         _keep(steps.all_figures())
         if shipped is not None:
             steps.ship(ship or "taught")
-    elif any(value is not None for value in (*given, shipped, only)):
+    elif any(value is not None for value in (*given, shipped, taught, only)):
         raise CycloptsError(
             "BANK, AUDIO, TEACHER, MODEL and WORK were expected, or none of them to write the page again"
         )
@@ -137,6 +141,7 @@ class _Steps:
     model: Path
     work: Path
     shipped: Path | None = None
+    taught: Path | None = None
     seed: int = 0
 
     def all_figures(self) -> dict[str, Any]:
@@ -167,6 +172,8 @@ class _Steps:
         folds = SHIPPED if name == "shipped" else FIGURES
         if name == "before":
             return self.model
+        if name == "taught" and self.taught is not None:
+            return self.taught
         if name == "teacher":
             return self.work / self._head_of_teacher(folds)
         out = self.work / name
