@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earmark.evaluation.localisation import PSDS1, PSDS2, ScoredRecording, TrueEvent, event_f1, psds
-from earmark.inference.events import EventSettings
+from earmark.inference.events import EventSettings, find_events, trim_of
 from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW, Timeline
 from earmark.inference.windows import SlidingWindows, sigmoid
 from experiments.scenes import LABELS, Scene, Scenes, known_logits
@@ -36,6 +36,8 @@ class Decoder:
     release: float = EventSettings().release
     min_duration: float = 0.0
     max_gap: float = 0.0
+    is_trimmed: bool = True
+    """Whether half the overlap of neighbouring windows is cut off at each end of an event."""
 
     @property
     def settings(self) -> EventSettings:
@@ -63,6 +65,8 @@ class Measures:
     """True events that a detection of their label overlaps."""
     PSDS1: float
     PSDS2: float
+    is_trimmed: bool
+    """Whether the events were trimmed; PSDS counts cells, which are not."""
 
 
 def decode(scenes: Scenes, decoder: Decoder, thresholds: Sequence[float] | None) -> list[Timeline]:
@@ -123,15 +127,15 @@ def product(scenes: Scenes, thresholds: Sequence[float] | None, **settings: floa
     return timelines
 
 
-def measure_defaults(scenes: Scenes, thresholds: Sequence[float] | None) -> Measures:
+def measure_defaults(scenes: Scenes, thresholds: Sequence[float] | None, *, is_trimmed: bool = True) -> Measures:
     """The figures of the events that `earmark timeline` finds by its defaults, with these thresholds."""
     windows = {"window": WINDOW, "hop": HOP, "context": CONTEXT_SHARE * scenes.clip_seconds}
-    return measure(scenes, product(scenes, thresholds, **windows), EventSettings())
+    return measure(scenes, product(scenes, thresholds, **windows), EventSettings(), is_trimmed=is_trimmed)
 
 
-def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings) -> Measures:
+def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings, *, is_trimmed: bool) -> Measures:
     """The figures of timelines and of the events in them."""
-    pairs = _pairs(scenes, timelines, settings)
+    pairs = _pairs(scenes, timelines, settings, is_trimmed)
     errors = np.array([error for scene, found in pairs for error in _errors(scene.events, found)]).reshape(-1, 2)
     counts = event_f1((scene.events, found) for scene, found in pairs)
     recordings = [
@@ -153,22 +157,24 @@ def measure(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettin
         len(errors),
         psds(recordings, PSDS1),
         psds(recordings, PSDS2),
+        is_trimmed,
     )
 
 
-def cell_f1(scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings) -> float:
+def cell_f1(scenes: Scenes, timelines: Sequence[Timeline], decoder: Decoder) -> float:
     """F1 over cells alone, for a search."""
-    pairs = _pairs(scenes, timelines, settings)
-    return _cell_f1(pairs)
+    return _cell_f1(_pairs(scenes, timelines, decoder.settings, decoder.is_trimmed))
 
 
 def _pairs(
-    scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings
+    scenes: Scenes, timelines: Sequence[Timeline], settings: EventSettings, is_trimmed: bool
 ) -> list[tuple[Scene, list[TrueEvent]]]:
     """Each soundscape with the events that are found in it."""
     pairs = []
     for scene, timeline in zip(scenes.scenes, timelines, strict=True):
-        found = timeline.events(settings=settings)
+        trim = trim_of(timeline.window, timeline.hop) if is_trimmed else 0.0
+        known, cells = timeline.thresholds, timeline.cells()
+        found = find_events(cells, timeline.scores, timeline.duration, settings, LABELS, known, trim)
         pairs.append((scene, [TrueEvent(LABELS.index(e.label), e.onset, e.offset) for e in found]))
     return pairs
 

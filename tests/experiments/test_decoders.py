@@ -38,8 +38,15 @@ def test_a_context_drops_what_a_single_window_suggests(scenes: Scenes) -> None:
 
 def test_the_measures_of_a_perfect_decoder(scenes: Scenes) -> None:
     timelines = product(scenes, [0.5] * 50, window=0.4, hop=0.4, context=0.0)
-    settings = EventSettings(min_duration=1.0)
-    figures = measure(scenes, timelines, settings)
+    decoder = Decoder(min_duration=1.0, is_trimmed=False)
+    figures = measure(scenes, timelines, decoder.settings, is_trimmed=False)
     assert (figures.F1, figures.event_F1, figures.n_detected, figures.n_overlapped) == (1.0, 1.0, 1, 1)
     assert (figures.onset, figures.offset_bias) == pytest.approx((0.0, 0.0), abs=1e-6)
-    assert cell_f1(scenes, timelines, settings) == 1.0
+    assert cell_f1(scenes, timelines, decoder) == 1.0
+
+
+def test_trimmed_events_are_shorter_at_each_end(scenes: Scenes) -> None:
+    timelines = product(scenes, [0.5] * 50, window=0.8, hop=0.4, context=0.0)
+    found = [measure(scenes, timelines, EventSettings(), is_trimmed=trimmed) for trimmed in (False, True)]
+    assert found[1].onset_bias - found[0].onset_bias == pytest.approx(0.2)
+    assert found[1].offset_bias - found[0].offset_bias == pytest.approx(-0.2)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.errors import ConfigError, DataError
-from earmark.inference.events import Event, EventFinder, EventSettings, label_thresholds
+from earmark.inference.events import Event, EventFinder, EventSettings, label_thresholds, trim_of
 from earmark.inference.timeline import Timeline
 from earmark.labels import LabelSet
 
@@ -135,7 +135,7 @@ THRESHOLDS = (0.5, 0.24)
 
 def streamed(timeline: Timeline, rules: EventSettings) -> list[list[Event]]:
     """The events that each row and the end return."""
-    finder = EventFinder(rules, AB, None)
+    finder = EventFinder(rules, AB, None, trim=trim_of(timeline.window, timeline.hop))
     returned = []
     for onset, offset, row in zip(*timeline.cells(), timeline.scores, strict=True):
         returned.append(finder.begin_cell(float(onset), row))
@@ -159,6 +159,10 @@ def by_the_rules(timeline: Timeline, rules: EventSettings) -> list[Event]:
                     events[-1] = [events[-1][0], offsets[k], max(events[-1][2], score)]
                 else:
                     events.append([onsets[k], offsets[k], score])
+        for event in events:
+            cut = min(trim_of(timeline.window, timeline.hop), (event[1] - event[0]) / 4)
+            is_at_start, is_at_end = event[0] == onsets[0], event[1] == offsets[-1]
+            event[:2] = event[0] + cut * (not is_at_start), event[1] - cut * (not is_at_end)
         events = [event for event in events if event[2] >= threshold]
         events = united(events, rules.max_gap)
         events = [event for event in events if event[1] - event[0] > rules.min_duration - 1e-7]
@@ -189,7 +193,11 @@ def united(events: list[list[float]], gap: float) -> list[list[float]]:
     return result
 
 
-@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=40), RULES, st.sampled_from([(1.0, 0.4), (0.2, 0.5)]))
+@given(
+    st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=40),
+    RULES,
+    st.sampled_from([(1.0, 0.4), (0.2, 0.5), (0.8, 0.4), (2.0, 0.2)]),
+)
 def test_streamed_events_are_those_of_the_timeline_and_of_the_rules(
     rows: list[tuple[float, float]], given_rules: dict[str, Any], sizes: tuple[float, float]
 ) -> None:

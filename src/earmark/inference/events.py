@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD: Final = 0.5
 """Threshold of all labels if neither the caller nor the checkpoint gives one."""
 SECONDS_PER_HOUR: Final = 3600.0
+_LARGEST_CUT: Final = 0.25
+"""Largest part of an event's cells that is cut off at each end."""
 _SLACK: Final = 1e-6
 """Seconds; times that differ by less count as equal, so that rounding decides nothing."""
 
@@ -45,8 +47,9 @@ class EventSettings:
     """Rules by which scores become events, applied to each label in this order:
 
     1. Consecutive windows that score at least `release` times the threshold are an event if any of them reaches the
-       threshold. The event lasts from the start of the first window's cell to the end of the last one's
-       (`Timeline.cells`).
+       threshold. Its cells (`Timeline.cells`) last from the start of the first window's to the end of the last one's.
+       Windows that overlap score high as soon as a part of a sound lies in them, so the event is shorter than its
+       cells: by `trim_of` at each end, at most by a quarter. It keeps the start or the end of the recording.
     2. Events at most `max_gap` seconds apart become one.
     3. Events shorter than `min_duration` are dropped.
     4. Events are lengthened by `pad` on both sides, within the recording. Those that then touch become one.
@@ -96,7 +99,7 @@ class EventSettings:
 
     @property
     def delay(self) -> float:
-        """Seconds that a stream waits after the end of an event until no later sound can change it.
+        """Seconds that a stream waits after the last window of an event until no later sound can change it.
 
         A sound of the label that begins in this time keeps it waiting. With `per_hour`, the events of an hour also wait
         for the end of the hour.
@@ -155,6 +158,15 @@ def label_thresholds(
     return np.broadcast_to(thresholds, (len(labels),))
 
 
+def trim_of(window: float, hop: float) -> float:
+    """Seconds that are cut off each end of the cells of an event: half the overlap of neighbouring windows.
+
+    A window scores high as soon as a part of a sound lies in it. So a sound begins about where the window before the
+    first such window ends, and ends about where the window after the last one begins.
+    """
+    return max(0.0, (window - hop) / 2)
+
+
 @dataclass
 class _Span:
     """An event that may still change; times without padding."""
@@ -178,6 +190,7 @@ class EventFinder:
         labels: Labels of the scores.
         known: The checkpoint's thresholds.
         columns: Positions of the labels to look at; by default those of the settings.
+        trim: Seconds cut off each end of the cells (`trim_of`).
 
     Raises:
         ConfigError: A threshold is invalid.
@@ -190,8 +203,9 @@ class EventFinder:
         labels: LabelSet,
         known: Sequence[float] | None,
         columns: Int[np.ndarray, " chosen"] | None = None,
+        trim: float = 0.0,
     ) -> None:
-        self._settings = settings
+        self._settings, self._trim = settings, trim
         self._columns = settings.columns(labels) if columns is None else columns
         self._names = [labels.names[column] for column in self._columns.tolist()]
         self._thresholds = label_thresholds(settings.threshold, known, labels)[self._columns]
@@ -199,6 +213,8 @@ class EventFinder:
         self._onsets = np.zeros(len(self._names))
         self._offsets = np.zeros(len(self._names))
         self._best = np.full(len(self._names), -np.inf)  # best score of the current run; -inf: no run
+        self._has_start = np.zeros(len(self._names), bool)  # a window before the current run scores lower
+        self._is_first_cell = True
         self._unjoined: dict[int, _Span] = {}  # a later run may join it
         self._unpadded: dict[int, _Span] = {}  # the padding of a later event may touch its own
         self._due = np.full(len(self._names), np.inf)  # after this onset of a next run, one of the two is final
@@ -206,10 +222,13 @@ class EventFinder:
 
     @property
     def sounding(self) -> list[Event]:
-        """Events that have not ended, with their times and scores so far: without padding, of any duration."""
+        """Events that have not ended, of any duration, as they would be if they ended now, without padding.
+
+        As an event grows, its onset becomes later, by at most `trim`.
+        """
         found = []
         for i in np.flatnonzero(self._best >= self._thresholds).tolist():
-            span = self._run(i)
+            span = self._run(i, has_end=True)
             if (earlier := self._unjoined.get(i)) is not None:
                 span = _Span(earlier.onset, span.offset, max(earlier.score, span.score))
             found.append((i, Event(self._names[i], span.onset, span.offset, span.score)))
@@ -220,16 +239,18 @@ class EventFinder:
         chosen = scores[self._columns]
         held = chosen >= self._release
         running = self._best > -np.inf
+        has_start, self._is_first_cell = not self._is_first_cell, False
         if not (self._unjoined or self._unpadded or self._hours or (held | running).any()):
             return []  # as in most rows
+        final: list[tuple[int, Event]] = []
         for i in np.flatnonzero(running & ~held).tolist():
-            self._end_run(i)
+            final += self._end_run(i, has_end=True)
         started = held & ~running
         self._onsets[started] = self._offsets[started] = onset
+        self._has_start[started] = has_start
         self._best[held] = np.maximum(self._best[held], chosen[held])
         # the next run of a label begins behind this cell, which is longer than the slack, unless it runs already
-        earliest = np.where(held, self._onsets, onset + 2 * _SLACK)
-        final: list[tuple[int, Event]] = []
+        earliest = np.where(held, self._onsets + self._cut() * self._has_start, onset + 2 * _SLACK)
         for i in np.flatnonzero(self._due < earliest).tolist():
             final += self._settle(i, float(earliest[i]))
         return self._ranked(final, onset)
@@ -240,27 +261,37 @@ class EventFinder:
 
     def finish(self, duration: float) -> list[Event]:
         """The remaining events of a recording of `duration` seconds; the last cell must have ended."""
-        for i in np.flatnonzero(self._best > -np.inf).tolist():
-            self._end_run(i)
         final: list[tuple[int, Event]] = []
+        for i in np.flatnonzero(self._best > -np.inf).tolist():
+            final += self._end_run(i, has_end=False)
         for i in sorted({*self._unjoined, *self._unpadded}):
             final += self._settle(i, np.inf, duration)
         return self._ranked(final, np.inf)
 
-    def _run(self, i: int) -> _Span:
-        return _Span(float(self._onsets[i]), float(self._offsets[i]), float(self._best[i]))
+    def _cut(self) -> Float[np.ndarray, " label"]:
+        """Seconds by which runs that end now are shorter than their cells, at each end that has one."""
+        cut: np.ndarray = np.minimum(self._trim, _LARGEST_CUT * (self._offsets - self._onsets))
+        return cut
 
-    def _end_run(self, i: int) -> None:
-        """Ends the run of a label: it is an event, joins the one before, or is dropped."""
-        run = self._run(i)
+    def _run(self, i: int, *, has_end: bool) -> _Span:
+        """The event of a run that ends now; `has_end`: a window after it scores lower."""
+        cut = float(self._cut()[i])
+        onset, offset = float(self._onsets[i]), float(self._offsets[i])
+        return _Span(onset + cut * bool(self._has_start[i]), offset - cut * has_end, float(self._best[i]))
+
+    def _end_run(self, i: int, *, has_end: bool) -> list[tuple[int, Event]]:
+        """Ends the run of a label: it is an event, joins the one before, or is dropped; returns an event before it."""
+        run = self._run(i, has_end=has_end)
         self._best[i] = -np.inf
         if run.score < self._thresholds[i]:
-            return
-        if i in self._unjoined:  # `_settle` has removed it where the gap is longer
+            return []
+        final = self._settle(i, run.onset) if run.onset > self._due[i] else []
+        if i in self._unjoined:
             self._unjoined[i].join(run)
         else:
             self._unjoined[i] = run
         self._due[i] = self._joined_until(run)
+        return final
 
     def _joined_until(self, span: _Span) -> float:
         return span.offset + self._settings.max_gap + _SLACK
@@ -322,6 +353,7 @@ def find_events(
     settings: EventSettings,
     labels: LabelSet,
     known: Sequence[float] | None,
+    trim: float = 0.0,
 ) -> list[Event]:
     """Events of a whole recording by onset: those that `EventFinder` returns for its rows.
 
@@ -332,6 +364,7 @@ def find_events(
         settings: Rules of the events.
         labels: Labels of the scores.
         known: The checkpoint's thresholds.
+        trim: Seconds cut off each end of the cells (`trim_of`).
 
     Raises:
         ConfigError: A threshold is invalid.
@@ -341,7 +374,7 @@ def find_events(
     thresholds = label_thresholds(settings.threshold, known, labels)
     # most labels never reach their threshold; without them a row is cheap
     reached: Bool[np.ndarray, " label"] = np.any(scores >= thresholds, axis=0)
-    finder = EventFinder(settings, labels, known, columns[reached[columns]])
+    finder = EventFinder(settings, labels, known, columns[reached[columns]], trim)
     events: list[Event] = []
     for onset, offset, row in zip(cells[0].tolist(), cells[1].tolist(), scores, strict=True):
         events += finder.begin_cell(onset, row)

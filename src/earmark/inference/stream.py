@@ -11,7 +11,7 @@ from earmark.audio.recording import Audio, samples_to_seconds
 from earmark.audio.resampling import StreamResampler
 from earmark.errors import AudioError, ConfigError
 from earmark.inference.engine import ChunkedEncoder, Engine, WindowedEncoder
-from earmark.inference.events import Event, EventFinder, EventSettings, Threshold
+from earmark.inference.events import Event, EventFinder, EventSettings, Threshold, trim_of
 from earmark.inference.windows import SlidingWindows, seconds_per_segment, sigmoid
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ class Stream:
             )
         n_step = 1 if step is None else int(step / seconds + 1e-9)
         self._encoder = WindowedEncoder(engine) if engine.halo is None else ChunkedEncoder(engine, n_step)
-        self._finder = EventFinder(settings.replaced(threshold, release), engine.labels, engine.thresholds)
+        settings = settings.replaced(threshold, release)
+        self.trim = trim_of(window, hop)
+        """Seconds that are cut off each end of an event's cells (`trim_of`)."""
+        self._finder = EventFinder(settings, engine.labels, engine.thresholds, trim=self.trim)
         self._held: list[np.ndarray] = []  # (channel, sample) each; too few for the next segments
         self._n_pushed = 0
         self._n_needed = self._samples_needed()
@@ -90,9 +93,10 @@ class Stream:
 
     @property
     def sounding(self) -> list[Event]:
-        """Events that have not ended, with their times and scores so far: without padding, of any duration.
+        """Events that have not ended, of any duration, as they would be if they ended now, without padding.
 
-        `push` returns an event when no later sound can change it.
+        As an event grows, its onset becomes later, by at most `trim`. `push` returns an event when no later sound can
+        change it.
         """
         return self._finder.sounding
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from earmark.inference.events import Event, EventSettings, Threshold, find_events
+from earmark.inference.events import Event, EventSettings, Threshold, find_events, trim_of
 from earmark.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Timeline:
         """
         settings = settings.replaced(threshold, release)
         labels = LabelSet(self.labels, self.ids)
-        return find_events(self.cells(), self.scores, self.duration, settings, labels, self.thresholds)
+        trim = trim_of(self.window, self.hop)
+        return find_events(self.cells(), self.scores, self.duration, settings, labels, self.thresholds, trim)
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Onsets and offsets (s) of the windows' cells, each (window,).

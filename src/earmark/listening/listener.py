@@ -53,7 +53,10 @@ class Message:
     """A line about the sound. Times are seconds since the listening began, gaps included."""
 
     type: Literal["started", "began", "event", "lost", "gap", "finished"]
-    """`began` is provisional: the event may still grow; `event` is final. `lost` begins a gap, `gap` ends it."""
+    """`began` is provisional: the event may still grow, and its onset may become later. `event` is final.
+
+    `lost` begins a gap, `gap` ends it.
+    """
     onset: float
     offset: float | None = None
     label: str | None = None
@@ -221,7 +224,8 @@ class _Piece:
         self._stream, self._events, self._clips = stream, events, clips
         self._base = 0.0
         self._start: datetime | None = None
-        self._sound = None if clips is None else RecentSound(sample_rate, clips.seconds(stream.latency + events.delay))
+        delay = stream.latency + stream.trim + events.delay
+        self._sound = None if clips is None else RecentSound(sample_rate, clips.seconds(delay))
         self._row: np.ndarray | None = None
         self.sounding: set[str] = set()
         """Labels of the events that have begun and still last."""
@@ -256,7 +260,7 @@ class _Piece:
             yield from self._ended(event)
         for event in sounding:
             began = self._began.setdefault(event.label, [])
-            if event.onset not in began:
+            if not any(self._is_in(onset, event) for onset in began):
                 began.append(event.onset)
                 yield self._of(event, "began")
             if self._clips is not None and event.offset - event.onset >= self._clips.longest_clip:
@@ -275,21 +279,25 @@ class _Piece:
 
     def _ended(self, event: Event) -> Iterator[Message]:
         began = self._began.pop(event.label, [])
-        if not any(event.onset <= onset <= event.offset for onset in began):
+        if not any(self._is_in(onset, event) for onset in began):
             yield self._of(event, "began")  # it was over before the next window
         self._began[event.label] = [onset for onset in began if onset > event.offset]
         saved = self._saved.get(event.label)
-        if saved is not None and event.onset <= saved[0] <= event.offset:
+        if saved is not None and self._is_in(saved[0], event):
             del self._saved[event.label]
             clip = saved[1]
         else:
             clip = self._save(event)
         yield replace(self._of(event, "event"), clip=clip)
 
+    def _is_in(self, onset: float, event: Event) -> bool:
+        """Whether an onset from before the event ended is of this event: onsets become later, by at most `trim`."""
+        return event.onset - self._stream.trim - _SLACK <= onset <= event.offset
+
     def _save_early(self, event: Event) -> None:
         """Saves the first part of a long event before its sound is forgotten."""
         saved = self._saved.get(event.label)
-        if saved is None or saved[0] != event.onset:
+        if saved is None or not self._is_in(saved[0], event):
             self._saved[event.label] = event.onset, self._save(event)
 
     def _save(self, event: Event) -> str | None:
