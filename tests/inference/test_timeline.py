@@ -27,10 +27,17 @@ def test_neighbouring_windows_are_one_event() -> None:
 
 def test_overlapping_windows_share_the_time_between_their_middles() -> None:
     # middles at 1, 1.5, 2, 2.5 and, of the windows cut at 3.5 s, 2.75, 3, 3.25
-    timeline = timeline_of([0, 0.9, 0, 0.9, 0.9, 0, 0], window=2.0, hop=0.5, duration=3.5)
-    assert [(e.onset, e.offset) for e in timeline.events()] == [(1.25, 1.75), (2.25, 2.875)]
-    ends = timeline_of([0.9, 0, 0, 0, 0, 0, 0.9], window=2.0, hop=0.5, duration=3.5)
-    assert [(e.onset, e.offset) for e in ends.events()] == [(0.0, 1.25), (3.125, 3.5)]
+    onsets, offsets = timeline_of([0.0] * 7, window=2.0, hop=0.5, duration=3.5).cells()
+    assert onsets.tolist() == [0.0, 1.25, 1.75, 2.25, 2.625, 2.875, 3.125]
+    assert offsets.tolist() == [*onsets[1:].tolist(), 3.5]
+
+
+def test_an_event_is_shorter_than_its_cells_at_each_end() -> None:
+    # by half the overlap, 0.25 s; by a quarter of a short event; not at the ends of the recording
+    timeline = timeline_of([0, 0.9, 0, 0.9, 0.9, 0.9, 0, 0], window=1.0, hop=0.5, duration=4.5)
+    assert [(e.onset, e.offset) for e in timeline.events()] == [(0.875, 1.125), (2.0, 3.0)]
+    ends = timeline_of([0.9, 0.9, 0.9, 0, 0, 0.9, 0.9, 0.9], window=1.0, hop=0.5, duration=4.5)
+    assert [(e.onset, e.offset) for e in ends.events()] == [(0.0, 1.5), (3.0, 4.5)]
 
 
 def test_events_never_cover_gaps_between_windows() -> None:
