@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -11,8 +12,13 @@ from earmark.inference.timeline import CONTEXT_SHARE, HOP, WINDOW, Timeline
 from earmark.inference.windows import SlidingWindows, sigmoid
 from experiments.scenes import LABELS, Scene, Scenes, known_logits
 
-CELL = 0.1
+CELL: Final = 0.1
 """Seconds of a cell of the F1 over cells."""
+NOT_TRIMMED: Final = (
+    "were measured before [events became shorter than their windows]"
+    "(../docs/decisions/0101-events-end-with-the-sound.md)"
+)
+"""What pages say about older figures of events."""
 
 
 @dataclass(frozen=True)

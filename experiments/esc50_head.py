@@ -21,7 +21,7 @@ from earmark import hub
 from earmark.data import open_data
 from earmark.evaluation.report import evaluate
 from earmark.storage.json_files import write_json
-from experiments.decoders import measure_defaults
+from experiments.decoders import NOT_TRIMMED, measure_defaults
 from experiments.degraded import measures
 from experiments.event_decoder import SHORT
 from experiments.free_audio import NOTHING, Recording, false_tags, nothing_rows, read_index, write_clips
@@ -233,7 +233,9 @@ def page(found: Mapping[str, Any]) -> str:
         text += f"| {variant} | {' | '.join(map(spread, values))} |\n"
     text += "\nSparse and dense: mAP on 300 soundscapes of fold 5 each.\n\n## Events\n\nBy the defaults of "
     text += "`earmark timeline`, on 150 soundscapes of 10 s with one or two events of fold 5; errors in seconds, as in "
-    text += "[decoder of events](event-decoder.md).\n\n"
+    text += "[decoder of events](event-decoder.md)."
+    text += "" if all(row["events"].get("is_trimmed") for row in rows) else f" These events {NOT_TRIMMED}."
+    text += "\n\n"
     text += "| | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
     text += "|---|---|---|---|---|---|---|\n"
     for variant in dict.fromkeys(row["variant"] for row in rows):

@@ -19,6 +19,7 @@ from cyclopts import CycloptsError
 from earmark.data import open_data
 from earmark.errors import ConfigError
 from earmark.storage.json_files import write_json
+from experiments.decoders import NOT_TRIMMED
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps, spread
 from experiments.free_audio import NOTHING, Recording, read_index, write_clips
 from experiments.scenes import mix, path_of, soundscape_rows
@@ -259,11 +260,15 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
     text += '"events found" has one count for each seed.\n\n'
     text += "| network | head | F1 of 0.1 s cells | event F1 | onset error | offset error | events found | true |\n"
     text += "|---|---|---|---|---|---|---|---|\n"
+    is_old = False
     for (name, variant), own in rows.items():
-        events = [row["events"] for row in own]
+        events = [row["events"] for row in own if row["events"].get("is_trimmed")] or [row["events"] for row in own]
+        mark = "" if events[0].get("is_trimmed") else " *"
+        is_old |= bool(mark)
         cells = [spread([one[key] for one in events]) for key in ("F1", "event_F1", "onset", "offset")]
         n_found = "; ".join(str(one["n_detected"]) for one in events)
-        text += f"| {NAMES[name]} | {variant} | {' | '.join(cells)} | {n_found} | {events[0]['n_events']} |\n"
+        text += f"| {NAMES[name]}{mark} | {variant} | {' | '.join(cells)} | {n_found} | {events[0]['n_events']} |\n"
+    text += f"\n\\* These events {NOT_TRIMMED}. Those networks are not kept.\n" if is_old else ""
     shown = {key: [row["degraded"] for row in own] for key, own in rows.items() if "degraded" in own[0]}
     text += "\n## Top-1 on degraded clips of fold 5\n\n"
     text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
@@ -302,6 +307,9 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
             "and calibrated, it is [three-folds.safetensors](esc50-student/three-folds.safetensors) (CC BY-NC 3.0), "
         )
         text += "for repeating figures.\n"
+    if longer := next((own["networks"]["longer"] for own in runs if "longer" in own["networks"]), None):
+        text += f"- {NAMES['longer']}: {longer['clips seen by the model']:,} more than the network above, with "
+        text += f"{N_VARIANTS['longer']} variants of each clip. It started from three-folds.safetensors.\n"
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "

@@ -23,7 +23,7 @@ from earmark.inference.windows import sigmoid
 from earmark.labels import LabelSet
 from earmark.storage.files import sha256_of
 from earmark.storage.json_files import json_value, write_json
-from experiments.decoders import measure_defaults
+from experiments.decoders import NOT_TRIMMED, measure_defaults
 from experiments.degraded import DEGRADATIONS, degrade
 from experiments.esc50_head import SOUNDSCAPES
 from experiments.esc50_model import cold_start
@@ -160,7 +160,7 @@ def page(found: Mapping[str, Any]) -> str:
     for kind in NOTHING:
         rows[f"false tags a recording, {kind}"] = [_shown((row["false_tags"] or {}).get(kind), ".2f") for row in own]
     for name, key in (("F1 of 0.1 s cells", "F1"), ("event F1", "event_F1"), ("onset error, s", "onset")):
-        rows[f"events: {name}"] = [_shown(row["events"].get(key), ".3f") for row in own]
+        rows[f"events: {name}"] = [_shown(row["events"].get(key), ".3f") + _mark(row["events"]) for row in own]
     n_events = own[0]["events"]["n_events"]
     rows[f"events: found, of {n_events}"] = [f"{row['events']['n_detected']:.0f}" for row in own]
     rows["other projects: first tag right, mean over labels"] = [_shown(row["strangers"]["mean"], ".3f") for row in own]
@@ -168,7 +168,14 @@ def page(found: Mapping[str, Any]) -> str:
     rows["size of the file, MB"] = [f"{row['n_bytes'] / 1e6:.1f}" for row in own]
     rows["cold start, s"] = [f"{row['cold_start']:.1f}" for row in own]
     rows["commit"] = [row["commit"] for row in own]
-    return text + "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows.items())
+    text += "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows.items())
+    is_old = any(_mark(row["events"]) for row in own)
+    return text + (f"\n\\* These figures {NOT_TRIMMED}.\n" if is_old else "")
+
+
+def _mark(events: Mapping[str, Any]) -> str:
+    """The mark of older figures of events."""
+    return "" if events.get("is_trimmed") else " *"
 
 
 def _shown(value: float | None, form: str) -> str:
