@@ -16,7 +16,8 @@ from experiments.free_audio import Recording
 def row(variant: str, top1: float) -> dict[str, object]:
     false_tags = {"speech": {"n": 3, "tags": 1.5}, "music": {"n": 4, "tags": 0.25}}
     values = {"mAP": 0.6, "precision": 0.7, "recall": 0.8, "sparse5": 0.3, "dense5": 0.4, "false_tags": false_tags}
-    values["events"] = {"F1": 0.2, "event_F1": 0.1, "onset": 0.3, "offset": 0.4, "n_detected": 50, "n_events": 60}
+    events = {"F1": 0.2, "event_F1": 0.1, "onset": 0.3, "offset": 0.4, "n_detected": 50, "n_events": 60}
+    values["events"] = {**events, "is_trimmed": True}
     found = {"variant": variant, "top1": top1, **values}
     if variant != THRESHOLDS:
         found["degraded"] = {name: {"top1": top1 / 2} for name in DEGRADATIONS}
@@ -39,11 +40,24 @@ def test_the_page_shows_each_network_with_and_without_a_head_that_was_trained_fu
     assert f"| trained further with a teacher | {AS_TRAINED} | {shown} |" in text
     assert f"| the teacher | {THRESHOLDS} | 0.200 | 0.100 | 0.300 | 0.400 | 50 | 60 |" in text
     assert (
-        "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 | 0.300 | 0.265 |" in text
+        "| telephone | 0.250 | 0.300 | 0.255 | 0.300 | 0.260 | 0.300 | 0.265 | 0.300 | 0.270 |" in text
         and "All figures are of one seed." in text
     )
     assert "1,769 freely licensed recordings" in text and "came from a (CC0), b (CC BY 3.0).\n" in text
-    assert text.endswith("seed 0, with a teacher from the start 0123456789; seed 0, the teacher 0123456789.\n")
+    assert text.endswith("the start, trained further 0123456789; seed 0, the teacher 0123456789.\n")
+
+
+def test_events_from_before_the_trimming_are_marked_unless_a_seed_has_newer_ones() -> None:
+    runs = [one_run(0, 0.5), one_run(1, 0.5)]
+    assert " *" not in page(runs)
+    for row in runs[0]["networks"]["before"]["rows"]:
+        row["events"] |= {"F1": 0.9, "is_trimmed": False}
+    text = page(runs)
+    assert f"| recipe esc50 | {AS_TRAINED} | 0.200 | 0.100 |" in text and "before [events became" not in text
+    for row in runs[1]["networks"]["before"]["rows"]:
+        del row["events"]["is_trimmed"]
+    text = page(runs)
+    assert f"| recipe esc50 * | {AS_TRAINED} | 0.550 (0.200 to 0.900) |" in text and "before [events became" in text
 
 
 def test_the_page_shows_the_spread_of_several_seeds() -> None:
@@ -82,7 +96,7 @@ def test_one_argument_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.Capture
 
 def test_an_unknown_network_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["esc50-student", "--only", "pupil"]) == 2
-    assert "one of before, student, taught, teacher, shipped was expected" in capfd.readouterr().err
+    assert "one of before, student, taught, longer, teacher, shipped was expected" in capfd.readouterr().err
 
 
 def test_only_shipped_needs_the_flag_shipped(capfd: pytest.CaptureFixture[str]) -> None:

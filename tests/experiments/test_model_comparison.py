@@ -91,6 +91,7 @@ def figures(top1: float, false_tags: dict[str, float] | None) -> dict[str, objec
         "sparse5": 0.3,
         "dense5": 0.4,
     }
+    events["is_trimmed"] = True
     return {**found, "false_tags": false_tags, "events": events, "strangers": {"mean": 0.7, "all": 0.75}}
 
 
@@ -102,6 +103,8 @@ def test_the_page_has_a_column_for_each_model() -> None:
     assert "| commit | 0123456789 | 0123456789 |" in text
     # no event was found at the right place
     assert "| events: onset error, s | - | - |" in text
+    del models["mn04"]["events"]["is_trimmed"]
+    assert "| events: F1 of 0.1 s cells | 0.400 | 0.400 * |" in page(models)
 
 
 def test_a_folder_alone_is_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
