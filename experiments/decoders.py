@@ -18,7 +18,7 @@ NOT_TRIMMED: Final = (
     "were measured before [events became shorter than their windows]"
     "(../docs/decisions/0101-events-end-with-the-sound.md)"
 )
-"""What pages say about older figures of events."""
+"""The end of a sentence about figures of events that were not measured again."""
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,7 @@ def esc50_student(
     _check_flags(only, ship, shipped)
     if bank is not None and audio is not None and teacher is not None and model is not None and work is not None:
         work.mkdir(parents=True, exist_ok=True)
-        own = {name: path for name, path in (("shipped", shipped), ("taught", taught)) if path is not None}
-        check_inputs(work, teacher=teacher, model=model, **own)
+        check_inputs(work, teacher=teacher, model=model, shipped=shipped, taught=taught)
         steps = _Steps(
             bank.resolve(),
             read_index(audio.resolve()),

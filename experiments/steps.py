@@ -50,19 +50,19 @@ def resume(run_folder: Path) -> list[str]:
     return ["--resume"] if (run_folder / "run.json").exists() else []
 
 
-def check_inputs(work: Path, **files: Path) -> None:
+def check_inputs(work: Path, **files: Path | None) -> None:
     """Checks that a folder's steps were begun with the same files; their hashes are kept there.
 
     Args:
         work: The folder.
-        files: The files by name; one that is missing so far is checked once it is there.
+        files: The files by name, or None; one that is missing so far is checked once it is there.
 
     Raises:
         ConfigError: Earlier steps took other files.
     """
     kept = work / "inputs.json"
     before = json.loads(kept.read_text()) if kept.exists() else {}
-    now = {name: sha256_of(path) for name, path in files.items() if path.exists()}
+    now = {name: sha256_of(path) for name, path in files.items() if path is not None and path.exists()}
     if changed := [name for name, digest in now.items() if before.get(name, digest) != digest]:
         raise ConfigError(f"{work}: other files were expected for {', '.join(changed)}; take another folder", "work")
     write_json(kept, {**before, **now})
