@@ -264,3 +264,23 @@ def test_a_sound_that_lasts_is_sounding_until_it_ends() -> None:
     finder.end_cell(3.0)
     assert finder.sounding == [Event("a", 0.0, 3.0, 0.9)]  # joined with the one before
     assert finder.finish(3.0) == [Event("a", 0.0, 3.0, 0.9)]
+
+
+@given(st.lists(VALUES, min_size=1, max_size=40), RULES, st.sampled_from([(1.0, 1.0), (0.8, 0.4), (2.0, 0.2)]))
+def test_an_event_sounds_from_one_start_until_it_ends(
+    scores: list[float], given_rules: dict[str, Any], sizes: tuple[float, float]
+) -> None:
+    rules = EventSettings(**{**given_rules, "labels": ("a",), "pad": 0.0, "per_hour": None})
+    (window, hop), rows = sizes, np.array(scores)[:, None].repeat(2, axis=1)
+    timeline = Timeline(np.arange(len(rows)) * hop, rows, AB.names, window, hop, hop * len(rows))
+    trim = trim_of(window, hop)
+    finder, starts, ended = EventFinder(rules, AB, None, trim=trim), [], []
+    for onset, offset, row in zip(*timeline.cells(), timeline.scores, strict=True):
+        ended += finder.begin_cell(float(onset), row)
+        starts += [event.onset for event in finder.sounding if event.onset not in starts]
+        finder.end_cell(float(offset))
+    ended += finder.finish(timeline.duration)
+    owners = [next((event for event in ended if start < event.offset), None) for start in starts]
+    for start, event in zip(starts, owners, strict=True):
+        assert event is not None and event.onset - trim - 1e-6 <= start <= event.onset
+    assert len(set(owners)) == len(starts)

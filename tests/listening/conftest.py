@@ -69,11 +69,12 @@ def tagger(mean_engine: Any) -> Tagger:
 
 @pytest.fixture
 def listening(tagger: Tagger) -> Callable[..., Listener]:
-    """A listener of a player, with rows of 0.4 s and short waits."""
+    """A listener of a player, with rows of 0.4 s or of other `sizes`, and short waits."""
 
     def made(player: Player, settings: EventSettings = EventSettings(), **options: Any) -> Listener:  # noqa: B008
         retries = options.pop("retries", None)
-        config = ListenConfig(window=0.4, hop=0.4, retries=retries, longest_wait=0.01)
+        window, hop = options.pop("sizes", (0.4, 0.4))
+        config = ListenConfig(window=window, hop=hop, context=0.0, retries=retries, longest_wait=0.01)
         return Listener(player.open, tagger, settings, config, clock=player.clock, **options)
 
     return made

@@ -32,8 +32,15 @@ def events(messages: list[Message]) -> list[tuple[str, float, float, float]]:
     return sorted((str(label), *(round(float(value), 6) for value in rest)) for label, *rest in found)
 
 
-def offline(tagger: Tagger, waveform: np.ndarray, rules: EventSettings, base: float = 0.0) -> list[Any]:
-    found = tagger.timeline(Audio(waveform, RATE), window=0.4, hop=0.4).events(settings=rules)
+def offline(
+    tagger: Tagger,
+    waveform: np.ndarray,
+    rules: EventSettings,
+    base: float = 0.0,
+    sizes: tuple[float, float] = (0.4, 0.4),
+) -> list[Any]:
+    timeline = tagger.timeline(Audio(waveform, RATE), window=sizes[0], hop=sizes[1], context=0.0)
+    found = timeline.events(settings=rules)
     return [(e.label, round(base + e.onset, 6), round(base + e.offset, 6), round(e.score, 6)) for e in found]
 
 
@@ -51,6 +58,19 @@ def test_events_are_those_of_the_recording_and_begin_before_they_end(levels, tag
             assert any(message.onset <= m.onset <= message.offset for m in before)
     n_began = sum(message.type == "began" for message in messages)
     assert n_began < 2 * len(events(messages)), "each begins about once"
+
+
+@pytest.mark.parametrize("sizes", [(0.4, 0.4), (0.8, 0.4), (2.0, 0.4)])
+@pytest.mark.parametrize("max_gap", [0.0, 0.7])
+def test_each_event_begins_once(levels, tagger, listening, sizes, max_gap):
+    waveform, rules = random_sound(levels, 60, seed=5), EventSettings(max_gap=max_gap, min_duration=0.3)
+    messages = list(listening(Player(waveform), rules, sizes=sizes).messages(Event()))
+    assert events(messages) == sorted(offline(tagger, waveform, rules, sizes=sizes)) and len(events(messages)) > 5
+    for label in {message.label for message in messages if message.label}:
+        own = [message for message in messages if message.label == label]
+        assert [message.type for message in own] == ["began", "event"] * (len(own) // 2)
+        for began, event in zip(own[::2], own[1::2], strict=True):
+            assert event.onset - (sizes[0] - sizes[1]) / 2 - 1e-6 <= began.onset < event.offset
 
 
 def test_a_lost_source_is_opened_again_and_times_count_the_gap(levels, tagger, listening):

@@ -171,6 +171,8 @@ def trim_of(window: float, hop: float) -> float:
 class _Span:
     """An event that may still change; times without padding."""
 
+    start: float
+    """Start of its first cell."""
     onset: float
     offset: float
     score: float
@@ -222,16 +224,20 @@ class EventFinder:
 
     @property
     def sounding(self) -> list[Event]:
-        """Events that have not ended, of any duration, as they would be if they ended now, without padding.
+        """Events that have not ended and last at least `min_duration` if they end now, without padding.
 
-        As an event grows, its onset becomes later, by at most `trim`.
+        The onset of such an event is the start of its first cell, which never moves; when it has ended, it begins up to
+        `trim` later.
         """
         found = []
         for i in np.flatnonzero(self._best >= self._thresholds).tolist():
-            span = self._run(i, has_end=True)
-            if (earlier := self._unjoined.get(i)) is not None:
-                span = _Span(earlier.onset, span.offset, max(earlier.score, span.score))
-            found.append((i, Event(self._names[i], span.onset, span.offset, span.score)))
+            span, earlier = self._run(i, has_end=True), self._unjoined.get(i)
+            # the cut of a run may still grow, and then its gap to the event before
+            latest = float(self._onsets[i]) + self._trim * bool(self._has_start[i])
+            if earlier is not None and (latest <= self._due[i] or self._is_long(earlier)):
+                span = _Span(earlier.start, earlier.onset, span.offset, max(earlier.score, span.score))
+            if self._is_long(span):
+                found.append((i, Event(self._names[i], span.start, span.offset, span.score)))
         return _by_onset(found)
 
     def begin_cell(self, onset: float, scores: Float[np.ndarray, " label"]) -> list[Event]:
@@ -276,8 +282,8 @@ class EventFinder:
     def _run(self, i: int, *, has_end: bool) -> _Span:
         """The event of a run that ends now; `has_end`: a window after it scores lower."""
         cut = float(self._cut()[i])
-        onset, offset = float(self._onsets[i]), float(self._offsets[i])
-        return _Span(onset + cut * bool(self._has_start[i]), offset - cut * has_end, float(self._best[i]))
+        start, offset = float(self._onsets[i]), float(self._offsets[i])
+        return _Span(start, start + cut * bool(self._has_start[i]), offset - cut * has_end, float(self._best[i]))
 
     def _end_run(self, i: int, *, has_end: bool) -> list[tuple[int, Event]]:
         """Ends the run of a label: it is an event, joins the one before, or is dropped; returns an event before it."""
@@ -293,6 +299,9 @@ class EventFinder:
         self._due[i] = self._joined_until(run)
         return final
 
+    def _is_long(self, span: _Span) -> bool:
+        return span.offset - span.onset >= self._settings.min_duration - _SLACK
+
     def _joined_until(self, span: _Span) -> float:
         return span.offset + self._settings.max_gap + _SLACK
 
@@ -303,7 +312,7 @@ class EventFinder:
         """Events of a label that are final because its next run begins at `earliest`, after `_due`, or later."""
         final = []
         span = self._unjoined.pop(i, None)
-        if span is not None and span.offset - span.onset >= self._settings.min_duration - _SLACK:
+        if span is not None and self._is_long(span):
             earlier = self._unpadded.get(i)
             if earlier is not None and span.onset <= self._touched_until(earlier):
                 earlier.join(span)

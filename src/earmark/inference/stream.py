@@ -93,10 +93,10 @@ class Stream:
 
     @property
     def sounding(self) -> list[Event]:
-        """Events that have not ended, of any duration, as they would be if they ended now, without padding.
+        """Events that have not ended and last at least `min_duration` if they end now, without padding.
 
-        As an event grows, its onset becomes later, by at most `trim`. `push` returns an event when no later sound can
-        change it.
+        The onset of such an event is the start of the cell of its first window; when it has ended, it begins up to
+        `trim` later. `push` returns an event when no later sound can change it.
         """
         return self._finder.sounding
 

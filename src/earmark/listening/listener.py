@@ -254,13 +254,13 @@ class _Piece:
         if self._stream.scores is self._row:  # no new window
             return
         self._row = self._stream.scores
-        sounding = [e for e in self._stream.sounding if e.offset - e.onset >= self._events.min_duration - _SLACK]
+        sounding = self._stream.sounding
         self.sounding = {event.label for event in sounding}
         for event in final:
             yield from self._ended(event)
         for event in sounding:
             began = self._began.setdefault(event.label, [])
-            if not any(self._is_in(onset, event) for onset in began):
+            if event.onset not in began:
                 began.append(event.onset)
                 yield self._of(event, "began")
             if self._clips is not None and event.offset - event.onset >= self._clips.longest_clip:
@@ -278,26 +278,24 @@ class _Piece:
         return Message(kind, self._base + event.onset, offset, event.label, event.score)
 
     def _ended(self, event: Event) -> Iterator[Message]:
+        # the end without padding: it lies behind the first cell of this event, and before that of the next
+        end = event.offset if event.offset > self.duration - _SLACK else event.offset - self._events.pad + _SLACK
         began = self._began.pop(event.label, [])
-        if not any(self._is_in(onset, event) for onset in began):
+        if not any(onset < end for onset in began):
             yield self._of(event, "began")  # it was over before the next window
-        self._began[event.label] = [onset for onset in began if onset > event.offset]
+        self._began[event.label] = [onset for onset in began if onset >= end]
         saved = self._saved.get(event.label)
-        if saved is not None and self._is_in(saved[0], event):
+        if saved is not None and saved[0] < end:
             del self._saved[event.label]
             clip = saved[1]
         else:
             clip = self._save(event)
         yield replace(self._of(event, "event"), clip=clip)
 
-    def _is_in(self, onset: float, event: Event) -> bool:
-        """Whether an onset from before the event ended is of this event: onsets become later, by at most `trim`."""
-        return event.onset - self._stream.trim - _SLACK <= onset <= event.offset
-
     def _save_early(self, event: Event) -> None:
         """Saves the first part of a long event before its sound is forgotten."""
         saved = self._saved.get(event.label)
-        if saved is None or not self._is_in(saved[0], event):
+        if saved is None or saved[0] != event.onset:
             self._saved[event.label] = event.onset, self._save(event)
 
     def _save(self, event: Event) -> str | None:
