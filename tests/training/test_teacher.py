@@ -81,22 +81,25 @@ def test_the_student_has_the_teachers_labels(models):
     assert {clip.labels for clip in for_student(tones(), teacher(models, "two"))} == {()}
     kept = for_student(tones(), teacher(models, "two", label_weight=0.5))
     assert kept.labels.names == ("high", "mid", "low") and [c.labels for c in kept] == [c.labels for c in tones()]
+    bare = replace(tones(), clips=(replace(tones()[0], labels=()), replace(tones()[1], labels=(), known=("low",))))
+    student = for_student(bare, teacher(models, "two", label_weight=0.5))
+    assert [clip.known for clip in student] == [(), ("low",)], "nothing is known of a clip without labels"
+    assert for_student(bare, teacher(models, "two", label_weight=0.5), True)[0].known is None
     with pytest.raises(DataError, match=r"the teacher \(2 labels\) lacks 3 labels.*label_weight=0"):
         for_student(tones(), teacher(models, "other", label_weight=0.5))
 
 
 def test_true_labels_have_their_weight_where_there_are_any():
     truth, scores = np.array([[1, 0], [0, 0]], np.float32), np.array([[0.5, 0.5], [0.2, 0.9]], np.float32)
-    assert blended(truth, scores, 0.5, False) == pytest.approx(np.array([[0.75, 0.25], [0.2, 0.9]]))
-    assert blended(truth, scores, 0.5, True)[1] == pytest.approx([0.1, 0.45])
-    assert blended(truth, scores, 0.0, True) == pytest.approx(scores)
+    assert blended(truth, scores, 0.5) == pytest.approx(np.array([[0.75, 0.25], [0.1, 0.45]]))
+    assert blended(truth, scores, 0.0) == pytest.approx(scores)
     truth[0, 1] = np.nan
-    assert blended(truth, scores, 0.5, True)[0] == pytest.approx([0.75, 0.5]), "an unknown label is the teacher's"
+    assert blended(truth, scores, 0.5)[0] == pytest.approx([0.75, 0.5]), "an unknown label is the teacher's"
 
 
 def test_labels_are_drawn_by_the_soft_targets():
     scores = np.array([[0.9, 0.1, 0.6], [0.1, 0.2, 0.3], [0.0, 0.5, 0.0]], np.float32)
-    targets = SoftTargets(targets_of(tones(n_clips=3)), scores, 0.0, False)
+    targets = SoftTargets(targets_of(tones(n_clips=3)), scores, 0.0)
     assert [clips.tolist() for clips in targets.by_label()] == [[0], [2], [0]]
     assert targets.unlabelled().tolist() == [1] and len(targets) == 3
     assert positives(scores, LABELS).rows([0, 1, 2]).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
@@ -150,7 +153,7 @@ def test_a_live_teacher_scores_the_crops_of_the_step(models):
         Waveforms(data.clips, 16000), targets_of(data), [clip.id for clip in data], Plan(9, 9, 4, 0), "clips", 8000, 0
     )
     batch, taught = batches[0], teacher(models, "one", label_weight=0.25)
-    target = LiveTeacher(taught, 16000, False).target(batch)
+    target = LiveTeacher(taught, 16000).target(batch)
     net = network(0)
     with torch.inference_mode():
         scores = net(batch.features, batch.lengths).sigmoid()

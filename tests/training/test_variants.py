@@ -22,6 +22,14 @@ def sound(clip, rate=16000):
     return clip.load(rate).waveform
 
 
+class Quiet(Tone):
+    """A silent recording."""
+
+    def load(self, sample_rate):
+        audio = super().load(sample_rate)
+        return replace(audio, waveform=0 * audio.waveform)
+
+
 def test_without_variants_the_clips_stay():
     data = tones()
     assert with_variants(data, SMALL) is data
@@ -75,6 +83,21 @@ def test_a_label_of_a_mix_is_known_where_both_clips_know_it():
         frozenset((0, 2)): {"low", "high"},
         frozenset((1, 2)): {"mid", "high"},
     }
+
+
+def test_a_mix_with_a_clip_of_which_nothing_is_known_has_known_labels_alone():
+    clips = (tones()[0], replace(tones()[1], labels=(), known=()))
+    for clip in with_variants(replace(tones(), clips=clips), changed(mix_share=1.0, n_variants=8)):
+        if "#" in clip.id and clip.audio.added is not None:
+            assert clip.labels == clip.known == tones()[0].labels
+
+
+def test_a_mix_with_silence_is_the_clip_that_sounds():
+    clip = replace(tones()[0], audio=Tone(("low",), 0, 0.3))
+    silent = replace(clip, id="silent", audio=Quiet(("low",), 1, 0.3))
+    mixed = with_variants(replace(tones(), clips=(clip, silent)), changed(mix_share=1.0, n_variants=8))
+    sounds = [sound(one) for one in mixed if "#" in one.id and one.audio.added is not None]
+    assert len(sounds) > 3 and all(each == pytest.approx(sound(clip), abs=0.02) for each in sounds)
 
 
 def test_the_background_comes_from_unlabelled_clips_or_a_folder_or_is_noise(tmp_path):

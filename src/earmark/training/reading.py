@@ -115,7 +115,9 @@ def softened(
     bar: Progress,
     is_live: bool,
 ) -> Read:
-    """The same clips with the teacher's scores in their targets; validation clips without labels get its positives.
+    """The same clips with the teacher's scores in their targets.
+
+    If no validation clip has labels, the labels that the teacher scores `POSITIVE` or more count as true for them.
 
     Args:
         read: The clips with their true labels.
@@ -138,7 +140,7 @@ def softened(
         features, truth, ids = columns[place]
         rows = {clip.id: row for row, clip in enumerate(dataset)}
         scores = scores[[rows[name] for name in ids]]
-        weight, are_all = teacher.config.label_weight, config.allow_unlabelled
-        soft = SoftTargets(truth, scores, weight, are_all) if is_training else positives(scores, teacher.labels)
+        weight = teacher.config.label_weight
+        soft = SoftTargets(truth, scores, weight) if is_training else positives(scores, teacher.labels)
         columns[place] = features, soft, ids
     return read._replace(columns=columns)

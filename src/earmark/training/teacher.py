@@ -92,8 +92,14 @@ class Teacher:
         return {"models": names, "sha256": digests, "label_weight": self.config.label_weight}
 
 
-def for_student(data: Dataset, teacher: Teacher) -> Dataset:
+def for_student(data: Dataset, teacher: Teacher, are_all_labelled: bool = False) -> Dataset:
     """The clips with the teacher's label set, and with their own labels where these have a weight.
+
+    Args:
+        data: The clips.
+        teacher: The taggers.
+        are_all_labelled: Whether a clip without labels is an example of none of them; otherwise all its labels are
+            unknown.
 
     Raises:
         DataError: The clips' labels have a weight, and the teacher lacks some of them.
@@ -108,13 +114,15 @@ def for_student(data: Dataset, teacher: Teacher) -> Dataset:
                 "the labels no weight",
                 remedy={"label_weight": 0},
             )
-    clips = (_relabelled(clip, labels, is_kept) for clip in data)
+    clips = (_relabelled(clip, labels, is_kept, are_all_labelled) for clip in data)
     return Dataset(data.name, labels, tuple(clips))
 
 
-def _relabelled(clip: Clip, labels: LabelSet, is_kept: bool) -> Clip:
+def _relabelled(clip: Clip, labels: LabelSet, is_kept: bool, are_all_labelled: bool) -> Clip:
     if not is_kept:
         return replace(clip, labels=(), known=None)
+    if clip.is_unlabelled and not are_all_labelled:
+        return replace(clip, known=())
     names = tuple(labels.names[labels.index(label)] for label in clip.labels)
     known = None if clip.known is None else tuple(labels.names[labels.index(x)] for x in clip.known if x in labels)
     return replace(clip, labels=names, known=known)
@@ -174,7 +182,6 @@ def blended(
     truth: Float[np.ndarray, "clip label"],
     scores: Float[np.ndarray, "clip label"],
     label_weight: float,
-    are_all_labelled: bool,
 ) -> Float32[np.ndarray, "clip label"]:
     """`label_weight` of the true labels and the rest of the scores; where the truth is unknown, the scores alone.
 
@@ -182,12 +189,8 @@ def blended(
         truth: Multi-hot targets; nan is unknown.
         scores: The teacher's.
         label_weight: From 0 to 1.
-        are_all_labelled: Whether a clip without labels is an example of none of them; otherwise all are unknown.
     """
-    # a clip of which some labels are unknown has been looked at
-    labelled = (np.isnan(truth) | (truth > 0)).any(1, keepdims=True) | are_all_labelled
-    known = labelled & ~np.isnan(truth)
-    mixed: np.ndarray = np.where(known, label_weight * truth + (1 - label_weight) * scores, scores)
+    mixed: np.ndarray = np.where(np.isnan(truth), scores, label_weight * truth + (1 - label_weight) * scores)
     return mixed.astype(np.float32)
 
 
@@ -199,14 +202,11 @@ class SoftTargets:
     Args:
         truth: The true labels.
         scores: The teacher's score of each clip and label.
-        label_weight: As in `blended`, like `are_all_labelled`.
+        label_weight: As in `blended`.
     """
 
-    def __init__(
-        self, truth: AnyTargets, scores: Float32[np.ndarray, "clip label"], label_weight: float, are_all_labelled: bool
-    ) -> None:
-        self._truth, self._scores = truth, scores
-        self._weight, self._are_all_labelled = label_weight, are_all_labelled
+    def __init__(self, truth: AnyTargets, scores: Float32[np.ndarray, "clip label"], label_weight: float) -> None:
+        self._truth, self._scores, self._weight = truth, scores, label_weight
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -219,7 +219,7 @@ class SoftTargets:
     def rows(self, clips: Sequence[int]) -> Float32[np.ndarray, "clip label"]:
         """The blended targets of the clips with these indices."""
         scores = self._scores[np.asarray(clips, np.int64)]
-        return blended(self._truth.rows(clips), scores, self._weight, self._are_all_labelled)
+        return blended(self._truth.rows(clips), scores, self._weight)
 
     def by_label(self) -> list[Int[np.ndarray, " _"]]:
         """Indices of the clips of each label, ascending."""
@@ -246,8 +246,6 @@ class LiveTeacher:
     teacher: Teacher
     sample_rate: int
     """Rate of the student's waveforms (Hz)."""
-    are_all_labelled: bool
-    """As in `blended`."""
 
     def target(self, batch: Batch) -> Tensor:
         """The blended targets of a batch of waveforms, on its device."""
@@ -256,4 +254,4 @@ class LiveTeacher:
         rows = zip(batch.features.cpu().numpy(), batch.lengths.tolist(), strict=True)
         scores = np.stack([self.teacher.score(Audio(row[:n_samples], self.sample_rate)) for row, n_samples in rows])
         truth, weight = batch.target.cpu().numpy(), self.teacher.config.label_weight
-        return torch.from_numpy(blended(truth, scores, weight, self.are_all_labelled)).to(batch.target.device)
+        return torch.from_numpy(blended(truth, scores, weight)).to(batch.target.device)

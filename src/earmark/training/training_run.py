@@ -128,7 +128,8 @@ def _train(
     device = chosen_device(config, rank)
     taught = None if teacher is None else Teacher(teacher, str(device))
     if taught is not None:
-        data, valid = for_student(data, taught), valid and for_student(valid, taught)
+        data = for_student(data, taught, config.allow_unlabelled)
+        valid = valid and for_student(valid, taught, config.allow_unlabelled)
     check_data(config, data, valid, is_taught=taught is not None)
     keep_big_buffers()
     with joined(rank, device), ExitStack() as held:
@@ -260,7 +261,7 @@ def _prepare(
     if teacher is not None:
         read = softened(read, sounds, teacher, config, folder.teacher, rank, bar, is_live=cache == "none")
     if teacher is not None and isinstance(stages, Network) and cache == "none":
-        live = LiveTeacher(teacher, stages.config.frontend.sample_rate, config.allow_unlabelled)
+        live = LiveTeacher(teacher, stages.config.frontend.sample_rate)
     order: Order = "balanced" if config.balanced else config.shuffle
     training, *validation = read.columns
     batches = TrainBatches(*training, Plan.of(config, len(training[2])), order, read.crop, config.seed, rank)

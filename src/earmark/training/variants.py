@@ -88,8 +88,10 @@ class Variant:
 
 def _mixed(waveform: np.ndarray, added: np.ndarray, db: float) -> np.ndarray:
     """The sum of two clips, as long as the longer one; the level of the added one is relative to the first."""
-    if min(rms(waveform), rms(added)) == 0.0:
+    if rms(added) == 0.0:
         return waveform
+    if rms(waveform) == 0.0:
+        return added
     mix = np.zeros(max(len(waveform), len(added)), np.float32)
     mix[: len(waveform)] = waveform
     mix[: len(added)] += at_level(added, waveform) * np.float32(10 ** (db / 20))
@@ -133,10 +135,14 @@ def with_variants(data: Dataset, config: TrainConfig) -> Dataset:
 
 
 def _known(clip: Clip, other: Clip, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """The known labels of a mix: those that one of the clips has, and those that both know."""
+    """The known labels of a mix: those that one of the clips has, and those that both know; None is all labels."""
+    if clip.known is None and other.known is None:
+        return None
     if clip.known is None or other.known is None:
-        return other.known if clip.known is None else clip.known
-    return (*labels, *(label for label in clip.known if label in other.known))
+        both = other.known if clip.known is None else clip.known
+    else:
+        both = tuple(label for label in clip.known if label in other.known)
+    return tuple(dict.fromkeys((*labels, *(both or ()))))
 
 
 def _joined(group: str | None, other: str | None) -> str | None:
