@@ -209,7 +209,7 @@ def known_labels(agreement: Mapping[str, Any]) -> list[str]:
 
 
 def without_thresholds(network: Network, known: Sequence[str]) -> Network:
-    """A copy whose other labels have a threshold that no score reaches, and are listed in `extra`."""
+    """A copy whose other labels have a threshold of 1, and are listed in `extra`."""
     changed = copy.deepcopy(network)
     names, before = network.labels.names, network.thresholds or (0.5,) * len(network.labels)
     changed.thresholds = tuple(value if name in known else _NEVER for name, value in zip(names, before, strict=True))

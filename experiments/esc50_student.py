@@ -18,6 +18,7 @@ from cyclopts import CycloptsError
 
 from earmark.data import open_data
 from earmark.errors import ConfigError
+from earmark.storage.files import sha256_of
 from earmark.storage.json_files import write_json
 from experiments.decoders import NOT_TRIMMED
 from experiments.esc50_head import AS_TRAINED, FIGURES, SHIPPED, THRESHOLDS, WITH_NOTHING, HeadSteps, spread
@@ -152,7 +153,8 @@ class _Steps:
 
     def figures(self, name: str) -> dict[str, Any]:
         """The figures of one network on fold 5, as it was trained and with its head trained further; kept in WORK."""
-        kept = self.work / f"{name}-figures.json"
+        is_given = name == "taught" and self.taught is not None
+        kept = self.work / f"{name}{'-' + sha256_of(self.network(name))[:12] if is_given else ''}-figures.json"
         if not kept.exists():
             variants = (AS_TRAINED, THRESHOLDS if name == "teacher" else WITH_NOTHING)
             sources = Counter(f"{row.source} ({row.licence})" for row in self._others())

@@ -1,11 +1,13 @@
 """The hash of a data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from earmark.audio.recording import Audio
 from earmark.data.clips import Clip, Dataset, FileAudio
 from earmark.training.provenance import exact_sha256
-from tests.training.tones import LABELS, Tone
+from earmark.training.variants import with_variants
+from tests.training.tones import LABELS, SMALL, Tone
 
 
 def test_files_may_move_as_a_whole_between_start_and_resumption(tmp_path, monkeypatch):
@@ -16,6 +18,15 @@ def test_files_may_move_as_a_whole_between_start_and_resumption(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert files("here") == files(tmp_path / "here") == files("/elsewhere/there")
     assert len({files("here"), files("here", onset=1.0), files("here", duration=1.0)}) == 3
+
+
+def test_files_with_variants_may_move_too():
+    def hashed(folder, **settings):
+        clips = tuple(Clip(n, ("low",), FileAudio(Path(folder, n, "x.wav"))) for n in ("a", "b"))
+        config = replace(SMALL, n_variants=2, mix_share=0.5, **settings)
+        return exact_sha256(with_variants(Dataset("files", LABELS, clips), config))
+
+    assert hashed("/here") == hashed("/elsewhere/there") != hashed("/here", mix_clips_db=1.0)
 
 
 def test_a_reader_without_its_own_repr():

@@ -22,8 +22,6 @@ SHRINKAGE: Final = 40.0
 N_BINS: Final = 15
 """Equal-width bins of the expected calibration error, over scores from 0 to 1."""
 
-# float32 scores that were rounded to 0 or 1 are replaced by these
-_LOWEST, _HIGHEST = float(np.finfo(np.float32).tiny), 1.0 - float(np.finfo(np.float32).epsneg)
 _MAX_STEPS = 100
 _Model = TypeVar("_Model", bound=Stages)
 _TOO_CLEAN = "calibrate on more clips that were not used for training"

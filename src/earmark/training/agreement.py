@@ -25,7 +25,7 @@ class LabelAgreement:
     n_positive: int
     """Clips in which the teacher's score is the threshold or more."""
     average_precision: float
-    """Average precision of the student's scores, with these clips as positives; nan without positives or negatives."""
+    """Average precision of the student's scores, with these clips as positives; nan without positives."""
     mean_absolute_difference: float
     """Between the scores of both."""
 

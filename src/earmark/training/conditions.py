@@ -23,7 +23,10 @@ class RecordingConditions:
     background_share: Share = 0.5
     """Share of the variants with a background: recordings or noise."""
     background: Annotated[str | None, Topic.CONDITIONS] = None
-    """Folder of recordings for the background, such as music; by default the training clips without labels."""
+    """Folder of recordings for the background, such as music; by default the training clips without labels.
+
+    Where true labels have no weight (`label_weight`), that is every training clip.
+    """
     background_db: Annotated[float, Topic.CONDITIONS] = 0.0
     """Lowest level of a clip above its background (dB); levels are uniform up to 30 dB more."""
     room_share: Share = 0.3

@@ -46,6 +46,7 @@ def exact_sha256(data: Dataset) -> str:
         else:
             # the memory address in the default text of a reader says nothing about it
             reader = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(clip.audio))
+            reader = reader.replace(f"{root.as_posix()}/", "") if root else reader
         known = () if clip.known is None else (tuple(sorted(clip.known)),)
         facts = (clip.id, tuple(sorted(clip.labels)), reader, *known)
         digest.update(repr(facts).encode(errors="surrogateescape"))

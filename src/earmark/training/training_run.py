@@ -86,8 +86,8 @@ def train(
         progress: Draw a progress bar on standard error; or call this with the number of clips seen.
         request: Plain JSON to keep in `run.json` under that name: how the caller selected the data.
         features: Folder that keeps the log-mels for the next run on the same clips, if `cache` has them in memory.
-        teacher: Taggers whose scores are learned, from clips with or without labels: once where log-mels are in
-            memory, otherwise in each step, after the crop.
+        teacher: Taggers whose scores are learned, from clips with or without labels: once where log-mels or
+            segments are kept, otherwise in each step, after the crop.
 
     Raises:
         ConfigError: `out` holds other files, a run with other settings, or no run to resume.
