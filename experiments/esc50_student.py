@@ -269,7 +269,11 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         cells = [spread([one[key] for one in events]) for key in ("F1", "event_F1", "onset", "offset")]
         n_found = "; ".join(str(one["n_detected"]) for one in events)
         text += f"| {NAMES[name]}{mark} | {variant} | {' | '.join(cells)} | {n_found} | {events[0]['n_events']} |\n"
-    text += f"\n\\* These events {NOT_TRIMMED}. Those networks are not kept.\n" if is_old else ""
+    text += (
+        f"\n\\* These events {NOT_TRIMMED}. Those networks are not kept. Other rows have the seeds measured since.\n"
+        if is_old
+        else ""
+    )
     shown = {key: [row["degraded"] for row in own] for key, own in rows.items() if "degraded" in own[0]}
     text += "\n## Top-1 on degraded clips of fold 5\n\n"
     text += "| |" + "".join(f" {NAMES[name]}, {variant} |" for name, variant in shown) + "\n"
@@ -310,7 +314,9 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> str:
         text += "for repeating figures.\n"
     if longer := next((own["networks"]["longer"] for own in runs if "longer" in own["networks"]), None):
         text += f"- {NAMES['longer']}: {longer['clips seen by the model']:,} more than the network above, with "
-        text += f"{N_VARIANTS['longer']} variants of each clip. It started from three-folds.safetensors.\n"
+        text += f"{N_VARIANTS['longer']} variants of each clip. It started from three-folds.safetensors. With its head "
+        text += "trained further and calibrated, it is "
+        text += "[trained-further.safetensors](esc50-student/trained-further.safetensors) (CC BY-NC 3.0).\n"
     text += f"- {NAMES['teacher']}: {run['teacher']} with a head for ESC-50's labels.\n\n"
     text += (
         "A head trained further also learned from soundscapes, from recordings of speech and music, which have none "
