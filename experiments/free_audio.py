@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from earmark.errors import ConfigError
 from earmark.inference.tagger import Tagger
-from earmark.labels import LabelSet
 from experiments.esc50_labels import IN_AUDIOSET
 
 SPLITS: Final = {"test": 0.075, "valid": 0.15, "train": 1.0}
@@ -92,10 +92,13 @@ def false_tags(tagger: Tagger, recordings: Iterable[Recording]) -> dict[str, dic
     """Tagged classes of ESC-50 a recording at the model's own thresholds, on test recordings of speech and music.
 
     None of these sounds is expected there. A label of AudioSet stands for the class that it is nearest to.
+
+    Raises:
+        ConfigError: The model has no such label.
     """
-    class_of = {name: name for name in LabelSet.esc50().names}
-    if not set(tagger.labels.names) >= set(class_of):
-        class_of = {label: name for name, labels in IN_AUDIOSET.items() for label in labels}
+    class_of = {label: name for name, labels in IN_AUDIOSET.items() for label in (name, *labels)}
+    if not set(class_of).intersection(tagger.labels.names):
+        raise ConfigError("a model with labels of ESC-50 or AudioSet was expected, this one has none of them")
     counts: dict[str, list[int]] = {kind: [] for kind in NOTHING}
     for row in recordings:
         if row.split == "test" and row.kind in NOTHING:

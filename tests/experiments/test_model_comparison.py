@@ -8,6 +8,7 @@ import pytest
 
 from earmark.audio.recording import Audio, save_audio
 from earmark.data import open_data
+from earmark.errors import ConfigError
 from earmark.evaluation.localisation import TrueEvent
 from earmark.labels import LabelSet
 from experiments.__main__ import main
@@ -57,7 +58,12 @@ def test_scores_are_those_of_esc50s_classes(label: str, labels: LabelSet, tmp_pa
 
 @pytest.mark.parametrize(
     ("label", "labels", "wanted"),
-    [("dog", ESC50, 1.0), ("Bark", AUDIOSET, 1.0), ("Speech", AUDIOSET, 0.0)],
+    [
+        ("dog", ESC50, 1.0),
+        ("dog", LabelSet(("dog", "rain")), 1.0),
+        ("Bark", AUDIOSET, 1.0),
+        ("Speech", AUDIOSET, 0.0),
+    ],
 )
 def test_false_tags_count_each_class_once_and_no_other_label(
     label: str, labels: LabelSet, wanted: float, recording: Path
@@ -68,6 +74,8 @@ def test_false_tags_count_each_class_once_and_no_other_label(
         for kind in ("speech", "other")
     ]
     assert false_tags(tagger_of(label, labels), rows) == {"speech": {"n": 1, "tags": wanted}}
+    with pytest.raises(ConfigError, match="labels of ESC-50 or AudioSet"):
+        false_tags(tagger_of("bell", LabelSet(("bell",))), rows)
 
 
 def test_the_threshold_separates_the_true_labels() -> None:
