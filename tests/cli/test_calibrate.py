@@ -51,7 +51,7 @@ def test_calibrate_writes_a_checkpoint_and_prints_a_summary(
     assert cli.main(words(model, noises, out, "--split", "valid", "--json")) == 0
     captured = capfd.readouterr()
     summary = json.loads(captured.out)
-    assert captured.err == ""
+    assert captured.err == "note: 1 clip without labels: all labels count as absent there\n"
     assert (summary["model"], summary["out"]) == (model, str(out))
     assert [(clips["name"], clips["n_clips"]) for clips in summary["data"]] == [
         ("split.csv (split valid)", 30),

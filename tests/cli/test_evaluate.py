@@ -102,6 +102,26 @@ def test_strong_labels_add_detection_metrics(tiny_audioset, tmp_path: Path, capf
     assert [line.split()[0] for line in capfd.readouterr().out.splitlines()[3:6]] == ["PSDS1", "PSDS2", "F1"]
 
 
+def test_soundscapes_know_their_events(clips: Path, knows_the_clips: str, tmp_path: Path, capfd: Capture) -> None:
+    mixed = tmp_path / "mixed"
+    words = ["--n-clips", "3", "--duration", "4", "--n-events", "1", "2", "--event-duration", "0.3", "1", "--quiet"]
+    assert cli.main(["soundscapes", f"folder:{clips}", str(mixed), *words]) == 0
+    capfd.readouterr()
+    found = []
+    for strong in (f"soundscapes:{mixed}", f"dcase:{mixed}/truth.tsv"):
+        assert cli.main(["evaluate", knows_the_clips, f"soundscapes:{mixed}", "--strong", strong, "--json"]) == 0
+        found.append(json.loads(capfd.readouterr().out)["detection"])
+    assert found[0] == found[1] and found[0]["n_clips"] == 3
+
+
+def test_clips_without_labels_are_noted(clips: Path, knows_the_clips: str, tmp_path: Path, capfd: Capture) -> None:
+    sounds = sorted(clips.rglob("*.wav"))[:2]
+    rows = f"path,labels\n{sounds[0]},bell\n{sounds[1]},\n"
+    (tmp_path / "clips.csv").write_text(rows)
+    assert cli.main(["evaluate", knows_the_clips, f"csv:{tmp_path / 'clips.csv'}"]) == 0
+    assert "note: 1 clip without labels: all labels count as absent there" in capfd.readouterr().err
+
+
 def test_clips_excluded_from_detection_are_reported(tiny_audioset, tmp_path: Path, capfd: Capture) -> None:
     twice = ("-_xyzabc_12_12000\t0\t0.5\t/m/09x0r\n", "-_xyzabc_12_22000\t0\t0.5\t/m/09x0r\n")
     assert cli.main(evaluated(tiny_audioset, tmp_path, *twice)) == 0

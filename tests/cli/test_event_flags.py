@@ -47,10 +47,15 @@ def test_a_list_of_labels_may_be_longer_than_any_path() -> None:
         labels_of("dog,rian", LABELS)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), Path("gone.csv")])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), Path("gone")])
 def test_a_threshold_is_a_score_auto_or_a_file(value: Any) -> None:
     with pytest.raises(ConfigError, match="threshold: a score from 0 to 1, auto or a file of thresholds was expected"):
         EventFlags(threshold=value)
+
+
+def test_a_missing_file_of_thresholds_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"threshold: gone\.csv: no such file of thresholds"):
+        EventFlags(threshold=Path("gone.csv"))
 
 
 def test_other_thresholds_stay_as_they_are() -> None:

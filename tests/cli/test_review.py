@@ -67,6 +67,11 @@ def test_only_labels_that_were_listened_to_count(
         shown.out.split()
     )
     assert "note: no clip of these labels was moved or deleted, so all count as right" in shown.err
+    thresholds = tmp_path / "thresholds.csv"
+    thresholds.write_text("label,threshold\nrain,0.7\ndog,0.2\n")
+    assert cli.main(["review", str(out), "--labels", "dog", "--thresholds", str(thresholds)]) == 0
+    assert "has a precision of 0.9: dog; the model's own thresholds stay for these" in capfd.readouterr().err
+    assert thresholds.read_text() == "label,threshold\nrain,0.7\n", "no threshold of dog is right"
     assert cli.main(["review", str(out), "--labels", "dog,owl"]) == 1
     assert "no clip was cut for owl; the labels are a/b, dog" in capfd.readouterr().err
 

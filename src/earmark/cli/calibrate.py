@@ -9,7 +9,7 @@ from cyclopts import CycloptsError
 from earmark import hub
 from earmark.cli.flags import AsJson, BatchSize, Device, LabelSeparator, Quiet
 from earmark.cli.screen import note, progress, refuse_overwriting, say, table, table_console, write_json
-from earmark.cli.selection import ClipsOfEvents, check_annotated, choose_clips
+from earmark.cli.selection import ClipsOfEvents, check_annotated, choose_clips, note_unlabelled
 from earmark.data import Dataset, EventClips, open_data
 from earmark.errors import DataError, Limit, counted
 
@@ -65,6 +65,7 @@ def calibrate(
         raise CycloptsError("expected either DATA to calibrate on, or --like with a calibrated checkpoint")
     check_annotated(event_clips, *data)
     datasets = _select(data, split, label_separator, event_clips)
+    note_unlabelled(datasets, quiet)
     network = hub.load_stages(model)
     from earmark.evaluation.calibration import SHRINKAGE, apply
     from earmark.evaluation.calibration import calibrate as fit

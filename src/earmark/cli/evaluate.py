@@ -21,7 +21,7 @@ from earmark.cli.flags import (
     Quiet,
     Split,
 )
-from earmark.cli.selection import ClipsOfEvents, check_annotated, select
+from earmark.cli.selection import ClipsOfEvents, check_annotated, note_unlabelled, select
 from earmark.data import ANNOTATED, EventClips
 from earmark.data.annotated import read_recordings
 from earmark.data.audioset import StrongEvent, read_strong_labels
@@ -65,7 +65,8 @@ def evaluate(
     Args:
         model: A .safetensors checkpoint, weights of a published model, or a name.
         long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
-        strong: Also evaluate event detection against AudioSet's strong labels (.tsv) or annotations such as raven:DIR.
+        strong: Also evaluate event detection against AudioSet's strong labels (.tsv), annotations such as raven:DIR, or
+            soundscapes:DIR.
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """
     if out is not None:
@@ -74,6 +75,7 @@ def evaluate(
     dataset = select(data, split, labels, label_separator=label_separator, event_clips=event_clips)
     recordings, events = (dataset, None) if strong is None else _true_events(strong, dataset, event_clips)
     check_annotated(event_clips, data, strong)
+    note_unlabelled([dataset], quiet)
     network = hub.load_network(model) if events is not None else None  # a head cannot detect events
     stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure
@@ -110,6 +112,8 @@ def _true_events(
 ) -> tuple[Dataset, Mapping[str, Sequence[StrongEvent]]]:
     """The clips whose events are known, and the events by the id of their clip."""
     source, _, path = strong.partition(":")
+    if source == "soundscapes" and path:
+        source, path = "dcase", str(Path(path) / "truth.tsv")
     if source in ANNOTATED and path:
         return read_recordings(source, path, event_clips)
     return dataset, read_strong_labels(Path(strong))

@@ -84,6 +84,8 @@ def check_threshold(threshold: ThresholdOrFile) -> None:
     Raises:
         ConfigError: It is neither a score nor auto nor a file.
     """
+    if isinstance(threshold, Path) and threshold.suffix and not threshold.exists():
+        raise ConfigError(f"{threshold}: no such file of thresholds", "threshold")
     is_score = isinstance(threshold, float | int) and 0 <= threshold <= 1
     is_file = isinstance(threshold, Path) and threshold.is_file()
     if not (threshold is None or threshold == "auto" or is_score or is_file):

@@ -185,14 +185,16 @@ def _values(
 def _write_thresholds(
     path: Path, proposed: dict[str, Proposal | None], precision: float, min_clips: int, quiet: bool
 ) -> None:
-    """Writes the proposals; an existing file keeps the lines of other labels."""
+    """Writes the proposals; an existing file keeps the lines of labels that were not reviewed."""
     before = read_thresholds(path) if path.exists() else {}
+    before = {label: own for label, own in before.items() if proposed.get(label, own) is not None}
     found = {label: _rounded_down(own.threshold) for label, own in proposed.items() if own is not None}
     with destination(path) as stream:
         write_thresholds({**before, **found}, stream)
     note(f"{path}: {counted(len(found), 'threshold')}", quiet)
     if missing := [label for label, own in proposed.items() if own is None]:
-        note(f"note: {_no_threshold(min_clips, precision)}: {first_few(missing)}", quiet)
+        without = f"{_no_threshold(min_clips, precision)}: {first_few(missing)}"
+        note(f"note: {without}; the model's own thresholds stay for these", quiet)
 
 
 def _no_threshold(min_clips: int, precision: float) -> str:

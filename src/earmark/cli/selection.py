@@ -1,6 +1,7 @@
 """Selection of clips by the DATA, --split and --labels arguments of the commands."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from cyclopts import Group, Parameter
 from earmark.audio import decoding
 from earmark.cli.flags import split_words
 from earmark.cli.labels import labels_in
+from earmark.cli.screen import note
 from earmark.data import ANNOTATED, Dataset, EventClips, RecordedAudio, open_data
 from earmark.data.damage import DamageError
 from earmark.data.parquet_audio import ParquetAudio
@@ -54,6 +56,12 @@ def select(
             raise
         raise DataError(f"{error}; `earmark doctor` finds all faults and lists the clean clips") from error
     return choose_clips(dataset, splits, labels)
+
+
+def note_unlabelled(datasets: Sequence[Dataset], quiet: bool) -> None:
+    """Notes clips without labels, which a measurement takes as examples of none."""
+    if n_bare := sum(clip.is_unlabelled for dataset in datasets for clip in dataset):
+        note(f"note: {counted(n_bare, 'clip')} without labels: all labels count as absent there", quiet)
 
 
 def choose_clips(dataset: Dataset, splits: str | None = None, labels: str | None = None) -> Dataset:
