@@ -65,8 +65,7 @@ def evaluate(
     Args:
         model: A .safetensors checkpoint, weights of a published model, or a name.
         long_clips: Pool clips longer than the training clips whole, or score them by their best windows as tag does.
-        strong: Also evaluate event detection against AudioSet's strong labels (.tsv), annotations such as raven:DIR, or
-            soundscapes:DIR.
+        strong: Also evaluate event detection against AudioSet's strong labels (.tsv), raven:DIR or soundscapes:DIR.
         out: Folder for report.json, report.md and scores.npz, and with --strong detection.json.
     """
     if out is not None:
@@ -75,7 +74,6 @@ def evaluate(
     dataset = select(data, split, labels, label_separator=label_separator, event_clips=event_clips)
     recordings, events = (dataset, None) if strong is None else _true_events(strong, dataset, event_clips)
     check_annotated(event_clips, data, strong)
-    note_unlabelled([dataset], quiet)
     network = hub.load_network(model) if events is not None else None  # a head cannot detect events
     stages = network if network is not None else hub.load_stages(model)
     from earmark.evaluation.report import evaluate as measure
@@ -100,7 +98,7 @@ def evaluate(
         if detection is not None:
             detection.save(out)
         screen.note(f"{out}: {', '.join(_FILES if detection is not None else _FILES[:-1])}", quiet)
-    _note_unusual_clips(report, quiet)
+    _note_unusual_clips(report, dataset, quiet)
     if json:
         screen.write_json(report.to_json() | ({} if detection is None else {"detection": detection.to_json()}))
     else:
@@ -119,7 +117,8 @@ def _true_events(
     return dataset, read_strong_labels(Path(strong))
 
 
-def _note_unusual_clips(report: "Report", quiet: bool) -> None:
+def _note_unusual_clips(report: "Report", dataset: Dataset, quiet: bool) -> None:
+    note_unlabelled([dataset], quiet)
     if report.n_long_clips and report.long_clips == "whole":
         screen.note(
             f"note: {counted(report.n_long_clips, 'clip')} pooled whole although longer than the training clips; "

@@ -23,10 +23,7 @@ class RecordingConditions:
     background_share: Share = 0.5
     """Share of the variants with a background: recordings or noise."""
     background: Annotated[str | None, Topic.CONDITIONS] = None
-    """Folder of recordings for the background, such as music; by default the training clips without labels.
-
-    Where true labels have no weight (`label_weight`), that is every training clip.
-    """
+    """Folder of recordings for the background; by default clips without labels, all with `label_weight` 0."""
     background_db: Annotated[float, Topic.CONDITIONS] = 0.0
     """Lowest level of a clip above its background (dB); levels are uniform up to 30 dB more."""
     room_share: Share = 0.3
