@@ -72,6 +72,10 @@ def test_only_labels_that_were_listened_to_count(
     assert cli.main(["review", str(out), "--labels", "dog", "--thresholds", str(thresholds)]) == 0
     assert "has a precision of 0.9: dog; the model's own thresholds stay for these" in capfd.readouterr().err
     assert thresholds.read_text() == "label,threshold\nrain,0.7\n", "no threshold of dog is right"
+    thresholds.write_text("label,threshold\ndog,0.2\n")
+    assert cli.main(["review", str(out), "--labels", "dog", "--thresholds", str(thresholds)]) == 0
+    assert "thresholds.csv: not kept, since no label has a threshold" in capfd.readouterr().err
+    assert not thresholds.exists()
     assert cli.main(["review", str(out), "--labels", "dog,owl"]) == 1
     assert "no clip was cut for owl; the labels are a/b, dog" in capfd.readouterr().err
 

@@ -189,9 +189,13 @@ def _write_thresholds(
     before = read_thresholds(path) if path.exists() else {}
     before = {label: own for label, own in before.items() if proposed.get(label, own) is not None}
     found = {label: _rounded_down(own.threshold) for label, own in proposed.items() if own is not None}
-    with destination(path) as stream:
-        write_thresholds({**before, **found}, stream)
-    note(f"{path}: {counted(len(found), 'threshold')}", quiet)
+    if written := {**before, **found}:
+        with destination(path) as stream:
+            write_thresholds(written, stream)
+        note(f"{path}: {counted(len(found), 'threshold')}", quiet)
+    else:  # a file without a line is no file of thresholds
+        path.unlink(missing_ok=True)
+        note(f"{path}: not kept, since no label has a threshold", quiet)
     if missing := [label for label, own in proposed.items() if own is None]:
         without = f"{_no_threshold(min_clips, precision)}: {first_few(missing)}"
         note(f"note: {without}; the model's own thresholds stay for these", quiet)

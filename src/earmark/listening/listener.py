@@ -23,6 +23,8 @@ from earmark.listening.reader import Block, Ended, Opened, Reader
 _FIRST_WAIT: Final = 1.0
 """Seconds before the first attempt to connect again; each later wait is twice as long."""
 _SLACK: Final = 1e-6
+_END_SLACK: Final = 0.01
+"""Seconds by which resampled sound may be shorter."""
 _STABLE: Final = 10.0
 """Seconds of sound after which a connection counts as stable, so that the next waits are short again."""
 
@@ -279,7 +281,8 @@ class _Piece:
 
     def _ended(self, event: Event) -> Iterator[Message]:
         # the end without padding: it lies behind the first cell of this event, and before that of the next
-        end = event.offset if event.offset > self.duration - _SLACK else event.offset - self._events.pad + _SLACK
+        is_cut = event.offset > self.duration - _END_SLACK
+        end = event.offset if is_cut else event.offset - self._events.pad + _SLACK
         began = self._began.pop(event.label, [])
         if not any(onset < end for onset in began):
             yield self._of(event, "began")  # it was over before the next window
