@@ -73,6 +73,19 @@ def test_each_event_begins_once(levels, tagger, listening, sizes, max_gap):
             assert event.onset - (sizes[0] - sizes[1]) / 2 - 1e-6 <= began.onset < event.offset
 
 
+def test_padding_that_the_end_of_resampled_sound_cuts_begins_nothing(listening, monkeypatch):
+    rate = 2205  # resampled sound ends up to a sample earlier
+    monkeypatch.setattr("tests.listening.conftest.RATE", rate)
+    monkeypatch.setattr("tests.listening.conftest._Piece.sample_rate", rate)
+    for n_more in range(4):
+        sound = np.full(6 * rate + n_more, 0.4, np.float32)
+        sound[: 3 * rate] = -0.4
+        messages = list(
+            listening(Player(sound), EventSettings(pad=5.0, labels=("low",)), sizes=(0.8, 0.4)).messages(Event())
+        )
+        assert [message.type for message in messages if message.label] == ["began", "event"]
+
+
 def test_a_lost_source_is_opened_again_and_times_count_the_gap(levels, tagger, listening):
     waveform = random_sound(levels, 30)
     pieces = waveform[:11_000], waveform[11_000:20_000], waveform[20_000:]
