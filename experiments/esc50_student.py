@@ -270,7 +270,7 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
         n_found = "; ".join(str(one["n_detected"]) for one in events)
         text += f"| {NAMES[name]}{mark} | {variant} | {' | '.join(cells)} | {n_found} | {events[0]['n_events']} |\n"
     text += (
-        f"\n\\* These events {NOT_TRIMMED}. Those networks are not kept. Other rows have the seeds measured since.\n"
+        f"\n\\* These events {NOT_TRIMMED}. Their networks are not kept. Other rows have only seeds measured since.\n"
         if is_old
         else ""
     )

@@ -185,8 +185,8 @@ def _shown(value: float | None, form: str) -> str:
 EXPLANATION: Final = """recipe-esc50: the recipe esc50, as trained.
 student-esc50: trained further with a teacher, then its head. Both are of seed 1. student-with-soundscapes: with a
 teacher and short soundscapes from the start, then its head, seed 0. student-trained-further: the same network, trained
-further with the teacher, then its head. The thresholds of the last two are [shrunk](thresholds.md), which lowers their
-false tags. All four were trained on folds 1 to 3 ([students](esc50-student.md)).
+further with the teacher, then its head. The thresholds of these two are [shrunk](thresholds.md), which lowers their
+false tags. These four were trained on folds 1 to 3 ([students](esc50-student.md)).
 
 Models that were trained on fold 5 do not belong here; the command does not check it. All are scored on ESC-50's
 classes; with AudioSet's labels, the highest score of the nearest labels stands for a class. Clips and soundscapes are

@@ -215,7 +215,9 @@ class TrainConfig(RecordingConditions):
         self._check_devices()
         if self.n_variants == 0 and (self.background is not None or self.mix_share > 0):
             name = "mix_share" if self.background is None else "background"
-            raise ConfigError("nothing was expected without variants of clips", name, remedy={"n_variants": 1})
+            raise ConfigError(
+                "at least one variant of each clip was expected with this setting", name, remedy={"n_variants": 1}
+            )
         if self.freeze != "none" and self.init is None:
             raise ConfigError("a checkpoint whose backbone encodes the clips was expected, not none", "init")
         if self.freeze == "none" and self.encoded_crops > 1:

@@ -87,7 +87,10 @@ class Variant:
 
 
 def _mixed(waveform: np.ndarray, added: np.ndarray, db: float) -> np.ndarray:
-    """The sum of two clips, as long as the longer one; the level of the added one is relative to the first."""
+    """The sum of two clips, as long as the longer one; the level of the added one is relative to the first.
+
+    If one of them is silent, the other is returned unchanged.
+    """
     if rms(added) == 0.0:
         return waveform
     if rms(waveform) == 0.0:
